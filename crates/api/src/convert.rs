@@ -1,0 +1,23 @@
+//! Docker's JSON on one side, `types` on the other: the only place that knows both.
+//!
+//! Pure. Input goes through [`reader`], which refuses what it is not asked for, so that no field of
+//! a request is ever ignored; output is built in the order Docker prints it. The tests hold both
+//! against the published schema of the Engine API.
+
+pub(crate) mod container;
+pub(crate) mod credentials;
+pub(crate) mod endpoint;
+pub(crate) mod image;
+pub(crate) mod info;
+pub(crate) mod mount;
+pub(crate) mod node;
+pub(crate) mod policy;
+pub(crate) mod reader;
+pub(crate) mod service;
+pub(crate) mod swarm;
+pub(crate) mod task;
+pub(crate) mod time;
+pub(crate) mod writer;
+
+#[cfg(test)]
+mod tests;

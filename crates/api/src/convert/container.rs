@@ -1,0 +1,238 @@
+//! Docker's `ContainerSpec` to `types::ContainerSpec` and back.
+
+use std::{net::IpAddr, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde_json::{Value, json};
+use types::{ContainerSpec, DnsConfig, HealthCheck, HealthTest, ImageReference, Seccomp, Ulimit};
+
+use super::{
+    mount,
+    reader::{FieldError, Object},
+    time::nanos,
+    writer::Fields,
+};
+
+pub(crate) fn read(mut from: Object<'_>) -> Result<ContainerSpec, FieldError> {
+    let image = from.parsed("Image", |text| text.parse::<ImageReference>().map_err(|why| why.to_string()))?;
+    let image = image.ok_or(FieldError::Missing { path: from.path("Image"), hint: "give the image to run" })?;
+    let isolation = from.string("Isolation")?;
+    if !matches!(isolation.as_str(), "" | "default") {
+        return Err(from.bad("Isolation", format!("{isolation:?} exists on Windows only; leave it out")));
+    }
+    let default = ContainerSpec::of_image(image.with_default_tag());
+    let (seccomp, no_new_privileges) = read_privileges(from.object("Privileges")?)?;
+    let spec = ContainerSpec {
+        labels: from.labels("Labels")?,
+        command: from.strings("Command")?,
+        args: from.strings("Args")?,
+        env: from.strings("Env")?,
+        dir: from.string("Dir")?,
+        user: from.string("User")?,
+        groups: from.strings("Groups")?,
+        hostname: from.string("Hostname")?,
+        tty: from.boolean("TTY")?,
+        open_stdin: from.boolean("OpenStdin")?,
+        read_only: from.boolean("ReadOnly")?,
+        init: from.boolean("Init")?,
+        stop_signal: from.string("StopSignal")?,
+        stop_grace_period: from.duration("StopGracePeriod")?.unwrap_or(default.stop_grace_period),
+        health_check: read_health(from.object("Healthcheck")?)?,
+        mounts: mount::read_all(&mut from)?,
+        hosts: from.strings("Hosts")?,
+        dns: read_dns(from.object("DNSConfig")?)?,
+        capability_add: from.strings("CapabilityAdd")?,
+        capability_drop: from.strings("CapabilityDrop")?,
+        sysctls: from.labels("Sysctls")?,
+        ulimits: read_ulimits(&mut from)?,
+        oom_score_adj: read_oom_score_adj(&mut from)?,
+        seccomp,
+        no_new_privileges,
+        ..default
+    };
+    from.finish()?;
+    Ok(spec)
+}
+
+fn read_privileges(mut from: Object<'_>) -> Result<(Seccomp, bool), FieldError> {
+    let no_new_privileges = from.boolean("NoNewPrivileges")?;
+    let mut seccomp = from.object("Seccomp")?;
+    let mode = seccomp.string("Mode")?;
+    let profile = seccomp.string("Profile")?;
+    let read = match mode.as_str() {
+        "" | "default" if profile.is_empty() => Seccomp::Default,
+        "unconfined" if profile.is_empty() => Seccomp::Unconfined,
+        "custom" if !profile.is_empty() => {
+            Seccomp::Profile(read_profile(&profile).map_err(|why| seccomp.bad("Profile", why))?)
+        }
+        "custom" => return Err(seccomp.bad("Profile", "mode custom needs the profile")),
+        "" | "default" | "unconfined" => return Err(seccomp.bad("Profile", "a profile needs mode custom")),
+        other => return Err(seccomp.bad("Mode", format!("{other:?} is unknown; use default, unconfined or custom"))),
+    };
+    seccomp.finish()?;
+    from.finish()?;
+    Ok((read, no_new_privileges))
+}
+
+/// Docker's clients send the profile as base64 (Go's encoding of bytes); plain JSON text is taken too.
+fn read_profile(text: &str) -> Result<String, String> {
+    let plain = match text.trim_start().starts_with('{') {
+        true => text.to_owned(),
+        false => BASE64
+            .decode(text)
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .ok_or("is neither JSON nor JSON in base64")?,
+    };
+    match serde_json::from_str::<Value>(&plain) {
+        Ok(Value::Object(_)) => Ok(plain),
+        Ok(_) => Err("is not a JSON object".to_owned()),
+        Err(why) => Err(format!("is not JSON: {why}")),
+    }
+}
+
+fn read_health(mut from: Object<'_>) -> Result<Option<HealthCheck>, FieldError> {
+    let test = from.strings("Test")?;
+    let duration = |name: &'static str, from: &mut Object<'_>| -> Result<Duration, FieldError> {
+        let duration = from.duration(name)?.unwrap_or(Duration::ZERO);
+        let too_short = !duration.is_zero() && duration < MIN_HEALTH_DURATION;
+        if too_short { Err(from.bad(name, "must not be less than 1ms")) } else { Ok(duration) }
+    };
+    let check = HealthCheck {
+        interval: duration("Interval", &mut from)?,
+        timeout: duration("Timeout", &mut from)?,
+        start_period: duration("StartPeriod", &mut from)?,
+        start_interval: duration("StartInterval", &mut from)?,
+        retries: from.natural("Retries")?.unwrap_or(0).try_into().map_err(|_| from.bad("Retries", "is too large"))?,
+        test: match test.split_first() {
+            None => HealthTest::None,
+            Some((kind, [])) if kind == "NONE" => HealthTest::None,
+            Some((kind, words)) if kind == "CMD" && !words.is_empty() => HealthTest::Command(words.to_vec()),
+            Some((kind, [script])) if kind == "CMD-SHELL" => HealthTest::Shell(script.clone()),
+            Some(_) => {
+                let forms = r#"use ["NONE"], ["CMD", program, argument…] or ["CMD-SHELL", script]"#;
+                return Err(from.bad("Test", forms));
+            }
+        },
+    };
+    let silent = HealthCheck {
+        test: HealthTest::None,
+        interval: Duration::ZERO,
+        timeout: Duration::ZERO,
+        start_period: Duration::ZERO,
+        start_interval: Duration::ZERO,
+        retries: 0,
+    };
+    if test.is_empty() && check != silent {
+        return Err(from.bad("Test", "is missing: times alone, for the image's own check, are not supported yet"));
+    }
+    from.finish()?;
+    Ok((!test.is_empty()).then_some(check))
+}
+
+/// Docker's lower bound (moby `daemon/container.go`).
+const MIN_HEALTH_DURATION: Duration = Duration::from_millis(1);
+
+fn read_dns(mut from: Object<'_>) -> Result<DnsConfig, FieldError> {
+    let mut nameservers = Vec::new();
+    for (at, text) in from.strings("Nameservers")?.iter().enumerate() {
+        let bad = |_| from.bad(&format!("Nameservers[{at}]"), format!("{text:?} is not an IP address"));
+        nameservers.push(text.parse::<IpAddr>().map_err(bad)?);
+    }
+    let config = DnsConfig { nameservers, search: from.strings("Search")?, options: from.strings("Options")? };
+    from.finish()?;
+    Ok(config)
+}
+
+fn read_ulimits(from: &mut Object<'_>) -> Result<Vec<Ulimit>, FieldError> {
+    let mut ulimits = Vec::new();
+    for mut item in from.objects("Ulimits")? {
+        let name = item.string("Name")?;
+        if name.is_empty() {
+            return Err(item.bad("Name", "must not be empty"));
+        }
+        let soft = item.integer("Soft")?.unwrap_or(0);
+        let hard = item.integer("Hard")?.unwrap_or(0);
+        if hard >= 0 && (soft > hard || soft < 0) {
+            return Err(item.bad("Soft", format!("{soft} is above the hard limit {hard}")));
+        }
+        item.finish()?;
+        ulimits.push(Ulimit { name, soft, hard });
+    }
+    Ok(ulimits)
+}
+
+fn read_oom_score_adj(from: &mut Object<'_>) -> Result<i32, FieldError> {
+    let value = from.integer("OomScoreAdj")?.unwrap_or(0);
+    let bad = || from.bad("OomScoreAdj", format!("{value} is not between -1000 and 1000"));
+    i32::try_from(value).ok().filter(|value| (-1000..=1000).contains(value)).ok_or_else(bad)
+}
+
+pub(crate) fn write(spec: &ContainerSpec) -> Value {
+    let ulimit = |u: &Ulimit| json!({ "Name": u.name, "Hard": u.hard, "Soft": u.soft });
+    Fields::new()
+        .set("Image", spec.image.familiar())
+        .unless_empty("Labels", &spec.labels)
+        .unless_empty("Command", &spec.command)
+        .unless_empty("Args", &spec.args)
+        .unless_empty("Hostname", &spec.hostname)
+        .unless_empty("Env", &spec.env)
+        .unless_empty("Dir", &spec.dir)
+        .unless_empty("User", &spec.user)
+        .unless_empty("Groups", &spec.groups)
+        .unless_empty("Privileges", write_privileges(spec))
+        .unless_empty("Init", spec.init)
+        .unless_empty("StopSignal", &spec.stop_signal)
+        .unless_empty("TTY", spec.tty)
+        .unless_empty("OpenStdin", spec.open_stdin)
+        .unless_empty("ReadOnly", spec.read_only)
+        .unless_empty("Mounts", spec.mounts.iter().map(mount::write).collect::<Vec<_>>())
+        .set("StopGracePeriod", nanos(spec.stop_grace_period))
+        .some("Healthcheck", spec.health_check.as_ref().map(write_health))
+        .unless_empty("Hosts", &spec.hosts)
+        .set("DNSConfig", write_dns(&spec.dns))
+        .set("Isolation", "default")
+        .unless_empty("Sysctls", &spec.sysctls)
+        .unless_empty("CapabilityAdd", &spec.capability_add)
+        .unless_empty("CapabilityDrop", &spec.capability_drop)
+        .unless_empty("Ulimits", spec.ulimits.iter().map(ulimit).collect::<Vec<_>>())
+        .unless_empty("OomScoreAdj", spec.oom_score_adj)
+        .done()
+}
+
+fn write_privileges(spec: &ContainerSpec) -> Value {
+    let seccomp = match &spec.seccomp {
+        Seccomp::Default => None,
+        Seccomp::Unconfined => Some(json!({ "Mode": "unconfined" })),
+        Seccomp::Profile(profile) => Some(json!({ "Mode": "custom", "Profile": BASE64.encode(profile) })),
+    };
+    Fields::new().some("Seccomp", seccomp).unless_empty("NoNewPrivileges", spec.no_new_privileges).done()
+}
+
+fn write_health(check: &HealthCheck) -> Value {
+    let mut test: Vec<&str> = Vec::new();
+    match &check.test {
+        HealthTest::None => test.push("NONE"),
+        HealthTest::Shell(script) => test.extend(["CMD-SHELL", script.as_str()]),
+        HealthTest::Command(words) => {
+            test.push("CMD");
+            test.extend(words.iter().map(String::as_str));
+        }
+    }
+    Fields::new()
+        .set("Test", test)
+        .unless_empty("Interval", nanos(check.interval))
+        .unless_empty("Timeout", nanos(check.timeout))
+        .unless_empty("StartPeriod", nanos(check.start_period))
+        .unless_empty("StartInterval", nanos(check.start_interval))
+        .unless_empty("Retries", check.retries)
+        .done()
+}
+
+fn write_dns(dns: &DnsConfig) -> Value {
+    Fields::new()
+        .unless_empty("Nameservers", &dns.nameservers)
+        .unless_empty("Search", &dns.search)
+        .unless_empty("Options", &dns.options)
+        .done()
+}

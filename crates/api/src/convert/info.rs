@@ -1,0 +1,158 @@
+//! `GET /info` and `GET /version`.
+
+use node::{HostInfo, membership::Status};
+use serde_json::{Map, Value, json};
+use types::{Cluster, Counts};
+
+use super::{swarm, writer::Fields};
+
+/// What is counted and known when `/info` is asked.
+pub(crate) struct Facts<'a> {
+    pub(crate) host: &'a HostInfo,
+    pub(crate) membership: &'a Status,
+    /// Known on managers only.
+    pub(crate) cluster: Option<&'a Cluster>,
+    pub(crate) counts: Option<Counts>,
+    /// Why the two above are missing although this host is a manager.
+    pub(crate) cluster_error: Option<String>,
+    pub(crate) containers_running: usize,
+    pub(crate) containers_stopped: usize,
+    pub(crate) images: usize,
+    /// RFC 3339.
+    pub(crate) now: String,
+}
+
+pub(crate) fn write(facts: &Facts<'_>) -> Value {
+    let host = facts.host;
+    let runtimes: Map<String, Value> =
+        host.runtimes.iter().map(|name| (name.clone(), json!({ "path": name }))).collect();
+    let labels: Vec<String> = host.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    Fields::new()
+        .set("ID", facts.membership.node.map(|id| id.to_string()).unwrap_or_default())
+        .set("Containers", facts.containers_running + facts.containers_stopped)
+        .set("ContainersRunning", facts.containers_running)
+        .set("ContainersPaused", 0)
+        .set("ContainersStopped", facts.containers_stopped)
+        .set("Images", facts.images)
+        .set("Driver", &host.storage_driver)
+        .set("DriverStatus", json!([]))
+        .set(
+            "Plugins",
+            json!({ "Volume": ["local"], "Network": ["bridge"], "Authorization": null, "Log": ["json-file"] }),
+        )
+        .set("MemoryLimit", host.cgroup_controllers.iter().any(|name| name == "memory"))
+        .set("PidsLimit", host.cgroup_controllers.iter().any(|name| name == "pids"))
+        .set("CPUShares", host.cgroup_controllers.iter().any(|name| name == "cpu"))
+        .set("CPUSet", host.cgroup_controllers.iter().any(|name| name == "cpuset"))
+        .set("CpuCfsPeriod", host.cgroup_controllers.iter().any(|name| name == "cpu"))
+        .set("CpuCfsQuota", host.cgroup_controllers.iter().any(|name| name == "cpu"))
+        .set("IPv4Forwarding", true)
+        .set("OomKillDisable", false)
+        .set("Debug", false)
+        .set("SystemTime", &facts.now)
+        .set("LoggingDriver", "json-file")
+        .set("CgroupDriver", &host.cgroup_driver)
+        .set("CgroupVersion", host.cgroup_version.to_string())
+        .set("KernelVersion", &host.kernel_version)
+        .set("OperatingSystem", &host.operating_system)
+        .set("OSVersion", &host.os_version)
+        .set("OSType", &host.os_type)
+        .set("Architecture", &host.machine)
+        .set("IndexServerAddress", "")
+        .set(
+            "RegistryConfig",
+            json!({ "InsecureRegistryCIDRs": [], "IndexConfigs": index_configs(host), "Mirrors": [] }),
+        )
+        .set("NCPU", host.cpus)
+        .set("MemTotal", host.memory_bytes)
+        .set("DockerRootDir", &host.root_dir)
+        .set("Name", &host.hostname)
+        .set("Labels", labels)
+        .set("ExperimentalBuild", false)
+        .set("ServerVersion", &host.engine_version)
+        .set("Runtimes", runtimes)
+        .set("DefaultRuntime", &host.default_runtime)
+        .set("Swarm", write_swarm(facts))
+        .set("LiveRestoreEnabled", true)
+        .set("Isolation", "")
+        .set("InitBinary", "")
+        .set("SecurityOptions", &host.security_options)
+        .set("Warnings", &host.warnings)
+        .done()
+}
+
+fn index_configs(host: &HostInfo) -> Value {
+    let entry =
+        |name: &String| (name.clone(), json!({ "Name": name, "Mirrors": [], "Secure": false, "Official": false }));
+    Value::Object(host.insecure_registries.iter().map(entry).collect())
+}
+
+/// Parity C-40.
+fn write_swarm(facts: &Facts<'_>) -> Value {
+    let status = facts.membership;
+    let peer = |peer: &types::ManagerPeer| json!({ "NodeID": peer.node, "Addr": peer.address });
+    let remote: Vec<Value> = status.managers.iter().map(peer).collect();
+    let error = match status.error.is_empty() {
+        true => facts.cluster_error.clone().unwrap_or_default(),
+        false => status.error.clone(),
+    };
+    let managers = facts.counts.map_or(0, |counts| counts.managers);
+    Fields::new()
+        .set("NodeID", status.node.map(|id| id.to_string()).unwrap_or_default())
+        .set("NodeAddr", &status.address)
+        .set("LocalNodeState", status.local_state.to_string())
+        .set("ControlAvailable", status.cluster.is_some())
+        .set("Error", error)
+        .set("RemoteManagers", if remote.is_empty() { Value::Null } else { Value::Array(remote) })
+        .unless_empty("Nodes", facts.counts.map_or(0, |counts| counts.nodes))
+        .unless_empty("Managers", managers)
+        .some("Cluster", facts.cluster.map(swarm::write_public))
+        .unless_empty("Warnings", manager_warnings(managers))
+        .done()
+}
+
+/// An even number of managers survives no more losses than one fewer.
+fn manager_warnings(managers: u64) -> Vec<String> {
+    match managers {
+        0 | 1 => Vec::new(),
+        2 => vec![
+            "Running a cluster with two managers provides no fault tolerance: losing either stops all changes. Add a \
+             third manager or demote one."
+                .to_owned(),
+        ],
+        even if even % 2 == 0 => vec![format!(
+            "Running a cluster with an even number of managers ({even}) tolerates no more losses than with {}. Use an \
+             odd number.",
+            even - 1
+        )],
+        _ => Vec::new(),
+    }
+}
+
+/// The API versions spoken: what `Api-Version` and `/version` say.
+pub(crate) const API_VERSION: &str = "1.51";
+pub(crate) const MIN_API_VERSION: &str = "1.24";
+
+pub(crate) fn write_version(host: &HostInfo) -> Value {
+    let details = json!({
+        "ApiVersion": API_VERSION,
+        "Arch": host.architecture,
+        "Experimental": "false",
+        "KernelVersion": host.kernel_version,
+        "MinAPIVersion": MIN_API_VERSION,
+        "Os": host.os_type,
+    });
+    json!({
+        "Platform": { "Name": "rswarm" },
+        "Components": [{ "Name": "Engine", "Version": host.engine_version, "Details": details }],
+        "Version": host.engine_version,
+        "ApiVersion": API_VERSION,
+        "MinAPIVersion": MIN_API_VERSION,
+        "GitCommit": "",
+        "GoVersion": "",
+        "Os": host.os_type,
+        "Arch": host.architecture,
+        "KernelVersion": host.kernel_version,
+        "BuildTime": "",
+    })
+}

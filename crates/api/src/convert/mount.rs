@@ -1,0 +1,137 @@
+//! Mounts of a container.
+
+use serde_json::{Value, json};
+use types::{Bytes, Mount, MountKind};
+
+use super::{
+    reader::{FieldError, Object},
+    writer::Fields,
+};
+
+const PROPAGATIONS: [&str; 7] = ["", "private", "rprivate", "shared", "rshared", "slave", "rslave"];
+
+pub(crate) fn read_all(container: &mut Object<'_>) -> Result<Vec<Mount>, FieldError> {
+    let mut mounts: Vec<Mount> = Vec::new();
+    for mut from in container.objects("Mounts")? {
+        let mount = read(&mut from)?;
+        if mounts.iter().any(|other| other.target == mount.target) {
+            return Err(from.bad("Target", format!("{:?} is mounted twice", mount.target)));
+        }
+        from.finish()?;
+        mounts.push(mount);
+    }
+    Ok(mounts)
+}
+
+fn read(from: &mut Object<'_>) -> Result<Mount, FieldError> {
+    let target = from.string("Target")?;
+    if !target.starts_with('/') {
+        return Err(from.bad("Target", format!("{target:?} is not an absolute path in the container")));
+    }
+    let consistency = from.string("Consistency")?;
+    if !matches!(consistency.as_str(), "" | "default" | "consistent" | "cached" | "delegated") {
+        return Err(from.bad("Consistency", format!("{consistency:?} is unknown; use default")));
+    }
+    let source = from.string("Source")?;
+    let kind = from.string("Type")?;
+    let kind = match kind.as_str() {
+        "bind" => read_bind(from, source)?,
+        "volume" | "" => read_volume(from, source)?,
+        "tmpfs" => read_tmpfs(from, &source)?,
+        other => {
+            return Err(from.bad("Type", format!("{other:?} is not supported yet; use bind, volume or tmpfs")));
+        }
+    };
+    Ok(Mount { target, read_only: from.boolean("ReadOnly")?, kind })
+}
+
+fn read_bind(from: &mut Object<'_>, source: String) -> Result<MountKind, FieldError> {
+    if !source.starts_with('/') {
+        return Err(from.bad("Source", format!("{source:?} is not an absolute path of the host")));
+    }
+    let mut options = from.object("BindOptions")?;
+    let propagation = options.string("Propagation")?;
+    if !PROPAGATIONS.contains(&propagation.as_str()) {
+        return Err(options
+            .bad("Propagation", format!("{propagation:?} is unknown; use one of {}", PROPAGATIONS[1..].join(", "))));
+    }
+    let create = options.boolean("CreateMountpoint")?;
+    options.finish()?;
+    Ok(MountKind::Bind { source, propagation, create })
+}
+
+fn read_volume(from: &mut Object<'_>, name: String) -> Result<MountKind, FieldError> {
+    let shape = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    if !name.bytes().all(shape) || name.starts_with(['.', '-', '_']) {
+        let rule = "a volume's name has letters, digits, '_', '.' and '-' and begins with a letter or digit";
+        return Err(from.bad("Source", format!("{name:?} is no volume name: {rule}")));
+    }
+    let mut options = from.object("VolumeOptions")?;
+    let mut driver = options.object("DriverConfig")?;
+    let driver_name = driver.string("Name")?;
+    if !matches!(driver_name.as_str(), "" | "local") {
+        return Err(driver.bad("Name", format!("volume driver {driver_name:?} is not supported yet; use local")));
+    }
+    driver.finish()?;
+    let kind = MountKind::Volume { name, no_copy: options.boolean("NoCopy")?, labels: options.labels("Labels")? };
+    options.finish()?;
+    Ok(kind)
+}
+
+fn read_tmpfs(from: &mut Object<'_>, source: &str) -> Result<MountKind, FieldError> {
+    if !source.is_empty() {
+        return Err(from.bad("Source", "a tmpfs has no source"));
+    }
+    let mut options = from.object("TmpfsOptions")?;
+    let size = Bytes(options.natural("SizeBytes")?.unwrap_or(0));
+    let mode = options.natural("Mode")?.unwrap_or(0);
+    let mode = u32::try_from(mode)
+        .ok()
+        .filter(|mode| *mode <= 0o7777)
+        .ok_or_else(|| options.bad("Mode", format!("{mode:#o} is no file mode (0 to 0o7777)")))?;
+    options.finish()?;
+    Ok(MountKind::Tmpfs { size, mode })
+}
+
+pub(crate) fn write(mount: &Mount) -> Value {
+    let (kind, source) = match &mount.kind {
+        MountKind::Bind { source, .. } => ("bind", source.as_str()),
+        MountKind::Volume { name, .. } => ("volume", name.as_str()),
+        MountKind::Tmpfs { .. } => ("tmpfs", ""),
+    };
+    let fields = Fields::new()
+        .set("Type", kind)
+        .unless_empty("Source", source)
+        .set("Target", &mount.target)
+        .unless_empty("ReadOnly", mount.read_only);
+    match &mount.kind {
+        MountKind::Bind { propagation, create, .. } => {
+            let options =
+                Fields::new().unless_empty("Propagation", propagation).unless_empty("CreateMountpoint", create);
+            fields.unless_empty("BindOptions", options.done())
+        }
+        MountKind::Volume { no_copy, labels, .. } => {
+            let options = Fields::new().unless_empty("NoCopy", no_copy).unless_empty("Labels", labels);
+            fields.unless_empty("VolumeOptions", options.done())
+        }
+        MountKind::Tmpfs { size, mode } => {
+            let options = Fields::new().unless_empty("SizeBytes", size).unless_empty("Mode", mode);
+            fields.unless_empty("TmpfsOptions", options.done())
+        }
+    }
+    .done()
+}
+
+/// A mount as `GET /containers/json` shows it.
+pub(crate) fn write_mount_point(mount: &Mount) -> Value {
+    let spec = write(mount);
+    json!({
+        "Type": spec["Type"],
+        "Name": if let MountKind::Volume { name, .. } = &mount.kind { name.as_str() } else { "" },
+        "Source": spec.get("Source").cloned().unwrap_or_default(),
+        "Destination": mount.target,
+        "Mode": "",
+        "RW": !mount.read_only,
+        "Propagation": if let MountKind::Bind { propagation, .. } = &mount.kind { propagation.as_str() } else { "" },
+    })
+}

@@ -1,0 +1,109 @@
+//! Nodes: `NodeView` to Docker's `Node`, and a `NodeSpec` from a request.
+
+use serde_json::{Value, json};
+use types::{Availability, NodeDescription, NodeRole, NodeSpec, NodeState, NodeView};
+
+use super::{
+    policy,
+    reader::{FieldError, Object},
+    swarm,
+    time::rfc3339,
+    writer::Fields,
+};
+
+pub(crate) fn read_spec(body: &Value) -> Result<NodeSpec, FieldError> {
+    let mut from = Object::root(body)?;
+    let role = from.parsed("Role", |text| match text {
+        "worker" => Ok(NodeRole::Worker),
+        "manager" => Ok(NodeRole::Manager),
+        other => Err(format!("{other:?} is no role; use worker or manager")),
+    })?;
+    let availability = from.parsed("Availability", read_availability)?;
+    let spec = NodeSpec {
+        name: from.string("Name")?,
+        labels: from.labels("Labels")?,
+        role: role.ok_or(FieldError::Missing { path: from.path("Role"), hint: "use worker or manager" })?,
+        availability: availability
+            .ok_or(FieldError::Missing { path: from.path("Availability"), hint: "use active, pause or drain" })?,
+    };
+    from.finish()?;
+    Ok(spec)
+}
+
+pub(crate) fn read_availability(text: &str) -> Result<Availability, String> {
+    match text {
+        "active" => Ok(Availability::Active),
+        "pause" => Ok(Availability::Pause),
+        "drain" => Ok(Availability::Drain),
+        other => Err(format!("{other:?} is no availability; use active, pause or drain")),
+    }
+}
+
+pub(crate) fn write(view: &NodeView) -> Value {
+    let node = &view.node;
+    Fields::new()
+        .set("ID", node.id)
+        .set("Version", json!({ "Index": node.meta.version }))
+        .set("CreatedAt", rfc3339(node.meta.created_at))
+        .set("UpdatedAt", rfc3339(node.meta.updated_at))
+        .set("Spec", write_spec(&node.spec))
+        .set("Description", node.description.as_ref().map_or_else(|| json!({}), write_description))
+        .set("Status", write_status(view))
+        .some(
+            "ManagerStatus",
+            node.raft.as_ref().map(|raft| {
+                Fields::new()
+                    .unless_empty("Leader", view.leader)
+                    .set("Reachability", if view.reachable { "reachable" } else { "unreachable" })
+                    .set("Addr", &raft.address)
+                    .done()
+            }),
+        )
+        .done()
+}
+
+fn write_spec(spec: &NodeSpec) -> Value {
+    let availability = match spec.availability {
+        Availability::Active => "active",
+        Availability::Pause => "pause",
+        Availability::Drain => "drain",
+    };
+    Fields::new()
+        .unless_empty("Name", &spec.name)
+        .set("Labels", &spec.labels)
+        .set("Role", spec.role.to_string())
+        .set("Availability", availability)
+        .done()
+}
+
+fn write_description(description: &NodeDescription) -> Value {
+    let engine = Fields::new()
+        .set("EngineVersion", &description.engine_version)
+        .unless_empty("Labels", &description.engine_labels)
+        .done();
+    Fields::new()
+        .set("Hostname", &description.hostname)
+        .set("Platform", policy::write_platform(&description.platform))
+        .set("Resources", policy::write_amounts(&description.resources))
+        .set("Engine", engine)
+        .set("TLSInfo", swarm::write_tls_info(&description.tls_issuer_pem))
+        .done()
+}
+
+/// Docker's word for a node whose tasks are left alone is `disconnected`. A node that works but is
+/// not reached by peers stays `ready`; which ones is added for `node ls` and `node inspect`.
+fn write_status(view: &NodeView) -> Value {
+    let status = &view.node.status;
+    let state = match status.state {
+        NodeState::Unknown => "unknown",
+        NodeState::Ready => "ready",
+        NodeState::Unreachable => "disconnected",
+        NodeState::Down => "down",
+    };
+    Fields::new()
+        .set("State", state)
+        .unless_empty("Message", &status.message)
+        .set("Addr", status.address.map_or_else(|| "0.0.0.0".to_owned(), |address| address.to_string()))
+        .unless_empty("UnreachablePeers", &status.unreachable_peers)
+        .done()
+}

@@ -1,0 +1,217 @@
+//! Reading a JSON object field by field, knowing where one is and what was left over.
+//!
+//! Used by the conversions from Docker's JSON. Every value of the request is either taken by a
+//! conversion or reported by [`Object::finish`] with its path; an empty value (null, `""`, 0,
+//! `false`, `[]`, `{}`) says nothing and may be left over.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde_json::{Map, Value};
+use types::Labels;
+
+/// A request that cannot be honoured, with the JSON path of the value at fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FieldError {
+    #[error("{path} must be {wanted}, not {found}")]
+    Type { path: String, wanted: &'static str, found: String },
+    #[error("{path}: {reason}")]
+    Value { path: String, reason: String },
+    #[error("{path} is missing: {hint}")]
+    Missing { path: String, hint: &'static str },
+    #[error("{path} is not supported yet: leave it out of the request")]
+    Unsupported { path: String },
+}
+
+/// One JSON object of the request.
+pub(crate) struct Object<'a> {
+    path: String,
+    map: Option<&'a Map<String, Value>>,
+    taken: BTreeSet<&'static str>,
+}
+
+impl<'a> Object<'a> {
+    /// The whole body; its fields have bare names as paths.
+    pub(crate) fn root(value: &'a Value) -> Result<Self, FieldError> {
+        Self::at(String::new(), value)
+    }
+
+    fn at(path: String, value: &'a Value) -> Result<Self, FieldError> {
+        match value {
+            Value::Object(map) => Ok(Self { path, map: Some(map), taken: BTreeSet::new() }),
+            Value::Null => Ok(Self { path, map: None, taken: BTreeSet::new() }),
+            other => {
+                let path = if path.is_empty() { "the request body".to_owned() } else { path };
+                Err(wrong_type(path, "an object", other))
+            }
+        }
+    }
+
+    pub(crate) fn path(&self, field: &str) -> String {
+        if self.path.is_empty() { field.to_owned() } else { format!("{}.{field}", self.path) }
+    }
+
+    /// The value of a field as it is; null counts as absent. Names are matched as Go matches them:
+    /// exactly, else without regard to case.
+    pub(crate) fn take(&mut self, field: &'static str) -> Option<&'a Value> {
+        self.taken.insert(field);
+        let map = self.map?;
+        let found = map
+            .get(field)
+            .or_else(|| map.iter().find(|(key, _)| key.eq_ignore_ascii_case(field)).map(|(_, value)| value));
+        found.filter(|value| !value.is_null())
+    }
+
+    /// A field's object; an absent one reads as an empty one.
+    pub(crate) fn object(&mut self, field: &'static str) -> Result<Object<'a>, FieldError> {
+        let path = self.path(field);
+        match self.take(field) {
+            Some(value) => Object::at(path, value),
+            None => Ok(Object { path, map: None, taken: BTreeSet::new() }),
+        }
+    }
+
+    /// Whether the field is there, be it as an empty object.
+    pub(crate) fn has(&mut self, field: &'static str) -> bool {
+        self.take(field).is_some()
+    }
+
+    pub(crate) fn objects(&mut self, field: &'static str) -> Result<Vec<Object<'a>>, FieldError> {
+        let path = self.path(field);
+        let items = match self.take(field) {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(items)) => items,
+            Some(other) => return Err(wrong_type(path, "a list", other)),
+        };
+        items.iter().enumerate().map(|(at, item)| Object::at(format!("{path}[{at}]"), item)).collect()
+    }
+
+    pub(crate) fn string(&mut self, field: &'static str) -> Result<String, FieldError> {
+        let path = self.path(field);
+        match self.take(field) {
+            None => Ok(String::new()),
+            Some(Value::String(text)) => Ok(text.clone()),
+            Some(other) => Err(wrong_type(path, "a text", other)),
+        }
+    }
+
+    pub(crate) fn strings(&mut self, field: &'static str) -> Result<Vec<String>, FieldError> {
+        let path = self.path(field);
+        let items = match self.take(field) {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(items)) => items,
+            Some(other) => return Err(wrong_type(path, "a list of texts", other)),
+        };
+        let text = |(at, item): (usize, &Value)| match item {
+            Value::String(text) => Ok(text.clone()),
+            other => Err(wrong_type(format!("{path}[{at}]"), "a text", other)),
+        };
+        items.iter().enumerate().map(text).collect()
+    }
+
+    pub(crate) fn labels(&mut self, field: &'static str) -> Result<Labels, FieldError> {
+        let path = self.path(field);
+        let entries = match self.take(field) {
+            None => return Ok(Labels::new()),
+            Some(Value::Object(entries)) => entries,
+            Some(other) => return Err(wrong_type(path, "an object of texts", other)),
+        };
+        let entry = |(key, value): (&String, &Value)| match value {
+            Value::String(text) => Ok((key.clone(), text.clone())),
+            other => Err(wrong_type(format!("{path}.{key}"), "a text", other)),
+        };
+        entries.iter().map(entry).collect()
+    }
+
+    pub(crate) fn boolean(&mut self, field: &'static str) -> Result<bool, FieldError> {
+        let path = self.path(field);
+        match self.take(field) {
+            None => Ok(false),
+            Some(Value::Bool(value)) => Ok(*value),
+            Some(other) => Err(wrong_type(path, "true or false", other)),
+        }
+    }
+
+    pub(crate) fn integer(&mut self, field: &'static str) -> Result<Option<i64>, FieldError> {
+        let path = self.path(field);
+        self.take(field)
+            .map(|value| value.as_i64().ok_or_else(|| wrong_type(path, "a whole number", value)))
+            .transpose()
+    }
+
+    /// A whole number that is not negative.
+    pub(crate) fn natural(&mut self, field: &'static str) -> Result<Option<u64>, FieldError> {
+        let path = self.path(field);
+        self.take(field)
+            .map(|value| value.as_u64().ok_or_else(|| wrong_type(path, "a whole number, 0 or more", value)))
+            .transpose()
+    }
+
+    pub(crate) fn fraction(&mut self, field: &'static str) -> Result<Option<f64>, FieldError> {
+        let path = self.path(field);
+        self.take(field).map(|value| value.as_f64().ok_or_else(|| wrong_type(path, "a number", value))).transpose()
+    }
+
+    /// Nanoseconds, as Docker writes durations.
+    pub(crate) fn duration(&mut self, field: &'static str) -> Result<Option<Duration>, FieldError> {
+        Ok(self.natural(field)?.map(Duration::from_nanos))
+    }
+
+    /// A text that stands for a value of `T`; absent or empty gives `None`.
+    pub(crate) fn parsed<T>(
+        &mut self,
+        field: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, FieldError> {
+        let text = self.string(field)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        parse(&text).map(Some).map_err(|reason| self.bad(field, reason))
+    }
+
+    /// An error about one of this object's fields.
+    pub(crate) fn bad(&self, field: &str, reason: impl Into<String>) -> FieldError {
+        FieldError::Value { path: self.path(field), reason: reason.into() }
+    }
+
+    /// Refuses what says something and was not taken.
+    pub(crate) fn finish(self) -> Result<(), FieldError> {
+        let Some(map) = self.map else { return Ok(()) };
+        let known = |key: &str| self.taken.iter().any(|taken| taken.eq_ignore_ascii_case(key));
+        match map.iter().find(|(key, value)| !known(key) && !is_empty(value)) {
+            Some((key, value)) => Err(FieldError::Unsupported { path: self.path(&innermost(key, value)) }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Go's zero values, nested ones too: `{"Limits":{"Pids":0}}` asks for nothing.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) => false,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.values().all(is_empty),
+    }
+}
+
+/// Follows objects down to the first value that says something, so that the path is exact.
+fn innermost(key: &str, value: &Value) -> String {
+    let Value::Object(map) = value else { return key.to_owned() };
+    match map.iter().find(|(_, inner)| !is_empty(inner)) {
+        Some((inner_key, inner)) => format!("{key}.{}", innermost(inner_key, inner)),
+        None => key.to_owned(),
+    }
+}
+
+fn wrong_type(path: String, wanted: &'static str, found: &Value) -> FieldError {
+    /// Enough to recognise the value; requests may be megabytes long.
+    const SHOWN: usize = 60;
+    let mut text: String = found.to_string();
+    if text.chars().count() > SHOWN {
+        text = text.chars().take(SHOWN).chain(['…']).collect();
+    }
+    FieldError::Type { path, wanted, found: text }
+}

@@ -1,0 +1,182 @@
+//! Services: Docker's `ServiceSpec` to `types::ServiceSpec` and back.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use types::{
+    DisconnectPolicy, Name, Reconcile, ServiceMode, ServiceSpec, ServiceView, TaskSpec, UpdateState, UpdateStatus,
+};
+
+use super::{
+    container, endpoint, policy,
+    reader::{FieldError, Object},
+    time::{nanos, rfc3339},
+    writer::Fields,
+};
+
+/// What a request leaves to the server.
+#[derive(Debug, Default)]
+pub(crate) struct Given<'a> {
+    /// The name of a new service that was given none.
+    pub(crate) name: Option<Name>,
+    /// On update, the spec before: keeps `Disconnect`, which Docker's clients do not send back.
+    pub(crate) previous: Option<&'a ServiceSpec>,
+}
+
+/// A whole spec. Fields that are absent get Docker's defaults; what cannot be honoured is refused.
+pub(crate) fn read(body: &Value, given: Given<'_>) -> Result<ServiceSpec, FieldError> {
+    let mut from = Object::root(body)?;
+    let name = from.parsed("Name", |text| text.parse::<Name>().map_err(|why| why.to_string()))?;
+    let name = name
+        .or(given.name)
+        .ok_or(FieldError::Missing { path: "Name".to_owned(), hint: "give the name the service has" })?;
+    let (has_update, has_rollback) = (from.has("UpdateConfig"), from.has("RollbackConfig"));
+    let disconnect = match from.has("Disconnect") {
+        true => read_disconnect(from.object("Disconnect")?)?,
+        false => given.previous.map(|spec| spec.disconnect).unwrap_or_default(),
+    };
+    let spec = ServiceSpec {
+        name,
+        labels: from.labels("Labels")?,
+        task: read_task(from.object("TaskTemplate")?)?,
+        mode: read_mode(from.object("Mode")?)?,
+        update: policy::read_update(from.object("UpdateConfig")?, has_update)?,
+        rollback: policy::read_update(from.object("RollbackConfig")?, has_rollback)?,
+        endpoint: endpoint::read(from.object("EndpointSpec")?)?,
+        disconnect,
+    };
+    from.finish()?;
+    Ok(spec)
+}
+
+fn read_task(mut from: Object<'_>) -> Result<TaskSpec, FieldError> {
+    let runtime = from.string("Runtime")?;
+    if !matches!(runtime.as_str(), "" | "container") {
+        return Err(from.bad("Runtime", format!("{runtime:?} is not supported; services run containers")));
+    }
+    let spec = TaskSpec {
+        container: container::read(from.object("ContainerSpec")?)?,
+        resources: policy::read_resources(from.object("Resources")?)?,
+        restart: policy::read_restart(from.object("RestartPolicy")?)?,
+        placement: policy::read_placement(from.object("Placement")?)?,
+        log_driver: policy::read_log_driver(from.object("LogDriver")?)?,
+        force_update: from.natural("ForceUpdate")?.unwrap_or(0),
+    };
+    from.finish()?;
+    Ok(spec)
+}
+
+fn read_mode(mut from: Object<'_>) -> Result<ServiceMode, FieldError> {
+    if from.has("ReplicatedJob") || from.has("GlobalJob") {
+        let name = if from.has("ReplicatedJob") { "ReplicatedJob" } else { "GlobalJob" };
+        return Err(FieldError::Unsupported { path: from.path(name) });
+    }
+    let (is_replicated, is_global) = (from.has("Replicated"), from.has("Global"));
+    let mode = match (is_replicated, is_global) {
+        (true, true) => return Err(from.bad("Global", "a service is replicated or global, not both")),
+        (false, true) => {
+            from.object("Global")?.finish()?;
+            ServiceMode::Global
+        }
+        _ => {
+            let mut replicated = from.object("Replicated")?;
+            let replicas = replicated.natural("Replicas")?.unwrap_or(1);
+            replicated.finish()?;
+            ServiceMode::Replicated { replicas }
+        }
+    };
+    from.finish()?;
+    Ok(mode)
+}
+
+fn read_disconnect(mut from: Object<'_>) -> Result<DisconnectPolicy, FieldError> {
+    let default = DisconnectPolicy::default();
+    let reconcile = from.parsed("Reconcile", |text| match text {
+        "keep-original" => Ok(Reconcile::KeepOriginal),
+        "keep-replacement" => Ok(Reconcile::KeepReplacement),
+        other => Err(format!("{other:?} is unknown; use keep-original or keep-replacement")),
+    })?;
+    let policy = DisconnectPolicy {
+        lost_after: from.duration("LostAfter")?.unwrap_or(default.lost_after),
+        reconcile: reconcile.unwrap_or(default.reconcile),
+    };
+    if policy.lost_after > MAX_LOST_AFTER {
+        return Err(from.bad("LostAfter", "must not be longer than a year"));
+    }
+    from.finish()?;
+    Ok(policy)
+}
+
+/// Far beyond any use, near enough that adding it to a time cannot overflow.
+const MAX_LOST_AFTER: Duration = Duration::from_secs(366 * 24 * 3600);
+
+pub(crate) fn write_spec(spec: &ServiceSpec) -> Value {
+    let mode = match spec.mode {
+        ServiceMode::Replicated { replicas } => json!({ "Replicated": { "Replicas": replicas } }),
+        ServiceMode::Global => json!({ "Global": {} }),
+    };
+    Fields::new()
+        .set("Name", &spec.name)
+        .set("Labels", &spec.labels)
+        .set("TaskTemplate", write_task(&spec.task))
+        .set("Mode", mode)
+        .set("UpdateConfig", policy::write_update(&spec.update))
+        .set("RollbackConfig", policy::write_update(&spec.rollback))
+        .set("EndpointSpec", endpoint::write_spec(&spec.endpoint))
+        .some("Disconnect", (spec.disconnect != DisconnectPolicy::default()).then(|| write_disconnect(spec.disconnect)))
+        .done()
+}
+
+fn write_disconnect(policy: DisconnectPolicy) -> Value {
+    let reconcile = match policy.reconcile {
+        Reconcile::KeepOriginal => "keep-original",
+        Reconcile::KeepReplacement => "keep-replacement",
+    };
+    json!({ "LostAfter": nanos(policy.lost_after), "Reconcile": reconcile })
+}
+
+pub(crate) fn write_task(spec: &TaskSpec) -> Value {
+    Fields::new()
+        .set("ContainerSpec", container::write(&spec.container))
+        .set("Resources", policy::write_resources(&spec.resources))
+        .set("RestartPolicy", policy::write_restart(&spec.restart))
+        .set("Placement", policy::write_placement(&spec.placement))
+        .some("LogDriver", spec.log_driver.as_ref().map(policy::write_log_driver))
+        .set("ForceUpdate", spec.force_update)
+        .set("Runtime", "container")
+        .done()
+}
+
+/// A service as the API lists it; `with_status` adds the task counts.
+pub(crate) fn write(view: &ServiceView, with_status: bool) -> Value {
+    let service = &view.service;
+    let status = || json!({ "RunningTasks": view.running, "DesiredTasks": view.desired, "CompletedTasks": 0 });
+    Fields::new()
+        .set("ID", service.id)
+        .set("Version", json!({ "Index": service.meta.version }))
+        .set("CreatedAt", rfc3339(service.meta.created_at))
+        .set("UpdatedAt", rfc3339(service.meta.updated_at))
+        .set("Spec", write_spec(&service.spec))
+        .some("PreviousSpec", service.previous.as_deref().map(write_spec))
+        .set("Endpoint", endpoint::write(&service.spec.endpoint))
+        .some("UpdateStatus", service.update.as_ref().map(write_update_status))
+        .some("ServiceStatus", with_status.then(status))
+        .done()
+}
+
+fn write_update_status(status: &UpdateStatus) -> Value {
+    let state = match status.state {
+        UpdateState::Updating => "updating",
+        UpdateState::Paused => "paused",
+        UpdateState::Completed => "completed",
+        UpdateState::RollbackStarted => "rollback_started",
+        UpdateState::RollbackPaused => "rollback_paused",
+        UpdateState::RollbackCompleted => "rollback_completed",
+    };
+    Fields::new()
+        .set("State", state)
+        .set("StartedAt", rfc3339(status.started_at))
+        .some("CompletedAt", status.completed_at.map(rfc3339))
+        .set("Message", &status.message)
+        .done()
+}

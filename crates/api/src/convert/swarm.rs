@@ -1,0 +1,207 @@
+//! The cluster object and the requests that found, join and change a cluster.
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use identity::JoinToken;
+use node::membership::{InitRequest, JoinRequest};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use types::{Availability, Cluster, ClusterSpec};
+
+use super::{
+    node::read_availability,
+    policy,
+    reader::{FieldError, Object},
+    time::{nanos, rfc3339},
+    writer::Fields,
+};
+
+/// The cluster's only name (parity C-01).
+const CLUSTER_NAME: &str = "default";
+/// Docker's clients send these back on every update. Elections here are timed by rswarm itself.
+const ELECTION_TICK: i64 = 10;
+const HEARTBEAT_TICK: i64 = 1;
+/// The parameters of overlay networks, which are not there yet: Docker's defaults, and nothing else
+/// is accepted.
+const DEFAULT_ADDRESS_POOL: &str = "10.0.0.0/8";
+const DEFAULT_SUBNET_SIZE: u64 = 24;
+const DEFAULT_DATA_PATH_PORT: u64 = 4789;
+/// Shortest certificate life (parity C-16).
+const MIN_CERTIFICATE_EXPIRY: Duration = Duration::from_secs(3600);
+/// Shorter than this, a busy host misses heartbeats.
+const MIN_HEARTBEAT: Duration = Duration::from_millis(100);
+
+pub(crate) fn read_init(body: &Value) -> Result<InitRequest, FieldError> {
+    let mut from = Object::root(body)?;
+    for (field, default) in [("SubnetSize", DEFAULT_SUBNET_SIZE), ("DataPathPort", DEFAULT_DATA_PATH_PORT)] {
+        let value = from.natural(field)?.unwrap_or(0);
+        if value != 0 && value != default {
+            return Err(from.bad(field, format!("cannot be changed yet; leave it out for the default, {default}")));
+        }
+    }
+    let request = InitRequest {
+        listen_addr: from.string("ListenAddr")?,
+        advertise_addr: from.string("AdvertiseAddr")?,
+        data_path_addr: from.string("DataPathAddr")?,
+        availability: from.parsed("Availability", read_availability)?.unwrap_or(Availability::Active),
+        force_new_cluster: from.boolean("ForceNewCluster")?,
+        spec: read_spec_object(from.object("Spec")?, &ClusterSpec::default())?,
+    };
+    from.finish()?;
+    Ok(request)
+}
+
+pub(crate) fn read_join(body: &Value) -> Result<JoinRequest, FieldError> {
+    let mut from = Object::root(body)?;
+    let request = JoinRequest {
+        listen_addr: from.string("ListenAddr")?,
+        advertise_addr: from.string("AdvertiseAddr")?,
+        data_path_addr: from.string("DataPathAddr")?,
+        remote_addrs: from.strings("RemoteAddrs")?,
+        token: from.string("JoinToken")?,
+        availability: from.parsed("Availability", read_availability)?.unwrap_or(Availability::Active),
+    };
+    if request.remote_addrs.iter().all(String::is_empty) {
+        return Err(FieldError::Missing { path: from.path("RemoteAddrs"), hint: "give the host:port of a manager" });
+    }
+    if request.token.is_empty() {
+        let hint = "give the token that `rswarm join-token worker` prints on a manager";
+        return Err(FieldError::Missing { path: from.path("JoinToken"), hint });
+    }
+    from.finish()?;
+    Ok(request)
+}
+
+/// A changed spec: what the request leaves out stays as it is.
+pub(crate) fn read_spec(body: &Value, present: &ClusterSpec) -> Result<ClusterSpec, FieldError> {
+    read_spec_object(Object::root(body)?, present)
+}
+
+fn read_spec_object(mut from: Object<'_>, present: &ClusterSpec) -> Result<ClusterSpec, FieldError> {
+    let name = from.string("Name")?;
+    if !matches!(name.as_str(), "" | CLUSTER_NAME) {
+        return Err(from.bad("Name", format!("a cluster is always named {CLUSTER_NAME:?}")));
+    }
+    let mut spec = present.clone();
+    if from.has("Labels") {
+        spec.labels = from.labels("Labels")?;
+    }
+    let mut orchestration = from.object("Orchestration")?;
+    if let Some(limit) = orchestration.integer("TaskHistoryRetentionLimit")? {
+        spec.orchestration.task_history_limit = limit;
+    }
+    orchestration.finish()?;
+    read_raft(from.object("Raft")?, &mut spec)?;
+    let mut dispatcher = from.object("Dispatcher")?;
+    if let Some(period) = dispatcher.duration("HeartbeatPeriod")?.filter(|period| !period.is_zero()) {
+        if period < MIN_HEARTBEAT {
+            return Err(dispatcher.bad("HeartbeatPeriod", "must not be shorter than 100ms"));
+        }
+        spec.dispatcher.heartbeat_period = period;
+    }
+    dispatcher.finish()?;
+    let mut ca = from.object("CAConfig")?;
+    if let Some(expiry) = ca.duration("NodeCertExpiry")?.filter(|expiry| !expiry.is_zero()) {
+        if expiry < MIN_CERTIFICATE_EXPIRY {
+            return Err(ca.bad("NodeCertExpiry", "must not be shorter than one hour"));
+        }
+        spec.ca.node_cert_expiry = expiry;
+    }
+    ca.finish()?;
+    let mut tasks = from.object("TaskDefaults")?;
+    if tasks.has("LogDriver") {
+        spec.log_driver = policy::read_log_driver(tasks.object("LogDriver")?)?;
+    }
+    tasks.finish()?;
+    from.finish()?;
+    Ok(spec)
+}
+
+fn read_raft(mut from: Object<'_>, spec: &mut ClusterSpec) -> Result<(), FieldError> {
+    if let Some(interval) = from.natural("SnapshotInterval")?.filter(|interval| *interval != 0) {
+        spec.raft.snapshot_interval = interval;
+    }
+    if let Some(entries) = from.natural("LogEntriesForSlowFollowers")?.filter(|entries| *entries != 0) {
+        spec.raft.log_entries_for_slow_followers = entries;
+    }
+    for (field, fixed) in [("ElectionTick", ELECTION_TICK), ("HeartbeatTick", HEARTBEAT_TICK)] {
+        let value = from.integer(field)?.unwrap_or(0);
+        if value != 0 && value != fixed {
+            return Err(from.bad(field, "cannot be changed: rswarm times its elections itself"));
+        }
+    }
+    from.finish()
+}
+
+/// `GET /swarm`, with the join tokens.
+pub(crate) fn write(cluster: &Cluster) -> Value {
+    let token = |secret: [u8; 16]| {
+        let ca_digest = certificate_digest(&cluster.root_ca.certificate_pem);
+        JoinToken { ca_digest, secret }.to_string()
+    };
+    let tokens = json!({ "Worker": token(cluster.join.worker), "Manager": token(cluster.join.manager) });
+    write_fields(cluster).set("JoinTokens", tokens).done()
+}
+
+/// The same without the secrets, for `info`.
+pub(crate) fn write_public(cluster: &Cluster) -> Value {
+    write_fields(cluster).done()
+}
+
+fn write_fields(cluster: &Cluster) -> Fields {
+    Fields::new()
+        .set("ID", cluster.id)
+        .set("Version", json!({ "Index": cluster.meta.version }))
+        .set("CreatedAt", rfc3339(cluster.meta.created_at))
+        .set("UpdatedAt", rfc3339(cluster.meta.updated_at))
+        .set("Spec", write_spec(&cluster.spec))
+        .set("TLSInfo", write_tls_info(&cluster.root_ca.certificate_pem))
+        .set("RootRotationInProgress", false)
+        .set("DefaultAddrPool", [DEFAULT_ADDRESS_POOL])
+        .set("SubnetSize", DEFAULT_SUBNET_SIZE)
+        .set("DataPathPort", DEFAULT_DATA_PATH_PORT)
+}
+
+fn write_spec(spec: &ClusterSpec) -> Value {
+    let tasks = Fields::new().some("LogDriver", spec.log_driver.as_ref().map(policy::write_log_driver)).done();
+    json!({
+        "Name": CLUSTER_NAME,
+        "Labels": spec.labels,
+        "Orchestration": { "TaskHistoryRetentionLimit": spec.orchestration.task_history_limit },
+        "Raft": {
+            "SnapshotInterval": spec.raft.snapshot_interval,
+            "KeepOldSnapshots": 0,
+            "LogEntriesForSlowFollowers": spec.raft.log_entries_for_slow_followers,
+            "ElectionTick": ELECTION_TICK,
+            "HeartbeatTick": HEARTBEAT_TICK,
+        },
+        "Dispatcher": { "HeartbeatPeriod": nanos(spec.dispatcher.heartbeat_period) },
+        "CAConfig": { "NodeCertExpiry": nanos(spec.ca.node_cert_expiry) },
+        "TaskDefaults": tasks,
+        "EncryptionConfig": { "AutoLockManagers": false },
+    })
+}
+
+pub(crate) fn write_tls_info(root_pem: &str) -> Value {
+    Fields::new().unless_empty("TrustRoot", root_pem).done()
+}
+
+/// SHA-256 of the first certificate of a PEM text, as DER; what join tokens pin.
+fn certificate_digest(pem: &str) -> [u8; 32] {
+    let lines = pem.lines().skip_while(|line| !line.starts_with("-----BEGIN")).skip(1);
+    let body: String = lines.take_while(|line| !line.starts_with("-----")).map(str::trim).collect();
+    Sha256::digest(BASE64.decode(body).unwrap_or_default()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_in_a_token_is_the_one_that_joining_nodes_check() {
+        let authority = identity::CertificateAuthority::generate(types::Timestamp::from_unix_ms(1_700_000_000_000))
+            .expect("randomness");
+        assert_eq!(certificate_digest(authority.certificate_pem()), authority.digest());
+    }
+}

@@ -1,0 +1,474 @@
+//! Specs in, specs out, held against the published schema of the Engine API.
+
+#![expect(clippy::needless_pass_by_value, reason = "`json!` and `expect!` at the call, without ampersands")]
+
+use bollard_stubs::models;
+use expect_test::{Expect, expect};
+use serde_json::{Value, json};
+use types::{NodeId, Service, ServiceId, ServiceView, Timestamp, Version};
+
+use super::{
+    node,
+    service::{Given, read, write, write_spec},
+    swarm, task,
+};
+
+fn refused(body: Value, expected: Expect) {
+    match read(&body, Given::default()) {
+        Ok(spec) => panic!("must be refused: {spec:?}"),
+        Err(error) => expected.assert_eq(&error.to_string()),
+    }
+}
+
+/// What a client with the schema's types sees is all there is: no field of ours is spelt wrong or
+/// has another shape.
+fn check_schema<T: serde::Serialize + serde::de::DeserializeOwned>(value: &Value, own_fields: &[&str]) {
+    let typed: T = serde_json::from_value(value.clone()).unwrap_or_else(|error| panic!("{error}: {value:#}"));
+    let back = serde_json::to_value(&typed).expect("models are JSON");
+    let mut missing = Vec::new();
+    collect_missing("", value, &back, &mut missing);
+    missing.retain(|path| !own_fields.contains(&path.as_str()));
+    assert!(missing.is_empty(), "not in the schema: {missing:?}");
+}
+
+fn collect_missing(path: &str, ours: &Value, theirs: &Value, missing: &mut Vec<String>) {
+    match (ours, theirs) {
+        (Value::Object(ours), Value::Object(theirs)) => {
+            for (key, value) in ours {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                match theirs.get(key) {
+                    Some(other) => collect_missing(&path, value, other, missing),
+                    None if value.is_null() || *value == json!({}) => {}
+                    None => missing.push(path),
+                }
+            }
+        }
+        (Value::Array(ours), Value::Array(theirs)) => {
+            ours.iter().zip(theirs).for_each(|(ours, theirs)| collect_missing(path, ours, theirs, missing));
+        }
+        _ => {}
+    }
+}
+
+fn full_spec() -> Value {
+    json!({
+        "Name": "web",
+        "Labels": { "a": "1" },
+        "TaskTemplate": {
+            "ContainerSpec": {
+                "Image": "nginx:1.27",
+                "Labels": { "b": "2" },
+                "Command": ["/bin/sh"],
+                "Args": ["-c", "true"],
+                "Hostname": "h",
+                "Env": ["A=1"],
+                "Dir": "/srv",
+                "User": "1:2",
+                "Groups": ["3"],
+                "Privileges": { "Seccomp": { "Mode": "unconfined" }, "NoNewPrivileges": true },
+                "Init": true,
+                "StopSignal": "SIGINT",
+                "TTY": true,
+                "OpenStdin": true,
+                "ReadOnly": true,
+                "Mounts": [
+                    { "Type": "bind", "Source": "/a", "Target": "/b", "ReadOnly": true,
+                      "BindOptions": { "Propagation": "rprivate", "CreateMountpoint": true } },
+                    { "Type": "volume", "Source": "data", "Target": "/data",
+                      "VolumeOptions": { "NoCopy": true, "Labels": { "v": "1" } } },
+                    { "Type": "tmpfs", "Target": "/tmp", "TmpfsOptions": { "SizeBytes": 1024, "Mode": 511 } },
+                ],
+                "StopGracePeriod": 30_000_000_000_u64,
+                "Healthcheck": { "Test": ["CMD", "true"], "Interval": 1_000_000_000, "Timeout": 2_000_000_000,
+                                 "StartPeriod": 3_000_000_000_u64, "StartInterval": 4_000_000_000_u64, "Retries": 3 },
+                "Hosts": ["10.0.0.1 db"],
+                "DNSConfig": { "Nameservers": ["10.0.0.2"], "Search": ["x"], "Options": ["ndots:1"] },
+                "Isolation": "default",
+                "Sysctls": { "net.ipv4.ip_forward": "1" },
+                "CapabilityAdd": ["CAP_NET_ADMIN"],
+                "CapabilityDrop": ["CAP_NET_RAW"],
+                "Ulimits": [{ "Name": "nofile", "Hard": 20, "Soft": 10 }],
+                "OomScoreAdj": -5,
+            },
+            "Resources": {
+                "Limits": { "NanoCPUs": 500_000_000, "MemoryBytes": 67_108_864, "Pids": 100 },
+                "Reservations": { "NanoCPUs": 1_000_000, "MemoryBytes": 4_194_304, "GenericResources": [
+                    { "NamedResourceSpec": { "Kind": "gpu", "Value": "one" } },
+                    { "DiscreteResourceSpec": { "Kind": "ssd", "Value": 2 } },
+                ] },
+            },
+            "RestartPolicy": { "Condition": "on-failure", "Delay": 1_000_000_000, "MaxAttempts": 4, "Window": 60_000_000_000_u64 },
+            "Placement": {
+                "Constraints": ["node.role==worker"],
+                "Preferences": [{ "Spread": { "SpreadDescriptor": "node.labels.zone" } }],
+                "MaxReplicas": 2,
+                "Platforms": [{ "Architecture": "amd64", "OS": "linux" }],
+            },
+            "LogDriver": { "Name": "json-file", "Options": { "max-size": "1m" } },
+            "ForceUpdate": 7,
+            "Runtime": "container",
+        },
+        "Mode": { "Replicated": { "Replicas": 3 } },
+        "UpdateConfig": { "Parallelism": 2, "Delay": 1_000_000_000, "FailureAction": "rollback", "Monitor": 9_000_000_000_u64,
+                          "MaxFailureRatio": 0.15, "Order": "start-first" },
+        "RollbackConfig": { "Parallelism": 0, "FailureAction": "continue", "Monitor": 5_000_000_000_u64, "MaxFailureRatio": 0, "Order": "stop-first" },
+        "EndpointSpec": { "Mode": "vip", "Ports": [
+            { "Name": "http", "Protocol": "tcp", "TargetPort": 80, "PublishedPort": 8080, "PublishMode": "host" },
+        ] },
+        "Disconnect": { "LostAfter": 90_000_000_000_u64, "Reconcile": "keep-replacement" },
+    })
+}
+
+#[test]
+fn a_full_spec_comes_back_as_it_went_in() {
+    let spec = read(&full_spec(), Given::default()).expect("all of it is supported");
+    let written = write_spec(&spec);
+    assert_eq!(
+        serde_json::to_string_pretty(&written).expect("JSON"),
+        serde_json::to_string_pretty(&full_spec()).expect("JSON")
+    );
+    assert_eq!(read(&written, Given::default()).expect("own output"), spec);
+    // The schema says `HealthCheck`, Go clients and servers `Healthcheck`.
+    check_schema::<models::ServiceSpec>(
+        &written,
+        &["Disconnect", "TaskTemplate.ContainerSpec.Healthcheck", "TaskTemplate.ContainerSpec.Mounts.Type"],
+    );
+}
+
+#[test]
+fn defaults_are_dockers() {
+    let spec =
+        read(&json!({ "Name": "a", "TaskTemplate": { "ContainerSpec": { "Image": "nginx" } } }), Given::default());
+    expect![[r#"
+        {
+          "Name": "a",
+          "Labels": {},
+          "TaskTemplate": {
+            "ContainerSpec": {
+              "Image": "nginx:latest",
+              "StopGracePeriod": 10000000000,
+              "DNSConfig": {},
+              "Isolation": "default"
+            },
+            "Resources": {
+              "Limits": {},
+              "Reservations": {}
+            },
+            "RestartPolicy": {
+              "Condition": "any",
+              "Delay": 5000000000,
+              "MaxAttempts": 0
+            },
+            "Placement": {},
+            "ForceUpdate": 0,
+            "Runtime": "container"
+          },
+          "Mode": {
+            "Replicated": {
+              "Replicas": 1
+            }
+          },
+          "UpdateConfig": {
+            "Parallelism": 1,
+            "FailureAction": "pause",
+            "Monitor": 5000000000,
+            "MaxFailureRatio": 0,
+            "Order": "stop-first"
+          },
+          "RollbackConfig": {
+            "Parallelism": 1,
+            "FailureAction": "pause",
+            "Monitor": 5000000000,
+            "MaxFailureRatio": 0,
+            "Order": "stop-first"
+          },
+          "EndpointSpec": {
+            "Mode": "vip"
+          }
+        }"#]]
+    .assert_eq(&serde_json::to_string_pretty(&write_spec(&spec.expect("defaults"))).expect("JSON"));
+}
+
+fn with(path: &str, value: Value) -> Value {
+    let mut body = json!({ "Name": "a", "TaskTemplate": { "ContainerSpec": { "Image": "nginx" } } });
+    let (parent, field) = path.rsplit_once('/').expect("a pointer");
+    let mut at = &mut body;
+    for key in parent.split('/').filter(|key| !key.is_empty()) {
+        at = at.as_object_mut().expect("objects").entry(key).or_insert(json!({}));
+    }
+    at[field] = value;
+    body
+}
+
+#[test]
+fn what_is_not_supported_is_named() {
+    let secret = json!([{ "SecretID": "x", "SecretName": "y" }]);
+    refused(
+        with("/TaskTemplate/ContainerSpec/Secrets", secret),
+        expect!["TaskTemplate.ContainerSpec.Secrets is not supported yet: leave it out of the request"],
+    );
+    refused(
+        with("/TaskTemplate/Networks", json!([{ "Target": "n" }])),
+        expect!["TaskTemplate.Networks is not supported yet: leave it out of the request"],
+    );
+    refused(
+        with("/Mode/ReplicatedJob", json!({})),
+        expect!["Mode.ReplicatedJob is not supported yet: leave it out of the request"],
+    );
+    refused(
+        with("/TaskTemplate/ContainerSpec/Privileges/CredentialSpec", json!({ "File": "f" })),
+        expect![
+            "TaskTemplate.ContainerSpec.Privileges.CredentialSpec.File is not supported yet: leave it out of the request"
+        ],
+    );
+    refused(
+        with("/TaskTemplate/ContainerSpec/Isolation", json!("hyperv")),
+        expect![[r#"TaskTemplate.ContainerSpec.Isolation: "hyperv" exists on Windows only; leave it out"#]],
+    );
+    refused(
+        with("/EndpointSpec/Ports", json!([{ "TargetPort": 80 }])),
+        expect![
+            "EndpointSpec.Ports[0].PublishMode: publishing through the routing mesh (ingress) is not supported yet; publish on the hosts that run the tasks with mode host"
+        ],
+    );
+    refused(with("/Colour", json!("red")), expect!["Colour is not supported yet: leave it out of the request"]);
+}
+
+#[test]
+fn mistakes_are_named() {
+    refused(json!([]), expect!["the request body must be an object, not []"]);
+    refused(json!({ "TaskTemplate": {} }), expect!["Name is missing: give the name the service has"]);
+    refused(json!({ "Name": "a" }), expect!["TaskTemplate.ContainerSpec.Image is missing: give the image to run"]);
+    refused(
+        with("/Name", json!("a b")),
+        expect![[
+            r#"Name: name must be valid as a DNS name component: letters, digits, '-' and '_', beginning and ending with a letter or digit; "a b" is not"#
+        ]],
+    );
+    refused(
+        with("/TaskTemplate/ContainerSpec/Image", json!("NGINX")),
+        expect![[
+            r#"TaskTemplate.ContainerSpec.Image: invalid image reference "NGINX": repository name must be lowercase"#
+        ]],
+    );
+    refused(
+        with("/TaskTemplate/Placement/Constraints", json!(["node.role=x"])),
+        expect![[
+            r#"TaskTemplate.Placement.Constraints[0]: constraint "node.role=x" has no operator; write key==value or key!=value"#
+        ]],
+    );
+    refused(
+        with("/Mode/Replicated", json!({ "Replicas": -1 })),
+        expect!["Mode.Replicated.Replicas must be a whole number, 0 or more, not -1"],
+    );
+    refused(
+        with("/UpdateConfig/MaxFailureRatio", json!(1.5)),
+        expect!["UpdateConfig.MaxFailureRatio: 1.5 is not between 0 and 1"],
+    );
+    refused(
+        with("/UpdateConfig/Order", json!("both")),
+        expect![[r#"UpdateConfig.Order: "both" is no update order; use stop-first or start-first"#]],
+    );
+    refused(
+        with("/TaskTemplate/ContainerSpec/Mounts", json!([{ "Type": "bind", "Source": "a", "Target": "/b" }])),
+        expect![[r#"TaskTemplate.ContainerSpec.Mounts[0].Source: "a" is not an absolute path of the host"#]],
+    );
+    refused(
+        with("/TaskTemplate/ContainerSpec/Env", json!("A=1")),
+        expect![[r#"TaskTemplate.ContainerSpec.Env must be a list of texts, not "A=1""#]],
+    );
+    refused(
+        with("/TaskTemplate/ContainerSpec/Healthcheck", json!({ "Test": ["RUN"] })),
+        expect![[
+            r#"TaskTemplate.ContainerSpec.Healthcheck.Test: use ["NONE"], ["CMD", program, argument…] or ["CMD-SHELL", script]"#
+        ]],
+    );
+}
+
+#[test]
+fn empty_values_of_unsupported_fields_say_nothing() {
+    let body = with("/TaskTemplate/ContainerSpec/Secrets", json!(null));
+    read(&body, Given::default()).expect("null");
+    read(&with("/TaskTemplate/NetworkAttachmentSpec", json!({ "ContainerID": "" })), Given::default()).expect("empty");
+}
+
+#[test]
+fn an_update_by_a_client_that_does_not_know_disconnect_keeps_it() {
+    let before = read(&full_spec(), Given::default()).expect("full");
+    let mut body = full_spec();
+    body.as_object_mut().expect("object").shift_remove("Disconnect");
+    let after = read(&body, Given { name: None, previous: Some(&before) }).expect("update");
+    assert_eq!(after.disconnect, before.disconnect);
+    assert_ne!(read(&body, Given::default()).expect("create").disconnect, before.disconnect);
+}
+
+fn service() -> ServiceView {
+    let spec = std::sync::Arc::new(read(&full_spec(), Given::default()).expect("full"));
+    let meta = types::Meta {
+        version: Version(42),
+        created_at: Timestamp::from_unix_ms(1_700_000_000_000),
+        updated_at: Timestamp::from_unix_ms(1_700_000_001_500),
+    };
+    let service = Service {
+        id: ServiceId::from_random(1),
+        meta,
+        task_spec: std::sync::Arc::new(spec.task.clone()),
+        previous: Some(std::sync::Arc::clone(&spec)),
+        spec,
+        spec_version: Version(42),
+        update: Some(types::UpdateStatus {
+            state: types::UpdateState::Completed,
+            started_at: meta.created_at,
+            completed_at: Some(meta.updated_at),
+            message: "update completed".into(),
+        }),
+        removing: false,
+    };
+    ServiceView { service, running: 2, desired: 3 }
+}
+
+#[test]
+fn services_fit_the_schema() {
+    let written = write(&service(), true);
+    assert_eq!((&written["Version"]["Index"], &written["UpdatedAt"]), (&json!(42), &json!("2023-11-14T22:13:21.5Z")));
+    assert_eq!(written["ServiceStatus"], json!({ "RunningTasks": 2, "DesiredTasks": 3, "CompletedTasks": 0 }));
+    assert_eq!(write(&service(), false).get("ServiceStatus"), None);
+    let own = [
+        "Spec.Disconnect",
+        "PreviousSpec",
+        "Spec.TaskTemplate.ContainerSpec.Healthcheck",
+        "Spec.TaskTemplate.ContainerSpec.Mounts.Type",
+    ];
+    check_schema::<models::Service>(&written, &own);
+}
+
+#[test]
+fn tasks_fit_the_schema() {
+    let view = service();
+    let task = types::Task {
+        id: types::TaskId::from_random(9),
+        meta: view.service.meta,
+        service: view.service.id,
+        slot: types::Slot::Replica(2),
+        node: Some(NodeId::from_random(3)),
+        spec: view.service.task_spec.clone(),
+        spec_version: Version(42),
+        status: types::TaskStatus {
+            state: types::TaskState::Failed,
+            since: view.service.meta.updated_at,
+            message: "started".into(),
+            error: "task: non-zero exit (1)".into(),
+            container: Some(types::ContainerStatus {
+                id: "c".repeat(64),
+                pid: 0,
+                exit_code: Some(1),
+                address: Some([10, 0, 0, 2].into()),
+            }),
+            ports: Vec::new(),
+        },
+        desired: types::TaskState::Shutdown,
+        not_before: Timestamp::EPOCH,
+        running_since: None,
+        failures: 0,
+        failed_at: Vec::new(),
+    };
+    let mut written = task::write(&task);
+    check_schema::<models::Task>(
+        &written,
+        &["NetworksAttachments", "Spec.ContainerSpec.Healthcheck", "Spec.ContainerSpec.Mounts.Type"],
+    );
+    written.as_object_mut().expect("object").shift_remove("Spec");
+    expect![[r#"{"ID":"0000000000000000000000009","Version":{"Index":42},"CreatedAt":"2023-11-14T22:13:20Z","UpdatedAt":"2023-11-14T22:13:21.5Z","Labels":{},"ServiceID":"0000000000000000000000001","Slot":2,"NodeID":"0000000000000000000000003","Status":{"Timestamp":"2023-11-14T22:13:21.5Z","State":"failed","Message":"started","Err":"task: non-zero exit (1)","ContainerStatus":{"ContainerID":"cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc","PID":0,"ExitCode":1},"PortStatus":{}},"DesiredState":"shutdown","NetworksAttachments":[{"Addresses":["10.0.0.2"]}]}"#]].assert_eq(&written.to_string());
+}
+
+fn node_view() -> types::NodeView {
+    let description = types::NodeDescription {
+        hostname: "host1".into(),
+        platform: types::Platform { os: "linux".into(), architecture: "amd64".into() },
+        resources: types::Resources {
+            nano_cpus: types::NanoCpus(2_000_000_000),
+            memory: types::Bytes(1 << 30),
+            ..Default::default()
+        },
+        engine_version: "0.1.0".into(),
+        engine_labels: types::Labels::from([("disk".into(), "ssd".into())]),
+        tls_issuer_pem: "PEM".into(),
+    };
+    let node = types::Node {
+        id: NodeId::from_random(3),
+        meta: types::Meta::default(),
+        spec: types::NodeSpec::default(),
+        role: types::NodeRole::Manager,
+        status: types::NodeStatus {
+            state: types::NodeState::Unreachable,
+            message: "no heartbeat".into(),
+            since: Timestamp::EPOCH,
+            address: Some([10, 0, 0, 1].into()),
+            unreachable_peers: Vec::new(),
+        },
+        description: Some(description),
+        raft: Some(types::RaftMember { raft_id: 1, address: "10.0.0.1:2377".into() }),
+    };
+    types::NodeView { node, leader: true, reachable: true }
+}
+
+#[test]
+fn nodes_fit_the_schema_and_their_specs_come_back() {
+    let written = node::write(&node_view());
+    check_schema::<models::Node>(&written, &[]);
+    assert_eq!(written["Status"], json!({ "State": "disconnected", "Message": "no heartbeat", "Addr": "10.0.0.1" }));
+    assert_eq!(
+        written["ManagerStatus"],
+        json!({ "Leader": true, "Reachability": "reachable", "Addr": "10.0.0.1:2377" })
+    );
+    assert_eq!(node::read_spec(&written["Spec"]).expect("own output"), node_view().node.spec);
+    let error = node::read_spec(&json!({ "Role": "boss", "Availability": "active" })).expect_err("no role");
+    assert_eq!(error.to_string(), r#"Role: "boss" is no role; use worker or manager"#);
+}
+
+fn cluster() -> types::Cluster {
+    types::Cluster {
+        id: types::ClusterId::from_random(5),
+        meta: types::Meta::default(),
+        spec: types::ClusterSpec::default(),
+        root_ca: types::RootCa { certificate_pem: "PEM".into(), key_pem: String::new() },
+        join: types::JoinSecrets { worker: [1; 16], manager: [2; 16] },
+        probe_key: [0; 32],
+    }
+}
+
+#[test]
+fn the_cluster_fits_the_schema_and_its_spec_comes_back() {
+    let written = swarm::write(&cluster());
+    check_schema::<models::Swarm>(&written, &[]);
+    assert!(written["JoinTokens"]["Worker"].as_str().expect("token").starts_with("SWMTKN-1-"));
+    assert_eq!(swarm::write_public(&cluster()).get("JoinTokens"), None);
+    let changed = types::ClusterSpec {
+        orchestration: types::OrchestrationConfig { task_history_limit: -1 },
+        ..types::ClusterSpec::default()
+    };
+    assert_eq!(
+        swarm::read_spec(&json!({ "Orchestration": { "TaskHistoryRetentionLimit": -1 } }), &cluster().spec),
+        Ok(changed.clone())
+    );
+    assert_eq!(swarm::read_spec(&written["Spec"], &changed), Ok(cluster().spec));
+    let error = |body: Value| swarm::read_spec(&body, &cluster().spec).expect_err("refused").to_string();
+    assert_eq!(
+        error(json!({ "CAConfig": { "NodeCertExpiry": 1000 } })),
+        "CAConfig.NodeCertExpiry: must not be shorter than one hour"
+    );
+    assert_eq!(
+        error(json!({ "EncryptionConfig": { "AutoLockManagers": true } })),
+        "EncryptionConfig.AutoLockManagers is not supported yet: leave it out of the request"
+    );
+}
+
+#[test]
+fn init_and_join_are_read() {
+    let init = swarm::read_init(&json!({ "ListenAddr": "0.0.0.0:2377", "SubnetSize": 24, "AdvertiseAddr": "eth0" }));
+    assert_eq!(init.expect("docker's own request").advertise_addr, "eth0");
+    let error = swarm::read_init(&json!({ "DataPathPort": 1234 })).expect_err("not yet");
+    assert_eq!(error.to_string(), "DataPathPort: cannot be changed yet; leave it out for the default, 4789");
+    let error = swarm::read_join(&json!({ "RemoteAddrs": ["a:1"] })).expect_err("no token");
+    assert!(error.to_string().starts_with("JoinToken is missing"));
+}

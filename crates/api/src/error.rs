@@ -1,0 +1,142 @@
+//! Errors as HTTP: the one place that says which status an error has.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use node::{image, membership};
+use tonic::Code;
+
+use crate::convert::reader::FieldError;
+
+/// What a failed request is answered with: `{"message": …}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ApiError {
+    pub(crate) status: StatusCode,
+    pub(crate) message: String,
+}
+
+pub(crate) type ApiResult<T> = Result<T, ApiError>;
+
+/// Docker's own words; scripts look for them.
+pub(crate) const NOT_A_MANAGER: &str = "This node is not a swarm manager. Worker nodes can't be used to view or \
+     modify cluster state. Please run this command on a manager node or promote the current node to a manager.";
+pub(crate) const NOT_IN_A_CLUSTER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker \
+     swarm join\" to connect this node to swarm and try again.";
+pub(crate) const ALREADY_IN_A_CLUSTER: &str =
+    "This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm and join another one.";
+pub(crate) const NOT_PART_OF_A_CLUSTER: &str = "This node is not part of a swarm";
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    }
+
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+    }
+
+    pub(crate) fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, message)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        if self.status.is_server_error() && self.status != StatusCode::NOT_IMPLEMENTED {
+            tracing::info!(status = self.status.as_u16(), message = %self.message, "request failed");
+        }
+        (self.status, Json(serde_json::json!({ "message": self.message }))).into_response()
+    }
+}
+
+impl From<FieldError> for ApiError {
+    fn from(error: FieldError) -> Self {
+        Self::bad_request(error.to_string())
+    }
+}
+
+impl From<tonic::Status> for ApiError {
+    fn from(status: tonic::Status) -> Self {
+        let http = match status.code() {
+            Code::InvalidArgument | Code::OutOfRange => StatusCode::BAD_REQUEST,
+            Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Code::PermissionDenied => StatusCode::FORBIDDEN,
+            Code::NotFound => StatusCode::NOT_FOUND,
+            Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
+            Code::FailedPrecondition => StatusCode::PRECONDITION_FAILED,
+            Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+            Code::Unavailable | Code::DeadlineExceeded => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(http, status.message())
+    }
+}
+
+impl From<proto::WireError> for ApiError {
+    fn from(error: proto::WireError) -> Self {
+        Self::internal(with_causes(&error))
+    }
+}
+
+impl From<membership::Error> for ApiError {
+    fn from(error: membership::Error) -> Self {
+        let status = match error.kind {
+            membership::ErrorKind::BadRequest => StatusCode::BAD_REQUEST,
+            // What Docker answers to a command that does not fit the host's state.
+            membership::ErrorKind::Conflict | membership::ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            membership::ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error.message)
+    }
+}
+
+impl From<image::Error> for ApiError {
+    fn from(error: image::Error) -> Self {
+        use image::Error as E;
+        let status = match &error {
+            E::NoSuchImage(_) | E::NotFoundInRegistry { .. } => StatusCode::NOT_FOUND,
+            E::Conflict { .. } => StatusCode::CONFLICT,
+            E::AmbiguousId { .. }
+            | E::Reference(_)
+            | E::BadDigest(_)
+            | E::BadPlatform(_)
+            | E::BadArchive(_)
+            // what was sent is cut off or no archive: the sender's fault, not the store's
+            | E::ReadArchive(_)
+            | E::BadDocument { .. }
+            | E::Unusable { .. }
+            | E::BadChange { .. }
+            | E::Hostile { .. } => StatusCode::BAD_REQUEST,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, with_causes(&error))
+    }
+}
+
+/// The text of an error and of what led to it.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
+}

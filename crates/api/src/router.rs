@@ -1,0 +1,161 @@
+//! From a request to the function that answers it.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{HeaderName, HeaderValue, StatusCode, Uri, uri::PathAndQuery},
+    response::{IntoResponse as _, Response},
+    routing::{delete, get, post},
+};
+use node::membership::Membership;
+use tower::ServiceExt as _;
+
+use crate::{
+    convert::info::{API_VERSION, MIN_API_VERSION},
+    error::ApiError,
+    host::Host,
+    routes::{containers, images, logs, nodes, services, swarm, system, tasks, unsupported},
+};
+
+/// What every route can reach.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) membership: Membership,
+}
+
+/// The whole API as one function of requests.
+pub(crate) struct Api {
+    router: Router,
+    server: HeaderValue,
+}
+
+impl Api {
+    pub(crate) fn new(host: Arc<dyn Host>, membership: Membership) -> Self {
+        let name = format!("rswarm/{} ({})", host.info().engine_version, host.info().os_type);
+        let server = HeaderValue::from_str(&name).unwrap_or(HeaderValue::from_static("rswarm"));
+        Self { router: router(Shared { host, membership }), server }
+    }
+
+    pub(crate) async fn answer(&self, request: hyper::Request<hyper::body::Incoming>) -> Response {
+        let mut request = request.map(Body::new);
+        let mut response = match strip_version(request.uri()) {
+            Ok(uri) => {
+                *request.uri_mut() = uri;
+                self.route(request).await
+            }
+            Err(error) => error.into_response(),
+        };
+        let headers = response.headers_mut();
+        for (name, value) in [
+            ("api-version", API_VERSION),
+            ("docker-experimental", "false"),
+            ("ostype", "linux"),
+            ("cache-control", "no-cache, no-store, must-revalidate"),
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        headers.insert("server", self.server.clone());
+        response
+    }
+
+    async fn route(&self, request: Request) -> Response {
+        tracing::debug!(method = %request.method(), uri = %request.uri(), "request");
+        match self.router.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+fn router(shared: Shared) -> Router {
+    Router::new()
+        .route("/_ping", get(system::ping))
+        .route("/version", get(system::version))
+        .route("/info", get(system::info))
+        .route("/swarm", get(swarm::inspect))
+        .route("/swarm/init", post(swarm::init))
+        .route("/swarm/join", post(swarm::join))
+        .route("/swarm/leave", post(swarm::leave))
+        .route("/swarm/update", post(swarm::update))
+        .route("/swarm/unlockkey", get(swarm::unlock_key))
+        .route("/swarm/unlock", post(swarm::unlock))
+        .route("/nodes", get(nodes::list))
+        .route("/nodes/{id}", get(nodes::inspect).merge(delete(nodes::remove)))
+        .route("/nodes/{id}/update", post(nodes::update))
+        .route("/services", get(services::list))
+        .route("/services/create", post(services::create))
+        .route("/services/{id}", get(services::inspect).merge(delete(services::remove)))
+        .route("/services/{id}/update", post(services::update))
+        .route("/services/{id}/logs", get(logs::of_service))
+        .route("/tasks", get(tasks::list))
+        .route("/tasks/{id}", get(tasks::inspect))
+        .route("/tasks/{id}/logs", get(logs::of_task))
+        .route("/images/json", get(images::list))
+        .route("/images/create", post(images::create))
+        .route("/images/load", post(images::load))
+        .route("/images/prune", post(images::prune))
+        // Names may hold slashes: the last part says what is wanted.
+        .route("/images/{*rest}", get(images::get).merge(post(images::post)).merge(delete(images::remove)))
+        .route("/containers/json", get(containers::list))
+        .fallback(unsupported::fallback)
+        .method_not_allowed_fallback(unsupported::fallback)
+        .with_state(shared)
+}
+
+/// `/v1.44/info` to `/info`; a version out of range is refused as Docker does.
+fn strip_version(uri: &Uri) -> Result<Uri, ApiError> {
+    let path = uri.path();
+    let versioned = path.strip_prefix("/v").and_then(|rest| rest.split_once('/'));
+    let Some((version, rest)) = versioned.filter(|(version, _)| version.starts_with(|c: char| c.is_ascii_digit()))
+    else {
+        return Ok(uri.clone());
+    };
+    let number = |text: &str| -> Option<(u32, u32)> {
+        let (major, minor) = text.split_once('.')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    };
+    let wanted = number(version)
+        .ok_or_else(|| ApiError::bad_request(format!("invalid API version {version:?}: write v1.44, for example")))?;
+    if number(MIN_API_VERSION).is_some_and(|least| wanted < least) {
+        return Err(ApiError::bad_request(format!(
+            "client version {version} is too old. Minimum supported API version is {MIN_API_VERSION}, please upgrade \
+             your client to a newer version"
+        )));
+    }
+    if number(API_VERSION).is_some_and(|most| wanted > most) {
+        return Err(ApiError::bad_request(format!(
+            "client version {version} is too new. Maximum supported API version is {API_VERSION}"
+        )));
+    }
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let stripped = PathAndQuery::try_from(format!("/{rest}{query}"))
+        .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "invalid path"))?;
+    Ok(Uri::from(stripped))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, wanted: Result<&str, &str>) {
+        let stripped = strip_version(&path.parse().expect("path"));
+        match wanted {
+            Ok(wanted) => assert_eq!(stripped.expect(path).to_string(), wanted),
+            Err(part) => assert!(stripped.expect_err(path).message.contains(part)),
+        }
+    }
+
+    #[test]
+    fn versions_are_cut_off_and_checked() {
+        check("/info", Ok("/info"));
+        check("/v1.44/info?x=1", Ok("/info?x=1"));
+        check("/volumes", Ok("/volumes"));
+        check("/v1.20/info", Err("too old"));
+        check("/v1.99/info", Err("too new"));
+        check("/v1/info", Err("invalid API version"));
+    }
+}

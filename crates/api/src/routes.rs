@@ -1,0 +1,42 @@
+//! The functions behind the paths, one module per noun.
+
+pub(crate) mod containers;
+pub(crate) mod images;
+pub(crate) mod logs;
+pub(crate) mod nodes;
+pub(crate) mod services;
+pub(crate) mod swarm;
+pub(crate) mod system;
+pub(crate) mod tasks;
+pub(crate) mod unsupported;
+
+use axum::{extract::RawQuery, http::HeaderMap};
+use node::image::Credentials;
+
+use crate::{
+    convert::credentials,
+    error::{ApiError, ApiResult},
+    query::Query,
+};
+
+fn query(raw: RawQuery) -> Query {
+    Query::parse(&raw.0.unwrap_or_default())
+}
+
+/// What the client says about itself to a registry.
+fn registry_credentials(headers: &HeaderMap) -> ApiResult<Option<Credentials>> {
+    let value = headers.get("x-registry-auth").map(|value| value.to_str()).transpose();
+    let value = value.map_err(|_| ApiError::bad_request("X-Registry-Auth: is not base64"))?;
+    Ok(credentials::read(value.unwrap_or_default())?)
+}
+
+/// Services cannot carry credentials yet: leaving them out in silence would show up as failing pulls.
+fn refuse_credentials(headers: &HeaderMap) -> ApiResult<()> {
+    match registry_credentials(headers)? {
+        None => Ok(()),
+        Some(_) => Err(ApiError::unsupported(
+            "registry credentials of a service are not supported yet; pull the image on the nodes, or leave \
+             --with-registry-auth out",
+        )),
+    }
+}

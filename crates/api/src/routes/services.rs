@@ -1,0 +1,107 @@
+//! `/services…`, without logs.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, StatusCode},
+};
+use serde_json::{Value, json};
+use types::{Name, ReadReply, ReadRequest, ServiceChange, WriteReply, WriteRequest};
+
+use super::{query, refuse_credentials};
+use crate::{
+    bodies, cluster,
+    convert::service::{Given, read, write},
+    error::{ApiError, ApiResult},
+    router::Shared,
+};
+
+pub(crate) async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Json<Vec<Value>>> {
+    let query = query(raw);
+    match cluster::read(&shared.membership, &ReadRequest::Services(query.filters()?)).await? {
+        ReadReply::Services(services) => {
+            let with_status = query.flag("status");
+            Ok(Json(services.iter().map(|view| write(view, with_status)).collect()))
+        }
+        other => Err(cluster::unexpected(&other)),
+    }
+}
+
+pub(crate) async fn create(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    body: Body,
+) -> ApiResult<(StatusCode, Json<Value>)> {
+    refuse_credentials(&headers)?;
+    let body = bodies::json(body).await?;
+    let spec = read(&body, Given { name: Some(made_up_name()), previous: None })?;
+    match cluster::write(&shared.membership, &WriteRequest::CreateService(Box::new(spec))).await? {
+        WriteReply::Created(id) => Ok((StatusCode::CREATED, Json(json!({ "ID": id })))),
+        other => Err(cluster::unexpected(&other)),
+    }
+}
+
+pub(crate) async fn inspect(State(shared): State<Shared>, Path(id): Path<String>) -> ApiResult<Json<Value>> {
+    Ok(Json(write(&*cluster::service(&shared.membership, &id).await?, false)))
+}
+
+pub(crate) async fn update(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    raw: RawQuery,
+    body: Body,
+) -> ApiResult<Json<Value>> {
+    refuse_credentials(&headers)?;
+    let query = query(raw);
+    let version = query.version()?;
+    let body = bodies::json(body).await?;
+    let service = cluster::service(&shared.membership, &id).await?.service;
+    let change = match query.get("rollback") {
+        "previous" => ServiceChange::Rollback,
+        "" => {
+            let given = Given { name: None, previous: Some(&service.spec) };
+            ServiceChange::Spec(Box::new(read(&body, given)?))
+        }
+        other => {
+            return Err(ApiError::bad_request(format!("invalid rollback {other:?}: it is \"previous\" or absent")));
+        }
+    };
+    cluster::write(&shared.membership, &WriteRequest::UpdateService { id: service.id, version, change }).await?;
+    Ok(Json(json!({ "Warnings": null })))
+}
+
+pub(crate) async fn remove(State(shared): State<Shared>, Path(id): Path<String>) -> ApiResult<()> {
+    let id = cluster::service(&shared.membership, &id).await?.service.id;
+    cluster::write(&shared.membership, &WriteRequest::RemoveService(id)).await?;
+    Ok(())
+}
+
+/// For services that are given no name. 24 * 24 * 10,000 of them: a clash is refused, not harmful.
+fn made_up_name() -> Name {
+    const QUALITIES: [&str; 24] = [
+        "amber", "brisk", "calm", "daring", "eager", "fair", "gentle", "hardy", "ivory", "jolly", "keen", "lively",
+        "merry", "noble", "olive", "proud", "quick", "rapid", "steady", "tidy", "upbeat", "vivid", "warm", "young",
+    ];
+    const ANIMALS: [&str; 24] = [
+        "adder", "beaver", "crane", "dipper", "egret", "falcon", "gecko", "heron", "ibex", "jackdaw", "kestrel",
+        "lynx", "marten", "newt", "otter", "plover", "quail", "raven", "stoat", "tern", "urchin", "vole", "wren",
+        "yak",
+    ];
+    // The standard library seeds its hashers at random; that is random enough for a name.
+    let random = RandomState::new().build_hasher().finish();
+    let pick = |words: [&'static str; 24], shift: u32| words[((random >> shift) % 24) as usize];
+    let name = format!("{}_{}{}", pick(QUALITIES, 0), pick(ANIMALS, 16), (random >> 32) % 10_000);
+    name.parse().expect("lower-case words, '_' and digits are a name")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn made_up_names_differ() {
+        assert_ne!(super::made_up_name(), super::made_up_name());
+    }
+}

@@ -1,0 +1,71 @@
+//! `/_ping`, `/version`, `/info`.
+
+use axum::{
+    Json,
+    extract::State,
+    http::Method,
+    response::{IntoResponse as _, Response},
+};
+use serde_json::Value;
+use types::{Cluster, Counts, ReadReply, ReadRequest};
+
+use super::containers;
+use crate::{
+    cluster,
+    convert::info::{Facts, write, write_version},
+    error::ApiResult,
+    router::Shared,
+};
+
+pub(crate) async fn ping(State(shared): State<Shared>, method: Method) -> Response {
+    let status = shared.membership.status();
+    let swarm = match status.cluster {
+        Some(_) => "active/manager".to_owned(),
+        None if status.local_state == node::membership::LocalState::Active => "active/worker".to_owned(),
+        None => status.local_state.to_string(),
+    };
+    let body = if method == Method::HEAD { "" } else { "OK" };
+    ([("swarm", swarm), ("builder-version", "1".to_owned())], body).into_response()
+}
+
+pub(crate) async fn version(State(shared): State<Shared>) -> Json<Value> {
+    Json(write_version(shared.host.info()))
+}
+
+pub(crate) async fn info(State(shared): State<Shared>) -> Json<Value> {
+    let membership = shared.membership.status();
+    let known = match membership.cluster {
+        Some(_) => cluster_facts(&shared).await.map(Some),
+        None => Ok(None),
+    };
+    let (known, cluster_error) = match known {
+        Ok(known) => (known, None),
+        Err(error) => (None, Some(error.message)),
+    };
+    // The tasks of this node are known to managers only.
+    let containers = containers::of_this_node(&shared).await.unwrap_or_default();
+    let running = containers.iter().filter(|container| container.is_running()).count();
+    let facts = Facts {
+        host: shared.host.info(),
+        membership: &membership,
+        cluster: known.as_ref().map(|(cluster, _)| &**cluster),
+        counts: known.as_ref().map(|(_, counts)| *counts),
+        cluster_error,
+        containers_running: running,
+        containers_stopped: containers.len() - running,
+        images: shared.host.images().list().len(),
+        now: jiff::Timestamp::now().to_string(),
+    };
+    Json(write(&facts))
+}
+
+async fn cluster_facts(shared: &Shared) -> ApiResult<(Box<Cluster>, Counts)> {
+    let cluster = match cluster::read(&shared.membership, &ReadRequest::Cluster).await? {
+        ReadReply::Cluster(cluster) => cluster,
+        other => return Err(cluster::unexpected(&other)),
+    };
+    match cluster::read(&shared.membership, &ReadRequest::Counts).await? {
+        ReadReply::Counts(counts) => Ok((cluster, counts)),
+        other => Err(cluster::unexpected(&other)),
+    }
+}

@@ -1,0 +1,51 @@
+//! `/tasks…`, without logs.
+
+use std::collections::HashMap;
+
+use axum::{
+    Json,
+    extract::{Path, RawQuery, State},
+};
+use serde_json::Value;
+use types::{Filters, ReadReply, ReadRequest, ServiceId, ServiceView, Task};
+
+use super::query;
+use crate::{cluster, convert::task::write, error::ApiResult, router::Shared};
+
+pub(crate) async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Json<Vec<Value>>> {
+    let mut filters = query(raw).filters()?;
+    // docker's clients ask with it while they wait for an update.
+    let up_to_date = filters.remove("_up-to-date").and_then(|values| values.into_iter().next());
+    let mut tasks = fetch(&shared, filters).await?;
+    if let Some(wanted) = up_to_date {
+        let wanted = !matches!(wanted.as_str(), "false" | "0");
+        let services = services(&shared).await?;
+        tasks.retain(|task| is_up_to_date(task, &services) == wanted);
+    }
+    Ok(Json(tasks.iter().map(write).collect()))
+}
+
+pub(crate) async fn fetch(shared: &Shared, filters: Filters) -> ApiResult<Vec<Task>> {
+    match cluster::read(&shared.membership, &ReadRequest::Tasks(filters)).await? {
+        ReadReply::Tasks(tasks) => Ok(tasks),
+        other => Err(cluster::unexpected(&other)),
+    }
+}
+
+pub(crate) async fn services(shared: &Shared) -> ApiResult<HashMap<ServiceId, ServiceView>> {
+    match cluster::read(&shared.membership, &ReadRequest::Services(Filters::new())).await? {
+        ReadReply::Services(services) => Ok(services.into_iter().map(|view| (view.service.id, view)).collect()),
+        other => Err(cluster::unexpected(&other)),
+    }
+}
+
+fn is_up_to_date(task: &Task, services: &HashMap<ServiceId, ServiceView>) -> bool {
+    services.get(&task.service).is_some_and(|view| {
+        let service = &view.service;
+        task.spec_version == service.spec_version || task.spec == service.task_spec
+    })
+}
+
+pub(crate) async fn inspect(State(shared): State<Shared>, Path(id): Path<String>) -> ApiResult<Json<Value>> {
+    Ok(Json(write(&*cluster::task(&shared.membership, &id).await?)))
+}

@@ -1,0 +1,328 @@
+//! A cluster in memory for tests: the real value and its real rules behind a real gRPC server, with
+//! nodes that pretend to run whatever they are told.
+
+use std::{
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use control::{Observed, Planner, Tables, admission, view};
+use futures::Stream;
+use node::{HostInfo, image::Store, membership};
+use proto::v1::{
+    LogLine, LogsCall, LogsEvent, ReadAnswer, ReadCall, WriteAnswer, WriteCall,
+    cluster_client::ClusterClient,
+    cluster_server::{Cluster, ClusterServer},
+    logs_event::Event,
+};
+use tokio::{net::TcpListener, net::TcpStream, sync::watch, task::JoinHandle};
+use tonic::{Request, Response, Status};
+use types::{NodeId, ReadReply, TaskId, TaskReport, TaskState, Timestamp};
+
+use crate::{host::Host, router::Api, server::serve_api};
+
+/// How often the pretended nodes go one step on.
+const STEP: Duration = Duration::from_millis(20);
+
+pub(crate) struct FakeHost {
+    info: HostInfo,
+    images: Store,
+}
+
+impl Host for FakeHost {
+    fn info(&self) -> &HostInfo {
+        &self.info
+    }
+
+    fn images(&self) -> &Store {
+        &self.images
+    }
+}
+
+fn host_info() -> HostInfo {
+    HostInfo {
+        hostname: "host1".into(),
+        operating_system: "Test Linux".into(),
+        os_version: "1".into(),
+        kernel_version: "6.0".into(),
+        os_type: "linux".into(),
+        machine: "x86_64".into(),
+        architecture: "amd64".into(),
+        cpus: 2,
+        memory_bytes: 1 << 30,
+        cgroup_version: 2,
+        cgroup_driver: "cgroupfs".into(),
+        cgroup_controllers: vec!["cpu".into(), "memory".into(), "pids".into()],
+        storage_driver: "overlay2".into(),
+        default_runtime: "runc".into(),
+        runtimes: vec!["runc".into()],
+        root_dir: "/var/lib/rswarm".into(),
+        engine_version: "0.1.0".into(),
+        labels: types::Labels::new(),
+        insecure_registries: Vec::new(),
+        security_options: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+#[derive(Clone)]
+struct Value(Arc<Mutex<Tables>>);
+
+impl Value {
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.0.lock().expect("no test panics while it holds the value")
+    }
+
+    fn apply(&self, proposal: &control::Proposal) -> Result<(), control::Rejection> {
+        let mut tables = self.lock();
+        let index = tables.index() + 1;
+        tables.apply(index, proposal)
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_unix_ns(u64::try_from(jiff::Timestamp::now().as_nanosecond()).expect("after 1970"))
+}
+
+fn ids() -> impl FnMut() -> u128 {
+    use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+    let half = || u128::from(RandomState::new().build_hasher().finish());
+    move || half() << 64 | half()
+}
+
+pub(crate) fn node_id(number: u128) -> NodeId {
+    // Ids that differ in their first letters, as random ones do.
+    NodeId::from_random(number << 120 | number)
+}
+
+fn node(number: u128, manager: bool) -> types::Node {
+    let role = if manager { types::NodeRole::Manager } else { types::NodeRole::Worker };
+    types::Node {
+        id: node_id(number),
+        meta: types::Meta::default(),
+        spec: types::NodeSpec { role, ..types::NodeSpec::default() },
+        role,
+        status: types::NodeStatus {
+            state: types::NodeState::Ready,
+            message: String::new(),
+            since: now(),
+            address: Some([10, 0, 0, u8::try_from(number).expect("few nodes")].into()),
+            unreachable_peers: Vec::new(),
+        },
+        description: Some(types::NodeDescription {
+            hostname: format!("host{number}"),
+            platform: types::Platform { os: "linux".into(), architecture: "amd64".into() },
+            resources: types::Resources {
+                nano_cpus: types::NanoCpus(4_000_000_000),
+                memory: types::Bytes(8 << 30),
+                ..types::Resources::default()
+            },
+            engine_version: "0.1.0".into(),
+            ..types::NodeDescription::default()
+        }),
+        raft: manager.then(|| types::RaftMember { raft_id: 1, address: format!("10.0.0.{number}:2377") }),
+    }
+}
+
+fn first_cluster() -> types::Cluster {
+    types::Cluster {
+        id: types::ClusterId::from_random(77),
+        meta: types::Meta::default(),
+        spec: types::ClusterSpec::default(),
+        root_ca: types::RootCa {
+            certificate_pem: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".into(),
+            key_pem: String::new(),
+        },
+        join: types::JoinSecrets { worker: [1; 16], manager: [2; 16] },
+        probe_key: [0; 32],
+    }
+}
+
+struct Service(Value);
+
+#[tonic::async_trait]
+impl Cluster for Service {
+    async fn read(&self, request: Request<ReadCall>) -> Result<Response<ReadAnswer>, Status> {
+        let wanted = proto::decode(&request.into_inner().read_request)?;
+        let mut reply = view::read(&self.0.lock(), &wanted).map_err(|rejection| status(&rejection))?;
+        let fill = |view: &mut types::NodeView| {
+            view.reachable = view.node.raft.is_some();
+            view.leader = view.reachable;
+        };
+        match &mut reply {
+            ReadReply::Nodes(nodes) => nodes.iter_mut().for_each(fill),
+            ReadReply::Node(node) => fill(node),
+            _ => {}
+        }
+        Ok(Response::new(ReadAnswer { read_reply: proto::encode(&reply) }))
+    }
+
+    async fn write(&self, request: Request<WriteCall>) -> Result<Response<WriteAnswer>, Status> {
+        let wanted = proto::decode(&request.into_inner().write_request)?;
+        let tables = self.0.lock().clone();
+        let (proposal, reply) =
+            admission::admit(&tables, &wanted, now(), &mut ids()).map_err(|rejection| status(&rejection))?;
+        self.0.apply(&proposal).map_err(|rejection| status(&rejection))?;
+        Ok(Response::new(WriteAnswer { write_reply: proto::encode(&reply) }))
+    }
+
+    type LogsStream = Pin<Box<dyn Stream<Item = Result<LogsEvent, Status>> + Send>>;
+
+    /// Two lines of every task that was asked for.
+    async fn logs(&self, request: Request<LogsCall>) -> Result<Response<Self::LogsStream>, Status> {
+        let call = request.into_inner();
+        let tables = self.0.lock().clone();
+        let wanted =
+            |task: &&Arc<types::Task>| task.id.to_string() == call.task || task.service.to_string() == call.service;
+        let mut events = Vec::new();
+        for task in tables.tasks().filter(wanted) {
+            for (is_stderr, text) in [(false, "hello\n"), (true, "oops\n")] {
+                let node = task.node.map(|node| node.to_string()).unwrap_or_default();
+                let line = LogLine {
+                    task: task.id.to_string(),
+                    node,
+                    is_stderr,
+                    time_ns: 1_700_000_000_000_000_000,
+                    data: text.into(),
+                };
+                events.push(Ok(LogsEvent { event: Some(Event::Line(line)) }));
+            }
+        }
+        Ok(Response::new(Box::pin(futures::stream::iter(events))))
+    }
+}
+
+fn status(rejection: &control::Rejection) -> Status {
+    use control::Rejection as R;
+    let text = rejection.to_string();
+    match rejection {
+        R::NotFound { .. } => Status::not_found(text),
+        R::AlreadyExists { .. } => Status::already_exists(text),
+        R::OutOfSequence { .. } => Status::aborted(text),
+        R::FailedPrecondition(_) => Status::failed_precondition(text),
+        _ => Status::invalid_argument(text),
+    }
+}
+
+/// Plans like a leader and reports like nodes.
+async fn live(value: Value) {
+    let mut planner = Planner::default();
+    let mut observed = Observed::new(node_id(1), now());
+    loop {
+        tokio::time::sleep(STEP).await;
+        let tables = value.lock().clone();
+        observed.last_heard.extend(tables.nodes().map(|node| (node.id, now())));
+        let planned = planner.plan(&tables, &observed, now(), &mut ids());
+        if !planned.changes.is_empty() {
+            // A refusal means the value changed meanwhile: the next turn plans again.
+            let _ = value.apply(&planned.proposal(now()));
+        }
+        let tables = value.lock().clone();
+        for node in tables.nodes() {
+            let reports: Vec<TaskReport> = tables.tasks_of_node(node.id).filter_map(|task| report(task)).collect();
+            if !reports.is_empty() {
+                let _ = value.apply(&admission::report_tasks(&tables, node.id, &reports, now()));
+            }
+        }
+    }
+}
+
+/// One step towards what the task shall be.
+fn report(task: &types::Task) -> Option<TaskReport> {
+    use TaskState as S;
+    let state = match (task.desired, task.status.state) {
+        (S::Running, S::Assigned) => S::Accepted,
+        (S::Running, S::Accepted) => S::Preparing,
+        (S::Running, S::Preparing) => S::Starting,
+        (S::Running, S::Starting) => S::Running,
+        (S::Shutdown | S::Remove, state) if state <= S::Running => S::Shutdown,
+        _ => return None,
+    };
+    let container = types::ContainerStatus { id: container_id(task.id), pid: 42, ..types::ContainerStatus::default() };
+    let mut status = task.status.clone();
+    status.state = state;
+    status.since = now();
+    status.container = (state >= S::Starting).then_some(container);
+    Some(TaskReport { task: task.id, status })
+}
+
+fn container_id(task: TaskId) -> String {
+    format!("{:064x}", task.as_u128())
+}
+
+/// A served API; everything ends when it is dropped.
+pub(crate) struct Fake {
+    pub(crate) socket: PathBuf,
+    /// What the daemon would say of this host.
+    pub(crate) status: watch::Sender<membership::Status>,
+    _commands: tokio::sync::mpsc::Receiver<membership::Command>,
+    _directory: tempfile::TempDir,
+    _stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Fake {
+    pub(crate) fn host(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
+    /// A host outside any cluster.
+    pub(crate) async fn alone() -> Self {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let images = Store::open(&directory.path().join("images")).await.expect("image store");
+        let (membership, served) = membership::channel();
+        let (stop, stopping) = watch::channel(false);
+        let socket = directory.path().join("api.sock");
+        let api = Arc::new(Api::new(Arc::new(FakeHost { info: host_info(), images }), membership));
+        let path = socket.clone();
+        let serving = tokio::spawn(async move { serve_api(&path, api, stopping).await.expect("serve") });
+        while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+            assert!(!serving.is_finished(), "the API did not start");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Self {
+            socket,
+            status: served.status,
+            _commands: served.commands,
+            _directory: directory,
+            _stop: stop,
+            tasks: vec![serving],
+        }
+    }
+
+    /// The first manager of a cluster of three.
+    pub(crate) async fn manager() -> Self {
+        let mut fake = Self::alone().await;
+        let value = Value(Arc::new(Mutex::new(Tables::default())));
+        value.apply(&admission::bootstrap(first_cluster(), node(1, true), now())).expect("bootstrap");
+        for number in [2, 3] {
+            let changes = vec![control::Change::PutNode(Box::new(node(number, false)))];
+            value.apply(&control::Proposal { at: now(), expects: Vec::new(), changes }).expect("another node");
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let address = listener.local_addr().expect("bound").to_string();
+        let server = tonic::transport::Server::builder().add_service(ClusterServer::new(Service(value.clone())));
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        fake.tasks.push(tokio::spawn(async move { server.serve_with_incoming(incoming).await.expect("serve gRPC") }));
+        fake.tasks.push(tokio::spawn(live(value)));
+        let channel = proto::transport::channel(&address, TcpStream::connect::<String>);
+        fake.status.send_replace(membership::Status {
+            local_state: membership::LocalState::Active,
+            node: Some(node_id(1)),
+            address: "10.0.0.1".into(),
+            role: Some(types::NodeRole::Manager),
+            error: String::new(),
+            managers: vec![types::ManagerPeer { node: node_id(1), address: "10.0.0.1:2377".into() }],
+            cluster: Some(ClusterClient::new(channel)),
+        });
+        fake
+    }
+}

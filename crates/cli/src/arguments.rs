@@ -1,0 +1,95 @@
+//! The tree of commands.
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::commands::{
+    image::{ImageCommand, ImportArgs, ListArgs as ImageListArgs, LoadArgs, PullArgs, RemoveArgs},
+    info::FormatArgs,
+    node::NodeCommand,
+    service::ServiceCommand,
+    swarm::{InitArgs, JoinArgs, JoinTokenArgs, LeaveArgs, UpdateArgs},
+};
+
+/// Containers on many hosts as one cluster
+#[derive(Debug, Parser)]
+#[command(
+    name = "rswarm",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Examples:\n  rswarm init                                      make this host the first of a cluster\n  rswarm join --token SWMTKN-1-… 192.0.2.1:2377    add this host to a cluster\n  rswarm service create --name web --replicas 3 nginx\n  rswarm service ps web\n  rswarm daemon                                    run the daemon in the foreground"
+)]
+pub(crate) struct Root {
+    /// Daemon to speak to [env: RSWARM_HOST, then DOCKER_HOST] [default: unix:///run/rswarm/rswarm.sock]
+    #[arg(id = "daemon", short = 'H', long = "host", value_name = "unix:///PATH")]
+    pub(crate) daemon: Option<String>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make this host the first manager of a new cluster
+    Init(InitArgs),
+    /// Add this host to a cluster
+    Join(JoinArgs),
+    /// Take this host out of its cluster
+    Leave(LeaveArgs),
+    /// Show, or replace, what a host needs to join
+    JoinToken(JoinTokenArgs),
+    /// Show this host and its cluster
+    Info(FormatArgs),
+    /// Show the version of client and daemon
+    Version(FormatArgs),
+    /// Hosts of the cluster
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Services: containers kept running
+    #[command(subcommand)]
+    Service(ServiceCommand),
+    /// Images of this host
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// The cluster itself, in docker's spelling
+    #[command(subcommand)]
+    Swarm(SwarmCommand),
+    /// List images (image ls)
+    #[command(hide = true)]
+    Images(ImageListArgs),
+    /// Get an image from a registry (image pull)
+    #[command(hide = true)]
+    Pull(PullArgs),
+    /// Get images from a tar (image load)
+    #[command(hide = true)]
+    Load(LoadArgs),
+    /// Remove images (image rm)
+    #[command(hide = true)]
+    Rmi(RemoveArgs),
+    /// Make an image from a root filesystem (image import)
+    #[command(hide = true)]
+    Import(ImportArgs),
+    /// Hosts on this machine, to try things on
+    Lab(lab::cli::LabArgs),
+    /// Print a shell's completion script
+    #[command(after_help = "Example: rswarm completion bash > /etc/bash_completion.d/rswarm")]
+    Completion(CompletionArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SwarmCommand {
+    /// Make this host the first manager of a new cluster
+    Init(InitArgs),
+    /// Add this host to a cluster
+    Join(JoinArgs),
+    /// Take this host out of its cluster
+    Leave(LeaveArgs),
+    /// Show, or replace, what a host needs to join
+    JoinToken(JoinTokenArgs),
+    /// Change the cluster's settings
+    Update(UpdateArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionArgs {
+    pub(crate) shell: Shell,
+}

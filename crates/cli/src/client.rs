@@ -1,0 +1,190 @@
+//! The HTTP client: one connection per request to the daemon's unix socket.
+
+use std::{fmt::Write as _, path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::BoxBody};
+use hyper::{Method, Request, Response, StatusCode, body::Frame, body::Incoming};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::{io::AsyncRead, net::UnixStream};
+
+/// Where the daemon listens unless said otherwise.
+pub(crate) const DEFAULT_HOST: &str = "unix:///run/rswarm/rswarm.sock";
+/// The version spoken; every server that has the routes used here knows it.
+const API_PREFIX: &str = "/v1.44";
+/// The daemon accepts at once or not at all.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Answers that are read whole: a list of 30,000 tasks has room; more is not an answer.
+const MAX_ANSWER_BYTES: usize = 256 << 20;
+const UPLOAD_CHUNK_BYTES: usize = 64 << 10;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    socket: PathBuf,
+}
+
+/// The daemon said no.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Refused {
+    pub(crate) status: StatusCode,
+    pub(crate) message: String,
+}
+
+type Body = BoxBody<Bytes, std::io::Error>;
+
+impl Client {
+    /// From `unix:///path` (or a bare path).
+    pub(crate) fn new(host: &str) -> anyhow::Result<Self> {
+        let path = match host.split_once("://") {
+            Some(("unix", path)) => path,
+            None if host.starts_with('/') => host,
+            _ => anyhow::bail!("cannot use the host {host:?}: rswarm speaks to unix sockets, as in {DEFAULT_HOST}"),
+        };
+        anyhow::ensure!(path.starts_with('/'), "the socket in {host:?} must be an absolute path, as in {DEFAULT_HOST}");
+        Ok(Self { socket: PathBuf::from(path) })
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.json(Method::GET, path, empty()).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        self.json(Method::DELETE, path, empty()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let body = match body {
+            Some(value) => full(serde_json::to_vec(value).context("encode the request")?),
+            None => empty(),
+        };
+        self.json(Method::POST, path, body).await
+    }
+
+    /// A request whose answer is read bit by bit.
+    pub(crate) async fn stream(&self, method: Method, path: &str) -> anyhow::Result<Incoming> {
+        Ok(self.send(method, path, empty(), "application/json").await?.into_body())
+    }
+
+    /// Sends a tar; the answer is read bit by bit.
+    pub(crate) async fn upload(
+        &self,
+        path: &str,
+        from: impl AsyncRead + Send + Sync + 'static,
+    ) -> anyhow::Result<Incoming> {
+        use futures::StreamExt as _;
+        let frames = tokio_util::io::ReaderStream::with_capacity(from, UPLOAD_CHUNK_BYTES);
+        let body = http_body_util::BodyExt::boxed(StreamBody::new(frames.map(|chunk| chunk.map(Frame::data))));
+        Ok(self.send(Method::POST, path, body, "application/x-tar").await?.into_body())
+    }
+
+    async fn json(&self, method: Method, path: &str, body: Body) -> anyhow::Result<Value> {
+        let answer = self.send(method, path, body, "application/json").await?.into_body();
+        let bytes = read_whole(answer, path).await?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&bytes).with_context(|| format!("the daemon's answer to {path} is not JSON"))
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Body, kind: &str) -> anyhow::Result<Response<Incoming>> {
+        let connecting = UnixStream::connect(&self.socket);
+        let stream = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(self.unreachable(&error)),
+            Err(_) => return Err(self.unreachable(&std::io::ErrorKind::TimedOut.into())),
+        };
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        // Ends with the answer; its error reaches us through the answer.
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{API_PREFIX}{path}"))
+            .header("Host", "rswarm")
+            .header("User-Agent", concat!("rswarm/", env!("CARGO_PKG_VERSION")))
+            .header("Content-Type", kind)
+            .body(body)
+            .with_context(|| format!("bad request path {path}"))?;
+        let answer = sender.send_request(request).await;
+        let answer = answer.with_context(|| format!("the daemon at {} closed the connection", self.name()))?;
+        if answer.status().is_success() || answer.status() == StatusCode::NOT_MODIFIED {
+            return Ok(answer);
+        }
+        let status = answer.status();
+        let bytes = read_whole(answer.into_body(), path).await?;
+        let message =
+            serde_json::from_slice::<Value>(&bytes).ok().and_then(|v| v["message"].as_str().map(str::to_owned));
+        let message = message.unwrap_or_else(|| format!("the daemon answered {status} without a reason"));
+        Err(Refused { status, message }.into())
+    }
+
+    fn name(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
+    fn unreachable(&self, error: &std::io::Error) -> anyhow::Error {
+        use std::io::ErrorKind;
+        let name = self.name();
+        match error.kind() {
+            ErrorKind::PermissionDenied => anyhow::anyhow!(
+                "cannot reach the daemon at {name}: permission denied. Run as root or as a member of the socket's group"
+            ),
+            kind => {
+                let reason = match kind {
+                    ErrorKind::NotFound => "there is no such socket".to_owned(),
+                    ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+                    ErrorKind::TimedOut => "it does not accept the connection".to_owned(),
+                    _ => error.to_string(),
+                };
+                anyhow::anyhow!(
+                    "cannot reach the daemon at {name}: {reason}. Is it running? Start it with `rswarm daemon` or \
+                     `systemctl start rswarm`"
+                )
+            }
+        }
+    }
+}
+
+async fn read_whole(body: Incoming, path: &str) -> anyhow::Result<Bytes> {
+    let limited = http_body_util::Limited::new(body, MAX_ANSWER_BYTES);
+    match limited.collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) => Err(anyhow::anyhow!("read the daemon's answer to {path}: {error}")),
+    }
+}
+
+fn empty() -> Body {
+    full(Vec::new())
+}
+
+fn full(bytes: Vec<u8>) -> Body {
+    Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed()
+}
+
+/// A text as part of a path or query.
+pub(crate) fn escape(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b if b.is_ascii_alphanumeric() || b"-_.~".contains(&b) => out.push(char::from(b)),
+            b => {
+                let _ = write!(out, "%{b:02X}");
+            }
+        }
+    }
+    out
+}
+
+/// `?filters=…`, or nothing.
+pub(crate) fn filters_query(filters: &[(String, String)]) -> String {
+    let mut map: std::collections::BTreeMap<&str, Vec<&str>> = std::collections::BTreeMap::new();
+    for (key, value) in filters {
+        map.entry(key).or_default().push(value);
+    }
+    match map.is_empty() {
+        true => String::new(),
+        false => format!("?filters={}", escape(&serde_json::to_string(&map).unwrap_or_default())),
+    }
+}

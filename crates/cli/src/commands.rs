@@ -1,0 +1,84 @@
+//! One module per noun. Each turns arguments into requests, and answers into text.
+
+pub(crate) mod image;
+pub(crate) mod info;
+pub(crate) mod inspect;
+pub(crate) mod node;
+pub(crate) mod service;
+pub(crate) mod swarm;
+pub(crate) mod tasks;
+
+use anyhow::Context as _;
+use clap::CommandFactory as _;
+
+use crate::{
+    Quit,
+    arguments::{Command, Root, SwarmCommand},
+    client::{Client, DEFAULT_HOST},
+};
+
+pub(crate) fn run(root: Root) -> anyhow::Result<()> {
+    if let Command::Completion(arguments) = &root.command {
+        let mut script = Vec::new();
+        clap_complete::generate(arguments.shell, &mut Root::command(), "rswarm", &mut script);
+        return crate::output::terminal::print_bytes(&script);
+    }
+    if let Command::Lab(arguments) = &root.command {
+        let own = std::env::current_exe().context("find this program's own path")?;
+        return match lab::cli::run(arguments, &own)? {
+            0 => Ok(()),
+            code => Err(Quit(code).into()),
+        };
+    }
+    let client = Client::new(&host(root.daemon))?;
+    // One thread is enough for one request after another.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(dispatch(&client, root.command));
+    // A read of standard input may hang in the pool; nobody waits for it.
+    runtime.shutdown_background();
+    result
+}
+
+fn host(flag: Option<String>) -> String {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    flag.or_else(|| variable("RSWARM_HOST"))
+        .or_else(|| variable("DOCKER_HOST"))
+        .unwrap_or_else(|| DEFAULT_HOST.to_owned())
+}
+
+async fn dispatch(client: &Client, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Init(arguments) | Command::Swarm(SwarmCommand::Init(arguments)) => {
+            swarm::init(client, arguments).await
+        }
+        Command::Join(arguments) | Command::Swarm(SwarmCommand::Join(arguments)) => {
+            swarm::join(client, arguments).await
+        }
+        Command::Leave(arguments) | Command::Swarm(SwarmCommand::Leave(arguments)) => {
+            swarm::leave(client, arguments).await
+        }
+        Command::JoinToken(arguments) | Command::Swarm(SwarmCommand::JoinToken(arguments)) => {
+            swarm::join_token(client, arguments).await
+        }
+        Command::Swarm(SwarmCommand::Update(arguments)) => swarm::update(client, arguments).await,
+        Command::Info(arguments) => info::info(client, arguments).await,
+        Command::Version(arguments) => info::version(client, arguments).await,
+        Command::Node(command) => node::run(client, command).await,
+        Command::Service(command) => service::run(client, command).await,
+        Command::Image(command) => image::run(client, command).await,
+        Command::Images(arguments) => image::run(client, image::ImageCommand::Ls(arguments)).await,
+        Command::Pull(arguments) => image::run(client, image::ImageCommand::Pull(arguments)).await,
+        Command::Load(arguments) => image::run(client, image::ImageCommand::Load(arguments)).await,
+        Command::Rmi(arguments) => image::run(client, image::ImageCommand::Rm(arguments)).await,
+        Command::Import(arguments) => image::run(client, image::ImageCommand::Import(arguments)).await,
+        Command::Completion(_) | Command::Lab(_) => Ok(()),
+    }
+}
+
+/// `KEY=VALUE` of `--filter`.
+pub(crate) fn parse_filter(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.trim().to_lowercase(), value.trim().to_owned())),
+        _ => Err(format!("bad filter {text:?}: write KEY=VALUE")),
+    }
+}

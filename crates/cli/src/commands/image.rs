@@ -1,0 +1,226 @@
+//! `image ls/pull/load/import/rm/inspect/tag`.
+
+mod list;
+mod stream;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use hyper::Method;
+use serde_json::Value;
+
+use super::{info::text, inspect, tasks::items};
+use crate::{
+    client::{Client, escape},
+    output::terminal::print,
+};
+pub(crate) use list::ListArgs;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// List images
+    #[command(visible_alias = "list")]
+    Ls(ListArgs),
+    /// Get an image from a registry
+    #[command(after_help = "Example: rswarm image pull nginx:1.27")]
+    Pull(PullArgs),
+    /// Get images from a tar (docker-archive or OCI layout)
+    #[command(after_help = "Example: rswarm image load -i image.tar")]
+    Load(LoadArgs),
+    /// Make an image from the tar of a root filesystem
+    #[command(after_help = "Example: rswarm image import --change 'CMD [\"/bin/sh\"]' rootfs.tar mine:1")]
+    Import(ImportArgs),
+    /// Remove images
+    #[command(visible_alias = "remove")]
+    Rm(RemoveArgs),
+    /// Show all of one or more images
+    Inspect(InspectArgs),
+    /// Give an image another name
+    Tag(TagArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// Image, with an optional tag or digest
+    image: String,
+    /// Platform, if the image has several (os/architecture)
+    #[arg(long, default_value = "")]
+    platform: String,
+    /// Only print the name at the end
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// Read from this file instead of standard input
+    #[arg(short, long)]
+    input: Option<PathBuf>,
+    /// Suppress the progress output
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// File, or - for standard input
+    file: PathBuf,
+    /// Name of the image
+    #[arg(default_value = "")]
+    image: String,
+    /// Dockerfile instruction for the image (CMD, ENTRYPOINT, ENV, WORKDIR, USER, LABEL, …)
+    #[arg(short, long)]
+    change: Vec<String>,
+    /// Comment in the image's history
+    #[arg(short, long, default_value = "")]
+    message: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+    /// Remove it although it has other names or is in use by stopped containers
+    #[arg(short, long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+    /// Format the output: json, or a Go template
+    #[arg(short, long)]
+    format: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TagArgs {
+    /// Image by name or id
+    source: String,
+    /// New name
+    target: String,
+}
+
+pub(crate) async fn run(client: &Client, command: ImageCommand) -> anyhow::Result<()> {
+    match command {
+        ImageCommand::Ls(arguments) => list::list(client, arguments).await,
+        ImageCommand::Pull(arguments) => pull(client, arguments).await,
+        ImageCommand::Load(arguments) => load(client, arguments).await,
+        ImageCommand::Import(arguments) => import(client, arguments).await,
+        ImageCommand::Rm(arguments) => remove(client, arguments).await,
+        ImageCommand::Inspect(arguments) => inspect_images(client, arguments).await,
+        ImageCommand::Tag(arguments) => tag(client, arguments).await,
+    }
+}
+
+/// Name and tag of a reference, as the API wants them apart: `localhost:5000/a:1` has the tag `1`.
+fn split_tag(image: &str) -> (&str, &str) {
+    match image.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') && !image.contains('@') => (name, tag),
+        _ => (image, ""),
+    }
+}
+
+async fn pull(client: &Client, arguments: PullArgs) -> anyhow::Result<()> {
+    let (name, tag) = split_tag(&arguments.image);
+    let tag = if tag.is_empty() && !arguments.image.contains('@') { "latest" } else { tag };
+    let path = format!(
+        "/images/create?fromImage={}&tag={}&platform={}",
+        escape(name),
+        escape(tag),
+        escape(&arguments.platform)
+    );
+    let answer = client.stream(Method::POST, &path).await?;
+    stream::show(answer, arguments.quiet).await?;
+    print(&match tag {
+        "" => format!("{name}\n"),
+        tag => format!("{name}:{tag}\n"),
+    })
+}
+
+async fn load(client: &Client, arguments: LoadArgs) -> anyhow::Result<()> {
+    let quiet = arguments.quiet || !crate::output::terminal::stdout_is_terminal();
+    let path = format!("/images/load?quiet={quiet}");
+    let answer = match &arguments.input {
+        Some(file) => client.upload(&path, open(file).await?).await?,
+        None => client.upload(&path, tokio::io::stdin()).await?,
+    };
+    stream::show(answer, false).await
+}
+
+async fn import(client: &Client, arguments: ImportArgs) -> anyhow::Result<()> {
+    let (name, tag) = split_tag(&arguments.image);
+    let mut path = format!(
+        "/images/create?fromSrc=-&repo={}&tag={}&message={}",
+        escape(name),
+        escape(tag),
+        escape(&arguments.message)
+    );
+    for change in &arguments.change {
+        path.push_str(&format!("&changes={}", escape(change)));
+    }
+    let answer = match arguments.file.as_os_str() == "-" {
+        true => client.upload(&path, tokio::io::stdin()).await?,
+        false => client.upload(&path, open(&arguments.file).await?).await?,
+    };
+    stream::show(answer, false).await
+}
+
+async fn open(file: &std::path::Path) -> anyhow::Result<tokio::fs::File> {
+    tokio::fs::File::open(file).await.with_context(|| format!("open {}", file.display()))
+}
+
+async fn remove(client: &Client, arguments: RemoveArgs) -> anyhow::Result<()> {
+    let mut errors = Vec::new();
+    for image in &arguments.images {
+        match client.delete(&format!("/images/{}?force={}", escape(image), arguments.force)).await {
+            Ok(answer) => {
+                for item in items(&answer) {
+                    let (kind, name) = match item["Untagged"].as_str() {
+                        Some(name) => ("Untagged", name.to_owned()),
+                        None => ("Deleted", text(&item["Deleted"])),
+                    };
+                    print(&format!("{kind}: {name}\n"))?;
+                }
+            }
+            Err(error) => errors.push(format!("{error:#}")),
+        }
+    }
+    anyhow::ensure!(errors.is_empty(), "{}", errors.join("\n"));
+    Ok(())
+}
+
+async fn inspect_images(client: &Client, arguments: InspectArgs) -> anyhow::Result<()> {
+    let (mut found, mut missing): (Vec<Value>, _) = (Vec::new(), Vec::new());
+    for image in &arguments.images {
+        match client.get(&format!("/images/{}/json", escape(image))).await {
+            Ok(image) => found.push(image),
+            Err(error) => missing.push(error),
+        }
+    }
+    inspect::show(&found, &missing, arguments.format.as_deref())
+}
+
+async fn tag(client: &Client, arguments: TagArgs) -> anyhow::Result<()> {
+    let (name, tag) = split_tag(&arguments.target);
+    let path = format!("/images/{}/tag?repo={}&tag={}", escape(&arguments.source), escape(name), escape(tag));
+    client.post(&path, None).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn ports_are_no_tags() {
+        for (image, wanted) in [
+            ("a", ("a", "")),
+            ("a:1", ("a", "1")),
+            ("localhost:5000/a", ("localhost:5000/a", "")),
+            ("localhost:5000/a:1", ("localhost:5000/a", "1")),
+            ("a@sha256:00", ("a@sha256:00", "")),
+        ] {
+            assert_eq!(super::split_tag(image), wanted);
+        }
+    }
+}

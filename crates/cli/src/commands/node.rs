@@ -1,0 +1,278 @@
+//! `node ls/inspect/ps/update/promote/demote/rm`.
+
+mod pretty;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{
+    info::text,
+    inspect, parse_filter,
+    tasks::{self, PsArgs, items, title},
+};
+use crate::{
+    client::{Client, escape, filters_query},
+    output::{
+        list::{Layout, Row, Style, render},
+        terminal::{print, print_error},
+    },
+    spec::edit::{change_map, set},
+};
+
+const LAYOUT: Layout = Layout {
+    table: "{{.ID}}\t{{.Hostname}}\t{{.Status}}\t{{.Availability}}\t{{.ManagerStatus}}\t{{.EngineVersion}}",
+    titles: &[
+        ("ID", "ID"),
+        ("Self", "SELF"),
+        ("Hostname", "HOSTNAME"),
+        ("Status", "STATUS"),
+        ("Availability", "AVAILABILITY"),
+        ("ManagerStatus", "MANAGER STATUS"),
+        ("EngineVersion", "ENGINE VERSION"),
+        ("TLSStatus", "TLS STATUS"),
+        ("Message", "MESSAGE"),
+        ("Address", "ADDRESS"),
+    ],
+    key: "NodeID",
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// List nodes
+    #[command(visible_alias = "list")]
+    Ls(ListArgs),
+    /// Show all of one or more nodes
+    Inspect(InspectArgs),
+    /// List the tasks on one or more nodes (default: this one)
+    #[command(after_help = "Example: rswarm node ps host2 --filter desired-state=running")]
+    Ps(NodePsArgs),
+    /// Change a node
+    #[command(
+        after_help = "Examples:\n  rswarm node update --availability drain host2\n  rswarm node update --label-add zone=a host2"
+    )]
+    Update(UpdateArgs),
+    /// Make nodes managers
+    Promote(NodesArgs),
+    /// Make managers workers
+    Demote(NodesArgs),
+    /// Forget nodes that are down
+    #[command(visible_alias = "remove")]
+    Rm(RemoveArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only show those for which KEY=VALUE holds (id, name, role, label, node.label, membership)
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = parse_filter)]
+    filter: Vec<(String, String)>,
+    /// Format the output: table, table TEMPLATE, json, or a Go template
+    #[arg(long, default_value = "")]
+    format: String,
+    /// Only show ids
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// Nodes by id or hostname; self is this one
+    #[arg(required = true, value_name = "NODE")]
+    nodes: Vec<String>,
+    /// Format the output: json, or a Go template
+    #[arg(short, long)]
+    format: Option<String>,
+    /// For people
+    #[arg(long, conflicts_with = "format")]
+    pretty: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodePsArgs {
+    #[arg(value_name = "NODE")]
+    nodes: Vec<String>,
+    #[command(flatten)]
+    ps: PsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArgs {
+    node: String,
+    /// Availability: active, pause (no new tasks) or drain (tasks leave)
+    #[arg(long)]
+    availability: Option<String>,
+    /// Role: worker or manager
+    #[arg(long)]
+    role: Option<String>,
+    /// Add or update a node label
+    #[arg(long, value_name = "KEY=VALUE")]
+    label_add: Vec<String>,
+    /// Remove a node label
+    #[arg(long, value_name = "KEY")]
+    label_rm: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodesArgs {
+    #[arg(required = true, value_name = "NODE")]
+    nodes: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    #[arg(required = true, value_name = "NODE")]
+    nodes: Vec<String>,
+    /// Forget it although it is not down
+    #[arg(short, long)]
+    force: bool,
+}
+
+pub(crate) async fn run(client: &Client, command: NodeCommand) -> anyhow::Result<()> {
+    match command {
+        NodeCommand::Ls(arguments) => list(client, arguments).await,
+        NodeCommand::Inspect(arguments) => inspect_nodes(client, arguments).await,
+        NodeCommand::Ps(arguments) => ps(client, arguments).await,
+        NodeCommand::Update(arguments) => update(client, arguments).await,
+        NodeCommand::Promote(arguments) => set_role(client, &arguments.nodes, "manager").await,
+        NodeCommand::Demote(arguments) => set_role(client, &arguments.nodes, "worker").await,
+        NodeCommand::Rm(arguments) => remove(client, arguments).await,
+    }
+}
+
+async fn list(client: &Client, arguments: ListArgs) -> anyhow::Result<()> {
+    let nodes = client.get(&format!("/nodes{}", filters_query(&arguments.filter))).await?;
+    let own = text(&client.get("/info").await?["Swarm"]["NodeID"]);
+    let mut nodes: Vec<&Value> = items(&nodes).collect();
+    nodes.sort_by_key(|node| (text(&node["Description"]["Hostname"]), text(&node["ID"])));
+    let is_table = arguments.format.is_empty() || arguments.format.starts_with("table");
+    let rows: Vec<Row> = nodes.iter().map(|node| row(node, &own, is_table)).collect();
+    print(&render(&LAYOUT, &Style { format: arguments.format, quiet: arguments.quiet }, &rows)?)
+}
+
+fn row(node: &Value, own: &str, is_table: bool) -> Row {
+    let id = text(&node["ID"]);
+    let is_self = id == own;
+    // The mark keeps its place in every line, so that the ids stay aligned.
+    let shown = match (is_table, is_self) {
+        (true, true) => format!("{id} *"),
+        (true, false) => format!("{id}  "),
+        _ => id.clone(),
+    };
+    let manager = &node["ManagerStatus"];
+    let manager = match (manager["Leader"] == json!(true), &manager["Reachability"]) {
+        (true, _) => "Leader".to_owned(),
+        (false, reachability) => title(&text(reachability)),
+    };
+    Row::from([
+        ("NodeID", id),
+        ("ID", shown),
+        ("Self", is_self.to_string()),
+        ("Hostname", text(&node["Description"]["Hostname"])),
+        ("Status", status(node).to_owned()),
+        ("Availability", title(&text(&node["Spec"]["Availability"]))),
+        ("ManagerStatus", manager),
+        ("EngineVersion", text(&node["Description"]["Engine"]["EngineVersion"])),
+        (
+            "TLSStatus",
+            if node["Description"]["TLSInfo"]["TrustRoot"].is_string() { "Ready" } else { "Unknown" }.to_owned(),
+        ),
+        ("Message", text(&node["Status"]["Message"])),
+        ("Address", text(&node["Status"]["Addr"])),
+    ])
+}
+
+/// A node that works but is not reached by some of its peers is DEGRADED.
+pub(super) fn status(node: &Value) -> &'static str {
+    let degraded = items(&node["Status"]["UnreachablePeers"]).next().is_some();
+    match node["Status"]["State"].as_str().unwrap_or_default() {
+        "ready" if degraded => "Degraded",
+        "ready" => "Ready",
+        "disconnected" => "Unreachable",
+        "down" => "Down",
+        _ => "Unknown",
+    }
+}
+
+/// `self` is the node spoken to.
+async fn fetch(client: &Client, name: &str) -> anyhow::Result<Value> {
+    let id = match name {
+        "self" => text(&client.get("/info").await?["Swarm"]["NodeID"]),
+        name => name.to_owned(),
+    };
+    client.get(&format!("/nodes/{}", escape(&id))).await
+}
+
+async fn inspect_nodes(client: &Client, arguments: InspectArgs) -> anyhow::Result<()> {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for name in &arguments.nodes {
+        match fetch(client, name).await {
+            Ok(node) => found.push(node),
+            Err(error) => missing.push(error),
+        }
+    }
+    if arguments.pretty {
+        for node in &found {
+            print(&pretty::node(node))?;
+        }
+        return missing.into_iter().next().map_or(Ok(()), Err);
+    }
+    inspect::show(&found, &missing, arguments.format.as_deref())
+}
+
+async fn ps(client: &Client, arguments: NodePsArgs) -> anyhow::Result<()> {
+    let names = if arguments.nodes.is_empty() { vec!["self".to_owned()] } else { arguments.nodes };
+    let mut filters = Vec::new();
+    for name in &names {
+        filters.push(("node".to_owned(), text(&fetch(client, name).await?["ID"])));
+    }
+    tasks::show(client, &arguments.ps, filters).await
+}
+
+async fn change(client: &Client, name: &str, change: impl FnOnce(&mut Value)) -> anyhow::Result<()> {
+    let node = fetch(client, name).await?;
+    let mut spec = node["Spec"].clone();
+    change(&mut spec);
+    let path = format!("/nodes/{}/update?version={}", escape(&text(&node["ID"])), node["Version"]["Index"]);
+    client.post(&path, Some(&spec)).await.map(drop)
+}
+
+async fn update(client: &Client, arguments: UpdateArgs) -> anyhow::Result<()> {
+    let apply = |spec: &mut Value| {
+        if let Some(availability) = &arguments.availability {
+            set(spec, "Availability", availability.as_str());
+        }
+        if let Some(role) = &arguments.role {
+            set(spec, "Role", role.as_str());
+        }
+        change_map(spec, "Labels", &arguments.label_rm, &arguments.label_add);
+    };
+    change(client, &arguments.node, apply).await?;
+    print(&format!("{}\n", arguments.node))
+}
+
+async fn set_role(client: &Client, nodes: &[String], role: &str) -> anyhow::Result<()> {
+    for name in nodes {
+        let node = fetch(client, name).await?;
+        if node["Spec"]["Role"] == role {
+            print_error(&format!("Node {name} is already a {role}.\n"))?;
+            continue;
+        }
+        change(client, name, |spec| set(spec, "Role", role)).await?;
+        print(&match role {
+            "manager" => format!("Node {name} promoted to a manager in the swarm.\n"),
+            _ => format!("Manager {name} demoted in the swarm.\n"),
+        })?;
+    }
+    Ok(())
+}
+
+async fn remove(client: &Client, arguments: RemoveArgs) -> anyhow::Result<()> {
+    let mut errors = Vec::new();
+    for name in &arguments.nodes {
+        match client.delete(&format!("/nodes/{}?force={}", escape(name), arguments.force)).await {
+            Ok(_) => print(&format!("{name}\n"))?,
+            Err(error) => errors.push(format!("{error:#}")),
+        }
+    }
+    anyhow::ensure!(errors.is_empty(), "{}", errors.join("\n"));
+    Ok(())
+}

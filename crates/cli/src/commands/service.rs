@@ -1,0 +1,144 @@
+//! `service create/ls/ps/inspect/update/scale/rm/logs/rollback`.
+
+mod change;
+#[cfg(test)]
+pub(crate) use change::{change_spec, new_spec};
+mod list;
+mod logs;
+mod pretty;
+pub(crate) mod watch;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::{
+    info::text,
+    inspect,
+    tasks::{self, PsArgs},
+};
+use crate::{
+    client::{Client, escape},
+    output::terminal::print,
+};
+use change::{CreateArgs, RollbackArgs, ScaleArgs, UpdateArgs};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceCommand {
+    /// Create a service
+    #[command(
+        after_help = "Examples:\n  rswarm service create --name web --replicas 3 nginx\n  rswarm service create --name web --publish published=8080,target=80,mode=host nginx\n  rswarm service create --mode global --constraint node.role==worker --name agent agent:1 --verbose"
+    )]
+    Create(Box<CreateArgs>),
+    /// List services
+    #[command(visible_alias = "list")]
+    Ls(list::ListArgs),
+    /// List the tasks of one or more services
+    Ps(ServicePsArgs),
+    /// Show all of one or more services
+    Inspect(InspectArgs),
+    /// Change a service
+    #[command(
+        after_help = "Examples:\n  rswarm service update --image nginx:1.27 web\n  rswarm service update --env-add A=1 --limit-memory 64m web\n  rswarm service update --force web"
+    )]
+    Update(Box<UpdateArgs>),
+    /// Set the number of tasks of services
+    #[command(after_help = "Example: rswarm service scale web=5 db=2")]
+    Scale(ScaleArgs),
+    /// Remove services
+    #[command(visible_alias = "remove")]
+    Rm(NamesArgs),
+    /// Show what the tasks of a service, or one task, wrote
+    #[command(after_help = "Example: rswarm service logs --follow --tail 10 web")]
+    Logs(logs::LogsArgs),
+    /// Go back to the spec before the present one
+    Rollback(RollbackArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NamesArgs {
+    #[arg(required = true, value_name = "SERVICE")]
+    services: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServicePsArgs {
+    #[arg(required = true, value_name = "SERVICE")]
+    services: Vec<String>,
+    #[command(flatten)]
+    ps: PsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    #[arg(required = true, value_name = "SERVICE")]
+    services: Vec<String>,
+    /// Format the output: json, or a Go template
+    #[arg(short, long)]
+    format: Option<String>,
+    /// For people
+    #[arg(long, conflicts_with = "format")]
+    pretty: bool,
+}
+
+pub(crate) async fn run(client: &Client, command: ServiceCommand) -> anyhow::Result<()> {
+    match command {
+        ServiceCommand::Create(arguments) => change::create(client, *arguments).await,
+        ServiceCommand::Ls(arguments) => list::list(client, arguments).await,
+        ServiceCommand::Ps(arguments) => ps(client, arguments).await,
+        ServiceCommand::Inspect(arguments) => inspect_services(client, arguments).await,
+        ServiceCommand::Update(arguments) => change::update(client, *arguments).await,
+        ServiceCommand::Scale(arguments) => change::scale(client, arguments).await,
+        ServiceCommand::Rm(arguments) => remove(client, arguments).await,
+        ServiceCommand::Logs(arguments) => logs::logs(client, arguments).await,
+        ServiceCommand::Rollback(arguments) => change::rollback(client, arguments).await,
+    }
+}
+
+/// By id, name or the beginning of an id.
+pub(crate) async fn fetch(client: &Client, name: &str) -> anyhow::Result<Value> {
+    client.get(&format!("/services/{}", escape(name))).await
+}
+
+async fn ps(client: &Client, arguments: ServicePsArgs) -> anyhow::Result<()> {
+    let (mut filters, mut missing) = (Vec::new(), Vec::new());
+    for name in &arguments.services {
+        match fetch(client, name).await {
+            Ok(service) => filters.push(("service".to_owned(), text(&service["ID"]))),
+            Err(error) => missing.push(format!("{error:#}")),
+        }
+    }
+    if !filters.is_empty() {
+        tasks::show(client, &arguments.ps, filters).await?;
+    }
+    anyhow::ensure!(missing.is_empty(), "{}", missing.join("\n"));
+    Ok(())
+}
+
+async fn inspect_services(client: &Client, arguments: InspectArgs) -> anyhow::Result<()> {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for name in &arguments.services {
+        match fetch(client, name).await {
+            Ok(service) => found.push(service),
+            Err(error) => missing.push(error),
+        }
+    }
+    if arguments.pretty {
+        for service in &found {
+            print(&pretty::service(service))?;
+        }
+        return missing.into_iter().next().map_or(Ok(()), Err);
+    }
+    inspect::show(&found, &missing, arguments.format.as_deref())
+}
+
+async fn remove(client: &Client, arguments: NamesArgs) -> anyhow::Result<()> {
+    let mut errors = Vec::new();
+    for name in &arguments.services {
+        match client.delete(&format!("/services/{}", escape(name))).await {
+            Ok(_) => print(&format!("{name}\n"))?,
+            Err(error) => errors.push(format!("{error:#}")),
+        }
+    }
+    anyhow::ensure!(errors.is_empty(), "{}", errors.join("\n"));
+    Ok(())
+}

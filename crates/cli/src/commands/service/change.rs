@@ -1,0 +1,222 @@
+//! `service create/update/scale/rollback`: the ones that wait until the service converges.
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{
+    super::info::text,
+    fetch,
+    watch::{self, Wait},
+};
+use crate::{
+    client::Client,
+    output::terminal::{print, print_error},
+    spec::{
+        edit::{get, set},
+        flags::{CreateLists, Scalars, UpdateLists},
+        lists, scalars,
+    },
+};
+
+#[derive(Debug, Args)]
+pub(super) struct WaitArgs {
+    /// Exit at once instead of waiting for the service to converge
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    detach: bool,
+    /// Suppress progress output
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Service name (default: one is made up)
+    #[arg(long, default_value = "")]
+    name: String,
+    /// Service mode: replicated or global
+    #[arg(long, default_value = "replicated")]
+    mode: String,
+    #[command(flatten)]
+    scalars: Scalars,
+    #[command(flatten)]
+    lists: CreateLists,
+    #[command(flatten)]
+    wait: WaitArgs,
+    /// Image of the containers
+    image: String,
+    /// Command to run in them, instead of the image's, and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArgs {
+    /// Service image tag
+    #[arg(long)]
+    image: Option<String>,
+    /// Service command args
+    #[arg(long, value_name = "COMMAND")]
+    args: Option<String>,
+    /// Force update even if no changes require it
+    #[arg(long)]
+    force: bool,
+    /// Rollback to previous specification
+    #[arg(long)]
+    rollback: bool,
+    #[command(flatten)]
+    scalars: Scalars,
+    #[command(flatten)]
+    lists: UpdateLists,
+    #[command(flatten)]
+    wait: WaitArgs,
+    service: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScaleArgs {
+    #[arg(required = true, value_name = "SERVICE=REPLICAS")]
+    targets: Vec<String>,
+    /// Exit at once instead of waiting for the services to converge
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    detach: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArgs {
+    #[command(flatten)]
+    wait: WaitArgs,
+    service: String,
+}
+
+pub(super) async fn create(client: &Client, arguments: CreateArgs) -> anyhow::Result<()> {
+    let spec = new_spec(&arguments)?;
+    let answer = client.post("/services/create", Some(&spec)).await?;
+    show_warnings(&answer)?;
+    let id = text(&answer["ID"]);
+    print(&format!("{id}\n"))?;
+    wait(client, &json!({ "ID": id }), false, &arguments.wait).await
+}
+
+/// The spec that the flags of `service create` say.
+pub(crate) fn new_spec(arguments: &CreateArgs) -> anyhow::Result<Value> {
+    let mode = match arguments.mode.as_str() {
+        "replicated" => json!({ "Replicated": {} }),
+        "global" => json!({ "Global": {} }),
+        "replicated-job" => json!({ "ReplicatedJob": {} }),
+        "global-job" => json!({ "GlobalJob": {} }),
+        other => anyhow::bail!("unknown mode: {other}, only replicated and global supported"),
+    };
+    let mut spec = json!({
+        "Name": arguments.name,
+        "TaskTemplate": { "ContainerSpec": { "Image": arguments.image } },
+        "Mode": mode,
+    });
+    if !arguments.command.is_empty() {
+        set(&mut spec, "TaskTemplate.ContainerSpec.Args", arguments.command.clone());
+    }
+    scalars::apply(&mut spec, &arguments.scalars)?;
+    lists::create(&mut spec, &arguments.lists)?;
+    Ok(spec)
+}
+
+pub(super) async fn update(client: &Client, arguments: UpdateArgs) -> anyhow::Result<()> {
+    let service = fetch(client, &arguments.service).await?;
+    if arguments.rollback {
+        roll_back(client, &service).await?;
+    } else {
+        let mut spec = service["Spec"].clone();
+        change_spec(&mut spec, &arguments)?;
+        send_update(client, &service, &spec).await?;
+    }
+    print(&format!("{}\n", arguments.service))?;
+    wait(client, &service, arguments.rollback, &arguments.wait).await
+}
+
+/// What the flags of `service update` make of a spec.
+pub(crate) fn change_spec(spec: &mut Value, arguments: &UpdateArgs) -> anyhow::Result<()> {
+    if let Some(image) = &arguments.image {
+        set(spec, "TaskTemplate.ContainerSpec.Image", image.as_str());
+    }
+    if let Some(args) = &arguments.args {
+        let words = scalars::split_words(args).with_context(|| format!("bad --args {args:?}"))?;
+        set(spec, "TaskTemplate.ContainerSpec.Args", words);
+    }
+    if arguments.force {
+        let count = get(spec, "TaskTemplate.ForceUpdate").and_then(Value::as_u64).unwrap_or(0);
+        set(spec, "TaskTemplate.ForceUpdate", count + 1);
+    }
+    scalars::apply(spec, &arguments.scalars)?;
+    lists::update(spec, &arguments.lists)
+}
+
+async fn send_update(client: &Client, service: &Value, spec: &Value) -> anyhow::Result<()> {
+    let path = format!("/services/{}/update?version={}", text(&service["ID"]), service["Version"]["Index"]);
+    show_warnings(&client.post(&path, Some(spec)).await?)
+}
+
+async fn roll_back(client: &Client, service: &Value) -> anyhow::Result<()> {
+    let path =
+        format!("/services/{}/update?version={}&rollback=previous", text(&service["ID"]), service["Version"]["Index"]);
+    show_warnings(&client.post(&path, Some(&service["Spec"])).await?)
+}
+
+pub(super) async fn rollback(client: &Client, arguments: RollbackArgs) -> anyhow::Result<()> {
+    let service = fetch(client, &arguments.service).await?;
+    roll_back(client, &service).await?;
+    print(&format!("{}\n", arguments.service))?;
+    wait(client, &service, true, &arguments.wait).await
+}
+
+pub(super) async fn scale(client: &Client, arguments: ScaleArgs) -> anyhow::Result<()> {
+    let mut targets = Vec::new();
+    for target in &arguments.targets {
+        let (name, number) = target
+            .split_once('=')
+            .with_context(|| format!("invalid scale specifier {target:?}: write SERVICE=REPLICAS"))?;
+        let replicas: u64 = number.parse().with_context(|| format!("invalid replicas value {number:?} for {name}"))?;
+        targets.push((name, replicas));
+    }
+    let (mut scaled, mut errors) = (Vec::new(), Vec::new());
+    for (name, replicas) in targets {
+        match scale_one(client, name, replicas).await {
+            Ok(service) => {
+                print(&format!("{name} scaled to {replicas}\n"))?;
+                scaled.push(service);
+            }
+            Err(error) => errors.push(format!("{name}: {error:#}")),
+        }
+    }
+    if !arguments.detach {
+        for service in &scaled {
+            let before = text(&service["UpdateStatus"]["StartedAt"]);
+            watch::converge(client, &text(&service["ID"]), Wait { before, ..Wait::default() }).await?;
+        }
+    }
+    ensure!(errors.is_empty(), "{}", errors.join("\n"));
+    Ok(())
+}
+
+/// Gives the service as it was before.
+async fn scale_one(client: &Client, name: &str, replicas: u64) -> anyhow::Result<Value> {
+    let service = fetch(client, name).await?;
+    let mut spec = service["Spec"].clone();
+    ensure!(spec["Mode"]["Replicated"].is_object(), "scale can only be used with replicated mode");
+    set(&mut spec, "Mode.Replicated.Replicas", replicas);
+    send_update(client, &service, &spec).await?;
+    Ok(service)
+}
+
+/// Waits, unless told not to. `before` is the service as it was before the change.
+async fn wait(client: &Client, before: &Value, is_rollback: bool, arguments: &WaitArgs) -> anyhow::Result<()> {
+    if arguments.detach {
+        return Ok(());
+    }
+    let started = text(&before["UpdateStatus"]["StartedAt"]);
+    watch::converge(client, &text(&before["ID"]), Wait { quiet: arguments.quiet, is_rollback, before: started }).await
+}
+
+fn show_warnings(answer: &Value) -> anyhow::Result<()> {
+    let warnings = answer["Warnings"].as_array().into_iter().flatten();
+    warnings.map(text).try_for_each(|warning| print_error(&format!("{warning}\n")))
+}

@@ -1,0 +1,82 @@
+//! `service ls`.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::super::{
+    info::text,
+    parse_filter,
+    tasks::{items, port},
+};
+use crate::{
+    client::{Client, filters_query},
+    output::{
+        list::{Layout, Row, Style, render},
+        terminal::print,
+    },
+};
+
+const LAYOUT: Layout = Layout {
+    table: "{{.ID}}\t{{.Name}}\t{{.Mode}}\t{{.Replicas}}\t{{.Image}}\t{{.Ports}}",
+    titles: &[
+        ("ID", "ID"),
+        ("Name", "NAME"),
+        ("Mode", "MODE"),
+        ("Replicas", "REPLICAS"),
+        ("Image", "IMAGE"),
+        ("Ports", "PORTS"),
+    ],
+    key: "ID",
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only show those for which KEY=VALUE holds (id, name, label, mode)
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = parse_filter)]
+    filter: Vec<(String, String)>,
+    /// Format the output: table, table TEMPLATE, json, or a Go template
+    #[arg(long, default_value = "")]
+    format: String,
+    /// Only show ids
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+pub(super) async fn list(client: &Client, arguments: ListArgs) -> anyhow::Result<()> {
+    let query = filters_query(&arguments.filter);
+    let separator = if query.is_empty() { '?' } else { '&' };
+    let services = client.get(&format!("/services{query}{separator}status=true")).await?;
+    let mut services: Vec<&Value> = items(&services).collect();
+    services.sort_by_key(|service| text(&service["Spec"]["Name"]));
+    let rows: Vec<Row> = services.into_iter().map(row).collect();
+    let mut style = Style { format: arguments.format, quiet: arguments.quiet };
+    if style.quiet && style.format.is_empty() {
+        style.format = "{{.ID}}".to_owned();
+    }
+    print(&render(&LAYOUT, &style, &rows)?)
+}
+
+fn row(service: &Value) -> Row {
+    let spec = &service["Spec"];
+    let image = text(&spec["TaskTemplate"]["ContainerSpec"]["Image"]);
+    let image = image.split_once('@').map_or(image.as_str(), |(name, _)| name);
+    let ports: Vec<String> = items(&service["Endpoint"]["Ports"]).map(port).collect();
+    Row::from([
+        ("ID", text(&service["ID"]).chars().take(12).collect()),
+        ("Name", text(&spec["Name"])),
+        ("Mode", if spec["Mode"]["Global"].is_object() { "global" } else { "replicated" }.to_owned()),
+        ("Replicas", replicas(service)),
+        ("Image", image.to_owned()),
+        ("Ports", ports.join(", ")),
+    ])
+}
+
+fn replicas(service: &Value) -> String {
+    let status = &service["ServiceStatus"];
+    let count = |field: &str| status[field].as_u64().unwrap_or(0);
+    let counts = format!("{}/{}", count("RunningTasks"), count("DesiredTasks"));
+    match service["Spec"]["TaskTemplate"]["Placement"]["MaxReplicas"].as_u64().unwrap_or(0) {
+        0 => counts,
+        most => format!("{counts} (max {most} per node)"),
+    }
+}

@@ -1,0 +1,202 @@
+//! `service logs`: the daemon's multiplexed stream, told apart by task.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use bytes::{Buf as _, BytesMut};
+use clap::Args;
+use http_body_util::BodyExt as _;
+use hyper::{Method, StatusCode, body::Incoming};
+use serde_json::Value;
+
+use super::super::{info::text, tasks::Names};
+use crate::{
+    client::{Client, Refused, escape},
+    output::{
+        terminal::{print_bytes, print_error},
+        units::parse_duration,
+    },
+};
+
+/// Stream number, three zero bytes, length.
+const HEADER_BYTES: usize = 8;
+/// Longer than any frame the daemon sends: beyond it, the stream is something else.
+const MAX_FRAME_BYTES: usize = 16 << 20;
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// Service or task
+    #[arg(value_name = "SERVICE|TASK")]
+    target: String,
+    /// Go on with new lines
+    #[arg(short, long)]
+    follow: bool,
+    /// Lines per task from the end
+    #[arg(short = 'n', long, default_value = "all", value_name = "N|all")]
+    tail: String,
+    /// Only lines since a time (2026-01-02T13:23:37Z) or for so long (42m)
+    #[arg(long, default_value = "", value_name = "TIME|DURATION")]
+    since: String,
+    /// Show the time of each line
+    #[arg(short, long)]
+    timestamps: bool,
+    /// Only the lines, without where they come from
+    #[arg(long)]
+    raw: bool,
+    /// Do not replace ids by names
+    #[arg(long)]
+    no_resolve: bool,
+    /// Do not shorten ids
+    #[arg(long)]
+    no_trunc: bool,
+    /// Do not show task ids
+    #[arg(long)]
+    no_task_ids: bool,
+}
+
+pub(super) async fn logs(client: &Client, arguments: LogsArgs) -> anyhow::Result<()> {
+    let (kind, object) = find(client, &arguments.target).await?;
+    let template = if kind == "services" { &object["Spec"]["TaskTemplate"] } else { &object["Spec"] };
+    let is_tty = template["ContainerSpec"]["TTY"] == Value::Bool(true);
+    let path = format!(
+        "/{kind}/{}/logs?stdout=true&stderr=true&details=true&follow={}&tail={}&timestamps={}&since={}",
+        escape(&text(&object["ID"])),
+        arguments.follow,
+        escape(&arguments.tail),
+        arguments.timestamps,
+        escape(&since(&arguments.since)?),
+    );
+    let mut answer = client.stream(Method::GET, &path).await?;
+    if is_tty {
+        while let Some(data) = next(&mut answer).await? {
+            print_bytes(&data)?;
+        }
+        return Ok(());
+    }
+    let mut labels = Labels { client, arguments: &arguments, names: None, tasks: BTreeMap::new() };
+    let mut buffer = BytesMut::new();
+    while let Some(data) = next(&mut answer).await? {
+        buffer.extend_from_slice(&data);
+        while let Some((stream, line)) = take_frame(&mut buffer)? {
+            show(stream, &line, &mut labels).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A service, or else a task.
+async fn find(client: &Client, name: &str) -> anyhow::Result<(&'static str, Value)> {
+    let is_absent = |error: &anyhow::Error| {
+        error.downcast_ref::<Refused>().is_some_and(|refused| refused.status == StatusCode::NOT_FOUND)
+    };
+    match super::fetch(client, name).await {
+        Ok(service) => return Ok(("services", service)),
+        Err(error) if is_absent(&error) => {}
+        Err(error) => return Err(error),
+    }
+    match client.get(&format!("/tasks/{}", escape(name))).await {
+        Ok(task) => Ok(("tasks", task)),
+        Err(error) if is_absent(&error) => anyhow::bail!("no such task or service: {name}"),
+        Err(error) => Err(error),
+    }
+}
+
+/// A duration counts back from now.
+fn since(text: &str) -> anyhow::Result<String> {
+    let Ok(duration) = parse_duration(text) else { return Ok(text.to_owned()) };
+    let then = jiff::Timestamp::now().checked_sub(duration).context("--since reaches back too far")?;
+    Ok(then.to_string())
+}
+
+async fn next(answer: &mut Incoming) -> anyhow::Result<Option<bytes::Bytes>> {
+    while let Some(frame) = answer.frame().await {
+        if let Ok(data) = frame.context("the daemon ended the log")?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
+}
+
+fn take_frame(buffer: &mut BytesMut) -> anyhow::Result<Option<(u8, BytesMut)>> {
+    if buffer.len() < HEADER_BYTES {
+        return Ok(None);
+    }
+    let length = u32::from_be_bytes([buffer[4], buffer[5], buffer[6], buffer[7]]) as usize;
+    anyhow::ensure!(buffer[0] <= 3 && length <= MAX_FRAME_BYTES, "the daemon's answer is not a log stream");
+    if buffer.len() < HEADER_BYTES + length {
+        return Ok(None);
+    }
+    let stream = buffer[0];
+    buffer.advance(HEADER_BYTES);
+    Ok(Some((stream, buffer.split_to(length))))
+}
+
+async fn show(stream: u8, line: &[u8], labels: &mut Labels<'_>) -> anyhow::Result<()> {
+    if stream == 3 {
+        return print_error(&format!("rswarm: {}\n", String::from_utf8_lossy(line).trim_end()));
+    }
+    let mut parts = line.splitn(if labels.arguments.timestamps { 3 } else { 2 }, |byte| *byte == b' ');
+    let time = labels.arguments.timestamps.then(|| parts.next()).flatten();
+    let details = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+    let mut out = Vec::new();
+    if let Some(time) = time {
+        out.extend_from_slice(time);
+        out.push(b' ');
+    }
+    if !labels.arguments.raw {
+        out.extend_from_slice(format!("{}    | ", labels.of(&details).await?).as_bytes());
+    }
+    out.extend_from_slice(parts.next().unwrap_or_default());
+    match stream {
+        2 => print_error(&String::from_utf8_lossy(&out)),
+        _ => print_bytes(&out),
+    }
+}
+
+/// `web.1.abcdefghijkl@host1`, looked up once per task.
+struct Labels<'a> {
+    client: &'a Client,
+    arguments: &'a LogsArgs,
+    names: Option<Names>,
+    tasks: BTreeMap<String, String>,
+}
+
+impl Labels<'_> {
+    async fn of(&mut self, details: &str) -> anyhow::Result<String> {
+        if let Some(known) = self.tasks.get(details) {
+            return Ok(known.clone());
+        }
+        let value = |key: &str| {
+            let pair = details.split(',').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+            pair.unwrap_or_default().to_owned()
+        };
+        let (task_id, node_id) = (value("com.docker.swarm.task.id"), value("com.docker.swarm.node.id"));
+        if self.names.is_none() {
+            self.names = Some(Names::fetch(self.client, !self.arguments.no_resolve).await?);
+        }
+        let names = self.names.as_ref().expect("filled above");
+        let task = self.client.get(&format!("/tasks/{}", escape(&task_id))).await.unwrap_or_default();
+        let mut label = if task.is_object() { names.task(&task) } else { value("com.docker.swarm.service.id") };
+        if !self.arguments.no_task_ids {
+            let shown: String = task_id.chars().take(if self.arguments.no_trunc { 64 } else { 12 }).collect();
+            label = format!("{label}.{shown}");
+        }
+        label = format!("{label}@{}", names.node(&node_id));
+        self.tasks.insert(details.to_owned(), label.clone());
+        Ok(label)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_cut_where_they_end() {
+        let mut buffer = BytesMut::from(&b"\x01\0\0\0\0\0\0\x02hi\x02\0\0\0\0\0\0\x01"[..]);
+        let (stream, line) = take_frame(&mut buffer).expect("frame").expect("whole");
+        assert_eq!((stream, &line[..]), (1, &b"hi"[..]));
+        assert_eq!(take_frame(&mut buffer).expect("frame"), None);
+        assert!(take_frame(&mut BytesMut::from(&b"{\"message\":"[..])).is_err());
+    }
+}

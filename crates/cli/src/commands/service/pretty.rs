@@ -1,0 +1,136 @@
+//! `service inspect --pretty`.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::super::{
+    info::text,
+    tasks::{items, port},
+};
+use crate::output::units::{age, binary_size, go_duration};
+
+type Lines<'a> = &'a mut dyn FnMut(usize, &str, String);
+
+pub(super) fn service(service: &Value) -> String {
+    let mut out = String::from("\n");
+    let mut line = |indent: usize, name: &str, value: String| {
+        let label = format!("{:indent$}{name}:", "");
+        let gap = if label.len() < 16 { 16 - label.len() } else { 1 };
+        let _ = writeln!(out, "{}", format!("{label}{:gap$}{value}", "").trim_end());
+    };
+    let spec = &service["Spec"];
+    line(0, "ID", text(&service["ID"]));
+    line(0, "Name", text(&spec["Name"]));
+    map(&mut line, "Labels", &spec["Labels"]);
+    match spec["Mode"]["Global"].is_object() {
+        true => line(0, "Service Mode", "Global".to_owned()),
+        false => {
+            line(0, "Service Mode", "Replicated".to_owned());
+            line(1, "Replicas", text(&spec["Mode"]["Replicated"]["Replicas"]));
+        }
+    }
+    update_status(&mut line, &service["UpdateStatus"]);
+    placement(&mut line, &spec["TaskTemplate"]["Placement"]);
+    policy(&mut line, "UpdateConfig", &spec["UpdateConfig"]);
+    policy(&mut line, "RollbackConfig", &spec["RollbackConfig"]);
+    container(&mut line, &spec["TaskTemplate"]["ContainerSpec"]);
+    resources(&mut line, &spec["TaskTemplate"]["Resources"]);
+    let ports: Vec<String> = items(&service["Endpoint"]["Ports"]).map(port).collect();
+    line(0, "Endpoint Mode", text(&spec["EndpointSpec"]["Mode"]));
+    if !ports.is_empty() {
+        line(0, "Ports", ports.join(", "));
+    }
+    out.push('\n');
+    out
+}
+
+fn map(line: Lines<'_>, name: &str, values: &Value) {
+    let Some(values) = values.as_object().filter(|values| !values.is_empty()) else { return };
+    let pairs: Vec<String> = values.iter().map(|(key, value)| format!("{key}={}", text(value))).collect();
+    line(0, name, pairs.join(", "));
+}
+
+fn update_status(line: Lines<'_>, status: &Value) {
+    if !status.is_object() {
+        return;
+    }
+    line(0, "UpdateStatus", String::new());
+    line(1, "State", text(&status["State"]));
+    line(1, "Started", age(&text(&status["StartedAt"]), jiff::Timestamp::now()));
+    if !text(&status["CompletedAt"]).is_empty() {
+        line(1, "Completed", age(&text(&status["CompletedAt"]), jiff::Timestamp::now()));
+    }
+    line(1, "Message", text(&status["Message"]));
+}
+
+fn placement(line: Lines<'_>, placement: &Value) {
+    let constraints: Vec<String> = items(&placement["Constraints"]).map(text).collect();
+    let most = placement["MaxReplicas"].as_u64().unwrap_or(0);
+    if constraints.is_empty() && most == 0 {
+        return;
+    }
+    line(0, "Placement", String::new());
+    if !constraints.is_empty() {
+        line(1, "Constraints", constraints.join(", "));
+    }
+    if most != 0 {
+        line(1, "Max Replicas Per Node", most.to_string());
+    }
+}
+
+fn policy(line: Lines<'_>, name: &str, config: &Value) {
+    if !config.is_object() {
+        return;
+    }
+    line(0, name, String::new());
+    line(1, "Parallelism", text(&config["Parallelism"]));
+    if let Some(delay) = config["Delay"].as_u64() {
+        line(1, "Delay", go_duration(delay));
+    }
+    line(1, "On failure", text(&config["FailureAction"]));
+    line(1, "Monitoring Period", go_duration(config["Monitor"].as_u64().unwrap_or(0)));
+    line(1, "Max failure ratio", text(&config["MaxFailureRatio"]));
+    line(1, "Update order", text(&config["Order"]));
+}
+
+fn container(line: Lines<'_>, spec: &Value) {
+    line(0, "ContainerSpec", String::new());
+    line(1, "Image", text(&spec["Image"]));
+    for (name, field) in [("Command", "Command"), ("Args", "Args"), ("Env", "Env")] {
+        let words: Vec<String> = items(&spec[field]).map(text).collect();
+        if !words.is_empty() {
+            line(1, name, words.join(" "));
+        }
+    }
+    for (name, field) in [("Dir", "Dir"), ("User", "User"), ("Hostname", "Hostname"), ("Init", "Init")] {
+        if !text(&spec[field]).is_empty() {
+            line(1, name, text(&spec[field]));
+        }
+    }
+    for mount in items(&spec["Mounts"]) {
+        let mode = if mount["ReadOnly"] == Value::Bool(true) { "read only" } else { "read and write" };
+        let description =
+            format!("{} {} {} ({mode})", text(&mount["Target"]), text(&mount["Type"]), text(&mount["Source"]));
+        line(1, "Mount", description);
+    }
+}
+
+fn resources(line: Lines<'_>, resources: &Value) {
+    let (limits, reservations) = (&resources["Limits"], &resources["Reservations"]);
+    for (title, amounts) in [("Reservations", reservations), ("Limits", limits)] {
+        if amounts.as_object().is_none_or(serde_json::Map::is_empty) {
+            continue;
+        }
+        line(0, title, String::new());
+        if let Some(cpus) = amounts["NanoCPUs"].as_u64() {
+            line(1, "CPU", format!("{}", cpus as f64 / 1e9));
+        }
+        if let Some(bytes) = amounts["MemoryBytes"].as_u64() {
+            line(1, "Memory", binary_size(bytes));
+        }
+        if let Some(pids) = amounts["Pids"].as_u64() {
+            line(1, "PIDs", pids.to_string());
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Waiting until a service has converged, and showing how far it is.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use anyhow::bail;
+use serde_json::Value;
+
+use super::{
+    super::{info::text, tasks::items},
+    fetch,
+};
+use crate::{
+    client::{Client, filters_query},
+    output::progress::{Board, Line},
+};
+
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(150);
+/// Services with more tasks show the sum only, as docker does.
+const MAX_LINES: usize = 20;
+/// Monitor time of a spec that says none.
+const DEFAULT_MONITOR: Duration = Duration::from_secs(5);
+
+/// How to wait.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wait {
+    pub(crate) quiet: bool,
+    /// The user asked to roll back: arriving there is success.
+    pub(crate) is_rollback: bool,
+    /// `UpdateStatus.StartedAt` before the change: what has the same is an older story.
+    pub(crate) before: String,
+}
+
+/// One look at a service.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) running: u64,
+    pub(crate) desired: u64,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) rolling_back: bool,
+}
+
+impl Look {
+    fn is_done(&self) -> bool {
+        self.running == self.desired
+    }
+
+    pub(crate) fn headline(&self) -> String {
+        let what = if self.rolling_back { "rolling back update" } else { "overall progress" };
+        format!("{what}: {} out of {} tasks", self.running, self.desired)
+    }
+}
+
+/// Returns when all tasks have run for the monitor time; fails when the update failed. Ctrl-C ends
+/// the watching only.
+pub(crate) async fn converge(client: &Client, id: &str, wait: Wait) -> anyhow::Result<()> {
+    let mut board = Board::new(wait.quiet);
+    tokio::select! {
+        result = watch(client, id, &wait, &mut board) => {
+            board.finish()?;
+            result
+        }
+        _ = tokio::signal::ctrl_c() => {
+            board.message("Operation continuing in background.")?;
+            board.message(&format!("Use `rswarm service ps {id}` to check progress."))?;
+            board.finish()
+        }
+    }
+}
+
+async fn watch(client: &Client, id: &str, wait: &Wait, board: &mut Board) -> anyhow::Result<()> {
+    let mut stable_since: Option<Instant> = None;
+    loop {
+        let service = fetch(client, id).await?;
+        let filters = [("service", id), ("_up-to-date", "true")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let tasks = client.get(&format!("/tasks{}", filters_query(&filters))).await?;
+        let nodes = match service["Spec"]["Mode"]["Global"].is_object() {
+            true => client.get("/nodes").await?,
+            false => Value::Null,
+        };
+        let look = look(&service, &tasks, &nodes);
+        board.show(&look.headline(), &look.lines)?;
+        let update = check_update(&service, wait)?;
+        if !look.is_done() || update == Update::Running {
+            stable_since = None;
+        } else {
+            let monitor = monitor(&service);
+            let since = *stable_since.get_or_insert_with(Instant::now);
+            let left = monitor.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                board.message(&format!("verify: Service {id} converged"))?;
+                return match update {
+                    Update::RolledBack(why) => bail!("service rolled back: {why}"),
+                    _ => Ok(()),
+                };
+            }
+            let seconds = left.as_secs_f64().ceil();
+            board.verify(&format!("verify: Waiting {seconds} seconds to verify that tasks are stable..."))?;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Update {
+    None,
+    Running,
+    RolledBack(String),
+}
+
+/// Fails where nothing will move any more by itself.
+fn check_update(service: &Value, wait: &Wait) -> anyhow::Result<Update> {
+    let update = &service["UpdateStatus"];
+    let message = text(&update["Message"]);
+    Ok(match update["State"].as_str().unwrap_or_default() {
+        "updating" | "rollback_started" => Update::Running,
+        "paused" => bail!("service update paused: {message}"),
+        "rollback_paused" => bail!("service rollback paused: {message}"),
+        "rollback_completed" if !wait.is_rollback && text(&update["StartedAt"]) != wait.before => {
+            Update::RolledBack(message)
+        }
+        _ => Update::None,
+    })
+}
+
+fn monitor(service: &Value) -> Duration {
+    let monitor = service["Spec"]["UpdateConfig"]["Monitor"].as_u64().filter(|ns| *ns != 0);
+    monitor.map_or(DEFAULT_MONITOR, Duration::from_nanos)
+}
+
+/// What the tasks come to: one line per slot, or per node of a global service.
+pub(crate) fn look(service: &Value, tasks: &Value, nodes: &Value) -> Look {
+    let is_global = service["Spec"]["Mode"]["Global"].is_object();
+    let wanted = |task: &&Value| matches!(task["DesiredState"].as_str(), Some("running" | "ready"));
+    let mut slots: BTreeMap<(u64, String), &Value> = BTreeMap::new();
+    for task in items(tasks).filter(wanted) {
+        let place =
+            if is_global { (0, text(&task["NodeID"])) } else { (task["Slot"].as_u64().unwrap_or(0), String::new()) };
+        let better = slots.get(&place).is_none_or(|known| rank(task) >= rank(known));
+        if better {
+            slots.insert(place, task);
+        }
+    }
+    let desired = match is_global {
+        true => slots.len() as u64,
+        false => service["Spec"]["Mode"]["Replicated"]["Replicas"].as_u64().unwrap_or(1),
+    };
+    let hostname = |id: &str| {
+        let node = items(nodes).find(|node| node["ID"] == id);
+        node.map_or_else(|| id.chars().take(12).collect(), |node| text(&node["Description"]["Hostname"]))
+    };
+    let mut lines = Vec::new();
+    let mut running = 0;
+    for ((slot, node), task) in &slots {
+        if task["Status"]["State"] == "running" {
+            running += 1;
+        }
+        let name = if is_global { hostname(node) } else { format!("{slot}/{desired}") };
+        lines.push(line(name, task));
+    }
+    // Slots that have no task yet are shown waiting.
+    if !is_global {
+        for slot in 1..=desired.min(MAX_LINES as u64) {
+            if !slots.keys().any(|(known, _)| *known == slot) {
+                let at = lines.len().min(slot as usize - 1);
+                lines.insert(
+                    at,
+                    Line { name: format!("{slot}/{desired}"), state: String::new(), done: 0, reason: String::new() },
+                );
+            }
+        }
+    }
+    if lines.len() > MAX_LINES {
+        lines.retain(|line| !line.reason.is_empty());
+        lines.truncate(MAX_LINES);
+    }
+    let rolling_back = service["UpdateStatus"]["State"].as_str().is_some_and(|state| state.starts_with("rollback"));
+    Look { running, desired, lines, rolling_back }
+}
+
+fn line(name: String, task: &Value) -> Line {
+    let state = text(&task["Status"]["State"]);
+    Line { name, done: progress(&state), reason: text(&task["Status"]["Err"]), state }
+}
+
+/// The task that got furthest stands for its slot, the newer one among equals.
+fn rank(task: &Value) -> (u8, u64) {
+    (progress(task["Status"]["State"].as_str().unwrap_or_default()), task["Version"]["Index"].as_u64().unwrap_or(0))
+}
+
+/// Out of [`crate::output::progress::STEPS`].
+fn progress(state: &str) -> u8 {
+    match state {
+        "pending" => 2,
+        "assigned" => 3,
+        "accepted" => 4,
+        "preparing" => 5,
+        "ready" => 6,
+        "starting" => 7,
+        "running" => 9,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::json;
+
+    use super::*;
+
+    fn task(slot: u64, state: &str, err: &str) -> Value {
+        json!({ "Slot": slot, "NodeID": "n1", "DesiredState": "running", "Version": { "Index": 1 },
+                "Status": { "State": state, "Err": err } })
+    }
+
+    fn shown(look: &Look) -> String {
+        let lines = look.lines.iter().map(|line| format!("{}: {} {}\n", line.name, line.state, line.reason));
+        format!("{}\n{}", look.headline(), lines.collect::<String>())
+    }
+
+    #[test]
+    fn replicas_are_counted_and_reasons_are_shown() {
+        let service = json!({ "Spec": { "Mode": { "Replicated": { "Replicas": 4 } } } });
+        let tasks = json!([
+            task(1, "running", ""),
+            task(2, "pending", "no node satisfies the constraints: 2 nodes lack memory"),
+            task(4, "failed", "exit 1"),
+            task(4, "preparing", ""),
+        ]);
+        expect![[r#"
+            overall progress: 1 out of 4 tasks
+            1/4: running 
+            2/4: pending no node satisfies the constraints: 2 nodes lack memory
+            3/4:  
+            4/4: preparing 
+        "#]]
+        .assert_eq(&shown(&look(&service, &tasks, &json!([]))));
+    }
+
+    #[test]
+    fn global_services_show_hosts() {
+        let service = json!({ "Spec": { "Mode": { "Global": {} } }, "UpdateStatus": { "State": "rollback_started" } });
+        let nodes = json!([{ "ID": "n1", "Description": { "Hostname": "host1" } }]);
+        expect![[r#"
+            rolling back update: 1 out of 1 tasks
+            host1: running 
+        "#]]
+        .assert_eq(&shown(&look(&service, &json!([task(0, "running", "")]), &nodes)));
+    }
+
+    #[test]
+    fn a_stopped_update_is_a_failure() {
+        let paused = json!({ "UpdateStatus": { "State": "paused", "Message": "2 tasks failed" } });
+        assert_eq!(
+            check_update(&paused, &Wait::default()).expect_err("paused").to_string(),
+            "service update paused: 2 tasks failed"
+        );
+        let back = json!({ "UpdateStatus": { "State": "rollback_completed", "StartedAt": "t2", "Message": "m" } });
+        let wait = |is_rollback, before: &str| Wait { is_rollback, before: before.to_owned(), quiet: false };
+        let check = |wait| check_update(&back, &wait).expect("no error");
+        assert_eq!(check(wait(false, "t1")), Update::RolledBack("m".to_owned()));
+        assert_eq!(check(wait(true, "t1")), Update::None);
+        assert_eq!(check(wait(false, "t2")), Update::None);
+    }
+}

@@ -1,0 +1,242 @@
+//! `init`, `join`, `leave`, `join-token`, `swarm update`.
+
+use anyhow::{Context as _, ensure};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use crate::{
+    client::Client,
+    output::{terminal::print, units::parse_duration},
+    spec::edit::set_some,
+};
+
+/// Port of managers that an address without one means.
+const CONTROL_PORT: u16 = 2377;
+
+fn nanoseconds(text: &str) -> Result<u64, String> {
+    parse_duration(text).map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddressArgs {
+    /// Listen address (format: <ip|interface>[:port])
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:2377")]
+    listen_addr: String,
+    /// Address that other nodes reach this one by (format: <ip|interface>[:port])
+    #[arg(long, value_name = "ADDRESS", default_value = "")]
+    advertise_addr: String,
+    /// Address or interface to use for the traffic of containers (format: <ip|interface>)
+    #[arg(long, value_name = "ADDRESS", default_value = "")]
+    data_path_addr: String,
+    /// Availability of the node: active, pause or drain
+    #[arg(long, default_value = "active")]
+    availability: String,
+}
+
+/// What `init` and `swarm update` can set.
+#[derive(Debug, Args)]
+pub(crate) struct SpecArgs {
+    /// Ended tasks kept per slot (default 5)
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    task_history_limit: Option<i64>,
+    /// Validity of node certificates (default 2160h)
+    #[arg(long, value_name = "DURATION", value_parser = nanoseconds)]
+    cert_expiry: Option<u64>,
+    /// Period between heartbeats of nodes (default 1s)
+    #[arg(long, value_name = "DURATION", value_parser = nanoseconds)]
+    dispatcher_heartbeat: Option<u64>,
+    /// Log entries between two snapshots of the managers' state (default 10000)
+    #[arg(long, value_name = "N")]
+    snapshot_interval: Option<u64>,
+    /// Lock managers with a key (not supported yet)
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    autolock: Option<bool>,
+}
+
+impl SpecArgs {
+    fn apply(&self, spec: &mut Value) {
+        set_some(spec, "Orchestration.TaskHistoryRetentionLimit", self.task_history_limit);
+        set_some(spec, "CAConfig.NodeCertExpiry", self.cert_expiry);
+        set_some(spec, "Dispatcher.HeartbeatPeriod", self.dispatcher_heartbeat);
+        set_some(spec, "Raft.SnapshotInterval", self.snapshot_interval);
+        set_some(spec, "EncryptionConfig.AutoLockManagers", self.autolock);
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  rswarm init\n  rswarm init --advertise-addr eth1")]
+pub(crate) struct InitArgs {
+    #[command(flatten)]
+    addresses: AddressArgs,
+    #[command(flatten)]
+    spec: SpecArgs,
+    /// Go on from this node's state as the only manager, after the others were lost
+    #[arg(long)]
+    force_new_cluster: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example: rswarm join --token SWMTKN-1-… 192.0.2.1:2377")]
+pub(crate) struct JoinArgs {
+    #[command(flatten)]
+    addresses: AddressArgs,
+    /// Token for entry into the cluster (`rswarm join-token` on a manager shows it)
+    #[arg(long)]
+    token: String,
+    /// Address of a manager
+    #[arg(value_name = "HOST:PORT", required = true)]
+    remotes: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LeaveArgs {
+    /// Leave although this is a manager
+    #[arg(short, long)]
+    force: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Role {
+    Worker,
+    Manager,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  rswarm join-token worker\n  rswarm join-token --rotate manager")]
+pub(crate) struct JoinTokenArgs {
+    role: Role,
+    /// Only show the token
+    #[arg(short, long)]
+    quiet: bool,
+    /// Replace the token: the old one is no longer accepted
+    #[arg(long)]
+    rotate: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArgs {
+    #[command(flatten)]
+    spec: SpecArgs,
+}
+
+pub(crate) async fn init(client: &Client, arguments: InitArgs) -> anyhow::Result<()> {
+    let mut body = json!({
+        "ListenAddr": arguments.addresses.listen_addr,
+        "AdvertiseAddr": arguments.addresses.advertise_addr,
+        "DataPathAddr": arguments.addresses.data_path_addr,
+        "Availability": arguments.addresses.availability,
+        "ForceNewCluster": arguments.force_new_cluster,
+        "Spec": {},
+    });
+    arguments.spec.apply(&mut body["Spec"]);
+    let node = client.post("/swarm/init", Some(&body)).await?;
+    let node = node.as_str().unwrap_or_default();
+    print(&format!("Swarm initialized: current node ({node}) is now a manager.\n\n"))?;
+    print(&join_instructions(client, Role::Worker).await?)?;
+    print("To add a manager to this swarm, run 'rswarm join-token manager' and follow the instructions.\n\n")
+}
+
+pub(crate) async fn join(client: &Client, arguments: JoinArgs) -> anyhow::Result<()> {
+    let body = json!({
+        "ListenAddr": arguments.addresses.listen_addr,
+        "AdvertiseAddr": arguments.addresses.advertise_addr,
+        "DataPathAddr": arguments.addresses.data_path_addr,
+        "Availability": arguments.addresses.availability,
+        "JoinToken": arguments.token,
+        "RemoteAddrs": arguments.remotes.iter().map(|remote| with_port(remote)).collect::<Vec<_>>(),
+    });
+    client.post("/swarm/join", Some(&body)).await?;
+    let info = client.get("/info").await?;
+    let is_manager = info["Swarm"]["ControlAvailable"] == json!(true);
+    print(&format!("This node joined a swarm as a {}.\n", if is_manager { "manager" } else { "worker" }))
+}
+
+pub(crate) async fn leave(client: &Client, arguments: LeaveArgs) -> anyhow::Result<()> {
+    client.post(&format!("/swarm/leave?force={}", arguments.force), None).await?;
+    print("Node left the swarm.\n")
+}
+
+pub(crate) async fn join_token(client: &Client, arguments: JoinTokenArgs) -> anyhow::Result<()> {
+    if arguments.rotate {
+        let swarm = client.get("/swarm").await?;
+        let which = if arguments.role == Role::Worker { "rotateWorkerToken" } else { "rotateManagerToken" };
+        let path = format!("/swarm/update?version={}&{which}=true", swarm["Version"]["Index"]);
+        client.post(&path, Some(&swarm["Spec"])).await?;
+        if !arguments.quiet {
+            print(&format!("Successfully rotated {} join token.\n\n", arguments.role.name()))?;
+        }
+    }
+    if arguments.quiet {
+        let swarm = client.get("/swarm").await?;
+        return print(&format!("{}\n", arguments.role.token(&swarm)?));
+    }
+    print(&join_instructions(client, arguments.role).await?)
+}
+
+pub(crate) async fn update(client: &Client, arguments: UpdateArgs) -> anyhow::Result<()> {
+    let mut swarm = client.get("/swarm").await?;
+    arguments.spec.apply(&mut swarm["Spec"]);
+    let path = format!("/swarm/update?version={}", swarm["Version"]["Index"]);
+    client.post(&path, Some(&swarm["Spec"])).await?;
+    print("Swarm updated.\n")
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        if self == Self::Worker { "worker" } else { "manager" }
+    }
+
+    fn token(self, swarm: &Value) -> anyhow::Result<&str> {
+        let field = if self == Self::Worker { "Worker" } else { "Manager" };
+        swarm["JoinTokens"][field].as_str().context("the daemon's answer has no join token")
+    }
+}
+
+async fn join_instructions(client: &Client, role: Role) -> anyhow::Result<String> {
+    let swarm = client.get("/swarm").await?;
+    let info = client.get("/info").await?;
+    let address = manager_address(&info["Swarm"])?;
+    let token = role.token(&swarm)?;
+    let name = role.name();
+    Ok(format!(
+        "To add a {name} to this swarm, run the following command:\n\n    rswarm join --token {token} {address}\n\n"
+    ))
+}
+
+/// Where this manager is reached.
+fn manager_address(swarm: &Value) -> anyhow::Result<String> {
+    let own = swarm["RemoteManagers"].as_array().into_iter().flatten();
+    let own = own.filter(|peer| peer["NodeID"] == swarm["NodeID"]).find_map(|peer| peer["Addr"].as_str());
+    let address = own.or(swarm["NodeAddr"].as_str()).unwrap_or_default();
+    ensure!(!address.is_empty(), "the daemon does not know the address that other nodes reach it by");
+    Ok(with_port(address))
+}
+
+/// `address:2377` for an address without a port.
+fn with_port(address: &str) -> String {
+    let is_ipv6 = address.parse::<std::net::Ipv6Addr>().is_ok();
+    match address {
+        address if is_ipv6 => format!("[{address}]:{CONTROL_PORT}"),
+        address if address.contains(':') && !address.ends_with(']') => address.to_owned(),
+        address => format!("{address}:{CONTROL_PORT}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_is_filled_in() {
+        for (given, wanted) in [
+            ("10.0.0.1", "10.0.0.1:2377"),
+            ("10.0.0.1:9", "10.0.0.1:9"),
+            ("fd00::1", "[fd00::1]:2377"),
+            ("[fd00::1]", "[fd00::1]:2377"),
+            ("[fd00::1]:9", "[fd00::1]:9"),
+            ("host", "host:2377"),
+        ] {
+            assert_eq!(with_port(given), wanted);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The `rswarm` command line: docker's flags and output, spoken over the daemon's unix socket.
+//!
+//! Called by the `rswarm` binary for everything that is not the daemon. It knows the daemon only by
+//! its HTTP API: it must never read the state directory or reach into another crate's insides.
+
+mod arguments;
+mod client;
+mod commands;
+mod output;
+mod spec;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::Parser as _;
+
+use arguments::Root;
+
+/// Ends the program with this code, without a word: all has been said.
+#[derive(Debug, thiserror::Error)]
+#[error("exit with code {0}")]
+pub(crate) struct Quit(pub(crate) u8);
+
+/// Runs one command line (program name first). 0: done; 1: not done, the reason is on stderr.
+pub fn main(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
+    let root = match Root::try_parse_from(arguments) {
+        Ok(root) => root,
+        Err(error) => {
+            // Help and version are no failures; a broken pipe while printing them is none either.
+            let _ = error.print();
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
+    match commands::run(root) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => match error.downcast_ref::<Quit>() {
+            Some(Quit(code)) => ExitCode::from(*code),
+            None => {
+                let _ = output::terminal::print_error(&format!("rswarm: {error:#}\n"));
+                ExitCode::FAILURE
+            }
+        },
+    }
+}

@@ -1,0 +1,8 @@
+//! How answers are shown: tables, templates, JSON, sizes and ages.
+
+pub(crate) mod list;
+pub(crate) mod progress;
+pub(crate) mod table;
+pub(crate) mod template;
+pub(crate) mod terminal;
+pub(crate) mod units;

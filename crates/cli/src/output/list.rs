@@ -1,0 +1,129 @@
+//! Lists: rows of named texts shown as a table, by a template, or as JSON lines.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use super::{table, template::Template};
+
+/// One line: field name to shown text. Ordered, as docker prints such objects.
+pub(crate) type Row = BTreeMap<&'static str, String>;
+
+/// What a kind of list looks like.
+pub(crate) struct Layout {
+    /// Template of the table shown when nothing else is asked for.
+    pub(crate) table: &'static str,
+    /// Field and column title; all fields a template may use.
+    pub(crate) titles: &'static [(&'static str, &'static str)],
+    /// The field that `-q` prints.
+    pub(crate) key: &'static str,
+}
+
+/// How the user wants it.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Style {
+    /// Empty, `table`, `table TEMPLATE`, `json` or a template.
+    pub(crate) format: String,
+    pub(crate) quiet: bool,
+}
+
+/// The text of a whole list.
+pub(crate) fn render(layout: &Layout, style: &Style, rows: &[Row]) -> anyhow::Result<String> {
+    if style.quiet && style.format.is_empty() {
+        return Ok(rows.iter().map(|row| format!("{}\n", row.get(layout.key).map_or("", String::as_str))).collect());
+    }
+    let format = style.format.trim();
+    if format == "json" {
+        let line = |row: &Row| Ok(serde_json::to_string(row).context("rows are texts")? + "\n");
+        return rows.iter().map(line).collect();
+    }
+    let unescaped = format.replace("\\t", "\t").replace("\\n", "\n");
+    let (body, is_table) = match unescaped.strip_prefix("table") {
+        Some("") => (layout.table.to_owned(), true),
+        Some(template) if template.starts_with([' ', '\t']) => (template.trim_start().to_owned(), true),
+        _ if unescaped.is_empty() => (layout.table.to_owned(), true),
+        _ => (unescaped, false),
+    };
+    let template = Template::parse(&body)?;
+    let mut lines = Vec::new();
+    if is_table {
+        let titles = layout.titles.iter().map(|(field, title)| ((*field).to_owned(), Value::from(*title))).collect();
+        lines.push(template.run_heading(&Value::Object(titles))?);
+    }
+    for row in rows {
+        let value = row.iter().map(|(field, text)| ((*field).to_owned(), Value::from(text.as_str()))).collect();
+        lines.push(template.run(&Value::Object(value))?);
+    }
+    match is_table {
+        true => Ok(table::align(&lines)),
+        false => Ok(lines.iter().map(|line| format!("{line}\n")).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    const LAYOUT: Layout =
+        Layout { table: "{{.ID}}\t{{.Name}}", titles: &[("ID", "ID"), ("Name", "NAME"), ("Mode", "MODE")], key: "ID" };
+
+    #[expect(clippy::needless_pass_by_value, reason = "`expect!` at the call, without ampersands")]
+    fn check(format: &str, quiet: bool, expected: Expect) {
+        let row = |id: &str, name: &str| {
+            Row::from([("ID", id.to_owned()), ("Name", name.to_owned()), ("Mode", "global".to_owned())])
+        };
+        let style = Style { format: format.to_owned(), quiet };
+        let shown = render(&LAYOUT, &style, &[row("1", "web"), row("2", "db")]);
+        expected.assert_eq(&shown.unwrap_or_else(|error| format!("error: {error:#}")));
+    }
+
+    #[test]
+    fn forms_of_a_list() {
+        check(
+            "",
+            false,
+            expect![[r#"
+            ID        NAME
+            1         web
+            2         db
+        "#]],
+        );
+        check(
+            "",
+            true,
+            expect![[r#"
+            1
+            2
+        "#]],
+        );
+        check(
+            "table {{.Name}}\\t{{upper .Mode}}",
+            false,
+            expect![[r#"
+            NAME      MODE
+            web       GLOBAL
+            db        GLOBAL
+        "#]],
+        );
+        check(
+            "{{.ID}}:{{.Name}}",
+            false,
+            expect![[r#"
+            1:web
+            2:db
+        "#]],
+        );
+        check(
+            "json",
+            false,
+            expect![[r#"
+            {"ID":"1","Mode":"global","Name":"web"}
+            {"ID":"2","Mode":"global","Name":"db"}
+        "#]],
+        );
+        check("{{.Nam}}", false, expect![[r#"error: template: no field "Nam" in . (there are ID, Mode, Name)"#]]);
+    }
+}

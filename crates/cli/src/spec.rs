@@ -1,0 +1,11 @@
+//! From flags to Docker's `ServiceSpec` JSON, new or changed. Pure but for `--env-file` and `-e NAME`.
+
+pub(crate) mod edit;
+pub(crate) mod flags;
+pub(crate) mod lists;
+pub(crate) mod mount;
+pub(crate) mod port;
+pub(crate) mod scalars;
+
+#[cfg(test)]
+mod tests;

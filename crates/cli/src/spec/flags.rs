@@ -1,0 +1,311 @@
+//! The flags of `service create` and `service update`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::output::units::{parse_bytes, parse_cpus, parse_duration};
+
+fn nanoseconds(text: &str) -> Result<u64, String> {
+    parse_duration(text).map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// One value each: given, it replaces what was there.
+#[derive(Debug, Args, Default)]
+pub(crate) struct Scalars {
+    /// Number of tasks
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) replicas: Option<u64>,
+    /// Maximum number of tasks per node (0 = unlimited)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) replicas_max_per_node: Option<u64>,
+    /// Limit CPUs
+    #[arg(long, value_name = "CPUS", value_parser = parse_cpus)]
+    pub(crate) limit_cpu: Option<u64>,
+    /// Limit memory
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) limit_memory: Option<u64>,
+    /// Limit the number of processes (0 = unlimited)
+    #[arg(long, value_name = "N")]
+    pub(crate) limit_pids: Option<u64>,
+    /// Reserve CPUs
+    #[arg(long, value_name = "CPUS", value_parser = parse_cpus)]
+    pub(crate) reserve_cpu: Option<u64>,
+    /// Reserve memory
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) reserve_memory: Option<u64>,
+    /// Restart when the condition is met: none, on-failure or any (default any)
+    #[arg(long, value_name = "CONDITION")]
+    pub(crate) restart_condition: Option<String>,
+    /// Delay between restart attempts (default 5s)
+    #[arg(long, value_name = "DURATION", value_parser = nanoseconds)]
+    pub(crate) restart_delay: Option<u64>,
+    /// Maximum number of restarts before giving up (0 = unlimited)
+    #[arg(long, value_name = "N")]
+    pub(crate) restart_max_attempts: Option<u64>,
+    /// Window used to evaluate the restart policy
+    #[arg(long, value_name = "DURATION", value_parser = nanoseconds)]
+    pub(crate) restart_window: Option<u64>,
+    /// Maximum number of tasks updated simultaneously (0 = all at once, default 1)
+    #[arg(long, value_name = "N")]
+    pub(crate) update_parallelism: Option<u64>,
+    /// Delay between updates
+    #[arg(long, value_name = "DURATION", value_parser = nanoseconds)]
+    pub(crate) update_delay: Option<u64>,
+    /// Action on update failure: pause, continue or rollback (default pause)
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) update_failure_action: Option<String>,
+    /// Duration after each task update to monitor for failure (default 5s)
+    #[arg(long, value_name = "DURATION", value_parser = nanoseconds)]
+    pub(crate) update_monitor: Option<u64>,
+    /// Failure rate to tolerate during an update, 0 to 1
+    #[arg(long, value_name = "RATIO")]
+    pub(crate) update_max_failure_ratio: Option<f64>,
+    /// Update order: start-first or stop-first (default stop-first)
+    #[arg(long, value_name = "ORDER")]
+    pub(crate) update_order: Option<String>,
+    /// Maximum number of tasks rolled back simultaneously (0 = all at once, default 1)
+    #[arg(long, value_name = "N")]
+    pub(crate) rollback_parallelism: Option<u64>,
+    /// Delay between task rollbacks
+    #[arg(long, value_name = "DURATION", value_parser = nanoseconds)]
+    pub(crate) rollback_delay: Option<u64>,
+    /// Action on rollback failure: pause or continue (default pause)
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) rollback_failure_action: Option<String>,
+    /// Duration after each task rollback to monitor for failure (default 5s)
+    #[arg(long, value_name = "DURATION", value_parser = nanoseconds)]
+    pub(crate) rollback_monitor: Option<u64>,
+    /// Failure rate to tolerate during a rollback, 0 to 1
+    #[arg(long, value_name = "RATIO")]
+    pub(crate) rollback_max_failure_ratio: Option<f64>,
+    /// Rollback order: start-first or stop-first (default stop-first)
+    #[arg(long, value_name = "ORDER")]
+    pub(crate) rollback_order: Option<String>,
+    /// Container hostname
+    #[arg(long)]
+    pub(crate) hostname: Option<String>,
+    /// Username or UID (format: <name|uid>[:<group|gid>])
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// Working directory inside the container
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// Overwrite the default ENTRYPOINT of the image
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) entrypoint: Option<String>,
+    /// Signal to stop the container
+    #[arg(long, value_name = "SIGNAL")]
+    pub(crate) stop_signal: Option<String>,
+    /// Time to wait before force killing a container (default 10s)
+    #[arg(long, value_name = "DURATION", value_parser = nanoseconds)]
+    pub(crate) stop_grace_period: Option<u64>,
+    /// Use an init inside each container to forward signals and reap processes
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) init: Option<bool>,
+    /// Mount the container's root filesystem as read only
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) read_only: Option<bool>,
+    /// Allocate a pseudo-TTY
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) tty: Option<bool>,
+    /// Tune host's OOM preferences (-1000 to 1000)
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) oom_score_adj: Option<i64>,
+    /// Command to run to check health
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) health_cmd: Option<String>,
+    /// Time between running the check (default 30s)
+    #[arg(long, value_name = "DURATION", value_parser = nanoseconds)]
+    pub(crate) health_interval: Option<u64>,
+    /// Maximum time to allow one check to run (default 30s)
+    #[arg(long, value_name = "DURATION", value_parser = nanoseconds)]
+    pub(crate) health_timeout: Option<u64>,
+    /// Start period for the container to initialize before counting retries
+    #[arg(long, value_name = "DURATION", value_parser = nanoseconds)]
+    pub(crate) health_start_period: Option<u64>,
+    /// Time between running the check during the start period (default 5s)
+    #[arg(long, value_name = "DURATION", value_parser = nanoseconds)]
+    pub(crate) health_start_interval: Option<u64>,
+    /// Consecutive failures needed to report unhealthy (default 3)
+    #[arg(long, value_name = "N")]
+    pub(crate) health_retries: Option<u64>,
+    /// Disable any container-specified HEALTHCHECK
+    #[arg(long)]
+    pub(crate) no_healthcheck: bool,
+    /// Logging driver for service
+    #[arg(long, value_name = "NAME")]
+    pub(crate) log_driver: Option<String>,
+    /// Logging driver options
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) log_opt: Vec<String>,
+    /// Endpoint mode (vip or dnsrr)
+    #[arg(long, value_name = "MODE")]
+    pub(crate) endpoint_mode: Option<String>,
+    /// How long the tasks of an unreachable node are left alone (default 1m)
+    #[arg(long, value_name = "DURATION", value_parser = nanoseconds)]
+    pub(crate) disconnect_lost_after: Option<u64>,
+    /// Which task stays when a node returns after its tasks were replaced: keep-original or keep-replacement
+    #[arg(long, value_name = "WHICH")]
+    pub(crate) disconnect_reconcile: Option<String>,
+}
+
+/// Lists of a new service.
+#[derive(Debug, Args, Default)]
+pub(crate) struct CreateLists {
+    /// Set environment variables
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// Read in a file of environment variables
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
+    /// Service labels
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub(crate) label: Vec<String>,
+    /// Container labels
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) container_label: Vec<String>,
+    /// Placement constraints
+    #[arg(long)]
+    pub(crate) constraint: Vec<String>,
+    /// Add a placement preference (spread=node.labels.NAME)
+    #[arg(long, value_name = "PREFERENCE")]
+    pub(crate) placement_pref: Vec<String>,
+    /// Attach a filesystem mount to the service
+    #[arg(long)]
+    pub(crate) mount: Vec<String>,
+    /// Publish a port as a node port
+    #[arg(short, long, value_name = "PORT")]
+    pub(crate) publish: Vec<String>,
+    /// Add Linux capabilities
+    #[arg(long, value_name = "CAP")]
+    pub(crate) cap_add: Vec<String>,
+    /// Drop Linux capabilities
+    #[arg(long, value_name = "CAP")]
+    pub(crate) cap_drop: Vec<String>,
+    /// Sysctl options
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) sysctl: Vec<String>,
+    /// Ulimit options (NAME=SOFT[:HARD])
+    #[arg(long, value_name = "ULIMIT")]
+    pub(crate) ulimit: Vec<String>,
+    /// Set one or more supplementary user groups for the container
+    #[arg(long)]
+    pub(crate) group: Vec<String>,
+    /// Set one or more custom host-to-IP mappings (HOST:IP)
+    #[arg(long, value_name = "HOST:IP")]
+    pub(crate) host: Vec<String>,
+    /// Set custom DNS servers
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) dns: Vec<String>,
+    /// Set custom DNS search domains
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) dns_search: Vec<String>,
+    /// Set DNS options
+    #[arg(long, value_name = "OPTION")]
+    pub(crate) dns_option: Vec<String>,
+    /// User defined resources (KIND=COUNT or KIND=NAME)
+    #[arg(long, value_name = "RESOURCE")]
+    pub(crate) generic_resource: Vec<String>,
+}
+
+/// Changes to the lists of an existing service.
+#[derive(Debug, Args, Default)]
+pub(crate) struct UpdateLists {
+    /// Add or update an environment variable
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) env_add: Vec<String>,
+    /// Remove an environment variable
+    #[arg(long, value_name = "NAME")]
+    pub(crate) env_rm: Vec<String>,
+    /// Add or update a service label
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) label_add: Vec<String>,
+    /// Remove a label by its key
+    #[arg(long, value_name = "KEY")]
+    pub(crate) label_rm: Vec<String>,
+    /// Add or update a container label
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) container_label_add: Vec<String>,
+    /// Remove a container label by its key
+    #[arg(long, value_name = "KEY")]
+    pub(crate) container_label_rm: Vec<String>,
+    /// Add or update a placement constraint
+    #[arg(long, value_name = "CONSTRAINT")]
+    pub(crate) constraint_add: Vec<String>,
+    /// Remove a constraint
+    #[arg(long, value_name = "CONSTRAINT")]
+    pub(crate) constraint_rm: Vec<String>,
+    /// Add a placement preference
+    #[arg(long, value_name = "PREFERENCE")]
+    pub(crate) placement_pref_add: Vec<String>,
+    /// Remove a placement preference
+    #[arg(long, value_name = "PREFERENCE")]
+    pub(crate) placement_pref_rm: Vec<String>,
+    /// Add or update a mount on a service
+    #[arg(long, value_name = "MOUNT")]
+    pub(crate) mount_add: Vec<String>,
+    /// Remove a mount by its target path
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) mount_rm: Vec<String>,
+    /// Add or update a published port
+    #[arg(long, value_name = "PORT")]
+    pub(crate) publish_add: Vec<String>,
+    /// Remove a published port by its target port
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) publish_rm: Vec<String>,
+    /// Add Linux capabilities
+    #[arg(long, value_name = "CAP")]
+    pub(crate) cap_add: Vec<String>,
+    /// Drop Linux capabilities
+    #[arg(long, value_name = "CAP")]
+    pub(crate) cap_drop: Vec<String>,
+    /// Add or update a Sysctl option
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) sysctl_add: Vec<String>,
+    /// Remove a Sysctl option
+    #[arg(long, value_name = "KEY")]
+    pub(crate) sysctl_rm: Vec<String>,
+    /// Add or update a ulimit option
+    #[arg(long, value_name = "ULIMIT")]
+    pub(crate) ulimit_add: Vec<String>,
+    /// Remove a ulimit option
+    #[arg(long, value_name = "NAME")]
+    pub(crate) ulimit_rm: Vec<String>,
+    /// Add an additional supplementary user group to the container
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group_add: Vec<String>,
+    /// Remove a previously added supplementary user group
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group_rm: Vec<String>,
+    /// Add a custom host-to-IP mapping (HOST:IP)
+    #[arg(long, value_name = "HOST:IP")]
+    pub(crate) host_add: Vec<String>,
+    /// Remove a custom host-to-IP mapping (HOST:IP)
+    #[arg(long, value_name = "HOST:IP")]
+    pub(crate) host_rm: Vec<String>,
+    /// Add or update a custom DNS server
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) dns_add: Vec<String>,
+    /// Remove a custom DNS server
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) dns_rm: Vec<String>,
+    /// Add or update a custom DNS search domain
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) dns_search_add: Vec<String>,
+    /// Remove a DNS search domain
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) dns_search_rm: Vec<String>,
+    /// Add or update a DNS option
+    #[arg(long, value_name = "OPTION")]
+    pub(crate) dns_option_add: Vec<String>,
+    /// Remove a DNS option
+    #[arg(long, value_name = "OPTION")]
+    pub(crate) dns_option_rm: Vec<String>,
+    /// Add a generic resource
+    #[arg(long, value_name = "RESOURCE")]
+    pub(crate) generic_resource_add: Vec<String>,
+    /// Remove a generic resource
+    #[arg(long, value_name = "KIND")]
+    pub(crate) generic_resource_rm: Vec<String>,
+}

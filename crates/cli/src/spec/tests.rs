@@ -1,0 +1,252 @@
+//! Command lines in, specs out.
+
+use clap::Parser;
+use expect_test::{Expect, expect};
+use serde_json::{Value, json};
+
+use crate::{
+    arguments::{Command, Root},
+    commands::service::{ServiceCommand, change_spec, new_spec},
+};
+
+fn parse(line: &str) -> ServiceCommand {
+    let words = super::scalars::split_words(line).expect("words");
+    let root = Root::try_parse_from(["rswarm".to_owned(), "service".to_owned()].into_iter().chain(words));
+    match root.unwrap_or_else(|error| panic!("{error}")).command {
+        Command::Service(command) => command,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn created(line: &str) -> anyhow::Result<Value> {
+    match parse(line) {
+        ServiceCommand::Create(arguments) => new_spec(&arguments),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "`expect!` at the call, without ampersands")]
+fn check_create(line: &str, expected: Expect) {
+    let shown = match created(line) {
+        Ok(spec) => serde_json::to_string_pretty(&spec).expect("JSON"),
+        Err(error) => format!("error: {error:#}"),
+    };
+    expected.assert_eq(&shown);
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "`expect!` at the call, without ampersands")]
+fn check_update(spec: Value, line: &str, expected: Expect) {
+    let ServiceCommand::Update(arguments) = parse(line) else { panic!("no update") };
+    let mut changed = spec;
+    let result = change_spec(&mut changed, &arguments);
+    expected.assert_eq(&match result {
+        Ok(()) => changed.to_string(),
+        Err(error) => format!("error: {error:#}"),
+    });
+}
+
+#[test]
+fn the_shortest_service() {
+    check_create(
+        "create nginx",
+        expect![[r#"
+        {
+          "Name": "",
+          "TaskTemplate": {
+            "ContainerSpec": {
+              "Image": "nginx"
+            }
+          },
+          "Mode": {
+            "Replicated": {}
+          }
+        }"#]],
+    );
+}
+
+#[test]
+fn many_flags() {
+    check_create(
+        "create -d --name web --replicas 3 -e A=1 --env B=2 -l x=y --constraint node.role==worker \
+         --placement-pref spread=node.labels.zone --limit-cpu 0.5 --limit-memory 64m --reserve-memory 32m \
+         --restart-condition on-failure --restart-delay 2s --update-delay 1m --publish published=8080,target=80,mode=host \
+         --mount type=bind,src=/a,dst=/b,ro --cap-drop net_raw --health-cmd 'test -e /ok' --health-interval 5s \
+         --stop-grace-period 30s --init --user 1:2 --disconnect-lost-after 2m --ulimit nofile=10:20 --host db:10.0.0.1 \
+         nginx:1 sh -c 'echo hi'",
+        expect![[r#"
+            {
+              "Name": "web",
+              "TaskTemplate": {
+                "ContainerSpec": {
+                  "Image": "nginx:1",
+                  "Args": [
+                    "sh",
+                    "-c",
+                    "echo hi"
+                  ],
+                  "User": "1:2",
+                  "StopGracePeriod": 30000000000,
+                  "Init": true,
+                  "Healthcheck": {
+                    "Test": [
+                      "CMD-SHELL",
+                      "test -e /ok"
+                    ],
+                    "Interval": 5000000000
+                  },
+                  "Env": [
+                    "A=1",
+                    "B=2"
+                  ],
+                  "Hosts": [
+                    "10.0.0.1 db"
+                  ],
+                  "CapabilityDrop": [
+                    "CAP_NET_RAW"
+                  ],
+                  "Mounts": [
+                    {
+                      "Type": "bind",
+                      "Source": "/a",
+                      "Target": "/b",
+                      "ReadOnly": true
+                    }
+                  ],
+                  "Ulimits": [
+                    {
+                      "Name": "nofile",
+                      "Hard": 20,
+                      "Soft": 10
+                    }
+                  ]
+                },
+                "Resources": {
+                  "Limits": {
+                    "NanoCPUs": 500000000,
+                    "MemoryBytes": 67108864
+                  },
+                  "Reservations": {
+                    "MemoryBytes": 33554432
+                  }
+                },
+                "RestartPolicy": {
+                  "Condition": "on-failure",
+                  "Delay": 2000000000
+                },
+                "Placement": {
+                  "Constraints": [
+                    "node.role==worker"
+                  ],
+                  "Preferences": [
+                    {
+                      "Spread": {
+                        "SpreadDescriptor": "node.labels.zone"
+                      }
+                    }
+                  ]
+                }
+              },
+              "Mode": {
+                "Replicated": {
+                  "Replicas": 3
+                }
+              },
+              "Disconnect": {
+                "LostAfter": 120000000000
+              },
+              "UpdateConfig": {
+                "Delay": 60000000000,
+                "Parallelism": 1
+              },
+              "Labels": {
+                "x": "y"
+              },
+              "EndpointSpec": {
+                "Ports": [
+                  {
+                    "Protocol": "tcp",
+                    "TargetPort": 80,
+                    "PublishedPort": 8080,
+                    "PublishMode": "host"
+                  }
+                ]
+              }
+            }"#]],
+    );
+}
+
+#[test]
+fn mistakes_say_what_and_how() {
+    check_create(
+        "create --mode global --replicas 2 a",
+        expect!["error: replicas can only be used with replicated mode"],
+    );
+    check_create("create --mode many a", expect!["error: unknown mode: many, only replicated and global supported"]);
+    check_create("create -p 80:x a", expect![[r#"error: invalid publish option "80:x": "x" is no port (1 to 65535)"#]]);
+    check_create(
+        "create -p 1-3:4-5 a",
+        expect![[
+            r#"error: invalid publish option "1-3:4-5": the ranges of published and target ports differ in length"#
+        ]],
+    );
+    check_create(
+        "create --mount type=bind,dst=/x a",
+        expect![[r#"error: invalid mount "type=bind,dst=/x": a bind mount needs source=PATH"#]],
+    );
+    check_create("create --host x a", expect![[r#"error: "x" is not HOST:IP"#]]);
+    check_create(
+        "create --env-file /does/not/exist a",
+        expect!["error: read --env-file /does/not/exist: No such file or directory (os error 2)"],
+    );
+    check_create(
+        "create --no-healthcheck --health-cmd x a",
+        expect!["error: --no-healthcheck conflicts with --health-* options"],
+    );
+}
+
+#[test]
+fn updates_change_only_what_they_name() {
+    let spec = || {
+        json!({
+            "Name": "web",
+            "TaskTemplate": { "ContainerSpec": { "Image": "a:1", "Env": ["A=1", "B=2"] }, "ForceUpdate": 1 },
+            "Mode": { "Replicated": { "Replicas": 2 } },
+            "EndpointSpec": { "Mode": "vip", "Ports": [{ "Protocol": "tcp", "TargetPort": 80, "PublishedPort": 8080, "PublishMode": "host" }] },
+        })
+    };
+    check_update(
+        spec(),
+        "update --image a:2 --env-add C=3 --env-rm A --env-add B=4 web",
+        expect![[
+            r#"{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"a:2","Env":["C=3","B=4"]},"ForceUpdate":1},"Mode":{"Replicated":{"Replicas":2}},"EndpointSpec":{"Mode":"vip","Ports":[{"Protocol":"tcp","TargetPort":80,"PublishedPort":8080,"PublishMode":"host"}]}}"#
+        ]],
+    );
+    check_update(
+        spec(),
+        "update --force --publish-rm 80 --replicas 5 --args 'sleep 1' web",
+        expect![[
+            r#"{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"a:1","Env":["A=1","B=2"],"Args":["sleep","1"]},"ForceUpdate":2},"Mode":{"Replicated":{"Replicas":5}},"EndpointSpec":{"Mode":"vip","Ports":[]}}"#
+        ]],
+    );
+}
+
+#[test]
+fn the_command_line_is_well_formed() {
+    <Root as clap::CommandFactory>::command().debug_assert();
+    for line in [
+        "rswarm swarm init --advertise-addr 10.0.0.1",
+        "rswarm join --token SWMTKN-1-a-b 10.0.0.1:2377",
+        "rswarm join-token -q worker",
+        "rswarm -H unix:///x node ls -q --filter role=manager",
+        "rswarm service ps web --no-trunc --format {{.ID}}",
+        "rswarm service logs -f --tail 5 web",
+        "rswarm service scale a=1 b=2",
+        "rswarm image import --change CMD=1 - x:1",
+        "rswarm rmi -f a b",
+        "rswarm completion zsh",
+    ] {
+        Root::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+    assert!(Root::try_parse_from(["rswarm", "node", "ls", "--filter", "role"]).is_err());
+    assert!(Root::try_parse_from(["rswarm", "service", "create", "--limit-cpu", "many", "a"]).is_err());
+}

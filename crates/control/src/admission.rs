@@ -1,0 +1,53 @@
+//! What users and nodes ask for, turned into proposals, or refused in words.
+//!
+//! Called by the leader with the value as it is. A proposal names the versions it was decided on, so that
+//! what was true here still is when it is applied; if it is refused then, ask again.
+
+mod cluster;
+mod node;
+mod report;
+mod service;
+mod validate;
+
+use types::{Cluster, Node, Timestamp, WriteReply, WriteRequest};
+
+pub use node::{LEFT_MESSAGE, describe_node, join_node, set_raft_member, set_role};
+pub use report::report_tasks;
+pub(crate) use service::{host_ports, replaces_tasks, rolled_back};
+
+use crate::{Change, Ids, Proposal, Rejection, Tables};
+
+/// The first proposal of a new cluster: the cluster and its first manager.
+pub fn bootstrap(cluster: Cluster, first: Node, now: Timestamp) -> Proposal {
+    let changes = vec![Change::PutCluster(Box::new(cluster)), Change::PutNode(Box::new(first))];
+    Proposal { at: now, expects: Vec::new(), changes }
+}
+
+/// Checks a request against the value and says what it changes.
+///
+/// # Errors
+/// A [`Rejection`] whose text tells the user what is wrong and where.
+pub fn admit(
+    tables: &Tables,
+    request: &WriteRequest,
+    now: Timestamp,
+    ids: Ids<'_>,
+) -> Result<(Proposal, WriteReply), Rejection> {
+    let done = |proposal| (proposal, WriteReply::Done);
+    match request {
+        WriteRequest::CreateService(spec) => {
+            service::create(tables, spec, now, ids).map(|(proposal, id)| (proposal, WriteReply::Created(id)))
+        }
+        WriteRequest::UpdateService { id, version, change } => {
+            service::update(tables, *id, *version, change, now).map(done)
+        }
+        WriteRequest::RemoveService(id) => service::remove(tables, *id, now).map(done),
+        WriteRequest::UpdateNode { id, version, spec } => node::update(tables, *id, *version, spec, now).map(done),
+        WriteRequest::RemoveNode { id, force } => node::remove(tables, *id, *force, now).map(done),
+        WriteRequest::UpdateCluster { version, spec, rotate_worker_token, rotate_manager_token } => {
+            let rotate = cluster::Rotate { worker: *rotate_worker_token, manager: *rotate_manager_token };
+            cluster::update(tables, *version, spec, rotate, now, ids).map(done)
+        }
+        WriteRequest::Leave { id, force } => node::leave(tables, *id, *force, now).map(done),
+    }
+}

@@ -1,0 +1,118 @@
+//! Requests about services.
+
+use std::sync::Arc;
+
+use types::{
+    Meta, PortConfig, PublishMode, Service, ServiceChange, ServiceId, ServiceMode, ServiceSpec, Timestamp, UpdateState,
+    UpdateStatus, Version,
+};
+
+use super::validate;
+use crate::{Change, Ids, ObjectRef, Proposal, Rejection, Tables};
+
+pub(super) fn create(
+    tables: &Tables,
+    spec: &ServiceSpec,
+    now: Timestamp,
+    ids: Ids<'_>,
+) -> Result<(Proposal, ServiceId), Rejection> {
+    tables.cluster().ok_or_else(|| Rejection::not_found("cluster", "default"))?;
+    validate::service(spec)?;
+    if tables.service_by_name(&spec.name).is_some() {
+        return Err(Rejection::already_exists("service", &spec.name));
+    }
+    let id = ServiceId::from_random(ids());
+    let service = Service {
+        id,
+        meta: Meta::default(),
+        spec: Arc::new(spec.clone()),
+        task_spec: Arc::new(spec.task.clone()),
+        spec_version: Version::default(),
+        previous: None,
+        update: None,
+        removing: false,
+    };
+    let changes = vec![Change::PutService { service: Box::new(service), new_spec: true }];
+    Ok((Proposal { at: now, expects: Vec::new(), changes }, id))
+}
+
+fn find(tables: &Tables, id: ServiceId) -> Result<&Service, Rejection> {
+    tables.service(id).map(|service| &**service).ok_or_else(|| Rejection::not_found("service", id))
+}
+
+pub(super) fn update(
+    tables: &Tables,
+    id: ServiceId,
+    version: Version,
+    change: &ServiceChange,
+    now: Timestamp,
+) -> Result<Proposal, Rejection> {
+    let service = find(tables, id)?;
+    if service.removing {
+        return Err(Rejection::FailedPrecondition(format!("service {} is being removed", service.spec.name)));
+    }
+    if service.meta.version != version {
+        return Err(Rejection::out_of_sequence("service", &service.spec.name));
+    }
+    let next = match change {
+        ServiceChange::Spec(spec) => with_spec(service, spec)?,
+        ServiceChange::Rollback => rolled_back(service, now, "rollback requested".to_owned()).ok_or_else(|| {
+            Rejection::FailedPrecondition(format!("service {} does not have a previous spec", service.spec.name))
+        })?,
+    };
+    let new_spec = replaces_tasks(&service.spec, &next.spec);
+    let expects = vec![(ObjectRef::Service(id), version)];
+    let changes = vec![Change::PutService { service: Box::new(next), new_spec }];
+    Ok(Proposal { at: now, expects, changes })
+}
+
+fn with_spec(service: &Service, spec: &ServiceSpec) -> Result<Service, Rejection> {
+    validate::service(spec)?;
+    let old = &service.spec;
+    if spec.name != old.name {
+        return Err(Rejection::Invalid(format!(
+            "renaming services is not supported: {} cannot become {}",
+            old.name, spec.name
+        )));
+    }
+    if is_global(spec) != is_global(old) {
+        return Err(Rejection::Invalid(format!("service mode change is not allowed: {}", old.name)));
+    }
+    let replaces = replaces_tasks(old, spec);
+    // an update that touches no task leaves a running rollout as it is
+    let update = if replaces { None } else { service.update.clone() };
+    let previous = Some(Arc::clone(old));
+    Ok(Service { spec: Arc::new(spec.clone()), previous, update, ..service.clone() })
+}
+
+fn is_global(spec: &ServiceSpec) -> bool {
+    matches!(spec.mode, ServiceMode::Global)
+}
+
+/// The service with its previous spec, which can be rolled back no further (parity S-13). `None` if it has none.
+pub(crate) fn rolled_back(service: &Service, now: Timestamp, message: String) -> Option<Service> {
+    let spec = Arc::clone(service.previous.as_ref()?);
+    let update = UpdateStatus { state: UpdateState::RollbackStarted, started_at: now, completed_at: None, message };
+    Some(Service { spec, previous: None, update: Some(update), ..service.clone() })
+}
+
+/// Whether tasks made from `old` may have to be replaced for `new`: the rollout looks at each.
+pub(crate) fn replaces_tasks(old: &ServiceSpec, new: &ServiceSpec) -> bool {
+    old.task != new.task || !host_ports(old).eq(host_ports(new))
+}
+
+/// Ports that a task binds on its own node.
+pub(crate) fn host_ports(spec: &ServiceSpec) -> impl Iterator<Item = &PortConfig> {
+    spec.endpoint.ports.iter().filter(|port| port.mode == PublishMode::Host)
+}
+
+/// Its name is free at once; the service goes when its tasks are gone. Asking twice is no error.
+pub(super) fn remove(tables: &Tables, id: ServiceId, now: Timestamp) -> Result<Proposal, Rejection> {
+    let service = find(tables, id)?;
+    if service.removing {
+        return Ok(Proposal { at: now, ..Proposal::default() });
+    }
+    let expects = vec![(ObjectRef::Service(id), service.meta.version)];
+    let next = Service { removing: true, ..service.clone() };
+    Ok(Proposal { at: now, expects, changes: vec![Change::PutService { service: Box::new(next), new_spec: false }] })
+}

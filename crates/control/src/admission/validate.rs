@@ -1,0 +1,167 @@
+//! What a service spec must fulfil, in words. Syntax was settled when the spec was parsed; this is about
+//! values that contradict each other or the machine.
+
+use std::collections::BTreeSet;
+
+use types::{
+    Bytes, ContainerSpec, EndpointMode, EndpointSpec, Mount, MountKind, NanoCpus, PublishMode, Resources, ServiceMode,
+    ServiceSpec, TaskSpec, UpdateConfig, UpdateOrder,
+};
+
+use crate::Rejection;
+
+/// More replicas than this in one service is a slip of the finger: the whole system is made for a million.
+const MAX_REPLICAS: u64 = 1_000_000;
+/// A thousand thousandths.
+const MAX_PERMILLE: u16 = 1000;
+
+fn invalid<T>(what: String) -> Result<T, Rejection> {
+    Err(Rejection::Invalid(what))
+}
+
+pub(super) fn service(spec: &ServiceSpec) -> Result<(), Rejection> {
+    if let ServiceMode::Replicated { replicas } = spec.mode
+        && replicas > MAX_REPLICAS
+    {
+        return invalid(format!(
+            "service {} asks for {replicas} replicas, at most {MAX_REPLICAS} are possible",
+            spec.name
+        ));
+    }
+    update("update", &spec.update)?;
+    update("rollback", &spec.rollback)?;
+    endpoint(&spec.endpoint)?;
+    host_ports_fit(spec)?;
+    task(&spec.task)
+}
+
+fn update(which: &str, config: &UpdateConfig) -> Result<(), Rejection> {
+    if config.max_failure_permille > MAX_PERMILLE {
+        let ratio = f64::from(config.max_failure_permille) / f64::from(MAX_PERMILLE);
+        return invalid(format!("{which}: max failure ratio {ratio} is out of range: give 0 to 1"));
+    }
+    Ok(())
+}
+
+fn endpoint(endpoint: &EndpointSpec) -> Result<(), Rejection> {
+    let mut published = BTreeSet::new();
+    for port in &endpoint.ports {
+        if port.target == 0 {
+            return invalid("a published port needs the container's port: target must be 1 to 65535".to_owned());
+        }
+        if port.published == Some(0) {
+            return invalid(format!("port {}: published must be 1 to 65535, or left out", port.target));
+        }
+        if port.mode == PublishMode::Ingress && endpoint.mode == EndpointMode::DnsRoundRobin {
+            return invalid(format!(
+                "port {} is published through the mesh, which needs endpoint mode vip; use mode=host or vip",
+                port.target
+            ));
+        }
+        if let Some(number) = port.published
+            && !published.insert((port.protocol, number))
+        {
+            let protocol = format!("{:?}", port.protocol).to_lowercase();
+            return invalid(format!("port {number}/{protocol} is published twice by the same service"));
+        }
+    }
+    Ok(())
+}
+
+fn host_ports_fit(spec: &ServiceSpec) -> Result<(), Rejection> {
+    let fixed = super::service::host_ports(spec).find_map(|port| port.published);
+    let start_first = spec.update.order == UpdateOrder::StartFirst && matches!(spec.mode, ServiceMode::Global);
+    match fixed {
+        Some(number) if start_first => invalid(format!(
+            "a global service with host port {number} cannot be updated start-first: old and new task would need \
+             the port of one node at once; use stop-first"
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn task(spec: &TaskSpec) -> Result<(), Rejection> {
+    container(&spec.container)?;
+    let (limits, reservations) = (&spec.resources.limits, &spec.resources.reservations);
+    amounts("limit", limits)?;
+    amounts("reservation", reservations)?;
+    if limits.nano_cpus.0 > 0 && reservations.nano_cpus > limits.nano_cpus {
+        return invalid(format!(
+            "reservation of {} CPUs is above the limit of {}",
+            cpus(reservations.nano_cpus),
+            cpus(limits.nano_cpus)
+        ));
+    }
+    if limits.memory.0 > 0 && reservations.memory > limits.memory {
+        return invalid(format!(
+            "reservation of {} bytes of memory is above the limit of {}",
+            reservations.memory.0, limits.memory.0
+        ));
+    }
+    if !limits.generic.is_empty() {
+        return invalid("generic resources can be reserved, not limited".to_owned());
+    }
+    Ok(())
+}
+
+fn amounts(which: &str, resources: &Resources) -> Result<(), Rejection> {
+    let (cpu, memory) = (resources.nano_cpus, resources.memory);
+    if cpu.0 > 0 && cpu < NanoCpus::MIN {
+        return invalid(format!(
+            "invalid cpu value {} in {which}: must be at least {}",
+            cpus(cpu),
+            cpus(NanoCpus::MIN)
+        ));
+    }
+    if memory.0 > 0 && memory < Bytes::MIN_MEMORY {
+        return invalid(format!("invalid memory value {} in {which}: must be at least 4MiB", memory.0));
+    }
+    match resources.generic.iter().find(|(kind, amount)| kind.is_empty() || amount.amount() == 0) {
+        Some((kind, _)) => invalid(format!("generic resource {kind:?} in {which} needs a name and an amount")),
+        None => Ok(()),
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // for showing
+fn cpus(amount: NanoCpus) -> f64 {
+    amount.0 as f64 / 1e9
+}
+
+fn container(spec: &ContainerSpec) -> Result<(), Rejection> {
+    let mut targets = BTreeSet::new();
+    for mount in &spec.mounts {
+        self::mount(mount)?;
+        let target = mount.target.trim_end_matches('/');
+        if !targets.insert(target) {
+            return invalid(format!("duplicate mount point: {}", mount.target));
+        }
+    }
+    if let Some(bad) = spec.env.iter().find(|env| env.is_empty() || env.starts_with('=')) {
+        return invalid(format!("invalid environment variable {bad:?}: write NAME=value"));
+    }
+    if !spec.dir.is_empty() && !spec.dir.starts_with('/') {
+        return invalid(format!("the working directory {:?} needs to be an absolute path", spec.dir));
+    }
+    if !(-1000..=1000).contains(&spec.oom_score_adj) {
+        return invalid(format!("oom score adjustment {} is out of range: give -1000 to 1000", spec.oom_score_adj));
+    }
+    match spec.ulimits.iter().find(|u| u.hard >= 0 && (u.soft < 0 || u.soft > u.hard)) {
+        Some(u) => invalid(format!("ulimit {}: soft limit {} is above the hard limit {}", u.name, u.soft, u.hard)),
+        None => Ok(()),
+    }
+}
+
+fn mount(mount: &Mount) -> Result<(), Rejection> {
+    if !mount.target.starts_with('/') {
+        return invalid(format!("invalid mount target, must be an absolute path: {:?}", mount.target));
+    }
+    if mount.target.trim_matches('/').is_empty() {
+        return invalid("invalid mount target: the root of the container cannot be mounted over".to_owned());
+    }
+    match &mount.kind {
+        MountKind::Bind { source, .. } if !source.starts_with('/') => {
+            invalid(format!("invalid bind mount source, must be an absolute path: {source:?}"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,143 @@
+//! What may be asked of the value: proposals, the changes they are made of, and why one is refused.
+//!
+//! Written into the Raft log by managers; read back by [`crate::Tables::apply`]. A variant may gain
+//! fields with defaults, never lose any: logs of older managers must stay readable.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use types::{
+    Cluster, Node, NodeDescription, NodeId, NodeRole, NodeState, RaftMember, Service, ServiceId, Slot, TaskId,
+    TaskState, TaskStatus, Timestamp, UpdateStatus, Version,
+};
+
+use crate::Component;
+
+/// Changes that happen together or not at all.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Proposal {
+    /// The proposer's clock: becomes `created_at` and `updated_at`.
+    pub at: Timestamp,
+    /// Objects this was decided on. If one has another version by now, the whole is refused.
+    #[serde(default)]
+    pub expects: Vec<(ObjectRef, Version)>,
+    pub changes: Vec<Change>,
+}
+
+/// Names one object of the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ObjectRef {
+    Cluster,
+    Node(NodeId),
+    Service(ServiceId),
+    Task(TaskId),
+}
+
+/// One step. Fields that `apply` derives (meta, versions, states of newborn tasks) are not part of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    PutCluster(Box<Cluster>),
+    /// A new node, or a new spec for a known one (then name its version in `expects`).
+    PutNode(Box<Node>),
+    NodeState {
+        node: NodeId,
+        state: NodeState,
+        message: String,
+    },
+    NodePeers {
+        node: NodeId,
+        unreachable_peers: Vec<NodeId>,
+    },
+    NodeDescribed {
+        node: NodeId,
+        description: Box<NodeDescription>,
+        address: Option<IpAddr>,
+    },
+    NodeRole {
+        node: NodeId,
+        role: NodeRole,
+    },
+    NodeRaft {
+        node: NodeId,
+        raft: Option<RaftMember>,
+    },
+    RemoveNode(NodeId),
+    PutService {
+        service: Box<Service>,
+        /// Tasks made so far may have to be replaced: `spec_version` moves on.
+        new_spec: bool,
+    },
+    ServiceUpdate {
+        service: ServiceId,
+        update: UpdateStatus,
+    },
+    RemoveService(ServiceId),
+    CreateTask(Box<NewTask>),
+    /// The scheduler found a node for a task that was born without one.
+    AssignTask {
+        task: TaskId,
+        node: NodeId,
+    },
+    TaskStatus {
+        task: TaskId,
+        by: Component,
+        status: Box<TaskStatus>,
+    },
+    TaskDesired {
+        task: TaskId,
+        desired: TaskState,
+    },
+    RemoveTask(TaskId),
+}
+
+/// A task to be: its spec and spec version are the service's at the time of `apply`, its state follows
+/// from whether it has a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewTask {
+    pub id: TaskId,
+    pub service: ServiceId,
+    pub slot: Slot,
+    pub node: Option<NodeId>,
+    #[serde(default)]
+    pub message: String,
+    #[serde(default)]
+    pub error: String,
+    #[serde(default)]
+    pub not_before: Timestamp,
+    #[serde(default)]
+    pub failures: u32,
+    #[serde(default)]
+    pub failed_at: Vec<Timestamp>,
+}
+
+/// Why a request or a proposal is refused. The texts are for people; the variant decides the status
+/// code of the front ends.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum Rejection {
+    #[error("{kind} {name} not found")]
+    NotFound { kind: String, name: String },
+    #[error("name conflicts with an existing object: {kind} {name} already exists")]
+    AlreadyExists { kind: String, name: String },
+    #[error("update out of sequence: {kind} {name} has changed since it was read; read it again and repeat")]
+    OutOfSequence { kind: String, name: String },
+    #[error("{kind} {prefix} is ambiguous: {count} ids begin with it; give more characters")]
+    Ambiguous { kind: String, prefix: String, count: u64 },
+    #[error("{0}")]
+    Invalid(String),
+    #[error("{0}")]
+    FailedPrecondition(String),
+}
+
+impl Rejection {
+    pub(crate) fn not_found(kind: &str, name: impl std::fmt::Display) -> Self {
+        Self::NotFound { kind: kind.to_owned(), name: name.to_string() }
+    }
+
+    pub(crate) fn already_exists(kind: &str, name: impl std::fmt::Display) -> Self {
+        Self::AlreadyExists { kind: kind.to_owned(), name: name.to_string() }
+    }
+
+    pub(crate) fn out_of_sequence(kind: &str, name: impl std::fmt::Display) -> Self {
+        Self::OutOfSequence { kind: kind.to_owned(), name: name.to_string() }
+    }
+}

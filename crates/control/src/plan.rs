@@ -1,0 +1,42 @@
+//! What must change next: the one question the leader's loop asks.
+//!
+//! Passes run in a fixed order over a working copy of the value, each seeing the changes of those before
+//! it. They decide and never do; what they decide is proposed, and if the proposal is refused because the
+//! value moved on meanwhile, the question is asked again.
+
+mod draft;
+mod global;
+mod health;
+mod placement;
+mod planner;
+mod reaper;
+mod replicated;
+mod restart;
+mod rollout;
+mod scheduler;
+mod slots;
+mod work;
+
+use types::{Timestamp, Version};
+
+pub use planner::Planner;
+
+use crate::{Change, ObjectRef, Proposal};
+
+/// The answer of [`Planner::plan`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Planned {
+    /// The services and nodes the changes were decided on.
+    pub expects: Vec<(ObjectRef, Version)>,
+    /// Empty when the cluster is at rest.
+    pub changes: Vec<Change>,
+    /// Ask again at this time even if nothing happens until then.
+    pub wake_at: Option<Timestamp>,
+}
+
+impl Planned {
+    /// What to propose.
+    pub fn proposal(self, now: Timestamp) -> Proposal {
+        Proposal { at: now, expects: self.expects, changes: self.changes }
+    }
+}

@@ -1,0 +1,149 @@
+//! The working copy of the passes: the value with the changes made so far, and the list of them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Deref,
+};
+
+use types::{NodeId, ServiceId, TaskId, TaskState, TaskStatus, Timestamp};
+
+use super::Planned;
+use crate::{Change, Component, NewTask, ObjectRef, Tables, Touched, tables::Moment};
+
+/// Reads like the [`Tables`] it becomes.
+pub(super) struct Draft {
+    tables: Tables,
+    moment: Moment,
+    changes: Vec<Change>,
+    /// Positions in `changes` of tasks born in this plan: placing one changes its birth.
+    born: BTreeMap<TaskId, usize>,
+    /// Services the changes depend on.
+    services: BTreeSet<ServiceId>,
+    /// Nodes the changes depend on.
+    nodes: BTreeSet<NodeId>,
+    /// Services in which room was made: what fills it is decided in the same plan.
+    again: BTreeSet<ServiceId>,
+    touched: Touched,
+}
+
+impl Deref for Draft {
+    type Target = Tables;
+
+    fn deref(&self) -> &Tables {
+        &self.tables
+    }
+}
+
+impl Draft {
+    pub(super) fn new(tables: &Tables, now: Timestamp) -> Self {
+        Self {
+            tables: tables.clone(),
+            moment: Moment { index: tables.index() + 1, at: now },
+            changes: Vec::new(),
+            born: BTreeMap::new(),
+            services: BTreeSet::new(),
+            nodes: BTreeSet::new(),
+            again: BTreeSet::new(),
+            touched: Touched::default(),
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.moment.at
+    }
+
+    /// What the changes so far touched.
+    pub(super) fn touched(&self) -> &Touched {
+        &self.touched
+    }
+
+    /// Makes a change, in the copy and in the list. One that does not fit the value is dropped: that
+    /// would be a mistake of the pass, and the value is never to pay for it.
+    pub(super) fn make(&mut self, change: Change) {
+        let fits = self.tables.apply_change(self.moment, &change, &mut self.touched);
+        debug_assert!(fits.is_ok(), "a pass made a change that does not fit: {change:?}: {fits:?}");
+        if fits.is_ok() {
+            self.changes.push(change);
+        }
+    }
+
+    /// The changes are right only while the service is as it was read.
+    pub(super) fn depends_on(&mut self, service: ServiceId) {
+        self.services.insert(service);
+        self.again.insert(service);
+    }
+
+    /// The changes are right only while the node is as it was read: a task is replaced because its node is
+    /// away, and the node may be back before the replacement is ordered.
+    pub(super) fn depends_on_node(&mut self, node: NodeId) {
+        self.nodes.insert(node);
+    }
+
+    /// The services to look at once more, given out once.
+    pub(super) fn take_again(&mut self) -> BTreeSet<ServiceId> {
+        std::mem::take(&mut self.again)
+    }
+
+    pub(super) fn create(&mut self, task: NewTask) {
+        self.services.insert(task.service);
+        self.born.insert(task.id, self.changes.len());
+        self.make(Change::CreateTask(Box::new(task)));
+    }
+
+    /// Wants the task no further than `desired`. One that never reached a node ends at once.
+    pub(super) fn stop(&mut self, id: TaskId, desired: TaskState, why: &str) {
+        let Some(task) = self.tables.task(id).cloned() else { return };
+        self.services.insert(task.service);
+        self.again.insert(task.service);
+        if task.desired < desired {
+            self.make(Change::TaskDesired { task: id, desired });
+        }
+        if task.node.is_none() && !task.status.state.is_terminal() {
+            let state = TaskState::Shutdown;
+            let status = TaskStatus { state, since: self.now(), message: why.to_owned(), ..task.status.clone() };
+            self.make(Change::TaskStatus { task: id, by: Component::Orchestrator, status: Box::new(status) });
+        }
+    }
+
+    /// Gives the task a node. A task born in this plan is born there.
+    pub(super) fn place(&mut self, id: TaskId, node: NodeId) {
+        let born = self.born.get(&id).and_then(|at| self.changes.get_mut(*at));
+        let assign = Change::AssignTask { task: id, node };
+        if let Some(Change::CreateTask(task)) = born {
+            task.node = Some(node);
+            task.error.clear();
+            let fits = self.tables.apply_change(self.moment, &assign, &mut self.touched);
+            debug_assert!(fits.is_ok(), "a newborn task could not be placed: {fits:?}");
+        } else {
+            self.make(assign);
+        }
+    }
+
+    /// Says why the task waits.
+    pub(super) fn explain(&mut self, id: TaskId, error: &str) {
+        let Some(task) = self.tables.task(id).cloned() else { return };
+        if task.status.error == error {
+            return;
+        }
+        let mut status = task.status.clone();
+        error.clone_into(&mut status.error);
+        let change = Change::TaskStatus { task: id, by: Component::Scheduler, status: Box::new(status) };
+        let born = self.born.get(&id).and_then(|at| self.changes.get_mut(*at));
+        if let Some(Change::CreateTask(task)) = born {
+            error.clone_into(&mut task.error);
+            let fits = self.tables.apply_change(self.moment, &change, &mut self.touched);
+            debug_assert!(fits.is_ok(), "a newborn task could not be explained: {fits:?}");
+        } else {
+            self.make(change);
+        }
+    }
+
+    /// The changes, with the versions of what they depend on.
+    pub(super) fn finish(self, before: &Tables, wake_at: Option<Timestamp>) -> Planned {
+        let service = |id: &ServiceId| Some((ObjectRef::Service(*id), before.service(*id)?.meta.version));
+        let node = |id: &NodeId| Some((ObjectRef::Node(*id), before.node(*id)?.meta.version));
+        let services = self.services.iter().filter_map(service);
+        let expects = services.chain(self.nodes.iter().filter_map(node)).collect();
+        Planned { expects, changes: self.changes, wake_at }
+    }
+}

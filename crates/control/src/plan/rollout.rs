@@ -1,0 +1,220 @@
+//! Rollout: a changed spec reaches the tasks slot by slot, watched, and stopped or undone when it fails.
+//!
+//! It keeps no memory of its own: what is in the value says how far it is, so a new leader goes on where
+//! the old one stopped.
+
+use std::{sync::Arc, time::Duration};
+
+use types::{
+    FailureAction, Service, Slot, Task, TaskId, TaskState, Timestamp, UpdateConfig, UpdateState, UpdateStatus,
+};
+
+use super::{
+    restart,
+    slots::{self, SlotView, Standing},
+    work::Work,
+};
+use crate::{Change, admission};
+
+/// The settings in force: those of the rollback while one is under way.
+pub(super) fn config(service: &Service) -> &UpdateConfig {
+    if is_rollback(service) { &service.spec.rollback } else { &service.spec.update }
+}
+
+fn is_rollback(service: &Service) -> bool {
+    let state = service.update.as_ref().map(|update| update.state);
+    matches!(state, Some(UpdateState::RollbackStarted | UpdateState::RollbackPaused | UpdateState::RollbackCompleted))
+}
+
+pub(super) fn run(work: &mut Work<'_>, service: &Service) {
+    if service.removing {
+        return;
+    }
+    let views = slots::slots(&work.draft, service, work.now());
+    for view in &views {
+        finish_pair(work, service, view);
+    }
+    let state = service.update.as_ref().map(|update| update.state);
+    if matches!(state, Some(UpdateState::Paused | UpdateState::RollbackPaused)) {
+        return;
+    }
+    let dirty: Vec<&SlotView> = views.iter().filter(|view| is_dirty(work, service, view)).collect();
+    let running = matches!(state, Some(UpdateState::Updating | UpdateState::RollbackStarted));
+    if !running {
+        if !dirty.is_empty() {
+            let (started_at, message) = (work.now(), "update in progress".to_owned());
+            set(work, service, UpdateStatus { state: UpdateState::Updating, started_at, completed_at: None, message });
+            advance(work, service, &views, &dirty, started_at);
+        }
+        return;
+    }
+    let started_at = service.update.as_ref().map_or(work.now(), |update| update.started_at);
+    if let Some(failed) = too_many_failed(service, &views, started_at) {
+        match config(service).failure_action {
+            FailureAction::Continue => {}
+            FailureAction::Pause => return pause(work, service, failed),
+            FailureAction::Rollback => return roll_back(work, service, failed),
+        }
+    }
+    if dirty.is_empty() {
+        complete(work, service, &views);
+    } else {
+        advance(work, service, &views, &dirty, started_at);
+    }
+}
+
+/// In a slot with an old and a new task the old one goes: when the new one runs, or at once if the
+/// service stops first.
+fn finish_pair(work: &mut Work<'_>, service: &Service, view: &SlotView) {
+    let current = |task: &&Arc<Task>| slots::is_current(&work.draft, service, task);
+    let Some(next) = view.wanted().find(current).cloned() else { return };
+    let old: Vec<TaskId> = view.wanted().filter(|task| !current(task)).map(|task| task.id).collect();
+    if next.status.state == TaskState::Running || !restart::starts_first(service) {
+        for id in old {
+            work.draft.stop(id, TaskState::Shutdown, "replaced by a task of the new spec");
+        }
+    }
+}
+
+/// Something of another spec is wanted here, or is what the slot finished with, and nothing new is.
+fn is_dirty(work: &Work<'_>, service: &Service, view: &SlotView) -> bool {
+    let current = |task: &Arc<Task>| slots::is_current(&work.draft, service, task);
+    if view.wanted().any(current) {
+        return false;
+    }
+    view.wanted().next().or_else(|| view.finished().filter(|task| !current(task))).is_some()
+}
+
+/// Starts as many slots as may be under way at once.
+fn advance(work: &mut Work<'_>, service: &Service, views: &[SlotView], dirty: &[&SlotView], started_at: Timestamp) {
+    let config = *config(service);
+    // what waits for a node has nothing to lose: it waits with the new spec at once
+    let waits = |view: &&&SlotView| view.has(Standing::Wanted) && view.wanted().all(|task| task.node.is_none());
+    let (waiting, mut order): (Vec<&&SlotView>, Vec<&&SlotView>) = dirty.iter().partition(waits);
+    for task in waiting.iter().flat_map(|view| view.wanted()) {
+        work.draft.stop(task.id, TaskState::Shutdown, "replaced by a task of the new spec");
+    }
+    // what does not run comes before what does
+    order.sort_by_key(|view| (view.wanted().any(|task| task.status.state == TaskState::Running), view.slot));
+    let parallelism =
+        if config.parallelism == 0 { usize::MAX } else { usize::try_from(config.parallelism).unwrap_or(usize::MAX) };
+    let under_way = views.iter().filter(|view| is_under_way(work, service, view, started_at, config.delay)).count();
+    for view in order.into_iter().take(parallelism.saturating_sub(under_way)) {
+        let old: Vec<TaskId> = view.wanted().chain(view.finished()).map(|task| task.id).collect();
+        let runs = view.wanted().any(|task| task.status.state == TaskState::Running);
+        if runs && restart::starts_first(service) {
+            work.fill(service, view.slot, None);
+            continue;
+        }
+        for id in old {
+            work.draft.stop(id, TaskState::Shutdown, "replaced by a task of the new spec");
+        }
+    }
+}
+
+fn is_under_way(
+    work: &mut Work<'_>,
+    service: &Service,
+    view: &SlotView,
+    started_at: Timestamp,
+    delay: Duration,
+) -> bool {
+    let fresh = |task: &&Arc<Task>| task.meta.created_at >= started_at && slots::is_current(&work.draft, service, task);
+    let Some(next) = view.wanted().find(fresh).cloned() else {
+        // the old task is being stopped, or the place it left is filled by the next plan
+        let wanted = view.has(Standing::Wanted);
+        return !wanted && view.finished().is_none();
+    };
+    if next.node.is_none() && had_no_place(view, &next) {
+        return false;
+    }
+    match next.running_since {
+        Some(since) if next.status.state == TaskState::Running => work.must_wait(service.id, since + delay),
+        _ => true,
+    }
+}
+
+/// A slot that had no node before the rollout either is no worse off for it, and holds nothing up. One whose
+/// task ran does: else a spec that fits nowhere would stop the healthy tasks one after the other.
+fn had_no_place(view: &SlotView, next: &Task) -> bool {
+    let before = view.tasks.iter().map(|(task, _)| task).take_while(|task| task.id != next.id).last();
+    before.is_some_and(|task| task.node.is_none())
+}
+
+/// A task of the new spec in more slots than tolerated failed; one of them.
+fn too_many_failed(service: &Service, views: &[SlotView], started_at: Timestamp) -> Option<TaskId> {
+    let monitor = config(service).monitor;
+    let failed = |view: &SlotView| {
+        view.tasks
+            .iter()
+            .map(|(task, _)| task)
+            .find(|task| {
+                let of_this_rollout = task.spec_version == service.spec_version && task.meta.created_at >= started_at;
+                of_this_rollout && (task.failures > 0 || failed_early(task, monitor))
+            })
+            .map(|task| task.id)
+    };
+    let failed: Vec<TaskId> = views.iter().filter_map(failed).collect();
+    let tolerated = u64::from(config(service).max_failure_permille) * views.len() as u64;
+    failed.first().copied().filter(|_| failed.len() as u64 * 1000 > tolerated)
+}
+
+fn failed_early(task: &Task, monitor: Duration) -> bool {
+    matches!(task.status.state, TaskState::Failed | TaskState::Rejected)
+        && task.running_since.is_none_or(|since| task.meta.updated_at.since(since) <= monitor)
+}
+
+fn pause(work: &mut Work<'_>, service: &Service, failed: TaskId) {
+    let (state, what) =
+        if is_rollback(service) { (UpdateState::RollbackPaused, "rollback") } else { (UpdateState::Paused, "update") };
+    let message = format!("{what} paused due to failure or early termination of task {failed}");
+    let started_at = service.update.as_ref().map_or(work.now(), |update| update.started_at);
+    set(work, service, UpdateStatus { state, started_at, completed_at: None, message });
+}
+
+fn roll_back(work: &mut Work<'_>, service: &Service, failed: TaskId) {
+    let message = format!("update rolled back due to failure or early termination of task {failed}");
+    let back = if is_rollback(service) { None } else { admission::rolled_back(service, work.now(), message) };
+    match back {
+        Some(next) => {
+            let new_spec = admission::replaces_tasks(&service.spec, &next.spec);
+            work.draft.depends_on(service.id);
+            work.draft.make(Change::PutService { service: Box::new(next), new_spec });
+        }
+        // a rollback that fails has nowhere further back to go
+        None => pause(work, service, failed),
+    }
+}
+
+/// All slots have their new task: done when the last one has been watched.
+fn complete(work: &mut Work<'_>, service: &Service, views: &[SlotView]) {
+    let monitor = config(service).monitor;
+    for view in views {
+        if view.finished().is_some() {
+            continue;
+        }
+        // a slot that can have no task (a global one on a node that is away) holds nothing up
+        if view.is_vacant() && matches!(view.slot, Slot::Node(_)) {
+            continue;
+        }
+        let mut wanted = view.wanted();
+        let (Some(task), None) = (wanted.next(), wanted.next()) else { return };
+        let Some(since) = task.running_since.filter(|_| task.status.state == TaskState::Running) else { return };
+        if work.must_wait(service.id, since + monitor) {
+            return;
+        }
+    }
+    let (state, what) = if is_rollback(service) {
+        (UpdateState::RollbackCompleted, "rollback completed")
+    } else {
+        (UpdateState::Completed, "update completed")
+    };
+    let started_at = service.update.as_ref().map_or(work.now(), |update| update.started_at);
+    let completed_at = Some(work.now());
+    set(work, service, UpdateStatus { state, started_at, completed_at, message: what.to_owned() });
+}
+
+fn set(work: &mut Work<'_>, service: &Service, update: UpdateStatus) {
+    work.draft.depends_on(service.id);
+    work.draft.make(Change::ServiceUpdate { service: service.id, update });
+}

@@ -1,0 +1,98 @@
+//! The filters, in the order in which they are asked and in which an explanation counts them.
+
+use types::{Availability, NodeState, PortProtocol, Resources, Service, TaskSpec};
+
+use super::{candidate::Candidate, ports::PortsInUse};
+use crate::{Tables, plan::placement};
+
+/// What a group of equal tasks asks of a node.
+pub(super) struct Ask<'a> {
+    pub(super) spec: &'a TaskSpec,
+    ports: PortsInUse,
+}
+
+/// Why a node is no choice, in the order of the filters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Refusal {
+    NotConnected,
+    Unreachable,
+    Down,
+    Paused,
+    Drained,
+    Cpus,
+    Memory,
+    Generic(String),
+    Constraint(String),
+    Platform,
+    MaxReplicas,
+    HostPort(PortProtocol, u16),
+}
+
+type Filter = fn(&Ask<'_>, &Candidate) -> Option<Refusal>;
+
+const PIPELINE: [Filter; 6] = [available, room, constraints, platform, max_replicas, host_ports];
+
+impl<'a> Ask<'a> {
+    pub(super) fn new(tables: &Tables, service: &Service, spec: &'a TaskSpec) -> Self {
+        Self { spec, ports: PortsInUse::new(tables, service) }
+    }
+
+    pub(super) fn reserved(&self) -> &Resources {
+        &self.spec.resources.reservations
+    }
+
+    /// The first filter's reason against a node.
+    pub(super) fn refuses(&self, candidate: &Candidate) -> Option<Refusal> {
+        PIPELINE.iter().find_map(|filter| filter(self, candidate))
+    }
+
+    /// The same for a node that was fine before it got a task of this group: only what tasks use up is asked.
+    pub(super) fn refuses_more(&self, candidate: &Candidate) -> Option<Refusal> {
+        let port = self.ports.wanted().first().map(|(protocol, port)| Refusal::HostPort(*protocol, *port));
+        port.or_else(|| room(self, candidate)).or_else(|| max_replicas(self, candidate))
+    }
+}
+
+fn available(_: &Ask<'_>, candidate: &Candidate) -> Option<Refusal> {
+    match (candidate.node.status.state, candidate.node.spec.availability) {
+        (NodeState::Unknown, _) => Some(Refusal::NotConnected),
+        (NodeState::Unreachable, _) => Some(Refusal::Unreachable),
+        (NodeState::Down, _) => Some(Refusal::Down),
+        (NodeState::Ready, Availability::Pause) => Some(Refusal::Paused),
+        (NodeState::Ready, Availability::Drain) => Some(Refusal::Drained),
+        (NodeState::Ready, Availability::Active) => None,
+    }
+}
+
+fn room(ask: &Ask<'_>, candidate: &Candidate) -> Option<Refusal> {
+    let want = ask.reserved();
+    if want.nano_cpus.0 > candidate.free_cpus {
+        return Some(Refusal::Cpus);
+    }
+    if want.memory.0 > candidate.free_memory {
+        return Some(Refusal::Memory);
+    }
+    let lacks = |kind: &String, amount: u64| candidate.free_generic.get(kind).copied().unwrap_or(0) < amount;
+    want.generic
+        .iter()
+        .find(|(kind, amount)| lacks(kind, amount.amount()))
+        .map(|(kind, _)| Refusal::Generic(kind.clone()))
+}
+
+fn constraints(ask: &Ask<'_>, candidate: &Candidate) -> Option<Refusal> {
+    placement::first_unmet(&candidate.node, &ask.spec.placement.constraints)
+        .map(|constraint| Refusal::Constraint(constraint.to_string()))
+}
+
+fn platform(ask: &Ask<'_>, candidate: &Candidate) -> Option<Refusal> {
+    (!placement::platform_fits(&candidate.node, &ask.spec.placement.platforms)).then_some(Refusal::Platform)
+}
+
+fn max_replicas(ask: &Ask<'_>, candidate: &Candidate) -> Option<Refusal> {
+    let most = ask.spec.placement.max_replicas;
+    (most > 0 && candidate.service_tasks >= most).then_some(Refusal::MaxReplicas)
+}
+
+fn host_ports(ask: &Ask<'_>, candidate: &Candidate) -> Option<Refusal> {
+    ask.ports.conflict(candidate.node.id).map(|(protocol, port)| Refusal::HostPort(protocol, port))
+}

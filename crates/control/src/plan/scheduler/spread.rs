@@ -1,0 +1,111 @@
+//! The field of candidates: a tree over the values of the preferred labels, with a heap of nodes in each leaf.
+//! On each level the branch with fewest tasks of the service is next.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+};
+
+use types::{Node, NodeId, SpreadOver};
+
+use super::{
+    candidate::{Candidate, Rank},
+    explain::Reasons,
+    filter::Ask,
+};
+
+pub(super) struct Field<'a> {
+    ask: &'a Ask<'a>,
+    candidates: Vec<Candidate>,
+    root: Branch,
+    reasons: Reasons,
+}
+
+/// `tasks` counts the service's tasks on all nodes below.
+#[derive(Default)]
+struct Branch {
+    tasks: u64,
+    inner: BTreeMap<String, Branch>,
+    /// Positions in `candidates`; only in leaves.
+    heap: BinaryHeap<Reverse<(Rank, usize)>>,
+}
+
+impl<'a> Field<'a> {
+    pub(super) fn new(ask: &'a Ask<'a>, candidates: Vec<Candidate>) -> Self {
+        let mut root = Branch::default();
+        let mut reasons = Reasons::default();
+        let preferences = &ask.spec.placement.preferences;
+        for (position, candidate) in candidates.iter().enumerate() {
+            match ask.refuses(candidate) {
+                Some(reason) => reasons.add(reason),
+                None => root.insert(preferences, candidate, position),
+            }
+        }
+        Self { ask, candidates, root, reasons }
+    }
+
+    /// The best node for one more task; it is taken.
+    pub(super) fn take(&mut self) -> Option<NodeId> {
+        let Self { ask, candidates, root, reasons } = self;
+        root.take(ask, candidates, reasons).and_then(|position| Some(candidates.get(position)?.node.id))
+    }
+
+    /// Why nodes were refused, or are used up by now.
+    pub(super) fn reasons(&self) -> &Reasons {
+        &self.reasons
+    }
+}
+
+impl Branch {
+    fn insert(&mut self, preferences: &[SpreadOver], candidate: &Candidate, position: usize) {
+        self.tasks += candidate.service_tasks;
+        match preferences {
+            [] => self.heap.push(Reverse((candidate.rank(), position))),
+            [outer, inner @ ..] => {
+                let value = label(&candidate.node, outer);
+                self.inner.entry(value).or_default().insert(inner, candidate, position);
+            }
+        }
+    }
+
+    fn take(&mut self, ask: &Ask<'_>, candidates: &mut [Candidate], reasons: &mut Reasons) -> Option<usize> {
+        let taken = if self.inner.is_empty() {
+            self.take_from_heap(ask, candidates, reasons)
+        } else {
+            self.take_from_inner(ask, candidates, reasons)
+        };
+        self.tasks += u64::from(taken.is_some());
+        taken
+    }
+
+    fn take_from_inner(&mut self, ask: &Ask<'_>, candidates: &mut [Candidate], reasons: &mut Reasons) -> Option<usize> {
+        loop {
+            let (value, _) = self.inner.iter().min_by_key(|(value, branch)| (branch.tasks, *value))?;
+            let value = value.clone();
+            if let Some(taken) = self.inner.get_mut(&value)?.take(ask, candidates, reasons) {
+                return Some(taken);
+            }
+            self.inner.remove(&value);
+        }
+    }
+
+    /// What a node has only shrinks while a group is placed, so a node that is used up is not asked again.
+    fn take_from_heap(&mut self, ask: &Ask<'_>, candidates: &mut [Candidate], reasons: &mut Reasons) -> Option<usize> {
+        let Reverse((_, position)) = self.heap.pop()?;
+        let candidate = candidates.get_mut(position)?;
+        candidate.take(ask.reserved());
+        match ask.refuses_more(candidate) {
+            Some(reason) => reasons.add(reason),
+            None => self.heap.push(Reverse((candidate.rank(), position))),
+        }
+        Some(position)
+    }
+}
+
+fn label(node: &Node, over: &SpreadOver) -> String {
+    let found = match over {
+        SpreadOver::NodeLabel(name) => node.spec.labels.get(name),
+        SpreadOver::EngineLabel(name) => node.description.as_ref().and_then(|d| d.engine_labels.get(name)),
+    };
+    found.cloned().unwrap_or_default()
+}

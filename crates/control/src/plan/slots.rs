@@ -1,0 +1,131 @@
+//! How a task stands in its slot: the words that restart, orchestrators, rollout and reaper share.
+
+use std::{sync::Arc, time::Duration};
+
+use types::{Node, NodeState, Service, Slot, Task, TaskState, Timestamp};
+
+use crate::{Tables, admission};
+
+/// A task that keeps its desired state RUNNING but has no node to speak for it is given up after this long
+/// (as in swarmkit: a day). Until then it may come back with its node.
+pub(super) const ORPHANED_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// Every task is exactly one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Shall run, and its node (if it has one yet) can be counted on.
+    Wanted,
+    /// Shall stop and has not yet: what it holds is still held.
+    Stopping,
+    /// Its node is gone, down, or unreachable for longer than the service waits. Blocks nothing.
+    Lost,
+    /// The container has ended or never was.
+    Ended,
+}
+
+pub(super) fn standing(tables: &Tables, service: &Service, task: &Task, now: Timestamp) -> Standing {
+    if task.status.state.is_terminal() {
+        return Standing::Ended;
+    }
+    let Some(id) = task.node else {
+        return if task.desired == TaskState::Running { Standing::Wanted } else { Standing::Ended };
+    };
+    match tables.node(id) {
+        Some(node) if !is_lost(node, service, now) => {
+            if task.desired == TaskState::Running {
+                Standing::Wanted
+            } else {
+                Standing::Stopping
+            }
+        }
+        _ => Standing::Lost,
+    }
+}
+
+fn is_lost(node: &Node, service: &Service, now: Timestamp) -> bool {
+    match node.status.state {
+        NodeState::Down => true,
+        NodeState::Unreachable => node.status.since + service.spec.disconnect.lost_after <= now,
+        NodeState::Ready | NodeState::Unknown => false,
+    }
+}
+
+/// The tasks of one slot that are not on their way out of the value, oldest first.
+pub(super) struct SlotView {
+    pub(super) slot: Slot,
+    pub(super) tasks: Vec<(Arc<Task>, Standing)>,
+}
+
+impl SlotView {
+    pub(super) fn of(&self, standing: Standing) -> impl Iterator<Item = &Arc<Task>> {
+        self.tasks.iter().filter(move |(_, s)| *s == standing).map(|(task, _)| task)
+    }
+
+    pub(super) fn wanted(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.of(Standing::Wanted)
+    }
+
+    pub(super) fn has(&self, standing: Standing) -> bool {
+        self.of(standing).next().is_some()
+    }
+
+    pub(super) fn newest(&self) -> Option<&Arc<Task>> {
+        self.tasks.last().map(|(task, _)| task)
+    }
+
+    /// The task after whose end nothing is to be started here: it ended and nobody wanted it otherwise.
+    pub(super) fn finished(&self) -> Option<&Arc<Task>> {
+        if self.has(Standing::Wanted) || self.has(Standing::Stopping) {
+            return None;
+        }
+        self.newest().filter(|task| task.desired == TaskState::Running && task.status.state.is_terminal())
+    }
+
+    /// Nothing runs here, nothing is being stopped, nothing has finished for good: a task is missing.
+    pub(super) fn is_vacant(&self) -> bool {
+        !self.has(Standing::Wanted) && !self.has(Standing::Stopping) && self.finished().is_none()
+    }
+}
+
+/// The slots of a service, in order. Tasks with desired state REMOVE belong to no slot any more.
+pub(super) fn slots(tables: &Tables, service: &Service, now: Timestamp) -> Vec<SlotView> {
+    let mut all: Vec<SlotView> = Vec::new();
+    for task in tables.tasks_of_service(service.id) {
+        if task.desired == TaskState::Remove {
+            continue;
+        }
+        let entry = (Arc::clone(task), standing(tables, service, task, now));
+        match all.last_mut() {
+            Some(view) if view.slot == task.slot => view.tasks.push(entry),
+            _ => all.push(SlotView { slot: task.slot, tasks: vec![entry] }),
+        }
+    }
+    for view in all.iter_mut().filter(|view| view.tasks.len() > 1) {
+        view.tasks.sort_by_key(|(task, _)| (task.meta.created_at, task.id));
+    }
+    all
+}
+
+/// Whether a task is what the service's present spec would make. What only steers placement or restarting
+/// is no reason to replace a container, as long as the task's node still suits the service.
+pub(super) fn is_current(tables: &Tables, service: &Service, task: &Task) -> bool {
+    if task.spec_version == service.spec_version {
+        return true;
+    }
+    let ports_changed = service
+        .previous
+        .as_ref()
+        .is_some_and(|previous| !admission::host_ports(previous).eq(admission::host_ports(&service.spec)));
+    let node = task.node.and_then(|id| tables.node(id));
+    let suits = node.is_none_or(|node| super::placement::suits(node, &service.task_spec.placement));
+    !ports_changed && suits && runs_the_same(service, task)
+}
+
+fn runs_the_same(service: &Service, task: &Task) -> bool {
+    let (old, new) = (&task.spec, &service.task_spec);
+    Arc::ptr_eq(old, new)
+        || (old.container == new.container
+            && old.resources == new.resources
+            && old.log_driver == new.log_driver
+            && old.force_update == new.force_update)
+}

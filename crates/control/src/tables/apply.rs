@@ -1,0 +1,340 @@
+//! `apply`: the one way the value changes. Every manager runs it on the same proposals in the same order,
+//! so it reads nothing but its arguments; it refuses what does not fit and never panics.
+
+use std::sync::Arc;
+
+use types::{Cluster, Meta, Node, NodeId, NodeState, Service, ServiceId, Task, TaskId, TaskState, TaskStatus, Version};
+use types::{Timestamp, UpdateStatus};
+
+use super::{Tables, Touched};
+use crate::{Change, Component, NewTask, ObjectRef, Proposal, Rejection, transition};
+
+/// When and as what a change happens.
+#[derive(Clone, Copy)]
+pub(crate) struct Moment {
+    pub(crate) index: u64,
+    pub(crate) at: Timestamp,
+}
+
+impl Tables {
+    /// Applies the proposal that Raft ordered at `index`. Whole or not at all; refused proposals still
+    /// move the index on. The same arguments give the same result everywhere.
+    ///
+    /// # Errors
+    /// A [`Rejection`] that names the first thing that does not fit.
+    pub fn apply(&mut self, index: u64, proposal: &Proposal) -> Result<(), Rejection> {
+        // the working copy shares everything with the value until it is changed
+        let mut next = self.clone();
+        let result = next.apply_all(index, proposal);
+        match result {
+            Ok(touched) => {
+                next.index = index;
+                next.journal.record(index, touched);
+                *self = next;
+                Ok(())
+            }
+            Err(rejection) => {
+                self.index = index;
+                self.journal.record(index, Touched::default());
+                Err(rejection)
+            }
+        }
+    }
+
+    fn apply_all(&mut self, index: u64, proposal: &Proposal) -> Result<Touched, Rejection> {
+        for (object, version) in &proposal.expects {
+            self.expect_version(*object, *version)?;
+        }
+        let moment = Moment { index, at: proposal.at };
+        let mut touched = Touched::default();
+        for change in &proposal.changes {
+            self.apply_change(moment, change, &mut touched)?;
+        }
+        Ok(touched)
+    }
+
+    fn expect_version(&self, object: ObjectRef, expected: Version) -> Result<(), Rejection> {
+        let (kind, name, found) = match object {
+            ObjectRef::Cluster => ("cluster", String::new(), self.cluster.as_ref().map(|c| c.meta.version)),
+            ObjectRef::Node(id) => ("node", id.to_string(), self.node(id).map(|n| n.meta.version)),
+            ObjectRef::Service(id) => ("service", id.to_string(), self.service(id).map(|s| s.meta.version)),
+            ObjectRef::Task(id) => ("task", id.to_string(), self.task(id).map(|t| t.meta.version)),
+        };
+        match found {
+            None => Err(Rejection::not_found(kind, name)),
+            Some(found) if found != expected => Err(Rejection::out_of_sequence(kind, name)),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// One step. Also used by the planner on its working copy, so that both agree on what a change means.
+    pub(crate) fn apply_change(
+        &mut self,
+        moment: Moment,
+        change: &Change,
+        touched: &mut Touched,
+    ) -> Result<(), Rejection> {
+        match change {
+            Change::PutCluster(cluster) => {
+                touched.cluster = true;
+                self.put_cluster(moment, cluster)
+            }
+            Change::PutNode(node) => self.put_node(moment, node, touched),
+            Change::NodeState { node, state, message } => self.change_node(moment, *node, touched, |n| {
+                set_state(n, *state, message, moment.at);
+            }),
+            Change::NodePeers { node, unreachable_peers } => self.change_node(moment, *node, touched, |n| {
+                n.status.unreachable_peers.clone_from(unreachable_peers);
+            }),
+            Change::NodeDescribed { node, description, address } => self.change_node(moment, *node, touched, |n| {
+                n.description = Some((**description).clone());
+                n.status.address = *address;
+            }),
+            Change::NodeRole { node, role } => self.change_node(moment, *node, touched, |n| n.role = *role),
+            Change::NodeRaft { node, raft } => self.change_node(moment, *node, touched, |n| n.raft.clone_from(raft)),
+            Change::RemoveNode(id) => {
+                self.node(*id).ok_or_else(|| Rejection::not_found("node", id))?;
+                touched.nodes.insert(*id);
+                self.drop_node(*id);
+                Ok(())
+            }
+            Change::PutService { service, new_spec } => self.put_service(moment, service, *new_spec, touched),
+            Change::ServiceUpdate { service, update } => self.update_service(moment, *service, update, touched),
+            Change::RemoveService(id) => self.remove_service(*id, touched),
+            Change::CreateTask(new) => self.create_task(moment, new, touched),
+            Change::AssignTask { task, node } => self.assign_task(moment, *task, *node, touched),
+            Change::TaskStatus { task, by, status } => self.task_status(moment, *task, *by, status, touched),
+            Change::TaskDesired { task, desired } => self.task_desired(moment, *task, *desired, touched),
+            Change::RemoveTask(id) => self.remove_task(*id, touched),
+        }
+    }
+
+    fn put_cluster(&mut self, moment: Moment, cluster: &Cluster) -> Result<(), Rejection> {
+        if let Some(old) = &self.cluster
+            && old.id != cluster.id
+        {
+            return Err(Rejection::already_exists("cluster", old.id));
+        }
+        let meta = next_meta(self.cluster.as_ref().map(|c| c.meta), moment);
+        self.cluster = Some(Arc::new(Cluster { meta, ..cluster.clone() }));
+        Ok(())
+    }
+
+    fn put_node(&mut self, moment: Moment, node: &Node, touched: &mut Touched) -> Result<(), Rejection> {
+        touched.nodes.insert(node.id);
+        let meta = next_meta(self.node(node.id).map(|n| n.meta), moment);
+        self.insert_node(Arc::new(Node { meta, ..node.clone() }));
+        Ok(())
+    }
+
+    fn change_node(
+        &mut self,
+        moment: Moment,
+        id: NodeId,
+        touched: &mut Touched,
+        change: impl FnOnce(&mut Node),
+    ) -> Result<(), Rejection> {
+        let mut node = Arc::clone(self.node(id).ok_or_else(|| Rejection::not_found("node", id))?);
+        touched.nodes.insert(id);
+        let inner = Arc::make_mut(&mut node);
+        change(inner);
+        inner.meta = next_meta(Some(inner.meta), moment);
+        self.insert_node(node);
+        Ok(())
+    }
+
+    fn put_service(
+        &mut self,
+        moment: Moment,
+        service: &Service,
+        new_spec: bool,
+        touched: &mut Touched,
+    ) -> Result<(), Rejection> {
+        let old = self.service(service.id);
+        if let Some(named) = self.service_by_name(&service.spec.name)
+            && named.id != service.id
+            && !service.removing
+        {
+            return Err(Rejection::already_exists("service", &service.spec.name));
+        }
+        touched.services.insert(service.id);
+        let mut next = Service { meta: next_meta(old.map(|s| s.meta), moment), ..service.clone() };
+        next.spec_version = match old {
+            Some(old) if !new_spec => old.spec_version,
+            _ => Version(moment.index),
+        };
+        next.task_spec = match old {
+            Some(old) if *old.task_spec == next.spec.task => Arc::clone(&old.task_spec),
+            _ => Arc::new(next.spec.task.clone()),
+        };
+        self.insert_service(Arc::new(next));
+        Ok(())
+    }
+
+    fn update_service(
+        &mut self,
+        moment: Moment,
+        id: ServiceId,
+        update: &UpdateStatus,
+        touched: &mut Touched,
+    ) -> Result<(), Rejection> {
+        let mut service = Arc::clone(self.service(id).ok_or_else(|| Rejection::not_found("service", id))?);
+        touched.services.insert(id);
+        let inner = Arc::make_mut(&mut service);
+        inner.update = Some(update.clone());
+        inner.meta = next_meta(Some(inner.meta), moment);
+        self.insert_service(service);
+        Ok(())
+    }
+
+    fn remove_service(&mut self, id: ServiceId, touched: &mut Touched) -> Result<(), Rejection> {
+        self.service(id).ok_or_else(|| Rejection::not_found("service", id))?;
+        if self.tasks_of_service(id).next().is_some() {
+            return Err(Rejection::FailedPrecondition(format!("service {id} still has tasks")));
+        }
+        touched.services.insert(id);
+        self.drop_service(id);
+        Ok(())
+    }
+
+    fn create_task(&mut self, moment: Moment, new: &NewTask, touched: &mut Touched) -> Result<(), Rejection> {
+        if self.task(new.id).is_some() {
+            return Err(Rejection::already_exists("task", new.id));
+        }
+        let service = self.service(new.service).ok_or_else(|| Rejection::not_found("service", new.service))?;
+        let task = newborn(new, service, moment);
+        if let Some(node) = new.node {
+            self.node(node).ok_or_else(|| Rejection::not_found("node", node))?;
+            touched.node_tasks.insert(node);
+        }
+        touched.services.insert(new.service);
+        self.insert_task(&Arc::new(task));
+        Ok(())
+    }
+
+    fn assign_task(
+        &mut self,
+        moment: Moment,
+        id: TaskId,
+        node: NodeId,
+        touched: &mut Touched,
+    ) -> Result<(), Rejection> {
+        let mut task = Arc::clone(self.task(id).ok_or_else(|| Rejection::not_found("task", id))?);
+        self.node(node).ok_or_else(|| Rejection::not_found("node", node))?;
+        if task.node.is_some() || task.status.state > TaskState::Pending {
+            return Err(Rejection::out_of_sequence("task", id));
+        }
+        touched.services.insert(task.service);
+        touched.node_tasks.insert(node);
+        let inner = Arc::make_mut(&mut task);
+        inner.node = Some(node);
+        inner.status.state = TaskState::Assigned;
+        inner.status.since = moment.at;
+        inner.status.error.clear();
+        inner.meta = next_meta(Some(inner.meta), moment);
+        self.insert_task(&task);
+        Ok(())
+    }
+
+    fn task_status(
+        &mut self,
+        moment: Moment,
+        id: TaskId,
+        by: Component,
+        status: &TaskStatus,
+        touched: &mut Touched,
+    ) -> Result<(), Rejection> {
+        let mut task = Arc::clone(self.task(id).ok_or_else(|| Rejection::not_found("task", id))?);
+        let stranger = matches!(by, Component::Agent(node) if task.node != Some(node));
+        if stranger || !transition::is_allowed(by, task.status.state, status.state) {
+            return Err(Rejection::out_of_sequence("task", id));
+        }
+        touch_task(&task, touched);
+        touched.freed |= status.state.is_terminal();
+        let inner = Arc::make_mut(&mut task);
+        inner.status = status.clone();
+        if status.state == TaskState::Running && inner.running_since.is_none() {
+            inner.running_since = Some(moment.at);
+        }
+        inner.meta = next_meta(Some(inner.meta), moment);
+        self.insert_task(&task);
+        Ok(())
+    }
+
+    fn task_desired(
+        &mut self,
+        moment: Moment,
+        id: TaskId,
+        desired: TaskState,
+        touched: &mut Touched,
+    ) -> Result<(), Rejection> {
+        let mut task = Arc::clone(self.task(id).ok_or_else(|| Rejection::not_found("task", id))?);
+        let known = matches!(desired, TaskState::Running | TaskState::Shutdown | TaskState::Remove);
+        if !known || desired < task.desired {
+            return Err(Rejection::out_of_sequence("task", id));
+        }
+        touch_task(&task, touched);
+        let inner = Arc::make_mut(&mut task);
+        inner.desired = desired;
+        inner.meta = next_meta(Some(inner.meta), moment);
+        self.insert_task(&task);
+        Ok(())
+    }
+
+    fn remove_task(&mut self, id: TaskId, touched: &mut Touched) -> Result<(), Rejection> {
+        let task = Arc::clone(self.task(id).ok_or_else(|| Rejection::not_found("task", id))?);
+        touch_task(&task, touched);
+        touched.freed |= !task.status.state.is_terminal();
+        self.drop_task(id);
+        Ok(())
+    }
+
+    /// After reading a snapshot: whoever follows the journal must look at everything.
+    pub fn forget_journal(&mut self) {
+        self.journal.clear();
+    }
+}
+
+fn touch_task(task: &Task, touched: &mut Touched) {
+    touched.services.insert(task.service);
+    touched.node_tasks.extend(task.node);
+}
+
+fn set_state(node: &mut Node, state: NodeState, message: &str, at: Timestamp) {
+    if node.status.state != state {
+        node.status.since = at;
+    }
+    node.status.state = state;
+    message.clone_into(&mut node.status.message);
+}
+
+fn next_meta(old: Option<Meta>, moment: Moment) -> Meta {
+    let created_at = old.map_or(moment.at, |m| m.created_at);
+    Meta { version: Version(moment.index), created_at, updated_at: moment.at }
+}
+
+fn newborn(new: &NewTask, service: &Service, moment: Moment) -> Task {
+    let state = if new.node.is_some() { TaskState::Assigned } else { TaskState::Pending };
+    Task {
+        id: new.id,
+        meta: next_meta(None, moment),
+        service: new.service,
+        slot: new.slot,
+        node: new.node,
+        spec: Arc::clone(&service.task_spec),
+        spec_version: service.spec_version,
+        status: TaskStatus {
+            state,
+            since: moment.at,
+            message: new.message.clone(),
+            error: new.error.clone(),
+            container: None,
+            ports: Vec::new(),
+        },
+        desired: TaskState::Running,
+        not_before: new.not_before,
+        failures: new.failures,
+        failed_at: new.failed_at.clone(),
+        running_since: None,
+    }
+}

@@ -1,0 +1,64 @@
+//! What the last proposals touched, so that work can follow the change. Not part of the value: it is
+//! neither in snapshots nor compared.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use imbl::OrdMap;
+use types::{NodeId, ServiceId};
+
+/// How many proposals are remembered. A reader further behind looks at everything, which is always
+/// right; 4096 is some seconds of a busy cluster.
+const REMEMBERED: usize = 4096;
+
+/// Objects touched by proposals. A service counts as touched when one of its tasks is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Touched {
+    pub cluster: bool,
+    pub services: BTreeSet<ServiceId>,
+    /// Whose own object changed (state, labels, availability, description), or that came or went.
+    pub nodes: BTreeSet<NodeId>,
+    /// Whose tasks changed.
+    pub node_tasks: BTreeSet<NodeId>,
+    /// A task ended or went, so there is room on some node.
+    pub freed: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Journal {
+    entries: OrdMap<u64, Arc<Touched>>,
+}
+
+impl Journal {
+    pub(super) fn record(&mut self, index: u64, touched: Touched) {
+        self.entries.insert(index, Arc::new(touched));
+        while self.entries.len() > REMEMBERED {
+            let Some((oldest, _)) = self.entries.get_min().cloned() else { break };
+            self.entries.remove(&oldest);
+        }
+    }
+
+    /// Forgets everything, so that a reader of the tables looks at all of them.
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    pub(super) fn since(&self, index: u64, now: u64) -> Option<Touched> {
+        if index == now {
+            return Some(Touched::default());
+        }
+        let (oldest, _) = self.entries.get_min()?;
+        // entry `index` itself must be known, else something between may have been forgotten
+        if index > now || *oldest > index {
+            return None;
+        }
+        let mut all = Touched::default();
+        for (_, touched) in self.entries.range(index + 1..) {
+            all.cluster |= touched.cluster;
+            all.services.extend(&touched.services);
+            all.nodes.extend(&touched.nodes);
+            all.node_tasks.extend(&touched.node_tasks);
+            all.freed |= touched.freed;
+        }
+        Some(all)
+    }
+}

@@ -1,0 +1,121 @@
+//! The value as bytes: a snapshot writes each distinct task spec once and indexes are rebuilt on reading.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use types::{
+    Cluster, Meta, Node, NodeId, Service, ServiceId, Slot, Task, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp,
+    Version,
+};
+
+use super::Tables;
+
+#[derive(Serialize, Deserialize)]
+struct Snapshot {
+    index: u64,
+    cluster: Option<Arc<Cluster>>,
+    nodes: Vec<Arc<Node>>,
+    services: Vec<Arc<Service>>,
+    specs: Vec<Arc<TaskSpec>>,
+    tasks: Vec<Row>,
+}
+
+/// A task with its spec as a position in `Snapshot::specs`.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    id: TaskId,
+    meta: Meta,
+    service: ServiceId,
+    slot: Slot,
+    node: Option<NodeId>,
+    spec: usize,
+    spec_version: Version,
+    status: TaskStatus,
+    desired: TaskState,
+    not_before: Timestamp,
+    failures: u32,
+    failed_at: Vec<Timestamp>,
+    #[serde(default)]
+    running_since: Option<Timestamp>,
+}
+
+impl Serialize for Tables {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut specs = Vec::new();
+        // by address: `apply` lets equal specs share one allocation
+        let mut known = BTreeMap::new();
+        let mut position = |spec: &Arc<TaskSpec>| {
+            *known.entry(Arc::as_ptr(spec)).or_insert_with(|| {
+                specs.push(Arc::clone(spec));
+                specs.len() - 1
+            })
+        };
+        let tasks = self.tasks().map(|task| row(task, position(&task.spec))).collect();
+        Snapshot {
+            index: self.index,
+            cluster: self.cluster.clone(),
+            nodes: self.nodes().cloned().collect(),
+            services: self.services().cloned().collect(),
+            specs,
+            tasks,
+        }
+        .serialize(serializer)
+    }
+}
+
+fn row(task: &Task, spec: usize) -> Row {
+    Row {
+        id: task.id,
+        meta: task.meta,
+        service: task.service,
+        slot: task.slot,
+        node: task.node,
+        spec,
+        spec_version: task.spec_version,
+        status: task.status.clone(),
+        desired: task.desired,
+        not_before: task.not_before,
+        failures: task.failures,
+        failed_at: task.failed_at.clone(),
+        running_since: task.running_since,
+    }
+}
+
+impl<'de> Deserialize<'de> for Tables {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let snapshot = Snapshot::deserialize(deserializer)?;
+        let mut tables = Self { index: snapshot.index, cluster: snapshot.cluster, ..Self::default() };
+        for node in snapshot.nodes {
+            tables.insert_node(node);
+        }
+        // the copies of a spec in services become one with the tasks' again
+        let mut shared: Vec<Arc<TaskSpec>> = snapshot.specs;
+        for mut service in snapshot.services {
+            if let Some(spec) = shared.iter().find(|spec| **spec == service.task_spec) {
+                Arc::make_mut(&mut service).task_spec = Arc::clone(spec);
+            }
+            tables.insert_service(service);
+        }
+        for row in snapshot.tasks {
+            let spec = shared
+                .get_mut(row.spec)
+                .ok_or_else(|| D::Error::custom(format!("task {} names the missing spec {}", row.id, row.spec)))?;
+            tables.insert_task(&Arc::new(Task {
+                id: row.id,
+                meta: row.meta,
+                service: row.service,
+                slot: row.slot,
+                node: row.node,
+                spec: Arc::clone(spec),
+                spec_version: row.spec_version,
+                status: row.status,
+                desired: row.desired,
+                not_before: row.not_before,
+                failures: row.failures,
+                failed_at: row.failed_at,
+                running_since: row.running_since,
+            }));
+        }
+        Ok(tables)
+    }
+}

@@ -1,0 +1,90 @@
+//! Answers to read requests from a value: look-ups, lists and their filters, as the Docker API has them.
+//!
+//! Called by any manager with its own state. `leader` and `reachable` of nodes are the manager's to fill in.
+
+mod filter;
+mod find;
+
+use std::sync::Arc;
+
+use types::{
+    Counts, Filters, Node, NodeRole, NodeView, ReadReply, ReadRequest, Service, ServiceId, ServiceMode, ServiceView,
+    Task, TaskState,
+};
+
+use crate::{Rejection, Tables};
+
+/// Answers a request.
+///
+/// # Errors
+/// The object is not there or its prefix is ambiguous; a filter is not known for this kind of list.
+pub fn read(tables: &Tables, request: &ReadRequest) -> Result<ReadReply, Rejection> {
+    Ok(match request {
+        ReadRequest::Cluster => {
+            let cluster = tables.cluster().ok_or_else(|| Rejection::not_found("cluster", "default"))?;
+            ReadReply::Cluster(Box::new((**cluster).clone()))
+        }
+        ReadRequest::Nodes(filters) => ReadReply::Nodes(nodes(tables, filters)?),
+        ReadRequest::Services(filters) => ReadReply::Services(services(tables, filters)?),
+        ReadRequest::Tasks(filters) => {
+            let kept = filter::tasks(tables, filters)?;
+            ReadReply::Tasks(kept.into_iter().map(|task| task_view(tables, &task)).collect())
+        }
+        ReadRequest::Node(text) => ReadReply::Node(Box::new(node_view(find::node(tables, text)?))),
+        ReadRequest::Service(text) => ReadReply::Service(Box::new(service_view(tables, find::service(tables, text)?))),
+        ReadRequest::Task(text) => ReadReply::Task(Box::new(task_view(tables, find::task(tables, text)?))),
+        ReadRequest::Counts => ReadReply::Counts(counts(tables)),
+    })
+}
+
+fn nodes(tables: &Tables, filters: &Filters) -> Result<Vec<NodeView>, Rejection> {
+    filter::check("node", filters, filter::NODE_KEYS)?;
+    Ok(tables.nodes().filter(|node| filter::node_fits(node, filters)).map(node_view).collect())
+}
+
+fn services(tables: &Tables, filters: &Filters) -> Result<Vec<ServiceView>, Rejection> {
+    filter::check("service", filters, filter::SERVICE_KEYS)?;
+    let kept = tables.services().filter(|service| filter::service_fits(service, filters));
+    Ok(kept.map(|service| service_view(tables, service)).collect())
+}
+
+fn task_view(tables: &Tables, task: &Task) -> Task {
+    Task { desired: filter::shown_desired(tables, task), ..task.clone() }
+}
+
+fn node_view(node: &Arc<Node>) -> NodeView {
+    NodeView { node: (**node).clone(), leader: false, reachable: false }
+}
+
+fn service_view(tables: &Tables, service: &Arc<Service>) -> ServiceView {
+    let (running, wanted) = tallies(tables, service.id);
+    let desired = match service.spec.mode {
+        _ if service.removing => 0,
+        ServiceMode::Replicated { replicas } => replicas,
+        ServiceMode::Global => wanted,
+    };
+    ServiceView { service: (**service).clone(), running, desired }
+}
+
+/// Tasks that run on a node that is not lost, and tasks that shall run.
+fn tallies(tables: &Tables, service: ServiceId) -> (u64, u64) {
+    let (mut running, mut wanted) = (0, 0);
+    for task in tables.tasks_of_service(service) {
+        if filter::shown_desired(tables, task) != TaskState::Running {
+            continue;
+        }
+        wanted += 1;
+        running += u64::from(task.status.state == TaskState::Running);
+    }
+    (running, wanted)
+}
+
+fn counts(tables: &Tables) -> Counts {
+    Counts {
+        nodes: tables.node_count() as u64,
+        managers: tables.nodes().filter(|node| node.role == NodeRole::Manager).count() as u64,
+        services: tables.service_count() as u64,
+        tasks: tables.task_count() as u64,
+        index: tables.index(),
+    }
+}

@@ -1,0 +1,136 @@
+//! Filters of lists. Values of one key are alternatives, except labels, which must all be there; different
+//! keys must all hold. An unknown key is refused rather than ignored.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use types::{
+    Availability, Filters, Labels, Node, NodeId, NodeState, Service, ServiceId, ServiceMode, Slot, Task, TaskState,
+};
+
+use super::find;
+use crate::{Rejection, Tables};
+
+pub(super) const NODE_KEYS: &[&str] = &["id", "name", "label", "node.label", "role", "membership", "availability"];
+pub(super) const SERVICE_KEYS: &[&str] = &["id", "name", "label", "mode", "runtime"];
+const TASK_KEYS: &[&str] = &["id", "name", "label", "service", "node", "desired-state", "runtime"];
+
+pub(super) fn check(kind: &str, filters: &Filters, known: &[&str]) -> Result<(), Rejection> {
+    match filters.keys().find(|key| !known.contains(&key.as_str())) {
+        Some(key) => {
+            Err(Rejection::Invalid(format!("invalid filter '{key}' for {kind}s: known are {}", known.join(", "))))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether one of the values of `key` fits, or there is no such key.
+fn any(filters: &Filters, key: &str, fits: impl Fn(&str) -> bool) -> bool {
+    filters.get(key).is_none_or(|values| values.is_empty() || values.iter().any(|value| fits(value)))
+}
+
+fn labels_fit(filters: &Filters, key: &str, labels: &Labels) -> bool {
+    let fits = |wanted: &String| match wanted.split_once('=') {
+        Some((name, value)) => labels.get(name).is_some_and(|v| v == value),
+        None => labels.contains_key(wanted),
+    };
+    filters.get(key).is_none_or(|values| values.iter().all(fits))
+}
+
+pub(super) fn node_fits(node: &Node, filters: &Filters) -> bool {
+    let name = |prefix: &str| node.spec.name.starts_with(prefix) || find::hostname(node).starts_with(prefix);
+    let availability = match node.spec.availability {
+        Availability::Active => "active",
+        Availability::Pause => "pause",
+        Availability::Drain => "drain",
+    };
+    let none = Labels::new();
+    let engine_labels = node.description.as_ref().map_or(&none, |d| &d.engine_labels);
+    any(filters, "id", |prefix| node.id.to_string().starts_with(prefix))
+        && any(filters, "name", name)
+        && any(filters, "role", |role| node.spec.role.to_string() == role)
+        && any(filters, "membership", |membership| membership == "accepted")
+        && any(filters, "availability", |wanted| wanted == availability)
+        && labels_fit(filters, "label", engine_labels)
+        && labels_fit(filters, "node.label", &node.spec.labels)
+}
+
+pub(super) fn service_fits(service: &Service, filters: &Filters) -> bool {
+    let mode = match service.spec.mode {
+        ServiceMode::Replicated { .. } => "replicated",
+        ServiceMode::Global => "global",
+    };
+    any(filters, "id", |prefix| service.id.to_string().starts_with(prefix))
+        && any(filters, "name", |prefix| service.spec.name.as_str().starts_with(prefix))
+        && any(filters, "mode", |wanted| wanted == mode)
+        && any(filters, "runtime", |wanted| wanted == "container")
+        && labels_fit(filters, "label", &service.spec.labels)
+}
+
+pub(super) fn tasks(tables: &Tables, filters: &Filters) -> Result<Vec<Arc<Task>>, Rejection> {
+    check("task", filters, TASK_KEYS)?;
+    let services = services_named(tables, filters)?;
+    let nodes = nodes_named(tables, filters)?;
+    let fits = |task: &&Arc<Task>| {
+        services.as_ref().is_none_or(|ids| ids.contains(&task.service))
+            && nodes.as_ref().is_none_or(|ids| task.node.is_some_and(|node| ids.contains(&node)))
+            && task_fits(tables, task, filters)
+    };
+    Ok(match &services {
+        // the common case, `service ps`, reads only what it shows
+        Some(ids) => ids.iter().flat_map(|id| tables.tasks_of_service(*id)).filter(fits).cloned().collect(),
+        None => tables.tasks().filter(fits).cloned().collect(),
+    })
+}
+
+fn services_named(tables: &Tables, filters: &Filters) -> Result<Option<BTreeSet<ServiceId>>, Rejection> {
+    let Some(values) = filters.get("service").filter(|values| !values.is_empty()) else { return Ok(None) };
+    values
+        .iter()
+        .map(|value| find::service(tables, value).map(|service| service.id))
+        .collect::<Result<_, _>>()
+        .map(Some)
+}
+
+fn nodes_named(tables: &Tables, filters: &Filters) -> Result<Option<BTreeSet<NodeId>>, Rejection> {
+    let Some(values) = filters.get("node").filter(|values| !values.is_empty()) else { return Ok(None) };
+    values.iter().map(|value| find::node(tables, value).map(|node| node.id)).collect::<Result<_, _>>().map(Some)
+}
+
+fn task_fits(tables: &Tables, task: &Task, filters: &Filters) -> bool {
+    let name = |prefix: &str| {
+        let service = tables.service(task.service).map_or_else(String::new, |s| s.spec.name.to_string());
+        let slot = match task.slot {
+            Slot::Replica(number) => number.to_string(),
+            Slot::Node(node) => node.to_string(),
+        };
+        format!("{service}.{slot}.{}", task.id).starts_with(prefix)
+    };
+    // "accepted" is Docker's word for what is on its way to running
+    let desired = |wanted: &str| match wanted {
+        "running" | "accepted" => shown_desired(tables, task) == TaskState::Running,
+        "shutdown" => shown_desired(tables, task) == TaskState::Shutdown,
+        "remove" => task.desired == TaskState::Remove,
+        _ => false,
+    };
+    any(filters, "id", |prefix| task.id.to_string().starts_with(prefix))
+        && any(filters, "name", name)
+        && any(filters, "desired-state", desired)
+        && any(filters, "runtime", |wanted| wanted == "container")
+        && labels_fit(filters, "label", &task.spec.container.labels)
+}
+
+/// What people see as wanted of a task. One that ended for good keeps RUNNING as its desired state (that
+/// is how its slot stays finished), and so does one whose node is lost (it may come back with its node);
+/// people expect to see both among those shut down.
+pub(super) fn shown_desired(tables: &Tables, task: &Task) -> TaskState {
+    if task.desired == TaskState::Running && (task.status.state.is_terminal() || is_on_lost_node(tables, task)) {
+        TaskState::Shutdown
+    } else {
+        task.desired
+    }
+}
+
+fn is_on_lost_node(tables: &Tables, task: &Task) -> bool {
+    let lost = |id| tables.node(id).is_none_or(|node| node.status.state == NodeState::Down);
+    task.node.is_some_and(lost)
+}

@@ -1,0 +1,68 @@
+//! Look-ups by full id, by name, or by a prefix of the id that only one object has.
+
+use std::{fmt::Display, sync::Arc};
+
+use types::{Name, Node, Service, Task};
+
+use crate::{Rejection, Tables};
+
+pub(super) fn node<'a>(tables: &'a Tables, text: &str) -> Result<&'a Arc<Node>, Rejection> {
+    if let Some(found) = text.parse().ok().and_then(|id| tables.node(id)) {
+        return Ok(found);
+    }
+    let named = |node: &&Arc<Node>| node.spec.name == text || hostname(node) == text;
+    let mut by_name = tables.nodes().filter(named);
+    if let Some(found) = by_name.next().filter(|_| !text.is_empty()) {
+        return match by_name.count() {
+            0 => Ok(found),
+            more => Err(ambiguous("node name", text, more as u64 + 1)),
+        };
+    }
+    by_prefix("node", text, tables.nodes().map(|n| (n.id, n)))
+}
+
+pub(super) fn hostname(node: &Node) -> &str {
+    node.description.as_ref().map_or("", |description| description.hostname.as_str())
+}
+
+pub(super) fn service<'a>(tables: &'a Tables, text: &str) -> Result<&'a Arc<Service>, Rejection> {
+    if let Some(found) = text.parse().ok().and_then(|id| tables.service(id)) {
+        return Ok(found);
+    }
+    if let Some(found) = text.parse::<Name>().ok().and_then(|name| tables.service_by_name(&name)) {
+        return Ok(found);
+    }
+    by_prefix("service", text, tables.services().map(|s| (s.id, s)))
+}
+
+pub(super) fn task<'a>(tables: &'a Tables, text: &str) -> Result<&'a Arc<Task>, Rejection> {
+    if let Some(found) = text.parse().ok().and_then(|id| tables.task(id)) {
+        return Ok(found);
+    }
+    // `web.1.<id>`, as lists show it, names the same task as its id
+    let id = text.rsplit('.').next().unwrap_or(text);
+    by_prefix("task", id, tables.tasks().map(|t| (t.id, t))).map_err(|rejection| match rejection {
+        Rejection::NotFound { kind, .. } => Rejection::not_found(&kind, text),
+        other => other,
+    })
+}
+
+fn by_prefix<'a, I: Display, T>(
+    kind: &str,
+    prefix: &str,
+    all: impl Iterator<Item = (I, &'a Arc<T>)>,
+) -> Result<&'a Arc<T>, Rejection> {
+    if prefix.is_empty() {
+        return Err(Rejection::not_found(kind, "\"\""));
+    }
+    let mut fitting = all.filter(|(id, _)| id.to_string().starts_with(prefix));
+    let (_, found) = fitting.next().ok_or_else(|| Rejection::not_found(kind, prefix))?;
+    match fitting.count() {
+        0 => Ok(found),
+        more => Err(ambiguous(kind, prefix, more as u64 + 1)),
+    }
+}
+
+fn ambiguous(kind: &str, prefix: &str, count: u64) -> Rejection {
+    Rejection::Ambiguous { kind: kind.to_owned(), prefix: prefix.to_owned(), count }
+}

@@ -1,0 +1,110 @@
+//! What is refused at the door, and how it is said.
+
+use expect_test::expect;
+use types::*;
+
+use crate::{check, script::World};
+
+#[test]
+fn services_are_refused_with_the_reason() {
+    check(
+        "service web
+         service web
+         service a cpu=0.0001
+         service b mem=1m
+         service c x9999999
+         service d port=80 port=80
+         service e global port=80 order=start-first
+         rollback web",
+        expect![[r#"
+            refused: name conflicts with an existing object: service web already exists
+            refused: invalid cpu value 0.0001 in reservation: must be at least 0.001
+            refused: invalid memory value 1048576 in reservation: must be at least 4MiB
+            refused: service c asks for 9999999 replicas, at most 1000000 are possible
+            refused: port 80/tcp is published twice by the same service
+            refused: a global service with host port 80 cannot be updated start-first: old and new task would need the port of one node at once; use stop-first
+            refused: service web does not have a previous spec
+        "#]],
+    );
+}
+
+fn refused(change: impl FnOnce(&mut ServiceSpec)) -> String {
+    let world = World::new();
+    let mut spec = crate::spec::service(None, &["web"]);
+    change(&mut spec);
+    let request = WriteRequest::CreateService(Box::new(spec));
+    control::admission::admit(&world.tables, &request, world.now, &mut || 1).expect_err("must be refused").to_string()
+}
+
+#[test]
+fn contradictions_in_a_container_are_refused() {
+    let mount = |target: &str| Mount {
+        target: target.into(),
+        read_only: false,
+        kind: MountKind::Tmpfs { size: Bytes(0), mode: 0 },
+    };
+    let all = [
+        refused(|s| s.task.container.mounts = vec![mount("data")]),
+        refused(|s| s.task.container.mounts = vec![mount("/data"), mount("/data/")]),
+        refused(|s| s.task.container.env = vec!["=x".into()]),
+        refused(|s| s.task.container.oom_score_adj = 2000),
+        refused(|s| s.task.container.dir = "srv".into()),
+        refused(|s| {
+            s.task.resources.limits.memory = Bytes(8 << 20);
+            s.task.resources.reservations.memory = Bytes(16 << 20);
+        }),
+        refused(|s| s.update.max_failure_permille = 1001),
+    ];
+    expect![[r#"
+        invalid mount target, must be an absolute path: "data"
+        duplicate mount point: /data/
+        invalid environment variable "=x": write NAME=value
+        oom score adjustment 2000 is out of range: give -1000 to 1000
+        the working directory "srv" needs to be an absolute path
+        reservation of 16777216 bytes of memory is above the limit of 8388608
+        update: max failure ratio 1.001 is out of range: give 0 to 1"#]]
+    .assert_eq(&all.join("\n"));
+}
+
+#[test]
+fn nodes_are_refused_with_the_reason() {
+    let mut world = World::new();
+    world.line("node a role=manager");
+    let id = NodeId::from_random(u128::from(b'a') << 64 | 1);
+    let version = world.tables.node(id).unwrap().meta.version;
+    let ask = |request| {
+        let result = control::admission::admit(&world.tables, &request, world.now, &mut || 1);
+        result.expect_err("must be refused").to_string()
+    };
+    let all = [
+        ask(WriteRequest::UpdateNode { id, version, spec: NodeSpec::default() }),
+        ask(WriteRequest::UpdateNode { id, version: Version(99), spec: NodeSpec::default() }),
+        ask(WriteRequest::RemoveNode { id, force: false }),
+        ask(WriteRequest::Leave { id, force: false }),
+        ask(WriteRequest::RemoveService(ServiceId::from_random(5))),
+    ];
+    expect![[r#"
+        attempting to demote the last manager of the swarm: promote another node before demoting 00000000000ahmisruuiwp8n5
+        update out of sequence: node 00000000000ahmisruuiwp8n5 has changed since it was read; read it again and repeat
+        node 00000000000ahmisruuiwp8n5 is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal
+        node 00000000000ahmisruuiwp8n5 is the last manager: if it leaves, all state of the cluster is lost; use force if that is meant
+        service 0000000000000000000000005 not found"#]].assert_eq(&all.join("\n"));
+}
+
+#[test]
+fn token_rotation_takes_fresh_secrets() {
+    let world = World::new();
+    let version = world.tables.cluster().unwrap().meta.version;
+    let request = WriteRequest::UpdateCluster {
+        version,
+        spec: Box::default(),
+        rotate_worker_token: true,
+        rotate_manager_token: false,
+    };
+    let (proposal, _) = control::admission::admit(&world.tables, &request, world.now, &mut || 7).unwrap();
+    let mut tables = world.tables.clone();
+    tables.apply(99, &proposal).unwrap();
+    let join = tables.cluster().unwrap().join;
+    assert_eq!(join.worker, 7u128.to_be_bytes());
+    assert_eq!(join.manager, [2; 16]);
+}

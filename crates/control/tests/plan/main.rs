@@ -1,0 +1,14 @@
+//! Decisions of the planner as text: a script of what happens in, what was decided out.
+#![allow(clippy::unwrap_used)]
+
+mod admission;
+mod health;
+mod orchestrate;
+mod properties;
+mod restart;
+mod rollout;
+mod schedule;
+mod script;
+mod spec;
+
+pub use script::check;

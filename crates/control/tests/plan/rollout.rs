@@ -1,0 +1,178 @@
+//! How a changed spec reaches the tasks.
+
+use expect_test::expect;
+
+use crate::check;
+
+#[test]
+fn slots_follow_one_after_the_other() {
+    check(
+        "node a\nnode b\nservice web x3\nsettle\nupdate web image=b\nsettle",
+        expect![[r#"
+        0s create web.1/1 on b
+        0s create web.2/1 on a
+        0s create web.3/1 on b
+        0s web Updating: update in progress
+        0s want web.1/1 shutdown
+        0s create web.1/2 on b
+        0s want web.2/1 shutdown
+        0s create web.2/2 on a
+        0s want web.3/1 shutdown
+        0s create web.3/2 on b
+        5s web Completed: update completed
+    "#]],
+    );
+}
+
+#[test]
+fn start_first_overlaps() {
+    check(
+        "node a\nnode b\nservice web x2 order=start-first\nsettle\nupdate web image=b parallelism=2\nsettle",
+        expect![[r#"
+        0s create web.1/1 on b
+        0s create web.2/1 on a
+        0s web Updating: update in progress
+        0s create web.1/2 on b
+        0s create web.2/2 on a
+        0s want web.1/1 shutdown
+        0s want web.2/1 shutdown
+        5s web Completed: update completed
+    "#]],
+    );
+}
+
+#[test]
+fn a_host_port_service_stops_first_whatever_it_says() {
+    check(
+        "node a\nservice web port=80 order=start-first\nsettle\nupdate web image=b\nsettle",
+        expect![[r#"
+        0s create web.1/1 on a
+        0s web Updating: update in progress
+        0s want web.1/1 shutdown
+        0s create web.1/2 on a
+        5s web Completed: update completed
+    "#]],
+    );
+}
+
+#[test]
+fn a_failing_update_pauses() {
+    check(
+        "node a\nservice web x3\nsettle\nupdate web image=bad\nplan\nreport web.1 shutdown\nplan\nreport web.1 failed exit 1\nplan\nshow",
+        expect![[r#"
+        0s create web.1/1 on a
+        0s create web.2/1 on a
+        0s create web.3/1 on a
+        0s web Updating: update in progress
+        0s want web.1/1 shutdown
+        0s create web.1/2 on a
+        0s want web.1/2 shutdown
+        0s create web.1/3 on a
+        0s web Paused: update paused due to failure or early termination of task web.1/2
+          web.1/1 on a shutdown (wants shutdown)
+          web.1/2 on a failed (wants shutdown): exit 1
+          web.1/3 on a assigned (wants running)
+          web.2/1 on a running (wants running)
+          web.3/1 on a running (wants running)
+    "#]],
+    );
+}
+
+#[test]
+fn a_failing_update_rolls_back() {
+    check(
+        "node a\nservice web x2 action=rollback\nsettle\nupdate web image=bad\nsettle\nshow",
+        expect![[r#"
+        0s create web.1/1 on a
+        0s create web.2/1 on a
+        0s web Updating: update in progress
+        0s want web.1/1 shutdown
+        0s create web.1/2 on a
+        0s want web.1/2 shutdown
+        0s create web.1/3 on a
+        0s web back to image app
+        0s want web.1/3 shutdown
+        0s create web.1/4 on a
+        5s web RollbackCompleted: rollback completed
+          web.1/1 on a shutdown (wants shutdown)
+          web.1/2 on a failed (wants shutdown)
+          web.1/3 on a shutdown (wants shutdown)
+          web.1/4 on a running (wants running)
+          web.2/1 on a running (wants running)
+    "#]],
+    );
+}
+
+#[test]
+fn scaling_and_settings_touch_no_task() {
+    check(
+        "node a\nservice web x2\nsettle\nupdate web x3 delay=3s pause=1s\nsettle",
+        expect![[r#"
+        0s create web.1/1 on a
+        0s create web.2/1 on a
+        0s create web.3/1 on a
+    "#]],
+    );
+}
+
+#[test]
+fn a_constraint_that_all_nodes_satisfy_restarts_nothing_and_one_that_does_not_moves() {
+    check(
+        "node a zone=1\nnode b zone=2\nservice web x2\nsettle
+         update web constraint=node.platform.os==linux\nsettle
+         update web constraint=node.labels.zone==2\nsettle\nshow",
+        expect![[r#"
+            0s create web.1/1 on b
+            0s create web.2/1 on a
+            0s web Updating: update in progress
+            0s want web.2/1 shutdown
+            0s create web.2/2 on b
+            5s web Completed: update completed
+              web.1/1 on b running (wants running)
+              web.2/1 on a shutdown (wants shutdown)
+              web.2/2 on b running (wants running)
+        "#]],
+    );
+}
+
+#[test]
+fn force_and_rollback_by_hand() {
+    check(
+        "node a\nservice web x1\nsettle\nupdate web force\nsettle\nupdate web image=b\nsettle\nrollback web\nsettle\nrollback web",
+        expect![[r#"
+            0s create web.1/1 on a
+            0s web Updating: update in progress
+            0s want web.1/1 shutdown
+            0s create web.1/2 on a
+            5s web Completed: update completed
+            5s web Updating: update in progress
+            5s want web.1/2 shutdown
+            5s create web.1/3 on a
+            10s web Completed: update completed
+            10s want web.1/3 shutdown
+            10s create web.1/4 on a
+            15s web RollbackCompleted: rollback completed
+            refused: service web does not have a previous spec
+        "#]],
+    );
+}
+
+#[test]
+fn the_delay_is_kept_between_batches() {
+    check(
+        "node a\nservice web x3 delay=10s monitor=1s parallelism=2\nsettle\nupdate web image=b\nsettle",
+        expect![[r#"
+        0s create web.1/1 on a
+        0s create web.2/1 on a
+        0s create web.3/1 on a
+        0s web Updating: update in progress
+        0s want web.1/1 shutdown
+        0s want web.2/1 shutdown
+        0s create web.1/2 on a
+        0s create web.2/2 on a
+        10s want web.3/1 shutdown
+        10s create web.3/2 on a
+        11s web Completed: update completed
+    "#]],
+    );
+}

@@ -1,0 +1,168 @@
+//! Which node a task gets, and what is said when it gets none.
+
+use expect_test::expect;
+
+use crate::check;
+
+#[test]
+fn tasks_of_a_service_spread_over_nodes() {
+    check(
+        "node a\nnode b\nnode c\nservice web x4\nplan",
+        expect![[r#"
+        0s create web.1/1 on b
+        0s create web.2/1 on c
+        0s create web.3/1 on a
+        0s create web.4/1 on b
+    "#]],
+    );
+}
+
+#[test]
+fn reservations_are_counted_and_the_rest_waits_with_the_reason() {
+    check(
+        "node a cpu=4 mem=8g\nnode b cpu=2 mem=8g\nservice web x4 cpu=2\nplan",
+        expect![[r#"
+        0s create web.1/1 on b
+        0s create web.2/1 on a
+        0s create web.3/1 on a
+        0s create web.4/1 waiting: no suitable node: 2 of 2 nodes lack CPUs (want 2)
+    "#]],
+    );
+}
+
+#[test]
+fn each_filter_has_its_words() {
+    check(
+        "node a mem=256m
+         node b avail=drain zone=a
+         node c avail=pause zone=a
+         node d zone=b
+         node e zone=a arch=arm64
+         node f state=down zone=a
+         service web mem=512m arch=amd64 constraint=node.labels.zone==a
+         plan",
+        expect![[r#"
+            0s create web.1/1 waiting: no suitable node: 1 of 6 nodes is down, 1 is paused, 1 is drained, 1 lacks memory (want 512 MiB), 1 does not satisfy node.labels.zone==a, 1 has another platform than the image (linux/amd64)
+        "#]],
+    );
+}
+
+#[test]
+fn generic_resources_max_replicas_and_host_ports() {
+    check(
+        "node a gpu=1\nnode b gpu=3
+         service g x5 gpu=1
+         plan
+         service m x3 max=1
+         plan
+         service p x3 port=443
+         plan
+         service q x1 port=443 constraint=node.hostname==a
+         plan",
+        expect![[r#"
+            0s create g.1/1 on b
+            0s create g.2/1 on a
+            0s create g.3/1 on b
+            0s create g.4/1 on b
+            0s create g.5/1 waiting: no suitable node: 2 of 2 nodes lack gpu (want 1)
+            0s create m.1/1 on a
+            0s create m.2/1 on b
+            0s create m.3/1 waiting: no suitable node: 2 of 2 nodes have as many tasks as allowed (max replicas per node 1)
+            0s create p.1/1 on a
+            0s create p.2/1 on b
+            0s create p.3/1 waiting: no suitable node: 2 of 2 nodes have host port 443/tcp in use
+            0s create q.1/1 waiting: no suitable node: 1 of 2 nodes does not satisfy node.hostname==a, 1 has host port 443/tcp in use
+        "#]],
+    );
+}
+
+#[test]
+fn a_waiting_task_is_placed_when_what_it_lacked_is_there() {
+    check(
+        "node a cpu=1
+         service one cpu=1
+         service two cpu=1
+         settle
+         remove one
+         settle
+         label a zone=x
+         service three constraint=node.labels.zone==y
+         plan
+         label a zone=y
+         plan",
+        expect![[r#"
+            0s create one.1/1 on a
+            0s create two.1/1 waiting: no suitable node: the only node lacks CPUs (want 1)
+            598.8s want one.1/1 remove
+            598.8s place two.1/1 on a
+            598.8s forget one.1/1
+            598.8s service one gone
+            598.8s create three.1/1 waiting: no suitable node: the only node does not satisfy node.labels.zone==y
+            598.8s place three.1/1 on a
+        "#]],
+    );
+}
+
+#[test]
+fn preferences_spread_level_by_level() {
+    check(
+        "node a zone=1 rack=x\nnode b zone=1 rack=y\nnode c zone=1 rack=y\nnode d zone=2 rack=z
+         service web x6 spread=zone spread=rack
+         plan",
+        expect![[r#"
+            0s create web.1/1 on a
+            0s create web.2/1 on d
+            0s create web.3/1 on b
+            0s create web.4/1 on d
+            0s create web.5/1 on a
+            0s create web.6/1 on d
+        "#]],
+    );
+}
+
+#[test]
+fn the_less_loaded_node_is_taken_first() {
+    check(
+        "node a cpu=16\nnode b cpu=16\nnode c cpu=16
+         service big x1 cpu=8
+         plan
+         service s1
+         service s2
+         service s3
+         service s4
+         plan",
+        expect![[r#"
+            0s create big.1/1 on b
+            0s create s1.1/1 on a
+            0s create s2.1/1 on c
+            0s create s3.1/1 on c
+            0s create s4.1/1 on a
+        "#]],
+    );
+}
+
+#[test]
+fn a_node_on_which_a_service_keeps_failing_is_taken_last() {
+    check(
+        "node a\nservice web
+         plan\nreport web.1 failed boom\nplan\nreport web.1 failed\nplan\nreport web.1 failed\nplan
+         report web.1 failed\nplan
+         node b avail=drain
+         plan
+         activate b
+         report web.1 failed\nplan",
+        expect![[r#"
+            0s create web.1/1 on a
+            0s want web.1/1 shutdown
+            0s create web.1/2 on a
+            0s want web.1/2 shutdown
+            0s create web.1/3 on a in 1s (crash loop: 2 failures in a row, next start in 1s)
+            0s want web.1/3 shutdown
+            0s create web.1/4 on a in 2s (crash loop: 3 failures in a row, next start in 2s)
+            0s want web.1/4 shutdown
+            0s create web.1/5 on a in 4s (crash loop: 4 failures in a row, next start in 4s)
+            0s want web.1/5 shutdown
+            0s create web.1/6 on b in 8s (crash loop: 5 failures in a row, next start in 8s)
+        "#]],
+    );
+}

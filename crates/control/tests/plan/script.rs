@@ -1,0 +1,358 @@
+//! A small text form of a cluster's life: lines that happen, and for each `plan` line what was decided.
+//!
+//! ```text
+//! node a cpu=4 mem=8g zone=1        a node that is READY
+//! service web x3 image=a cpu=1      a service, see `spec.rs` for all words
+//! update web image=b                the same words, on top of the present spec
+//! report web.1 running              what the task's node says
+//! heard a / silent a / probe b a no / me a   what the leader notices (all nodes are heard unless silent)
+//! wait 5s                           time passes
+//! plan                              decide once, print, apply
+//! agents                            agents do as told, once
+//! settle                            agents do as told and time passes until nothing happens; print all
+//! show                              tasks as they are
+//! ```
+
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+
+use control::{Change, Observed, Planned, Planner, ProbeVerdict, Proposal, Tables, admission};
+use types::*;
+
+use crate::spec;
+
+pub struct World {
+    pub tables: Tables,
+    planner: Planner,
+    observed: Observed,
+    silent: Vec<NodeId>,
+    pub now: Timestamp,
+    started: Timestamp,
+    next_id: u128,
+    nodes: BTreeMap<String, NodeId>,
+    names: BTreeMap<TaskId, String>,
+    born: BTreeMap<String, u32>,
+    pub out: String,
+}
+
+// expectations are written in place, as everywhere with expect-test
+#[allow(clippy::needless_pass_by_value)]
+pub fn check(script: &str, expected: expect_test::Expect) {
+    let mut world = World::new();
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        world.line(line);
+        control::invariants::check(&world.tables).expect("invariant");
+    }
+    expected.assert_eq(&world.out);
+}
+
+impl World {
+    pub fn new() -> Self {
+        let now = Timestamp::from_unix_ms(1_000_000_000);
+        let me = NodeId::from_random(0xffff);
+        let mut world = Self {
+            tables: Tables::default(),
+            planner: Planner::default(),
+            observed: Observed::new(me, now),
+            silent: Vec::new(),
+            now,
+            started: now,
+            next_id: 0x1000,
+            nodes: BTreeMap::new(),
+            names: BTreeMap::new(),
+            born: BTreeMap::new(),
+            out: String::new(),
+        };
+        let cluster = spec::cluster();
+        world.apply(&Proposal { at: now, expects: vec![], changes: vec![Change::PutCluster(Box::new(cluster))] });
+        world
+    }
+
+    pub fn line(&mut self, line: &str) {
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        match verb {
+            "node" => self.node(&words),
+            "service" => self.service(&words),
+            "update" => self.update(&words),
+            "rollback" => self.change_service(words[0], ServiceChange::Rollback),
+            "remove" => {
+                let id = self.service_id(words[0]);
+                self.write(&WriteRequest::RemoveService(id));
+            }
+            "remove-node" => self.write(&WriteRequest::RemoveNode { id: self.nodes[words[0]], force: true }),
+            "drain" | "pause" | "activate" | "label" => self.node_spec(verb, &words),
+            "report" => self.report(words[0], words[1], words[2..].join(" ")),
+            "silent" => self.silent.push(self.nodes[words[0]]),
+            "heard" => {
+                let id = self.nodes[words[0]];
+                self.silent.retain(|silent| *silent != id);
+            }
+            "probe" => self.probe(words[0], words[1], words[2] == "yes"),
+            "me" => self.observed.me = self.nodes[words[0]],
+            "wait" => self.wait(spec::duration(words[0])),
+            "plan" => _ = self.plan(),
+            "agents" => _ = self.agents(),
+            "settle" => self.settle(),
+            "show" => self.show(),
+            other => panic!("unknown line {other:?}"),
+        }
+    }
+
+    pub fn apply(&mut self, proposal: &Proposal) {
+        let before = self.tables.clone();
+        let index = self.tables.index() + 1;
+        self.tables.apply(index, proposal).expect("proposals of the script fit");
+        control::invariants::check_step(&before, &self.tables, proposal.at).expect("invariant of the step");
+    }
+
+    fn node(&mut self, words: &[&str]) {
+        let name = words[0].to_owned();
+        let id = NodeId::from_random(u128::from(name.as_bytes()[0]) << 64 | name.len() as u128);
+        let node = spec::node(id, words, self.now);
+        self.apply(&Proposal { at: self.now, expects: vec![], changes: vec![Change::PutNode(Box::new(node))] });
+        self.nodes.insert(name, id);
+    }
+
+    fn service(&mut self, words: &[&str]) {
+        let spec = spec::service(None, words);
+        self.write(&WriteRequest::CreateService(Box::new(spec)));
+    }
+
+    fn service_id(&self, name: &str) -> ServiceId {
+        self.tables.service_by_name(&name.parse().unwrap()).expect("service of the script").id
+    }
+
+    fn update(&mut self, words: &[&str]) {
+        let old = self.tables.service(self.service_id(words[0])).unwrap().spec.clone();
+        let spec = spec::service(Some(&old), words);
+        self.change_service(words[0], ServiceChange::Spec(Box::new(spec)));
+    }
+
+    fn change_service(&mut self, name: &str, change: ServiceChange) {
+        let id = self.service_id(name);
+        let version = self.tables.service(id).unwrap().meta.version;
+        self.write(&WriteRequest::UpdateService { id, version, change });
+    }
+
+    fn node_spec(&mut self, verb: &str, words: &[&str]) {
+        let id = self.nodes[words[0]];
+        let node = self.tables.node(id).unwrap();
+        let (version, mut spec) = (node.meta.version, node.spec.clone());
+        match verb {
+            "drain" => spec.availability = Availability::Drain,
+            "pause" => spec.availability = Availability::Pause,
+            "activate" => spec.availability = Availability::Active,
+            _ => {
+                let (key, value) = words[1].split_once('=').unwrap();
+                spec.labels.insert(key.into(), value.into());
+            }
+        }
+        self.write(&WriteRequest::UpdateNode { id, version, spec });
+    }
+
+    fn write(&mut self, request: &WriteRequest) {
+        let mut next = self.next_id;
+        let result = admission::admit(&self.tables, request, self.now, &mut || {
+            next += 1;
+            next
+        });
+        self.next_id = next;
+        match result {
+            Ok((proposal, _)) => self.apply(&proposal),
+            Err(rejection) => writeln!(self.out, "refused: {rejection}").unwrap(),
+        }
+    }
+
+    pub fn task_named(&self, name: &str) -> TaskId {
+        let wanted = if name.contains('/') { name.to_owned() } else { format!("{name}/{}", self.born[name]) };
+        *self.names.iter().find(|(_, n)| **n == wanted).unwrap_or_else(|| panic!("no task {wanted}")).0
+    }
+
+    fn report(&mut self, name: &str, state: &str, error: String) {
+        let id = self.task_named(name);
+        let task = self.tables.task(id).unwrap();
+        let status = TaskStatus { state: spec::state(state), since: self.now, error, ..task.status.clone() };
+        let node = task.node.expect("only placed tasks have somebody to report");
+        self.report_status(node, id, status);
+    }
+
+    fn report_status(&mut self, node: NodeId, task: TaskId, status: TaskStatus) {
+        let proposal = admission::report_tasks(&self.tables, node, &[TaskReport { task, status }], self.now);
+        self.apply(&proposal);
+    }
+
+    fn probe(&mut self, by: &str, about: &str, answered: bool) {
+        let verdict = ProbeVerdict { answered, at: self.now, detail: String::new() };
+        self.observed.probes.entry(self.nodes[about]).or_default().insert(self.nodes[by], verdict);
+    }
+
+    pub fn wait(&mut self, duration: Duration) {
+        self.now = self.now + duration;
+        for id in self.nodes.values().filter(|id| !self.silent.contains(id)) {
+            self.observed.last_heard.insert(*id, self.now);
+        }
+    }
+
+    /// Decides once, prints and applies. Returns whether something changed and when to wake.
+    pub fn plan(&mut self) -> (bool, Option<Timestamp>) {
+        let first = self.next_id;
+        let mut next = first;
+        let mut ids = || {
+            next += 1;
+            next
+        };
+        let planned = self.planner.plan(&self.tables, &self.observed, self.now, &mut ids);
+        self.next_id = next;
+        // whoever looks at everything anew must come to the same answer
+        let mut again = first;
+        let mut ids = || {
+            again += 1;
+            again
+        };
+        let full = Planner::default().plan(&self.tables, &self.observed, self.now, &mut ids);
+        // (but for failing probes of nodes that are heard, which are looked at once a second)
+        let main = |planned: &Planned| {
+            planned.changes.iter().filter(|c| !matches!(c, Change::NodePeers { .. })).cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(main(&planned), main(&full), "an incremental plan differs from a full one");
+        let wake = planned.wake_at;
+        for change in &planned.changes {
+            let text = self.describe(change);
+            let seconds = self.now.since(self.started).as_secs_f64();
+            writeln!(self.out, "{seconds}s {text}").unwrap();
+        }
+        let any = !planned.changes.is_empty();
+        if any {
+            self.apply(&planned.proposal(self.now));
+            let mut ids = || 0;
+            let rest = Planner::default().plan(&self.tables, &self.observed, self.now, &mut ids);
+            assert_eq!(main(&rest), [], "a plan on a plan's own result must be empty");
+        }
+        (any, wake)
+    }
+
+    /// Agents do as they are told at once; time goes on to the next deadline, at most ten minutes.
+    fn settle(&mut self) {
+        let end = self.now + Duration::from_secs(600);
+        for _ in 0..500 {
+            let (changed, wake) = self.plan();
+            if self.agents() || changed {
+                continue;
+            }
+            let waiting = self.tables.tasks().filter(|t| !t.status.state.is_terminal()).map(|t| t.not_before);
+            let next = waiting.filter(|at| *at > self.now).chain(wake.filter(|at| *at > self.now)).min();
+            match next.filter(|at| *at <= end && !self.at_rest()) {
+                Some(at) => self.wait(at.since(self.now)),
+                None => return,
+            }
+        }
+    }
+
+    fn at_rest(&self) -> bool {
+        let updating = |service: &Service| {
+            service
+                .update
+                .as_ref()
+                .is_some_and(|u| matches!(u.state, UpdateState::Updating | UpdateState::RollbackStarted))
+        };
+        control::invariants::unrest(&self.tables).is_empty() && !self.tables.services().any(|s| updating(s))
+    }
+
+    fn agents(&mut self) -> bool {
+        let mut any = false;
+        let tasks: Vec<_> = self.tables.tasks().cloned().collect();
+        for task in tasks {
+            let Some(node) = task.node.filter(|node| !self.silent.contains(node)) else { continue };
+            let state = match (task.desired, task.status.state) {
+                (_, state) if state.is_terminal() => continue,
+                (TaskState::Running, TaskState::Running) => continue,
+                (TaskState::Running, _) if task.not_before > self.now => continue,
+                (TaskState::Running, _) if task.spec.container.image.repository.contains("bad") => TaskState::Failed,
+                (TaskState::Running, _) => TaskState::Running,
+                _ => TaskState::Shutdown,
+            };
+            any = true;
+            self.report_status(node, task.id, TaskStatus { state, since: self.now, ..task.status.clone() });
+        }
+        any
+    }
+
+    fn show(&mut self) {
+        let mut lines: Vec<String> = Vec::new();
+        for task in self.tables.tasks() {
+            let node = task.node.map_or_else(|| "-".to_owned(), |id| self.node_name(id));
+            let mut line = format!("{} on {node} {} (wants {})", self.names[&task.id], task.status.state, task.desired);
+            if !task.status.error.is_empty() {
+                write!(line, ": {}", task.status.error).unwrap();
+            }
+            lines.push(line);
+        }
+        lines.sort();
+        for line in lines {
+            writeln!(self.out, "  {line}").unwrap();
+        }
+    }
+
+    fn node_name(&self, id: NodeId) -> String {
+        self.nodes.iter().find(|(_, n)| **n == id).map_or_else(|| id.short(), |(name, _)| name.clone())
+    }
+
+    fn service_name(&self, id: ServiceId) -> String {
+        self.tables.service(id).map_or_else(|| id.short(), |s| s.spec.name.to_string())
+    }
+
+    fn describe(&mut self, change: &Change) -> String {
+        match change {
+            Change::CreateTask(new) => {
+                let slot = match new.slot {
+                    Slot::Replica(number) => number.to_string(),
+                    Slot::Node(node) => self.node_name(node),
+                };
+                let place = format!("{}.{slot}", self.service_name(new.service));
+                let count = self.born.entry(place.clone()).or_default();
+                *count += 1;
+                let name = format!("{place}/{count}");
+                self.names.insert(new.id, name.clone());
+                let mut text = format!("create {name}");
+                match new.node {
+                    Some(node) => write!(text, " on {}", self.node_name(node)).unwrap(),
+                    None => write!(text, " waiting: {}", new.error).unwrap(),
+                }
+                if new.not_before > self.now {
+                    write!(text, " in {}s", new.not_before.since(self.now).as_secs_f64()).unwrap();
+                }
+                if !new.message.is_empty() {
+                    write!(text, " ({})", new.message).unwrap();
+                }
+                text
+            }
+            Change::AssignTask { task, node } => format!("place {} on {}", self.names[task], self.node_name(*node)),
+            Change::TaskStatus { task, status, .. } => {
+                let words = if status.error.is_empty() { &status.message } else { &status.error };
+                format!("status {} {}: {words}", self.names[task], status.state)
+            }
+            Change::TaskDesired { task, desired } => format!("want {} {desired}", self.names[task]),
+            Change::RemoveTask(task) => format!("forget {}", self.names[task]),
+            Change::NodeState { node, state, message } => {
+                format!("node {} {} {message}", self.node_name(*node), format!("{state:?}").to_lowercase())
+            }
+            Change::NodePeers { node, unreachable_peers } => {
+                let peers: Vec<_> = unreachable_peers.iter().map(|id| self.node_name(*id)).collect();
+                format!("node {} cannot be reached by {peers:?}", self.node_name(*node))
+            }
+            Change::ServiceUpdate { service, update } => {
+                let task = self.names.iter().find(|(id, _)| update.message.contains(&id.to_string()));
+                let message = match task {
+                    Some((id, name)) => update.message.replace(&id.to_string(), name),
+                    None => update.message.clone(),
+                };
+                format!("{} {:?}: {message}", self.service_name(*service), update.state)
+            }
+            Change::PutService { service, .. } => {
+                format!("{} back to image {}", service.spec.name, service.spec.task.container.image.familiar())
+            }
+            Change::RemoveService(id) => format!("service {} gone", self.service_name(*id)),
+            other => format!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The words of the text form that describe nodes and services.
+
+use std::{sync::Arc, time::Duration};
+
+use types::*;
+
+pub fn cluster() -> Cluster {
+    Cluster {
+        id: ClusterId::from_random(1),
+        meta: Meta::default(),
+        spec: ClusterSpec::default(),
+        root_ca: RootCa { certificate_pem: String::new(), key_pem: String::new() },
+        join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
+        probe_key: [3; 32],
+    }
+}
+
+/// `a cpu=4 mem=8g gpu=2 arch=arm64 role=manager state=down avail=drain KEY=VALUE…`
+pub fn node(id: NodeId, words: &[&str], now: Timestamp) -> Node {
+    let mut resources =
+        Resources { nano_cpus: NanoCpus(64_000_000_000), memory: Bytes(64 << 30), ..Resources::default() };
+    let mut platform = Platform { os: "linux".into(), architecture: "amd64".into() };
+    let mut spec = NodeSpec { name: words[0].into(), ..NodeSpec::default() };
+    let mut state = NodeState::Ready;
+    for word in &words[1..] {
+        let (key, value) = word.split_once('=').expect("words of a node are KEY=VALUE");
+        match key {
+            "cpu" => resources.nano_cpus = cpus(value),
+            "mem" => resources.memory = bytes(value),
+            "gpu" => _ = resources.generic.insert("gpu".into(), GenericResource::Count(value.parse().unwrap())),
+            "arch" => platform.architecture = value.into(),
+            "role" => spec.role = NodeRole::Manager,
+            "state" => state = if value == "down" { NodeState::Down } else { NodeState::Unknown },
+            "avail" if value == "drain" => spec.availability = Availability::Drain,
+            "avail" => spec.availability = Availability::Pause,
+            _ => _ = spec.labels.insert(key.into(), value.into()),
+        }
+    }
+    let description = NodeDescription { hostname: words[0].into(), platform, resources, ..NodeDescription::default() };
+    let status = NodeStatus { state, message: String::new(), since: now, address: None, unreachable_peers: Vec::new() };
+    Node { id, meta: Meta::default(), role: spec.role, spec, status, description: Some(description), raft: None }
+}
+
+/// `web x3|global image=a cpu=1 mem=512m gpu=1 constraint=node.labels.zone==a spread=zone max=1 port=80
+/// arch=arm64 order=start-first parallelism=2 delay=1s action=rollback monitor=5s ratio=100 restart=none
+/// attempts=3 window=10s pause=10s lost-after=5s reconcile=replacement force`
+pub fn service(old: Option<&Arc<ServiceSpec>>, words: &[&str]) -> ServiceSpec {
+    let mut spec = old.map_or_else(|| fresh(words[0]), |old| (**old).clone());
+    for word in &words[1..] {
+        if let Some(number) = word.strip_prefix('x').and_then(|n| n.parse().ok()) {
+            spec.mode = ServiceMode::Replicated { replicas: number };
+            continue;
+        }
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        one_word(&mut spec, key, value);
+    }
+    spec
+}
+
+fn fresh(name: &str) -> ServiceSpec {
+    ServiceSpec {
+        name: name.parse().unwrap(),
+        labels: Labels::new(),
+        task: TaskSpec {
+            container: ContainerSpec::of_image("app".parse().unwrap()),
+            resources: ResourceRequirements::default(),
+            restart: RestartPolicy::default(),
+            placement: Placement::default(),
+            log_driver: None,
+            force_update: 0,
+        },
+        mode: ServiceMode::Replicated { replicas: 1 },
+        update: UpdateConfig::default(),
+        rollback: UpdateConfig::default(),
+        endpoint: EndpointSpec::default(),
+        disconnect: DisconnectPolicy::default(),
+    }
+}
+
+fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
+    let task = &mut spec.task;
+    let reserved = &mut task.resources.reservations;
+    match key {
+        "global" => spec.mode = ServiceMode::Global,
+        "image" => task.container.image = value.parse().unwrap(),
+        "force" => task.force_update += 1,
+        "cpu" => reserved.nano_cpus = cpus(value),
+        "mem" => reserved.memory = bytes(value),
+        "gpu" => _ = reserved.generic.insert("gpu".into(), GenericResource::Count(value.parse().unwrap())),
+        "constraint" => task.placement.constraints = vec![value.parse().unwrap()],
+        "spread" => task.placement.preferences.push(SpreadOver::NodeLabel(value.into())),
+        "max" => task.placement.max_replicas = value.parse().unwrap(),
+        "arch" => {
+            task.placement.platforms = vec![Platform { os: "linux".into(), architecture: value.into() }];
+        }
+        "port" => spec.endpoint.ports.push(PortConfig {
+            name: String::new(),
+            protocol: PortProtocol::Tcp,
+            target: 80,
+            published: Some(value.parse().unwrap()),
+            mode: PublishMode::Host,
+        }),
+        "order" => spec.update.order = UpdateOrder::StartFirst,
+        "parallelism" => spec.update.parallelism = value.parse().unwrap(),
+        "delay" => spec.update.delay = duration(value),
+        "monitor" => spec.update.monitor = duration(value),
+        "ratio" => spec.update.max_failure_permille = value.parse().unwrap(),
+        "action" => {
+            spec.update.failure_action = match value {
+                "rollback" => FailureAction::Rollback,
+                "continue" => FailureAction::Continue,
+                _ => FailureAction::Pause,
+            };
+        }
+        "restart" if value == "none" => task.restart.condition = RestartCondition::None,
+        "restart" => task.restart.condition = RestartCondition::OnFailure,
+        "attempts" => task.restart.max_attempts = value.parse().unwrap(),
+        "window" => task.restart.window = duration(value),
+        "pause" => task.restart.delay = duration(value),
+        "lost-after" => spec.disconnect.lost_after = duration(value),
+        "reconcile" => spec.disconnect.reconcile = Reconcile::KeepReplacement,
+        other => panic!("unknown word {other:?}"),
+    }
+}
+
+pub fn state(text: &str) -> TaskState {
+    match text {
+        "preparing" => TaskState::Preparing,
+        "running" => TaskState::Running,
+        "complete" => TaskState::Complete,
+        "failed" => TaskState::Failed,
+        "rejected" => TaskState::Rejected,
+        "shutdown" => TaskState::Shutdown,
+        other => panic!("unknown state {other:?}"),
+    }
+}
+
+pub fn duration(text: &str) -> Duration {
+    let number = |suffix: &str| text.strip_suffix(suffix).and_then(|n| n.parse::<u64>().ok());
+    number("ms")
+        .map(Duration::from_millis)
+        .or_else(|| number("s").map(Duration::from_secs))
+        .or_else(|| number("m").map(|n| Duration::from_secs(n * 60)))
+        .or_else(|| number("h").map(|n| Duration::from_secs(n * 3600)))
+        .unwrap_or_else(|| panic!("bad duration {text:?}"))
+}
+
+fn cpus(text: &str) -> NanoCpus {
+    NanoCpus((text.parse::<f64>().unwrap() * 1e9) as u64)
+}
+
+fn bytes(text: &str) -> Bytes {
+    let number = |suffix: char| text.strip_suffix(suffix).and_then(|n| n.parse::<u64>().ok());
+    Bytes(number('g').map(|n| n << 30).or_else(|| number('m').map(|n| n << 20)).unwrap())
+}

@@ -1,0 +1,58 @@
+//! The hidden helpers: processes of their own that the daemon or a lab starts from this binary.
+#![allow(clippy::print_stderr)]
+
+use std::{ffi::OsString, path::Path, process::ExitCode};
+
+use overlay::netd::NetdConfig;
+
+/// The network data plane of a host: `rswarm netd RUN_DIR`.
+pub const NETD: &str = "netd";
+/// Process 1 of a lab's host: `rswarm lab-host PLAN`.
+pub const LAB_HOST: &str = "lab-host";
+
+/// This rswarm's version, which tells a daemon whether the netd that runs is of its own kind.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+pub fn netd(arguments: &[OsString]) -> ExitCode {
+    let [run_dir] = arguments else {
+        return usage("rswarm netd RUN_DIR", "the daemon starts it; there is no need to start it by hand");
+    };
+    if let Err(error) = crate::logging::start("info") {
+        return failed(NETD, &format!("{error:#}"));
+    }
+    match overlay::netd::run(&NetdConfig::in_dir(run_dir, VERSION)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(NETD, &chain(&error)),
+    }
+}
+
+pub fn lab_host(arguments: &[OsString]) -> ExitCode {
+    let [plan] = arguments else {
+        return usage("rswarm lab-host PLAN", "make a host with `rswarm lab up`");
+    };
+    match lab::host_init::run(Path::new(plan)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(LAB_HOST, &chain(&error)),
+    }
+}
+
+/// An error with its causes, outermost first.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn usage(line: &str, next: &str) -> ExitCode {
+    eprintln!("usage: {line} ({next})");
+    ExitCode::FAILURE
+}
+
+fn failed(what: &str, why: &str) -> ExitCode {
+    eprintln!("rswarm {what}: {why}");
+    ExitCode::FAILURE
+}

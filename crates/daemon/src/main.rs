@@ -1,0 +1,27 @@
+//! The one `rswarm` binary: the command line, the daemon, and the hidden helpers.
+//!
+//! Only looks at the first word and hands over. Helpers are chosen before any command line is
+//! parsed, because they start often and must stay small.
+
+mod addresses;
+mod config;
+mod helpers;
+mod host;
+mod logging;
+mod member;
+mod member_file;
+mod supervisor;
+
+use std::{env, ffi::OsString, process::ExitCode};
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = env::args_os().collect();
+    match arguments.get(1).and_then(|word| word.to_str()) {
+        Some("daemon") => host::main(&config::Config::parse_from(&arguments[1..])),
+        Some(helpers::NETD) => helpers::netd(&arguments[2..]),
+        Some(helpers::LAB_HOST) => helpers::lab_host(&arguments[2..]),
+        _ => cli::main(arguments),
+    }
+}

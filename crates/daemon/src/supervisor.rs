@@ -1,0 +1,387 @@
+//! The one loop that owns this host's membership: it serves the API's commands and follows what
+//! agent and manager report. It never decides what the cluster should do.
+
+use std::{path::PathBuf, time::Duration};
+
+use manager::Manager;
+use node::{
+    Engine,
+    agent::AgentEvent,
+    join::JoinError,
+    membership::{Command, Error, ErrorKind, LocalState, Served, Status},
+};
+use proto::v1::{WriteCall, cluster_client::ClusterClient};
+use tokio::{sync::watch, time::Instant};
+use tonic::transport::Channel;
+use types::{ManagerPeer, NodeRole, WriteRequest};
+
+use crate::{
+    helpers::chain,
+    member::{self, Member},
+};
+
+/// A manager that died of an error is started again after this: long enough not to spin on a full
+/// disk, short enough that a passing fault is not noticed much.
+const MANAGER_RESTART_PAUSE: Duration = Duration::from_secs(2);
+/// Leaving asks the cluster first. It must not hang when the cluster is gone and `--force` is given.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+pub struct Supervisor {
+    engine: Engine,
+    directory: PathBuf,
+    served: Served,
+    member: Option<Member>,
+    /// Set while something of the membership is broken, in words.
+    trouble: String,
+    /// When to look again whether this host can be the manager it shall be.
+    manager_due: Option<Instant>,
+}
+
+/// What woke the loop.
+enum Wake {
+    Command(Option<Command>),
+    Agent(Option<AgentEvent>),
+    ManagerEnded(String),
+    ManagerDue,
+    Stop,
+}
+
+impl Supervisor {
+    pub fn new(engine: Engine, directory: PathBuf, served: Served) -> Self {
+        Self { engine, directory, served, member: None, trouble: String::new(), manager_due: None }
+    }
+
+    /// Resumes the membership there was, then serves until `stop` turns true; ends in reverse order:
+    /// the manager hands over, the agent stops, containers go on.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        self.resume().await;
+        loop {
+            self.publish();
+            match self.next(&mut stop).await {
+                Wake::Command(Some(command)) => Box::pin(self.serve(command)).await,
+                Wake::Agent(Some(event)) => Box::pin(self.follow(event)).await,
+                Wake::Agent(None) => self.agent_ended().await,
+                Wake::ManagerEnded(reason) => self.manager_ended(reason).await,
+                Wake::ManagerDue => Box::pin(self.follow_role()).await,
+                Wake::Command(None) | Wake::Stop => break,
+            }
+        }
+        if let Some(member) = self.member.take() {
+            shut_down(member).await;
+        }
+    }
+
+    async fn next(&mut self, stop: &mut watch::Receiver<bool>) -> Wake {
+        let (agent, manager) = match &mut self.member {
+            Some(member) => (Some(&mut member.agent), member.manager.as_mut()),
+            None => (None, None),
+        };
+        let agent_event = async {
+            match agent {
+                Some(agent) => agent.events().recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        let manager_end = async {
+            match manager {
+                Some(manager) => manager.failed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let due = self.manager_due;
+        let manager_due = async {
+            match due {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            command = self.served.commands.recv() => Wake::Command(command),
+            event = agent_event => Wake::Agent(event),
+            reason = manager_end => Wake::ManagerEnded(reason),
+            () = manager_due => Wake::ManagerDue,
+            _ = stop.wait_for(|stop| *stop) => Wake::Stop,
+        }
+    }
+
+    async fn resume(&mut self) {
+        match Box::pin(member::resume(&self.directory, &self.engine)).await {
+            Ok(member) => self.member = member,
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "this host cannot take its place in the cluster");
+                self.trouble = format!("{error:#}");
+            }
+        }
+    }
+
+    async fn serve(&mut self, command: Command) {
+        // a caller that went away is no reason to stop half way
+        match command {
+            Command::Init { request, reply } => {
+                let force = request.force_new_cluster;
+                let result = match self.must_be_free(force) {
+                    Ok(()) => {
+                        member::found(&self.directory, &self.engine, *request).await.map_err(|error| refused(&error))
+                    }
+                    Err(error) => Err(error),
+                };
+                let _ = reply.send(self.adopt(result));
+            }
+            Command::Join { request, reply } => {
+                let result = match self.must_be_free(false) {
+                    Ok(()) => {
+                        member::join(&self.directory, &self.engine, request).await.map_err(|error| refused(&error))
+                    }
+                    Err(error) => Err(error),
+                };
+                let _ = reply.send(self.adopt(result));
+            }
+            Command::Leave { force, reply } => {
+                let result = self.leave(force).await;
+                self.publish();
+                let _ = reply.send(result);
+            }
+        }
+    }
+
+    fn must_be_free(&self, force_new_cluster: bool) -> Result<(), Error> {
+        if force_new_cluster {
+            let message = "--force-new-cluster is not supported yet; restore a majority of the managers instead";
+            return Err(Error::new(ErrorKind::BadRequest, message));
+        }
+        if self.member.is_some() {
+            let message =
+                "This node is already part of a swarm. Use \"rswarm leave\" to leave this swarm and join another one.";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        if !self.trouble.is_empty() {
+            let message = format!(
+                "this host belongs to a cluster but cannot take its place: {}; mend that and restart the daemon, or give \
+                 it up with `rswarm leave --force`",
+                self.trouble
+            );
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        Ok(())
+    }
+
+    fn adopt(&mut self, result: Result<Member, Error>) -> Result<types::NodeId, Error> {
+        let member = result?;
+        let id = member.identity.node();
+        tracing::info!(node.id = %id, role = %member.identity.role(), "this host is a node of the cluster");
+        self.member = Some(member);
+        self.publish();
+        Ok(id)
+    }
+
+    async fn leave(&mut self, force: bool) -> Result<(), Error> {
+        let Some(member) = self.member.take() else {
+            if self.trouble.is_empty() {
+                return Err(Error::new(ErrorKind::Unavailable, "This node is not part of a swarm"));
+            }
+            if !force {
+                let message = format!("{}; to give the membership up use `rswarm leave --force`", self.trouble);
+                return Err(Error::new(ErrorKind::Conflict, message));
+            }
+            return self.forget();
+        };
+        if let Err(error) = say_goodbye(&member, force).await {
+            self.member = Some(member);
+            return Err(error);
+        }
+        let Member { agent, manager, .. } = member;
+        if let Some(manager) = manager {
+            manager.shutdown().await;
+        }
+        agent.leave().await;
+        self.forget()
+    }
+
+    fn forget(&mut self) -> Result<(), Error> {
+        self.trouble.clear();
+        member::forget(&self.directory).map_err(|error| {
+            let message = format!("left the cluster, but cannot remove {}: {error}", self.directory.display());
+            Error::new(ErrorKind::Internal, message)
+        })
+    }
+
+    async fn follow(&mut self, event: AgentEvent) {
+        let Some(member) = &mut self.member else { return };
+        match event {
+            AgentEvent::Managers(managers) => remember(member, managers, &self.directory),
+            AgentEvent::DesiredRole(_) => self.follow_role().await,
+            AgentEvent::Removed => self.removed().await,
+        }
+    }
+
+    /// Makes this host what its certificate says: a manager runs on managers, and only there.
+    async fn follow_role(&mut self) {
+        self.manager_due = None;
+        let Some(member) = &mut self.member else { return };
+        match (member.identity.role(), member.manager.take()) {
+            (NodeRole::Manager, None) => {
+                let config = member::manager_config(&self.directory, &member.file, &member.identity);
+                match start_manager(config, &member.file.managers).await {
+                    Ok(manager) => {
+                        member.manager = Some(manager);
+                        self.trouble.clear();
+                        tracing::info!("this host is a manager now");
+                    }
+                    Err(error) => {
+                        self.trouble = chain(&error);
+                        self.manager_due = Some(Instant::now() + MANAGER_RESTART_PAUSE);
+                        tracing::error!(error = self.trouble, "this host cannot be a manager; trying again");
+                    }
+                }
+            }
+            (NodeRole::Worker, Some(manager)) => {
+                manager.shutdown().await;
+                self.trouble.clear();
+                forget_manager_state(&self.directory.join("raft"));
+                tracing::info!("this host is a worker now");
+            }
+            (_, manager) => member.manager = manager,
+        }
+    }
+
+    async fn manager_ended(&mut self, reason: String) {
+        tracing::error!(reason, "the manager of this host ended; starting it again");
+        if let Some(manager) = self.member.as_mut().and_then(|member| member.manager.take()) {
+            manager.abort().await;
+        }
+        self.trouble = format!("the manager of this host ended: {reason}");
+        self.manager_due = Some(Instant::now() + MANAGER_RESTART_PAUSE);
+    }
+
+    async fn agent_ended(&mut self) {
+        let Some(member) = self.member.take() else { return };
+        tracing::error!("the agent of this host ended; starting it again");
+        shut_down(member).await;
+        self.resume().await;
+    }
+
+    /// The cluster has removed this node: its tasks go, its state goes, and the host says why.
+    async fn removed(&mut self) {
+        let Some(Member { agent, manager, .. }) = self.member.take() else { return };
+        tracing::error!("this node was removed from the cluster; its containers are removed");
+        if let Some(manager) = manager {
+            manager.shutdown().await;
+        }
+        agent.leave().await;
+        if let Err(error) = self.forget() {
+            tracing::error!(%error, "state of the removed node stays behind");
+        }
+    }
+
+    fn publish(&self) {
+        self.served.status.send_replace(self.status());
+    }
+
+    fn status(&self) -> Status {
+        let Some(member) = &self.member else {
+            let local_state = if self.trouble.is_empty() { LocalState::Inactive } else { LocalState::Error };
+            return Status { local_state, error: self.trouble.clone(), ..Status::default() };
+        };
+        Status {
+            local_state: if self.trouble.is_empty() { LocalState::Active } else { LocalState::Error },
+            node: Some(member.identity.node()),
+            address: member.file.advertise.ip().to_string(),
+            role: Some(member.identity.role()),
+            error: self.trouble.clone(),
+            managers: member.file.managers.clone(),
+            cluster: member.manager.as_ref().map(Manager::cluster_client),
+        }
+    }
+}
+
+async fn start_manager(config: manager::Config, managers: &[ManagerPeer]) -> Result<Manager, manager::Error> {
+    if Manager::exists(&config) { Manager::open(config).await } else { Manager::join(config, managers).await }
+}
+
+async fn shut_down(member: Member) {
+    let Member { agent, manager, .. } = member;
+    if let Some(manager) = manager {
+        manager.shutdown().await;
+    }
+    agent.shutdown().await;
+}
+
+fn remember(member: &mut Member, managers: Vec<ManagerPeer>, directory: &std::path::Path) {
+    if managers == member.file.managers {
+        return;
+    }
+    member.file.managers = managers;
+    if let Err(error) = member.file.save(directory) {
+        tracing::warn!(error = format!("{error:#}"), "the list of managers could not be written");
+    }
+}
+
+/// State of a manager that was demoted would make a later promotion wake up in the past.
+fn forget_manager_state(directory: &std::path::Path) {
+    if let Err(error) = member::forget(directory) {
+        tracing::error!(%error, path = %directory.display(), "state of the former manager cannot be removed");
+    }
+}
+
+/// Tells the cluster that this node goes. With `force` a cluster that does not answer is left too.
+async fn say_goodbye(member: &Member, force: bool) -> Result<(), Error> {
+    let is_manager = member.manager.is_some();
+    if is_manager && !force {
+        let message = "You are attempting to leave the swarm on a node that is participating as a manager. Demote it first \
+                       with `rswarm node demote`, or use --force: the other managers then need a majority without it, and \
+                       leaving with the last manager erases the cluster's state.";
+        return Err(Error::new(ErrorKind::Unavailable, message));
+    }
+    let request = WriteRequest::Leave { id: member.identity.node(), force };
+    let call = WriteCall { write_request: proto::encode(&request), forwarded: false };
+    let mut failed = "no manager's address is known".to_owned();
+    for mut client in clients(member) {
+        match tokio::time::timeout(LEAVE_TIMEOUT, client.write(call.clone())).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(status)) => failed = status.message().to_owned(),
+            Err(_) => failed = format!("no manager answered within {} s", LEAVE_TIMEOUT.as_secs()),
+        }
+    }
+    if force {
+        tracing::warn!(reason = failed, "leaves although the cluster could not be told");
+        return Ok(());
+    }
+    let message =
+        format!("the cluster could not be told that this node leaves: {failed}; to leave all the same use --force");
+    Err(Error::new(ErrorKind::Unavailable, message))
+}
+
+/// Whom a leaving node can tell: itself where it is a manager, else each manager it knows.
+fn clients(member: &Member) -> Vec<ClusterClient<Channel>> {
+    if let Some(manager) = &member.manager {
+        return vec![manager.cluster_client()];
+    }
+    let client = |peer: &ManagerPeer| {
+        let identity = member.identity.clone();
+        let connect = move |address| identity.clone().connect(address);
+        ClusterClient::new(proto::transport::channel(&peer.address, connect))
+    };
+    member.file.managers.iter().map(client).collect()
+}
+
+/// Why a host did not become a node: what a user did wrong, or what stood in the way.
+fn refused(error: &anyhow::Error) -> Error {
+    let message = format!("{error:#}");
+    if error.downcast_ref::<crate::addresses::AddressError>().is_some() {
+        return Error::new(ErrorKind::BadRequest, message);
+    }
+    if let Some(join) = error.downcast_ref::<JoinError>() {
+        return Error::new(join_kind(join), message);
+    }
+    Error::new(ErrorKind::Internal, message)
+}
+
+fn join_kind(error: &JoinError) -> ErrorKind {
+    match error {
+        JoinError::NoAddress
+        | JoinError::Token(_)
+        | JoinError::OtherCluster { .. }
+        | JoinError::TokenRejected { .. } => ErrorKind::BadRequest,
+        _ => ErrorKind::Unavailable,
+    }
+}

@@ -1,0 +1,34 @@
+//! Keys, certificates, join tokens and TLS configurations: who is who in a cluster.
+//!
+//! Used by `manager` (which signs and serves) and `node` (which joins, renews and dials). The only
+//! crate that names `rustls`, `rcgen` and `x509-parser`. It must never open a connection without
+//! TLS, and never trust a certificate that its cluster's root did not sign.
+//!
+//! The shape is the one of swarmkit's `ca` package (parity C-10, C-16): ECDSA P-256, a root that
+//! lives 20 years, node certificates with CN = node id, OU = role, O = cluster id, and the role
+//! once more as a DNS name, so that ordinary name checking proves that a server is a manager.
+
+mod authority;
+mod base36;
+mod error;
+mod key_pair;
+mod node_identity;
+mod subject;
+mod tls;
+mod token;
+
+pub use authority::CertificateAuthority;
+pub use error::Error;
+pub use key_pair::KeyPair;
+pub use node_identity::{Accepted, NodeIdentity};
+pub use subject::Subject;
+pub use tls::{TlsStream, connect_pinned};
+pub use token::{JoinToken, TokenError};
+
+/// SHA-256 of a certificate in DER form.
+pub type Digest = [u8; 32];
+
+fn digest(der: &[u8]) -> Digest {
+    let hash = ring::digest::digest(&ring::digest::SHA256, der);
+    hash.as_ref().try_into().expect("SHA-256 gives 32 bytes")
+}

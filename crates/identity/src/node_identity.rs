@@ -1,0 +1,207 @@
+//! Who this node is: its key and certificate, and the TLS made from them.
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use rustls::{
+    ClientConfig, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use types::{ClusterId, NodeId, NodeRole, Timestamp};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::{
+    Error, Subject,
+    tls::{self, TlsStream},
+};
+
+/// Key and certificates in one file, so that they are replaced in one step.
+const FILE_NAME: &str = "node.pem";
+
+/// A cheap handle on the node's current certificate. All copies see a renewed one at once; open
+/// connections go on under the old one until they end.
+#[derive(Clone)]
+pub struct NodeIdentity {
+    current: Arc<RwLock<Arc<Current>>>,
+}
+
+struct Current {
+    subject: Subject,
+    key_pem: String,
+    chain_pem: String,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    client: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
+}
+
+/// A connection that somebody else opened to us.
+pub struct Accepted {
+    pub stream: TlsStream,
+    /// `None` for a node that has no certificate yet.
+    pub peer: Option<Subject>,
+}
+
+impl NodeIdentity {
+    /// From a private key and the chain that `CertificateAuthority::sign` gave (leaf, root).
+    ///
+    /// # Errors
+    /// When they are not valid or do not belong together.
+    pub fn from_pem(key_pem: &str, chain_pem: &str) -> Result<Self, Error> {
+        let current = Arc::new(Current::from_pem(key_pem, chain_pem)?);
+        Ok(Self { current: Arc::new(RwLock::new(current)) })
+    }
+
+    /// The identity that [`Self::save`] left in `directory`, if there is one.
+    ///
+    /// # Errors
+    /// When the file is there but cannot be read or is damaged.
+    pub fn load(directory: &Path) -> Result<Option<Self>, Error> {
+        let path = directory.join(FILE_NAME);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(file_error("read", &path, source)),
+        };
+        let (key_pem, chain_pem) =
+            text.split_at(text.find("-----BEGIN CERTIFICATE").ok_or(Error::Pem { what: "node certificate" })?);
+        Self::from_pem(key_pem, chain_pem).map(Some)
+    }
+
+    /// Writes the identity to `directory/node.pem`, mode 0600, in one step.
+    ///
+    /// # Errors
+    /// When the file cannot be written; the one that was there stays.
+    pub fn save(&self, directory: &Path) -> Result<(), Error> {
+        let current = self.current();
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|source| file_error("create", directory, source))?;
+        let path = directory.join(FILE_NAME);
+        let temporary = directory.join(format!("{FILE_NAME}.new"));
+        let text = format!("{}{}", current.key_pem, current.chain_pem);
+        write_synced(&temporary, text.as_bytes()).map_err(|source| file_error("write", &temporary, source))?;
+        fs::rename(&temporary, &path).map_err(|source| file_error("replace", &path, source))?;
+        fs::File::open(directory).and_then(|d| d.sync_all()).map_err(|source| file_error("sync", directory, source))
+    }
+
+    /// Takes a renewed key and chain into use in all copies of this handle.
+    ///
+    /// # Errors
+    /// When they are not valid; the old ones stay.
+    pub fn replace(&self, key_pem: &str, chain_pem: &str) -> Result<(), Error> {
+        let renewed = Arc::new(Current::from_pem(key_pem, chain_pem)?);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = renewed;
+        Ok(())
+    }
+
+    pub fn subject(&self) -> Subject {
+        self.current().subject
+    }
+
+    pub fn node(&self) -> NodeId {
+        self.subject().node
+    }
+
+    pub fn role(&self) -> NodeRole {
+        self.subject().role
+    }
+
+    pub fn cluster(&self) -> ClusterId {
+        self.subject().cluster
+    }
+
+    pub fn expires_at(&self) -> Timestamp {
+        self.current().not_after
+    }
+
+    /// When to renew: between 50 and 80 % of the validity, at a point that `random` picks, so that
+    /// nodes that joined together do not all renew together (parity C-17).
+    pub fn renew_at(&self, random: u64) -> Timestamp {
+        let current = self.current();
+        let validity_ns = current.not_after.as_unix_ns().saturating_sub(current.not_before.as_unix_ns());
+        let share_permille = 500 + random % 301;
+        Timestamp::from_unix_ns(current.not_before.as_unix_ns() + validity_ns / 1000 * share_permille)
+    }
+
+    /// The cluster's root certificate, PEM.
+    pub fn root_pem(&self) -> String {
+        let chain = &self.current().chain_pem;
+        let root_at = chain.rfind("-----BEGIN CERTIFICATE").expect("a chain that was parsed has certificates");
+        chain[root_at..].to_owned()
+    }
+
+    /// Dials a manager of this cluster at `host:port`; both sides prove who they are.
+    ///
+    /// # Errors
+    /// As TCP and TLS give them.
+    pub async fn connect(self, address: String) -> io::Result<TlsStream> {
+        let client = self.current().client.clone();
+        tls::connect(client, &address).await
+    }
+
+    /// Takes a connection as server.
+    ///
+    /// # Errors
+    /// When the handshake fails: no TLS, or a certificate of another cluster.
+    pub async fn accept(&self, tcp: TcpStream) -> io::Result<Accepted> {
+        tcp.set_nodelay(true)?;
+        let server = self.current().server.clone();
+        let stream = TlsAcceptor::from(server).accept(tcp).await?;
+        let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let peer = certificates.first().map(|leaf| Subject::of_certificate(leaf)).transpose();
+        let peer = peer.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        Ok(Accepted { stream: stream.into(), peer })
+    }
+
+    fn current(&self) -> Arc<Current> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Current {
+    fn from_pem(key_pem: &str, chain_pem: &str) -> Result<Self, Error> {
+        let bad = |_| Error::Pem { what: "node certificate" };
+        let chain: Vec<_> =
+            CertificateDer::pem_slice_iter(chain_pem.as_bytes()).collect::<Result<_, _>>().map_err(bad)?;
+        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|_| Error::Pem { what: "node key" })?;
+        let [leaf, .., root] = &chain[..] else { return Err(Error::Pem { what: "node certificate and its root" }) };
+        let (not_before, not_after) = validity(leaf)?;
+        Ok(Self {
+            subject: Subject::of_certificate(leaf)?,
+            not_before,
+            not_after,
+            client: tls::client_config(&chain, &key, root)?,
+            server: tls::server_config(&chain, &key, root)?,
+            key_pem: key_pem.to_owned(),
+            chain_pem: chain_pem.to_owned(),
+        })
+    }
+}
+
+fn validity(der: &[u8]) -> Result<(Timestamp, Timestamp), Error> {
+    let bad = |reason: String| Error::Certificate { what: "node certificate", reason };
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|e| bad(e.to_string()))?;
+    let at = |seconds: i64| Timestamp::from_unix_ms(u64::try_from(seconds).unwrap_or(0).saturating_mul(1000));
+    let validity = certificate.validity();
+    Ok((at(validity.not_before.timestamp()), at(validity.not_after.timestamp())))
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    io::Write::write_all(&mut file, bytes)?;
+    file.sync_all()
+}
+
+fn file_error(operation: &'static str, path: &Path, source: io::Error) -> Error {
+    let path: PathBuf = path.to_owned();
+    Error::File { operation, path: path.display().to_string(), source }
+}

@@ -1,0 +1,147 @@
+//! TLS configurations. Everything is TLS 1.2 or 1.3 with ALPN `h2`.
+
+use std::{io, sync::Arc};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{CryptoProvider, ring::default_provider},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
+    server::WebPkiClientVerifier,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::{Digest, Error, digest, subject::role_name};
+
+/// A mutually known, encrypted connection.
+pub type TlsStream = tokio_rustls::TlsStream<TcpStream>;
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(default_provider())
+}
+
+/// The name every server certificate is checked for: only managers serve.
+fn manager_name() -> ServerName<'static> {
+    ServerName::try_from(role_name(types::NodeRole::Manager)).expect("the role's name is a DNS name")
+}
+
+fn roots_of(root: &CertificateDer<'static>) -> Result<Arc<RootCertStore>, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.clone())?;
+    Ok(Arc::new(roots))
+}
+
+/// For dialling managers with the node's own certificate.
+pub(crate) fn client_config(
+    chain: &[CertificateDer<'static>],
+    key: &PrivateKeyDer<'static>,
+    root: &CertificateDer<'static>,
+) -> Result<Arc<ClientConfig>, Error> {
+    let roots = roots_of(root).map_err(Error::Tls)?;
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(Error::Tls)?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain.to_vec(), key.clone_key())
+        .map_err(Error::Tls)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// For serving. A client without a certificate gets through the handshake, because joining nodes
+/// have none yet; one with a certificate of another root does not.
+pub(crate) fn server_config(
+    chain: &[CertificateDer<'static>],
+    key: &PrivateKeyDer<'static>,
+    root: &CertificateDer<'static>,
+) -> Result<Arc<ServerConfig>, Error> {
+    let roots = roots_of(root).map_err(Error::Tls)?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
+        .allow_unauthenticated()
+        .build()
+        .map_err(|e| Error::Certificate { what: "root certificate", reason: e.to_string() })?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(Error::Tls)?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain.to_vec(), key.clone_key())
+        .map_err(Error::Tls)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(Arc::new(config))
+}
+
+pub(crate) async fn connect(config: Arc<ClientConfig>, address: &str) -> io::Result<TlsStream> {
+    let tcp = TcpStream::connect(address).await?;
+    tcp.set_nodelay(true)?;
+    Ok(TlsConnector::from(config).connect(manager_name(), tcp).await?.into())
+}
+
+/// Dials a manager without a certificate of one's own, trusting exactly the cluster whose root
+/// certificate has this digest. For joining.
+///
+/// # Errors
+/// As TCP and TLS give them; a root with another digest is `InvalidData` with
+/// [`rustls::CertificateError::UnknownIssuer`] inside.
+pub async fn connect_pinned(address: String, pin: Digest) -> io::Result<TlsStream> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(PinnedRoot { pin, provider: provider() }));
+    let mut config = config.with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    connect(Arc::new(config), &address).await
+}
+
+/// Accepts a chain that contains a root with the pinned digest and verifies against it.
+#[derive(Debug)]
+struct PinnedRoot {
+    pin: Digest,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for PinnedRoot {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let unknown = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let root = chain.iter().find(|c| digest(c) == self.pin).ok_or_else(unknown)?;
+        let roots = roots_of(&root.clone().into_owned())?;
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(roots, self.provider.clone()).build().map_err(|_| unknown())?;
+        verifier.verify_server_cert(leaf, chain, name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

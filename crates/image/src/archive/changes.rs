@@ -1,0 +1,228 @@
+//! The Dockerfile instructions `import --change` understands. Pure: text in, configuration changed.
+
+use crate::{
+    config::{Empty, Healthcheck, RunConfig},
+    error::{Error, Result},
+};
+
+const KNOWN: &str = "CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR";
+
+/// Applies one instruction such as `CMD ["sh"]` or `ENV A=1 B="two words"`.
+pub(super) fn apply_change(config: &mut RunConfig, instruction: &str) -> Result<()> {
+    let bad = |reason: String| Error::BadChange { instruction: instruction.to_owned(), reason };
+    let trimmed = instruction.trim();
+    let (word, rest) = trimmed.split_once(char::is_whitespace).unwrap_or((trimmed, ""));
+    let rest = rest.trim();
+    if rest.is_empty() {
+        return Err(bad(format!("want an instruction and its arguments; known are {KNOWN}")));
+    }
+    match word.to_ascii_uppercase().as_str() {
+        "CMD" => config.cmd = command(rest),
+        "ENTRYPOINT" => config.entrypoint = command(rest),
+        "USER" => config.user = rest.to_owned(),
+        "WORKDIR" => config.working_dir = join_path(&config.working_dir, rest),
+        "STOPSIGNAL" => config.stop_signal = rest.to_owned(),
+        "ENV" => {
+            for (name, value) in pairs(rest).map_err(bad)? {
+                let prefix = format!("{name}=");
+                config.env.retain(|old| !old.starts_with(&prefix));
+                config.env.push(prefix + &value);
+            }
+        }
+        "LABEL" => config.labels.extend(pairs(rest).map_err(bad)?),
+        "EXPOSE" => {
+            for port in rest.split_whitespace() {
+                config.exposed_ports.insert(exposed(port).map_err(bad)?, Empty {});
+            }
+        }
+        "VOLUME" => {
+            let list = json_list(rest).unwrap_or_else(|| rest.split_whitespace().map(str::to_owned).collect());
+            config.volumes.extend(list.into_iter().map(|path| (path, Empty {})));
+        }
+        "HEALTHCHECK" => config.healthcheck = Some(healthcheck(rest).map_err(bad)?),
+        other => return Err(bad(format!("unknown instruction {other}; known are {KNOWN}"))),
+    }
+    Ok(())
+}
+
+/// A JSON list is the command itself, anything else goes to the shell.
+fn command(text: &str) -> Vec<String> {
+    json_list(text).unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned(), text.to_owned()])
+}
+
+fn json_list(text: &str) -> Option<Vec<String>> {
+    serde_json::from_str(text).ok()
+}
+
+fn join_path(base: &str, path: &str) -> String {
+    if path.starts_with('/') {
+        return path.to_owned();
+    }
+    format!("{}/{path}", base.trim_end_matches('/'))
+}
+
+/// `A=1 B="two words" C=it\ is`, or the old form `A the whole rest`.
+fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
+    let words = words(text)?;
+    if let Some((name, value)) = text.split_once(char::is_whitespace)
+        && !name.contains('=')
+    {
+        return Ok(vec![(name.to_owned(), value.trim().to_owned())]);
+    }
+    let pair = |word: String| match word.split_once('=') {
+        Some(("", _)) | None => Err(format!("{word:?} is not name=value")),
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+    };
+    words.into_iter().map(pair).collect()
+}
+
+/// Splits at blanks; quotes and backslashes protect them.
+fn words(text: &str) -> Result<Vec<String>, String> {
+    let (mut words, mut word, mut quote, mut open) = (Vec::new(), String::new(), None, false);
+    let mut characters = text.chars();
+    while let Some(c) = characters.next() {
+        match (c, quote) {
+            ('\\', None | Some('"')) => word.push(characters.next().ok_or("it ends with a backslash")?),
+            (c, Some(q)) if c == q => quote = None,
+            ('"' | '\'', None) => quote = Some(c),
+            (c, None) if c.is_whitespace() => {
+                if open {
+                    words.push(std::mem::take(&mut word));
+                }
+                open = false;
+                continue;
+            }
+            (c, _) => word.push(c),
+        }
+        open = true;
+    }
+    if quote.is_some() {
+        return Err("a quote is not closed".to_owned());
+    }
+    words.extend(open.then_some(word));
+    Ok(words)
+}
+
+/// `80` -> `80/tcp`; ranges as they are.
+fn exposed(port: &str) -> Result<String, String> {
+    let (ports, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+    let protocol = protocol.to_ascii_lowercase();
+    let valid = ports.splitn(2, '-').all(|p| p.parse::<u16>().is_ok_and(|p| p > 0));
+    if !valid || !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
+        return Err(format!("{port:?} is not a port such as 80, 53/udp or 8000-8010/tcp"));
+    }
+    Ok(format!("{ports}/{protocol}"))
+}
+
+/// `NONE`, or options and `CMD …`.
+fn healthcheck(text: &str) -> Result<Healthcheck, String> {
+    if text.eq_ignore_ascii_case("none") {
+        return Ok(Healthcheck { test: vec!["NONE".to_owned()], ..Healthcheck::default() });
+    }
+    let mut check = Healthcheck::default();
+    let mut rest = text;
+    while let Some(option) = rest.strip_prefix("--") {
+        let (option, after) = option.split_once(char::is_whitespace).ok_or("CMD is missing")?;
+        let (name, value) = option.split_once('=').ok_or_else(|| format!("--{option} wants a value"))?;
+        match name {
+            "interval" => check.interval = duration(value)?,
+            "timeout" => check.timeout = duration(value)?,
+            "start-period" => check.start_period = duration(value)?,
+            "start-interval" => check.start_interval = duration(value)?,
+            "retries" => check.retries = value.parse().map_err(|_| format!("{value:?} is not a number"))?,
+            _ => return Err(format!("unknown option --{name}")),
+        }
+        rest = after.trim_start();
+    }
+    let command = rest.strip_prefix("CMD").filter(|c| c.starts_with(char::is_whitespace)).map(str::trim);
+    let command = command.filter(|c| !c.is_empty()).ok_or("want NONE or CMD and a command")?;
+    check.test = match json_list(command) {
+        Some(list) => std::iter::once("CMD".to_owned()).chain(list).collect(),
+        None => vec!["CMD-SHELL".to_owned(), command.to_owned()],
+    };
+    Ok(check)
+}
+
+/// Go's durations in nanoseconds: `1m30s`, `500ms`.
+fn duration(text: &str) -> Result<i64, String> {
+    let bad = || format!("{text:?} is not a duration such as 30s or 1m30s");
+    let (mut total, mut rest) = (0.0f64, text);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| bad())?;
+        let unit_end = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |i| i + digits);
+        total += number
+            * match &rest[digits..unit_end] {
+                "ns" => 1.0,
+                "us" | "µs" => 1e3,
+                "ms" => 1e6,
+                "s" => 1e9,
+                "m" => 60e9,
+                "h" => 3600e9,
+                _ => return Err(bad()),
+            };
+        rest = &rest[unit_end..];
+    }
+    // A century is more than anybody waits, and far from what an i64 holds.
+    if text.is_empty() || total > 3.2e18 { Err(bad()) } else { Ok(total as i64) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apply(changes: &[&str]) -> Result<RunConfig> {
+        let mut config = RunConfig::default();
+        changes.iter().try_for_each(|change| apply_change(&mut config, change))?;
+        Ok(config)
+    }
+
+    #[test]
+    fn instructions_change_the_configuration() {
+        let config = apply(&[
+            r#"CMD ["sh", "-c", "true"]"#,
+            "entrypoint run me",
+            r#"ENV A=1 B="two words" C=it\ is"#,
+            "ENV A 1 2 3",
+            "WORKDIR /srv",
+            "WORKDIR app",
+            "USER 1000:1000",
+            "EXPOSE 80 53/UDP 8000-8010/tcp",
+            r#"LABEL x="y z""#,
+            r#"VOLUME ["/data"]"#,
+            "VOLUME /a /b",
+            "STOPSIGNAL SIGINT",
+            "HEALTHCHECK --interval=1m30s --retries=2 CMD wget -q localhost",
+        ])
+        .expect("all good");
+        assert_eq!(config.cmd, ["sh", "-c", "true"]);
+        assert_eq!(config.entrypoint, ["/bin/sh", "-c", "run me"]);
+        assert_eq!(config.env, ["B=two words", "C=it is", "A=1 2 3"]);
+        assert_eq!(config.working_dir, "/srv/app");
+        assert_eq!(config.exposed_ports.keys().collect::<Vec<_>>(), ["53/udp", "80/tcp", "8000-8010/tcp"]);
+        assert_eq!(config.labels.get("x").map(String::as_str), Some("y z"));
+        assert_eq!(config.volumes.keys().collect::<Vec<_>>(), ["/a", "/b", "/data"]);
+        let check = config.healthcheck.expect("set");
+        assert_eq!((check.interval, check.retries), (90_000_000_000, 2));
+        assert_eq!(check.test, ["CMD-SHELL", "wget -q localhost"]);
+    }
+
+    #[test]
+    fn bad_instructions_say_why() {
+        let cases = [
+            ("", "want an instruction"),
+            ("CMD", "want an instruction"),
+            ("RUN make", "unknown instruction RUN"),
+            ("ENV =x", "not name=value"),
+            ("LABEL a=\"b", "not closed"),
+            ("EXPOSE 0", "not a port"),
+            ("EXPOSE 80/icmp", "not a port"),
+            ("HEALTHCHECK --interval=5 CMD x", "not a duration"),
+            ("HEALTHCHECK true", "want NONE or CMD"),
+        ];
+        for (instruction, reason) in cases {
+            let error = apply(&[instruction]).expect_err(instruction).to_string();
+            assert!(error.contains(reason), "{instruction}: {error}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! `import`: the tar of a root filesystem becomes an image with one layer.
+
+use std::sync::Arc;
+
+use tokio::io::AsyncRead;
+use tokio_util::io::SyncIoBridge;
+use types::ImageReference;
+
+use super::{
+    changes::apply_change,
+    load::{LoadedImage, make_manifest},
+};
+use crate::{
+    config::{HistoryEntry, ImageConfig, RootFs},
+    digest::Digest,
+    error::{Error, Result},
+    platform::Platform,
+    store::{Store, blobs::Spooled, catalog::ImageRecord, images::NewImage},
+};
+
+/// What `image import` adds to the tar.
+#[derive(Debug, Clone, Default)]
+pub struct ImportOptions {
+    pub reference: Option<ImageReference>,
+    /// Dockerfile instructions: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, STOPSIGNAL, USER,
+    /// VOLUME, WORKDIR.
+    pub changes: Vec<String>,
+    pub message: String,
+    /// The platform of the programs inside; this host's where not given.
+    pub platform: Option<Platform>,
+}
+
+impl Store {
+    /// Makes an image from the tar (plain or compressed) of a root filesystem.
+    ///
+    /// # Errors
+    /// [`Error::BadChange`], [`Error::Hostile`], [`Error::Unpack`], [`Error::NoSpace`].
+    pub async fn import(
+        &self,
+        reader: impl AsyncRead + Unpin + Send + 'static,
+        options: ImportOptions,
+    ) -> Result<LoadedImage> {
+        let mut config = ImageConfig::default();
+        for change in &options.changes {
+            apply_change(&mut config.config, change)?;
+        }
+        let mut bridge = SyncIoBridge::new(reader);
+        let layer =
+            self.run("reading the root filesystem", move |inner| inner.spool(&mut bridge, Error::ReadArchive)).await?;
+        let pin = self.inner.pin([layer.digest.clone()]);
+        let imported = self.finish_import(layer, config, options).await;
+        drop(pin);
+        if imported.is_err() {
+            self.gc().await?;
+        }
+        imported
+    }
+
+    async fn finish_import(
+        &self,
+        layer: Spooled,
+        mut config: ImageConfig,
+        options: ImportOptions,
+    ) -> Result<LoadedImage> {
+        let _core = self.inner.unpacking.acquire().await.map_err(|_| Error::Interrupted("unpacking".to_owned()))?;
+        self.run("importing the root filesystem", move |inner| {
+            inner.keep(&layer)?;
+            let (record, _layer_pin) = inner.unpack_unknown(&layer.digest)?;
+            complete(&mut config, &options, &record.diff_id);
+            let bytes = serde_json::to_vec(&config).expect("a configuration has only string keys");
+            let config_file = inner.spool(&mut bytes.as_slice(), Error::ReadArchive)?;
+            let _config_pin = inner.pin([config_file.digest.clone()]);
+            inner.keep(&config_file)?;
+            let manifest = make_manifest(&config_file, &[Arc::new(layer)]);
+            let _manifest_pin = inner.pin([Digest::of(&manifest)]);
+            let manifest = inner.put_blob(&manifest)?;
+            let id = config_file.digest.clone();
+            let references: Vec<_> = options.reference.into_iter().map(ImageReference::with_default_tag).collect();
+            let record = ImageRecord { manifest, layers: vec![record], config };
+            inner.add_image(NewImage { id: id.clone(), record, tags: references.clone(), repo_digest: None })?;
+            Ok(LoadedImage { id, references })
+        })
+        .await
+    }
+}
+
+/// Fills in what does not come from the changes.
+fn complete(config: &mut ImageConfig, options: &ImportOptions, diff_id: &Digest) {
+    let platform = options.platform.clone().unwrap_or_else(Platform::host);
+    let created = Some(jiff::Timestamp::now().to_string());
+    config.created.clone_from(&created);
+    config.architecture = platform.architecture;
+    config.variant = platform.variant;
+    config.os = platform.os;
+    config.rootfs = RootFs { diff_ids: vec![diff_id.clone()], ..RootFs::default() };
+    let comment = if options.message.is_empty() { "imported root filesystem" } else { &options.message };
+    config.history = vec![HistoryEntry { created, comment: comment.to_owned(), ..HistoryEntry::default() }];
+}

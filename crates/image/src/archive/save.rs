@@ -1,0 +1,109 @@
+//! `save`: images of the store as one tar that `docker load`, `load` and OCI tools read: an OCI layout
+//! with Docker's `manifest.json` beside it. Layers go out byte for byte as they came in.
+
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+};
+
+use tar::{Builder, EntryType, Header};
+use tokio::io::AsyncWrite;
+use tokio_util::io::SyncIoBridge;
+use types::ImageReference;
+
+use super::oci::NAME_KEY;
+use crate::{
+    digest::Digest,
+    document::{Descriptor, Index, OCI_INDEX, OCI_MANIFEST},
+    error::{Error, Result},
+    store::{Inner, Store, catalog::ImageRecord},
+};
+
+/// One image to write.
+struct Picked {
+    id: Digest,
+    record: ImageRecord,
+    /// The name it was asked by; an image asked by its id has none.
+    name: Option<ImageReference>,
+}
+
+impl Store {
+    /// Writes images, given by name or id, as one archive.
+    ///
+    /// # Errors
+    /// As [`Store::get`] for each name, before anything is written; [`Error::WriteArchive`].
+    pub async fn save(&self, names: &[String], writer: impl AsyncWrite + Unpin + Send + 'static) -> Result<()> {
+        let (mut images, mut pins) = (Vec::new(), Vec::new());
+        for name in names {
+            let id = self.get(name)?;
+            let (record, pin) = self.pin_image(&id)?;
+            let is_id = id.as_str().starts_with(name.as_str()) || id.hex().starts_with(name.as_str());
+            let reference = name.parse::<ImageReference>().ok().filter(|r| !is_id && r.digest.is_none());
+            images.push(Picked { id, record, name: reference.map(ImageReference::with_default_tag) });
+            pins.push(pin);
+        }
+        let bridge = SyncIoBridge::new(writer);
+        let saved = self.run("saving images", move |inner| write(inner, &images, bridge)).await;
+        drop(pins);
+        saved
+    }
+}
+
+fn write(inner: &Inner, images: &[Picked], writer: impl Write) -> Result<()> {
+    let mut tar = Builder::new(io::BufWriter::with_capacity(128 << 10, writer));
+    let mut written = BTreeSet::new();
+    for image in images {
+        let layers = image.record.layers.iter().map(|l| &l.blob);
+        for digest in layers.chain([&image.id, &image.record.manifest]).filter(|d| written.insert((*d).clone())) {
+            let file = inner.open_blob(digest)?;
+            let size = file.metadata().map_err(Error::WriteArchive)?.len();
+            tar.append_data(&mut header(size), path_of(digest), file).map_err(Error::WriteArchive)?;
+        }
+    }
+    let documents = [
+        ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
+        ("index.json", index(inner, images)),
+        ("manifest.json", docker_list(images)),
+    ];
+    for (name, bytes) in documents {
+        tar.append_data(&mut header(bytes.len() as u64), name, bytes.as_slice()).map_err(Error::WriteArchive)?;
+    }
+    tar.into_inner().and_then(|mut out| out.flush()).map_err(Error::WriteArchive)
+}
+
+fn path_of(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+fn header(size: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(EntryType::Regular);
+    header.set_mode(0o644);
+    header.set_size(size);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header
+}
+
+fn index(inner: &Inner, images: &[Picked]) -> Vec<u8> {
+    let entry = |image: &Picked| {
+        let manifest = &image.record.manifest;
+        let mut entry = Descriptor::new(OCI_MANIFEST, manifest.clone(), inner.blob_size(manifest).unwrap_or(0));
+        entry.platform = Some(image.record.config.platform());
+        entry.annotations.extend(image.name.iter().map(|name| (NAME_KEY.to_owned(), name.to_string())));
+        entry
+    };
+    let manifests = images.iter().map(entry).collect();
+    let index = Index { schema_version: 2, media_type: OCI_INDEX.to_owned(), manifests };
+    serde_json::to_vec(&index).expect("plain strings and numbers")
+}
+
+fn docker_list(images: &[Picked]) -> Vec<u8> {
+    let item = |image: &Picked| {
+        let layers: Vec<String> = image.record.layers.iter().map(|l| path_of(&l.blob)).collect();
+        let tags: Vec<String> = image.name.iter().map(ImageReference::familiar).collect();
+        serde_json::json!({ "Config": path_of(&image.id), "RepoTags": tags, "Layers": layers })
+    };
+    serde_json::Value::from(images.iter().map(item).collect::<Vec<_>>()).to_string().into_bytes()
+}

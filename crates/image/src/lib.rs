@@ -1,0 +1,30 @@
+//! Images of one host: from a registry or an archive, through a content-addressed store, to the root
+//! filesystem of a container.
+//!
+//! Called by the agent (pull, mount) and the API (everything else). It must never give content a name
+//! before its digest was verified, never let an archive write outside its own directory, and never
+//! leave the store different from before when something fails.
+
+mod archive;
+mod compression;
+mod config;
+mod digest;
+mod document;
+mod error;
+mod platform;
+mod progress;
+mod registry;
+mod store;
+mod tarball;
+mod unpack;
+
+pub use archive::{ImportOptions, LoadedImage, busybox_archive};
+pub use config::{Empty, Healthcheck, HistoryEntry, ImageConfig, RootFs, RunConfig};
+pub use digest::Digest;
+pub use error::{Error, Result};
+pub use platform::Platform;
+pub use progress::{Progress, ProgressEvent, ProgressStatus};
+pub use registry::{Credentials, PullOptions, PulledImage, Resolved, resolve_digest};
+pub use store::{ImageDetail, ImageSummary, Mounted, Removed, SnapshotInfo, Store, Swept};
+pub use types::ImageReference;
+pub use unpack::HostileEntry;

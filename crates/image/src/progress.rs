@@ -1,0 +1,83 @@
+//! What load and pull tell their caller while they work, in the shape Docker's JSON progress needs
+//! (`{id, status, progressDetail: {current, total}}`).
+//! A slow listener loses counter updates, never a change of status order; nobody waits for it.
+
+use std::fmt;
+
+use tokio::sync::mpsc;
+
+/// One line of progress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgressEvent {
+    /// Short digest of a layer, or the tag for lines about the whole image.
+    pub id: String,
+    pub status: ProgressStatus,
+    /// Bytes done and bytes in all, where they are known.
+    pub current: Option<u64>,
+    pub total: Option<u64>,
+}
+
+/// What happens; `Display` gives Docker's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProgressStatus {
+    PullingFrom(String),
+    PullingLayer,
+    AlreadyExists,
+    Downloading,
+    Retrying { seconds: u64 },
+    DownloadComplete,
+    LoadingLayer,
+    Extracting,
+    PullComplete,
+    Digest(String),
+    UpToDate(String),
+    Downloaded(String),
+}
+
+impl fmt::Display for ProgressStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PullingFrom(repository) => write!(f, "Pulling from {repository}"),
+            Self::PullingLayer => f.write_str("Pulling fs layer"),
+            Self::AlreadyExists => f.write_str("Already exists"),
+            Self::Downloading => f.write_str("Downloading"),
+            Self::Retrying { seconds } => write!(f, "Retrying in {seconds} seconds"),
+            Self::DownloadComplete => f.write_str("Download complete"),
+            Self::LoadingLayer => f.write_str("Loading layer"),
+            Self::Extracting => f.write_str("Extracting"),
+            Self::PullComplete => f.write_str("Pull complete"),
+            Self::Digest(digest) => write!(f, "Digest: {digest}"),
+            Self::UpToDate(name) => write!(f, "Status: Image is up to date for {name}"),
+            Self::Downloaded(name) => write!(f, "Status: Downloaded newer image for {name}"),
+        }
+    }
+}
+
+/// Where progress goes, or nowhere.
+#[derive(Debug, Clone, Default)]
+pub struct Progress(Option<mpsc::Sender<ProgressEvent>>);
+
+impl Progress {
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    pub fn to(sender: mpsc::Sender<ProgressEvent>) -> Self {
+        Self(Some(sender))
+    }
+
+    pub(crate) fn say(&self, id: &str, status: ProgressStatus) {
+        self.send(ProgressEvent { id: id.to_owned(), status, current: None, total: None });
+    }
+
+    pub(crate) fn count(&self, id: &str, status: ProgressStatus, current: u64, total: u64) {
+        self.send(ProgressEvent { id: id.to_owned(), status, current: Some(current), total: Some(total) });
+    }
+
+    fn send(&self, event: ProgressEvent) {
+        if let Some(sender) = &self.0 {
+            // A full queue means a slow reader: the next counter says the same and more.
+            let _ = sender.try_send(event);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The registry client: OCI distribution and Docker's schema 2, over HTTP/1.1 and rustls.
+//! Called through [`crate::Store::pull`] and [`resolve_digest`]; what it downloads enters the store
+//! only after its digest was verified.
+
+mod auth;
+mod blob;
+mod client;
+mod endpoint;
+mod http;
+mod pull;
+mod resolve;
+
+pub use auth::Credentials;
+pub use pull::{PullOptions, PulledImage};
+pub use resolve::{Resolved, resolve_digest};

@@ -1,0 +1,266 @@
+//! `pull`: manifest, configuration, layers; each layer is unpacked while the others still download.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use types::ImageReference;
+
+use super::{
+    auth::Credentials,
+    blob::Download,
+    client::{Fetched, Registry},
+    resolve::find,
+};
+use crate::{
+    archive::choose_entry,
+    config::ImageConfig,
+    digest::Digest,
+    document::{Descriptor, Document, MAX_CONFIG_BYTES, Manifest},
+    error::{Error, Result},
+    platform::Platform,
+    progress::{Progress, ProgressStatus},
+    store::{MAX_LAYERS, Store, catalog::ImageRecord, images::NewImage},
+};
+
+/// How to pull.
+#[derive(Debug, Clone, Default)]
+pub struct PullOptions {
+    pub credentials: Option<Credentials>,
+    /// Hosts (`host`, `host:port`) and networks (CIDR) spoken to without TLS; loopback always is.
+    pub insecure_registries: Vec<String>,
+    /// This host's where not given.
+    pub platform: Option<Platform>,
+    /// Take an image whatever platform it claims, as long as it is the only one.
+    pub any_platform: bool,
+    /// Base URLs tried before Docker Hub.
+    pub mirrors: Vec<String>,
+}
+
+/// What a pull ended with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PulledImage {
+    pub id: Digest,
+    /// Of the manifest or index the name means.
+    pub digest: Digest,
+    /// False where the image was there already.
+    pub is_new: bool,
+}
+
+/// The image behind a name: its manifest for our platform.
+struct Found {
+    /// Of what the name means: manifest or index.
+    root: Digest,
+    manifest_digest: Digest,
+    manifest_bytes: Vec<u8>,
+    manifest: Manifest,
+}
+
+impl Store {
+    /// Pulls an image. What is there already is not fetched again; after a failure the store is as before.
+    ///
+    /// # Errors
+    /// [`Error::NotFoundInRegistry`], [`Error::Unauthorized`], [`Error::RegistryUnreachable`],
+    /// [`Error::DigestMismatch`], [`Error::NoMatchingPlatform`], [`Error::NoSpace`], [`Error::Hostile`].
+    pub async fn pull(
+        &self,
+        reference: &ImageReference,
+        options: &PullOptions,
+        progress: Progress,
+    ) -> Result<PulledImage> {
+        let reference = reference.clone().with_default_tag();
+        let tag = reference.tag.clone().or_else(|| reference.digest.clone()).unwrap_or_default();
+        progress.say(&tag, ProgressStatus::PullingFrom(reference.repository.clone()));
+        let (registry, fetched) = find(&reference, options).await?;
+        let pulled = match self.known(&reference, &fetched.digest, options).await? {
+            Some(id) => PulledImage { id, digest: fetched.digest, is_new: false },
+            None => self.pull_new(&reference, registry, fetched, options, &progress).await?,
+        };
+        progress.say("", ProgressStatus::Digest(pulled.digest.to_string()));
+        let name = reference.familiar();
+        progress.say("", if pulled.is_new { ProgressStatus::Downloaded(name) } else { ProgressStatus::UpToDate(name) });
+        Ok(pulled)
+    }
+
+    /// The image, where exactly this digest was pulled before; its tag is renewed.
+    async fn known(
+        &self,
+        reference: &ImageReference,
+        digest: &Digest,
+        options: &PullOptions,
+    ) -> Result<Option<Digest>> {
+        let key = format!("{}@{digest}", reference.name());
+        let wanted = options.platform.clone();
+        let reference = reference.clone();
+        self.run("looking for the image", move |inner| {
+            inner.change(|catalog, _| {
+                let Some(id) = catalog.digests.get(&key).cloned() else { return Ok(None) };
+                let platform = catalog.images.get(&id).map(|r| r.config.platform());
+                if wanted.is_some() && wanted != platform {
+                    return Ok(None); // an index has one image for each platform
+                }
+                if reference.digest.is_none() {
+                    catalog.tag(&id, &reference);
+                }
+                Ok(Some(id))
+            })
+        })
+        .await
+    }
+
+    async fn pull_new(
+        &self,
+        reference: &ImageReference,
+        registry: Registry,
+        fetched: Fetched,
+        options: &PullOptions,
+        progress: &Progress,
+    ) -> Result<PulledImage> {
+        let found = choose(reference, &registry, fetched, options).await?;
+        let blobs = found.manifest.layers.iter().chain([&found.manifest.config]).map(|d| d.digest.clone());
+        let pin = self.inner.pin(blobs.chain([found.manifest_digest.clone()]));
+        let result = self.fetch(reference, registry, found, options, progress).await;
+        drop(pin);
+        if result.is_err() {
+            self.gc().await?;
+        }
+        result
+    }
+
+    async fn fetch(
+        &self,
+        reference: &ImageReference,
+        registry: Registry,
+        found: Found,
+        options: &PullOptions,
+        progress: &Progress,
+    ) -> Result<PulledImage> {
+        let what = reference.familiar();
+        let config = self.fetch_config(&registry, &found.manifest.config, &what).await?;
+        check_platform(&what, &config, options)?;
+        let diff_ids = &config.rootfs.diff_ids;
+        let layers = &found.manifest.layers;
+        if diff_ids.len() != layers.len() {
+            let reason = format!("its configuration names {} layers, its manifest {}", diff_ids.len(), layers.len());
+            return Err(Error::Unusable { what, reason });
+        }
+        if layers.len() > MAX_LAYERS {
+            return Err(Error::TooManyLayers(layers.len()));
+        }
+        let _pin = self.inner.pin(diff_ids.iter().cloned());
+        let pairs: Vec<(Descriptor, Digest)> = layers.iter().cloned().zip(diff_ids.iter().cloned()).collect();
+        self.fetch_layers(Arc::new(registry), &pairs, progress).await?;
+        let pairs: Vec<(Digest, Digest)> = pairs.into_iter().map(|(d, diff_id)| (d.digest, diff_id)).collect();
+        // All are there: this only collects their sizes.
+        let layers = self.ensure_layers(&pairs, &Progress::none()).await?;
+        let id = found.manifest.config.digest.clone();
+        let pulled = PulledImage { id: id.clone(), digest: found.root.clone(), is_new: true };
+        let record = ImageRecord { manifest: found.manifest_digest, layers, config };
+        let tags = if reference.digest.is_none() { vec![reference.clone()] } else { Vec::new() };
+        let new = NewImage { id, record, tags, repo_digest: Some((reference.name(), found.root)) };
+        self.run("recording the image", move |inner| {
+            inner.put_blob(&found.manifest_bytes)?;
+            inner.add_image(new)
+        })
+        .await?;
+        Ok(pulled)
+    }
+
+    async fn fetch_config(&self, registry: &Registry, descriptor: &Descriptor, what: &str) -> Result<ImageConfig> {
+        if descriptor.size > MAX_CONFIG_BYTES {
+            let reason = format!("{} bytes, at most {MAX_CONFIG_BYTES} are accepted", descriptor.size);
+            return Err(Error::Unusable { what: format!("configuration of {what}"), reason });
+        }
+        let (progress, cancel) = (Progress::none(), CancellationToken::new());
+        Download { store: self, registry, blob: descriptor, progress: &progress, cancel: &cancel }.run().await?;
+        let (digest, what) = (descriptor.digest.clone(), what.to_owned());
+        self.run("reading the configuration", move |inner| {
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut inner.open_blob(&digest)?, &mut bytes)
+                .map_err(|e| Error::file("read", inner.blob_path(&digest), e))?;
+            ImageConfig::parse(&what, &bytes)
+        })
+        .await
+    }
+
+    /// Downloads and unpacks all layers. The first error stops the others, and all have ended on return.
+    async fn fetch_layers(
+        &self,
+        registry: Arc<Registry>,
+        layers: &[(Descriptor, Digest)],
+        progress: &Progress,
+    ) -> Result<()> {
+        let cancel = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let mut seen = BTreeSet::new();
+        for (blob, diff_id) in layers.iter().filter(|(_, diff_id)| seen.insert(diff_id.clone())) {
+            let (store, registry, blob, diff_id) = (self.clone(), Arc::clone(&registry), blob.clone(), diff_id.clone());
+            let (progress, cancel) = (progress.clone(), cancel.clone());
+            tasks.spawn(async move {
+                Download { store: &store, registry: &registry, blob: &blob, progress: &progress, cancel: &cancel }
+                    .run()
+                    .await?;
+                if cancel.is_cancelled() {
+                    return Ok(());
+                }
+                store.ensure_layer(&blob.digest, &diff_id, &progress).await.map(drop)
+            });
+        }
+        let mut first_error = None;
+        while let Some(joined) = tasks.join_next().await {
+            let result = joined.map_err(|e| Error::Interrupted(format!("pulling a layer: {e}"))).and_then(|r| r);
+            if let Err(error) = result {
+                cancel.cancel();
+                first_error.get_or_insert(error);
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+}
+
+/// Follows an index to the manifest for our platform.
+async fn choose(
+    reference: &ImageReference,
+    registry: &Registry,
+    fetched: Fetched,
+    options: &PullOptions,
+) -> Result<Found> {
+    let what = reference.familiar();
+    let root = fetched.digest.clone();
+    let host = options.platform.clone().unwrap_or_else(Platform::host);
+    let (mut current, mut nesting) = (fetched, 0);
+    loop {
+        match Document::parse(&what, &current.bytes)? {
+            Document::Manifest(manifest) => {
+                return Ok(Found { root, manifest_digest: current.digest, manifest_bytes: current.bytes, manifest });
+            }
+            Document::Index(index) if nesting < 2 => {
+                let runnable = index.runnable();
+                let only = runnable.first().filter(|_| options.any_platform && runnable.len() == 1);
+                let entry = match only {
+                    Some(only) => (*only).clone(),
+                    None => choose_entry(&what, &index, &host)?,
+                };
+                current = registry.manifest(entry.digest.as_str()).await?;
+                nesting += 1;
+            }
+            Document::Index(_) => {
+                return Err(Error::Unusable { what, reason: "indexes are nested too deep".to_owned() });
+            }
+        }
+    }
+}
+
+fn check_platform(what: &str, config: &ImageConfig, options: &PullOptions) -> Result<()> {
+    let host = options.platform.clone().unwrap_or_else(Platform::host);
+    let image = config.platform();
+    // Images made by hand often do not say.
+    if options.any_platform || config.architecture.is_empty() || image.rank_on(&host).is_some() {
+        return Ok(());
+    }
+    Err(Error::NoMatchingPlatform {
+        image: what.to_owned(),
+        needed: host.to_string(),
+        offered: vec![image.to_string()],
+    })
+}

@@ -1,0 +1,175 @@
+//! The images people see: list, inspect, tag, remove. Called by the API and the agent.
+//! Decisions are [`super::catalog::Catalog`]'s; here they are carried out.
+
+use std::collections::BTreeMap;
+
+use types::ImageReference;
+
+use super::{
+    Inner, Pin, Removed, State, Store,
+    catalog::{ImageRecord, Users, familiar},
+    mount,
+};
+use crate::{
+    config::ImageConfig,
+    digest::Digest,
+    error::{Error, Result},
+};
+
+/// One line of `image ls`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageSummary {
+    pub id: Digest,
+    /// Short forms, `busybox:latest`.
+    pub repo_tags: Vec<String>,
+    /// Short forms, `busybox@sha256:…`.
+    pub repo_digests: Vec<String>,
+    /// Seconds since 1970, 0 where unknown.
+    pub created: i64,
+    /// Bytes of all files, each layer once.
+    pub size: u64,
+    pub labels: BTreeMap<String, String>,
+}
+
+impl ImageSummary {
+    /// Without any tag: left over when its tag moved on.
+    pub fn is_dangling(&self) -> bool {
+        self.repo_tags.is_empty()
+    }
+}
+
+/// Everything about one image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageDetail {
+    pub summary: ImageSummary,
+    pub manifest_digest: Digest,
+    pub config: ImageConfig,
+}
+
+fn summary(state: &State, id: &Digest, record: &ImageRecord) -> ImageSummary {
+    let short = |names: Vec<&str>| names.into_iter().map(familiar).collect();
+    let unique: BTreeMap<&Digest, u64> = record.layers.iter().map(|l| (&l.diff_id, l.bytes)).collect();
+    ImageSummary {
+        id: id.clone(),
+        repo_tags: short(state.catalog.tags_of(id)),
+        repo_digests: short(state.catalog.digests_of(id)),
+        created: record.config.created_seconds(),
+        size: unique.values().sum(),
+        labels: record.config.config.labels.clone(),
+    }
+}
+
+/// Containers with a snapshot of `id`, by whether it is mounted.
+pub(super) fn users_of(inner: &Inner, state: &State, id: &Digest) -> Users {
+    let mut users = Users::default();
+    let mounted = mount::mount_points().unwrap_or_default();
+    for (container, _) in state.snapshots.iter().filter(|(_, s)| s.image == *id) {
+        let is_mounted = mounted.contains(&inner.rootfs_path(container));
+        if is_mounted { &mut users.mounted } else { &mut users.idle }.push(container.clone());
+    }
+    users
+}
+
+/// What a finished load or pull hands to the catalog.
+pub(crate) struct NewImage {
+    pub id: Digest,
+    pub record: ImageRecord,
+    pub tags: Vec<ImageReference>,
+    /// `name` and manifest digest as known to a registry.
+    pub repo_digest: Option<(String, Digest)>,
+}
+
+impl Inner {
+    /// Makes an image known, under its names.
+    pub(crate) fn add_image(&self, new: NewImage) -> Result<()> {
+        self.change(|catalog, _| {
+            catalog.images.insert(new.id.clone(), new.record);
+            for reference in &new.tags {
+                catalog.tag(&new.id, reference);
+            }
+            if let Some((name, digest)) = new.repo_digest {
+                catalog.digests.insert(format!("{name}@{digest}"), new.id);
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Store {
+    /// The image of a name, an id, an id prefix of at least 4 digits, or a digest.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchImage`], [`Error::AmbiguousId`], or a name that cannot be one.
+    pub fn get(&self, name: &str) -> Result<Digest> {
+        self.inner.state().catalog.lookup(name)
+    }
+
+    /// All images, newest first.
+    pub fn list(&self) -> Vec<ImageSummary> {
+        let state = self.inner.state();
+        let mut all: Vec<_> = state.catalog.images.iter().map(|(id, record)| summary(&state, id, record)).collect();
+        all.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.repo_tags.cmp(&b.repo_tags)));
+        all
+    }
+
+    /// Everything about one image; names as for [`Store::get`].
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    pub fn inspect(&self, name: &str) -> Result<ImageDetail> {
+        let state = self.inner.state();
+        let id = state.catalog.lookup(name)?;
+        let record = state.catalog.images.get(&id).ok_or_else(|| Error::NoSuchImage(name.to_owned()))?;
+        let summary = summary(&state, &id, record);
+        Ok(ImageDetail { summary, manifest_digest: record.manifest.clone(), config: record.config.clone() })
+    }
+
+    /// Gives an image one more name; a name that pointed elsewhere moves.
+    ///
+    /// # Errors
+    /// As [`Store::get`], or a failed file operation.
+    pub async fn tag(&self, name: &str, reference: &ImageReference) -> Result<()> {
+        let (name, reference) = (name.to_owned(), reference.clone());
+        if reference.digest.is_some() {
+            let reason = "a tag cannot have a digest".to_owned();
+            return Err(Error::Unusable { what: format!("name {reference}"), reason });
+        }
+        self.run("tagging", move |inner| {
+            inner.change(|catalog, _| {
+                let id = catalog.lookup(&name)?;
+                catalog.tag(&id, &reference);
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Removes a name, and the image with its last name, as `docker image rm` does.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] while a container uses it, [`Error::NoSuchImage`], or a failed file operation.
+    pub async fn remove(&self, name: &str, force: bool) -> Result<Vec<Removed>> {
+        let name = name.to_owned();
+        self.run("removing an image", move |inner| {
+            let removed =
+                inner.change(|catalog, state| catalog.remove(&name, force, |id| users_of(inner, state, id)))?;
+            if removed.iter().any(|r| matches!(r, Removed::Deleted(_))) {
+                inner.sweep()?;
+            }
+            Ok(removed)
+        })
+        .await
+    }
+
+    /// Keeps an image and its content while the guard lives.
+    pub(crate) fn pin_image(&self, id: &Digest) -> Result<(ImageRecord, Pin)> {
+        let state = self.inner.state();
+        let record = state.catalog.images.get(id).cloned().ok_or_else(|| Error::NoSuchImage(id.to_string()))?;
+        drop(state);
+        let content = record.layers.iter().flat_map(|l| [l.blob.clone(), l.diff_id.clone()]);
+        let pin = self.inner.pin(content.chain([id.clone(), record.manifest.clone()]));
+        // It may have been removed between the two locks.
+        self.inner.state().catalog.images.get(id).ok_or_else(|| Error::NoSuchImage(id.to_string()))?;
+        Ok((record, pin))
+    }
+}

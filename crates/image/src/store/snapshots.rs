@@ -1,0 +1,321 @@
+//! Snapshots: the writable root filesystem of one container, an overlay over an image's layers.
+//! Called by the agent for each container. All calls may be repeated; a mount survives the daemon.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Inner, MAX_LAYERS, Store,
+    catalog::LayerRecord,
+    make_directory,
+    mount::{mount_overlay, mount_points, unmount},
+};
+use crate::{
+    digest::Digest,
+    error::{Error, Result},
+    progress::Progress,
+};
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SnapshotRecord {
+    pub image: Digest,
+    pub layers: Vec<LayerRecord>,
+}
+
+/// A mounted snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mounted {
+    pub rootfs: PathBuf,
+    pub image: Digest,
+}
+
+/// One line of [`Store::snapshot_list`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotInfo {
+    pub container: String,
+    pub image: Digest,
+    pub is_mounted: bool,
+}
+
+/// Reads all snapshots. One whose record never reached the disk was made seconds before the power went:
+/// it is dropped with a warning, and the container starts from its image again.
+pub(super) fn read_all(root: &Path) -> Result<BTreeMap<String, SnapshotRecord>> {
+    let path = root.join("snapshots");
+    let mut all = BTreeMap::new();
+    for item in fs::read_dir(&path).map_err(|e| Error::file("list", &path, e))? {
+        let item = item.map_err(|e| Error::file("list", &path, e))?;
+        let file = item.path().join("snapshot.json");
+        let bytes = match fs::read(&file) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(e) => return Err(Error::file("read", file, e)),
+        };
+        if bytes.is_empty() {
+            tracing::warn!(snapshot = %item.path().display(), "dropping a snapshot cut short by a crash of the host");
+            fs::remove_dir_all(item.path()).map_err(|e| Error::file("remove", item.path(), e))?;
+            continue;
+        }
+        let record = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::Damaged { path: root.to_owned(), reason: format!("{}: {e}", file.display()) })?;
+        all.insert(item.file_name().to_string_lossy().into_owned(), record);
+    }
+    Ok(all)
+}
+
+fn check_id(container: &str) -> Result<()> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    let shape = (1..=128).contains(&container.len()) && container.bytes().all(good) && !container.starts_with('.');
+    if shape { Ok(()) } else { Err(Error::BadContainerId(container.to_owned())) }
+}
+
+/// Bytes of disk below `path`, each file once however many names it has.
+pub(super) fn usage(path: &Path) -> io::Result<u64> {
+    let (mut todo, mut seen, mut bytes) = (vec![path.to_owned()], BTreeSet::new(), 0);
+    while let Some(directory) = todo.pop() {
+        for item in fs::read_dir(&directory)? {
+            let item = item?;
+            let Ok(meta) = item.metadata() else { continue }; // removed meanwhile
+            if meta.is_dir() {
+                todo.push(item.path());
+            }
+            if meta.nlink() < 2 || meta.is_dir() || seen.insert((meta.dev(), meta.ino())) {
+                bytes += meta.blocks() * 512;
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+impl Inner {
+    /// Two calls for one container wait for each other: a second mount on top would hide the first.
+    fn work_on_container(&self, container: &str) -> Arc<tokio::sync::Mutex<()>> {
+        self.work_on(&Digest::of(container.as_bytes()))
+    }
+
+    fn snapshot_path(&self, container: &str) -> PathBuf {
+        self.root.join("snapshots").join(container)
+    }
+
+    pub(super) fn rootfs_path(&self, container: &str) -> PathBuf {
+        self.snapshot_path(container).join("rootfs")
+    }
+
+    /// Makes the directories of a snapshot; its root looks like the image's.
+    fn create_snapshot(&self, container: &str, record: &SnapshotRecord) -> Result<()> {
+        let temp = self.temp()?;
+        let new = temp.path.join("snapshot");
+        for name in ["upper", "work", "rootfs"] {
+            make_directory(&new.join(name))?;
+        }
+        let upper = new.join("upper");
+        let top = record.layers.last().map(|l| self.layer_path(&l.diff_id).join("fs"));
+        let (uid, gid, mode) = match top.map(fs::metadata) {
+            Some(Ok(meta)) => (meta.uid(), meta.gid(), meta.mode() & 0o7777),
+            Some(Err(e)) => return Err(Error::file("look at the top layer of", upper, e)),
+            None => (0, 0, 0o755),
+        };
+        std::os::unix::fs::chown(&upper, Some(uid), Some(gid))
+            .map_err(|e| Error::file("set the owner of", &upper, e))?;
+        let permissions = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(mode);
+        fs::set_permissions(&upper, permissions).map_err(|e| Error::file("set the mode of", &upper, e))?;
+        let text = serde_json::to_vec(record).expect("plain strings and numbers");
+        // Not synced, for the sake of the container's start: see `read_all`.
+        let json = new.join("snapshot.json");
+        fs::write(&json, text).map_err(|e| Error::file("write", json, e))?;
+        let target = self.snapshot_path(container);
+        let mut state = self.state();
+        fs::rename(&new, &target).map_err(|e| Error::file("rename into place", &target, e))?;
+        state.snapshots.insert(container.to_owned(), record.clone());
+        Ok(())
+    }
+
+    fn mount_snapshot(&self, container: &str, record: &SnapshotRecord) -> Result<PathBuf> {
+        let target = self.rootfs_path(container);
+        let failed = |reason: String, source| Error::Mount { container: container.to_owned(), reason, source };
+        let points = mount_points().map_err(|e| failed("cannot read the mount table".to_owned(), e))?;
+        if points.contains(&target) {
+            return Ok(target);
+        }
+        let options = self.mount_options(container, record)?;
+        mount_overlay(&self.root.join("layers"), &target, &options).map_err(|e| failed(e.reason, e.source))?;
+        Ok(target)
+    }
+
+    /// Options relative to the layers' directory; overlayfs wants the top layer first.
+    fn mount_options(&self, container: &str, record: &SnapshotRecord) -> Result<String> {
+        let mut seen = BTreeSet::new();
+        let names: Vec<String> = record
+            .layers
+            .iter()
+            .rev()
+            .map(|l| Self::layer_name(&l.diff_id))
+            .filter(|n| seen.insert(*n))
+            .map(|name| format!("{name}/fs"))
+            .collect();
+        if names.len() > MAX_LAYERS {
+            return Err(Error::TooManyLayers(names.len()));
+        }
+        let lower = if names.is_empty() { self.empty_layer()? } else { names.join(":") };
+        // The inode index would tie the upper directory to these very layers; nobody here exports it by NFS.
+        let index = if Path::new("/sys/module/overlay/parameters/index").exists() { ",index=off" } else { "" };
+        Ok(format!(
+            "lowerdir={lower},upperdir=../snapshots/{container}/upper,workdir=../snapshots/{container}/work{index}"
+        ))
+    }
+
+    /// An image without layers still needs a lower directory.
+    fn empty_layer(&self) -> Result<String> {
+        make_directory(&self.root.join("empty"))?;
+        Ok("../empty".to_owned())
+    }
+}
+
+impl Store {
+    /// Mounts the root filesystem of a container, making it on the first call. Called again it gives the
+    /// same; a snapshot keeps the image it was made from, whatever the name means by now.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchImage`], [`Error::Mount`] with the likely cause, or a failed file operation.
+    pub async fn snapshot_mount(&self, container: &str, image: &str) -> Result<Mounted> {
+        check_id(container)?;
+        let lock = self.inner.work_on_container(container);
+        let _mine = lock.lock().await;
+        let known = self.inner.state().snapshots.get(container).cloned();
+        // The pin holds the layers until the snapshot is recorded and holds them itself.
+        let (record, _pin) = match known {
+            Some(record) => (record, None),
+            None => {
+                let id = self.get(image)?;
+                let (found, pin) = self.pin_image(&id)?;
+                (SnapshotRecord { image: id, layers: found.layers }, Some(pin))
+            }
+        };
+        let layers: Vec<_> = record.layers.iter().map(|l| (l.blob.clone(), l.diff_id.clone())).collect();
+        self.ensure_present(&layers).await?;
+        let container = container.to_owned();
+        self.run("mounting a root filesystem", move |inner| {
+            if !inner.state().snapshots.contains_key(&container) {
+                inner.create_snapshot(&container, &record)?;
+            }
+            let rootfs = inner.mount_snapshot(&container, &record)?;
+            Ok(Mounted { rootfs, image: record.image })
+        })
+        .await
+    }
+
+    /// Layers lost with the last boot are unpacked again.
+    async fn ensure_present(&self, layers: &[(Digest, Digest)]) -> Result<()> {
+        for (_, diff_id) in layers {
+            if self.inner.layer_bytes(diff_id)?.is_none() {
+                self.ensure_layers(layers, &Progress::none()).await?;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Unmounts; what the container wrote stays. Not mounted, or not there, is fine.
+    ///
+    /// # Errors
+    /// [`Error::Mount`] where the kernel refuses.
+    pub async fn snapshot_unmount(&self, container: &str) -> Result<()> {
+        check_id(container)?;
+        let lock = self.inner.work_on_container(container);
+        let _mine = lock.lock().await;
+        self.unmount(container).await
+    }
+
+    async fn unmount(&self, container: &str) -> Result<()> {
+        let container = container.to_owned();
+        self.run("unmounting a root filesystem", move |inner| {
+            unmount(&inner.rootfs_path(&container)).map_err(|source| Error::Mount {
+                container,
+                reason: "cannot unmount it".to_owned(),
+                source,
+            })
+        })
+        .await
+    }
+
+    /// Unmounts and removes what the container wrote. Not there is fine.
+    ///
+    /// # Errors
+    /// [`Error::Mount`] where the kernel refuses to unmount, or a failed file operation.
+    pub async fn snapshot_remove(&self, container: &str) -> Result<()> {
+        check_id(container)?;
+        let lock = self.inner.work_on_container(container);
+        let _mine = lock.lock().await;
+        self.unmount(container).await?;
+        let container = container.to_owned();
+        self.run("removing a root filesystem", move |inner| {
+            let trash = inner.temp()?;
+            let mut state = inner.state();
+            let path = inner.snapshot_path(&container);
+            match fs::rename(&path, trash.path.join("gone")) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::file("remove", path, e)),
+                _ => {}
+            }
+            state.snapshots.remove(&container);
+            drop(state);
+            Ok(())
+        })
+        .await
+    }
+
+    /// All snapshots, by container id.
+    ///
+    /// # Errors
+    /// The mount table cannot be read.
+    pub async fn snapshot_list(&self) -> Result<Vec<SnapshotInfo>> {
+        self.run("listing root filesystems", |inner| {
+            let points = mount_points().map_err(|e| Error::file("read", "/proc/thread-self/mountinfo", e))?;
+            let state = inner.state();
+            let info = |(container, record): (&String, &SnapshotRecord)| SnapshotInfo {
+                container: container.clone(),
+                image: record.image.clone(),
+                is_mounted: points.contains(&inner.rootfs_path(container)),
+            };
+            Ok(state.snapshots.iter().map(info).collect())
+        })
+        .await
+    }
+
+    /// Bytes of disk the container's own changes take (`ps -s`, `SizeRw`).
+    ///
+    /// # Errors
+    /// [`Error::NoSuchSnapshot`], or a failed file operation.
+    pub async fn snapshot_usage(&self, container: &str) -> Result<u64> {
+        check_id(container)?;
+        let container = container.to_owned();
+        self.run("measuring a root filesystem", move |inner| {
+            if !inner.state().snapshots.contains_key(&container) {
+                return Err(Error::NoSuchSnapshot(container));
+            }
+            let upper = inner.snapshot_path(&container).join("upper");
+            usage(&upper).map_err(|e| Error::file("measure", upper, e))
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn container_ids_are_checked() {
+        for good in ["a", "web.1.abc_d-e"] {
+            assert!(check_id(good).is_ok(), "{good}");
+        }
+        for bad in ["", "..", ".", "a/b", "a,b", "a:b", "ü", &"a".repeat(129)] {
+            assert!(check_id(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The store from outside: archives in, root filesystems out, names and removal.
+//! Tests that mount need root and overlayfs; without them they print that they were skipped.
+#![allow(clippy::print_stderr, reason = "a test that cannot run here says so")]
+
+mod support;
+
+use std::{fs, os::unix::fs::MetadataExt, process::Command};
+
+use image::{Error, ImportOptions, Progress, Removed, Store, busybox_archive};
+use support::{TestStore, can_mount, content_of, layer, tar_of};
+
+async fn load(store: &Store, archive: Vec<u8>) -> image::Result<Vec<image::LoadedImage>> {
+    store.load(std::io::Cursor::new(archive), Progress::none()).await
+}
+
+#[tokio::test]
+async fn load_list_inspect_tag_remove() {
+    let test = TestStore::new("round").await;
+    let store = &test.store;
+    let archive = busybox_archive("demo/box:1").expect("busybox");
+    let loaded = load(store, archive.clone()).await.expect("loads");
+    assert_eq!(loaded.len(), 1);
+    let again = load(store, archive).await.expect("loads again");
+    assert_eq!(loaded, again, "the same archive is the same image");
+    let list = store.list();
+    assert_eq!(list.len(), 1);
+    assert_eq!(list[0].repo_tags, ["demo/box:1"]);
+    assert!(list[0].size > 500_000 && list[0].created > 0, "{list:?}");
+    let detail = store.inspect("demo/box:1").expect("known");
+    assert_eq!(detail.config.config.cmd, ["sh"]);
+
+    store.tag(list[0].id.short(), &"other:2".parse().expect("good")).await.expect("tags");
+    assert_eq!(store.get("other:2").expect("known"), list[0].id);
+    let removed = store.remove("demo/box:1", false).await.expect("one of two names");
+    assert_eq!(removed, [Removed::Untagged("demo/box:1".into())]);
+    let removed = store.remove("other:2", false).await.expect("the last name");
+    assert_eq!(removed, [Removed::Untagged("other:2".into()), Removed::Deleted(list[0].id.clone())]);
+    assert!(store.list().is_empty());
+    assert_eq!(content_of(&test.root), Vec::<String>::new(), "nothing left on disk");
+}
+
+#[tokio::test]
+async fn a_container_gets_a_writable_root() {
+    if !can_mount("a_container_gets_a_writable_root") {
+        return;
+    }
+    let test = TestStore::new("mount").await;
+    load(&test.store, busybox_archive("box").expect("busybox")).await.expect("loads");
+    let mounted = test.store.snapshot_mount("c1", "box").await.expect("mounts");
+    let again = test.store.snapshot_mount("c1", "box").await.expect("mounts again");
+    assert_eq!(mounted, again);
+    let run = Command::new("/usr/sbin/chroot")
+        .arg(&mounted.rootfs)
+        .args(["/bin/sh", "-c", "echo hi > /tmp/x; cat /tmp/x"])
+        .output();
+    assert_eq!(String::from_utf8_lossy(&run.expect("runs").stdout), "hi\n");
+    assert_eq!(fs::metadata(mounted.rootfs.join("tmp")).expect("there").mode() & 0o7777, 0o1777);
+    assert_eq!(fs::metadata(&mounted.rootfs).expect("there").mode() & 0o7777, 0o755);
+    assert!(test.store.snapshot_usage("c1").await.expect("measures") >= 4096);
+
+    let conflict = test.store.remove("box", true).await.expect_err("in use");
+    assert!(matches!(conflict, Error::Conflict { .. }) && conflict.to_string().contains("c1"), "{conflict}");
+    test.store.snapshot_unmount("c1").await.expect("unmounts");
+    test.store.snapshot_unmount("c1").await.expect("nothing to do");
+    assert!(!mounted.rootfs.join("bin").exists());
+    let mounted = test.store.snapshot_mount("c1", "gone-name").await.expect("the snapshot knows its image");
+    assert_eq!(fs::read_to_string(mounted.rootfs.join("tmp/x")).expect("kept"), "hi\n");
+    test.store.snapshot_remove("c1").await.expect("removes");
+    test.store.snapshot_remove("c1").await.expect("nothing to do");
+    assert!(test.store.snapshot_list().await.expect("lists").is_empty());
+    test.store.remove("box", false).await.expect("no longer in use");
+}
+
+#[tokio::test]
+async fn mounts_survive_a_restart_of_the_daemon() {
+    if !can_mount("mounts_survive_a_restart_of_the_daemon") {
+        return;
+    }
+    let mut test = TestStore::new("restart").await;
+    load(&test.store, busybox_archive("box").expect("busybox")).await.expect("loads");
+    let mounted = test.store.snapshot_mount("c1", "box").await.expect("mounts");
+    assert!(matches!(Store::open(&test.root).await.err(), Some(Error::StoreBusy(_))), "one daemon at a time");
+    fs::write(test.root.join("tmp/leftover"), b"x").expect("writes");
+    test.reopen().await;
+    assert!(!test.root.join("tmp/leftover").exists(), "leftovers are removed");
+    assert!(mounted.rootfs.join("bin/busybox").exists(), "still mounted");
+    let list = test.store.snapshot_list().await.expect("lists");
+    assert!(list.len() == 1 && list[0].is_mounted, "{list:?}");
+    assert_eq!(test.store.snapshot_mount("c1", "box").await.expect("idempotent"), mounted);
+}
+
+#[tokio::test]
+async fn many_layers_fit_into_one_mount() {
+    if !can_mount("many_layers_fit_into_one_mount") {
+        return;
+    }
+    let test = TestStore::new("many").await;
+    let layers: Vec<Vec<u8>> = (0..120).map(|i| layer(&[&format!("d/file{i}"), "last"], &i.to_string())).collect();
+    load(&test.store, tar_of("many:1", &layers)).await.expect("loads");
+    let id = "c".repeat(64);
+    let mounted = test.store.snapshot_mount(&id, "many:1").await.expect("mounts");
+    assert_eq!(fs::read_dir(mounted.rootfs.join("d")).expect("merged").count(), 120);
+    assert_eq!(fs::read_to_string(mounted.rootfs.join("last")).expect("top layer wins"), "119");
+}
+
+#[tokio::test]
+async fn lost_layers_come_back_from_their_blobs() {
+    if !can_mount("lost_layers_come_back_from_their_blobs") {
+        return;
+    }
+    let mut test = TestStore::new("reboot").await;
+    load(&test.store, busybox_archive("box").expect("busybox")).await.expect("loads");
+    for entry in fs::read_dir(test.root.join("layers")).expect("lists") {
+        let file = entry.expect("entry").path().join("layer.json");
+        let text = fs::read_to_string(&file).expect("reads");
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("boot id");
+        fs::write(&file, text.replace(boot.trim(), "another-boot")).expect("writes");
+    }
+    test.reopen().await;
+    assert_eq!(fs::read_dir(test.root.join("layers")).expect("lists").count(), 0, "not trusted after a reboot");
+    let mounted = test.store.snapshot_mount("c1", "box").await.expect("unpacks again");
+    assert!(mounted.rootfs.join("bin/busybox").exists());
+    test.store.sync().await.expect("syncs");
+    let marked = fs::read_dir(test.root.join("layers"))
+        .expect("lists")
+        .all(|e| e.expect("entry").path().join("synced").exists());
+    assert!(marked);
+}
+
+#[tokio::test]
+async fn import_makes_an_image_of_a_tar() {
+    let test = TestStore::new("import").await;
+    let options = ImportOptions {
+        reference: Some("mine".parse().expect("good")),
+        changes: vec!["CMD [\"/a\"]".into(), "ENV X=1".into()],
+        message: "by hand".into(),
+        platform: None,
+    };
+    let tar = zstd::encode_all(layer(&["a"], "text").as_slice(), 1).expect("in memory");
+    let imported = test.store.import(std::io::Cursor::new(tar), options).await.expect("imports");
+    let detail = test.store.inspect("mine:latest").expect("known");
+    assert_eq!(detail.summary.id, imported.id);
+    assert_eq!((detail.config.config.cmd.join(" "), detail.config.config.env.join(" ")), ("/a".into(), "X=1".into()));
+    assert_eq!(detail.config.history[0].comment, "by hand");
+
+    let bad = ImportOptions { changes: vec!["RUN x".into()], ..ImportOptions::default() };
+    let error = test.store.import(std::io::Cursor::new(layer(&["a"], "")), bad).await.expect_err("refused");
+    assert!(matches!(error, Error::BadChange { .. }), "{error}");
+    let error =
+        test.store.import(std::io::Cursor::new(vec![b'x'; 2000]), ImportOptions::default()).await.expect_err("no tar");
+    assert!(matches!(error, Error::Hostile { .. }), "{error:?}");
+    test.store.remove("mine", false).await.expect("removes");
+    assert_eq!(content_of(&test.root), Vec::<String>::new(), "nothing left of the refused ones");
+}
+
+#[tokio::test]
+async fn bad_archives_leave_the_store_as_before() {
+    let test = TestStore::new("bad").await;
+    let good = busybox_archive("box").expect("busybox");
+    let mut flipped = good.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    let cases = [
+        ("cut", good[..good.len() / 2].to_vec(), "cannot read the image archive"),
+        ("flipped bit", flipped, "digest mismatch"),
+        ("text", b"hello".repeat(300), "not a tar header"),
+        ("empty", Vec::new(), "neither manifest.json"),
+        ("root filesystem", layer(&["etc/passwd"], ""), "image import"),
+    ];
+    for (what, archive, expected) in cases {
+        let error = load(&test.store, archive).await.expect_err(what).to_string();
+        assert!(error.contains(expected), "{what}: {error}");
+        assert_eq!(content_of(&test.root), Vec::<String>::new(), "{what}");
+    }
+    assert!(test.store.list().is_empty());
+}
+
+#[tokio::test]
+async fn a_damaged_store_says_so() {
+    let mut test = TestStore::new("damaged").await;
+    load(&test.store, busybox_archive("box").expect("busybox")).await.expect("loads");
+    let blob = fs::read_dir(test.root.join("blobs/sha256")).expect("lists").next().expect("one").expect("entry").path();
+    let catalog = test.root.join("catalog.json");
+    let saved = fs::read(&catalog).expect("reads");
+    test.close().await;
+    let open = async || Store::open(&test.root).await.err().map(|e| e.to_string()).unwrap_or_default();
+
+    fs::write(&catalog, &saved[..saved.len() / 2]).expect("writes");
+    assert!(open().await.contains("is damaged: catalog.json"), "{}", open().await);
+    fs::write(&catalog, br#"{"format":99}"#).expect("writes");
+    assert!(open().await.contains("has format 99"));
+    fs::write(&catalog, &saved).expect("writes");
+    fs::remove_file(&blob).expect("removes");
+    assert!(open().await.contains("is missing"));
+}
+
+#[tokio::test]
+async fn a_full_disk_leaves_the_store_as_before() {
+    if !can_mount("a_full_disk_leaves_the_store_as_before") {
+        return;
+    }
+    let full = support::SmallDisk::new("3m");
+    let store = Store::open(&full.path().join("images")).await.expect("opens");
+    load(&store, tar_of("small", &[layer(&["a"], "x")])).await.expect("fits");
+    let before = content_of(store.root());
+    // Two megabytes fit as an archive, but not as an archive, a blob and a layer.
+    let error = load(&store, tar_of("big", &[layer(&["a"], &"0123456789abcdef".repeat(125_000))]))
+        .await
+        .expect_err("too large");
+    assert!(matches!(error, Error::NoSpace { .. }), "{error:?}");
+    assert_eq!(content_of(store.root()), before);
+    assert_eq!(store.list().len(), 1);
+}
+
+#[tokio::test]
+async fn oci_layouts_with_nested_indexes() {
+    let test = TestStore::new("oci").await;
+    let host = image::Platform::host().architecture;
+    for (what, archive) in support::oci_layouts(&host) {
+        let loaded = load(&test.store, archive).await.expect(what);
+        assert_eq!(loaded[0].references, ["demo/oci:1".parse().expect("good")], "{what}");
+        assert_eq!(test.store.inspect("demo/oci:1").expect("known").config.architecture, host, "{what}");
+    }
+    let error = load(&test.store, support::oci_layouts("s390x").remove(1).1).await.expect_err("not for us");
+    assert!(matches!(error, Error::NoMatchingPlatform { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn hostile_layers_name_the_entry_and_leave_nothing() {
+    let test = TestStore::new("hostile").await;
+    let mut header = support::header(tar::EntryType::Regular, 0);
+    let name = b"../../etc/evil";
+    header.as_gnu_mut().expect("made as GNU").name[..name.len()].copy_from_slice(name);
+    header.set_cksum();
+    let evil = header.as_bytes().to_vec();
+    let good = layer(&["a"], "x");
+    let error = load(&test.store, tar_of("evil", &[good, evil])).await.expect_err("refused");
+    let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    assert!(matches!(error, Error::Hostile { .. }) && source.contains("../../etc/evil"), "{error}: {source}");
+    assert_eq!(content_of(&test.root), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn saved_images_load_elsewhere() {
+    let (here, there) = (TestStore::new("save").await, TestStore::new("saved").await);
+    load(&here.store, busybox_archive("box:1").expect("busybox")).await.expect("loads");
+    load(&here.store, tar_of("many:2", &[layer(&["a"], "1"), layer(&["b"], "2")])).await.expect("loads");
+    let id = here.store.get("many:2").expect("known");
+    let names = ["box:1".to_owned(), id.short().to_owned()];
+    let (mut reader, writer) = tokio::io::duplex(1 << 16);
+    let (saved, archive) = tokio::join!(here.store.save(&names, writer), async {
+        let mut bytes = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut bytes).await.map(|_| bytes)
+    });
+    saved.expect("saves");
+    load(&there.store, archive.expect("reads")).await.expect("loads");
+    assert_eq!(there.store.get("box:1").expect("by name"), here.store.get("box:1").expect("known"));
+    assert_eq!(there.store.inspect(id.as_str()).expect("by id").summary.repo_tags, Vec::<String>::new());
+    let error = here.store.save(&["missing".into()], tokio::io::sink()).await.expect_err("unknown");
+    assert!(matches!(error, Error::NoSuchImage(_)), "{error}");
+}
+
+#[tokio::test]
+async fn mounting_twice_at_once_mounts_once() {
+    if !can_mount("mounting_twice_at_once_mounts_once") {
+        return;
+    }
+    let test = TestStore::new("twice").await;
+    load(&test.store, busybox_archive("box").expect("busybox")).await.expect("loads");
+    let mut mounts = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let store = test.store.clone();
+        mounts.spawn(async move { store.snapshot_mount("c1", "box").await.map(|m| m.rootfs) });
+    }
+    let all = mounts.join_all().await;
+    let rootfs = all[0].as_ref().expect("mounts").display().to_string();
+    let table = fs::read_to_string("/proc/self/mountinfo").expect("reads");
+    assert!(all.iter().all(Result::is_ok) && table.matches(&rootfs).count() == 1, "{all:?}");
+}
+
+#[tokio::test]
+async fn a_state_directory_on_overlayfs_is_explained() {
+    if !can_mount("a_state_directory_on_overlayfs_is_explained") {
+        return;
+    }
+    let base = tempfile::tempdir().expect("temporary directory");
+    let overlay = support::Overlay::new(base.path());
+    let store = Store::open(&overlay.path().join("images")).await.expect("opens");
+    // Whiteouts cannot be made there either; this layer has none.
+    load(&store, tar_of("plain", &[layer(&["a"], "x")])).await.expect("loads");
+    match store.snapshot_mount("c1", "plain").await {
+        Ok(_) => eprintln!("SKIPPED the rest: this kernel takes overlayfs on overlayfs"),
+        Err(error) => assert!(error.to_string().contains("put --state-dir on ext4, xfs or tmpfs"), "{error}"),
+    }
+    store.snapshot_remove("c1").await.expect("cleans up");
+}
+
+#[tokio::test]
+async fn a_snapshot_cut_short_by_a_power_failure_is_made_anew() {
+    if !can_mount("a_snapshot_cut_short_by_a_power_failure_is_made_anew") {
+        return;
+    }
+    let mut test = TestStore::new("power").await;
+    load(&test.store, busybox_archive("box").expect("busybox")).await.expect("loads");
+    test.store.snapshot_mount("c1", "box").await.expect("mounts");
+    test.store.snapshot_unmount("c1").await.expect("unmounts");
+    fs::write(test.root.join("snapshots/c1/snapshot.json"), "").expect("writes");
+    test.reopen().await;
+    assert!(test.store.snapshot_list().await.expect("lists").is_empty());
+    test.store.snapshot_mount("c1", "box").await.expect("mounts again");
+}

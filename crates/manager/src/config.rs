@@ -1,0 +1,37 @@
+//! What a manager must be told to run.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use identity::NodeIdentity;
+use types::Timestamp;
+
+/// Reads the time. Passed in, so that tests and simulations decide what it is.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+#[derive(Clone)]
+pub struct Config {
+    /// The manager keeps its replicated state in `raft` below it.
+    pub state_dir: PathBuf,
+    /// Where to listen, `0.0.0.0:2377` by default; port 0 takes a free one (tests).
+    pub listen: SocketAddr,
+    /// `host:port` where other hosts reach this manager. An empty host: the others take the address
+    /// the call came from. Port 0: the port that was bound.
+    pub advertise: String,
+    /// The current certificate; a renewed one is used without a restart.
+    pub identity: NodeIdentity,
+    pub clock: Clock,
+}
+
+impl Config {
+    pub(crate) fn raft_directory(&self) -> PathBuf {
+        self.state_dir.join("raft")
+    }
+
+    /// The advertised address with the bound port instead of 0.
+    pub(crate) fn advertised(&self, bound: SocketAddr) -> String {
+        match self.advertise.rsplit_once(':') {
+            Some((host, "0")) => format!("{host}:{}", bound.port()),
+            _ => self.advertise.clone(),
+        }
+    }
+}

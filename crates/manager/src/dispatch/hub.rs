@@ -1,0 +1,106 @@
+//! Which nodes hold their session here, and how to wake them.
+//!
+//! Shared by the session service, the logs and the loop that follows the value. Holds no decision.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use control::Tables;
+use proto::v1::ManagerMessage;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use types::NodeId;
+
+use crate::Error;
+
+/// Messages that other parts (logs) may have waiting for one session.
+const MAX_REQUESTS: usize = 64;
+
+#[derive(Clone, Default)]
+pub(crate) struct Hub {
+    sessions: Arc<Mutex<HashMap<NodeId, Arc<Handle>>>>,
+}
+
+/// What others may do with a session.
+pub(crate) struct Handle {
+    pub(crate) node: NodeId,
+    /// The node's slice of the value, its role or the list of managers may have changed.
+    pub(crate) dirty: Notify,
+    /// Ends the session: another one of the same node came.
+    pub(crate) replaced: CancellationToken,
+    /// Task reports of this session that are committed.
+    pub(crate) committed: watch::Sender<u64>,
+    pub(crate) requests: mpsc::Sender<ManagerMessage>,
+}
+
+impl Hub {
+    fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, Arc<Handle>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a session; an earlier one of the same node ends.
+    pub(crate) fn enter(&self, node: NodeId) -> (Arc<Handle>, mpsc::Receiver<ManagerMessage>) {
+        let (requests, asked) = mpsc::channel(MAX_REQUESTS);
+        let handle = Arc::new(Handle {
+            node,
+            dirty: Notify::new(),
+            replaced: CancellationToken::new(),
+            committed: watch::channel(0).0,
+            requests,
+        });
+        if let Some(earlier) = self.lock().insert(node, handle.clone()) {
+            earlier.replaced.cancel();
+        }
+        (handle, asked)
+    }
+
+    /// Removes a session, unless it has been replaced. True if it was removed.
+    pub(crate) fn leave(&self, handle: &Arc<Handle>) -> bool {
+        let mut sessions = self.lock();
+        let own = sessions.get(&handle.node).is_some_and(|present| Arc::ptr_eq(present, handle));
+        if own {
+            sessions.remove(&handle.node);
+        }
+        own
+    }
+
+    pub(crate) fn get(&self, node: NodeId) -> Option<Arc<Handle>> {
+        self.lock().get(&node).cloned()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn wake(&self, node: NodeId) {
+        if let Some(handle) = self.lock().get(&node) {
+            handle.dirty.notify_one();
+        }
+    }
+
+    fn wake_all(&self) {
+        for handle in self.lock().values() {
+            handle.dirty.notify_one();
+        }
+    }
+
+    /// Follows the value and wakes the sessions that a change touches. Runs as long as the manager.
+    pub(crate) async fn run(self, mut tables: watch::Receiver<Tables>) -> Result<(), Error> {
+        let mut seen = 0;
+        while tables.changed().await.is_ok() {
+            let now = tables.borrow_and_update().clone();
+            let touched = now.touched_since(seen);
+            seen = now.index();
+            match touched {
+                // a node that comes, goes or moves changes whom its neighbours probe
+                Some(touched) if !touched.cluster && touched.nodes.is_empty() => {
+                    touched.node_tasks.into_iter().for_each(|node| self.wake(node));
+                }
+                _ => self.wake_all(),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,14 @@
+//! The gRPC services of a manager, all on one port and all over TLS.
+//!
+//! Each method checks the caller's role first, bounds its time, and hands over to the part that does
+//! the work. Nothing is decided here.
+
+pub(crate) mod ca;
+pub(crate) mod cluster;
+mod cluster_logs;
+pub(crate) mod connection;
+pub(crate) mod dispatcher;
+pub(crate) mod peer;
+pub(crate) mod raft;
+pub(crate) mod server;
+pub(crate) mod status;

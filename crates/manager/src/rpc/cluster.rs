@@ -1,0 +1,216 @@
+//! What front ends ask: reads from the local value, writes at the leader, log lines from the nodes.
+
+use std::{pin::Pin, time::Duration};
+
+use control::{Rejection, Tables, admission, view};
+use futures::Stream;
+use proto::v1::{
+    LogsCall, LogsEvent, ReadAnswer, ReadCall, WriteAnswer, WriteCall, cluster_client::ClusterClient,
+    cluster_server::Cluster,
+};
+use tokio::time::{Instant, sleep};
+use tonic::{Request, Response, Status};
+use types::{NodeId, NodeRole, NodeState, NodeView, ReadReply, ReadRequest, WriteReply, WriteRequest};
+
+use super::{cluster_logs, peer, status};
+use crate::{
+    Clock,
+    dispatch::logs::LogBroker,
+    raft::{Consensus, ProposeError, handover, membership::Membership},
+};
+
+/// For a forwarded write, the leader's own patience included.
+const FORWARD_PATIENCE: Duration = Duration::from_secs(25);
+/// A leader that has just stopped refuses connections until the others notice and elect: this long
+/// the write is offered again. It never arrived, so it cannot be done twice.
+const REFUSED_PATIENCE: Duration = Duration::from_secs(3);
+const REFUSED_PAUSE: Duration = Duration::from_millis(50);
+/// Tries of a write whose proposal was refused because something else changed at the same moment.
+const TRIES: usize = 4;
+/// A manager that answered the leader within this time is reachable.
+const REACHABLE_WITHIN: Duration = Duration::from_secs(2);
+
+pub(crate) struct ClusterService {
+    pub(crate) consensus: Consensus,
+    pub(crate) membership: Membership,
+    pub(crate) logs: LogBroker,
+    pub(crate) clock: Clock,
+}
+
+#[tonic::async_trait]
+impl Cluster for ClusterService {
+    async fn read(&self, request: Request<ReadCall>) -> Result<Response<ReadAnswer>, Status> {
+        peer::manager(&request, &self.consensus.tables())?;
+        let call = request.into_inner();
+        let wanted: ReadRequest = proto::decode(&call.read_request)?;
+        if call.linearizable {
+            self.consensus.ensure_current().await?;
+        }
+        let reply = view::read(&self.consensus.tables(), &wanted);
+        let mut reply = reply.map_err(|rejection| status::of_rejection(&rejection))?;
+        self.complete(&mut reply);
+        Ok(Response::new(ReadAnswer { read_reply: proto::encode(&reply) }))
+    }
+
+    async fn write(&self, request: Request<WriteCall>) -> Result<Response<WriteAnswer>, Status> {
+        let wanted: WriteRequest = proto::decode(&request.get_ref().write_request)?;
+        self.check_writer(&request, &wanted)?;
+        let call = request.into_inner();
+        self.free_leader(&wanted).await;
+        let give_up = Instant::now() + REFUSED_PATIENCE;
+        loop {
+            let leader = self.consensus.wait_for_leader().await?;
+            if leader.here {
+                let reply = self.write_here(&wanted).await?;
+                return Ok(Response::new(WriteAnswer { write_reply: proto::encode(&reply) }));
+            }
+            match self.forward(&leader.address, call.clone()).await {
+                Err(status) if was_refused(&status) && Instant::now() < give_up => sleep(REFUSED_PAUSE).await,
+                answer => return answer,
+            }
+        }
+    }
+
+    type LogsStream = Pin<Box<dyn Stream<Item = Result<LogsEvent, Status>> + Send>>;
+
+    async fn logs(&self, request: Request<LogsCall>) -> Result<Response<Self::LogsStream>, Status> {
+        peer::manager(&request, &self.consensus.tables())?;
+        let events = cluster_logs::collect(&self.consensus, &self.logs, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(events)))
+    }
+}
+
+/// Nobody listened at the other end: the call cannot have arrived.
+fn was_refused(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+impl ClusterService {
+    fn check_writer(&self, request: &Request<WriteCall>, wanted: &WriteRequest) -> Result<(), Status> {
+        let tables = self.consensus.tables();
+        let subject = peer::node(request, &tables)?;
+        match wanted {
+            WriteRequest::Leave { id, .. } if *id == subject.node => Ok(()),
+            _ => peer::manager(request, &tables).map(drop),
+        }
+    }
+
+    async fn forward(&self, address: &str, call: WriteCall) -> Result<Response<WriteAnswer>, Status> {
+        if call.forwarded {
+            return Err(Status::unavailable("the leader changed while the write was on its way; try again"));
+        }
+        let mut onward = Request::new(WriteCall { forwarded: true, ..call });
+        onward.set_timeout(FORWARD_PATIENCE);
+        ClusterClient::new(self.consensus.peers().channel(address))
+            .max_decoding_message_size(proto::MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(proto::MAX_MESSAGE_BYTES)
+            .write(onward)
+            .await
+    }
+
+    /// A leader that is to leave lets another one lead first, which then removes it.
+    async fn free_leader(&self, wanted: &WriteRequest) {
+        let leaving = match wanted {
+            WriteRequest::Leave { id, .. } | WriteRequest::RemoveNode { id, force: true } => *id,
+            _ => return,
+        };
+        if leaving == self.consensus.node() && self.consensus.is_leader() {
+            handover::hand_over(&self.consensus).await;
+        }
+    }
+
+    async fn write_here(&self, wanted: &WriteRequest) -> Result<WriteReply, Status> {
+        self.change_group_first(wanted).await?;
+        let mut tries = 0;
+        loop {
+            let tables = self.consensus.tables();
+            let now = (self.clock)();
+            let admitted = admission::admit(&tables, wanted, now, &mut crate::random::u128);
+            let (proposal, reply) = admitted.map_err(|rejection| status::of_rejection(&rejection))?;
+            tries += 1;
+            match self.consensus.propose_here(proposal).await {
+                Ok(_) => return Ok(reply),
+                // if the request itself names an old version, asking once more says so
+                Err(ProposeError::Rejected(Rejection::OutOfSequence { .. })) if tries < TRIES => {}
+                Err(error) => return Err(status::of_propose(error)),
+            }
+        }
+    }
+
+    /// A manager that leaves or is removed is out of the Raft group before the value forgets it.
+    async fn change_group_first(&self, wanted: &WriteRequest) -> Result<(), Status> {
+        let tables = self.consensus.tables();
+        let in_group = |id: NodeId| tables.node(id).is_some_and(|node| node.raft.is_some());
+        let result = match wanted {
+            WriteRequest::Leave { id, force } if in_group(*id) && !self.is_last(*id) => {
+                self.membership.expel(*id, *force).await
+            }
+            WriteRequest::RemoveNode { id, force: true } if in_group(*id) => self.membership.expel(*id, false).await,
+            WriteRequest::UpdateNode { id, spec, .. } if in_group(*id) && spec.role == NodeRole::Worker => {
+                self.membership.check_leaving(*id)
+            }
+            _ => Ok(()),
+        };
+        result.map_err(status::of_membership)
+    }
+
+    /// The only member of the group does not leave it: with it the cluster ends.
+    fn is_last(&self, id: NodeId) -> bool {
+        let metrics = self.consensus.metrics();
+        let mut members = metrics.membership_config.nodes();
+        id == self.consensus.node() && members.next().is_some() && members.next().is_none()
+    }
+
+    /// Fills in what is not part of the value.
+    fn complete(&self, reply: &mut ReadReply) {
+        match reply {
+            ReadReply::Nodes(views) => self.complete_views(views),
+            ReadReply::Node(view) => self.complete_views(std::slice::from_mut(view)),
+            _ => {}
+        }
+    }
+
+    fn complete_views(&self, views: &mut [NodeView]) {
+        let leader = self.consensus.metrics().current_leader;
+        let heard = self.consensus.is_leader().then(|| self.consensus.peers().heard_within(REACHABLE_WITHIN));
+        for view in views {
+            let Some(raft) = &view.node.raft else { continue };
+            let id = raft.raft_id;
+            view.leader = leader == Some(id);
+            let answers = match &heard {
+                Some(heard) => heard.contains(&id),
+                // a follower hears only the leader; of the others it knows what the value says
+                None => view.node.status.state == NodeState::Ready,
+            };
+            view.reachable = view.leader || id == self.consensus.raft_id() || answers;
+        }
+    }
+}
+
+/// What is needed of the value to find log lines.
+pub(super) fn tasks_by_node(tables: &Tables, call: &LogsCall) -> Result<Vec<(NodeId, Vec<String>)>, Status> {
+    let bad = |e: types::IdError| Status::invalid_argument(e.to_string());
+    let mut nodes = std::collections::BTreeMap::<NodeId, Vec<String>>::new();
+    let mut add = |task: &types::Task| {
+        if let Some(node) = task.node {
+            nodes.entry(node).or_default().push(task.id.to_string());
+        }
+    };
+    if call.task.is_empty() {
+        let id = call.service.parse().map_err(bad)?;
+        tables.service(id).ok_or_else(|| Status::not_found(format!("service {id} not found")))?;
+        tables.tasks_of_service(id).for_each(|task| add(task));
+    } else {
+        let id = call.task.parse().map_err(bad)?;
+        add(tables.task(id).ok_or_else(|| Status::not_found(format!("task {id} not found")))?);
+    }
+    Ok(nodes.into_iter().collect())
+}

@@ -1,0 +1,10 @@
+//! Several managers and fake agents in one process, over real TLS connections on loopback.
+#![allow(clippy::unwrap_used)]
+
+mod agent;
+mod certificates;
+mod disk;
+mod dispatch;
+mod failover;
+mod harness;
+mod membership;

@@ -1,0 +1,374 @@
+//! The agent's loop: the one owner of assignments, local state and reports.
+//!
+//! Something happens; it is noted; then `reconcile` says what to do about everything, and what it
+//! says is begun. No call in here waits for a disk, a container or a manager.
+
+use std::collections::{BTreeSet, HashMap};
+
+use proto::v1::{AgentMessage, Resync, agent_message};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+    time::{Duration, Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use types::{ContainerStatus, ManagerPeer, NodeId, NodeRole, TaskId, TaskState, TaskStatus, Timestamp};
+
+use super::{
+    AgentConfig, AgentEvent, AgentStatus,
+    assigned::{Assigned, Saved},
+    ends,
+    keeper::Keeper,
+    local::{Local, LocalTask, Phase, Step, StopPolicy},
+    perform::Performer,
+    probes::{self, ProbeNews},
+    publish::Publisher,
+    reconcile::{Action, reconcile},
+    renewal::Renewal,
+    report::Reports,
+    session::{self, Connection, Event, SessionConfig},
+};
+use crate::{
+    clock::now,
+    engine::{
+        Engine,
+        tasks::{Prepared, TaskError},
+    },
+};
+
+/// Events of the session that wait for the loop.
+const MAX_WAITING: usize = 64;
+/// Ends and RUNNING are sent this soon: tasks that start together travel together.
+const SOON: Duration = Duration::from_millis(15);
+/// States on the way are sent this late: most tasks are further by then, and one report is enough.
+const LATER: Duration = Duration::from_millis(300);
+
+pub(super) struct Follower {
+    pub(super) engine: Engine,
+    pub(super) config: AgentConfig,
+    pub(super) node: NodeId,
+    pub(super) assigned: Assigned,
+    pub(super) local: Local,
+    pub(super) reports: Reports,
+    pub(super) prepared: HashMap<TaskId, Box<Prepared>>,
+    pub(super) containers: HashMap<TaskId, ContainerStatus>,
+    pub(super) performer: Performer,
+    pub(super) ends: JoinSet<(TaskId, Result<runtime::ExitStatus, TaskError>)>,
+    pub(super) publisher: Publisher,
+    pub(super) probe_news: ProbeNews,
+    pub(super) probe_settings: watch::Sender<Option<overlay::ProbeSettings>>,
+    pub(super) connection: Option<Connection>,
+    pub(super) keeper: Keeper,
+    pub(super) managers: watch::Sender<Vec<ManagerPeer>>,
+    pub(super) desired_role: watch::Sender<Option<NodeRole>>,
+    pub(super) events: mpsc::Sender<AgentEvent>,
+    pub(super) status: watch::Sender<AgentStatus>,
+    /// When reports are to be sent, if there are any.
+    pub(super) flush_at: Option<Instant>,
+    pub(super) wake_at: Option<Timestamp>,
+    /// Tasks whose end follows from the decision alone and was told in this session.
+    pub(super) told: BTreeSet<TaskId>,
+    /// Set when the node leaves: nothing is assigned any more, whatever managers say.
+    pub(super) leaving: Option<oneshot::Sender<()>>,
+}
+
+impl Follower {
+    /// Runs until `stop`, or until all is removed after a word on `leave`.
+    pub(super) async fn run(mut self, mut leave: mpsc::Receiver<oneshot::Sender<()>>, stop: CancellationToken) {
+        let (session_events, mut heard) = mpsc::channel(MAX_WAITING);
+        let (probe_updates, mut probed) = mpsc::channel(MAX_WAITING);
+        let side = CancellationToken::new();
+        let mut beside = self.start_beside(session_events, probe_updates, &side);
+        self.set_probes();
+        let mut has_left = false;
+        loop {
+            self.act();
+            self.keeper.write(|| saved(&self.assigned, &self.reports, &self.managers));
+            self.publish_status();
+            if self.leaving.is_some() && self.local.is_empty() {
+                has_left = true;
+                break;
+            }
+            let flush_at = self.flush_at.filter(|_| self.connection.is_some());
+            let wake_at = self.wake_at.map(|at| Instant::now() + at.since(now()));
+            tokio::select! {
+                Some(event) = heard.recv() => self.hear(event).await,
+                Some(update) = probed.recv() => {
+                    self.probe_news.take(update);
+                    self.send_probes();
+                }
+                (task, step, outcome) = self.performer.next() => self.step_ended(task, step, outcome),
+                Some(ended) = self.ends.join_next() => self.end_seen(ended),
+                () = self.keeper.due() => {}
+                () = sleep_until(flush_at.unwrap_or_else(Instant::now)), if flush_at.is_some() => self.flush(),
+                () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {}
+                () = self.publisher.idle() => {}
+                Some(reply) = leave.recv() => self.begin_leave(reply),
+                () = stop.cancelled() => break,
+                Some(ended) = beside.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "a part of the agent ended badly; the agent ends");
+                        break;
+                    }
+                }
+            }
+        }
+        side.cancel();
+        self.performer.shutdown().await;
+        self.ends.shutdown().await;
+        self.publisher.shutdown().await;
+        beside.abort_all();
+        while beside.join_next().await.is_some() {}
+        if has_left {
+            self.keeper.erase().await;
+        } else {
+            self.flush();
+            let last = saved(&self.assigned, &self.reports, &self.managers);
+            self.keeper.finish(last).await;
+        }
+        if let Some(reply) = self.leaving {
+            // Whoever asked may have given up waiting.
+            let _ = reply.send(());
+        }
+    }
+
+    fn start_beside(
+        &self,
+        session_events: mpsc::Sender<Event>,
+        probe_updates: mpsc::Sender<overlay::ProbeUpdate>,
+        stop: &CancellationToken,
+    ) -> JoinSet<()> {
+        let mut beside = JoinSet::new();
+        let identity = &self.config.identity;
+        let session = SessionConfig {
+            identity: identity.clone(),
+            description: self.engine.info().description(identity.root_pem()),
+            data_address: self.config.data_address,
+        };
+        beside.spawn(session::run(session, self.managers.subscribe(), session_events, stop.clone()));
+        let renewal = Renewal {
+            identity: identity.clone(),
+            directory: self.config.identity_dir.clone(),
+            managers: self.managers.subscribe(),
+            desired_role: self.desired_role.subscribe(),
+            events: self.events.clone(),
+        };
+        beside.spawn(renewal.run(stop.clone()));
+        beside.spawn(probes::hand_down(self.engine.clone(), self.probe_settings.subscribe()));
+        beside.spawn(probes::hand_up(self.engine.clone(), probe_updates));
+        beside
+    }
+
+    async fn hear(&mut self, event: Event) {
+        match event {
+            Event::Began(connection) => {
+                self.connection = Some(connection);
+                self.assigned.session_began();
+                self.told.clear();
+                self.reports.session_began();
+                self.probe_news.session_began();
+                self.flush_at = self.reports.has_unsent().then(Instant::now);
+                self.send_probes();
+            }
+            Event::Ended => self.connection = None,
+            Event::Assignments { applies_to, results_in, content } => self.assign(applies_to, results_in, *content),
+            Event::Managers(managers) => {
+                let changed = self.managers.send_if_modified(|known| {
+                    let differs = *known != managers && !managers.is_empty();
+                    if differs {
+                        known.clone_from(&managers);
+                    }
+                    differs
+                });
+                if changed {
+                    self.keeper.mark();
+                    self.inform(AgentEvent::Managers(managers));
+                }
+            }
+            Event::DesiredRole(role) => {
+                self.desired_role.send_replace(Some(role));
+            }
+            Event::LogRequest(request) => {
+                if let Some(connection) = &self.connection {
+                    self.publisher.begin(request, connection.channel.clone());
+                }
+            }
+            Event::LogCancel(id) => self.publisher.cancel(id),
+            Event::Committed(count) => {
+                if self.reports.committed(count) {
+                    self.keeper.mark();
+                }
+            }
+            Event::Removed => self.inform(AgentEvent::Removed),
+        }
+    }
+
+    /// A daemon that does not listen learns it from the status; the loop does not wait for it.
+    fn inform(&self, event: AgentEvent) {
+        if let Err(error) = self.events.try_send(event) {
+            tracing::warn!(%error, "the daemon does not take the agent's events");
+        }
+    }
+
+    fn assign(&mut self, applies_to: u64, results_in: u64, content: super::assigned::Content) {
+        if self.leaving.is_some() {
+            return;
+        }
+        let is_whole = matches!(content, super::assigned::Content::Whole(_));
+        if let Err(error) = self.assigned.apply(applies_to, results_in, content) {
+            tracing::info!(%error, "asking for all assignments again");
+            self.send(agent_message::Message::Resync(Resync {}));
+            return;
+        }
+        if is_whole {
+            self.reports.settle(self.assigned.set());
+        }
+        self.told.retain(|task| self.assigned.set().tasks.contains_key(task));
+        self.keeper.mark();
+        self.set_probes();
+    }
+
+    fn set_probes(&self) {
+        let settings = probes::settings(&self.assigned.set().network, self.node, self.config.data_address);
+        self.probe_settings.send_if_modified(|now| {
+            let differs = *now != settings;
+            *now = settings;
+            differs
+        });
+    }
+
+    fn begin_leave(&mut self, reply: oneshot::Sender<()>) {
+        self.assigned = Assigned::restore(Some(types::AssignmentSet::default()));
+        self.set_probes();
+        self.leaving = Some(reply);
+    }
+
+    /// Decides about everything and begins what was decided.
+    fn act(&mut self) {
+        let decision = reconcile(self.assigned.set(), self.assigned.is_known(), &self.local, now());
+        self.wake_at = decision.wake_at;
+        for action in decision.actions {
+            match action {
+                Action::Begin(task, step) => self.begin(task, step),
+                Action::Cancel(task) => self.performer.cancel(task),
+                Action::Report(task, state, why) => {
+                    if self.told.insert(task) {
+                        self.tell_why(task, state, why, String::new());
+                    }
+                }
+                Action::Forget(task) => {
+                    self.local.remove(&task);
+                    self.containers.remove(&task);
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, task: TaskId, step: Step) {
+        let assignment = self.assigned.set().tasks.get(&task).cloned();
+        let stop = assignment.as_ref().map(|a| {
+            let spec = &a.spec.container;
+            StopPolicy { signal: spec.stop_signal.clone(), grace: spec.stop_grace_period }
+        });
+        let entry = self.local.entry(task);
+        let local = entry.or_insert_with(|| LocalTask::new(Phase::Absent, stop.unwrap_or_default()));
+        local.busy = Some(step);
+        let stop = local.stop.clone();
+        match (step, assignment) {
+            (Step::Prepare, Some(a)) => {
+                self.tell(task, TaskState::Preparing, String::new());
+                self.performer.prepare(a);
+            }
+            (Step::Create, Some(a)) => {
+                let prepared = self.prepared.remove(&task);
+                self.performer.create(a, prepared);
+            }
+            (Step::Start, _) => {
+                self.tell(task, TaskState::Starting, String::new());
+                self.performer.start(task);
+            }
+            (Step::Stop, _) => self.performer.stop(task, stop),
+            (Step::Release, _) => self.performer.release(task),
+            (Step::Remove, _) => self.performer.remove(task),
+            (Step::Prepare | Step::Create, None) => local_idle(&mut self.local, task),
+        }
+    }
+
+    /// Notes a status for the managers.
+    pub(super) fn tell(&mut self, task: TaskId, state: TaskState, error: String) {
+        self.tell_why(task, state, ends::message(state), error);
+    }
+
+    pub(super) fn tell_why(&mut self, task: TaskId, state: TaskState, message: &str, error: String) {
+        let status = TaskStatus {
+            state,
+            since: now(),
+            message: message.to_owned(),
+            error,
+            container: self.containers.get(&task).cloned(),
+            ports: Vec::new(),
+        };
+        if !self.reports.note(task, status) {
+            return;
+        }
+        if state.is_terminal() {
+            self.keeper.mark();
+        }
+        let delay = if state >= TaskState::Running { SOON } else { LATER };
+        let at = Instant::now() + delay;
+        self.flush_at = Some(self.flush_at.map_or(at, |known| known.min(at)));
+    }
+
+    fn flush(&mut self) {
+        self.flush_at = None;
+        while self.reports.has_unsent() {
+            let Some(connection) = &self.connection else { return };
+            let Ok(permit) = connection.messages.try_reserve() else {
+                // The manager is slow to take them: they wait, and newer states replace older ones.
+                self.flush_at = Some(Instant::now() + LATER);
+                return;
+            };
+            let batch = self.reports.take_batch();
+            let message = agent_message::Message::TaskReports(proto::encode(&batch));
+            permit.send(AgentMessage { message: Some(message) });
+        }
+    }
+
+    fn send_probes(&mut self) {
+        let news = self.probe_news.news();
+        if !news.is_empty() && self.send(agent_message::Message::ProbeReports(proto::encode(&news))) {
+            self.probe_news.told(news);
+        }
+    }
+
+    /// True if the message is on its way.
+    fn send(&self, message: agent_message::Message) -> bool {
+        let message = AgentMessage { message: Some(message) };
+        self.connection.as_ref().is_some_and(|c| c.messages.try_send(message).is_ok())
+    }
+
+    fn publish_status(&self) {
+        let status = AgentStatus {
+            manager: self.connection.as_ref().map(|c| c.manager.clone()),
+            tasks: self.local.len(),
+            running: self.local.values().filter(|t| t.phase == Phase::Running).count(),
+            reports_waiting: self.reports.waiting(),
+        };
+        self.status.send_if_modified(|known| {
+            let differs = *known != status;
+            *known = status;
+            differs
+        });
+    }
+}
+
+fn saved(assigned: &Assigned, reports: &Reports, managers: &watch::Sender<Vec<ManagerPeer>>) -> Saved {
+    let set = assigned.is_known().then(|| assigned.set().clone());
+    Saved { set, reports: reports.kept(), managers: managers.borrow().clone() }
+}
+
+fn local_idle(local: &mut Local, task: TaskId) {
+    if let Some(task) = local.get_mut(&task) {
+        task.busy = None;
+    }
+}

@@ -1,0 +1,77 @@
+//! What is really there on this host, one entry per task, as plain data.
+//!
+//! The agent's loop fills it from what the engine found at start, from the ends of actions and from
+//! containers that ended by themselves; `reconcile` reads it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use types::{TaskId, Timestamp};
+
+/// Every task this host has something of.
+pub(crate) type Local = BTreeMap<TaskId, LocalTask>;
+
+/// One task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LocalTask {
+    pub phase: Phase,
+    /// What is being done to it right now: one thing at a time.
+    pub busy: Option<Step>,
+    /// How to stop it; kept here because the assignment may be gone when it must stop.
+    pub stop: StopPolicy,
+    /// After a failure that may pass: nothing is tried before this time.
+    pub retry_at: Timestamp,
+    /// Failures in a row of the step that `retry_at` holds back.
+    pub attempts: u32,
+}
+
+/// How far its container is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Nothing is there.
+    Absent,
+    /// Image, mounts and network are there.
+    Prepared,
+    Created,
+    Running,
+    /// It ended, or could not be made.
+    Ended {
+        /// Its network and mounts are given back; only its log is left.
+        released: bool,
+    },
+}
+
+/// Something that is done to one task and takes time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Step {
+    Prepare,
+    Create,
+    Start,
+    Stop,
+    /// Gives back all but the log.
+    Release,
+    /// Removes everything.
+    Remove,
+}
+
+/// For a container that does not say: Docker's default (parity S-57).
+const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+
+/// From asking to forcing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StopPolicy {
+    /// Name or number; empty means the image's, else SIGTERM.
+    pub signal: String,
+    pub grace: Duration,
+}
+
+impl Default for StopPolicy {
+    fn default() -> Self {
+        Self { signal: String::new(), grace: DEFAULT_GRACE }
+    }
+}
+
+impl LocalTask {
+    pub(crate) fn new(phase: Phase, stop: StopPolicy) -> Self {
+        Self { phase, busy: None, stop, retry_at: Timestamp::EPOCH, attempts: 0 }
+    }
+}

@@ -1,0 +1,138 @@
+//! What the ends of steps and of containers change in the agent's state.
+
+use std::time::Duration;
+
+use tokio::task::JoinError;
+use types::{ContainerStatus, TaskId, TaskState};
+
+use super::{
+    ends,
+    follower::Follower,
+    local::{Phase, Step},
+    perform::Outcome,
+};
+use crate::{
+    clock::{now, pause_after},
+    engine::tasks::TaskError,
+};
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Tries of a step towards RUNNING before the task is given up: the managers know what to do then.
+const ATTEMPTS: u32 = 4;
+
+impl Follower {
+    /// A step is over.
+    pub(super) fn step_ended(&mut self, task: TaskId, step: Step, outcome: Outcome) {
+        if let Some(local) = self.local.get_mut(&task) {
+            // A container that was stopped is busy until its end was seen.
+            let waits_for_end = step == Step::Stop && matches!(outcome, Outcome::Done) && local.phase == Phase::Running;
+            if !waits_for_end && local.busy == Some(step) {
+                local.busy = None;
+            }
+            if !matches!(outcome, Outcome::Failed(_)) {
+                local.attempts = 0;
+            }
+        }
+        match (step, outcome) {
+            (_, Outcome::Prepared(prepared)) => {
+                let id = crate::engine::container_id(task);
+                let container = ContainerStatus { id, pid: 0, exit_code: None, address: prepared.address };
+                self.containers.insert(task, container);
+                self.prepared.insert(task, prepared);
+                self.phase(task, Phase::Prepared);
+            }
+            (_, Outcome::Created { pid, prepared }) => {
+                let id = crate::engine::container_id(task);
+                let container = ContainerStatus { id, pid, exit_code: None, address: prepared.address };
+                self.containers.insert(task, container);
+                self.phase(task, Phase::Created);
+                self.tell(task, TaskState::Ready, String::new());
+            }
+            (Step::Start, Outcome::Done) => {
+                self.phase(task, Phase::Running);
+                self.watch_end(task);
+                self.tell(task, TaskState::Running, String::new());
+            }
+            (Step::Release, Outcome::Done) => self.phase(task, Phase::Ended { released: true }),
+            (Step::Remove, Outcome::Done) => {
+                self.local.remove(&task);
+                self.containers.remove(&task);
+                self.prepared.remove(&task);
+            }
+            (_, Outcome::Done) => {}
+            // It was broken off before anything was made.
+            (_, Outcome::Cancelled) => self.phase(task, Phase::Absent),
+            (step, Outcome::Failed(error)) => self.step_failed(task, step, error),
+        }
+    }
+
+    pub(super) fn phase(&mut self, task: TaskId, phase: Phase) {
+        if let Some(local) = self.local.get_mut(&task) {
+            local.phase = phase;
+        }
+    }
+
+    fn step_failed(&mut self, task: TaskId, step: Step, error: TaskError) {
+        let Some(local) = self.local.get_mut(&task) else { return };
+        local.attempts += 1;
+        local.retry_at = now() + pause_after(local.attempts, FIRST_PAUSE, LONGEST_PAUSE);
+        let is_final = matches!(error, TaskError::Refused(_)) || local.attempts >= ATTEMPTS;
+        let (TaskError::Refused(text) | TaskError::Transient(text)) = error;
+        match step {
+            Step::Prepare | Step::Create | Step::Start if is_final => {
+                let start = step == Step::Start;
+                let state = if start { TaskState::Failed } else { TaskState::Rejected };
+                tracing::info!(task.id = %task, %state, error = text, "task cannot run");
+                local.phase = Phase::Ended { released: false };
+                (local.attempts, local.retry_at) = (0, types::Timestamp::EPOCH);
+                self.prepared.remove(&task);
+                self.tell(task, state, text);
+            }
+            Step::Prepare | Step::Create | Step::Start => {
+                let state = if step == Step::Start { TaskState::Starting } else { TaskState::Preparing };
+                self.tell(task, state, format!("{text}; trying again"));
+            }
+            Step::Stop | Step::Release | Step::Remove => {
+                tracing::warn!(task.id = %task, ?step, error = text, "a step failed; trying again");
+            }
+        }
+    }
+
+    /// Waits for the end of a running container, beside the loop.
+    pub(super) fn watch_end(&mut self, task: TaskId) {
+        let engine = self.engine.clone();
+        self.ends.spawn(async move { (task, engine.wait_task(task).await) });
+    }
+
+    pub(super) fn end_seen(&mut self, ended: Result<(TaskId, Result<runtime::ExitStatus, TaskError>), JoinError>) {
+        match ended {
+            Ok((task, Ok(exit))) => self.ended(task, &exit),
+            Ok((task, Err(TaskError::Refused(text) | TaskError::Transient(text)))) => {
+                tracing::warn!(task.id = %task, error = text, "lost sight of a container");
+                self.over(task, TaskState::Failed, format!("lost sight of its container: {text}"));
+            }
+            Err(error) => tracing::error!(%error, "waiting for a container ended badly"),
+        }
+    }
+
+    /// A container ended.
+    pub(super) fn ended(&mut self, task: TaskId, exit: &runtime::ExitStatus) {
+        let container = self.containers.entry(task).or_default();
+        (container.pid, container.exit_code) = (0, Some(exit.code));
+        let is_wanted = self.assigned.set().tasks.get(&task).is_some_and(|a| a.desired <= TaskState::Running);
+        let was_asked = !is_wanted || self.local.get(&task).is_some_and(|l| l.busy == Some(Step::Stop));
+        let (state, error) = ends::of_exit(exit, was_asked);
+        self.over(task, state, error);
+    }
+
+    fn over(&mut self, task: TaskId, state: TaskState, error: String) {
+        if let Some(local) = self.local.get_mut(&task) {
+            local.phase = Phase::Ended { released: false };
+            local.busy = None;
+        }
+        if self.assigned.set().tasks.contains_key(&task) {
+            self.tell(task, state, error);
+        }
+    }
+}

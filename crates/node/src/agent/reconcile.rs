@@ -1,0 +1,141 @@
+//! What to do next on this host. Pure: assignments, what is there, and the time, in; actions, out.
+//!
+//! Called by the agent's loop after everything that happened, always for everything. It is told
+//! nothing of what changed, so that start-up, retry and the daily path are one path. It never starts
+//! a task again that ended: a successor is a new task and the managers' decision. It removes nothing
+//! before a set of assignments is known.
+
+use std::collections::BTreeSet;
+
+use types::{Assignment, AssignmentSet, TaskId, TaskState, Timestamp};
+
+use super::local::{Local, LocalTask, Phase, Step};
+
+/// One thing to do. What is not done now is decided again next time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Begin a step of a task that is not busy.
+    Begin(TaskId, Step),
+    /// A step in progress is no longer wanted: break it off.
+    Cancel(TaskId),
+    /// Tell the managers a state that follows from the decision alone.
+    Report(TaskId, TaskState, &'static str),
+    /// Nothing is left of it and nothing is wanted: drop it from the local state.
+    Forget(TaskId),
+}
+
+/// What follows from the present.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Decision {
+    /// Those that end something first: they make room for the others.
+    pub actions: Vec<Action>,
+    /// When time alone makes a difference.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// Decides. `known` says whether `assigned` is a set that managers sent once.
+pub(crate) fn reconcile(assigned: &AssignmentSet, known: bool, local: &Local, now: Timestamp) -> Decision {
+    let mut decision = Decision::default();
+    if !known {
+        return decision;
+    }
+    for (id, task) in local {
+        match assigned.tasks.get(id) {
+            Some(a) if a.desired <= TaskState::Running && !is_given_up(a) => {}
+            Some(a) => wind_down(&mut decision, *id, Some(a), task, now),
+            None => wind_down(&mut decision, *id, None, task, now),
+        }
+    }
+    let mut waiting = BTreeSet::new();
+    for (id, assignment) in &assigned.tasks {
+        let there = local.get(id);
+        let wanted = assignment.desired <= TaskState::Running && !is_given_up(assignment);
+        match there {
+            None if wanted && !assignment.state.is_terminal() => decision.begin(*id, Step::Prepare),
+            None if !wanted && !assignment.state.is_terminal() => {
+                decision.actions.push(Action::Report(*id, TaskState::Shutdown, "stopped before it was started"));
+            }
+            Some(task) if wanted => advance(&mut decision, &mut waiting, assignment, task, now),
+            _ => {}
+        }
+    }
+    decision.wake_at = decision.wake_at.into_iter().chain(waiting).min();
+    decision
+}
+
+/// The managers ended the task without this node: a container that still runs must go.
+fn is_given_up(assignment: &Assignment) -> bool {
+    assignment.state >= TaskState::Remove
+}
+
+/// Towards RUNNING.
+fn advance(
+    decision: &mut Decision,
+    waiting: &mut BTreeSet<Timestamp>,
+    assignment: &Assignment,
+    task: &LocalTask,
+    now: Timestamp,
+) {
+    if task.busy.is_some() {
+        return;
+    }
+    if task.retry_at > now {
+        waiting.insert(task.retry_at);
+        return;
+    }
+    let id = assignment.id;
+    match task.phase {
+        Phase::Absent if !assignment.state.is_terminal() => decision.begin(id, Step::Prepare),
+        Phase::Prepared => decision.begin(id, Step::Create),
+        Phase::Created if assignment.not_before > now => {
+            waiting.insert(assignment.not_before);
+        }
+        Phase::Created => decision.begin(id, Step::Start),
+        Phase::Ended { released: false } => decision.begin(id, Step::Release),
+        Phase::Absent | Phase::Running | Phase::Ended { .. } => {}
+    }
+}
+
+/// Towards nothing: the task is to stop, to be removed, or belongs to nobody.
+fn wind_down(decision: &mut Decision, id: TaskId, assignment: Option<&Assignment>, task: &LocalTask, now: Timestamp) {
+    match task.busy {
+        Some(Step::Prepare) => return decision.actions.push(Action::Cancel(id)),
+        Some(_) => return,
+        None => {}
+    }
+    if task.retry_at > now {
+        decision.wake_at = decision.wake_at.into_iter().chain([task.retry_at]).min();
+        return;
+    }
+    // What was asked to stop keeps its log until it is asked to go.
+    let keeps_log = assignment.is_some_and(|a| a.desired < TaskState::Remove);
+    match task.phase {
+        Phase::Running => decision.begin(id, Step::Stop),
+        Phase::Ended { released: false } if keeps_log => decision.begin(id, Step::Release),
+        Phase::Ended { .. } if keeps_log => {}
+        Phase::Absent => {
+            if assignment.is_some_and(|a| !a.state.is_terminal()) {
+                decision.actions.push(Action::Report(id, TaskState::Shutdown, "stopped before it was started"));
+            } else {
+                decision.actions.push(Action::Forget(id));
+            }
+        }
+        Phase::Prepared | Phase::Created => {
+            if assignment.is_some_and(|a| !a.state.is_terminal()) {
+                decision.actions.push(Action::Report(id, TaskState::Shutdown, "stopped before it was started"));
+            }
+            decision.begin(id, Step::Remove);
+        }
+        Phase::Ended { .. } => decision.begin(id, Step::Remove),
+    }
+}
+
+impl Decision {
+    fn begin(&mut self, task: TaskId, step: Step) {
+        self.actions.push(Action::Begin(task, step));
+    }
+}
+
+#[cfg(test)]
+#[path = "reconcile_tests.rs"]
+mod tests;

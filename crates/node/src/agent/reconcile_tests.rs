@@ -1,0 +1,277 @@
+//! Texts in, texts out. A line of assignments: `1 running` (id, desired), then `was=STATE`,
+//! `after=SECONDS`. A line of local state: `1 PHASE`, then `busy=STEP`, `retry=SECONDS`.
+
+use std::{fmt::Write, time::Duration};
+
+use expect_test::{Expect, expect};
+
+use super::*;
+use crate::agent::{local::StopPolicy, testing::assignment};
+
+#[expect(clippy::needless_pass_by_value, reason = "the macro's result reads best passed by value")]
+fn check(assigned: &str, local: &str, want: Expect) {
+    want.assert_eq(&decide(assigned, local, true));
+}
+
+/// All at second 100.
+fn decide(assigned: &str, local: &str, known: bool) -> String {
+    let assigned = AssignmentSet { tasks: parse_assigned(assigned), ..AssignmentSet::default() };
+    let decision = reconcile(&assigned, known, &parse_local(local), seconds(100));
+    let mut text = String::new();
+    for action in decision.actions {
+        let id = |task: TaskId| task.as_u128();
+        let written = match action {
+            Action::Begin(task, step) => writeln!(text, "{} {}", format!("{step:?}").to_lowercase(), id(task)),
+            Action::Cancel(task) => writeln!(text, "cancel {}", id(task)),
+            Action::Report(task, state, why) => writeln!(text, "report {} {state}: {why}", id(task)),
+            Action::Forget(task) => writeln!(text, "forget {}", id(task)),
+        };
+        written.expect("a string takes all");
+    }
+    if let Some(at) = decision.wake_at {
+        writeln!(text, "wake at {}", at.as_unix_ns() / 1_000_000_000).expect("a string takes all");
+    }
+    text
+}
+
+fn seconds(n: u64) -> Timestamp {
+    Timestamp::EPOCH + Duration::from_secs(n)
+}
+
+fn state(text: &str) -> TaskState {
+    match text {
+        "assigned" => TaskState::Assigned,
+        "accepted" => TaskState::Accepted,
+        "running" => TaskState::Running,
+        "complete" => TaskState::Complete,
+        "failed" => TaskState::Failed,
+        "rejected" => TaskState::Rejected,
+        "shutdown" => TaskState::Shutdown,
+        "remove" => TaskState::Remove,
+        "orphaned" => TaskState::Orphaned,
+        other => panic!("unknown state {other}"),
+    }
+}
+
+fn lines(text: &str) -> impl Iterator<Item = (u128, &str, Vec<(&str, &str)>)> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| {
+        let mut words = line.split_whitespace();
+        let id = words.next().and_then(|w| w.parse().ok()).expect("an id");
+        let what = words.next().expect("a state or phase");
+        (id, what, words.map(|w| w.split_once('=').expect("key=value")).collect())
+    })
+}
+
+fn parse_assigned(text: &str) -> std::collections::BTreeMap<TaskId, Assignment> {
+    let parse = |(id, desired, options): (u128, &str, Vec<(&str, &str)>)| {
+        let mut a = Assignment { desired: state(desired), ..assignment(id) };
+        for (key, value) in options {
+            match key {
+                "was" => a.state = state(value),
+                "after" => a.not_before = seconds(value.parse().expect("seconds")),
+                other => panic!("unknown option {other}"),
+            }
+        }
+        (a.id, a)
+    };
+    lines(text).map(parse).collect()
+}
+
+fn parse_local(text: &str) -> Local {
+    let parse = |(id, phase, options): (u128, &str, Vec<(&str, &str)>)| {
+        let phase = match phase {
+            "absent" => Phase::Absent,
+            "prepared" => Phase::Prepared,
+            "created" => Phase::Created,
+            "running" => Phase::Running,
+            "ended" => Phase::Ended { released: false },
+            "released" => Phase::Ended { released: true },
+            other => panic!("unknown phase {other}"),
+        };
+        let mut task = LocalTask::new(phase, StopPolicy::default());
+        for (key, value) in options {
+            match (key, value) {
+                ("busy", "prepare") => task.busy = Some(Step::Prepare),
+                ("busy", "start") => task.busy = Some(Step::Start),
+                ("busy", "stop") => task.busy = Some(Step::Stop),
+                ("retry", at) => task.retry_at = seconds(at.parse().expect("seconds")),
+                other => panic!("unknown option {other:?}"),
+            }
+        }
+        (TaskId::from_random(id), task)
+    };
+    lines(text).map(parse).collect()
+}
+
+#[test]
+fn a_task_is_led_step_by_step_to_running() {
+    check(
+        "1 running
+         2 running
+         3 running
+         4 running",
+        "2 prepared
+         3 created
+         4 running",
+        expect![[r#"
+            prepare 1
+            create 2
+            start 3
+        "#]],
+    );
+}
+
+#[test]
+fn a_busy_task_is_left_alone() {
+    check(
+        "1 running\n2 running\n3 shutdown",
+        "1 absent busy=prepare\n2 created busy=start\n3 running busy=stop",
+        expect![""],
+    );
+}
+
+#[test]
+fn the_restart_delay_holds_back_the_start_but_not_the_preparation() {
+    check(
+        "1 running after=130
+         2 running after=110
+         3 running after=100",
+        "2 created
+         3 created",
+        expect![[r#"
+            prepare 1
+            start 3
+            wake at 110
+        "#]],
+    );
+}
+
+#[test]
+fn an_ended_task_is_never_started_again() {
+    check(
+        "1 running was=running
+         2 running was=failed
+         3 running was=rejected",
+        "1 ended
+         2 released",
+        expect![[r#"
+            release 1
+        "#]],
+    );
+}
+
+#[test]
+fn after_a_reboot_what_shall_run_is_made_again() {
+    check(
+        "1 running was=running",
+        "",
+        expect![[r#"
+        prepare 1
+    "#]],
+    );
+}
+
+#[test]
+fn what_shall_stop_is_stopped_wherever_it_is() {
+    check(
+        "1 shutdown was=running
+         2 shutdown was=accepted
+         3 shutdown was=accepted
+         4 shutdown was=accepted
+         5 shutdown was=failed
+         6 shutdown was=shutdown
+         7 shutdown was=accepted",
+        "1 running
+         2 created
+         3 prepared
+         5 ended
+         6 released
+         7 absent busy=prepare",
+        expect![[r#"
+            stop 1
+            report 2 shutdown: stopped before it was started
+            remove 2
+            report 3 shutdown: stopped before it was started
+            remove 3
+            release 5
+            cancel 7
+            report 4 shutdown: stopped before it was started
+        "#]],
+    );
+}
+
+#[test]
+fn what_shall_go_is_stopped_first_and_then_removed_with_its_log() {
+    check(
+        "1 remove was=running
+         2 remove was=shutdown
+         3 remove was=shutdown
+         4 remove was=shutdown",
+        "1 running
+         2 ended
+         3 released
+         4 absent",
+        expect![[r#"
+            stop 1
+            remove 2
+            remove 3
+            forget 4
+        "#]],
+    );
+}
+
+#[test]
+fn leftovers_without_assignment_are_removed() {
+    check(
+        "",
+        "1 running
+         2 prepared
+         3 created
+         4 released
+         5 absent",
+        expect![[r#"
+            stop 1
+            remove 2
+            remove 3
+            remove 4
+            forget 5
+        "#]],
+    );
+}
+
+#[test]
+fn nothing_is_touched_before_any_assignments_are_known() {
+    assert_eq!(decide("", "1 running\n2 ended\n3 created", false), "");
+}
+
+#[test]
+fn a_task_the_managers_gave_up_is_stopped_even_if_it_runs() {
+    check(
+        "1 running was=orphaned",
+        "1 running",
+        expect![[r#"
+        stop 1
+    "#]],
+    );
+}
+
+#[test]
+fn a_step_that_failed_waits_for_its_time() {
+    check(
+        "1 running
+         2 running
+         3 remove was=shutdown",
+        "1 absent retry=120
+         2 absent retry=100
+         3 ended retry=115",
+        expect![[r#"
+            prepare 2
+            wake at 115
+        "#]],
+    );
+}
+
+#[test]
+fn nothing_is_done_at_rest() {
+    check("1 running was=running\n2 shutdown was=shutdown", "1 running\n2 released", expect![""]);
+}

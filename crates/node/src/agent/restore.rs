@@ -1,0 +1,134 @@
+//! The agent's state at its start: what is on disk and what runs.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use types::{ContainerStatus, TaskState};
+
+use super::{
+    AgentConfig, AgentError, AgentEvent, AgentStatus,
+    assigned::{Assigned, StateFile},
+    follower::Follower,
+    keeper::Keeper,
+    local::{Local, LocalTask, Phase, StopPolicy},
+    perform::Performer,
+    probes::ProbeNews,
+    publish::Publisher,
+    report::Reports,
+};
+use crate::engine::{
+    Engine, EngineError, container_id,
+    tasks::{Found, FoundWhat, TaskError},
+};
+
+impl Follower {
+    /// Takes up what is on disk and what runs.
+    pub(super) async fn restore(
+        engine: Engine,
+        config: AgentConfig,
+        events: mpsc::Sender<AgentEvent>,
+        status: watch::Sender<AgentStatus>,
+    ) -> Result<Self, AgentError> {
+        let file = StateFile::in_directory(&config.state_dir)?;
+        let saved = file.load()?;
+        let known: BTreeSet<_> = config.managers.iter().map(|m| m.node).collect();
+        let others = saved.managers.into_iter().filter(|m| !known.contains(&m.node));
+        let managers: Vec<_> = config.managers.iter().cloned().chain(others).collect();
+        let node = config.identity.node();
+        let mut follower = Self {
+            performer: Performer::new(engine.clone(), node),
+            publisher: Publisher::new(engine.clone(), node),
+            assigned: Assigned::restore(saved.set),
+            local: Local::new(),
+            reports: Reports::restore(saved.reports),
+            prepared: HashMap::new(),
+            containers: HashMap::new(),
+            ends: JoinSet::new(),
+            probe_news: ProbeNews::default(),
+            probe_settings: watch::Sender::new(None),
+            connection: None,
+            keeper: Keeper::new(file),
+            managers: watch::Sender::new(managers),
+            desired_role: watch::Sender::new(None),
+            flush_at: None,
+            wake_at: None,
+            told: BTreeSet::new(),
+            leaving: None,
+            engine,
+            config,
+            node,
+            events,
+            status,
+        };
+        let found = follower.engine.found_tasks().await;
+        let found = found.map_err(|error| match error {
+            TaskError::Refused(text) | TaskError::Transient(text) => EngineError::Runtime(text),
+        })?;
+        for found in found {
+            follower.adopt(found);
+        }
+        follower.adopt_ends();
+        Ok(follower)
+    }
+
+    /// Notes one task of before.
+    fn adopt(&mut self, found: Found) {
+        let Found { task, what, stop_signal, stop_grace_ms } = found;
+        let mut stop = StopPolicy { signal: stop_signal, ..StopPolicy::default() };
+        if let Some(ms) = stop_grace_ms {
+            stop.grace = Duration::from_millis(ms);
+        }
+        let assignment = self.assigned.set().tasks.get(&task);
+        if let Some(a) = assignment {
+            stop = StopPolicy { grace: a.spec.container.stop_grace_period, ..stop };
+        }
+        let has_ended = assignment.is_some_and(|a| a.state.is_terminal()) || self.reports.ended(task).is_some();
+        let address = self.engine.known_address(task);
+        let id = container_id(task);
+        let container = ContainerStatus { id, pid: 0, exit_code: None, address };
+        self.containers.insert(task, container);
+        let phase = match &what {
+            FoundWhat::Log => Phase::Ended { released: true },
+            FoundWhat::Parts if has_ended => Phase::Ended { released: false },
+            FoundWhat::Parts => Phase::Prepared,
+            FoundWhat::Created => Phase::Created,
+            FoundWhat::Running { .. } => Phase::Running,
+            FoundWhat::Stopped { released, .. } => Phase::Ended { released: *released },
+        };
+        let wanted = assignment.is_some();
+        self.local.insert(task, LocalTask::new(phase, stop));
+        match what {
+            FoundWhat::Running { pid } => {
+                self.containers.entry(task).or_default().pid = pid;
+                self.watch_end(task);
+                if wanted {
+                    self.tell(task, TaskState::Running, String::new());
+                }
+            }
+            FoundWhat::Stopped { exit, released } if wanted && !has_ended => {
+                self.ended(task, &exit);
+                self.phase(task, Phase::Ended { released });
+            }
+            FoundWhat::Log if wanted && !has_ended => {
+                let lost = "its container ended while the daemon did not run, and how is not known";
+                self.tell(task, TaskState::Failed, lost.to_owned());
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends that were not committed belong to tasks of which nothing else may be left.
+    fn adopt_ends(&mut self) {
+        let ended = self.assigned.set().tasks.keys().filter(|t| self.reports.ended(**t).is_some()).copied();
+        for task in ended.collect::<Vec<_>>() {
+            let gone = LocalTask::new(Phase::Ended { released: true }, StopPolicy::default());
+            self.local.entry(task).or_insert(gone);
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! From a task's spec and its image's configuration to what the runtime is asked to make. Pure.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use image::RunConfig;
+use runtime::{ContainerConfig, FileMount, LogConfig, LogDriver, Mount, MountKind, Propagation};
+use types::{Assignment, HealthTest, MountKind as WantedMount, Seccomp, TaskSpec};
+
+use super::{
+    container_id::{container_id, container_name},
+    template::{Context, TemplateError},
+};
+
+/// Docker's own keys, so that tools which read containers find what they know.
+const LABEL_SERVICE: &str = "com.docker.swarm.service.id";
+const LABEL_SERVICE_NAME: &str = "com.docker.swarm.service.name";
+const LABEL_TASK: &str = "com.docker.swarm.task.id";
+const LABEL_TASK_NAME: &str = "com.docker.swarm.task.name";
+/// How to stop it, for a daemon that finds the container without its assignment.
+const LABEL_STOP_SIGNAL: &str = "rswarm.stop-signal";
+const LABEL_STOP_GRACE_MS: &str = "rswarm.stop-grace-ms";
+
+/// A log file's size and number when the spec says nothing: bounded, unlike Docker's, so that no
+/// container can fill the disk (P27).
+const DEFAULT_LOG_BYTES: u64 = 20 << 20;
+const DEFAULT_LOG_FILES: u32 = 5;
+
+/// Why a spec cannot be run on this host. The text goes into the task's status.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    #[error(
+        "health checks are not there yet in this version of rswarm, and running without one would call a sick task \
+         healthy; remove it with --no-healthcheck"
+    )]
+    HealthCheck,
+    #[error(
+        "host-mode port {0} cannot be published: publishing on the host is not there yet in this version of rswarm; \
+         remove the port from the service"
+    )]
+    HostPort(u16),
+    #[error("log driver {0:?} is not there; known are json-file and none")]
+    LogDriver(String),
+    #[error("log option {key}={value:?} is not understood; max-size takes 10m, max-file a number")]
+    LogOption { key: String, value: String },
+    #[error("no command: neither the service nor the image {0} says what to run")]
+    NoCommand(String),
+    #[error("mount propagation {0:?} is not known; known are private, rprivate, shared, rshared, slave and rslave")]
+    Propagation(String),
+    #[error("ulimit {0} is negative and not -1")]
+    Ulimit(String),
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+}
+
+/// A mount with its placeholders filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PlannedMount {
+    pub target: String,
+    pub read_only: bool,
+    pub kind: WantedMount,
+}
+
+/// What is known of a task before anything is touched: checked, templates filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Planned {
+    pub hostname: String,
+    pub env: Vec<String>,
+    pub mounts: Vec<PlannedMount>,
+    pub log: LogDriver,
+}
+
+/// What was made for the container before the container.
+#[derive(Debug, Clone)]
+pub(crate) struct Made {
+    pub rootfs: PathBuf,
+    pub netns: Option<PathBuf>,
+    pub files: Vec<(PathBuf, &'static str)>,
+    /// The volumes' directories, by target.
+    pub volumes: BTreeMap<String, PathBuf>,
+    pub log_path: PathBuf,
+}
+
+/// Checks a task and fills in its templates.
+pub(super) fn plan(context: &Context<'_>) -> Result<Planned, SpecError> {
+    let assignment = context.assignment;
+    let spec = &assignment.spec.container;
+    if spec.health_check.as_ref().is_some_and(|check| check.test != HealthTest::None) {
+        return Err(SpecError::HealthCheck);
+    }
+    if let Some(port) = assignment.host_ports.first() {
+        return Err(SpecError::HostPort(port.published.unwrap_or(port.target)));
+    }
+    let expand = |text: &String| context.expand(text);
+    let mount = |m: &types::Mount| {
+        let kind = match &m.kind {
+            WantedMount::Bind { source, propagation, create } => {
+                WantedMount::Bind { source: expand(source)?, propagation: propagation.clone(), create: *create }
+            }
+            WantedMount::Volume { name, no_copy, labels } => {
+                let labels = labels.iter().map(|(k, v)| Ok((k.clone(), expand(v)?)));
+                let labels = labels.collect::<Result<_, TemplateError>>()?;
+                WantedMount::Volume { name: expand(name)?, no_copy: *no_copy, labels }
+            }
+            WantedMount::Tmpfs { .. } => m.kind.clone(),
+        };
+        Ok::<_, TemplateError>(PlannedMount { target: expand(&m.target)?, read_only: m.read_only, kind })
+    };
+    let hostname = expand(&spec.hostname)?;
+    Ok(Planned {
+        hostname: if hostname.is_empty() { container_id(assignment.id)[..12].to_owned() } else { hostname },
+        env: spec.env.iter().map(expand).collect::<Result<_, _>>()?,
+        mounts: spec.mounts.iter().map(mount).collect::<Result<_, _>>()?,
+        log: log_driver(&assignment.spec)?,
+    })
+}
+
+fn log_driver(spec: &TaskSpec) -> Result<LogDriver, SpecError> {
+    let default = LogDriver::JsonFile { max_size_bytes: DEFAULT_LOG_BYTES, max_files: DEFAULT_LOG_FILES };
+    let Some(wanted) = &spec.log_driver else { return Ok(default) };
+    match wanted.name.as_str() {
+        "" | "json-file" => {}
+        "none" => return Ok(LogDriver::None),
+        other => return Err(SpecError::LogDriver(other.to_owned())),
+    }
+    let (mut max_size_bytes, mut max_files) = (DEFAULT_LOG_BYTES, DEFAULT_LOG_FILES);
+    for (key, value) in &wanted.options {
+        let bad = || SpecError::LogOption { key: key.clone(), value: value.clone() };
+        match key.as_str() {
+            "max-size" => max_size_bytes = size(value).ok_or_else(bad)?,
+            "max-file" => max_files = value.parse().ok().filter(|n| *n > 0).ok_or_else(bad)?,
+            _ => {}
+        }
+    }
+    Ok(LogDriver::JsonFile { max_size_bytes, max_files })
+}
+
+/// `10m`, `64k`, `1g`, `-1` for no bound, or bytes.
+fn size(text: &str) -> Option<u64> {
+    if text == "-1" {
+        return Some(0);
+    }
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().ok()?;
+    let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" => 10,
+        "m" | "mb" => 20,
+        "g" | "gb" => 30,
+        _ => return None,
+    };
+    number.checked_mul(1 << shift)
+}
+
+/// The container as the runtime shall make it.
+pub(super) fn container_config(
+    assignment: &Assignment,
+    planned: &Planned,
+    image: &RunConfig,
+    made: &Made,
+) -> Result<ContainerConfig, SpecError> {
+    let spec = &assignment.spec.container;
+    let args = command(&spec.command, &spec.args, image);
+    if args.is_empty() {
+        return Err(SpecError::NoCommand(spec.image.familiar()));
+    }
+    let or = |own: &str, other: &str| if own.is_empty() { other.to_owned() } else { own.to_owned() };
+    let log = LogConfig { path: made.log_path.clone(), driver: planned.log };
+    let mut config = ContainerConfig::new(&container_id(assignment.id), made.rootfs.clone(), args, log);
+    config.env = merge_env(&image.env, &planned.env);
+    config.cwd = or(&spec.dir, &image.working_dir);
+    config.user = or(&spec.user, &image.user);
+    config.additional_groups = spec.groups.clone();
+    config.hostname = planned.hostname.clone();
+    config.netns = made.netns.clone();
+    config.mounts = planned.mounts.iter().map(|m| mount(m, made)).collect::<Result<_, _>>()?;
+    config.mounts.extend(image_volumes(planned, image).map(|target| volume(&target, false, made)));
+    config.files =
+        made.files.iter().map(|(source, t)| FileMount { source: source.clone(), target: (*t).to_owned() }).collect();
+    config.readonly_rootfs = spec.read_only;
+    config.tty = spec.tty;
+    config.open_stdin = spec.open_stdin;
+    config.init = spec.init;
+    config.capabilities_add = spec.capability_add.clone();
+    config.capabilities_drop = spec.capability_drop.clone();
+    config.no_new_privileges = spec.no_new_privileges;
+    config.seccomp = match &spec.seccomp {
+        Seccomp::Default => runtime::Seccomp::Default,
+        Seccomp::Unconfined => runtime::Seccomp::Unconfined,
+        Seccomp::Profile(text) => runtime::Seccomp::Profile(text.clone()),
+    };
+    let limits = &assignment.spec.resources.limits;
+    config.resources.nano_cpus = limits.nano_cpus.0;
+    config.resources.memory_bytes = limits.memory.0;
+    config.resources.pids_limit = limits.pids;
+    config.resources.memory_reservation_bytes = assignment.spec.resources.reservations.memory.0;
+    config.ulimits = spec.ulimits.iter().map(ulimit).collect::<Result<_, _>>()?;
+    config.sysctls = spec.sysctls.clone();
+    config.oom_score_adj = spec.oom_score_adj;
+    config.labels = labels(assignment, image);
+    Ok(config)
+}
+
+/// An entrypoint in the spec also switches off the image's command, as in Docker.
+fn command(command: &[String], args: &[String], image: &RunConfig) -> Vec<String> {
+    let entrypoint = if command.is_empty() { &image.entrypoint[..] } else { command };
+    let rest = match (args.is_empty(), command.is_empty()) {
+        (false, _) => args,
+        (true, true) => &image.cmd[..],
+        (true, false) => &[],
+    };
+    [entrypoint, rest].concat()
+}
+
+/// The image's variables with the spec's over them; a spec's `NAME` without `=` removes it.
+fn merge_env(image: &[String], spec: &[String]) -> Vec<String> {
+    fn name(variable: &str) -> &str {
+        variable.split_once('=').map_or(variable, |(name, _)| name)
+    }
+    let overridden = |variable: &&String| spec.iter().any(|own| name(own) == name(variable));
+    let kept = image.iter().filter(|v| !overridden(v));
+    kept.chain(spec.iter().filter(|v| v.contains('='))).cloned().collect()
+}
+
+fn mount(planned: &PlannedMount, made: &Made) -> Result<Mount, SpecError> {
+    let (kind, propagation) = match &planned.kind {
+        WantedMount::Bind { source, propagation: wanted, .. } => {
+            (MountKind::Bind { source: source.into(), recursive: true }, propagation(wanted)?)
+        }
+        WantedMount::Volume { .. } => return Ok(volume(&planned.target, planned.read_only, made)),
+        WantedMount::Tmpfs { size, mode } => {
+            let mode = if *mode == 0 { 0o1777 } else { *mode };
+            (MountKind::Tmpfs { size_bytes: size.0, mode }, Propagation::default())
+        }
+    };
+    Ok(Mount { kind, target: planned.target.clone(), readonly: planned.read_only, propagation })
+}
+
+fn volume(target: &str, readonly: bool, made: &Made) -> Mount {
+    let source = made.volumes.get(target).cloned().expect("a directory was made for every volume of the plan");
+    Mount {
+        kind: MountKind::Volume { source },
+        target: target.to_owned(),
+        readonly,
+        propagation: Propagation::default(),
+    }
+}
+
+/// The image's own volumes that no mount of the spec stands in for.
+pub(super) fn image_volumes(planned: &Planned, image: &RunConfig) -> impl Iterator<Item = String> {
+    let targets: Vec<String> = planned.mounts.iter().map(|m| m.target.trim_end_matches('/').to_owned()).collect();
+    let declared: Vec<String> = image.volumes.keys().cloned().collect();
+    declared.into_iter().filter(move |v| !targets.iter().any(|t| t == v.trim_end_matches('/')))
+}
+
+fn propagation(text: &str) -> Result<Propagation, SpecError> {
+    Ok(match text {
+        "" | "rprivate" => Propagation::RPrivate,
+        "private" => Propagation::Private,
+        "shared" => Propagation::Shared,
+        "rshared" => Propagation::RShared,
+        "slave" => Propagation::Slave,
+        "rslave" => Propagation::RSlave,
+        other => return Err(SpecError::Propagation(other.to_owned())),
+    })
+}
+
+fn ulimit(wanted: &types::Ulimit) -> Result<runtime::Ulimit, SpecError> {
+    let value = |n: i64| match n {
+        -1 => Ok(u64::MAX),
+        n => u64::try_from(n).map_err(|_| SpecError::Ulimit(wanted.name.clone())),
+    };
+    Ok(runtime::Ulimit { name: wanted.name.clone(), soft: value(wanted.soft)?, hard: value(wanted.hard)? })
+}
+
+fn labels(assignment: &Assignment, image: &RunConfig) -> BTreeMap<String, String> {
+    let spec = &assignment.spec.container;
+    let mut labels = image.labels.clone();
+    labels.extend(spec.labels.clone());
+    let signal = if spec.stop_signal.is_empty() { &image.stop_signal } else { &spec.stop_signal };
+    let own = [
+        (LABEL_SERVICE, assignment.service.to_string()),
+        (LABEL_SERVICE_NAME, assignment.service_name.to_string()),
+        (LABEL_TASK, assignment.id.to_string()),
+        (LABEL_TASK_NAME, container_name(assignment)),
+        (LABEL_STOP_SIGNAL, signal.clone()),
+        (LABEL_STOP_GRACE_MS, spec.stop_grace_period.as_millis().to_string()),
+    ];
+    labels.extend(own.map(|(key, value)| (key.to_owned(), value)));
+    labels
+}
+
+/// How a found container wants to be stopped: signal (empty for the default) and milliseconds.
+pub(super) fn stop_of_labels(labels: &BTreeMap<String, String>) -> (String, Option<u64>) {
+    let signal = labels.get(LABEL_STOP_SIGNAL).cloned().unwrap_or_default();
+    (signal, labels.get(LABEL_STOP_GRACE_MS).and_then(|ms| ms.parse().ok()))
+}
+
+#[cfg(test)]
+#[path = "container_tests.rs"]
+mod tests;

@@ -1,0 +1,106 @@
+//! Specs in, container configurations out.
+
+use std::sync::Arc;
+
+use types::{HealthCheck, LogDriver as WantedLog, PortConfig, PortProtocol, PublishMode};
+
+use super::*;
+use crate::agent::testing::assignment;
+
+fn image() -> RunConfig {
+    RunConfig {
+        entrypoint: vec!["/entry".into()],
+        cmd: vec!["serve".into()],
+        env: vec!["A=image".into(), "B=image".into()],
+        working_dir: "/srv".into(),
+        user: "app".into(),
+        stop_signal: "SIGQUIT".into(),
+        volumes: [("/data".to_owned(), image::Empty {}), ("/logs".to_owned(), image::Empty {})].into(),
+        ..RunConfig::default()
+    }
+}
+
+fn context(assignment: &Assignment) -> Context<'_> {
+    Context { assignment, node: None, node_hostname: "h", node_os: "linux", node_architecture: "amd64" }
+}
+
+fn with(change: impl FnOnce(&mut TaskSpec)) -> Assignment {
+    let mut assignment = assignment(1);
+    change(Arc::make_mut(&mut assignment.spec));
+    assignment
+}
+
+fn config(assignment: &Assignment) -> ContainerConfig {
+    let planned = plan(&context(assignment)).expect("a good spec");
+    let mut volumes: BTreeMap<_, _> =
+        image_volumes(&planned, &image()).map(|t| (t, PathBuf::from("/anonymous"))).collect();
+    for mount in &planned.mounts {
+        volumes.insert(mount.target.clone(), "/named".into());
+    }
+    let made = Made {
+        rootfs: "/rootfs".into(),
+        netns: Some("/netns".into()),
+        files: vec![("/files/hosts".into(), "/etc/hosts")],
+        volumes,
+        log_path: "/log".into(),
+    };
+    container_config(assignment, &planned, &image(), &made).expect("a good spec")
+}
+
+#[test]
+fn the_image_says_what_the_spec_does_not() {
+    let made = config(&assignment(1));
+    assert_eq!(made.args, ["/entry", "serve"]);
+    assert_eq!((made.cwd.as_str(), made.user.as_str()), ("/srv", "app"));
+    assert_eq!(made.hostname, container_id(assignment(1).id)[..12]);
+    assert_eq!(stop_of_labels(&made.labels), ("SIGQUIT".into(), Some(10_000)));
+    assert_eq!(made.mounts.iter().map(|m| m.target.as_str()).collect::<Vec<_>>(), ["/data", "/logs"]);
+    assert_eq!(made.labels[LABEL_TASK_NAME], format!("web.1.{}", assignment(1).id));
+}
+
+#[test]
+fn the_spec_stands_over_the_image() {
+    let made = config(&with(|task| {
+        let spec = &mut task.container;
+        spec.command = vec!["/own".into()];
+        spec.env = vec!["B=spec".into(), "A".into(), "SLOT={{.Task.Slot}}".into()];
+        spec.user = "1:2".into();
+        spec.stop_signal = "TERM".into();
+        let kind = WantedMount::Volume { name: "v".into(), no_copy: false, labels: BTreeMap::new() };
+        spec.mounts = vec![types::Mount { target: "/data/".into(), read_only: true, kind }];
+        task.resources.limits.memory = types::Bytes(64 << 20);
+    }));
+    assert_eq!(made.args, ["/own"], "an own entrypoint switches off the image's command");
+    assert_eq!(made.env, ["B=spec", "SLOT=1"]);
+    assert_eq!((made.user.as_str(), made.resources.memory_bytes), ("1:2", 64 << 20));
+    assert_eq!(stop_of_labels(&made.labels).0, "TERM");
+    assert_eq!(
+        made.mounts.iter().map(|m| (m.target.as_str(), m.readonly)).collect::<Vec<_>>(),
+        [("/data/", true), ("/logs", false)]
+    );
+}
+
+#[test]
+fn what_cannot_be_honoured_is_refused_and_not_ignored() {
+    let refused = |a: Assignment| plan(&context(&a)).expect_err("must be refused").to_string();
+    let check = |test| {
+        let zero = std::time::Duration::ZERO;
+        HealthCheck { test, interval: zero, timeout: zero, start_period: zero, start_interval: zero, retries: 0 }
+    };
+    let healthy = |test| with(|task| task.container.health_check = Some(check(test)));
+    assert!(refused(healthy(HealthTest::Shell("true".into()))).contains("health checks are not there yet"));
+    assert!(plan(&context(&healthy(HealthTest::None))).is_ok(), "a check that is switched off is none");
+    let driver = |name: &str, options: &[(&str, &str)]| {
+        let options = options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        with(|task| task.log_driver = Some(WantedLog { name: name.into(), options }))
+    };
+    assert!(refused(driver("syslog", &[])).contains("log driver \"syslog\""));
+    assert!(refused(driver("json-file", &[("max-size", "ten")])).contains("max-size"));
+    let log = plan(&context(&driver("json-file", &[("max-size", "10m"), ("max-file", "3")]))).expect("good").log;
+    assert_eq!(log, LogDriver::JsonFile { max_size_bytes: 10 << 20, max_files: 3 });
+    let mut a = assignment(1);
+    let (protocol, mode) = (PortProtocol::Tcp, PublishMode::Host);
+    a.host_ports = vec![PortConfig { name: String::new(), protocol, target: 80, published: Some(8080), mode }];
+    assert!(refused(a).contains("host-mode port 8080"));
+    assert!(refused(with(|task| task.container.hostname = "{{.Nope}}".into())).contains("unknown placeholder"));
+}

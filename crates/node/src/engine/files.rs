@@ -1,0 +1,134 @@
+//! `/etc/resolv.conf`, `/etc/hosts` and `/etc/hostname` of a container: texts, and writing them.
+
+use std::{
+    fmt::Write as _,
+    fs, io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use types::{ContainerSpec, DnsConfig};
+
+/// Where systemd-resolved keeps the real servers when /etc/resolv.conf names only its stub.
+const UPSTREAM_RESOLV_CONF: &str = "/run/systemd/resolve/resolv.conf";
+const HOST_RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// What a container's files say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct EtcFiles {
+    pub resolv_conf: String,
+    pub hosts: String,
+    pub hostname: String,
+}
+
+impl EtcFiles {
+    /// The files of a container with this name and address.
+    pub(super) fn new(spec: &ContainerSpec, hostname: &str, address: Option<IpAddr>, host_resolv_conf: &str) -> Self {
+        Self {
+            resolv_conf: resolv_conf(&spec.dns, host_resolv_conf),
+            hosts: hosts(&spec.hosts, hostname, address),
+            hostname: format!("{hostname}\n"),
+        }
+    }
+
+    /// Writes them below `directory`; gives each file's path and its place in the container.
+    pub(super) fn write(&self, directory: &Path) -> io::Result<Vec<(PathBuf, &'static str)>> {
+        fs::create_dir_all(directory)?;
+        let files = [
+            ("resolv.conf", &self.resolv_conf, "/etc/resolv.conf"),
+            ("hosts", &self.hosts, "/etc/hosts"),
+            ("hostname", &self.hostname, "/etc/hostname"),
+        ];
+        let write = |(name, text, target): (&str, &String, &'static str)| {
+            let path = directory.join(name);
+            fs::write(&path, text).map(|()| (path, target))
+        };
+        files.into_iter().map(write).collect()
+    }
+}
+
+/// The host's resolver settings, as containers can use them.
+pub(super) fn read_host_resolv_conf() -> String {
+    let text = fs::read_to_string(HOST_RESOLV_CONF).unwrap_or_default();
+    if usable_nameservers(&text).is_empty() {
+        return fs::read_to_string(UPSTREAM_RESOLV_CONF).unwrap_or(text);
+    }
+    text
+}
+
+/// A loopback address of the host means another host inside the container.
+fn usable_nameservers(text: &str) -> Vec<IpAddr> {
+    let values = settings(text, "nameserver");
+    values.filter_map(|v| v.parse::<IpAddr>().ok()).filter(|address| !address.is_loopback()).collect()
+}
+
+fn settings<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
+    text.lines().filter_map(move |line| line.trim().strip_prefix(key)?.strip_prefix([' ', '\t']).map(str::trim))
+}
+
+fn words(text: &str, key: &str) -> Vec<String> {
+    settings(text, key).last().map(|v| v.split_whitespace().map(str::to_owned).collect()).unwrap_or_default()
+}
+
+fn resolv_conf(dns: &DnsConfig, host: &str) -> String {
+    let or = |own: &[String], key: &str| if own.is_empty() { words(host, key) } else { own.to_vec() };
+    let servers = if dns.nameservers.is_empty() { usable_nameservers(host) } else { dns.nameservers.clone() };
+    let mut text = String::new();
+    for server in servers {
+        writeln!(text, "nameserver {server}").expect("a string takes all");
+    }
+    for (key, values) in [("search", or(&dns.search, "search")), ("options", or(&dns.options, "options"))] {
+        // "." switches the search list off, as in `docker run --dns-search .`
+        if !values.is_empty() && values != ["."] {
+            writeln!(text, "{key} {}", values.join(" ")).expect("a string takes all");
+        }
+    }
+    text
+}
+
+fn hosts(extra: &[String], hostname: &str, address: Option<IpAddr>) -> String {
+    let mut text = String::from(
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
+         ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
+    );
+    for line in extra {
+        let mut parts = line.split_whitespace();
+        let address = parts.next().unwrap_or_default();
+        writeln!(text, "{address}\t{}", parts.collect::<Vec<_>>().join(" ")).expect("a string takes all");
+    }
+    if let Some(address) = address {
+        writeln!(text, "{address}\t{hostname}").expect("a string takes all");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: &str =
+        "# made by hand\nnameserver 127.0.0.53\nnameserver 192.0.2.53\nsearch a.example b.example\noptions ndots:2\n";
+
+    #[test]
+    fn the_hosts_resolvers_are_taken_but_not_its_loopback() {
+        let text = resolv_conf(&DnsConfig::default(), HOST);
+        assert_eq!(text, "nameserver 192.0.2.53\nsearch a.example b.example\noptions ndots:2\n");
+    }
+
+    #[test]
+    fn the_specs_settings_replace_the_hosts() {
+        let dns = DnsConfig {
+            nameservers: vec![[198, 51, 100, 1].into()],
+            search: vec![".".into()],
+            options: vec!["timeout:1".into()],
+        };
+        assert_eq!(resolv_conf(&dns, HOST), "nameserver 198.51.100.1\noptions timeout:1\n");
+    }
+
+    #[test]
+    fn hosts_has_the_extra_lines_and_the_containers_own() {
+        let text = hosts(&["192.0.2.9  db db.example".into()], "web-1", Some([172, 17, 0, 2].into()));
+        assert!(text.starts_with("127.0.0.1\tlocalhost\n"));
+        assert!(text.ends_with("192.0.2.9\tdb db.example\n172.17.0.2\tweb-1\n"), "{text}");
+    }
+}

@@ -1,0 +1,146 @@
+//! What this host is, for `info` and for the node's description.
+
+use std::collections::BTreeMap;
+
+use types::{Bytes, GenericResource, Labels, NanoCpus, NodeDescription, Platform, Resources};
+
+use super::{EngineConfig, preflight::CgroupFacts};
+
+/// Facts of the host that do not change while the daemon runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostInfo {
+    pub hostname: String,
+    /// The distribution's own name (`PRETTY_NAME` of os-release).
+    pub operating_system: String,
+    pub os_version: String,
+    pub kernel_version: String,
+    /// `linux`.
+    pub os_type: String,
+    /// The kernel's word (`x86_64`), as Docker's `info` shows it.
+    pub machine: String,
+    /// Go's word (`amd64`), as specs and images use it.
+    pub architecture: String,
+    pub cpus: u32,
+    pub memory_bytes: u64,
+    /// 1 or 2.
+    pub cgroup_version: u8,
+    pub cgroup_driver: String,
+    pub cgroup_controllers: Vec<String>,
+    pub storage_driver: String,
+    pub default_runtime: String,
+    pub runtimes: Vec<String>,
+    pub root_dir: String,
+    pub engine_version: String,
+    pub labels: Labels,
+    pub insecure_registries: Vec<String>,
+    pub security_options: Vec<String>,
+    /// What works less well than it could, in words.
+    pub warnings: Vec<String>,
+}
+
+impl HostInfo {
+    /// Looks at the host.
+    pub(super) fn read(config: &EngineConfig, cgroup: &CgroupFacts) -> Self {
+        let uname = nix::sys::utsname::uname();
+        let field = |get: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
+            uname.as_ref().map(|u| get(u).to_string_lossy().into_owned()).unwrap_or_default()
+        };
+        let release = os_release(&std::fs::read_to_string("/etc/os-release").unwrap_or_default());
+        let release = |key: &str| release.get(key).cloned().unwrap_or_default();
+        let machine = field(nix::sys::utsname::UtsName::machine);
+        Self {
+            hostname: field(nix::sys::utsname::UtsName::nodename),
+            operating_system: release("PRETTY_NAME"),
+            os_version: release("VERSION_ID"),
+            kernel_version: field(nix::sys::utsname::UtsName::release),
+            os_type: "linux".into(),
+            architecture: go_architecture(&machine).to_owned(),
+            machine,
+            cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
+            memory_bytes: total_memory(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default()),
+            cgroup_version: cgroup.version,
+            cgroup_driver: "cgroupfs".into(),
+            cgroup_controllers: cgroup.controllers.iter().cloned().collect(),
+            storage_driver: "overlay2".into(),
+            default_runtime: config.oci_runtime.clone(),
+            runtimes: vec![config.oci_runtime.clone()],
+            root_dir: config.state_dir.display().to_string(),
+            engine_version: config.version.clone(),
+            labels: config.labels.clone(),
+            insecure_registries: config.insecure_registries.clone(),
+            security_options: security_options(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()),
+            warnings: warnings(cgroup),
+        }
+    }
+
+    /// The same as the cluster sees it.
+    pub fn description(&self, tls_issuer_pem: String) -> NodeDescription {
+        NodeDescription {
+            hostname: self.hostname.clone(),
+            platform: Platform { os: self.os_type.clone(), architecture: self.architecture.clone() },
+            resources: Resources {
+                nano_cpus: NanoCpus(u64::from(self.cpus) * 1_000_000_000),
+                memory: Bytes(self.memory_bytes),
+                pids: 0,
+                generic: BTreeMap::<String, GenericResource>::new(),
+            },
+            engine_version: self.engine_version.clone(),
+            engine_labels: self.labels.clone(),
+            tls_issuer_pem,
+        }
+    }
+}
+
+fn os_release(text: &str) -> BTreeMap<String, String> {
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().trim_matches(['"', '\'']).to_owned())).collect()
+}
+
+/// The kernel's architecture in Go's words (Go's `internal/goarch`); unknown ones stay as they are.
+fn go_architecture(machine: &str) -> &str {
+    match machine {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "i386" | "i486" | "i586" | "i686" => "386",
+        "armv6l" | "armv7l" | "armv8l" => "arm",
+        "ppc64le" | "s390x" | "riscv64" => machine,
+        "loongarch64" => "loong64",
+        other => other,
+    }
+}
+
+/// Bytes of `MemTotal` in the text of /proc/meminfo (which counts in KiB).
+fn total_memory(text: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
+    let kib: u64 = line.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0);
+    kib * 1024
+}
+
+fn security_options(status: &str) -> Vec<String> {
+    let seccomp = status.lines().any(|line| line.starts_with("Seccomp:"));
+    if seccomp { vec!["name=seccomp,profile=builtin".into()] } else { Vec::new() }
+}
+
+fn warnings(cgroup: &CgroupFacts) -> Vec<String> {
+    let wanted = [("cpuset", "CPU pinning"), ("io", "block I/O limits")];
+    let has = |name: &str| cgroup.controllers.contains(name) || (name == "io" && cgroup.controllers.contains("blkio"));
+    wanted
+        .into_iter()
+        .filter(|(controller, _)| !has(controller))
+        .map(|(controller, what)| format!("WARNING: no {what}: the cgroup controller {controller} is missing"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_texts_are_read() {
+        assert_eq!(total_memory("MemTotal:       16384 kB\nMemFree: 1 kB\n"), 16384 * 1024);
+        assert_eq!(total_memory("nonsense"), 0);
+        let release = os_release("PRETTY_NAME=\"Debian GNU/Linux 12\"\nVERSION_ID='12'\n");
+        assert_eq!((release["PRETTY_NAME"].as_str(), release["VERSION_ID"].as_str()), ("Debian GNU/Linux 12", "12"));
+        assert_eq!((go_architecture("x86_64"), go_architecture("aarch64")), ("amd64", "arm64"));
+    }
+}

@@ -1,0 +1,169 @@
+//! The engine of one host: images, containers, local volumes and the host's side of the network.
+//!
+//! Started by the daemon before anything else and stopped last; used by the agent to do what its
+//! assignments say and by the API to answer about images, logs and the host. Containers outlive it.
+
+mod config;
+mod container;
+mod container_id;
+mod error;
+mod files;
+mod host_info;
+mod images;
+mod lock;
+mod logs;
+mod network;
+mod preflight;
+mod stop_signal;
+pub(crate) mod tasks;
+mod template;
+mod volumes;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+pub use config::EngineConfig;
+pub use container_id::{container_id, container_name, task_of_container};
+pub use error::EngineError;
+pub use host_info::HostInfo;
+pub use logs::{LogLine, LogOptions, LogStream};
+use overlay::{EndpointId, ProbeSettings, ProbeStream};
+use runtime::{Runtime, RuntimeConfig};
+use tokio::sync::Semaphore;
+use types::TaskId;
+
+use self::{
+    images::Pulls,
+    lock::StateLock,
+    network::{Network, explain},
+    preflight::{Facts, find_runtime, missing},
+    volumes::Volumes,
+};
+
+/// Steps that cost CPU at once. More than the cores, because each also waits for the kernel; few
+/// enough that the first containers run before the last is begun.
+const TURNS: usize = 8;
+
+/// The control group below which all containers are.
+const CGROUP_PARENT: &str = "rswarm";
+
+/// A cheap handle on the engine; copies share it.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: EngineConfig,
+    host: HostInfo,
+    images: image::Store,
+    runtime: Runtime,
+    network: Network,
+    volumes: Volumes,
+    pulls: Pulls,
+    turns: Semaphore,
+    /// Addresses of the containers that were found at start.
+    known: BTreeMap<EndpointId, IpAddr>,
+    _lock: StateLock,
+}
+
+impl Engine {
+    /// Checks the host, takes the state directory and starts what belongs to the engine. Containers
+    /// that run from before are found again; network objects that belong to none are removed.
+    ///
+    /// # Errors
+    /// [`EngineError::Missing`] lists what the host lacks; [`EngineError::InUse`] names another daemon.
+    pub async fn start(config: EngineConfig) -> Result<Self, EngineError> {
+        let facts = Facts::read(&config.oci_runtime);
+        let lacking = missing(&facts);
+        if !lacking.is_empty() {
+            return Err(EngineError::Missing(lacking));
+        }
+        for directory in [&config.state_dir, &config.run_dir] {
+            tokio::fs::create_dir_all(directory).await.map_err(|e| EngineError::file("create", directory, e))?;
+        }
+        let lock = StateLock::take(&config.state_dir)?;
+        let host = HostInfo::read(&config, &facts.cgroup);
+        let images = image::Store::open(&config.state_dir.join("images")).await?;
+        let runtime = open_runtime(&config)?;
+        let containers = runtime.list().await.map_err(|e| EngineError::Runtime(explain(&e)))?;
+        let running: BTreeSet<EndpointId> =
+            containers.iter().filter_map(|c| task_of_container(&c.id)).map(EndpointId::from).collect();
+        let network = Network::start(&config, |id| running.contains(id)).await?;
+        let known = network.found().clone();
+        let volumes = Volumes::new(&config.state_dir);
+        let (pulls, turns) = (Pulls::default(), Semaphore::new(TURNS));
+        let inner = Inner { config, host, images, runtime, network, volumes, pulls, turns, known, _lock: lock };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What this host is.
+    pub fn info(&self) -> &HostInfo {
+        &self.inner.host
+    }
+
+    /// What the daemon told the engine.
+    pub fn config(&self) -> &EngineConfig {
+        &self.inner.config
+    }
+
+    /// The images of this host, for all that is done with images alone.
+    pub fn images(&self) -> &image::Store {
+        &self.inner.images
+    }
+
+    /// All containers of this host that bear rswarm's ids, for lists.
+    ///
+    /// # Errors
+    /// When the runtime's directory cannot be read.
+    pub async fn containers(&self) -> Result<Vec<runtime::ContainerState>, EngineError> {
+        self.inner.runtime.list().await.map_err(|e| EngineError::Runtime(explain(&e)))
+    }
+
+    /// What a task's container wrote; ends at the end of the log, or with the container when following.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchTask`] when this host has no log of it.
+    pub fn logs(&self, task: TaskId, options: LogOptions) -> Result<LogStream, EngineError> {
+        logs::open(self, task, options)
+    }
+
+    /// Ends what the engine started in this process. Containers, the network and its process stay.
+    pub async fn shutdown(&self) {
+        self.inner.network.stop().await;
+    }
+
+    pub(crate) async fn set_probes(&self, settings: Option<ProbeSettings>) -> Result<(), String> {
+        self.inner.network.set_probes(settings).await
+    }
+
+    pub(crate) fn probes(&self) -> ProbeStream {
+        self.inner.network.client().subscribe_probes()
+    }
+
+    /// The address of a container that was found at start.
+    pub(crate) fn known_address(&self, task: TaskId) -> Option<IpAddr> {
+        self.inner.known.get(&EndpointId::from(task)).copied()
+    }
+}
+
+fn open_runtime(config: &EngineConfig) -> Result<Runtime, EngineError> {
+    let oci_runtime = find_runtime(&config.oci_runtime)
+        .ok_or_else(|| EngineError::Missing(vec![format!("the OCI runtime {}", config.oci_runtime)]))?;
+    let runtime = RuntimeConfig {
+        run_dir: config.run_dir.join("containers"),
+        shim: config.shim.clone(),
+        oci_runtime,
+        cgroup_parent: CGROUP_PARENT.to_owned(),
+    };
+    Runtime::new(runtime).map_err(|e| EngineError::Runtime(explain(&e)))
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("state_dir", &self.inner.config.state_dir).finish_non_exhaustive()
+    }
+}

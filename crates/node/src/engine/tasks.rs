@@ -1,0 +1,302 @@
+//! Doing one step to one task's container. Each step may be repeated after a crash at any point.
+//!
+//! Called by the agent, one step at a time per task. It decides nothing: whether a step is wanted was
+//! settled before. Steps that cost CPU wait here for their turn; those that only wait do not.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use image::RunConfig;
+use overlay::EndpointId;
+use runtime::{ExitStatus, Status};
+use types::{Assignment, NodeId, TaskId};
+
+use super::{
+    Engine,
+    container::{self, Made, Planned},
+    container_id::{container_id, task_of_container},
+    files::{EtcFiles, read_host_resolv_conf},
+    network::{Attached, explain},
+    stop_signal::parse_signal,
+    template::Context,
+};
+
+/// A step that was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TaskError {
+    /// It cannot be done on this host as it is; the text goes to the user.
+    Refused(String),
+    /// Trying again may help.
+    Transient(String),
+}
+
+/// A task that can be run here, for `prepare`.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    planned: Planned,
+    /// The image's name in the store.
+    image: String,
+}
+
+/// What `prepare` made, for `create`.
+#[derive(Debug, Clone)]
+pub(crate) struct Prepared {
+    planned: Planned,
+    image: RunConfig,
+    made: Made,
+    pub address: Option<IpAddr>,
+}
+
+/// A task of which something was found at start.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub task: TaskId,
+    pub what: FoundWhat,
+    /// Empty for the default.
+    pub stop_signal: String,
+    pub stop_grace_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum FoundWhat {
+    /// Only its log.
+    Log,
+    /// Things made for a container that is not there: a step was broken off, or the host was rebooted.
+    Parts,
+    Created,
+    Running {
+        pid: u32,
+    },
+    Stopped {
+        exit: ExitStatus,
+        released: bool,
+    },
+}
+
+impl Engine {
+    /// Whether the spec can be run here at all, and its image, pulled if need be. Makes nothing that
+    /// belongs to the task, so it may be broken off.
+    pub(crate) async fn check_task(&self, a: &Assignment, node: NodeId) -> Result<Checked, TaskError> {
+        let host = self.info();
+        let context = Context {
+            assignment: a,
+            node: Some(node),
+            node_hostname: &host.hostname,
+            node_os: &host.os_type,
+            node_architecture: &host.architecture,
+        };
+        let planned = container::plan(&context).map_err(refused)?;
+        check_binds(&planned).await?;
+        let image = self.ensure_image(&a.spec.container.image).await?;
+        Ok(Checked { planned, image })
+    }
+
+    /// Root filesystem, volumes, files and network of a task.
+    pub(crate) async fn prepare_task(&self, a: &Assignment, checked: Checked) -> Result<Prepared, TaskError> {
+        let Checked { planned, image } = checked;
+        let id = container_id(a.id);
+        let (mounted, attached) = {
+            let _turn = self.inner.turns.acquire().await.map_err(|_| stopping())?;
+            tokio::join!(
+                self.inner.images.snapshot_mount(&id, &image),
+                self.inner.network.attach(EndpointId::from(a.id), planned.hostname.clone())
+            )
+        };
+        let mounted = mounted.map_err(of_image)?;
+        let Attached { address, namespace } =
+            attached.map_err(|e| TaskError::Transient(format!("attach the container to the network: {e}")))?;
+        let detail = self.inner.images.inspect(&mounted.image.to_string()).map_err(of_image)?;
+        let image = detail.config.config;
+        let made = self.make_files(a, &planned, &image, mounted.rootfs, address).await?;
+        let made = Made { netns: Some(namespace), ..made };
+        Ok(Prepared { planned, image, made, address: Some(address) })
+    }
+
+    /// Volumes and the files in /etc: blocking work, done in one go.
+    async fn make_files(
+        &self,
+        a: &Assignment,
+        planned: &Planned,
+        image: &RunConfig,
+        rootfs: PathBuf,
+        address: IpAddr,
+    ) -> Result<Made, TaskError> {
+        let (a, planned, image) = (a.clone(), planned.clone(), image.clone());
+        let volumes = self.inner.volumes.clone();
+        let etc = self.config().run_dir.join("etc").join(a.id.to_string());
+        let log_dir = self.log_directory(a.id);
+        let work = move || {
+            let targets = volumes.for_task(a.id, &planned, &image, &rootfs).map_err(|e| refused_chain(&e))?;
+            let host = read_host_resolv_conf();
+            let files = EtcFiles::new(&a.spec.container, &planned.hostname, Some(address), &host);
+            let io = |what: &str, e: std::io::Error| TaskError::Transient(format!("{what}: {e}"));
+            let files = files.write(&etc).map_err(|e| io("write the container's /etc files", e))?;
+            std::fs::create_dir_all(&log_dir).map_err(|e| io("make the log's directory", e))?;
+            Ok(Made { rootfs, netns: None, files, volumes: targets, log_path: log_dir.join(LOG_NAME) })
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| stopping())?
+    }
+
+    /// The container, up to but not including its command; gives its first process.
+    pub(crate) async fn create_task(&self, a: &Assignment, prepared: &Prepared) -> Result<u32, TaskError> {
+        let config = container::container_config(a, &prepared.planned, &prepared.image, &prepared.made);
+        let config = config.map_err(refused)?;
+        let _turn = self.inner.turns.acquire().await.map_err(|_| stopping())?;
+        let created = match self.inner.runtime.create(&config).await {
+            // A step broken off half-way left it; it has not run its command yet.
+            Err(runtime::Error::AlreadyExists { id }) => {
+                self.inner.runtime.delete(&id).await.map_err(of_runtime)?;
+                self.inner.runtime.create(&config).await
+            }
+            other => other,
+        };
+        created.map(|c| u32::try_from(c.pid).unwrap_or(0)).map_err(of_runtime)
+    }
+
+    /// Executes the command.
+    pub(crate) async fn start_task(&self, task: TaskId) -> Result<(), TaskError> {
+        let _turn = self.inner.turns.acquire().await.map_err(|_| stopping())?;
+        self.inner.runtime.start(&container_id(task)).await.map_err(of_runtime)
+    }
+
+    /// Waits for the end of a container.
+    pub(crate) async fn wait_task(&self, task: TaskId) -> Result<ExitStatus, TaskError> {
+        self.inner.runtime.wait(&container_id(task)).await.map_err(of_runtime)
+    }
+
+    /// Asks, waits, forces. An end is seen by whoever waits for it.
+    pub(crate) async fn stop_task(&self, task: TaskId, signal: &str, grace: Duration) -> Result<(), TaskError> {
+        let signal = parse_signal(signal).unwrap_or_else(|problem| {
+            tracing::warn!(%task, problem, "stopping with SIGTERM");
+            runtime::Signal::SIGTERM
+        });
+        match self.inner.runtime.stop(&container_id(task), signal, grace).await {
+            Ok(_) | Err(runtime::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(of_runtime(error)),
+        }
+    }
+
+    /// Gives back everything but the log and the runtime's record, by which the log is read. The root
+    /// filesystem goes last: while it is there, a later start knows that this was not finished.
+    pub(crate) async fn release_task(&self, task: TaskId) -> Result<(), TaskError> {
+        let id = container_id(task);
+        let detached = self.inner.network.detach(EndpointId::from(task)).await;
+        detached.map_err(|e| TaskError::Transient(format!("detach the container from the network: {e}")))?;
+        let etc = self.config().run_dir.join("etc").join(task.to_string());
+        let volumes = self.inner.volumes.clone();
+        let files = tokio::task::spawn_blocking(move || {
+            remove_directory(&etc)?;
+            volumes.remove_anonymous(task).map_err(|e| TaskError::Transient(explain(&e)))
+        });
+        files.await.map_err(|_| stopping())??;
+        self.inner.images.snapshot_remove(&id).await.map_err(of_image)
+    }
+
+    /// Removes everything, the log last.
+    pub(crate) async fn remove_task(&self, task: TaskId) -> Result<(), TaskError> {
+        match self.inner.runtime.delete(&container_id(task)).await {
+            Ok(()) | Err(runtime::Error::NotFound { .. }) => {}
+            Err(error) => return Err(of_runtime(error)),
+        }
+        self.release_task(task).await?;
+        let log = self.log_directory(task);
+        tokio::task::spawn_blocking(move || remove_directory(&log)).await.map_err(|_| stopping())?
+    }
+
+    /// Everything of ours on this host, by task.
+    pub(crate) async fn found_tasks(&self) -> Result<Vec<Found>, TaskError> {
+        let mut found = std::collections::BTreeMap::new();
+        let parts = self.inner.images.snapshot_list().await.map_err(of_image)?;
+        let directory = self.logs_root();
+        let logs = tokio::task::spawn_blocking(move || tasks_in(&directory)).await.map_err(|_| stopping())?;
+        let plain = |task, what| Found { task, what, stop_signal: String::new(), stop_grace_ms: None };
+        for task in logs {
+            found.insert(task, plain(task, FoundWhat::Log));
+        }
+        for task in parts.iter().filter_map(|p| task_of_container(&p.container)) {
+            found.insert(task, plain(task, FoundWhat::Parts));
+        }
+        let has_parts: std::collections::BTreeSet<String> = parts.into_iter().map(|p| p.container).collect();
+        for state in self.inner.runtime.list().await.map_err(of_runtime)? {
+            let Some(task) = task_of_container(&state.id) else { continue };
+            let what = match state.status {
+                Status::Created => FoundWhat::Created,
+                Status::Running | Status::Paused => {
+                    FoundWhat::Running { pid: state.pid.and_then(|p| u32::try_from(p).ok()).unwrap_or(0) }
+                }
+                Status::Stopped(exit) => FoundWhat::Stopped { released: !has_parts.contains(&state.id), exit },
+            };
+            let (stop_signal, stop_grace_ms) = container::stop_of_labels(&state.labels);
+            found.insert(task, Found { task, what, stop_signal, stop_grace_ms });
+        }
+        Ok(found.into_values().collect())
+    }
+
+    pub(super) fn logs_root(&self) -> PathBuf {
+        self.config().state_dir.join("logs")
+    }
+
+    pub(super) fn log_directory(&self, task: TaskId) -> PathBuf {
+        self.logs_root().join(task.to_string())
+    }
+}
+
+/// Name of the log in its task's directory.
+pub(super) const LOG_NAME: &str = "json.log";
+
+async fn check_binds(planned: &Planned) -> Result<(), TaskError> {
+    for mount in &planned.mounts {
+        let types::MountKind::Bind { source, create, .. } = &mount.kind else { continue };
+        if tokio::fs::metadata(source).await.is_ok() {
+            continue;
+        }
+        if !create {
+            return Err(TaskError::Refused(format!(
+                "invalid mount config for type \"bind\": bind source path does not exist: {source}"
+            )));
+        }
+        let made = tokio::fs::create_dir_all(source).await;
+        made.map_err(|e| TaskError::Refused(format!("make the bind source {source}: {e}")))?;
+    }
+    Ok(())
+}
+
+fn tasks_in(directory: &std::path::Path) -> Vec<TaskId> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+fn remove_directory(path: &std::path::Path) -> Result<(), TaskError> {
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(TaskError::Transient(format!("remove {}: {e}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refused(error: impl std::error::Error) -> TaskError {
+    refused_chain(&error)
+}
+
+fn refused_chain(error: &dyn std::error::Error) -> TaskError {
+    TaskError::Refused(explain(error))
+}
+
+fn stopping() -> TaskError {
+    TaskError::Transient("the engine is stopping".into())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "so that it can be given to map_err")]
+pub(super) fn of_image(error: image::Error) -> TaskError {
+    let text = explain(&error);
+    if error.is_transient() { TaskError::Transient(text) } else { TaskError::Refused(text) }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "so that it can be given to map_err")]
+fn of_runtime(error: runtime::Error) -> TaskError {
+    let text = explain(&error);
+    match error {
+        runtime::Error::Timeout { .. } | runtime::Error::Io { .. } => TaskError::Transient(text),
+        _ => TaskError::Refused(text),
+    }
+}

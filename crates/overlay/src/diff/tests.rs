@@ -1,0 +1,262 @@
+//! A small text form of steps, so that a test reads like what happens.
+
+use std::net::Ipv4Addr;
+
+use expect_test::{Expect, expect};
+
+use super::*;
+
+fn plan(ids: &[(&str, u8)]) -> NetworkPlan {
+    let bridge = BridgePlan::new("172.17.0.0/16".parse().expect("subnet")).expect("bridge");
+    let endpoints = ids.iter().map(|(id, last)| {
+        let address = Ipv4Addr::new(172, 17, 0, *last);
+        let endpoint = EndpointPlan { address, mac: MacAddress::for_ipv4(address), hostname: (*id).to_owned() };
+        (id.parse().expect("id"), endpoint)
+    });
+    NetworkPlan { bridge: Some(bridge), endpoints: endpoints.collect(), probes: None }
+}
+
+/// What the kernel has once `plan` is applied.
+fn applied(plan: &NetworkPlan) -> Observed {
+    let Some(bridge) = &plan.bridge else { return Observed::default() };
+    let mut observed = Observed { ip_forward: true, ..Observed::default() };
+    let digest = nft::digest(&nft::render(plan).expect("rules"));
+    observed.nft = NftTable::Loaded { digest };
+    let mac = Some(MacAddress::for_ipv4(bridge.gateway));
+    let addresses = vec![bridge.address()];
+    let (kind, mtu, controller) = ("bridge".to_owned(), bridge.mtu, None);
+    let link = Link { index: 10, kind, up: true, mtu, mac, controller, addresses, ipv6_off: true };
+    observed.links.insert(bridge.name.clone(), link);
+    for (n, (id, endpoint)) in plan.endpoints.iter().enumerate() {
+        let index = 20 + n as u32;
+        let (kind, controller) = ("veth".to_owned(), Some(10));
+        let (mac, addresses) = (None, Vec::new());
+        let link = Link { index, kind, up: true, mtu, mac, controller, addresses, ipv6_off: false };
+        observed.links.insert(veth_name(id), link);
+        let interface = InsideLink {
+            up: true,
+            mtu: bridge.mtu,
+            mac: Some(endpoint.mac),
+            peer: Some(index),
+            addresses: vec![bridge.with_prefix(endpoint.address)],
+            ipv6_off: true,
+        };
+        let default_route = Some(bridge.gateway);
+        let inside = Inside { loopback_up: true, interface: Some(interface), default_route };
+        observed.namespaces.insert(id.clone(), Namespace::Alive(inside));
+    }
+    observed
+}
+
+fn inside<'a>(observed: &'a mut Observed, id: &str) -> &'a mut Inside {
+    match observed.namespaces.get_mut(&id.parse::<EndpointId>().expect("id")) {
+        Some(Namespace::Alive(inside)) => inside,
+        other => panic!("{id}: {other:?}"),
+    }
+}
+
+fn check(plan: &NetworkPlan, observed: &Observed, expected: &Expect) {
+    let mut text = String::new();
+    for step in diff(plan, observed) {
+        match step {
+            Step::LoadNft { .. } => text.push_str("LoadNft\n"),
+            Step::Endpoint { id, steps } => {
+                for step in steps {
+                    text.push_str(&format!("{id}: {step:?}\n"));
+                }
+            }
+            other => text.push_str(&format!("{other:?}\n")),
+        }
+    }
+    expected.assert_eq(&text);
+}
+
+#[test]
+fn nothing_to_do_when_all_is_as_wanted() {
+    let plan = plan(&[("a", 2), ("b", 3)]);
+    check(&plan, &applied(&plan), &expect![""]);
+    check(&NetworkPlan::default(), &Observed::default(), &expect![""]);
+}
+
+#[test]
+fn a_first_endpoint_on_an_empty_host() {
+    check(
+        &plan(&[("a", 2)]),
+        &Observed::default(),
+        &expect![[r#"
+        LoadNft
+        EnableForwarding
+        CreateBridge { name: "rswarm0", mac: MacAddress([2, 66, 172, 17, 0, 1]), mtu: 1500 }
+        DisableIpv6 { link: "rswarm0" }
+        AddAddress { link: "rswarm0", address: Cidr { address: 172.17.0.1, prefix: 16 } }
+        a: CreateNamespace
+        a: CreateVeth { name: "rs-ca978112ca1b", mac: MacAddress([2, 66, 172, 17, 0, 2]), mtu: 1500 }
+        a: Attach { name: "rs-ca978112ca1b", bridge: "rswarm0", mtu: 1500 }
+        a: Inside { steps: [LoopbackUp, DisableIpv6, AddAddress(Cidr { address: 172.17.0.2, prefix: 16 }), InterfaceUp, DefaultRoute(172.17.0.1)] }
+    "#]],
+    );
+}
+
+#[test]
+fn what_nobody_wants_goes_first() {
+    let mut observed = applied(&plan(&[("a", 2), ("b", 3)]));
+    let stray = Link { index: 99, ..observed.links[&veth_name(&"b".parse().expect("id"))].clone() };
+    observed.links.insert("rs-0123456789ab".to_owned(), stray);
+    check(
+        &plan(&[("a", 2)]),
+        &observed,
+        &expect![[r#"
+        b: RemoveVeth { name: "rs-3e23e8160039" }
+        b: RemoveNamespace
+        RemoveLink { name: "rs-0123456789ab" }
+    "#]],
+    );
+}
+
+#[test]
+fn an_empty_plan_removes_everything() {
+    check(
+        &NetworkPlan::default(),
+        &applied(&plan(&[("a", 2)])),
+        &expect![[r#"
+        a: RemoveVeth { name: "rs-ca978112ca1b" }
+        a: RemoveNamespace
+        RemoveLink { name: "rswarm0" }
+        RemoveNft
+    "#]],
+    );
+}
+
+#[test]
+fn a_stale_namespace_file_is_replaced_with_its_veth() {
+    let plan = plan(&[("a", 2)]);
+    let mut observed = applied(&plan);
+    observed.namespaces.insert("a".parse().expect("id"), Namespace::Stale);
+    check(
+        &plan,
+        &observed,
+        &expect![[r#"
+        a: RemoveNamespace
+        a: CreateNamespace
+        a: RemoveVeth { name: "rs-ca978112ca1b" }
+        a: CreateVeth { name: "rs-ca978112ca1b", mac: MacAddress([2, 66, 172, 17, 0, 2]), mtu: 1500 }
+        a: Attach { name: "rs-ca978112ca1b", bridge: "rswarm0", mtu: 1500 }
+        a: Inside { steps: [LoopbackUp, DisableIpv6, AddAddress(Cidr { address: 172.17.0.2, prefix: 16 }), InterfaceUp, DefaultRoute(172.17.0.1)] }
+    "#]],
+    );
+}
+
+#[test]
+fn a_pair_whose_ends_do_not_belong_together_is_made_anew() {
+    let plan = plan(&[("a", 2)]);
+    let mut observed = applied(&plan);
+    inside(&mut observed, "a").interface.as_mut().expect("eth0").peer = Some(77);
+    check(
+        &plan,
+        &observed,
+        &expect![[r#"
+        a: RemoveVeth { name: "rs-ca978112ca1b" }
+        a: RemoveInterface
+        a: CreateVeth { name: "rs-ca978112ca1b", mac: MacAddress([2, 66, 172, 17, 0, 2]), mtu: 1500 }
+        a: Attach { name: "rs-ca978112ca1b", bridge: "rswarm0", mtu: 1500 }
+        a: Inside { steps: [DisableIpv6, AddAddress(Cidr { address: 172.17.0.2, prefix: 16 }), InterfaceUp, DefaultRoute(172.17.0.1)] }
+    "#]],
+    );
+}
+
+#[test]
+fn small_damage_is_repaired_in_place() {
+    let plan = plan(&[("a", 2), ("b", 3), ("c", 4)]);
+    let mut observed = applied(&plan);
+    inside(&mut observed, "a").default_route = None;
+    inside(&mut observed, "b").interface.as_mut().expect("eth0").up = false;
+    observed.links.get_mut(&veth_name(&"c".parse().expect("id"))).expect("veth").controller = None;
+    check(
+        &plan,
+        &observed,
+        &expect![[r#"
+        a: Inside { steps: [DefaultRoute(172.17.0.1)] }
+        b: Inside { steps: [InterfaceUp, DefaultRoute(172.17.0.1)] }
+        c: Attach { name: "rs-2e7d2c03a950", bridge: "rswarm0", mtu: 1500 }
+    "#]],
+    );
+}
+
+#[test]
+fn a_changed_subnet_moves_bridge_and_endpoint_without_new_interfaces() {
+    let before = plan(&[("a", 2)]);
+    let mut after = before.clone();
+    after.bridge =
+        Some(BridgePlan { mtu: 1450, ..BridgePlan::new("172.18.0.0/16".parse().expect("net")).expect("bridge") });
+    for endpoint in after.endpoints.values_mut() {
+        endpoint.address = Ipv4Addr::new(172, 18, 0, 2);
+    }
+    check(
+        &after,
+        &applied(&before),
+        &expect![[r#"
+        LoadNft
+        RemoveAddress { link: "rswarm0", address: Cidr { address: 172.17.0.1, prefix: 16 } }
+        AddAddress { link: "rswarm0", address: Cidr { address: 172.18.0.1, prefix: 16 } }
+        SetBridge { name: "rswarm0", mtu: 1450 }
+        a: Attach { name: "rs-ca978112ca1b", bridge: "rswarm0", mtu: 1450 }
+        a: Inside { steps: [SetMtu(1450), RemoveAddress(Cidr { address: 172.17.0.2, prefix: 16 }), AddAddress(Cidr { address: 172.18.0.2, prefix: 16 }), DefaultRoute(172.18.0.1)] }
+    "#]],
+    );
+}
+
+#[test]
+fn rules_changed_by_somebody_else_are_loaded_again() {
+    let plan = plan(&[]);
+    let observed = Observed { nft: NftTable::Unknown, ..applied(&plan) };
+    check(
+        &plan,
+        &observed,
+        &expect![[r#"
+        LoadNft
+    "#]],
+    );
+}
+
+#[test]
+fn a_foreign_kind_under_our_name_is_replaced() {
+    let plan = plan(&[]);
+    let mut observed = applied(&plan);
+    observed.links.get_mut("rswarm0").expect("bridge").kind = "dummy".to_owned();
+    check(
+        &plan,
+        &observed,
+        &expect![[r#"
+        RemoveLink { name: "rswarm0" }
+        CreateBridge { name: "rswarm0", mac: MacAddress([2, 66, 172, 17, 0, 1]), mtu: 1500 }
+        DisableIpv6 { link: "rswarm0" }
+        AddAddress { link: "rswarm0", address: Cidr { address: 172.17.0.1, prefix: 16 } }
+    "#]],
+    );
+}
+
+#[test]
+fn the_table_as_text() {
+    expect![[r#"
+        table inet rswarm
+        delete table inet rswarm
+        table inet rswarm {
+        	chain forward {
+        		type filter hook forward priority filter; policy accept;
+        		iifname "rswarm0" accept
+        		oifname "rswarm0" ct state established,related accept
+        		oifname "rswarm0" ct status dnat accept
+        		oifname "rswarm0" drop
+        	}
+        	chain postrouting {
+        		type nat hook postrouting priority srcnat; policy accept;
+        		ip saddr 172.17.0.0/16 ip daddr != 172.17.0.0/16 oifname != "rswarm0" masquerade
+        	}
+        }
+    "#]]
+    .assert_eq(&nft::render(&plan(&[])).expect("rules"));
+    let mut plain = plan(&[]);
+    plain.bridge.as_mut().expect("bridge").masquerade = false;
+    assert!(!nft::render(&plain).expect("rules").contains("masquerade"));
+    assert_eq!(nft::render(&NetworkPlan::default()), None);
+}

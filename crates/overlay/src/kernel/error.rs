@@ -1,0 +1,79 @@
+//! What can go wrong when the kernel is asked or changed.
+
+use std::{fmt::Write, io, path::PathBuf};
+
+use crate::step::Subject;
+
+/// A failed operation on the kernel, with its object.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    #[error("cannot {doing}")]
+    Netlink {
+        doing: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot {doing} the network namespace {path}")]
+    Namespace {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot {doing} the kernel setting {path}")]
+    Sysctl {
+        doing: &'static str,
+        path: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot run nft: install the package nftables")]
+    NftMissing(#[source] io::Error),
+    #[error("nft cannot {doing}: {said}")]
+    Nft { doing: &'static str, said: String },
+    #[error("cannot {doing} {path}")]
+    File {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot work on a thread of its own")]
+    Thread(#[source] io::Error),
+}
+
+/// A step that failed, and whom it was for.
+#[derive(Debug)]
+pub struct StepFailure {
+    pub subject: Subject,
+    pub error: KernelError,
+}
+
+impl StepFailure {
+    pub(crate) fn host(error: KernelError) -> Self {
+        Self { subject: Subject::Host, error }
+    }
+}
+
+/// An error with all its causes in one line, and the next step where one is known.
+pub fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        write!(text, ": {inner}").expect("writing to a String cannot fail");
+        let denied = inner.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied);
+        if denied {
+            text.push_str(" (the network needs root, or CAP_NET_ADMIN and CAP_SYS_ADMIN)");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// The error number behind a netlink answer.
+pub(crate) fn netlink_io(error: &rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other.to_string()),
+    }
+}

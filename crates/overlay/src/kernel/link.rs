@@ -1,0 +1,110 @@
+//! Single changes of interfaces, addresses and routes, each harmless when it is done already.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    os::fd::RawFd,
+};
+
+use rtnetlink::{
+    AddressMessageBuilder, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    packet_route::link::{InfoData, InfoVeth, LinkMessage},
+};
+
+use super::{KernelError, error::netlink_io, session::Netlink};
+use crate::{Cidr, MacAddress};
+
+/// The group of interfaces about to be removed: "rswm" as a number, which nobody else uses.
+const DOOMED_GROUP: u32 = 0x7273_776d;
+
+impl Netlink {
+    pub async fn create_bridge(&self, name: &str, mac: MacAddress, mtu: u32) -> Result<(), KernelError> {
+        let message = LinkBridge::new(name).address(mac.bytes().to_vec()).mtu(mtu).build();
+        let made = self.handle.link().add(message).execute().await;
+        done(made, &[], || format!("create the bridge {name} with MTU {mtu}"))
+    }
+
+    /// A pair whose inner end is born in the namespace `inside`, with its address: there is no moment
+    /// in which a crash could leave a stray end in the host's namespace.
+    pub async fn create_veth(
+        &self,
+        name: &str,
+        (inner, inside): (&str, RawFd),
+        mac: MacAddress,
+        mtu: u32,
+    ) -> Result<(), KernelError> {
+        let peer = LinkMessageBuilder::<LinkUnspec>::new().name(inner).address(mac.bytes().to_vec());
+        let peer = peer.mtu(mtu).setns_by_fd(inside).build();
+        let pair = LinkVeth::new(name, inner).mtu(mtu).set_info_data(InfoData::Veth(InfoVeth::Peer(peer))).build();
+        let made = self.handle.link().add(pair).execute().await;
+        done(made, &[], || format!("create the veth pair {name} with MTU {mtu}"))
+    }
+
+    /// Removes the interface if it is there.
+    pub async fn remove_link(&self, name: &str) -> Result<(), KernelError> {
+        let Some(link) = self.link(name).await? else { return Ok(()) };
+        let removed = self.handle.link().del(link.header.index).execute().await;
+        done(removed, &[libc::ENODEV], || format!("remove the interface {name}"))
+    }
+
+    /// Removes many interfaces in one go: each removal alone waits for the kernel's grace period, some
+    /// 35 ms; a hundred of one group wait for it together.
+    pub async fn remove_links_at_once(&self, names: &[&str]) -> Result<(), KernelError> {
+        for name in names {
+            if self.link(name).await?.is_some() {
+                self.set_link(name, "mark for removal", |l| l.link_group(DOOMED_GROUP)).await?;
+            }
+        }
+        let group = LinkMessageBuilder::<LinkUnspec>::new().link_group(DOOMED_GROUP).build();
+        let removed = self.handle.link().del_with_message(group).execute().await;
+        done(removed, &[libc::ENODEV, libc::ESRCH], || "remove a group of interfaces".to_owned())
+    }
+
+    /// Changes the interface as `change` says; `what` completes "cannot … NAME".
+    pub async fn set_link(
+        &self,
+        name: &str,
+        what: &str,
+        change: impl FnOnce(LinkMessageBuilder<LinkUnspec>) -> LinkMessageBuilder<LinkUnspec>,
+    ) -> Result<(), KernelError> {
+        let index = self.index(name).await?;
+        let message: LinkMessage = change(LinkUnspec::new_with_index(index)).build();
+        let set = self.handle.link().set(message).execute().await;
+        done(set, &[], || format!("{what} {name}"))
+    }
+
+    pub async fn add_address(&self, link: &str, address: Cidr) -> Result<(), KernelError> {
+        let index = self.index(link).await?;
+        let added = self.handle.address().add(index, address.address(), address.prefix()).execute().await;
+        done(added, &[libc::EEXIST], || format!("give {address} to {link}"))
+    }
+
+    pub async fn remove_address(&self, link: &str, address: Cidr) -> Result<(), KernelError> {
+        let IpAddr::V4(v4) = address.address() else { return Ok(()) };
+        let index = self.index(link).await?;
+        let message = AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(v4, address.prefix()).build();
+        let removed = self.handle.address().del(message).execute().await;
+        done(removed, &[libc::EADDRNOTAVAIL], || format!("take {address} from {link}"))
+    }
+
+    /// Makes `gateway` the only default route of the main table.
+    pub async fn set_default_route(&self, link: &str, gateway: Ipv4Addr) -> Result<(), KernelError> {
+        let index = self.index(link).await?;
+        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(index).build();
+        let set = self.handle.route().add(route).replace().execute().await;
+        done(set, &[], || format!("set the default route via {gateway} on {link}"))
+    }
+}
+
+fn done(
+    result: Result<(), rtnetlink::Error>,
+    harmless: &[i32],
+    doing: impl FnOnce() -> String,
+) -> Result<(), KernelError> {
+    let Err(error) = result else { return Ok(()) };
+    let source: io::Error = netlink_io(&error);
+    match source.raw_os_error() {
+        Some(code) if harmless.contains(&code) => Ok(()),
+        _ => Err(KernelError::Netlink { doing: doing(), source }),
+    }
+}

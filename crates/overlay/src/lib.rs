@@ -1,0 +1,33 @@
+//! The network data plane of one host.
+//!
+//! The node crate says what the host's network shall be ([`NetworkPlan`]); a process of its own
+//! ([`netd`]) makes it so: it observes the kernel ([`Observed`]), compares ([`diff`]) and does the
+//! difference ([`Kernel::apply`]). The first three are plain data and pure functions, the last is all
+//! the I/O. This crate knows nothing of services, managers or the cluster's value.
+
+pub mod capabilities;
+mod cidr;
+mod client;
+mod diff;
+mod ipam;
+mod kernel;
+mod mac;
+pub mod netd;
+pub mod nft;
+mod observed;
+pub mod plan;
+pub mod probe;
+mod step;
+
+pub use capabilities::{Capability, capabilities};
+pub use cidr::{Cidr, CidrError};
+pub use client::{Client, ProbeStream};
+pub use diff::diff;
+pub use ipam::{Ipam, IpamError, choose_subnet, default_pools, overlap};
+pub use kernel::{Kernel, KernelError, StepFailure, explain};
+pub use mac::{MacAddress, MacError};
+pub use netd::protocol::{Applied, EndpointResult, ProbeUpdate, Status};
+pub use observed::{Inside, InsideLink, Link, Namespace, NftTable, Observed};
+pub use plan::{BridgePlan, EndpointId, EndpointIdError, EndpointPlan, NetworkPlan};
+pub use probe::{FullSize, PeerState, ProbeKey, ProbeSettings, ProbeTable, Verdict};
+pub use step::{EndpointStep, InsideStep, Step, Subject};

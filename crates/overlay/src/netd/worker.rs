@@ -1,0 +1,273 @@
+//! The loop that owns the plan and the kernel: observe, diff, apply, whenever there is a reason.
+//!
+//! Reasons are a new plan, a change of the kernel by whomever, and the passing of time. The work is
+//! always the same, so start-up, repair and the daily path are one path.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, MissedTickBehavior},
+};
+use types::Timestamp;
+
+use super::{
+    plan_file,
+    protocol::{Applied, EndpointResult, LastApply},
+};
+use crate::{
+    EndpointId, Kernel, NetworkPlan, Observed, Step, diff,
+    kernel::{KernelError, StepFailure, Watch, explain},
+    plan::Problems,
+    probe::ProbeSettings,
+    step::Subject,
+};
+
+/// Changes come in bursts (a reload flushes, then loads): look once, after them.
+const QUIET: Duration = Duration::from_millis(200);
+/// Between two looks caused by changes: a busy host must not keep this process busy.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+/// Not every change is announced (settings, the inside of a namespace): look from time to time.
+const LOOK_ANYWAY: Duration = Duration::from_secs(30);
+
+/// What the server asks of the worker.
+pub enum Command {
+    Apply { plan: Box<NetworkPlan>, answer: oneshot::Sender<Result<Applied, String>> },
+    Observe { answer: oneshot::Sender<Result<Observed, String>> },
+}
+
+pub struct Worker {
+    kernel: Kernel,
+    state_dir: PathBuf,
+    plan: Option<NetworkPlan>,
+    probes: watch::Sender<Option<ProbeSettings>>,
+    last_apply: watch::Sender<Option<LastApply>>,
+    /// The newest look at the kernel, as far as nothing has happened to it since; none after a failure.
+    seen: Option<Observed>,
+}
+
+impl Worker {
+    pub fn new(
+        kernel: Kernel,
+        state_dir: &Path,
+        plan: Option<NetworkPlan>,
+        probes: watch::Sender<Option<ProbeSettings>>,
+    ) -> (Self, watch::Receiver<Option<LastApply>>) {
+        let (last_apply, receiver) = watch::channel(None);
+        (Self { kernel, state_dir: state_dir.to_owned(), plan, probes, last_apply, seen: None }, receiver)
+    }
+
+    /// Runs until all senders of commands are gone.
+    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let watch = Watch::open();
+        if let Err(error) = &watch {
+            tracing::warn!(error = explain(error), "changes of the kernel are noticed late");
+        }
+        let mut clock = tokio::time::interval(LOOK_ANYWAY);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look_at: Option<Instant> = None;
+        let mut last_look = Instant::now();
+        loop {
+            tokio::select! {
+                command = commands.recv() => {
+                    let Some(command) = command else { return };
+                    self.obey(command, &mut commands).await;
+                    continue;
+                }
+                // Most often it was our own work; a plan that comes meanwhile does with a glance.
+                () = changed(watch.as_ref().ok()), if look_at.is_none() => {
+                    look_at = Some((Instant::now() + QUIET).max(last_look + BETWEEN_LOOKS));
+                    continue;
+                }
+                () = until(look_at) => self.repair().await,
+                _ = clock.tick() => self.repair().await,
+            }
+            (look_at, last_look) = (None, Instant::now());
+        }
+    }
+
+    /// One command, and all that came with it: of several plans only the newest is worth applying.
+    async fn obey(&mut self, command: Command, commands: &mut mpsc::Receiver<Command>) {
+        let (mut newest, mut waiting, mut observers) = (None, Vec::new(), Vec::new());
+        let mut next = Some(command);
+        while let Some(command) = next {
+            match command {
+                Command::Observe { answer } => observers.push(answer),
+                Command::Apply { plan, answer } => match refusal(&plan) {
+                    Some(refusal) => reply(answer, Err(refusal)),
+                    None => {
+                        newest = Some(plan);
+                        waiting.push(answer);
+                    }
+                },
+            }
+            next = commands.try_recv().ok();
+        }
+        if let Some(plan) = newest {
+            let applied = self.adopt(*plan).await;
+            for answer in waiting {
+                reply(answer, Ok(applied.clone()));
+            }
+        }
+        for answer in observers {
+            reply(answer, self.kernel.observe().await.map_err(|error| explain(&error)));
+        }
+    }
+
+    async fn adopt(&mut self, plan: NetworkPlan) -> Applied {
+        let mut kept = None;
+        if self.plan.as_ref() != Some(&plan) {
+            kept = plan_file::write(&self.state_dir, &plan).err();
+            self.probes.send_if_modified(|probes| {
+                let is_new = *probes != plan.probes;
+                probes.clone_from(&plan.probes);
+                is_new
+            });
+        }
+        let plan = self.plan.insert(plan);
+        let mut applied = converge(&self.kernel, plan, &mut self.seen).await;
+        applied.errors.extend(kept.map(|error| explain(&error)));
+        self.record(applied.clone());
+        applied
+    }
+
+    /// The same without a client: what fails is logged, because nobody else hears of it.
+    async fn repair(&mut self) {
+        let Some(plan) = &self.plan else { return };
+        self.seen = None;
+        let applied = converge(&self.kernel, plan, &mut self.seen).await;
+        if applied.steps == 0 && applied.is_complete() {
+            return;
+        }
+        let failed = applied.endpoints.iter().filter_map(|(id, result)| match result {
+            EndpointResult::Failed { error } => Some(format!("endpoint {id}: {error}")),
+            EndpointResult::Ready { .. } => None,
+        });
+        for error in applied.errors.iter().cloned().chain(failed) {
+            tracing::warn!(error, "the network is not as planned");
+        }
+        tracing::info!(steps = applied.steps, "the network was brought back to the plan");
+        self.record(applied);
+    }
+
+    fn record(&self, applied: Applied) {
+        self.last_apply.send_replace(Some(LastApply { at: wall(), applied }));
+    }
+}
+
+/// Why nothing of the plan can be done, if so.
+fn refusal(plan: &NetworkPlan) -> Option<String> {
+    let Problems { host, .. } = plan.problems();
+    (!host.is_empty()).then(|| host.join("; "))
+}
+
+/// Observe, diff, apply. With something `seen` before, a glance will do; what is learnt goes there.
+async fn converge(kernel: &Kernel, plan: &NetworkPlan, seen: &mut Option<Observed>) -> Applied {
+    let start = Instant::now();
+    let Problems { host, endpoints: problems } = plan.problems();
+    if !host.is_empty() {
+        return Applied { errors: host, ..Applied::default() };
+    }
+    let mut possible = plan.clone();
+    possible.endpoints.retain(|id, _| !problems.contains_key(id));
+    let observed = match seen.take() {
+        Some(seen) => kernel.glance(seen).await,
+        None => kernel.observe().await,
+    };
+    let observed = match observed {
+        Ok(observed) => observed,
+        Err(error) => return nothing_done(plan, &error),
+    };
+    let steps = diff(&possible, &observed);
+    let (count, notes) = (steps.len(), notes(&steps));
+    let known = without_changed(observed, &steps);
+    let failures = kernel.apply(steps).await;
+    *seen = known.filter(|_| failures.is_empty());
+    let mut applied = outcome(kernel, plan, problems, &failures);
+    (applied.steps, applied.notes) = (count, notes);
+    applied.took_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+    applied
+}
+
+/// What of a look still holds once the steps are done; None when the rules are among them.
+fn without_changed(mut observed: Observed, steps: &[Step]) -> Option<Observed> {
+    for step in steps {
+        match step {
+            Step::LoadNft { .. } | Step::RemoveNft => return None,
+            Step::Endpoint { id, .. } => drop(observed.namespaces.remove(id)),
+            _ => {}
+        }
+    }
+    Some(observed)
+}
+
+/// Failures sorted by whom they concern.
+fn outcome(
+    kernel: &Kernel,
+    plan: &NetworkPlan,
+    problems: BTreeMap<EndpointId, String>,
+    failures: &[StepFailure],
+) -> Applied {
+    let mut applied = Applied::default();
+    let mut failed = problems;
+    for StepFailure { subject, error } in failures {
+        match subject {
+            Subject::Host => applied.errors.push(explain(error)),
+            Subject::Endpoint(id) => drop(failed.insert(id.clone(), explain(error))),
+        }
+    }
+    applied.endpoints = plan.endpoints.keys().map(|id| (id.clone(), result_of(kernel, id, &mut failed))).collect();
+    // What is left belongs to endpoints that should have gone.
+    applied.errors.extend(failed.into_iter().map(|(id, error)| format!("cannot remove endpoint {id}: {error}")));
+    applied
+}
+
+fn result_of(kernel: &Kernel, id: &EndpointId, failed: &mut BTreeMap<EndpointId, String>) -> EndpointResult {
+    match failed.remove(id) {
+        Some(error) => EndpointResult::Failed { error },
+        None => EndpointResult::Ready { namespace: kernel.namespace_path(id) },
+    }
+}
+
+fn nothing_done(plan: &NetworkPlan, error: &KernelError) -> Applied {
+    let error = explain(error);
+    let failed = |id: &EndpointId| (id.clone(), EndpointResult::Failed { error: error.clone() });
+    let endpoints = plan.endpoints.keys().map(failed).collect();
+    Applied { errors: vec![error], endpoints, ..Applied::default() }
+}
+
+fn notes(steps: &[Step]) -> Vec<String> {
+    let forwarding = steps.contains(&Step::EnableForwarding);
+    forwarding
+        .then(|| "turned on IPv4 forwarding on this host (net.ipv4.ip_forward=1)".to_owned())
+        .into_iter()
+        .collect()
+}
+
+/// A client that hung up does not want its answer any more.
+fn reply<T>(answer: oneshot::Sender<T>, value: T) {
+    let _ = answer.send(value);
+}
+
+async fn changed(watch: Option<&Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+pub(super) fn wall() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_unix_ns(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
+}

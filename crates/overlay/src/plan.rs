@@ -1,0 +1,265 @@
+//! The complete wanted state of one host's network, as plain data. Pure.
+//!
+//! The node crate builds a [`NetworkPlan`] from its assignments and hands it to `netd`, which makes
+//! the kernel match it. A plan is always whole: what it does not name is removed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    str::FromStr,
+};
+
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+
+use crate::{Cidr, Ipam, MacAddress, probe::ProbeSettings};
+
+/// The bridge's usual name. Every link whose name starts with [`BRIDGE_PREFIX`] or [`VETH_PREFIX`] is ours.
+pub const BRIDGE_NAME: &str = "rswarm0";
+/// Bridges of ours start with this.
+pub const BRIDGE_PREFIX: &str = "rswarm";
+/// The host's ends of our veth pairs start with this.
+pub const VETH_PREFIX: &str = "rs-";
+/// The name of an endpoint's interface inside its namespace.
+pub const INSIDE_NAME: &str = "eth0";
+/// The kernel's limit for interface names: `IFNAMSIZ` less the final zero.
+const LINK_NAME_MAX: usize = 15;
+/// IPv4's least MTU (RFC 791) and the largest the kernel lets a veth have.
+const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65535;
+
+/// What this host's network shall be.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkPlan {
+    /// None: no bridge, no rules, and no endpoint can be attached.
+    pub bridge: Option<BridgePlan>,
+    pub endpoints: BTreeMap<EndpointId, EndpointPlan>,
+    /// None: this host neither answers nor sends probes.
+    pub probes: Option<ProbeSettings>,
+}
+
+/// The host's local bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BridgePlan {
+    /// Starts with [`BRIDGE_PREFIX`], at most 15 bytes.
+    pub name: String,
+    pub subnet: Cidr,
+    /// The bridge's own address and the endpoints' default route.
+    pub gateway: Ipv4Addr,
+    /// Of the bridge and of every endpoint on it, in bytes.
+    pub mtu: u32,
+    /// Whether endpoints reach the world under the host's own address.
+    pub masquerade: bool,
+}
+
+/// One container's or task's place on the bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointPlan {
+    pub address: Ipv4Addr,
+    pub mac: MacAddress,
+    /// The name its container bears; the data plane's DNS answers with it.
+    #[serde(default)]
+    pub hostname: String,
+}
+
+/// The id of a task or container, safe as a file name: 1 to 128 of `A-Z a-z 0-9 _ . -`, not starting with a dot.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct EndpointId(String);
+
+/// Why a text is not an [`EndpointId`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an endpoint id: 1 to 128 letters, digits, '_', '.' or '-', not starting with a dot")]
+pub struct EndpointIdError(String);
+
+/// What of a plan cannot be done, found before anything is touched.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Problems {
+    /// Of the bridge: the plan as a whole is refused.
+    pub host: Vec<String>,
+    /// Of single endpoints: these are left out, all others are served.
+    pub endpoints: BTreeMap<EndpointId, String>,
+}
+
+impl NetworkPlan {
+    /// Checks everything that can be known without asking the kernel.
+    pub fn problems(&self) -> Problems {
+        let mut problems = Problems::default();
+        let Some(bridge) = &self.bridge else {
+            let none = || "the plan has no bridge to attach it to".to_owned();
+            problems.endpoints = self.endpoints.keys().map(|id| (id.clone(), none())).collect();
+            return problems;
+        };
+        match bridge.checked() {
+            Ok(ipam) => problems.endpoints = endpoint_problems(&self.endpoints, &ipam),
+            Err(host) => problems.host.push(host),
+        }
+        problems
+    }
+}
+
+impl BridgePlan {
+    /// The bridge of `subnet` with the usual name, the first host address as gateway, MTU 1500, masqueraded.
+    ///
+    /// # Errors
+    /// When the subnet is not IPv4 or has no room for an endpoint.
+    pub fn new(subnet: Cidr) -> Result<Self, crate::IpamError> {
+        let ipam = Ipam::new(subnet)?;
+        let name = BRIDGE_NAME.to_owned();
+        Ok(Self { name, subnet: ipam.subnet(), gateway: ipam.gateway(), mtu: 1500, masquerade: true })
+    }
+
+    /// The gateway's address with the subnet's prefix, as the bridge bears it.
+    pub fn address(&self) -> Cidr {
+        self.with_prefix(self.gateway)
+    }
+
+    /// An address of this subnet, as an interface bears it.
+    pub fn with_prefix(&self, address: Ipv4Addr) -> Cidr {
+        Cidr::new(IpAddr::V4(address), self.subnet.prefix().min(32)).expect("a prefix of at most 32 fits IPv4")
+    }
+
+    fn checked(&self) -> Result<Ipam, String> {
+        let Self { name, mtu, .. } = self;
+        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        if !name.starts_with(BRIDGE_PREFIX) || name.len() > LINK_NAME_MAX || !plain {
+            return Err(format!(
+                "bridge name {name:?}: must start with {BRIDGE_PREFIX:?}, be made of letters, digits, '-' or '_' \
+                 and have at most {LINK_NAME_MAX} characters"
+            ));
+        }
+        if !MTU_RANGE.contains(mtu) {
+            return Err(format!("bridge {name}: MTU {mtu} is outside {}-{}", MTU_RANGE.start(), MTU_RANGE.end()));
+        }
+        Ipam::with_gateway(self.subnet, self.gateway).map_err(|e| format!("bridge {name}: {e}"))
+    }
+}
+
+fn endpoint_problems(endpoints: &BTreeMap<EndpointId, EndpointPlan>, ipam: &Ipam) -> BTreeMap<EndpointId, String> {
+    let mut seen = BTreeSet::new();
+    let mut problems = BTreeMap::new();
+    for (id, endpoint) in endpoints {
+        let EndpointPlan { address, mac, .. } = endpoint;
+        let problem = if !ipam.is_host_address(*address) {
+            format!("address {address} is not a host address of {}", ipam.subnet())
+        } else if *address == ipam.gateway() {
+            format!("address {address} is the gateway's")
+        } else if mac.bytes()[0] & 1 == 1 {
+            format!("MAC address {mac} is a group address")
+        } else if !seen.insert(*address) {
+            format!("address {address} is another endpoint's")
+        } else {
+            continue;
+        };
+        problems.insert(id.clone(), problem);
+    }
+    problems
+}
+
+/// The host's end of an endpoint's veth pair: `rs-` and 12 hexadecimal digits that depend on the id alone.
+pub fn veth_name(id: &EndpointId) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, id.0.as_bytes());
+    let hash: String = digest.as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{VETH_PREFIX}{hash}")
+}
+
+impl EndpointId {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for EndpointId {
+    type Err = EndpointIdError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointIdError> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+        if text.is_empty() || text.len() > 128 || text.starts_with('.') || !text.bytes().all(allowed) {
+            return Err(EndpointIdError(text.to_owned()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl From<types::TaskId> for EndpointId {
+    fn from(id: types::TaskId) -> Self {
+        Self(id.to_string())
+    }
+}
+
+impl fmt::Display for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for EndpointId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(endpoints: &[(&str, [u8; 4])]) -> NetworkPlan {
+        let subnet = "172.17.0.0/24".parse().expect("subnet");
+        let endpoints = endpoints.iter().map(|(id, address)| {
+            let address = Ipv4Addr::from(*address);
+            let endpoint = EndpointPlan { address, mac: MacAddress::for_ipv4(address), hostname: (*id).to_owned() };
+            (id.parse().expect("id"), endpoint)
+        });
+        let bridge = Some(BridgePlan::new(subnet).expect("bridge"));
+        NetworkPlan { bridge, endpoints: endpoints.collect(), probes: None }
+    }
+
+    #[test]
+    fn a_bad_endpoint_is_named_and_the_others_stand() {
+        let bad = plan(&[
+            ("a", [172, 17, 0, 5]),
+            ("b", [172, 17, 0, 5]),
+            ("c", [172, 17, 0, 1]),
+            ("d", [172, 17, 1, 1]),
+            ("e", [172, 17, 0, 6]),
+        ]);
+        let said: Vec<String> = bad.problems().endpoints.iter().map(|(id, why)| format!("{id}: {why}")).collect();
+        assert_eq!(
+            said,
+            [
+                "b: address 172.17.0.5 is another endpoint's",
+                "c: address 172.17.0.1 is the gateway's",
+                "d: address 172.17.1.1 is not a host address of 172.17.0.0/24"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_bad_bridge_refuses_the_plan() {
+        let mut bad = plan(&[]);
+        let bridge = bad.bridge.as_mut().expect("bridge");
+        bridge.name = "docker0".to_owned();
+        assert!(bad.problems().host[0].starts_with("bridge name \"docker0\": must start with"));
+        let bridge = bad.bridge.as_mut().expect("bridge");
+        bridge.name = "rswarm0\"; flush ruleset".to_owned();
+        assert!(!bad.problems().host.is_empty());
+    }
+
+    #[test]
+    fn ids_cannot_leave_their_directory() {
+        for bad in ["", ".", "..", "a/b", "../x", "a b", "é"] {
+            assert!(bad.parse::<EndpointId>().is_err(), "{bad:?}");
+            assert!(serde_json::from_value::<EndpointId>(bad.into()).is_err(), "{bad:?}");
+        }
+        let id: EndpointId = "web.1-x_y".parse().expect("id");
+        assert_eq!(veth_name(&id).len(), 15);
+    }
+
+    #[test]
+    fn a_plan_round_trips_through_json() {
+        let plan = plan(&[("a", [172, 17, 0, 5])]);
+        let text = serde_json::to_string(&plan).expect("encode");
+        assert!(text.contains(r#""a":{"address":"172.17.0.5","mac":"02:42:ac:11:00:05","hostname":"a"}"#), "{text}");
+        assert_eq!(serde_json::from_str::<NetworkPlan>(&text).expect("decode"), plan);
+    }
+}

@@ -1,0 +1,364 @@
+//! The loop that answers probes and sends them. It owns all their state; others read the [`ProbeTable`].
+//!
+//! `netd` runs exactly one. Each peer has a socket of its own, so that the kernel's reports (nobody
+//! listens there, no route) come back to the peer they are about; one more socket answers.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use ring::{
+    hmac,
+    rand::{SecureRandom, SystemRandom},
+};
+use tokio::{
+    net::UdpSocket,
+    sync::{mpsc, watch},
+    task::{AbortHandle, JoinSet},
+    time::MissedTickBehavior,
+};
+use types::{NodeId, ProbePeer, Timestamp};
+
+use super::{
+    Counters, ProbeSettings, ProbeTable,
+    message::{HEADER, Kind, Message, Refused},
+    peer::{Peer, is_news},
+    socket,
+};
+
+/// Larger than any probe: a longer datagram is cut and then refused by its length.
+const RECEIVE_BUFFER: usize = 16 * 1024;
+/// Datagrams waiting for the loop. At 5 answers per second and peer this is seconds of work; beyond it
+/// readers wait and the kernel drops, as UDP does.
+const EVENTS: usize = 1024;
+/// A socket that reports errors without end must not keep the processor busy.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
+
+/// Something a peer's socket received.
+struct Event {
+    node: NodeId,
+    received: io::Result<Vec<u8>>,
+}
+
+/// A peer with its socket; the socket is missing while the host lacks the data path address.
+struct Line {
+    peer: Peer,
+    link: Option<(Arc<UdpSocket>, AbortHandle)>,
+}
+
+struct Prober {
+    settings: ProbeSettings,
+    key: hmac::Key,
+    boot: u64,
+    responder: Option<UdpSocket>,
+    responder_error: Option<String>,
+    lines: BTreeMap<NodeId, Line>,
+    readers: JoinSet<()>,
+    events: mpsc::Sender<Event>,
+    counters: Counters,
+}
+
+/// Runs until the sender of `settings` is gone.
+pub(crate) async fn run(mut settings: watch::Receiver<Option<ProbeSettings>>, table: watch::Sender<ProbeTable>) {
+    let mut counters = Counters::default();
+    loop {
+        let wanted = settings.borrow_and_update().clone();
+        let next = match wanted {
+            None => {
+                table.send_replace(ProbeTable { counters, ..ProbeTable::default() });
+                settings.changed().await
+            }
+            Some(wanted) => {
+                let (events, inbox) = mpsc::channel(EVENTS);
+                let mut prober = Prober::new(wanted, counters, events);
+                let ended = prober.run(inbox, &mut settings, &table).await;
+                counters = prober.counters;
+                ended
+            }
+        };
+        if next.is_err() {
+            return;
+        }
+    }
+}
+
+impl Prober {
+    fn new(settings: ProbeSettings, counters: Counters, events: mpsc::Sender<Event>) -> Self {
+        let mut prober = Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, &settings.key.0),
+            boot: random(),
+            responder: None,
+            responder_error: None,
+            lines: BTreeMap::new(),
+            readers: JoinSet::new(),
+            events,
+            counters,
+            settings,
+        };
+        prober.adopt_peers();
+        prober
+    }
+
+    /// Works until probing is turned off, or the settings' sender is gone (an error).
+    async fn run(
+        &mut self,
+        mut inbox: mpsc::Receiver<Event>,
+        settings: &mut watch::Receiver<Option<ProbeSettings>>,
+        table: &watch::Sender<ProbeTable>,
+    ) -> Result<(), watch::error::RecvError> {
+        let mut ticks = self.ticker();
+        let mut buffer = vec![0; RECEIVE_BUFFER];
+        loop {
+            tokio::select! {
+                changed = settings.changed() => {
+                    changed?;
+                    let Some(wanted) = settings.borrow_and_update().clone() else { return Ok(()) };
+                    self.reconfigure(wanted);
+                    ticks = self.ticker();
+                }
+                _ = ticks.tick() => self.tick().await,
+                Some(event) = inbox.recv() => self.on_event(event),
+                received = receive(self.responder.as_ref(), &mut buffer) => if let Ok((length, from)) = received {
+                    self.on_question(&buffer[..length], from);
+                },
+                // Readers that were aborted leave their result here.
+                Some(_) = self.readers.join_next() => {}
+            }
+            self.publish(table);
+        }
+    }
+
+    fn ticker(&self) -> tokio::time::Interval {
+        let period = Duration::from_millis(u64::from(self.settings.interval_ms.max(10)));
+        let mut ticks = tokio::time::interval(period);
+        // After a pause (stopped, suspended) one tick, not a burst that would count as many misses.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks
+    }
+
+    fn reconfigure(&mut self, wanted: ProbeSettings) {
+        let old = std::mem::replace(&mut self.settings, wanted);
+        if old == self.settings {
+            return;
+        }
+        self.key = hmac::Key::new(hmac::HMAC_SHA256, &self.settings.key.0);
+        let same_place = old.address == self.settings.address && old.port == self.settings.port;
+        if !same_place {
+            self.responder = None;
+            self.lines.values_mut().for_each(Line::hang_up);
+        }
+        self.adopt_peers();
+    }
+
+    /// Peers that stay keep what is known of them; a peer at a new address starts anew.
+    fn adopt_peers(&mut self) {
+        let misses = self.settings.misses;
+        let mut before = std::mem::take(&mut self.lines);
+        for peer in self.settings.peers.iter().filter(|peer| peer.node != self.settings.node) {
+            let kept = before.remove(&peer.node).filter(|line| line.peer.state().address == peer.address);
+            let mut line = kept.unwrap_or_else(|| Line { peer: Peer::new(*peer, misses, wall()), link: None });
+            line.peer.set_misses(misses);
+            self.lines.insert(peer.node, line);
+        }
+    }
+
+    async fn tick(&mut self) {
+        self.listen().await;
+        let nodes: Vec<NodeId> = self.lines.keys().copied().collect();
+        for node in nodes {
+            self.probe(node).await;
+        }
+    }
+
+    /// Binds the responder if it is not. The address may come later than this process.
+    async fn listen(&mut self) {
+        if self.responder.is_some() {
+            return;
+        }
+        let at = SocketAddr::new(self.settings.address, self.settings.port);
+        match socket::bind(at).await {
+            Ok(socket) => {
+                (self.responder, self.responder_error) = (Some(socket), None);
+            }
+            Err(error) => self.responder_error = Some(format!("cannot answer probes on UDP {at}: {error}")),
+        }
+    }
+
+    async fn probe(&mut self, node: NodeId) {
+        let (me, boot, port) = (self.settings.node, self.boot, self.settings.port);
+        let Some(line) = self.lines.get_mut(&node) else { return };
+        let (now, view) = (Instant::now(), line.peer.view());
+        let sequence = line.peer.tick(now, wall());
+        let peer = ProbePeer { node, address: line.peer.state().address };
+        if line.link.is_none() {
+            match connect(self.settings.address, SocketAddr::new(peer.address, port)).await {
+                Ok(socket) => {
+                    let socket = Arc::new(socket);
+                    let reader = self.readers.spawn(read(node, Arc::clone(&socket), self.events.clone()));
+                    line.link = Some((socket, reader));
+                }
+                Err(error) => line.peer.error(sentence(&error, peer, port)),
+            }
+        }
+        let Some((socket, _)) = &line.link else { return };
+        let question = Message { kind: Kind::Question, sender: me, target: node, view, boot, sequence };
+        if let Err(error) = socket::send(socket, &question.seal(&self.key, HEADER)) {
+            line.peer.error(sentence(&error, peer, port));
+        }
+        if !line.peer.full_due(now) {
+            return;
+        }
+        let bytes = socket::path_mtu(socket, peer.address).unwrap_or(0);
+        let length = bytes.saturating_sub(socket::overhead(peer.address)) as usize;
+        if length < HEADER {
+            line.peer.full_refused(bytes, "the path's MTU is too small for any probe".to_owned(), now);
+            return;
+        }
+        let sequence = line.peer.full_sent(bytes, now);
+        if let Err(error) = socket::send(socket, &Message { sequence, ..question }.seal(&self.key, length)) {
+            line.peer.full_refused(bytes, sentence(&error, peer, port), now);
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        let port = self.settings.port;
+        let Some(line) = self.lines.get_mut(&event.node) else { return };
+        let peer = ProbePeer { node: event.node, address: line.peer.state().address };
+        let bytes = match event.received {
+            Ok(bytes) => bytes,
+            Err(error) => return line.peer.error(sentence(&error, peer, port)),
+        };
+        match Message::open(&self.key, &bytes) {
+            Ok(answer) if answer.kind == Kind::Answer && answer.boot == self.boot => {
+                line.peer.answer(answer.sender, answer.sequence, answer.view, Instant::now(), wall());
+            }
+            Ok(_) => self.counters.malformed += 1,
+            Err(refused) => self.count(refused),
+        }
+    }
+
+    fn on_question(&mut self, bytes: &[u8], from: SocketAddr) {
+        let question = match Message::open(&self.key, bytes) {
+            Ok(question) if question.kind == Kind::Question => question,
+            Ok(_) => return self.counters.malformed += 1,
+            Err(refused) => return self.count(refused),
+        };
+        let mut view = None;
+        if question.target != self.settings.node {
+            // Answered all the same: the asker learns who is here, and does not count it as its peer.
+            self.counters.wrong_target += 1;
+        } else if let Some(line) = self.lines.get_mut(&question.sender) {
+            line.peer.asked(question.boot, question.sequence, question.view);
+            view = line.peer.view();
+        }
+        let answer = question.answer(self.settings.node, view).seal(&self.key, bytes.len());
+        // A full send buffer loses the answer, as the network may; the asker asks again.
+        let sent = self.responder.as_ref().map(|socket| socket::send_to(socket, &answer, from));
+        if matches!(sent, Some(Ok(()))) {
+            self.counters.answered += 1;
+        }
+    }
+
+    fn count(&mut self, refused: Refused) {
+        match refused {
+            Refused::Form => self.counters.malformed += 1,
+            Refused::Mac => self.counters.bad_mac += 1,
+        }
+    }
+
+    /// Readers always see the newest numbers; they are woken only for news.
+    fn publish(&self, table: &watch::Sender<ProbeTable>) {
+        table.send_if_modified(|table| {
+            table.counters = self.counters;
+            let mut news = table.responder_error != self.responder_error || table.peers.len() != self.lines.len();
+            table.responder_error.clone_from(&self.responder_error);
+            table.peers.retain(|node, _| self.lines.contains_key(node));
+            for (node, line) in &self.lines {
+                let state = line.peer.state();
+                match table.peers.get_mut(node) {
+                    Some(old) if old == state => {}
+                    Some(old) => {
+                        news |= is_news(old, state);
+                        old.clone_from(state);
+                    }
+                    None => {
+                        news = true;
+                        table.peers.insert(*node, state.clone());
+                    }
+                }
+            }
+            news
+        });
+    }
+}
+
+impl Line {
+    fn hang_up(&mut self) {
+        if let Some((_, reader)) = self.link.take() {
+            reader.abort();
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.hang_up();
+    }
+}
+
+/// Waits for a question; for ever while there is no socket.
+async fn receive(socket: Option<&UdpSocket>, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    match socket {
+        Some(socket) => socket.recv_from(buffer).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn connect(from: std::net::IpAddr, to: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket::bind(SocketAddr::new(from, 0)).await?;
+    socket.connect(to).await?;
+    Ok(socket)
+}
+
+/// Hands everything a peer's socket receives to the loop, which owns the state.
+async fn read(node: NodeId, socket: Arc<UdpSocket>, events: mpsc::Sender<Event>) {
+    let mut buffer = vec![0; RECEIVE_BUFFER];
+    loop {
+        let received = socket.recv(&mut buffer).await.map(|length| buffer[..length].to_vec());
+        let failed = received.is_err();
+        if events.send(Event { node, received }).await.is_err() {
+            return;
+        }
+        if failed {
+            tokio::time::sleep(PAUSE_AFTER_ERROR).await;
+        }
+    }
+}
+
+/// An error of a peer's socket, in words that say which host and what it means.
+fn sentence(error: &io::Error, peer: ProbePeer, port: u16) -> String {
+    let ProbePeer { address, .. } = peer;
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => {
+            format!("{address} is up, but nothing answers on UDP port {port} there")
+        }
+        io::ErrorKind::AddrNotAvailable => "this host does not have its data path address".to_owned(),
+        _ => format!("cannot reach {address} on UDP port {port}: {error}"),
+    }
+}
+
+fn wall() -> Timestamp {
+    // Before 1970 the clock is wrong anyway.
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_unix_ns(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
+}
+
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    SystemRandom::new().fill(&mut bytes).expect("the kernel's random numbers are always there once it has booted");
+    u64::from_be_bytes(bytes)
+}

@@ -1,0 +1,74 @@
+//! UDP sockets whose packets are never cut into fragments on the way.
+#![allow(unsafe_code)]
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::{AsRawFd, RawFd},
+};
+
+use nix::sys::socket::{MsgFlags, SockaddrStorage};
+use tokio::net::UdpSocket;
+
+/// Largest IP packet a probe makes: jumbo frames, not the 64 KiB of the loopback device.
+const LARGEST_PACKET: u32 = 9000;
+
+/// A socket on this address with "don't fragment" on every packet.
+pub async fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(address).await?;
+    let fd = socket.as_raw_fd();
+    match address {
+        SocketAddr::V4(_) => set(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?,
+        SocketAddr::V6(_) => {
+            set(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)?;
+            set(fd, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 1)?;
+        }
+    }
+    Ok(socket)
+}
+
+/// The MTU of a connected socket's path as the kernel knows it, in bytes of the IP packet.
+pub fn path_mtu(socket: &UdpSocket, peer: IpAddr) -> io::Result<u32> {
+    let (level, option) = match peer {
+        IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU),
+        IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU),
+    };
+    let mtu = get(socket.as_raw_fd(), level, option)?;
+    Ok(u32::try_from(mtu).unwrap_or(0).min(LARGEST_PACKET))
+}
+
+/// Sends on a connected socket without ever waiting: a probe that cannot leave now is a lost probe.
+pub fn send(socket: &UdpSocket, bytes: &[u8]) -> io::Result<()> {
+    nix::sys::socket::send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT)?;
+    Ok(())
+}
+
+/// The same to an address.
+pub fn send_to(socket: &UdpSocket, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+    let to = SockaddrStorage::from(to);
+    nix::sys::socket::sendto(socket.as_raw_fd(), bytes, &to, MsgFlags::MSG_DONTWAIT)?;
+    Ok(())
+}
+
+/// Bytes of an IP packet that are not UDP payload: IP header without options, and UDP header.
+pub const fn overhead(peer: IpAddr) -> u32 {
+    match peer {
+        IpAddr::V4(_) => 20 + 8,
+        IpAddr::V6(_) => 40 + 8,
+    }
+}
+
+fn set(fd: RawFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the kernel reads `length` bytes from the address of `value`, which lives until the call returns.
+    let result = unsafe { libc::setsockopt(fd, level, option, (&raw const value).cast(), length) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn get(fd: RawFd, level: libc::c_int, option: libc::c_int) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, the size of `value`, and the new length; both live until it returns.
+    let result = unsafe { libc::getsockopt(fd, level, option, (&raw mut value).cast(), &raw mut length) };
+    if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
+}

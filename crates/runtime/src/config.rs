@@ -1,0 +1,227 @@
+//! What a container shall be, as plain data. Filled in by the engine; read by `oci` and `launch`.
+//! Nothing here has been checked against the host: `Runtime::create` does that and says what is wrong.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Who sets up namespaces and executes the command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OciRuntime {
+    /// The library linked into the shim.
+    Embedded,
+    /// A program with the OCI command line, such as runc or crun.
+    External(PathBuf),
+}
+
+/// Whose namespace of one kind the container is in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum NamespaceMode {
+    #[default]
+    Private,
+    Host,
+    /// The one held open by this file, e.g. `/proc/PID/ns/ipc`.
+    Path(PathBuf),
+}
+
+/// The filter on system calls.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Seccomp {
+    #[default]
+    Default,
+    Unconfined,
+    /// The text of a profile, in OCI's form or in Docker's with `includes`, `excludes` and `archMap`.
+    Profile(String),
+}
+
+/// How mount events travel between host and container.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Propagation {
+    Private,
+    #[default]
+    RPrivate,
+    Shared,
+    RShared,
+    Slave,
+    RSlave,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountKind {
+    /// A file or directory of the host. `recursive`: with everything mounted below it.
+    Bind { source: PathBuf, recursive: bool },
+    /// A volume's directory on the host.
+    Volume { source: PathBuf },
+    /// Memory. `size_bytes` 0 is the kernel's default, half of memory.
+    Tmpfs { size_bytes: u64, mode: u32 },
+}
+
+/// One mount in the container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    pub kind: MountKind,
+    /// Absolute path in the container.
+    pub target: String,
+    pub readonly: bool,
+    pub propagation: Propagation,
+}
+
+/// A file the caller made for this container, such as its resolv.conf; mounted read-write unless the root is read-only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileMount {
+    pub source: PathBuf,
+    /// Absolute path in the container.
+    pub target: String,
+}
+
+/// Limits. 0 or `None` means no limit, except `memory_swap_bytes`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// Billionths of a processor.
+    pub nano_cpus: u64,
+    pub memory_bytes: u64,
+    /// Memory and swap together; -1 is unlimited, 0 is twice `memory_bytes`, as Docker has it.
+    pub memory_swap_bytes: i64,
+    pub memory_reservation_bytes: u64,
+    pub pids_limit: u64,
+    /// Relative weight, 2 to 262144; 0 is the default 1024.
+    pub cpu_shares: u64,
+    pub cpuset_cpus: String,
+    pub cpuset_mems: String,
+}
+
+/// A resource limit of the container's processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ulimit {
+    /// As in `setrlimit`, lower case and without `RLIMIT_`: `nofile`.
+    pub name: String,
+    pub soft: u64,
+    pub hard: u64,
+}
+
+/// A device of the host, visible in the container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    pub host_path: PathBuf,
+    pub container_path: String,
+    /// Some of `r`, `w` and `m`.
+    pub permissions: String,
+}
+
+/// What becomes of the container's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogDriver {
+    /// Docker's json-file. A file is full at `max_size_bytes` (0: never); `max_files` are kept, the newest included.
+    JsonFile {
+        max_size_bytes: u64,
+        max_files: u32,
+    },
+    None,
+}
+
+/// Where the log is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogConfig {
+    /// The newest file; older ones have `.1`, `.2` … appended.
+    pub path: PathBuf,
+    pub driver: LogDriver,
+}
+
+/// One container.
+#[derive(Debug, Clone)]
+pub struct ContainerConfig {
+    /// Letters, digits, `_`, `-`, `.`; at most 64.
+    pub id: String,
+    /// The root filesystem, already mounted. Not changed by this crate.
+    pub rootfs: PathBuf,
+    pub args: Vec<String>,
+    /// `NAME=value`. `PATH`, `HOME`, `HOSTNAME` and, with a tty, `TERM` are added where missing.
+    pub env: Vec<String>,
+    /// Working directory in the container; empty is `/`. Made if missing.
+    pub cwd: String,
+    /// `name|uid[:group|gid]`, looked up in the root filesystem; empty is root.
+    pub user: String,
+    /// Names or numbers, looked up in the root filesystem.
+    pub additional_groups: Vec<String>,
+    /// Empty: the host's if `uts` is the host's, else the first twelve characters of the id.
+    pub hostname: String,
+    pub domainname: String,
+    /// The network namespace to be in; `None` is the host's.
+    pub netns: Option<PathBuf>,
+    pub pid: NamespaceMode,
+    pub ipc: NamespaceMode,
+    pub uts: NamespaceMode,
+    pub cgroupns: NamespaceMode,
+    pub mounts: Vec<Mount>,
+    pub files: Vec<FileMount>,
+    pub readonly_rootfs: bool,
+    pub tty: bool,
+    pub open_stdin: bool,
+    /// An init of ours as process 1, which reaps orphans and forwards signals.
+    pub init: bool,
+    /// With or without `CAP_`, any case; `ALL`.
+    pub capabilities_add: Vec<String>,
+    pub capabilities_drop: Vec<String>,
+    pub privileged: bool,
+    pub no_new_privileges: bool,
+    pub seccomp: Seccomp,
+    /// `None`: Docker's default.
+    pub masked_paths: Option<Vec<String>>,
+    /// `None`: Docker's default.
+    pub readonly_paths: Option<Vec<String>>,
+    pub resources: Resources,
+    pub ulimits: Vec<Ulimit>,
+    pub sysctls: BTreeMap<String, String>,
+    /// Size of `/dev/shm`; 0 is 64 MiB.
+    pub shm_size_bytes: u64,
+    pub oom_score_adj: i32,
+    pub devices: Vec<Device>,
+    pub labels: BTreeMap<String, String>,
+    pub log: LogConfig,
+}
+
+impl ContainerConfig {
+    /// A container with Docker's defaults for everything that is not named here.
+    pub fn new(id: &str, rootfs: PathBuf, args: Vec<String>, log: LogConfig) -> Self {
+        Self {
+            id: id.to_owned(),
+            rootfs,
+            args,
+            env: Vec::new(),
+            cwd: String::new(),
+            user: String::new(),
+            additional_groups: Vec::new(),
+            hostname: String::new(),
+            domainname: String::new(),
+            netns: None,
+            pid: NamespaceMode::Private,
+            ipc: NamespaceMode::Private,
+            uts: NamespaceMode::Private,
+            cgroupns: NamespaceMode::Private,
+            mounts: Vec::new(),
+            files: Vec::new(),
+            readonly_rootfs: false,
+            tty: false,
+            open_stdin: false,
+            init: false,
+            capabilities_add: Vec::new(),
+            capabilities_drop: Vec::new(),
+            privileged: false,
+            no_new_privileges: false,
+            seccomp: Seccomp::Default,
+            masked_paths: None,
+            readonly_paths: None,
+            resources: Resources::default(),
+            ulimits: Vec::new(),
+            sysctls: BTreeMap::new(),
+            shm_size_bytes: 0,
+            oom_score_adj: 0,
+            devices: Vec::new(),
+            labels: BTreeMap::new(),
+            log,
+        }
+    }
+}

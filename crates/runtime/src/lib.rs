@@ -1,0 +1,33 @@
+//! One OCI container on one host, and the shim that outlives the daemon.
+//!
+//! Called by `node`'s engine, which hands in plain data ([`ContainerConfig`]) and gets plain data
+//! back. Nothing here knows services, tasks or images. It must never keep the truth about a
+//! container in the daemon's memory: everything is in the kernel, in the shim, or in the
+//! container's directory, so that a daemon killed at any instant finds all of it again.
+
+mod cgroup;
+mod client;
+mod config;
+mod error;
+mod launch;
+mod log;
+pub mod oci;
+mod process;
+mod protocol;
+mod record;
+mod rootfs;
+mod runtime;
+pub mod shim;
+mod teardown;
+mod time;
+
+pub use cgroup::{CgroupLayout, Stats};
+pub use config::{
+    ContainerConfig, Device, FileMount, LogConfig, LogDriver, Mount, MountKind, NamespaceMode, OciRuntime, Propagation,
+    Resources, Seccomp, Ulimit,
+};
+pub use error::{Error, Result};
+pub use log::{LogEntry, LogQuery, LogStream, Stream};
+pub use nix::sys::signal::Signal;
+pub use record::{ContainerState, Created, ExitReason, ExitStatus, Status};
+pub use runtime::{Runtime, RuntimeConfig};

@@ -1,0 +1,15 @@
+//! The container's output as a file, in the format of Docker's json-file driver: one JSON object per
+//! line. `writer` runs in the shim and is the only one to touch the files; `reader` and `follow` run in the
+//! daemon and only read.
+
+mod entry;
+mod files;
+mod reader;
+mod splitter;
+mod writer;
+
+pub use entry::{LogEntry, Stream};
+pub(crate) use reader::open;
+pub use reader::{LogQuery, LogStream};
+pub(crate) use splitter::Splitter;
+pub(crate) use writer::LogWriter;

@@ -1,0 +1,95 @@
+//! The reader against a writer in the same process: what is written is read, once, in order.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_stream::StreamExt;
+
+use super::*;
+use crate::{
+    log::LogWriter,
+    record::{ExitReason, ExitStatus},
+};
+
+struct Bench {
+    _temp: tempfile::TempDir,
+    dir: ContainerDir,
+    config: LogConfig,
+}
+
+fn bench(max_size_bytes: u64, max_files: u32) -> Bench {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("container");
+    std::fs::create_dir(&dir).unwrap();
+    let driver = LogDriver::JsonFile { max_size_bytes, max_files };
+    let config = LogConfig { path: temp.path().join("log"), driver };
+    Bench { dir: ContainerDir::new(dir), config, _temp: temp }
+}
+
+impl Bench {
+    fn end(&self) {
+        let exit = ExitStatus {
+            code: 0,
+            signal: None,
+            oom_killed: false,
+            started_at_ns: 0,
+            finished_at_ns: 0,
+            reason: ExitReason::Observed,
+        };
+        self.dir.write_exit(&exit).unwrap();
+    }
+
+    async fn read(&self, query: &LogQuery) -> Vec<String> {
+        let stream = open(&self.config, &self.dir, query).unwrap();
+        let text = |entry: io::Result<LogEntry>| String::from_utf8(entry.unwrap().bytes).unwrap().trim_end().to_owned();
+        timeout(Duration::from_secs(30), stream.map(text).collect()).await.unwrap()
+    }
+}
+
+fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
+
+#[tokio::test]
+async fn tail_streams_and_times() {
+    let bench = bench(500, 100);
+    let mut log = LogWriter::open(&bench.config).unwrap();
+    for number in 0..50 {
+        let stream = if number % 2 == 0 { Stream::Stdout } else { Stream::Stderr };
+        log.entry(stream, number.to_string().as_bytes(), true);
+    }
+    log.flush();
+    assert_eq!(bench.read(&LogQuery::default()).await, numbers(0..50));
+    for count in [0, 1, 7, 49, 50, 1000] {
+        let query = LogQuery { tail: Some(u64::from(count)), ..LogQuery::default() };
+        assert_eq!(bench.read(&query).await, numbers(50_u32.saturating_sub(count)..50), "tail {count}");
+    }
+    let query = LogQuery { stdout: false, tail: Some(4), ..LogQuery::default() };
+    assert_eq!(bench.read(&query).await, ["47", "49"]);
+    let now = crate::time::now_ns();
+    assert!(bench.read(&LogQuery { since_ns: now, ..LogQuery::default() }).await.is_empty());
+    assert_eq!(bench.read(&LogQuery { until_ns: now, ..LogQuery::default() }).await.len(), 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn following_through_rotations_loses_and_repeats_nothing() {
+    let bench = bench(2000, 1000);
+    let config = bench.config.clone();
+    let mut log = LogWriter::open(&config).unwrap();
+    let writer = tokio::task::spawn_blocking(move || {
+        for number in 0..5000 {
+            log.entry(Stream::Stdout, number.to_string().as_bytes(), true);
+            if number % 37 == 0 {
+                log.flush();
+            }
+        }
+        log.flush();
+    });
+    let query = LogQuery { follow: true, ..LogQuery::default() };
+    let (read, ()) = tokio::join!(bench.read(&query), async {
+        writer.await.unwrap();
+        bench.end();
+    });
+    assert_eq!(read.len(), 5000);
+    assert_eq!(read, numbers(0..5000));
+}

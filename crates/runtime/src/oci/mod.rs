@@ -1,0 +1,277 @@
+//! From a container's configuration and a few facts about the host to the OCI runtime
+//! specification. Called by `launch`. Pure: it reads no file and asks no kernel, so every default
+//! of ours can be seen in a text test. What Docker gives a container by default, this gives too.
+
+mod capabilities;
+mod check;
+mod mounts;
+mod seccomp;
+mod seccomp_rules;
+mod user;
+
+use oci_spec::runtime::Spec;
+use serde_json::{Value, json};
+
+pub(crate) use capabilities::names_of as capability_names;
+pub use check::InvalidConfig;
+pub use user::{ResolvedUser, resolve as resolve_user};
+
+use crate::config::{ContainerConfig, NamespaceMode, Resources, Seccomp};
+
+/// What the specification depends on and the configuration does not say.
+#[derive(Debug, Clone)]
+pub struct HostFacts {
+    /// Rust's name of the architecture, `std::env::consts::ARCH`.
+    pub architecture: &'static str,
+    /// The daemon's own capabilities, as in `CapBnd` of `/proc/self/status`.
+    pub capabilities: u64,
+    /// Whether the kernel can limit swap per cgroup.
+    pub swap_limit: bool,
+    /// The nodes to make in the container: those asked for, or all of the host's for a privileged one.
+    pub devices: Vec<DeviceNode>,
+    /// Where the container's cgroup is, e.g. `/rswarm/<id>`.
+    pub cgroup_path: String,
+}
+
+/// A device node of the host.
+#[derive(Debug, Clone)]
+pub struct DeviceNode {
+    pub path: String,
+    /// `b` or `c`.
+    pub kind: char,
+    pub major: i64,
+    pub minor: i64,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// Some of `r`, `w` and `m`.
+    pub permissions: String,
+}
+
+const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+const MASKED_PATHS: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// The length of one period of the CPU limit, the kernel's default.
+const CPU_PERIOD_US: u64 = 100_000;
+
+/// The specification of `config` for `user`.
+///
+/// # Errors
+/// What in the configuration cannot work, as a sentence.
+pub fn spec(config: &ContainerConfig, user: &ResolvedUser, host: &HostFacts) -> Result<Spec, InvalidConfig> {
+    check::check(config)?;
+    let capabilities = capabilities::resolve(
+        config.privileged,
+        &config.capabilities_add,
+        &config.capabilities_drop,
+        host.capabilities,
+    )
+    .map_err(InvalidConfig)?;
+    let value = json!({
+        "ociVersion": "1.0.2",
+        "process": process(config, user, &capabilities),
+        "root": {"path": config.rootfs, "readonly": config.readonly_rootfs},
+        "hostname": hostname(config),
+        "domainname": (!config.domainname.is_empty()).then_some(&config.domainname),
+        "mounts": mounts::mounts(config),
+        "annotations": config.labels,
+        "linux": linux(config, host, &capabilities)?,
+    });
+    serde_json::from_value(value).map_err(|err| InvalidConfig(format!("it does not form an OCI specification: {err}")))
+}
+
+/// Whether a text can be the id of a container.
+pub(crate) fn is_id(id: &str) -> bool {
+    check::id(id).is_none()
+}
+
+fn process(config: &ContainerConfig, user: &ResolvedUser, capabilities: &[&str]) -> Value {
+    // A process that is not root has no capability after execve, whatever it had before.
+    let effective: &[&str] = if user.uid == 0 { capabilities } else { &[] };
+    let limit = |u: &crate::config::Ulimit| json!({"type": format!("RLIMIT_{}", u.name.to_ascii_uppercase()), "soft": u.soft, "hard": u.hard});
+    json!({
+        "terminal": config.tty,
+        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": user.groups},
+        "args": config.args,
+        "env": environment(config, user),
+        "cwd": if config.cwd.is_empty() { "/" } else { &config.cwd },
+        "capabilities": {"bounding": capabilities, "effective": effective, "permitted": effective,
+                         "inheritable": [], "ambient": []},
+        "rlimits": config.ulimits.iter().map(limit).collect::<Vec<_>>(),
+        // Left out when false: the embedded runtime asks whether it is there, not what it says.
+        "noNewPrivileges": config.no_new_privileges.then_some(true),
+        "oomScoreAdj": config.oom_score_adj,
+    })
+}
+
+/// The caller's variables after those they may override.
+fn environment(config: &ContainerConfig, user: &ResolvedUser) -> Vec<String> {
+    let mut defaults = vec![DEFAULT_PATH.to_owned()];
+    if let Some(name) = hostname(config) {
+        defaults.push(format!("HOSTNAME={name}"));
+    }
+    if config.tty {
+        defaults.push("TERM=xterm".to_owned());
+    }
+    defaults.push(format!("HOME={}", user.home));
+    let name = |entry: &str| entry.split('=').next().map(str::to_owned);
+    defaults.retain(|entry| !config.env.iter().any(|given| name(given) == name(entry)));
+    defaults.extend(config.env.iter().cloned());
+    defaults
+}
+
+fn hostname(config: &ContainerConfig) -> Option<String> {
+    match (&config.uts, config.hostname.as_str()) {
+        (NamespaceMode::Private, "") => Some(config.id.chars().take(12).collect()),
+        (NamespaceMode::Private, name) => Some(name.to_owned()),
+        _ => None,
+    }
+}
+
+fn linux(config: &ContainerConfig, host: &HostFacts, capabilities: &[&str]) -> Result<Value, InvalidConfig> {
+    let seccomp = match &config.seccomp {
+        _ if config.privileged => None,
+        Seccomp::Unconfined => None,
+        Seccomp::Default => Some(seccomp::default_profile(capabilities, host.architecture)),
+        Seccomp::Profile(text) => {
+            Some(seccomp::custom_profile(text, capabilities, host.architecture).map_err(InvalidConfig)?)
+        }
+    };
+    let paths = |chosen: &Option<Vec<String>>, default: &[&str]| match chosen {
+        Some(paths) => paths.clone(),
+        None if config.privileged => Vec::new(),
+        None => default.iter().map(|path| (*path).to_owned()).collect(),
+    };
+    let node = |d: &DeviceNode| {
+        json!({"path": d.path, "type": d.kind.to_string(), "major": d.major, "minor": d.minor,
+               "fileMode": d.mode, "uid": d.uid, "gid": d.gid})
+    };
+    Ok(json!({
+        "namespaces": namespaces(config),
+        "cgroupsPath": host.cgroup_path,
+        "sysctl": sysctls(config),
+        "resources": resources(config, host),
+        "devices": host.devices.iter().map(node).collect::<Vec<_>>(),
+        "maskedPaths": paths(&config.masked_paths, &MASKED_PATHS),
+        "readonlyPaths": paths(&config.readonly_paths, &READONLY_PATHS),
+        "seccomp": seccomp,
+    }))
+}
+
+fn namespaces(config: &ContainerConfig) -> Vec<Value> {
+    let mut list = vec![json!({"type": "mount"})];
+    if let Some(path) = &config.netns {
+        list.push(json!({"type": "network", "path": path}));
+    }
+    let modes = [("uts", &config.uts), ("pid", &config.pid), ("ipc", &config.ipc), ("cgroup", &config.cgroupns)];
+    list.extend(modes.into_iter().filter_map(|(kind, mode)| match mode {
+        NamespaceMode::Private => Some(json!({"type": kind})),
+        NamespaceMode::Path(path) => Some(json!({"type": kind, "path": path})),
+        NamespaceMode::Host => None,
+    }));
+    list
+}
+
+/// In a network namespace of its own a container may bind low ports and ping without a capability.
+fn sysctls(config: &ContainerConfig) -> Value {
+    let mut all = std::collections::BTreeMap::new();
+    if config.netns.is_some() {
+        all.insert("net.ipv4.ip_unprivileged_port_start", "0");
+        all.insert("net.ipv4.ping_group_range", "0 2147483647");
+    }
+    all.extend(config.sysctls.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+    json!(all)
+}
+
+fn resources(config: &ContainerConfig, host: &HostFacts) -> Value {
+    let limits = &config.resources;
+    let mut value = json!({"devices": device_rules(config, host)});
+    if let Some(memory) = memory(limits, host.swap_limit) {
+        value["memory"] = memory;
+    }
+    if let Some(cpu) = cpu(limits) {
+        value["cpu"] = cpu;
+    }
+    if limits.pids_limit > 0 {
+        value["pids"] = json!({"limit": limits.pids_limit});
+    }
+    value
+}
+
+fn memory(limits: &Resources, swap_limit: bool) -> Option<Value> {
+    let mut memory = serde_json::Map::new();
+    if limits.memory_bytes > 0 {
+        memory.insert("limit".into(), limits.memory_bytes.into());
+        if swap_limit {
+            let twice = i64::try_from(limits.memory_bytes).unwrap_or(i64::MAX).saturating_mul(2);
+            let swap = if limits.memory_swap_bytes == 0 { twice } else { limits.memory_swap_bytes };
+            memory.insert("swap".into(), swap.into());
+        }
+    }
+    if limits.memory_reservation_bytes > 0 {
+        memory.insert("reservation".into(), limits.memory_reservation_bytes.into());
+    }
+    (!memory.is_empty()).then_some(Value::Object(memory))
+}
+
+fn cpu(limits: &Resources) -> Option<Value> {
+    let mut cpu = serde_json::Map::new();
+    if limits.nano_cpus > 0 {
+        // The kernel refuses a quota below one millisecond.
+        let quota = u128::from(limits.nano_cpus) * u128::from(CPU_PERIOD_US) / 1_000_000_000;
+        let quota = i64::try_from(quota).unwrap_or(i64::MAX).max(1000);
+        cpu.insert("quota".into(), quota.into());
+        cpu.insert("period".into(), CPU_PERIOD_US.into());
+    }
+    if limits.cpu_shares > 0 {
+        cpu.insert("shares".into(), limits.cpu_shares.into());
+    }
+    for (key, value) in [("cpus", &limits.cpuset_cpus), ("mems", &limits.cpuset_mems)] {
+        if !value.is_empty() {
+            cpu.insert(key.into(), value.as_str().into());
+        }
+    }
+    (!cpu.is_empty()).then_some(Value::Object(cpu))
+}
+
+/// Nothing, then the devices that every program expects, then those asked for.
+fn device_rules(config: &ContainerConfig, host: &HostFacts) -> Vec<Value> {
+    if config.privileged {
+        return vec![json!({"allow": true, "access": "rwm"})];
+    }
+    let allow =
+        |major: i64, minor: i64| json!({"allow": true, "type": "c", "major": major, "minor": minor, "access": "rwm"});
+    let mut rules = vec![
+        json!({"allow": false, "access": "rwm"}),
+        json!({"allow": true, "type": "c", "access": "m"}),
+        json!({"allow": true, "type": "b", "access": "m"}),
+    ];
+    // null, zero, full, random, urandom, tty, console
+    rules.extend(
+        [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)].map(|(major, minor)| allow(major, minor)),
+    );
+    rules.push(json!({"allow": true, "type": "c", "major": 136, "access": "rwm"}));
+    rules.extend(host.devices.iter().map(|d| {
+        json!({"allow": true, "type": d.kind.to_string(), "major": d.major, "minor": d.minor, "access": d.permissions})
+    }));
+    rules
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! The container's mounts, in the order in which they must be made. Pure.
+
+use serde_json::{Value, json};
+
+use crate::config::{ContainerConfig, Mount, MountKind, NamespaceMode, Propagation};
+
+/// What every container has, then what the caller asked for, shallow targets first.
+pub(super) fn mounts(config: &ContainerConfig) -> Vec<Value> {
+    let mut wanted: Vec<(usize, Value)> =
+        config.mounts.iter().map(|mount| (depth(&mount.target), one(mount))).collect();
+    wanted.extend(config.files.iter().map(|file| {
+        let mut options = vec!["rbind", "rprivate"];
+        if config.readonly_rootfs {
+            options.push("ro");
+        }
+        (
+            depth(&file.target),
+            json!({"destination": file.target, "type": "bind", "source": file.source, "options": options}),
+        )
+    }));
+    wanted.sort_by_key(|(depth, _)| *depth); // stable: the caller's order among equals
+    let asked = |target: &str| config.mounts.iter().any(|mount| mount.target.trim_end_matches('/') == target);
+    standard(config)
+        .into_iter()
+        .filter(|mount| !asked(mount["destination"].as_str().unwrap_or_default()))
+        .chain(wanted.into_iter().map(|(_, mount)| mount))
+        .collect()
+}
+
+fn depth(target: &str) -> usize {
+    target.split('/').filter(|part| !part.is_empty()).count()
+}
+
+fn standard(config: &ContainerConfig) -> Vec<Value> {
+    let access = if config.privileged { "rw" } else { "ro" };
+    let shm_kib = if config.shm_size_bytes == 0 { 65_536 } else { config.shm_size_bytes.div_ceil(1024) };
+    let shm = match &config.ipc {
+        NamespaceMode::Host => {
+            json!({"destination": "/dev/shm", "type": "bind", "source": "/dev/shm", "options": ["rbind", "rprivate"]})
+        }
+        _ => json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
+            "options": ["nosuid", "noexec", "nodev", "mode=1777", format!("size={shm_kib}k")]}),
+    };
+    vec![
+        json!({"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]}),
+        json!({"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
+            "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]}),
+        json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]}),
+        json!({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", access]}),
+        json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+            "options": ["nosuid", "noexec", "nodev", "relatime", access]}),
+        json!({"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]}),
+        shm,
+    ]
+}
+
+fn one(mount: &Mount) -> Value {
+    let propagation = match mount.propagation {
+        Propagation::Private => "private",
+        Propagation::RPrivate => "rprivate",
+        Propagation::Shared => "shared",
+        Propagation::RShared => "rshared",
+        Propagation::Slave => "slave",
+        Propagation::RSlave => "rslave",
+    };
+    let mut options: Vec<String> = vec![propagation.to_owned()];
+    if mount.readonly {
+        options.push("ro".to_owned());
+    }
+    let (kind, source) = match &mount.kind {
+        MountKind::Bind { source, recursive } => {
+            options.insert(0, if *recursive { "rbind" } else { "bind" }.to_owned());
+            ("bind", source.clone())
+        }
+        MountKind::Volume { source } => {
+            options.insert(0, "rbind".to_owned());
+            ("bind", source.clone())
+        }
+        MountKind::Tmpfs { size_bytes, mode } => {
+            options.extend(["noexec", "nosuid", "nodev"].map(str::to_owned));
+            options.push(format!("mode={:o}", if *mode == 0 { 0o1777 } else { *mode }));
+            if *size_bytes > 0 {
+                options.push(format!("size={size_bytes}"));
+            }
+            ("tmpfs", "tmpfs".into())
+        }
+    };
+    json!({"destination": mount.target, "type": kind, "source": source, "options": options})
+}

@@ -1,0 +1,102 @@
+//! Reading and preparing inside a root filesystem that its image may have filled with traps: every
+//! path is resolved by the kernel with the root filesystem as its root, so no symbolic link and no
+//! ".." leads to the host. Called by `launch` only.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::fd::OwnedFd,
+    path::Path,
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2},
+    sys::stat::{Mode, mkdirat},
+};
+
+/// More than any real passwd or group file; a larger one is refused.
+const TEXT_MAX: u64 = 4 * 1024 * 1024;
+
+/// A root filesystem, held open.
+pub(crate) struct Rootfs(OwnedFd);
+
+impl Rootfs {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self(open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?))
+    }
+
+    /// The text of a small file; empty if there is none. Bytes that are not UTF-8 are replaced.
+    pub(crate) fn read_text(&self, path: &str) -> io::Result<String> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let file = match self.resolve(path, flags) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(String::new()),
+            Err(errno) => return Err(errno.into()),
+        };
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.len() > TEXT_MAX {
+            return Err(io::Error::other(format!(
+                "{path} in the image is not a regular file of at most {TEXT_MAX} bytes"
+            )));
+        }
+        let mut bytes = Vec::new();
+        file.take(TEXT_MAX).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Makes the directory `path` and its parents, mode 0755, where they are missing.
+    pub(crate) fn ensure_dir(&self, path: &str) -> io::Result<()> {
+        let directory = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut parent = ".".to_owned();
+        for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
+            let here = format!("{parent}/{part}");
+            if self.resolve(&here, directory).err() == Some(Errno::ENOENT) {
+                let fd = self.resolve(&parent, directory)?;
+                match mkdirat(&fd, part, Mode::from_bits_truncate(0o755)) {
+                    Ok(()) | Err(Errno::EEXIST) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+            }
+            parent = here;
+        }
+        self.resolve(&parent, directory)?;
+        Ok(())
+    }
+
+    fn resolve(&self, path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
+        let how =
+            OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        openat2(&self.0, path, how)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    #[test]
+    fn links_lead_nowhere_but_inside() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("outside"), "secret").unwrap();
+        let root = dir.path().join("root");
+        fs::create_dir_all(root.join("real")).unwrap();
+        fs::write(root.join("real/passwd"), "inside").unwrap();
+        symlink("/real", root.join("etc")).unwrap();
+        symlink("../../../outside", root.join("up")).unwrap();
+        symlink(dir.path().join("outside"), root.join("absolute")).unwrap();
+        let rootfs = Rootfs::open(&root).unwrap();
+        assert_eq!(rootfs.read_text("/etc/passwd").unwrap(), "inside");
+        assert_eq!(rootfs.read_text("up").unwrap(), "");
+        assert_eq!(rootfs.read_text("absolute").unwrap(), "");
+        assert!(rootfs.read_text("/real").is_err());
+
+        symlink(dir.path(), root.join("out")).unwrap();
+        rootfs.ensure_dir("/etc/new/deep").unwrap();
+        assert!(root.join("real/new/deep").is_dir());
+        assert!(rootfs.ensure_dir("/out/made").is_err() || !dir.path().join("made").exists());
+        assert!(!dir.path().join("made").exists());
+    }
+}

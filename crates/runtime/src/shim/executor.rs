@@ -1,0 +1,104 @@
+//! The last step inside the container: finding and executing its command, alone or below an init of
+//! ours. Called by the runtime library in the container's first process, after the root has been changed and the
+//! privileges are gone.
+
+use std::{
+    ffi::CString,
+    io::{self, Write},
+    path::Path,
+};
+
+use libcontainer::{
+    oci_spec::runtime::Spec,
+    workload::{Executor, ExecutorError, ExecutorValidationError},
+};
+use nix::{
+    errno::Errno,
+    unistd::{AccessFlags, access, execv},
+};
+
+use super::init;
+
+/// How the container's command is executed.
+#[derive(Clone)]
+pub(super) struct Command {
+    /// As a child of an init of ours.
+    pub(super) init: bool,
+}
+
+impl Executor for Command {
+    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        find(spec).map(|_| ()).map_err(ExecutorValidationError::ArgValidationError)
+    }
+
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        if self.init {
+            init::become_init_and_fork();
+        }
+        let (path, args) =
+            find(spec).and_then(|path| Ok((c_string(&path)?, arguments(spec)?))).unwrap_or_else(|problem| {
+                say_and_exit(&problem, 127);
+            });
+        let Err(errno) = execv(&path, &args);
+        let code = if errno == Errno::ENOENT { 127 } else { 126 };
+        say_and_exit(&format!("exec {}: {}", path.to_string_lossy(), errno.desc()), code)
+    }
+}
+
+pub(super) fn say_and_exit(problem: &str, code: i32) -> ! {
+    io::stderr().write_all(format!("{problem}\n").as_bytes()).ok();
+    std::process::exit(code)
+}
+
+fn words(spec: &Spec) -> &[String] {
+    spec.process().as_ref().and_then(|process| process.args().as_deref()).unwrap_or_default()
+}
+
+fn arguments(spec: &Spec) -> Result<Vec<CString>, String> {
+    words(spec).iter().map(|word| c_string(word)).collect()
+}
+
+fn c_string(text: &str) -> Result<CString, String> {
+    CString::new(text).map_err(|_| format!("{text:?} contains a zero byte"))
+}
+
+/// The file to execute, in the words that Docker uses when there is none.
+fn find(spec: &Spec) -> Result<String, String> {
+    let command = words(spec).first().ok_or("no command given")?;
+    let denied = || format!("exec: \"{command}\": permission denied");
+    if command.contains('/') {
+        return match check(command) {
+            Found::Yes => Ok(command.clone()),
+            Found::NotExecutable => Err(denied()),
+            Found::No => Err(format!("exec: \"{command}\": stat {command}: no such file or directory")),
+        };
+    }
+    let env = spec.process().as_ref().and_then(|process| process.env().as_deref()).unwrap_or_default();
+    // The last one counts, as it does for the program itself.
+    let path = env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or_default();
+    let mut refused = false;
+    for dir in path.split(':') {
+        let candidate = format!("{}/{command}", if dir.is_empty() { "." } else { dir });
+        match check(&candidate) {
+            Found::Yes => return Ok(candidate),
+            Found::NotExecutable => refused = true,
+            Found::No => {}
+        }
+    }
+    Err(if refused { denied() } else { format!("exec: \"{command}\": executable file not found in $PATH") })
+}
+
+enum Found {
+    Yes,
+    NotExecutable,
+    No,
+}
+
+fn check(path: &str) -> Found {
+    match Path::new(path).metadata() {
+        Ok(metadata) if metadata.is_file() && access(path, AccessFlags::X_OK).is_ok() => Found::Yes,
+        Ok(_) => Found::NotExecutable,
+        Err(err) if err.kind() == io::ErrorKind::PermissionDenied => Found::NotExecutable,
+        Err(_) => Found::No,
+    }
+}

@@ -1,0 +1,35 @@
+//! The nouns of the cluster as plain data that cannot be wrong.
+//!
+//! Every other crate speaks in these types. Nothing here does I/O, reads a clock or draws a random
+//! number; text from outside is parsed once, at the border, into a type that needs no second check.
+//! All types are `serde` values with named fields, so that a newer peer may add a field and an
+//! older one still reads the rest (see docs/design/001-one-schema.md).
+
+pub mod assignment;
+pub mod constraint;
+pub mod id;
+pub mod image_reference;
+pub mod name;
+pub mod object;
+pub mod request;
+pub mod resources;
+pub mod spec;
+pub mod time;
+
+pub use assignment::{
+    Assignment, AssignmentDiff, AssignmentSet, HostNetwork, ManagerPeer, ProbePeer, ProbeReport, TaskReport,
+};
+pub use constraint::{Constraint, ConstraintError};
+pub use id::{ClusterId, Id, IdError, NetworkId, NodeId, ServiceId, TaskId};
+pub use image_reference::{ImageReference, ImageReferenceError};
+pub use name::{Name, NameError};
+pub use object::*;
+pub use request::{
+    Counts, Filters, NodeView, ReadReply, ReadRequest, ServiceChange, ServiceView, WriteReply, WriteRequest,
+};
+pub use resources::{Bytes, GenericResource, NanoCpus, Resources};
+pub use spec::*;
+pub use time::Timestamp;
+
+/// Free key/value pairs on objects, ordered so that equal maps print and compare equal.
+pub type Labels = std::collections::BTreeMap<String, String>;

@@ -1,0 +1,29 @@
+//! The objects of the cluster's value: what is, beside what is wanted.
+
+mod cluster;
+mod node;
+mod service;
+mod task;
+
+use serde::{Deserialize, Serialize};
+
+pub use cluster::{Cluster, JoinSecrets, RootCa};
+pub use node::{Node, NodeDescription, NodeState, NodeStatus, RaftMember};
+pub use service::{Service, UpdateState, UpdateStatus};
+pub use task::{ContainerStatus, PortStatus, Slot, Task, TaskState, TaskStatus};
+
+use crate::Timestamp;
+
+/// The log index of the change that last touched an object: what optimistic writes compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Version(pub u64);
+
+/// What every object carries. Set by `apply` alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Meta {
+    pub version: Version,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}

@@ -1,0 +1,45 @@
+//! The one cluster object.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ClusterId, ClusterSpec, Meta};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    pub id: ClusterId,
+    #[serde(default)]
+    pub meta: Meta,
+    pub spec: ClusterSpec,
+    pub root_ca: RootCa,
+    pub join: JoinSecrets,
+    /// Shared by all data planes: authenticates probes.
+    pub probe_key: [u8; 32],
+}
+
+/// The certificate authority of the cluster. The key never leaves the managers.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootCa {
+    pub certificate_pem: String,
+    pub key_pem: String,
+}
+
+impl fmt::Debug for RootCa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RootCa").field("certificate_pem", &self.certificate_pem).finish_non_exhaustive()
+    }
+}
+
+/// The secret halves of the join tokens, 16 random bytes each (parity C-10).
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinSecrets {
+    pub worker: [u8; 16],
+    pub manager: [u8; 16],
+}
+
+impl fmt::Debug for JoinSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JoinSecrets(..)")
+    }
+}

@@ -1,0 +1,69 @@
+//! A host of the cluster.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Labels, Meta, NodeId, NodeRole, NodeSpec, Platform, Resources, Timestamp};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    pub id: NodeId,
+    #[serde(default)]
+    pub meta: Meta,
+    pub spec: NodeSpec,
+    /// The role of the certificate the node holds; follows `spec.role`.
+    pub role: NodeRole,
+    pub status: NodeStatus,
+    /// `None` until the node's first session.
+    pub description: Option<NodeDescription>,
+    /// Set while the node is a member (voter or learner) of the managers' Raft group.
+    pub raft: Option<RaftMember>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    pub state: NodeState,
+    /// Why the state is what it is, in words; empty when ready.
+    #[serde(default)]
+    pub message: String,
+    /// When `state` was entered: deadlines such as `lost_after` count from here.
+    pub since: Timestamp,
+    /// Where the node's data plane is reached.
+    pub address: Option<IpAddr>,
+    /// Peers whose probes fail although the control stream works: `node ls` shows DEGRADED.
+    #[serde(default)]
+    pub unreachable_peers: Vec<NodeId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum NodeState {
+    /// Joined, no session yet.
+    Unknown,
+    Ready,
+    /// The control stream is silent; its tasks are left alone until `lost_after`.
+    Unreachable,
+    /// Lost: both witnesses silent, or left, or unreachable for too long.
+    Down,
+}
+
+/// What a node says of itself, sent on each session and when it changes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeDescription {
+    pub hostname: String,
+    pub platform: Platform,
+    pub resources: Resources,
+    pub engine_version: String,
+    pub engine_labels: Labels,
+    /// The certificate's issuer, for `node inspect` and CA rotation.
+    pub tls_issuer_pem: String,
+}
+
+/// A node's place in the managers' Raft group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RaftMember {
+    pub raft_id: u64,
+    /// `host:port` where the other managers reach it.
+    pub address: String,
+}

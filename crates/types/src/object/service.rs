@@ -1,0 +1,46 @@
+//! A service: a spec, the specs before it, and how far the present one has been rolled out.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Meta, ServiceId, ServiceSpec, TaskSpec, Timestamp, Version};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    pub id: ServiceId,
+    #[serde(default)]
+    pub meta: Meta,
+    pub spec: Arc<ServiceSpec>,
+    /// `spec.task` once more, shared with the tasks made from it.
+    pub task_spec: Arc<TaskSpec>,
+    /// The version at which `spec` was last changed by a user: what tasks are compared with.
+    pub spec_version: Version,
+    /// The spec before the present one, for `rollback`.
+    #[serde(default)]
+    pub previous: Option<Arc<ServiceSpec>>,
+    #[serde(default)]
+    pub update: Option<UpdateStatus>,
+    /// A removal was asked for: its tasks stop, then it goes.
+    #[serde(default)]
+    pub removing: bool,
+}
+
+/// How a rollout stands (parity S-14).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateStatus {
+    pub state: UpdateState,
+    pub started_at: Timestamp,
+    pub completed_at: Option<Timestamp>,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UpdateState {
+    Updating,
+    Paused,
+    Completed,
+    RollbackStarted,
+    RollbackPaused,
+    RollbackCompleted,
+}

@@ -1,0 +1,134 @@
+//! One attempt to run one container in one slot of a service. A task never changes node.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Meta, NodeId, PortConfig, ServiceId, TaskId, TaskSpec, Timestamp, Version};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    pub id: TaskId,
+    #[serde(default)]
+    pub meta: Meta,
+    pub service: ServiceId,
+    pub slot: Slot,
+    /// `None` while no node fits: the status then says why.
+    pub node: Option<NodeId>,
+    pub spec: Arc<TaskSpec>,
+    /// The service's `spec_version` this task was made from.
+    pub spec_version: Version,
+    pub status: TaskStatus,
+    /// Where the task shall get to: RUNNING, SHUTDOWN or REMOVE.
+    pub desired: TaskState,
+    /// Not to be started before this time (restart delay); `EPOCH` when there is no delay.
+    #[serde(default)]
+    pub not_before: Timestamp,
+    /// Failures in a row in this slot before this task: what backoff and `max_attempts` count.
+    #[serde(default)]
+    pub failures: u32,
+    /// When tasks of this slot were restarted before this one, oldest first: what `max_attempts` counts.
+    #[serde(default)]
+    pub failed_at: Vec<Timestamp>,
+    /// When RUNNING was first recorded, by the leader's clock: how long a run lasted, `monitor`. Set by `apply` alone.
+    #[serde(default)]
+    pub running_since: Option<Timestamp>,
+}
+
+/// The place in a service that a task fills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Slot {
+    /// Replica number, from 1.
+    Replica(u64),
+    /// The task of a global service on this node.
+    Node(NodeId),
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Replica(number) => write!(f, "{number}"),
+            Self::Node(node) => write!(f, "{node}"),
+        }
+    }
+}
+
+/// The life of a task. The order is fixed and a task never goes backwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum TaskState {
+    New,
+    Pending,
+    Assigned,
+    Accepted,
+    Preparing,
+    Ready,
+    Starting,
+    Running,
+    Complete,
+    Shutdown,
+    Failed,
+    Rejected,
+    Remove,
+    Orphaned,
+}
+
+impl TaskState {
+    /// The container has ended or will never be there.
+    pub fn is_terminal(self) -> bool {
+        self > Self::Running
+    }
+}
+
+impl fmt::Display for TaskState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::New => "new",
+            Self::Pending => "pending",
+            Self::Assigned => "assigned",
+            Self::Accepted => "accepted",
+            Self::Preparing => "preparing",
+            Self::Ready => "ready",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Complete => "complete",
+            Self::Shutdown => "shutdown",
+            Self::Failed => "failed",
+            Self::Rejected => "rejected",
+            Self::Remove => "remove",
+            Self::Orphaned => "orphaned",
+        })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskStatus {
+    pub state: TaskState,
+    /// When `state` was entered, by the clock of whoever entered it.
+    pub since: Timestamp,
+    /// What is going on, in words.
+    #[serde(default)]
+    pub message: String,
+    /// Why it does not run, in words; empty when nothing is wrong (P06).
+    #[serde(default)]
+    pub error: String,
+    #[serde(default)]
+    pub container: Option<ContainerStatus>,
+    /// Host-mode ports as they were bound.
+    #[serde(default)]
+    pub ports: Vec<PortStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ContainerStatus {
+    /// 64 hexadecimal digits; empty until it is created.
+    pub id: String,
+    pub pid: u32,
+    pub exit_code: Option<i32>,
+    pub address: Option<IpAddr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortStatus {
+    pub port: PortConfig,
+}

@@ -1,0 +1,111 @@
+//! What the front ends ask of a manager, and what they get back.
+//!
+//! Reads are answered by any manager from its own state; writes are forwarded to the leader in one
+//! hop. The two are separate types so that a read can never change anything.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Cluster, ClusterSpec, Node, NodeId, NodeSpec, Service, ServiceId, ServiceSpec, Task, Version};
+
+/// Filters of a list: key to accepted values, as the Docker API has them (`{"name":["a","b"]}`).
+pub type Filters = BTreeMap<String, Vec<String>>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReadRequest {
+    Cluster,
+    Nodes(Filters),
+    Services(Filters),
+    Tasks(Filters),
+    /// By full id, name, or unique id prefix.
+    Node(String),
+    Service(String),
+    Task(String),
+    /// Everything at once and consistent: for `info`, checks and tests.
+    Counts,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReadReply {
+    Cluster(Box<Cluster>),
+    Nodes(Vec<NodeView>),
+    Services(Vec<ServiceView>),
+    Tasks(Vec<Task>),
+    Node(Box<NodeView>),
+    Service(Box<ServiceView>),
+    Task(Box<Task>),
+    Counts(Counts),
+}
+
+/// A node with what the answering manager knows of it beside the value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeView {
+    pub node: Node,
+    pub leader: bool,
+    /// Of managers: whether the leader hears it.
+    pub reachable: bool,
+}
+
+/// A service with its task counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceView {
+    pub service: Service,
+    pub running: u64,
+    pub desired: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    pub nodes: u64,
+    pub managers: u64,
+    pub services: u64,
+    pub tasks: u64,
+    /// Log index of the state that was counted.
+    pub index: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WriteRequest {
+    CreateService(Box<ServiceSpec>),
+    UpdateService {
+        id: ServiceId,
+        version: Version,
+        change: ServiceChange,
+    },
+    RemoveService(ServiceId),
+    UpdateNode {
+        id: NodeId,
+        version: Version,
+        spec: NodeSpec,
+    },
+    RemoveNode {
+        id: NodeId,
+        force: bool,
+    },
+    UpdateCluster {
+        version: Version,
+        spec: Box<ClusterSpec>,
+        rotate_worker_token: bool,
+        rotate_manager_token: bool,
+    },
+    /// A node says goodbye: it becomes DOWN at once, managers leave the Raft group first.
+    Leave {
+        id: NodeId,
+        force: bool,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServiceChange {
+    Spec(Box<ServiceSpec>),
+    /// Back to the spec before the present one.
+    Rollback,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WriteReply {
+    Created(ServiceId),
+    Done,
+}

@@ -1,0 +1,20 @@
+//! What users want: specs of services, tasks, containers, nodes and the cluster.
+
+mod cluster;
+mod container;
+mod node;
+mod service;
+mod task;
+
+pub use cluster::{
+    CaConfig, ClusterSpec, DEFAULT_CONTROL_PORT, DEFAULT_PROBE_PORT, DispatcherConfig, OrchestrationConfig, RaftConfig,
+};
+pub use container::{ContainerSpec, DnsConfig, HealthCheck, HealthTest, Mount, MountKind, Seccomp, Ulimit};
+pub use node::{Availability, NodeRole, NodeSpec};
+pub use service::{
+    DisconnectPolicy, EndpointMode, EndpointSpec, FailureAction, PortConfig, PortProtocol, PublishMode, Reconcile,
+    ServiceMode, ServiceSpec, UpdateConfig, UpdateOrder,
+};
+pub use task::{
+    LogDriver, Placement, Platform, ResourceRequirements, RestartCondition, RestartPolicy, SpreadOver, TaskSpec,
+};

@@ -1,0 +1,78 @@
+//! What a user wants of the cluster as a whole (parity C-13).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Labels, LogDriver};
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClusterSpec {
+    pub labels: Labels,
+    pub orchestration: OrchestrationConfig,
+    pub raft: RaftConfig,
+    pub dispatcher: DispatcherConfig,
+    pub ca: CaConfig,
+    /// Log driver of tasks that name none (parity C-43).
+    pub log_driver: Option<LogDriver>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OrchestrationConfig {
+    /// Ended tasks kept per slot (parity C-30); negative keeps all.
+    pub task_history_limit: i64,
+}
+
+impl Default for OrchestrationConfig {
+    fn default() -> Self {
+        Self { task_history_limit: 5 }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RaftConfig {
+    /// Log entries between two snapshots (parity C-29).
+    pub snapshot_interval: u64,
+    /// Log entries kept behind a snapshot for managers that lag.
+    pub log_entries_for_slow_followers: u64,
+}
+
+impl Default for RaftConfig {
+    fn default() -> Self {
+        Self { snapshot_interval: 10_000, log_entries_for_slow_followers: 500 }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DispatcherConfig {
+    pub heartbeat_period: Duration,
+}
+
+impl Default for DispatcherConfig {
+    fn default() -> Self {
+        Self { heartbeat_period: Duration::from_secs(1) }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CaConfig {
+    /// How long a node certificate is valid (parity C-16): at least one hour.
+    pub node_cert_expiry: Duration,
+}
+
+impl Default for CaConfig {
+    fn default() -> Self {
+        Self { node_cert_expiry: Duration::from_secs(2160 * 3600) }
+    }
+}
+
+/// One peer address of the data plane and the port its probe responder listens on.
+pub const DEFAULT_PROBE_PORT: u16 = 7946;
+
+/// The address managers listen on when none is said (parity C-02).
+pub const DEFAULT_CONTROL_PORT: u16 = 2377;

@@ -1,0 +1,193 @@
+//! What a user wants of the container of a task (parity S-50 to S-66).
+
+use std::{net::IpAddr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Bytes, ImageReference, Labels};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerSpec {
+    pub image: ImageReference,
+    #[serde(default)]
+    pub labels: Labels,
+    /// Replaces the image's entrypoint when not empty.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// Replaces the image's command when not empty.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// `NAME=value`, after and over the image's.
+    #[serde(default)]
+    pub env: Vec<String>,
+    /// Working directory; empty means the image's.
+    #[serde(default)]
+    pub dir: String,
+    /// `user[:group]`, names or numbers; empty means the image's.
+    #[serde(default)]
+    pub user: String,
+    /// Additional groups, names or numbers.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Empty means the short task id.
+    #[serde(default)]
+    pub hostname: String,
+    #[serde(default)]
+    pub tty: bool,
+    #[serde(default)]
+    pub open_stdin: bool,
+    #[serde(default)]
+    pub read_only: bool,
+    /// Our own init as process 1, which reaps and forwards signals.
+    #[serde(default)]
+    pub init: bool,
+    /// Name or number, `SIGTERM`; empty means the image's, else SIGTERM.
+    #[serde(default)]
+    pub stop_signal: String,
+    /// From the stop signal to SIGKILL.
+    #[serde(default = "default_stop_grace_period")]
+    pub stop_grace_period: Duration,
+    #[serde(default)]
+    pub health_check: Option<HealthCheck>,
+    #[serde(default)]
+    pub mounts: Vec<Mount>,
+    /// Extra lines of /etc/hosts: `address name [name …]`.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    #[serde(default)]
+    pub dns: DnsConfig,
+    #[serde(default)]
+    pub capability_add: Vec<String>,
+    #[serde(default)]
+    pub capability_drop: Vec<String>,
+    #[serde(default)]
+    pub sysctls: Labels,
+    #[serde(default)]
+    pub ulimits: Vec<Ulimit>,
+    #[serde(default)]
+    pub no_new_privileges: bool,
+    #[serde(default)]
+    pub seccomp: Seccomp,
+    #[serde(default)]
+    pub oom_score_adj: i32,
+}
+
+/// Docker's default (swarmkit `api/defaults/service.go`).
+pub const DEFAULT_STOP_GRACE_PERIOD: Duration = Duration::from_secs(10);
+
+fn default_stop_grace_period() -> Duration {
+    DEFAULT_STOP_GRACE_PERIOD
+}
+
+impl ContainerSpec {
+    /// A container of `image` with every other field at its default.
+    pub fn of_image(image: ImageReference) -> Self {
+        Self {
+            image,
+            labels: Labels::new(),
+            command: Vec::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+            dir: String::new(),
+            user: String::new(),
+            groups: Vec::new(),
+            hostname: String::new(),
+            tty: false,
+            open_stdin: false,
+            read_only: false,
+            init: false,
+            stop_signal: String::new(),
+            stop_grace_period: DEFAULT_STOP_GRACE_PERIOD,
+            health_check: None,
+            mounts: Vec::new(),
+            hosts: Vec::new(),
+            dns: DnsConfig::default(),
+            capability_add: Vec::new(),
+            capability_drop: Vec::new(),
+            sysctls: Labels::new(),
+            ulimits: Vec::new(),
+            no_new_privileges: false,
+            seccomp: Seccomp::Default,
+            oom_score_adj: 0,
+        }
+    }
+}
+
+/// How the health of a container is found out (parity S-58). Zero durations mean the default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    pub test: HealthTest,
+    #[serde(default)]
+    pub interval: Duration,
+    #[serde(default)]
+    pub timeout: Duration,
+    #[serde(default)]
+    pub start_period: Duration,
+    #[serde(default)]
+    pub start_interval: Duration,
+    #[serde(default)]
+    pub retries: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HealthTest {
+    /// The image's check is switched off.
+    None,
+    Command(Vec<String>),
+    Shell(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Absolute path in the container.
+    pub target: String,
+    #[serde(default)]
+    pub read_only: bool,
+    pub kind: MountKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MountKind {
+    /// A path of the host, which must exist unless `create` is set.
+    Bind {
+        source: String,
+        propagation: String,
+        create: bool,
+    },
+    /// A named volume of the host, or an anonymous one if `name` is empty.
+    Volume {
+        name: String,
+        no_copy: bool,
+        labels: Labels,
+    },
+    Tmpfs {
+        size: Bytes,
+        mode: u32,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DnsConfig {
+    pub nameservers: Vec<IpAddr>,
+    pub search: Vec<String>,
+    pub options: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ulimit {
+    /// `nofile`, `nproc`, …
+    pub name: String,
+    /// -1 means unlimited.
+    pub soft: i64,
+    pub hard: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Seccomp {
+    #[default]
+    Default,
+    Unconfined,
+    /// A profile in Docker's JSON format.
+    Profile(String),
+}

@@ -1,0 +1,141 @@
+//! What a user wants of a service.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Labels, Name, TaskSpec};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceSpec {
+    pub name: Name,
+    #[serde(default)]
+    pub labels: Labels,
+    pub task: TaskSpec,
+    pub mode: ServiceMode,
+    #[serde(default)]
+    pub update: UpdateConfig,
+    #[serde(default)]
+    pub rollback: UpdateConfig,
+    #[serde(default)]
+    pub endpoint: EndpointSpec,
+    #[serde(default)]
+    pub disconnect: DisconnectPolicy,
+}
+
+/// How many tasks, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServiceMode {
+    Replicated {
+        replicas: u64,
+    },
+    /// One on every node that fits.
+    Global,
+}
+
+/// How a changed spec reaches the running tasks (parity S-07 to S-13).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpdateConfig {
+    /// Slots updated at once; 0 means all.
+    pub parallelism: u64,
+    /// Pause between one batch and the next.
+    pub delay: Duration,
+    pub failure_action: FailureAction,
+    /// A task that fails this soon after RUNNING counts as a failed update.
+    pub monitor: Duration,
+    /// Failed share of the updated slots that is still tolerated, in thousandths (0 to 1000).
+    pub max_failure_permille: u16,
+    pub order: UpdateOrder,
+}
+
+impl Eq for UpdateConfig {}
+
+impl Default for UpdateConfig {
+    fn default() -> Self {
+        Self {
+            parallelism: 1,
+            delay: Duration::ZERO,
+            failure_action: FailureAction::Pause,
+            monitor: Duration::from_secs(5),
+            max_failure_permille: 0,
+            order: UpdateOrder::StopFirst,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureAction {
+    Pause,
+    Continue,
+    Rollback,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UpdateOrder {
+    StopFirst,
+    StartFirst,
+}
+
+/// How the service is reached. Host-mode ports are also a scheduling filter (S-34).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndpointSpec {
+    pub mode: EndpointMode,
+    pub ports: Vec<PortConfig>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum EndpointMode {
+    #[default]
+    Vip,
+    DnsRoundRobin,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortConfig {
+    #[serde(default)]
+    pub name: String,
+    pub protocol: PortProtocol,
+    pub target: u16,
+    /// `None`: chosen from 30000 to 32767.
+    pub published: Option<u16>,
+    pub mode: PublishMode,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum PortProtocol {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PublishMode {
+    Ingress,
+    Host,
+}
+
+/// What happens to the tasks of a node that stopped answering (design: two witnesses).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DisconnectPolicy {
+    /// How long tasks of an *unreachable* node are left alone. A *lost* node's are replaced at once.
+    pub lost_after: Duration,
+    pub reconcile: Reconcile,
+}
+
+impl Default for DisconnectPolicy {
+    fn default() -> Self {
+        Self { lost_after: Duration::from_secs(60), reconcile: Reconcile::KeepOriginal }
+    }
+}
+
+/// Which of two tasks of a slot stays when a node returns after its tasks were replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reconcile {
+    /// The one that kept running on the returned node, if it still runs.
+    KeepOriginal,
+    /// The one that was started in its place.
+    KeepReplacement,
+}

@@ -1,0 +1,99 @@
+//! What a user wants of each task of a service.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Constraint, ContainerSpec, Labels, Resources};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    pub container: ContainerSpec,
+    #[serde(default)]
+    pub resources: ResourceRequirements,
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    #[serde(default)]
+    pub placement: Placement,
+    /// `None`: the cluster's default.
+    #[serde(default)]
+    pub log_driver: Option<LogDriver>,
+    /// Raised to replace all tasks although nothing else changed (parity S-15).
+    #[serde(default)]
+    pub force_update: u64,
+}
+
+/// Limits bind the container; reservations are what the scheduler counts (parity S-40, S-41).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResourceRequirements {
+    pub limits: Resources,
+    pub reservations: Resources,
+}
+
+/// When a task that ended gets a successor in its slot (parity S-16).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RestartPolicy {
+    pub condition: RestartCondition,
+    /// Pause before the first restart; doubles with every failure in a row, see `control`.
+    pub delay: Duration,
+    /// 0 means no limit.
+    pub max_attempts: u64,
+    /// Failures older than this do not count towards `max_attempts`; zero means all count.
+    pub window: Duration,
+}
+
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        Self {
+            condition: RestartCondition::Any,
+            delay: Duration::from_secs(5),
+            max_attempts: 0,
+            window: Duration::ZERO,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RestartCondition {
+    None,
+    OnFailure,
+    Any,
+}
+
+/// Where tasks may and should run (parity S-30 to S-33).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Placement {
+    /// All must hold.
+    pub constraints: Vec<Constraint>,
+    /// Outer level first.
+    pub preferences: Vec<SpreadOver>,
+    /// 0 means no limit.
+    pub max_replicas: u64,
+    /// Platforms the image is there for; empty means any.
+    pub platforms: Vec<Platform>,
+}
+
+/// Spread tasks evenly over the values of a label.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SpreadOver {
+    NodeLabel(String),
+    EngineLabel(String),
+}
+
+/// Operating system and architecture in Go's words (`linux`, `amd64`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Platform {
+    pub os: String,
+    pub architecture: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogDriver {
+    pub name: String,
+    #[serde(default)]
+    pub options: Labels,
+}

@@ -1,0 +1,18 @@
+//! Cluster tests: real daemons, real containers, hosts as namespaces. Each test names the parity or
+//! pain row it shows. They need root; without it each says so and counts as skipped.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod bad_input;
+mod docker_cli;
+mod failures;
+mod managers;
+mod services;
+
+/// Whether this machine lets us make hosts; says so when it does not.
+fn can_make_hosts(test: &str) -> bool {
+    let root = std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
+    if !root {
+        eprintln!("SKIPPED {test}: needs root to make network namespaces");
+    }
+    root
+}

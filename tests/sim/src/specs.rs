@@ -1,0 +1,124 @@
+//! The hosts and services of a simulated cluster.
+
+use std::time::Duration;
+
+use types::{
+    Bytes, Cluster, ClusterId, ClusterSpec, Constraint, ContainerSpec, DisconnectPolicy, EndpointSpec, FailureAction,
+    GenericResource, ImageReference, JoinSecrets, Labels, Meta, Name, NanoCpus, Node, NodeDescription, NodeId,
+    NodeRole, NodeSpec, NodeState, NodeStatus, Placement, Platform, PortConfig, PortProtocol, PublishMode, Reconcile,
+    ResourceRequirements, Resources, RestartPolicy, RootCa, ServiceMode, ServiceSpec, SpreadOver, TaskSpec, Timestamp,
+    UpdateConfig, UpdateOrder,
+};
+
+use crate::random::Random;
+
+pub fn cluster() -> Cluster {
+    Cluster {
+        id: ClusterId::from_random(1),
+        meta: Meta::default(),
+        spec: ClusterSpec::default(),
+        root_ca: RootCa { certificate_pem: String::new(), key_pem: String::new() },
+        join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
+        probe_key: [3; 32],
+    }
+}
+
+pub fn description(number: usize) -> NodeDescription {
+    let generic = [("gpu".to_owned(), GenericResource::Count(number as u64 % 3))].into();
+    NodeDescription {
+        hostname: format!("host{number}"),
+        platform: Platform { os: "linux".to_owned(), architecture: "amd64".to_owned() },
+        resources: Resources { nano_cpus: NanoCpus(8_000_000_000), memory: Bytes(16 << 30), pids: 0, generic },
+        ..NodeDescription::default()
+    }
+}
+
+/// READY, with the label `zone` of three values.
+pub fn node(id: NodeId, number: usize, now: Timestamp) -> Node {
+    let labels = Labels::from([("zone".to_owned(), zone(number))]);
+    let status = NodeStatus {
+        state: NodeState::Ready,
+        message: String::new(),
+        since: now,
+        address: None,
+        unreachable_peers: Vec::new(),
+    };
+    let spec = NodeSpec { labels, ..NodeSpec::default() };
+    let role = NodeRole::Worker;
+    Node { id, meta: Meta::default(), role, spec, status, description: Some(description(number)), raft: None }
+}
+
+pub fn zone(number: usize) -> String {
+    ["a", "b", "c"][number % 3].to_owned()
+}
+
+pub fn image(name: &str) -> ImageReference {
+    name.parse().expect("names of simulated images are good")
+}
+
+pub fn service(name: &str, replicas: u64) -> ServiceSpec {
+    let name: Name = name.parse().expect("names of simulated services are good");
+    ServiceSpec {
+        name,
+        labels: Labels::new(),
+        task: TaskSpec {
+            container: ContainerSpec::of_image(image("app:1")),
+            resources: ResourceRequirements::default(),
+            restart: RestartPolicy::default(),
+            placement: Placement::default(),
+            log_driver: None,
+            force_update: 0,
+        },
+        mode: ServiceMode::Replicated { replicas },
+        update: UpdateConfig::default(),
+        rollback: UpdateConfig::default(),
+        endpoint: EndpointSpec::default(),
+        disconnect: DisconnectPolicy::default(),
+    }
+}
+
+/// A service with a bit of everything.
+pub fn any_service(name: &str, random: &mut Random, most: u64) -> ServiceSpec {
+    let mut spec = service(name, random.between(1, most));
+    if random.chance(20) {
+        spec.mode = ServiceMode::Global;
+    }
+    let reserved = &mut spec.task.resources.reservations;
+    if random.chance(50) {
+        reserved.nano_cpus = NanoCpus(random.between(1, 8) * 250_000_000);
+        reserved.memory = Bytes(random.between(1, 4) * (512 << 20));
+    }
+    if random.chance(15) {
+        reserved.generic.insert("gpu".to_owned(), GenericResource::Count(1));
+    }
+    if random.chance(30) {
+        let text = format!("node.labels.zone=={}", zone(random.below(3) as usize));
+        spec.task.placement.constraints = vec![text.parse::<Constraint>().expect("good constraint")];
+    } else if random.chance(40) {
+        spec.task.placement.preferences = vec![SpreadOver::NodeLabel("zone".to_owned())];
+    }
+    if random.chance(15) {
+        spec.task.placement.max_replicas = 1;
+    }
+    if random.chance(20) {
+        spec.endpoint.ports.push(PortConfig {
+            name: String::new(),
+            protocol: PortProtocol::Tcp,
+            target: 80,
+            published: Some(if random.chance(50) { 8080 } else { 9090 }),
+            mode: PublishMode::Host,
+        });
+    }
+    spec.update.parallelism = random.below(4);
+    spec.update.monitor = Duration::from_secs(2);
+    if random.chance(40) && matches!(spec.mode, ServiceMode::Replicated { .. }) {
+        spec.update.order = UpdateOrder::StartFirst;
+    }
+    spec.update.failure_action = if random.chance(50) { FailureAction::Rollback } else { FailureAction::Continue };
+    spec.rollback.failure_action = FailureAction::Continue;
+    spec.disconnect.lost_after = Duration::from_secs(random.between(1, 40));
+    if random.chance(30) {
+        spec.disconnect.reconcile = Reconcile::KeepReplacement;
+    }
+    spec
+}

@@ -1,0 +1,89 @@
+//! The project's own commands: `cargo xtask verify | fix | tidy | bench | sim | gen`.
+//!
+//! Run by people, by `make` and by CI. Holds no product code.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod house;
+mod tidy;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result, bail};
+
+const USAGE: &str = "usage: cargo xtask <command>
+  verify            formatting, lints, house rules: all that needs no test run
+  fix               formats, and applies what clippy can fix by itself
+  tidy              house rules only: layers, wrappers, sizes, module docs, forbidden words
+  sim [ARG…]        the simulator: --seed N --nodes N, see `cargo xtask sim --help`
+  bench plan        placements per second and bytes per task of the planner, as JSON
+  bench cluster     start, failover and memory figures of a real cluster on this machine, as JSON
+  gen               shell completions into target/completions";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["verify"] => verify(),
+        ["fix"] => fix(),
+        ["tidy"] => tidy::run(&root()),
+        ["sim", rest @ ..] => cargo(&[&["run", "--quiet", "-p", "sim", "--"], rest].concat()),
+        ["bench", "plan", rest @ ..] => cargo(&[&["run", "--quiet", "-p", "sim", "--", "bench-plan"], rest].concat()),
+        ["bench", "cluster", rest @ ..] => {
+            cargo(&[&["run", "--quiet", "-p", "benches", "--bin", "bench-cluster", "--"], rest].concat())
+        }
+        ["gen"] => gen_completions(),
+        _ => Err(anyhow::anyhow!(USAGE)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn verify() -> Result<()> {
+    cargo(&["fmt", "--all", "--check"])?;
+    tidy::run(&root())?;
+    cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])
+}
+
+fn fix() -> Result<()> {
+    cargo(&["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty", "--allow-staged"])?;
+    cargo(&["fmt", "--all"])
+}
+
+fn gen_completions() -> Result<()> {
+    let directory = root().join("target/completions");
+    std::fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
+    for shell in ["bash", "zsh", "fish"] {
+        let script = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
+            .args(["run", "--quiet", "-p", "daemon", "--bin", "rswarm", "--", "completion", shell])
+            .output()?;
+        if !script.status.success() {
+            bail!("rswarm completion {shell}: {}", String::from_utf8_lossy(&script.stderr));
+        }
+        let path = directory.join(format!("rswarm.{shell}"));
+        std::fs::write(&path, script.stdout).with_context(|| format!("write {}", path.display()))?;
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let status = Command::new(cargo).args(arguments).current_dir(root()).status()?;
+    if !status.success() {
+        bail!("cargo {} failed", arguments.join(" "));
+    }
+    Ok(())
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_owned()
+}
