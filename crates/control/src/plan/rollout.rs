@@ -135,10 +135,11 @@ fn is_under_way(
 }
 
 /// A slot that had no node before the rollout either is no worse off for it, and holds nothing up. One whose
-/// task ran does: else a spec that fits nowhere would stop the healthy tasks one after the other.
+/// task ran does: else a spec that fits nowhere would stop the healthy tasks one after the other. So does one
+/// whose task still runs beside those that wait to succeed it.
 fn had_no_place(view: &SlotView, next: &Task) -> bool {
     let before = view.tasks.iter().map(|(task, _)| task).take_while(|task| task.id != next.id).last();
-    before.is_some_and(|task| task.node.is_none())
+    before.is_some_and(|task| task.node.is_none()) && view.wanted().all(|task| task.node.is_none())
 }
 
 /// A task of the new spec in more slots than tolerated failed; one of them.

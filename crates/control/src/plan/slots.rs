@@ -116,8 +116,11 @@ pub(super) fn is_current(tables: &Tables, service: &Service, task: &Task) -> boo
         .previous
         .as_ref()
         .is_some_and(|previous| !admission::host_ports(previous).eq(admission::host_ports(&service.spec)));
-    let node = task.node.and_then(|id| tables.node(id));
-    let suits = node.is_none_or(|node| super::placement::suits(node, &service.task_spec.placement));
+    // one that still waits would be placed by the spec it was made from
+    let suits = match task.node {
+        None => task.spec.placement == service.task_spec.placement,
+        Some(id) => tables.node(id).is_none_or(|node| super::placement::suits(node, &service.task_spec.placement)),
+    };
     !ports_changed && suits && runs_the_same(service, task)
 }
 
