@@ -41,6 +41,9 @@ pub fn admit(
         WriteRequest::UpdateService { id, version, change } => {
             service::update(tables, *id, *version, change, now).map(done)
         }
+        WriteRequest::CreateNetwork(_) | WriteRequest::RemoveNetwork(_) => {
+            Err(Rejection::Invalid("networks are not there yet in this version of rswarm".to_owned()))
+        }
         WriteRequest::RemoveService(id) => service::remove(tables, *id, now).map(done),
         WriteRequest::UpdateNode { id, version, spec } => node::update(tables, *id, *version, spec, now).map(done),
         WriteRequest::RemoveNode { id, force } => node::remove(tables, *id, *force, now).map(done),

@@ -12,7 +12,7 @@ const PEERS_EACH_WAY: usize = 4;
 /// containers and logs stay.
 pub fn of_node(tables: &Tables, node: NodeId) -> AssignmentSet {
     let tasks = tables.tasks_of_node(node).filter_map(|task| Some((task.id, assignment(tables, task)?))).collect();
-    AssignmentSet { tasks, network: network(tables, node) }
+    AssignmentSet { tasks, network: network(tables, node), ..AssignmentSet::default() }
 }
 
 fn assignment(tables: &Tables, task: &Task) -> Option<Assignment> {
@@ -23,6 +23,7 @@ fn assignment(tables: &Tables, task: &Task) -> Option<Assignment> {
         service_name: service.spec.name.clone(),
         slot: task.slot,
         spec: task.spec.clone(),
+        attachments: task.attachments.clone(),
         host_ports: admission::host_ports(&service.spec).cloned().collect(),
         desired: task.desired,
         not_before: task.not_before,
@@ -39,7 +40,12 @@ fn network(tables: &Tables, me: NodeId) -> HostNetwork {
     let mut probe_peers: Vec<ProbePeer> = after.chain(before).collect();
     probe_peers.sort_unstable();
     probe_peers.dedup();
-    HostNetwork { probe_key: cluster.probe_key, probe_peers }
+    HostNetwork {
+        probe_key: cluster.probe_key,
+        probe_peers,
+        data_path_port: cluster.data_path_port,
+        ..HostNetwork::default()
+    }
 }
 
 /// From one set to the next; `None` if they are equal.
@@ -52,5 +58,5 @@ pub fn diff(old: &AssignmentSet, new: &AssignmentSet) -> Option<AssignmentDiff> 
     let remove: Vec<_> = old.tasks.keys().filter(|id| !new.tasks.contains_key(id)).copied().collect();
     let network = (old.network != new.network).then(|| new.network.clone());
     let any = !upsert.is_empty() || !remove.is_empty() || network.is_some();
-    any.then_some(AssignmentDiff { upsert, remove, network })
+    any.then_some(AssignmentDiff { upsert, remove, network, ..AssignmentDiff::default() })
 }

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use types::{
-    Cluster, Node, NodeDescription, NodeId, NodeRole, NodeState, RaftMember, Service, ServiceId, Slot, TaskId,
-    TaskState, TaskStatus, Timestamp, UpdateStatus, Version,
+    Attachment, Cluster, Node, NodeDescription, NodeId, NodeRole, NodeState, RaftMember, Service, ServiceId, Slot,
+    TaskId, TaskState, TaskStatus, Timestamp, UpdateStatus, Version,
 };
 
 use crate::Component;
@@ -108,6 +108,8 @@ pub struct NewTask {
     pub failures: u32,
     #[serde(default)]
     pub failed_at: Vec<Timestamp>,
+    #[serde(default)]
+    pub attachments: Vec<Attachment>,
 }
 
 /// Why a request or a proposal is refused. The texts are for people; the variant decides the status

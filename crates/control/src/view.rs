@@ -33,6 +33,8 @@ pub fn read(tables: &Tables, request: &ReadRequest) -> Result<ReadReply, Rejecti
         ReadRequest::Node(text) => ReadReply::Node(Box::new(node_view(find::node(tables, text)?))),
         ReadRequest::Service(text) => ReadReply::Service(Box::new(service_view(tables, find::service(tables, text)?))),
         ReadRequest::Task(text) => ReadReply::Task(Box::new(task_view(tables, find::task(tables, text)?))),
+        ReadRequest::Networks(_) => ReadReply::Networks(Vec::new()),
+        ReadRequest::Network(name) => return Err(Rejection::not_found("network", name)),
         ReadRequest::Counts => ReadReply::Counts(counts(tables)),
     })
 }

@@ -35,6 +35,7 @@ fn small() -> (Tables, NodeId, ServiceId) {
             not_before: Timestamp::EPOCH,
             failures: 0,
             failed_at: Vec::new(),
+            attachments: Vec::new(),
         }))
     };
     tables.apply(3, &proposal(vec![task(1), task(2)])).unwrap();

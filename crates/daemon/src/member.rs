@@ -194,6 +194,7 @@ fn new_cluster(id: ClusterId, spec: ClusterSpec, authority: &CertificateAuthorit
         },
         join: JoinSecrets { worker: random(), manager: random() },
         probe_key: random(),
+        data_path_port: types::DEFAULT_DATA_PATH_PORT,
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    BridgePlan, Cidr, EndpointId, EndpointPlan, EndpointStep, Inside, InsideLink, InsideStep, Link, MacAddress,
+    BridgePlan, BridgePort, Cidr, EndpointId, EndpointStep, Inside, InsideLink, InsideStep, Link, MacAddress,
     Namespace, NetworkPlan, NftTable, Observed, Step, nft, plan::veth_name,
 };
 
@@ -25,7 +25,8 @@ pub fn diff(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
     steps.extend(bridge_steps(bridge, observed));
     let standing = standing_bridge(bridge, observed).map(|link| link.index);
     for (id, endpoint) in &plan.endpoints {
-        let todo = endpoint_steps(id, endpoint, bridge, standing, observed);
+        let Some(port) = &endpoint.bridge else { continue };
+        let todo = endpoint_steps(id, port, bridge, standing, observed);
         if !todo.is_empty() {
             steps.push(Step::Endpoint { id: id.clone(), steps: todo });
         }
@@ -104,7 +105,7 @@ fn bridge_steps(bridge: &BridgePlan, observed: &Observed) -> Vec<Step> {
 
 fn endpoint_steps(
     id: &EndpointId,
-    endpoint: &EndpointPlan,
+    port: &BridgePort,
     bridge: &BridgePlan,
     bridge_index: Option<u32>,
     observed: &Observed,
@@ -124,7 +125,7 @@ fn endpoint_steps(
         steps.push(EndpointStep::CreateNamespace);
     }
     let interface = inside.and_then(|inside| inside.interface.as_ref());
-    let pair = outside.zip(interface).filter(|(out, within)| is_pair(out, within, endpoint.mac));
+    let pair = outside.zip(interface).filter(|(out, within)| is_pair(out, within, port.mac));
     if pair.is_none() {
         if outside.is_some() {
             steps.push(EndpointStep::RemoveVeth { name: name.clone() });
@@ -133,7 +134,7 @@ fn endpoint_steps(
         if interface.is_some() {
             steps.push(EndpointStep::RemoveInterface);
         }
-        steps.push(EndpointStep::CreateVeth { name: name.clone(), mac: endpoint.mac, mtu: bridge.mtu });
+        steps.push(EndpointStep::CreateVeth { name: name.clone(), mac: port.mac, mtu: bridge.mtu });
     }
     let attached = pair.is_some_and(|(out, _)| {
         out.up && out.mtu == bridge.mtu && out.controller.is_some() && out.controller == bridge_index
@@ -141,7 +142,7 @@ fn endpoint_steps(
     if !attached {
         steps.push(EndpointStep::Attach { name, bridge: bridge.name.clone(), mtu: bridge.mtu });
     }
-    let within = inside_steps(endpoint, bridge, inside, pair.map(|(_, within)| within));
+    let within = inside_steps(port, bridge, inside, pair.map(|(_, within)| within));
     if !within.is_empty() {
         steps.push(EndpointStep::Inside { steps: within });
     }
@@ -153,13 +154,13 @@ fn is_pair(outside: &Link, inside: &InsideLink, mac: MacAddress) -> bool {
 }
 
 fn inside_steps(
-    endpoint: &EndpointPlan,
+    port: &BridgePort,
     bridge: &BridgePlan,
     inside: Option<&Inside>,
     kept: Option<&InsideLink>,
 ) -> Vec<InsideStep> {
     let mut steps = Vec::new();
-    let address = bridge.with_prefix(endpoint.address);
+    let address = bridge.with_prefix(port.address);
     if !inside.is_some_and(|inside| inside.loopback_up) {
         steps.push(InsideStep::LoopbackUp);
     }

@@ -6,7 +6,6 @@
 //! the I/O. This crate knows nothing of services, managers or the cluster's value.
 
 pub mod capabilities;
-mod cidr;
 mod client;
 mod diff;
 mod ipam;
@@ -20,7 +19,6 @@ pub mod probe;
 mod step;
 
 pub use capabilities::{Capability, capabilities};
-pub use cidr::{Cidr, CidrError};
 pub use client::{Client, ProbeStream};
 pub use diff::diff;
 pub use ipam::{Ipam, IpamError, choose_subnet, default_pools, overlap};
@@ -28,6 +26,10 @@ pub use kernel::{Kernel, KernelError, StepFailure, explain};
 pub use mac::{MacAddress, MacError};
 pub use netd::protocol::{Applied, EndpointResult, ProbeUpdate, Status};
 pub use observed::{Inside, InsideLink, Link, Namespace, NftTable, Observed};
-pub use plan::{BridgePlan, EndpointId, EndpointIdError, EndpointPlan, NetworkPlan};
+pub use plan::{
+    BridgePlan, BridgePort, DataPath, Encryption, EncryptionPeer, EndpointDns, EndpointId, EndpointIdError,
+    EndpointPlan, NetworkPlan, OverlayPlan, OverlayPort, PrivateKey, Remote,
+};
 pub use probe::{FullSize, PeerState, ProbeKey, ProbeSettings, ProbeTable, Verdict};
 pub use step::{EndpointStep, InsideStep, Step, Subject};
+pub use types::{Cidr, CidrError};

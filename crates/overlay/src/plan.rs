@@ -12,6 +12,8 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
+use types::{NetworkId, NodeId};
+
 use crate::{Cidr, Ipam, MacAddress, probe::ProbeSettings};
 
 /// The bridge's usual name. Every link whose name starts with [`BRIDGE_PREFIX`] or [`VETH_PREFIX`] is ours.
@@ -36,6 +38,76 @@ pub struct NetworkPlan {
     pub endpoints: BTreeMap<EndpointId, EndpointPlan>,
     /// None: this host neither answers nor sends probes.
     pub probes: Option<ProbeSettings>,
+    /// None: no overlay can be made.
+    pub data_path: Option<DataPath>,
+    /// The overlay networks that have an endpoint on this host.
+    pub overlays: BTreeMap<NetworkId, OverlayPlan>,
+}
+
+/// How this host speaks to the others' overlays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataPath {
+    /// This host's address in the underlay.
+    pub address: IpAddr,
+    /// UDP port of VXLAN, the same on every host.
+    pub port: u16,
+    /// None: no encrypted overlay can be made.
+    #[serde(default)]
+    pub encryption: Option<Encryption>,
+}
+
+/// The mesh of WireGuard peers that encrypted overlays travel in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Encryption {
+    pub private_key: PrivateKey,
+    /// UDP port of WireGuard, the same on every host.
+    pub port: u16,
+    pub peers: BTreeMap<NodeId, EncryptionPeer>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncryptionPeer {
+    pub public_key: [u8; 32],
+    /// The peer's address in the underlay.
+    pub address: IpAddr,
+}
+
+/// An overlay network as this host sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverlayPlan {
+    /// For messages.
+    pub name: String,
+    /// VXLAN network identifier (RFC 7348).
+    pub vni: u32,
+    /// IPv4 before IPv6.
+    pub subnets: Vec<Cidr>,
+    /// Of its endpoints, in bytes; None: as much as the underlay carries.
+    #[serde(default)]
+    pub mtu: Option<u32>,
+    #[serde(default)]
+    pub encrypted: bool,
+    /// The endpoints on other hosts, by MAC address.
+    #[serde(default)]
+    pub remotes: BTreeMap<MacAddress, Remote>,
+    /// Virtual addresses of services and the addresses of the backends that take new connections.
+    #[serde(default)]
+    pub services: BTreeMap<IpAddr, BTreeSet<IpAddr>>,
+    /// What the DNS answers in this network, by lower-case name: service, alias, container name and so on.
+    #[serde(default)]
+    pub names: BTreeMap<String, Vec<IpAddr>>,
+    /// The other way round, for PTR questions.
+    #[serde(default)]
+    pub reverse: BTreeMap<IpAddr, String>,
+}
+
+/// An endpoint on another host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remote {
+    /// Inside the overlay.
+    pub addresses: Vec<IpAddr>,
+    pub node: NodeId,
+    /// The host's address in the underlay.
+    pub host: IpAddr,
 }
 
 /// The host's local bridge.
@@ -52,14 +124,64 @@ pub struct BridgePlan {
     pub masquerade: bool,
 }
 
-/// One container's or task's place on the bridge.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// One container's or task's network namespace and its places in networks.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct EndpointPlan {
+    /// Its way to the world; None for one that has only internal networks.
+    pub bridge: Option<BridgePort>,
+    /// In the user's order.
+    pub overlays: Vec<OverlayPort>,
+    /// The name its container bears.
+    pub hostname: String,
+    pub dns: EndpointDns,
+}
+
+/// A place on the host's bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BridgePort {
     pub address: Ipv4Addr,
     pub mac: MacAddress,
-    /// The name its container bears; the data plane's DNS answers with it.
-    #[serde(default)]
-    pub hostname: String,
+}
+
+/// A place in an overlay network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverlayPort {
+    pub network: NetworkId,
+    /// IPv4 before IPv6; one of each of the network's subnets.
+    pub addresses: Vec<IpAddr>,
+    pub mac: MacAddress,
+}
+
+/// How the endpoint's resolver at 127.0.0.11 answers what no network of its own knows.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndpointDns {
+    /// Empty: the host's.
+    pub nameservers: Vec<IpAddr>,
+}
+
+/// The secret half of this host's WireGuard key (X25519, RFC 7748). Never printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PrivateKey([u8; 32]);
+
+impl From<[u8; 32]> for PrivateKey {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl PrivateKey {
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PrivateKey(..)")
+    }
 }
 
 /// The id of a task or container, safe as a file name: 1 to 128 of `A-Z a-z 0-9 _ . -`, not starting with a dot.
@@ -139,7 +261,7 @@ fn endpoint_problems(endpoints: &BTreeMap<EndpointId, EndpointPlan>, ipam: &Ipam
     let mut seen = BTreeSet::new();
     let mut problems = BTreeMap::new();
     for (id, endpoint) in endpoints {
-        let EndpointPlan { address, mac, .. } = endpoint;
+        let Some(BridgePort { address, mac }) = &endpoint.bridge else { continue };
         let problem = if !ipam.is_host_address(*address) {
             format!("address {address} is not a host address of {}", ipam.subnet())
         } else if *address == ipam.gateway() {
@@ -207,11 +329,12 @@ mod tests {
         let subnet = "172.17.0.0/24".parse().expect("subnet");
         let endpoints = endpoints.iter().map(|(id, address)| {
             let address = Ipv4Addr::from(*address);
-            let endpoint = EndpointPlan { address, mac: MacAddress::for_ipv4(address), hostname: (*id).to_owned() };
+            let bridge = Some(BridgePort { address, mac: MacAddress::for_ipv4(address) });
+            let endpoint = EndpointPlan { bridge, hostname: (*id).to_owned(), ..EndpointPlan::default() };
             (id.parse().expect("id"), endpoint)
         });
         let bridge = Some(BridgePlan::new(subnet).expect("bridge"));
-        NetworkPlan { bridge, endpoints: endpoints.collect(), probes: None }
+        NetworkPlan { bridge, endpoints: endpoints.collect(), ..NetworkPlan::default() }
     }
 
     #[test]
@@ -259,7 +382,7 @@ mod tests {
     fn a_plan_round_trips_through_json() {
         let plan = plan(&[("a", [172, 17, 0, 5])]);
         let text = serde_json::to_string(&plan).expect("encode");
-        assert!(text.contains(r#""a":{"address":"172.17.0.5","mac":"02:42:ac:11:00:05","hostname":"a"}"#), "{text}");
+        assert!(text.contains(r#""bridge":{"address":"172.17.0.5","mac":"02:42:ac:11:00:05"}"#), "{text}");
         assert_eq!(serde_json::from_str::<NetworkPlan>(&text).expect("decode"), plan);
     }
 }

@@ -155,7 +155,7 @@ fn a_change_of_subnet_and_mtu_keeps_the_interfaces() {
         let mut after = before.clone();
         let bridge = overlay::BridgePlan::new("172.20.0.0/24".parse().expect("subnet")).expect("bridge");
         after.bridge = Some(overlay::BridgePlan { mtu: 1400, ..bridge });
-        after.endpoints.values_mut().for_each(|endpoint| endpoint.address = [172, 20, 0, 9].into());
+        after.endpoints.values_mut().flat_map(|e| &mut e.bridge).for_each(|port| port.address = [172, 20, 0, 9].into());
         apply(&kernel, &after).await;
         assert_eq!(left_to_do(&kernel, &after).await, []);
         assert_eq!(index(&kernel.observe().await.expect("observe")), old);

@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Name, NodeId, ServiceId, Slot, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp};
+use crate::{
+    Attachment, EndpointMode, Name, Network, NetworkId, NodeId, ServiceId, Slot, TaskId, TaskSpec, TaskState,
+    TaskStatus, Timestamp,
+};
 
 /// All that one node shall do.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -15,6 +18,8 @@ use crate::{Name, NodeId, ServiceId, Slot, TaskId, TaskSpec, TaskState, TaskStat
 pub struct AssignmentSet {
     pub tasks: BTreeMap<TaskId, Assignment>,
     pub network: HostNetwork,
+    /// The networks this node takes part in, and all that is in them anywhere.
+    pub overlays: BTreeMap<NetworkId, OverlayState>,
 }
 
 /// From one set to the next.
@@ -27,6 +32,10 @@ pub struct AssignmentDiff {
     pub remove: Vec<TaskId>,
     /// Set when it changed; always whole.
     pub network: Option<HostNetwork>,
+    /// New networks, and differences of known ones.
+    pub overlays: Vec<OverlayDiff>,
+    /// Networks this node no longer takes part in.
+    pub remove_overlays: Vec<NetworkId>,
 }
 
 /// One task as its node sees it.
@@ -37,6 +46,9 @@ pub struct Assignment {
     pub service_name: Name,
     pub slot: Slot,
     pub spec: Arc<TaskSpec>,
+    /// Its places in the cluster's networks, in the order of the spec.
+    #[serde(default)]
+    pub attachments: Vec<Attachment>,
     /// Host-mode ports of the service: the node publishes them for this task.
     #[serde(default)]
     pub host_ports: Vec<crate::PortConfig>,
@@ -54,6 +66,80 @@ pub struct Assignment {
 pub struct HostNetwork {
     pub probe_key: [u8; 32],
     pub probe_peers: Vec<ProbePeer>,
+    /// UDP port of VXLAN between hosts.
+    pub data_path_port: u16,
+    /// The other nodes of the networks this node takes part in.
+    pub data_path_peers: BTreeMap<NodeId, DataPathPeer>,
+}
+
+/// Where another node's data plane is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataPathPeer {
+    pub address: IpAddr,
+    /// `None` until its data plane told it: nothing of an encrypted network goes there.
+    #[serde(default)]
+    pub wireguard_key: Option<[u8; 32]>,
+}
+
+/// One network as the value has it: who is in it, on all nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverlayState {
+    pub network: Arc<Network>,
+    #[serde(default)]
+    pub endpoints: BTreeMap<TaskId, OverlayEndpoint>,
+    #[serde(default)]
+    pub services: BTreeMap<ServiceId, OverlayService>,
+}
+
+/// A task's place in a network, on whatever node it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverlayEndpoint {
+    pub node: NodeId,
+    pub service: ServiceId,
+    pub slot: Slot,
+    /// IPv4 before IPv6. The MAC address follows from the first (`overlay::MacAddress::for_ipv4`).
+    pub addresses: Vec<IpAddr>,
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    pub stage: EndpointStage,
+}
+
+/// What may be sent to an endpoint. It is reachable by its own address in all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum EndpointStage {
+    /// Not RUNNING yet: only its own names lead to it, so that members of a cluster find each other while starting (P42).
+    Starting,
+    /// A backend of its service's virtual address and names.
+    Serving,
+    /// On its way out: open connections go on, new ones go elsewhere.
+    Draining,
+}
+
+/// A service as a network shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverlayService {
+    pub name: Name,
+    pub mode: EndpointMode,
+    /// IPv4 before IPv6; empty in mode dnsrr.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
+}
+
+/// From one [`OverlayState`] to the next. Of a network that was not known before it holds everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverlayDiff {
+    pub id: NetworkId,
+    /// Set when new or changed.
+    #[serde(default)]
+    pub network: Option<Arc<Network>>,
+    #[serde(default)]
+    pub upsert_endpoints: BTreeMap<TaskId, OverlayEndpoint>,
+    #[serde(default)]
+    pub remove_endpoints: Vec<TaskId>,
+    #[serde(default)]
+    pub upsert_services: BTreeMap<ServiceId, OverlayService>,
+    #[serde(default)]
+    pub remove_services: Vec<ServiceId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

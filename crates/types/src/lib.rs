@@ -6,6 +6,7 @@
 //! older one still reads the rest (see docs/design/001-one-schema.md).
 
 pub mod assignment;
+pub mod cidr;
 pub mod constraint;
 pub mod id;
 pub mod image_reference;
@@ -17,15 +18,18 @@ pub mod spec;
 pub mod time;
 
 pub use assignment::{
-    Assignment, AssignmentDiff, AssignmentSet, HostNetwork, ManagerPeer, ProbePeer, ProbeReport, TaskReport,
+    Assignment, AssignmentDiff, AssignmentSet, DataPathPeer, EndpointStage, HostNetwork, ManagerPeer, OverlayDiff,
+    OverlayEndpoint, OverlayService, OverlayState, ProbePeer, ProbeReport, TaskReport,
 };
+pub use cidr::{Cidr, CidrError};
 pub use constraint::{Constraint, ConstraintError};
 pub use id::{ClusterId, Id, IdError, NetworkId, NodeId, ServiceId, TaskId};
 pub use image_reference::{ImageReference, ImageReferenceError};
 pub use name::{Name, NameError};
 pub use object::*;
 pub use request::{
-    Counts, Filters, NodeView, ReadReply, ReadRequest, ServiceChange, ServiceView, WriteReply, WriteRequest,
+    Counts, Filters, NetworkView, NodeView, ReadReply, ReadRequest, ServiceChange, ServiceView, SubnetUsage,
+    WriteReply, WriteRequest,
 };
 pub use resources::{Bytes, GenericResource, NanoCpus, Resources};
 pub use spec::*;

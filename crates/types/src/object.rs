@@ -1,6 +1,7 @@
 //! The objects of the cluster's value: what is, beside what is wanted.
 
 mod cluster;
+mod network;
 mod node;
 mod service;
 mod task;
@@ -8,6 +9,7 @@ mod task;
 use serde::{Deserialize, Serialize};
 
 pub use cluster::{Cluster, JoinSecrets, RootCa};
+pub use network::{Attachment, Network, Subnet, VirtualIp};
 pub use node::{Node, NodeDescription, NodeState, NodeStatus, RaftMember};
 pub use service::{Service, UpdateState, UpdateStatus};
 pub use task::{ContainerStatus, PortStatus, Slot, Task, TaskState, TaskStatus};

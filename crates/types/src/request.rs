@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Cluster, ClusterSpec, Node, NodeId, NodeSpec, Service, ServiceId, ServiceSpec, Task, Version};
+use crate::{
+    Cluster, ClusterSpec, Network, NetworkId, NetworkSpec, Node, NodeId, NodeSpec, Service, ServiceId, ServiceSpec,
+    Task, Version,
+};
 
 /// Filters of a list: key to accepted values, as the Docker API has them (`{"name":["a","b"]}`).
 pub type Filters = BTreeMap<String, Vec<String>>;
@@ -18,10 +21,12 @@ pub enum ReadRequest {
     Nodes(Filters),
     Services(Filters),
     Tasks(Filters),
+    Networks(Filters),
     /// By full id, name, or unique id prefix.
     Node(String),
     Service(String),
     Task(String),
+    Network(String),
     /// Everything at once and consistent: for `info`, checks and tests.
     Counts,
 }
@@ -35,7 +40,28 @@ pub enum ReadReply {
     Node(Box<NodeView>),
     Service(Box<ServiceView>),
     Task(Box<Task>),
+    Networks(Vec<NetworkView>),
+    Network(Box<NetworkView>),
     Counts(Counts),
+}
+
+/// A network with what is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkView {
+    pub network: Network,
+    /// Addresses that tasks, services and the gateway have, and how many there are, of each subnet.
+    pub usage: Vec<SubnetUsage>,
+    /// Services and tasks with a place in it; filled by `Network` only.
+    #[serde(default)]
+    pub services: Vec<Service>,
+    #[serde(default)]
+    pub tasks: Vec<Task>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SubnetUsage {
+    pub used: u64,
+    pub total: u64,
 }
 
 /// A node with what the answering manager knows of it beside the value.
@@ -75,6 +101,8 @@ pub enum WriteRequest {
         change: ServiceChange,
     },
     RemoveService(ServiceId),
+    CreateNetwork(Box<NetworkSpec>),
+    RemoveNetwork(NetworkId),
     UpdateNode {
         id: NodeId,
         version: Version,
@@ -107,5 +135,6 @@ pub enum ServiceChange {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WriteReply {
     Created(ServiceId),
+    CreatedNetwork(NetworkId),
     Done,
 }

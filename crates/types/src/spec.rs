@@ -2,14 +2,17 @@
 
 mod cluster;
 mod container;
+mod network;
 mod node;
 mod service;
 mod task;
 
 pub use cluster::{
-    CaConfig, ClusterSpec, DEFAULT_CONTROL_PORT, DEFAULT_PROBE_PORT, DispatcherConfig, OrchestrationConfig, RaftConfig,
+    AddressPools, CaConfig, ClusterSpec, DEFAULT_CONTROL_PORT, DEFAULT_DATA_PATH_PORT, DEFAULT_PROBE_PORT,
+    DispatcherConfig, OrchestrationConfig, RaftConfig,
 };
 pub use container::{ContainerSpec, DnsConfig, HealthCheck, HealthTest, Mount, MountKind, Seccomp, Ulimit};
+pub use network::{NetworkAttachmentSpec, NetworkDriver, NetworkSpec, SubnetSpec};
 pub use node::{Availability, NodeRole, NodeSpec};
 pub use service::{
     DisconnectPolicy, EndpointMode, EndpointSpec, FailureAction, PortConfig, PortProtocol, PublishMode, Reconcile,

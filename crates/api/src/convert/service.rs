@@ -60,6 +60,7 @@ fn read_task(mut from: Object<'_>) -> Result<TaskSpec, FieldError> {
         restart: policy::read_restart(from.object("RestartPolicy")?)?,
         placement: policy::read_placement(from.object("Placement")?)?,
         log_driver: policy::read_log_driver(from.object("LogDriver")?)?,
+        networks: Vec::new(),
         force_update: from.natural("ForceUpdate")?.unwrap_or(0),
     };
     from.finish()?;

@@ -323,6 +323,7 @@ fn service() -> ServiceView {
             message: "update completed".into(),
         }),
         removing: false,
+        virtual_ips: Vec::new(),
     };
     ServiceView { service, running: 2, desired: 3 }
 }
@@ -371,6 +372,7 @@ fn tasks_fit_the_schema() {
         running_since: None,
         failures: 0,
         failed_at: Vec::new(),
+        attachments: Vec::new(),
     };
     let mut written = task::write(&task);
     check_schema::<models::Task>(
@@ -393,6 +395,7 @@ fn node_view() -> types::NodeView {
         engine_version: "0.1.0".into(),
         engine_labels: types::Labels::from([("disk".into(), "ssd".into())]),
         tls_issuer_pem: "PEM".into(),
+        ..types::NodeDescription::default()
     };
     let node = types::Node {
         id: NodeId::from_random(3),
@@ -434,6 +437,7 @@ fn cluster() -> types::Cluster {
         root_ca: types::RootCa { certificate_pem: "PEM".into(), key_pem: String::new() },
         join: types::JoinSecrets { worker: [1; 16], manager: [2; 16] },
         probe_key: [0; 32],
+        data_path_port: types::DEFAULT_DATA_PATH_PORT,
     }
 }
 

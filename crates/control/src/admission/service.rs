@@ -31,6 +31,7 @@ pub(super) fn create(
         previous: None,
         update: None,
         removing: false,
+        virtual_ips: Vec::new(),
     };
     let changes = vec![Change::PutService { service: Box::new(service), new_spec: true }];
     Ok((Proposal { at: now, expects: Vec::new(), changes }, id))

@@ -139,7 +139,18 @@ fn restart(work: &mut Work<'_>, service: &Service, task: &Task) {
     let not_before = if delay == Duration::ZERO { Timestamp::EPOCH } else { now + delay };
     let id = TaskId::from_random((work.ids)());
     let (slot, error) = (task.slot, String::new());
-    let new = NewTask { id, service: service.id, slot, node: None, message, error, not_before, failures, failed_at };
+    let new = NewTask {
+        id,
+        service: service.id,
+        slot,
+        node: None,
+        message,
+        error,
+        not_before,
+        failures,
+        failed_at,
+        attachments: Vec::new(),
+    };
     work.draft.create(new);
 }
 

@@ -46,6 +46,7 @@ impl Work<'_> {
             not_before: waiting.map_or(Timestamp::EPOCH, |task| task.not_before),
             failures: same.map_or(0, |task| task.failures),
             failed_at: same.map_or_else(Vec::new, |task| task.failed_at.clone()),
+            attachments: Vec::new(),
         };
         self.draft.create(task);
     }

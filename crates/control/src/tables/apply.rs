@@ -335,6 +335,7 @@ fn newborn(new: &NewTask, service: &Service, moment: Moment) -> Task {
         not_before: new.not_before,
         failures: new.failures,
         failed_at: new.failed_at.clone(),
+        attachments: new.attachments.clone(),
         running_since: None,
     }
 }

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use types::{
-    Cluster, Meta, Node, NodeId, Service, ServiceId, Slot, Task, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp,
-    Version,
+    Attachment, Cluster, Meta, Node, NodeId, Service, ServiceId, Slot, Task, TaskId, TaskSpec, TaskState, TaskStatus,
+    Timestamp, Version,
 };
 
 use super::Tables;
@@ -35,6 +35,8 @@ struct Row {
     not_before: Timestamp,
     failures: u32,
     failed_at: Vec<Timestamp>,
+    #[serde(default)]
+    attachments: Vec<Attachment>,
     #[serde(default)]
     running_since: Option<Timestamp>,
 }
@@ -77,6 +79,7 @@ fn row(task: &Task, spec: usize) -> Row {
         not_before: task.not_before,
         failures: task.failures,
         failed_at: task.failed_at.clone(),
+        attachments: task.attachments.clone(),
         running_since: task.running_since,
     }
 }
@@ -113,6 +116,7 @@ impl<'de> Deserialize<'de> for Tables {
                 not_before: row.not_before,
                 failures: row.failures,
                 failed_at: row.failed_at,
+                attachments: row.attachments,
                 running_since: row.running_since,
             }));
         }

@@ -12,6 +12,7 @@ pub fn cluster() -> Cluster {
         root_ca: RootCa { certificate_pem: String::new(), key_pem: String::new() },
         join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
         probe_key: [3; 32],
+        data_path_port: types::DEFAULT_DATA_PATH_PORT,
     }
 }
 
@@ -67,6 +68,7 @@ fn fresh(name: &str) -> ServiceSpec {
             restart: RestartPolicy::default(),
             placement: Placement::default(),
             log_driver: None,
+            networks: Vec::new(),
             force_update: 0,
         },
         mode: ServiceMode::Replicated { replicas: 1 },

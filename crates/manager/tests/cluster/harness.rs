@@ -108,6 +108,7 @@ pub fn cluster_of(authority: &CertificateAuthority, spec: ClusterSpec) -> Cluste
         },
         join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
         probe_key: [9; 32],
+        data_path_port: types::DEFAULT_DATA_PATH_PORT,
     }
 }
 
@@ -305,6 +306,7 @@ pub fn service(name: &str, replicas: u64) -> ServiceSpec {
             restart: types::RestartPolicy::default(),
             placement: types::Placement::default(),
             log_driver: None,
+            networks: Vec::new(),
             force_update: 0,
         },
         mode: ServiceMode::Replicated { replicas },

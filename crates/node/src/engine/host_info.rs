@@ -87,6 +87,7 @@ impl HostInfo {
             engine_version: self.engine_version.clone(),
             engine_labels: self.labels.clone(),
             tls_issuer_pem,
+            ..NodeDescription::default()
         }
     }
 }

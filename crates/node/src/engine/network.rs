@@ -12,7 +12,7 @@ use std::{
 };
 
 use overlay::{
-    BridgePlan, Cidr, Client, EndpointId, EndpointPlan, Ipam, MacAddress, Namespace, NetworkPlan, Observed,
+    BridgePlan, BridgePort, Cidr, Client, EndpointId, EndpointPlan, Ipam, MacAddress, Namespace, NetworkPlan, Observed,
     ProbeSettings, choose_subnet, default_pools,
     netd::{Launch, NetdConfig, NetdError, ensure_running},
     overlap,
@@ -86,7 +86,8 @@ impl Network {
         for note in &applied.notes {
             tracing::info!(note, "host network changed");
         }
-        let found = plan.endpoints.iter().map(|(id, e)| (id.clone(), IpAddr::V4(e.address))).collect();
+        let found = plan.endpoints.iter();
+        let found = found.filter_map(|(id, e)| Some((id.clone(), IpAddr::V4(e.bridge?.address)))).collect();
         let (requests, inbox) = mpsc::channel(MAX_WAITING);
         let probes_file = config.run_dir.join(PROBES_FILE);
         let owner = Owner { probes_file, client: client.clone(), plan };
@@ -210,15 +211,18 @@ impl Owner {
     }
 
     fn place(&mut self, id: &EndpointId, hostname: String) -> Result<Ipv4Addr, String> {
-        if let Some(endpoint) = self.plan.endpoints.get_mut(id) {
+        if let Some(endpoint) = self.plan.endpoints.get_mut(id)
+            && let Some(port) = endpoint.bridge
+        {
             endpoint.hostname = hostname;
-            return Ok(endpoint.address);
+            return Ok(port.address);
         }
         let bridge = self.plan.bridge.as_ref().ok_or("this host has no bridge")?;
         let ipam = Ipam::with_gateway(bridge.subnet, bridge.gateway).map_err(|e| e.to_string())?;
-        let taken: BTreeSet<Ipv4Addr> = self.plan.endpoints.values().map(|e| e.address).collect();
+        let taken: BTreeSet<Ipv4Addr> = self.plan.endpoints.values().filter_map(|e| Some(e.bridge?.address)).collect();
         let address = ipam.allocate(&taken, id.as_str()).map_err(|e| e.to_string())?;
-        let endpoint = EndpointPlan { address, mac: MacAddress::for_ipv4(address), hostname };
+        let port = BridgePort { address, mac: MacAddress::for_ipv4(address) };
+        let endpoint = EndpointPlan { bridge: Some(port), hostname, ..EndpointPlan::default() };
         self.plan.endpoints.insert(id.clone(), endpoint);
         Ok(address)
     }
@@ -254,7 +258,8 @@ fn initial_plan(
         });
         if let Some(address) = address {
             let mac = interface.mac.unwrap_or_else(|| MacAddress::for_ipv4(address));
-            endpoints.insert(id.clone(), EndpointPlan { address, mac, hostname: String::new() });
+            let bridge = Some(BridgePort { address, mac });
+            endpoints.insert(id.clone(), EndpointPlan { bridge, ..EndpointPlan::default() });
         }
     }
     let subnet = subnet(&config.state_dir, observed, endpoints.is_empty())?;
@@ -262,7 +267,7 @@ fn initial_plan(
     // A file that is damaged or not there costs nothing: the agent sets the probes again.
     let probes = std::fs::read(config.run_dir.join(PROBES_FILE)).ok();
     let probes = probes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    Ok(NetworkPlan { bridge: Some(bridge), endpoints, probes })
+    Ok(NetworkPlan { bridge: Some(bridge), endpoints, probes, ..NetworkPlan::default() })
 }
 
 /// The file holds the cluster's probe key: for root only.

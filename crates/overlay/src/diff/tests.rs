@@ -5,15 +5,17 @@ use std::net::Ipv4Addr;
 use expect_test::{Expect, expect};
 
 use super::*;
+use crate::EndpointPlan;
 
 fn plan(ids: &[(&str, u8)]) -> NetworkPlan {
     let bridge = BridgePlan::new("172.17.0.0/16".parse().expect("subnet")).expect("bridge");
     let endpoints = ids.iter().map(|(id, last)| {
         let address = Ipv4Addr::new(172, 17, 0, *last);
-        let endpoint = EndpointPlan { address, mac: MacAddress::for_ipv4(address), hostname: (*id).to_owned() };
+        let port = BridgePort { address, mac: MacAddress::for_ipv4(address) };
+        let endpoint = EndpointPlan { bridge: Some(port), hostname: (*id).to_owned(), ..EndpointPlan::default() };
         (id.parse().expect("id"), endpoint)
     });
-    NetworkPlan { bridge: Some(bridge), endpoints: endpoints.collect(), probes: None }
+    NetworkPlan { bridge: Some(bridge), endpoints: endpoints.collect(), ..NetworkPlan::default() }
 }
 
 /// What the kernel has once `plan` is applied.
@@ -28,6 +30,7 @@ fn applied(plan: &NetworkPlan) -> Observed {
     let link = Link { index: 10, kind, up: true, mtu, mac, controller, addresses, ipv6_off: true };
     observed.links.insert(bridge.name.clone(), link);
     for (n, (id, endpoint)) in plan.endpoints.iter().enumerate() {
+        let port = endpoint.bridge.expect("every endpoint here is on the bridge");
         let index = 20 + n as u32;
         let (kind, controller) = ("veth".to_owned(), Some(10));
         let (mac, addresses) = (None, Vec::new());
@@ -36,9 +39,9 @@ fn applied(plan: &NetworkPlan) -> Observed {
         let interface = InsideLink {
             up: true,
             mtu: bridge.mtu,
-            mac: Some(endpoint.mac),
+            mac: Some(port.mac),
             peer: Some(index),
-            addresses: vec![bridge.with_prefix(endpoint.address)],
+            addresses: vec![bridge.with_prefix(port.address)],
             ipv6_off: true,
         };
         let default_route = Some(bridge.gateway);
@@ -189,7 +192,7 @@ fn a_changed_subnet_moves_bridge_and_endpoint_without_new_interfaces() {
     after.bridge =
         Some(BridgePlan { mtu: 1450, ..BridgePlan::new("172.18.0.0/16".parse().expect("net")).expect("bridge") });
     for endpoint in after.endpoints.values_mut() {
-        endpoint.address = Ipv4Addr::new(172, 18, 0, 2);
+        endpoint.bridge.as_mut().expect("port").address = Ipv4Addr::new(172, 18, 0, 2);
     }
     check(
         &after,

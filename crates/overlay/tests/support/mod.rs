@@ -17,7 +17,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use overlay::{BridgePlan, EndpointPlan, MacAddress, NetworkPlan, netd::NetdConfig};
+use overlay::{BridgePlan, BridgePort, EndpointPlan, MacAddress, NetworkPlan, netd::NetdConfig};
 
 /// Where a test's host keeps its files; a fresh tmpfs in every namespace.
 pub const RUN_DIR: &str = "/run/rswarm";
@@ -95,11 +95,12 @@ pub fn plan(ids: &[(&str, [u8; 2])]) -> NetworkPlan {
         .iter()
         .map(|(id, [third, last])| {
             let address = Ipv4Addr::new(172, 17, *third, *last);
-            let endpoint = EndpointPlan { address, mac: MacAddress::for_ipv4(address), hostname: (*id).to_owned() };
+            let port = BridgePort { address, mac: MacAddress::for_ipv4(address) };
+            let endpoint = EndpointPlan { bridge: Some(port), hostname: (*id).to_owned(), ..EndpointPlan::default() };
             (id.parse().expect("id"), endpoint)
         })
         .collect();
-    NetworkPlan { bridge: Some(bridge), endpoints, probes: None }
+    NetworkPlan { bridge: Some(bridge), endpoints, ..NetworkPlan::default() }
 }
 
 /// A namespace `outside` on the host's link `up0`, as the world beyond: 192.0.2.1 here, 192.0.2.2 there.

@@ -16,6 +16,13 @@ pub struct Cluster {
     pub join: JoinSecrets,
     /// Shared by all data planes: authenticates probes.
     pub probe_key: [u8; 32],
+    /// UDP port of VXLAN between hosts; chosen at init, for good (parity C-05).
+    #[serde(default = "default_data_path_port")]
+    pub data_path_port: u16,
+}
+
+fn default_data_path_port() -> u16 {
+    crate::DEFAULT_DATA_PATH_PORT
 }
 
 /// The certificate authority of the cluster. The key never leaves the managers.

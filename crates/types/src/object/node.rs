@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Labels, Meta, NodeId, NodeRole, NodeSpec, Platform, Resources, Timestamp};
+use crate::{Cidr, Labels, Meta, NodeId, NodeRole, NodeSpec, Platform, Resources, Timestamp};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
@@ -58,6 +58,10 @@ pub struct NodeDescription {
     pub engine_labels: Labels,
     /// The certificate's issuer, for `node inspect` and CA rotation.
     pub tls_issuer_pem: String,
+    /// Public half of the key the node's data plane encrypts with (X25519, RFC 7748).
+    pub wireguard_key: Option<[u8; 32]>,
+    /// Networks this host has addresses in or routes to, besides rswarm's own: no overlay may overlap them (P25).
+    pub routes: Vec<Cidr>,
 }
 
 /// A node's place in the managers' Raft group.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Meta, ServiceId, ServiceSpec, TaskSpec, Timestamp, Version};
+use crate::{Meta, ServiceId, ServiceSpec, TaskSpec, Timestamp, Version, VirtualIp};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
@@ -21,6 +21,9 @@ pub struct Service {
     pub previous: Option<Arc<ServiceSpec>>,
     #[serde(default)]
     pub update: Option<UpdateStatus>,
+    /// One for each of its networks, once allocated; none in mode dnsrr.
+    #[serde(default)]
+    pub virtual_ips: Vec<VirtualIp>,
     /// A removal was asked for: its tasks stop, then it goes.
     #[serde(default)]
     pub removing: bool,

@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Meta, NodeId, PortConfig, ServiceId, TaskId, TaskSpec, Timestamp, Version};
+use crate::{Attachment, Meta, NodeId, PortConfig, ServiceId, TaskId, TaskSpec, Timestamp, Version};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
@@ -16,6 +16,9 @@ pub struct Task {
     /// `None` while no node fits: the status then says why.
     pub node: Option<NodeId>,
     pub spec: Arc<TaskSpec>,
+    /// Its places in the cluster's networks, in the order of the spec.
+    #[serde(default)]
+    pub attachments: Vec<Attachment>,
     /// The service's `spec_version` this task was made from.
     pub spec_version: Version,
     pub status: TaskStatus,

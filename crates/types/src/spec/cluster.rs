@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Labels, LogDriver};
+use crate::{Cidr, Labels, LogDriver};
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -16,6 +16,26 @@ pub struct ClusterSpec {
     pub ca: CaConfig,
     /// Log driver of tasks that name none (parity C-43).
     pub log_driver: Option<LogDriver>,
+    /// Where the subnets of networks that name none come from.
+    pub address_pools: AddressPools,
+}
+
+/// Ranges that are cut into subnets of one size (parity C-06).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AddressPools {
+    /// Tried in this order; IPv4 and IPv6.
+    pub pools: Vec<Cidr>,
+    /// Prefix length of the IPv4 subnets cut from them. IPv6 subnets always have 64 (RFC 4291, section 2.5.4).
+    pub mask_length: u8,
+}
+
+impl Default for AddressPools {
+    fn default() -> Self {
+        let pool = |text: &str| text.parse().expect("a constant that is a subnet");
+        // swarmkit's built-in pool, and a unique local range (RFC 4193) for IPv6
+        Self { pools: vec![pool("10.0.0.0/8"), pool("fd72:7377:726d::/48")], mask_length: 24 }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +93,9 @@ impl Default for CaConfig {
 
 /// One peer address of the data plane and the port its probe responder listens on.
 pub const DEFAULT_PROBE_PORT: u16 = 7946;
+
+/// The UDP port of VXLAN between hosts when none is said (RFC 7348, section 5; parity C-05).
+pub const DEFAULT_DATA_PATH_PORT: u16 = 4789;
 
 /// The address managers listen on when none is said (parity C-02).
 pub const DEFAULT_CONTROL_PORT: u16 = 2377;

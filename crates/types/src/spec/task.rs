@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Constraint, ContainerSpec, Labels, Resources};
+use crate::{Constraint, ContainerSpec, Labels, NetworkAttachmentSpec, Resources};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskSpec {
@@ -18,6 +18,9 @@ pub struct TaskSpec {
     /// `None`: the cluster's default.
     #[serde(default)]
     pub log_driver: Option<LogDriver>,
+    /// In the user's order; the first gives the container its default route, unless it is internal.
+    #[serde(default)]
+    pub networks: Vec<NetworkAttachmentSpec>,
     /// Raised to replace all tasks although nothing else changed (parity S-15).
     #[serde(default)]
     pub force_update: u64,

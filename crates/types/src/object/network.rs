@@ -1,0 +1,53 @@
+//! A network of the cluster, and the places in it that tasks and services have.
+
+use std::{net::IpAddr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Cidr, Meta, NetworkId, NetworkSpec};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    pub id: NetworkId,
+    #[serde(default)]
+    pub meta: Meta,
+    pub spec: Arc<NetworkSpec>,
+    /// VXLAN network identifier (RFC 7348), 24 bits; 0 for a network of another driver.
+    #[serde(default)]
+    pub vni: u32,
+    /// What was allocated: IPv4 before IPv6.
+    #[serde(default)]
+    pub subnets: Vec<Subnet>,
+}
+
+/// A range of addresses of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subnet {
+    pub range: Cidr,
+    /// Never given to a task, even where the network has no router.
+    pub gateway: IpAddr,
+    /// Addresses are given out from here only; `None`: from all of `range`.
+    #[serde(default)]
+    pub ip_range: Option<Cidr>,
+    /// Never given out.
+    #[serde(default)]
+    pub reserved: Vec<IpAddr>,
+}
+
+/// The place of one task in one network. Allocated by `plan` and the task's for life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    pub network: NetworkId,
+    /// One of each subnet, in the order of the network's subnets.
+    pub addresses: Vec<IpAddr>,
+    #[serde(default)]
+    pub aliases: Vec<String>,
+}
+
+/// The stable address of a service in one network (parity S-70).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualIp {
+    pub network: NetworkId,
+    /// One of each subnet, in the order of the network's subnets.
+    pub addresses: Vec<IpAddr>,
+}

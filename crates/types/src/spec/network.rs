@@ -1,0 +1,105 @@
+//! What a user wants of a network (parity N-01 to N-12).
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Cidr, Labels, Name};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkSpec {
+    pub name: Name,
+    #[serde(default)]
+    pub labels: Labels,
+    #[serde(default)]
+    pub driver: NetworkDriver,
+    /// The driver's options as the user wrote them; what rswarm understands of them is parsed beside.
+    #[serde(default)]
+    pub options: Labels,
+    /// Single containers may join, not only tasks (parity N-05).
+    #[serde(default)]
+    pub attachable: bool,
+    /// No way out of the network (parity N-06).
+    #[serde(default)]
+    pub internal: bool,
+    /// The one network of the routing mesh (parity N-07).
+    #[serde(default)]
+    pub ingress: bool,
+    /// An IPv6 subnet beside the IPv4 one.
+    #[serde(default)]
+    pub ipv6: bool,
+    /// Its packets leave a host only inside WireGuard (parity N-04).
+    #[serde(default)]
+    pub encrypted: bool,
+    /// Of the containers' interfaces, in bytes; `None`: from the underlay.
+    #[serde(default)]
+    pub mtu: Option<u32>,
+    /// As asked for; empty: chosen from the cluster's address pools.
+    #[serde(default)]
+    pub subnets: Vec<SubnetSpec>,
+    /// A template for other networks: nothing is made of it (parity N-10).
+    #[serde(default)]
+    pub config_only: bool,
+    /// Where the configuration comes from, by name.
+    #[serde(default)]
+    pub config_from: Option<Name>,
+}
+
+impl NetworkSpec {
+    /// An overlay network of this name with every other field at its default.
+    pub fn overlay(name: Name) -> Self {
+        Self {
+            name,
+            labels: Labels::new(),
+            driver: NetworkDriver::Overlay,
+            options: Labels::new(),
+            attachable: false,
+            internal: false,
+            ingress: false,
+            ipv6: false,
+            encrypted: false,
+            mtu: None,
+            subnets: Vec::new(),
+            config_only: false,
+            config_from: None,
+        }
+    }
+}
+
+/// Who makes a network on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub enum NetworkDriver {
+    #[default]
+    Overlay,
+    Bridge,
+    Macvlan,
+    Ipvlan,
+    Host,
+    Null,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubnetSpec {
+    pub subnet: Cidr,
+    /// `None`: the first host address.
+    #[serde(default)]
+    pub gateway: Option<IpAddr>,
+    /// Addresses are given out from here only.
+    #[serde(default)]
+    pub ip_range: Option<Cidr>,
+    /// Never given out, by the name of whom they belong to.
+    #[serde(default)]
+    pub auxiliary: BTreeMap<String, IpAddr>,
+}
+
+/// One network that the tasks of a service join (parity S-75).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkAttachmentSpec {
+    /// Name or id; in the value always the id. `host`, `bridge` and `none` are every node's own.
+    pub target: String,
+    /// Further names of the tasks in this network.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    #[serde(default)]
+    pub options: Labels,
+}
