@@ -211,6 +211,7 @@ mod tests {
             upsert: upsert.iter().map(|n| assignment(*n)).collect(),
             remove: remove.iter().map(|n| TaskId::from_random(*n)).collect(),
             network: None,
+            ..AssignmentDiff::default()
         })
     }
 
