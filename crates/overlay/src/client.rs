@@ -72,6 +72,17 @@ impl Client {
         }
     }
 
+    /// The plan the process holds: the last one it was given, also by a daemon of before.
+    ///
+    /// # Errors
+    /// [`NetdError::Connect`] when nobody answers.
+    pub async fn plan(&self) -> Result<Option<NetworkPlan>, NetdError> {
+        match self.patiently(|| self.ask("Plan", &Request::Plan)).await? {
+            Response::Plan(plan) => Ok(plan.map(|plan| *plan)),
+            other => Err(unexpected("Plan", other)),
+        }
+    }
+
     /// The process and its probes, now. Does not wait for a process that is away.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ use super::{
     ends,
     keeper::Keeper,
     local::{Local, LocalTask, Phase, Step, StopPolicy},
+    overlays::{self, Here},
     perform::Performer,
     probes::{self, ProbeNews},
     publish::Publisher,
@@ -56,7 +57,7 @@ pub(super) struct Follower {
     pub(super) ends: JoinSet<(TaskId, Result<runtime::ExitStatus, TaskError>)>,
     pub(super) publisher: Publisher,
     pub(super) probe_news: ProbeNews,
-    pub(super) probe_settings: watch::Sender<Option<overlay::ProbeSettings>>,
+    pub(super) here: Here,
     pub(super) connection: Option<Connection>,
     pub(super) keeper: Keeper,
     pub(super) managers: watch::Sender<Vec<ManagerPeer>>,
@@ -79,7 +80,7 @@ impl Follower {
         let (probe_updates, mut probed) = mpsc::channel(MAX_WAITING);
         let side = CancellationToken::new();
         let mut beside = self.start_beside(session_events, probe_updates, &side);
-        self.set_probes();
+        self.set_network();
         let mut has_left = false;
         loop {
             self.act();
@@ -154,7 +155,6 @@ impl Follower {
             events: self.events.clone(),
         };
         beside.spawn(renewal.run(stop.clone()));
-        beside.spawn(probes::hand_down(self.engine.clone(), self.probe_settings.subscribe()));
         beside.spawn(probes::hand_up(self.engine.clone(), probe_updates));
         beside
     }
@@ -225,21 +225,16 @@ impl Follower {
         }
         self.told.retain(|task| self.assigned.set().tasks.contains_key(task));
         self.keeper.mark();
-        self.set_probes();
+        self.set_network();
     }
 
-    fn set_probes(&self) {
-        let settings = probes::settings(&self.assigned.set().network, self.node, self.config.data_address);
-        self.probe_settings.send_if_modified(|now| {
-            let differs = *now != settings;
-            *now = settings;
-            differs
-        });
+    fn set_network(&self) {
+        self.engine.set_cluster_network(overlays::cluster_network(self.assigned.set(), &self.here));
     }
 
     fn begin_leave(&mut self, reply: oneshot::Sender<()>) {
         self.assigned = Assigned::restore(Some(types::AssignmentSet::default()));
-        self.set_probes();
+        self.set_network();
         self.leaving = Some(reply);
     }
 

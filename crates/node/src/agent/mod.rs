@@ -10,6 +10,7 @@ mod follower;
 mod keeper;
 mod local;
 mod outcomes;
+mod overlays;
 mod perform;
 mod probes;
 mod publish;

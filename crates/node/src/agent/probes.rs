@@ -1,12 +1,12 @@
 //! Between the data plane's probes and the session: which peers, and what they answered.
 //!
-//! Two tasks owned by the agent carry settings down and findings up; which findings are news is
-//! decided by [`ProbeNews`], which is pure. Nothing here calls a host lost.
+//! A task owned by the agent carries findings up; which of them are news is decided by [`ProbeNews`],
+//! which is pure. Nothing here calls a host lost.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
 use overlay::{FullSize, PeerState, ProbeKey, ProbeSettings, ProbeUpdate, Verdict};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use types::{HostNetwork, NodeId, ProbeReport};
 
 use crate::engine::Engine;
@@ -73,17 +73,6 @@ fn report(peer: &PeerState) -> Option<ProbeReport> {
 pub(super) fn settings(network: &HostNetwork, node: NodeId, address: IpAddr) -> Option<ProbeSettings> {
     let is_set = network.probe_key != [0; 32];
     is_set.then(|| ProbeSettings::new(node, address, ProbeKey::from(network.probe_key), network.probe_peers.clone()))
-}
-
-/// Hands changed settings to the data plane, the newest only.
-pub(super) async fn hand_down(engine: Engine, mut wanted: watch::Receiver<Option<ProbeSettings>>) {
-    while wanted.changed().await.is_ok() {
-        let settings = wanted.borrow_and_update().clone();
-        if let Err(error) = engine.set_probes(settings).await {
-            tracing::warn!(error, "the probes could not be set");
-        }
-    }
-    std::future::pending::<()>().await;
 }
 
 /// Passes findings to the loop.

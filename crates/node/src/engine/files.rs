@@ -3,7 +3,7 @@
 use std::{
     fmt::Write as _,
     fs, io,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
 };
 
@@ -23,9 +23,16 @@ pub(super) struct EtcFiles {
 
 impl EtcFiles {
     /// The files of a container with this name and address.
-    pub(super) fn new(spec: &ContainerSpec, hostname: &str, address: Option<IpAddr>, host_resolv_conf: &str) -> Self {
+    /// With `resolver` the data plane's own resolver answers, and asks the others itself.
+    pub(super) fn new(
+        spec: &ContainerSpec,
+        hostname: &str,
+        address: Option<IpAddr>,
+        resolver: bool,
+        host_resolv_conf: &str,
+    ) -> Self {
         Self {
-            resolv_conf: resolv_conf(&spec.dns, host_resolv_conf),
+            resolv_conf: resolv_conf(&spec.dns, resolver, host_resolv_conf),
             hosts: hosts(&spec.hosts, hostname, address),
             hostname: format!("{hostname}\n"),
         }
@@ -70,14 +77,26 @@ fn words(text: &str, key: &str) -> Vec<String> {
     settings(text, key).last().map(|v| v.split_whitespace().map(str::to_owned).collect()).unwrap_or_default()
 }
 
-fn resolv_conf(dns: &DnsConfig, host: &str) -> String {
+/// The data plane's resolver of each network namespace (parity N-17).
+const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+
+fn resolv_conf(dns: &DnsConfig, resolver: bool, host: &str) -> String {
     let or = |own: &[String], key: &str| if own.is_empty() { words(host, key) } else { own.to_vec() };
-    let servers = if dns.nameservers.is_empty() { usable_nameservers(host) } else { dns.nameservers.clone() };
+    let servers = match dns.nameservers.is_empty() {
+        _ if resolver => vec![IpAddr::V4(RESOLVER)],
+        true => usable_nameservers(host),
+        false => dns.nameservers.clone(),
+    };
     let mut text = String::new();
     for server in servers {
         writeln!(text, "nameserver {server}").expect("a string takes all");
     }
-    for (key, values) in [("search", or(&dns.search, "search")), ("options", or(&dns.options, "options"))] {
+    let mut options = or(&dns.options, "options");
+    if resolver && !options.iter().any(|option| option.starts_with("ndots:")) {
+        // as in Docker: a service's name has no dot and is asked for as it is first
+        options.push("ndots:0".to_owned());
+    }
+    for (key, values) in [("search", or(&dns.search, "search")), ("options", options)] {
         // "." switches the search list off, as in `docker run --dns-search .`
         if !values.is_empty() && values != ["."] {
             writeln!(text, "{key} {}", values.join(" ")).expect("a string takes all");
@@ -111,7 +130,7 @@ mod tests {
 
     #[test]
     fn the_hosts_resolvers_are_taken_but_not_its_loopback() {
-        let text = resolv_conf(&DnsConfig::default(), HOST);
+        let text = resolv_conf(&DnsConfig::default(), false, HOST);
         assert_eq!(text, "nameserver 192.0.2.53\nsearch a.example b.example\noptions ndots:2\n");
     }
 
@@ -122,7 +141,7 @@ mod tests {
             search: vec![".".into()],
             options: vec!["timeout:1".into()],
         };
-        assert_eq!(resolv_conf(&dns, HOST), "nameserver 198.51.100.1\noptions timeout:1\n");
+        assert_eq!(resolv_conf(&dns, false, HOST), "nameserver 198.51.100.1\noptions timeout:1\n");
     }
 
     #[test]

@@ -30,7 +30,8 @@ pub use container_id::{container_id, container_name, task_of_container};
 pub use error::EngineError;
 pub use host_info::HostInfo;
 pub use logs::{LogLine, LogOptions, LogStream};
-use overlay::{EndpointId, ProbeSettings, ProbeStream};
+pub(crate) use network::ClusterNetwork;
+use overlay::{EndpointId, ProbeStream};
 use runtime::{Runtime, RuntimeConfig};
 use tokio::sync::Semaphore;
 use types::TaskId;
@@ -136,8 +137,14 @@ impl Engine {
         self.inner.network.stop().await;
     }
 
-    pub(crate) async fn set_probes(&self, settings: Option<ProbeSettings>) -> Result<(), String> {
-        self.inner.network.set_probes(settings).await
+    /// Networks this host has addresses in or routes to, besides rswarm's own.
+    pub(crate) fn routes(&self) -> &[types::Cidr] {
+        self.inner.network.routes()
+    }
+
+    /// What the cluster says of this host's network; tasks prepared after this call see it.
+    pub(crate) fn set_cluster_network(&self, network: ClusterNetwork) {
+        self.inner.network.set_cluster(network);
     }
 
     pub(crate) fn probes(&self) -> ProbeStream {

@@ -1,58 +1,80 @@
-//! The host's network as the engine wants it: the bridge's subnet, an address per container, probes.
+//! The host's network as the engine wants it: the bridge's subnet, an address per container, and what
+//! the cluster says of overlays and probes.
 //!
 //! One task owns the plan. Requests that wait are taken together and cost one application of the
-//! plan, so twenty containers that start at once do not wait for one another. What containers have is
-//! read back from the kernel at start; only the choice of the subnet is kept on disk.
+//! plan, so twenty containers that start at once do not wait for one another. What the plan was before
+//! is asked of the data plane process at start; only the choice of the subnet is kept on disk.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use overlay::{
-    BridgePlan, BridgePort, Cidr, Client, EndpointId, EndpointPlan, Ipam, MacAddress, Namespace, NetworkPlan, Observed,
-    ProbeSettings, choose_subnet, default_pools,
+    BridgePlan, BridgePort, Cidr, Client, DataPath, EndpointDns, EndpointId, EndpointPlan, Ipam, MacAddress,
+    Namespace, NetworkPlan, Observed, OverlayPlan, OverlayPort, ProbeSettings, choose_subnet, default_pools,
     netd::{Launch, NetdConfig, NetdError, ensure_running},
     overlap,
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::{Mutex, mpsc, oneshot},
+    sync::{Mutex, mpsc, oneshot, watch},
     task::JoinHandle,
 };
+use types::{Attachment, NetworkId};
 
 use super::{EngineConfig, EngineError};
 
 /// Requests that wait at most: each container start or end is one.
 const MAX_WAITING: usize = 1024;
 
-/// On the volatile file system, where the data plane process keeps its plan too.
-const PROBES_FILE: &str = "probes.json";
-
 /// A container's place in the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Attached {
-    pub address: IpAddr,
+    /// Its first address, if it has one.
+    pub address: Option<IpAddr>,
     /// The namespace, to be joined by path.
     pub namespace: PathBuf,
+}
+
+/// What a container shall have of the network.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Wanted {
+    pub hostname: String,
+    /// A place on the host's bridge: the way to the world.
+    pub bridge: bool,
+    pub overlays: Vec<OverlayPort>,
+    pub dns: EndpointDns,
+}
+
+/// What the cluster says of this host's network, beside the containers on it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct ClusterNetwork {
+    /// `None` stops probing and answering.
+    pub probes: Option<ProbeSettings>,
+    pub data_path: Option<DataPath>,
+    pub overlays: BTreeMap<NetworkId, OverlayPlan>,
+    /// Those that have no way out (parity N-06).
+    pub internal: BTreeSet<NetworkId>,
 }
 
 /// A handle on the owner of the plan.
 #[derive(Debug)]
 pub(super) struct Network {
     requests: mpsc::Sender<Request>,
+    /// `None` until the cluster has spoken: then things stay as they were before.
+    cluster: watch::Sender<Option<ClusterNetwork>>,
     client: Client,
     found: BTreeMap<EndpointId, IpAddr>,
+    routes: Vec<Cidr>,
     owner: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
 enum Request {
-    Attach { id: EndpointId, hostname: String, reply: oneshot::Sender<Result<Attached, String>> },
+    Attach { id: EndpointId, wanted: Box<Wanted>, reply: oneshot::Sender<Result<Attached, String>> },
     Detach { id: EndpointId, reply: oneshot::Sender<Result<(), String>> },
-    Probes { settings: Option<Box<ProbeSettings>>, reply: oneshot::Sender<Result<(), String>> },
     Stop,
 }
 
@@ -78,7 +100,8 @@ impl Network {
         let launch = Launch { exe: PathBuf::from(exe), args: args.to_vec(), config: netd };
         ensure_running(&launch).await.map_err(failed)?;
         let observed = client.observe().await.map_err(failed)?;
-        let plan = initial_plan(config, &observed, wanted)?;
+        let before = client.plan().await.map_err(failed)?.unwrap_or_default();
+        let plan = initial_plan(config, before, &observed, wanted)?;
         let applied = client.apply(&plan).await.map_err(failed)?;
         if !applied.errors.is_empty() {
             return Err(EngineError::Network(applied.errors.join("; ")));
@@ -86,18 +109,18 @@ impl Network {
         for note in &applied.notes {
             tracing::info!(note, "host network changed");
         }
-        let found = plan.endpoints.iter();
-        let found = found.filter_map(|(id, e)| Some((id.clone(), IpAddr::V4(e.bridge?.address)))).collect();
+        let found = plan.endpoints.iter().filter_map(|(id, e)| Some((id.clone(), address_of(e)?))).collect();
         let (requests, inbox) = mpsc::channel(MAX_WAITING);
-        let probes_file = config.run_dir.join(PROBES_FILE);
-        let owner = Owner { probes_file, client: client.clone(), plan };
+        let (cluster, latest) = watch::channel(None);
+        let owner = Owner { client: client.clone(), plan, cluster: latest };
         let owner = Mutex::new(Some(tokio::spawn(owner.run(inbox))));
-        Ok(Self { requests, client, found, owner })
+        Ok(Self { requests, cluster, client, found, routes: observed.host_routes, owner })
     }
 
     /// Gives a container its network; the same again gives the same.
-    pub(super) async fn attach(&self, id: EndpointId, hostname: String) -> Result<Attached, String> {
-        self.ask(|reply| Request::Attach { id, hostname, reply }).await
+    pub(super) async fn attach(&self, id: EndpointId, wanted: Wanted) -> Result<Attached, String> {
+        let wanted = Box::new(wanted);
+        self.ask(|reply| Request::Attach { id, wanted, reply }).await
     }
 
     /// Takes a container's network away; none is fine.
@@ -105,9 +128,25 @@ impl Network {
         self.ask(|reply| Request::Detach { id, reply }).await
     }
 
-    /// Whom to probe; `None` stops probing and answering.
-    pub(super) async fn set_probes(&self, settings: Option<ProbeSettings>) -> Result<(), String> {
-        self.ask(|reply| Request::Probes { settings: settings.map(Box::new), reply }).await
+    /// What the cluster says now. Whatever is attached after this call sees it.
+    pub(super) fn set_cluster(&self, network: ClusterNetwork) {
+        self.cluster.send_if_modified(|known| {
+            let differs = known.as_ref() != Some(&network);
+            *known = Some(network);
+            differs
+        });
+    }
+
+    /// Whether none of the networks has a way out.
+    pub(super) fn are_internal(&self, attachments: &[Attachment]) -> bool {
+        let cluster = self.cluster.borrow();
+        let internal = |a: &Attachment| cluster.as_ref().is_some_and(|c| c.internal.contains(&a.network));
+        attachments.iter().all(internal)
+    }
+
+    /// Networks this host had addresses in or routes to when the engine started, besides our own.
+    pub(super) fn routes(&self) -> &[Cidr] {
+        &self.routes
     }
 
     /// The addresses of endpoints that were there at start.
@@ -141,17 +180,23 @@ impl Network {
 type Answer = Box<dyn FnOnce(&Result<overlay::Applied, String>) + Send>;
 
 struct Owner {
-    /// Where the probe settings are kept, so that probes are answered while a daemon restarts.
-    probes_file: PathBuf,
     client: Client,
     plan: NetworkPlan,
+    cluster: watch::Receiver<Option<ClusterNetwork>>,
 }
 
 impl Owner {
     async fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
         let mut batch = Vec::new();
-        while inbox.recv_many(&mut batch, MAX_WAITING).await > 0 {
-            let stop = batch.iter().any(|r| matches!(r, Request::Stop));
+        loop {
+            let count = tokio::select! {
+                count = inbox.recv_many(&mut batch, MAX_WAITING) => count,
+                changed = self.cluster.changed() => {
+                    if changed.is_err() { return }
+                    0
+                }
+            };
+            let stop = batch.iter().any(|r| matches!(r, Request::Stop)) || (count == 0 && inbox.is_closed());
             self.serve(std::mem::take(&mut batch)).await;
             if stop {
                 return;
@@ -161,11 +206,11 @@ impl Owner {
 
     /// Notes all requests in the plan, applies it once, answers all.
     async fn serve(&mut self, batch: Vec<Request>) {
-        let before = self.plan.clone();
+        let before: BTreeSet<EndpointId> = self.plan.endpoints.keys().cloned().collect();
         let mut answers: Vec<Answer> = Vec::new();
         for request in batch {
             match request {
-                Request::Attach { id, hostname, reply } => match self.place(&id, hostname) {
+                Request::Attach { id, wanted, reply } => match self.place(&id, *wanted) {
                     Ok(address) => answers.push(Box::new(move |applied| {
                         // Nobody waits any more: the step was broken off and its cleanup detaches.
                         let _ = reply.send(attached(&id, address, applied));
@@ -178,19 +223,11 @@ impl Owner {
                         drop(reply.send(applied.as_ref().map(drop).map_err(Clone::clone)));
                     }));
                 }
-                Request::Probes { settings, reply } => {
-                    self.plan.probes = settings.map(|s| *s);
-                    if let Err(error) = keep_probes(&self.probes_file, self.plan.probes.as_ref()) {
-                        tracing::warn!(%error, "the probe settings could not be kept");
-                    }
-                    answers.push(Box::new(move |applied| {
-                        drop(reply.send(applied.as_ref().map(drop).map_err(Clone::clone)));
-                    }));
-                }
                 Request::Stop => {}
             }
         }
-        if answers.is_empty() {
+        let changed = self.follow_cluster();
+        if answers.is_empty() && !changed {
             return;
         }
         // Applied even if the plan is the same: asking twice may mean that something was lost.
@@ -198,7 +235,7 @@ impl Owner {
         if let Err(error) = &applied {
             tracing::warn!(error, "the host network could not be changed");
             // What was added is asked for again by whoever needs it; what was removed stays removed.
-            self.plan.endpoints.retain(|id, _| before.endpoints.contains_key(id));
+            self.plan.endpoints.retain(|id, _| before.contains(id));
         }
         if let Ok(applied) = &applied {
             for error in &applied.errors {
@@ -210,92 +247,112 @@ impl Owner {
         }
     }
 
-    fn place(&mut self, id: &EndpointId, hostname: String) -> Result<Ipv4Addr, String> {
-        if let Some(endpoint) = self.plan.endpoints.get_mut(id)
-            && let Some(port) = endpoint.bridge
-        {
-            endpoint.hostname = hostname;
-            return Ok(port.address);
+    /// Brings what the cluster says into the plan: of the overlays those that have an endpoint here. An
+    /// overlay that the cluster no longer names stays while an endpoint is on it.
+    fn follow_cluster(&mut self) -> bool {
+        let latest = self.cluster.borrow_and_update();
+        let Some(cluster) = latest.as_ref() else { return false };
+        let used: BTreeSet<NetworkId> =
+            self.plan.endpoints.values().flat_map(|e| e.overlays.iter().map(|port| port.network)).collect();
+        let overlay = |id: &NetworkId| cluster.overlays.get(id).or_else(|| self.plan.overlays.get(id));
+        let overlays: BTreeMap<NetworkId, OverlayPlan> =
+            used.iter().filter_map(|id| Some((*id, overlay(id)?.clone()))).collect();
+        let changed = self.plan.overlays != overlays
+            || self.plan.probes != cluster.probes
+            || self.plan.data_path != cluster.data_path;
+        if changed {
+            (self.plan.overlays, self.plan.probes) = (overlays, cluster.probes.clone());
+            self.plan.data_path.clone_from(&cluster.data_path);
         }
-        let bridge = self.plan.bridge.as_ref().ok_or("this host has no bridge")?;
-        let ipam = Ipam::with_gateway(bridge.subnet, bridge.gateway).map_err(|e| e.to_string())?;
-        let taken: BTreeSet<Ipv4Addr> = self.plan.endpoints.values().filter_map(|e| Some(e.bridge?.address)).collect();
-        let address = ipam.allocate(&taken, id.as_str()).map_err(|e| e.to_string())?;
-        let port = BridgePort { address, mac: MacAddress::for_ipv4(address) };
-        let endpoint = EndpointPlan { bridge: Some(port), hostname, ..EndpointPlan::default() };
+        changed
+    }
+
+    fn place(&mut self, id: &EndpointId, wanted: Wanted) -> Result<Option<IpAddr>, String> {
+        let known = self.plan.endpoints.get(id).and_then(|endpoint| endpoint.bridge);
+        let bridge = match known {
+            _ if !wanted.bridge => None,
+            Some(port) => Some(port),
+            None => Some(self.free_port(id)?),
+        };
+        let Wanted { hostname, overlays, dns, .. } = wanted;
+        let endpoint = EndpointPlan { bridge, overlays, hostname, dns };
+        let address = address_of(&endpoint);
         self.plan.endpoints.insert(id.clone(), endpoint);
         Ok(address)
     }
+
+    fn free_port(&self, id: &EndpointId) -> Result<BridgePort, String> {
+        let bridge = self.plan.bridge.as_ref().ok_or("this host has no bridge")?;
+        let ipam = Ipam::with_gateway(bridge.subnet, bridge.gateway).map_err(|e| e.to_string())?;
+        let taken: BTreeSet<Ipv4Addr> =
+            self.plan.endpoints.values().filter_map(|e| Some(e.bridge?.address)).collect();
+        let address = ipam.allocate(&taken, id.as_str()).map_err(|e| e.to_string())?;
+        Ok(BridgePort { address, mac: MacAddress::for_ipv4(address) })
+    }
+}
+
+/// What an endpoint is known by: its address in its first network.
+fn address_of(endpoint: &EndpointPlan) -> Option<IpAddr> {
+    let overlay = endpoint.overlays.first().and_then(|port| port.addresses.first().copied());
+    overlay.or_else(|| Some(IpAddr::V4(endpoint.bridge?.address)))
 }
 
 fn attached(
     id: &EndpointId,
-    address: Ipv4Addr,
+    address: Option<IpAddr>,
     applied: &Result<overlay::Applied, String>,
 ) -> Result<Attached, String> {
     match applied.as_ref().map_err(Clone::clone)?.endpoints.get(id) {
-        Some(overlay::EndpointResult::Ready { namespace }) => {
-            Ok(Attached { address: IpAddr::V4(address), namespace: namespace.clone() })
-        }
+        Some(overlay::EndpointResult::Ready { namespace }) => Ok(Attached { address, namespace: namespace.clone() }),
         Some(overlay::EndpointResult::Failed { error }) => Err(error.clone()),
         None => Err("the data plane process did not say what became of it".to_owned()),
     }
 }
 
-/// The plan that keeps what is wanted of what is there.
+/// The plan of before without the endpoints that nobody wants any more. What of the wanted ones a plan that
+/// was lost does not name is taken from what the kernel has.
 fn initial_plan(
     config: &EngineConfig,
+    mut plan: NetworkPlan,
     observed: &Observed,
     wanted: impl Fn(&EndpointId) -> bool,
 ) -> Result<NetworkPlan, EngineError> {
-    let mut endpoints = BTreeMap::new();
-    for (id, namespace) in &observed.namespaces {
-        let Namespace::Alive(inside) = namespace else { continue };
-        let Some(interface) = inside.interface.as_ref().filter(|_| wanted(id)) else { continue };
-        let address = interface.addresses.iter().find_map(|cidr| match cidr.address() {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        });
-        if let Some(address) = address {
-            let mac = interface.mac.unwrap_or_else(|| MacAddress::for_ipv4(address));
-            let bridge = Some(BridgePort { address, mac });
-            endpoints.insert(id.clone(), EndpointPlan { bridge, ..EndpointPlan::default() });
+    plan.endpoints.retain(|id, _| wanted(id));
+    for (id, namespace) in observed.namespaces.iter().filter(|(id, _)| wanted(id)) {
+        if let Some(bridge) = observed_port(namespace) {
+            let found = || EndpointPlan { bridge: Some(bridge), ..EndpointPlan::default() };
+            plan.endpoints.entry(id.clone()).or_insert_with(found);
         }
     }
-    let subnet = subnet(&config.state_dir, observed, endpoints.is_empty())?;
-    let bridge = BridgePlan::new(subnet).map_err(|e| EngineError::Network(e.to_string()))?;
-    // A file that is damaged or not there costs nothing: the agent sets the probes again.
-    let probes = std::fs::read(config.run_dir.join(PROBES_FILE)).ok();
-    let probes = probes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    Ok(NetworkPlan { bridge: Some(bridge), endpoints, probes, ..NetworkPlan::default() })
+    if plan.endpoints.is_empty() || plan.bridge.is_none() {
+        let subnet = subnet(&config.state_dir, &observed.host_routes, plan.endpoints.is_empty())?;
+        plan.bridge = Some(BridgePlan::new(subnet).map_err(|e| EngineError::Network(e.to_string()))?);
+    }
+    Ok(plan)
 }
 
-/// The file holds the cluster's probe key: for root only.
-fn keep_probes(path: &Path, settings: Option<&ProbeSettings>) -> std::io::Result<()> {
-    let Some(settings) = settings else {
-        return match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        };
-    };
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(path)?;
-    std::io::Write::write_all(&mut file, &serde_json::to_vec(settings)?)
+fn observed_port(namespace: &Namespace) -> Option<BridgePort> {
+    let Namespace::Alive(inside) = namespace else { return None };
+    let interface = inside.interface.as_ref()?;
+    let address = interface.addresses.iter().find_map(|cidr| match cidr.address() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    })?;
+    Some(BridgePort { address, mac: interface.mac.unwrap_or_else(|| MacAddress::for_ipv4(address)) })
 }
 
 /// The subnet of before, unless the host has come to use it otherwise and no container is on it.
-fn subnet(state_dir: &Path, observed: &Observed, may_change: bool) -> Result<Cidr, EngineError> {
+fn subnet(state_dir: &Path, routes: &[Cidr], may_change: bool) -> Result<Cidr, EngineError> {
     let path = state_dir.join("network.json");
     let kept = match std::fs::read(&path) {
         Ok(bytes) => serde_json::from_slice::<Kept>(&bytes).ok().map(|k| k.subnet),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(source) => return Err(EngineError::file("read", &path, source)),
     };
-    if let Some(subnet) = kept.filter(|s| !may_change || overlap(*s, &observed.host_routes).is_none()) {
+    if let Some(subnet) = kept.filter(|s| !may_change || overlap(*s, routes).is_none()) {
         return Ok(subnet);
     }
-    let subnet =
-        choose_subnet(&default_pools(), &observed.host_routes).map_err(|e| EngineError::Network(e.to_string()))?;
+    let subnet = choose_subnet(&default_pools(), routes).map_err(|e| EngineError::Network(e.to_string()))?;
     let text = serde_json::to_vec(&Kept { subnet }).map_err(|e| EngineError::file("write", &path, e.into()))?;
     std::fs::write(&path, text).map_err(|source| EngineError::file("write", &path, source))?;
     tracing::info!(%subnet, "chose the subnet of the bridge");

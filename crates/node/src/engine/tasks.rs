@@ -6,16 +6,16 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use image::RunConfig;
-use overlay::EndpointId;
+use overlay::{EndpointDns, EndpointId, MacAddress, OverlayPort};
 use runtime::{ExitStatus, Status};
-use types::{Assignment, NodeId, TaskId};
+use types::{Assignment, Attachment, NodeId, TaskId};
 
 use super::{
     Engine,
     container::{self, Made, Planned},
     container_id::{container_id, task_of_container},
     files::{EtcFiles, read_host_resolv_conf},
-    network::{Attached, explain},
+    network::{Attached, Wanted, explain},
     stop_signal::parse_signal,
     template::Context,
 };
@@ -96,10 +96,7 @@ impl Engine {
         let id = container_id(a.id);
         let (mounted, attached) = {
             let _turn = self.inner.turns.acquire().await.map_err(|_| stopping())?;
-            tokio::join!(
-                self.inner.images.snapshot_mount(&id, &image),
-                self.inner.network.attach(EndpointId::from(a.id), planned.hostname.clone())
-            )
+            tokio::join!(self.inner.images.snapshot_mount(&id, &image), self.attach_task(a, &planned.hostname))
         };
         let mounted = mounted.map_err(of_image)?;
         let Attached { address, namespace } =
@@ -108,7 +105,18 @@ impl Engine {
         let image = detail.config.config;
         let made = self.make_files(a, &planned, &image, mounted.rootfs, address).await?;
         let made = Made { netns: Some(namespace), ..made };
-        Ok(Prepared { planned, image, made, address: Some(address) })
+        Ok(Prepared { planned, image, made, address })
+    }
+
+    async fn attach_task(&self, a: &Assignment, hostname: &str) -> Result<Attached, String> {
+        let wanted = Wanted {
+            hostname: hostname.to_owned(),
+            // an internal network alone has no way out (N-06)
+            bridge: a.attachments.is_empty() || !self.inner.network.are_internal(&a.attachments),
+            overlays: a.attachments.iter().filter_map(overlay_port).collect(),
+            dns: EndpointDns { nameservers: a.spec.container.dns.nameservers.clone() },
+        };
+        self.inner.network.attach(EndpointId::from(a.id), wanted).await
     }
 
     /// Volumes and the files in /etc: blocking work, done in one go.
@@ -118,7 +126,7 @@ impl Engine {
         planned: &Planned,
         image: &RunConfig,
         rootfs: PathBuf,
-        address: IpAddr,
+        address: Option<IpAddr>,
     ) -> Result<Made, TaskError> {
         let (a, planned, image) = (a.clone(), planned.clone(), image.clone());
         let volumes = self.inner.volumes.clone();
@@ -127,7 +135,7 @@ impl Engine {
         let work = move || {
             let targets = volumes.for_task(a.id, &planned, &image, &rootfs).map_err(|e| refused_chain(&e))?;
             let host = read_host_resolv_conf();
-            let files = EtcFiles::new(&a.spec.container, &planned.hostname, Some(address), &host);
+            let files = EtcFiles::new(&a.spec.container, &planned.hostname, address, !a.attachments.is_empty(), &host);
             let io = |what: &str, e: std::io::Error| TaskError::Transient(format!("{what}: {e}"));
             let files = files.write(&etc).map_err(|e| io("write the container's /etc files", e))?;
             std::fs::create_dir_all(&log_dir).map_err(|e| io("make the log's directory", e))?;
@@ -242,6 +250,16 @@ impl Engine {
 
 /// Name of the log in its task's directory.
 pub(super) const LOG_NAME: &str = "json.log";
+
+/// `None` for an attachment without an IPv4 address, which the value does not make.
+fn overlay_port(attachment: &Attachment) -> Option<OverlayPort> {
+    let first = attachment.addresses.iter().find_map(|address| match address {
+        IpAddr::V4(v4) => Some(*v4),
+        IpAddr::V6(_) => None,
+    })?;
+    let addresses = attachment.addresses.clone();
+    Some(OverlayPort { network: attachment.network, addresses, mac: MacAddress::for_ipv4(first) })
+}
 
 async fn check_binds(planned: &Planned) -> Result<(), TaskError> {
     for mount in &planned.mounts {

@@ -33,6 +33,8 @@ pub enum Request {
     Apply(Box<NetworkPlan>),
     /// What the kernel has.
     Observe,
+    /// The plan it holds, so that a daemon that starts goes on from there.
+    Plan,
     SubscribeProbes,
     Status,
     /// End the process; the network stays.
@@ -44,6 +46,7 @@ pub enum Request {
 pub enum Response {
     Applied(Applied),
     Observed(Box<Observed>),
+    Plan(Option<Box<NetworkPlan>>),
     Probes(ProbeUpdate),
     Status(Box<Status>),
     ShuttingDown,

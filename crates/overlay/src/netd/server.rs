@@ -16,7 +16,10 @@ use super::{
     worker::{Command, wall},
     write_frame,
 };
-use crate::probe::{PeerState, ProbeTable};
+use crate::{
+    NetworkPlan,
+    probe::{PeerState, ProbeTable},
+};
 
 /// Clients are the daemon and a person with a command line; more than this is a mistake.
 const MAX_CONNECTIONS: usize = 64;
@@ -88,6 +91,10 @@ impl Server {
                 Request::Observe => {
                     let boxed = |observed| Response::Observed(Box::new(observed));
                     self.ask(|answer| Command::Observe { answer }, boxed).await
+                }
+                Request::Plan => {
+                    let boxed = |plan: Option<NetworkPlan>| Response::Plan(plan.map(Box::new));
+                    self.ask(|answer| Command::Plan { answer }, boxed).await
                 }
                 Request::Status => Response::Status(Box::new(self.status())),
                 Request::SubscribeProbes => return self.stream_probes(stream).await,

@@ -38,6 +38,7 @@ const LOOK_ANYWAY: Duration = Duration::from_secs(30);
 pub enum Command {
     Apply { plan: Box<NetworkPlan>, answer: oneshot::Sender<Result<Applied, String>> },
     Observe { answer: oneshot::Sender<Result<Observed, String>> },
+    Plan { answer: oneshot::Sender<Result<Option<NetworkPlan>, String>> },
 }
 
 pub struct Worker {
@@ -92,11 +93,12 @@ impl Worker {
 
     /// One command, and all that came with it: of several plans only the newest is worth applying.
     async fn obey(&mut self, command: Command, commands: &mut mpsc::Receiver<Command>) {
-        let (mut newest, mut waiting, mut observers) = (None, Vec::new(), Vec::new());
+        let (mut newest, mut waiting, mut observers, mut askers) = (None, Vec::new(), Vec::new(), Vec::new());
         let mut next = Some(command);
         while let Some(command) = next {
             match command {
                 Command::Observe { answer } => observers.push(answer),
+                Command::Plan { answer } => askers.push(answer),
                 Command::Apply { plan, answer } => match refusal(&plan) {
                     Some(refusal) => reply(answer, Err(refusal)),
                     None => {
@@ -112,6 +114,9 @@ impl Worker {
             for answer in waiting {
                 reply(answer, Ok(applied.clone()));
             }
+        }
+        for answer in askers {
+            reply(answer, Ok(self.plan.clone()));
         }
         for answer in observers {
             reply(answer, self.kernel.observe().await.map_err(|error| explain(&error)));

@@ -6,6 +6,7 @@ mod bad_input;
 mod docker_cli;
 mod failures;
 mod managers;
+mod networks;
 mod services;
 
 /// Whether this machine lets us make hosts; says so when it does not.

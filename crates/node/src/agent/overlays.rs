@@ -1,0 +1,251 @@
+//! From what the managers say of networks to what the data plane shall do on this host. Pure.
+//!
+//! Called by the agent's loop whenever its assignments changed. It knows nothing of containers: which of
+//! the overlays have an endpoint here is the engine's matter.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
+};
+
+use overlay::{DataPath, Encryption, EncryptionPeer, MacAddress, OverlayPlan, PrivateKey, Remote};
+use types::{
+    AssignmentSet, DataPathPeer, EndpointStage, HostNetwork, NodeId, OverlayEndpoint, OverlayService, OverlayState,
+    Slot, TaskId,
+};
+
+use super::probes;
+use crate::engine::ClusterNetwork;
+
+/// This host, as its data plane sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Here {
+    pub node: NodeId,
+    /// In the underlay.
+    pub address: IpAddr,
+    pub private_key: PrivateKey,
+}
+
+/// UDP port of WireGuard (its registered one), next to VXLAN's: the same on every host.
+const ENCRYPTION_PORT: u16 = 51820;
+
+/// What the engine is told.
+pub(super) fn cluster_network(set: &AssignmentSet, here: &Here) -> ClusterNetwork {
+    let network = &set.network;
+    let encrypted = set.overlays.values().any(|overlay| overlay.network.spec.encrypted);
+    let encryption = encrypted.then(|| encryption(&network.data_path_peers, here));
+    let data_path = (network.data_path_port != 0).then(|| DataPath {
+        address: here.address,
+        port: network.data_path_port,
+        encryption,
+    });
+    let overlays = set.overlays.iter().map(|(id, state)| (*id, overlay(state, network, here.node))).collect();
+    let internal = set.overlays.iter().filter(|(_, state)| state.network.spec.internal).map(|(id, _)| *id).collect();
+    ClusterNetwork { probes: probes::settings(network, here.node, here.address), data_path, overlays, internal }
+}
+
+fn encryption(peers: &BTreeMap<NodeId, DataPathPeer>, here: &Here) -> Encryption {
+    let peer = |(node, peer): (&NodeId, &DataPathPeer)| {
+        Some((*node, EncryptionPeer { public_key: peer.wireguard_key?, address: peer.address }))
+    };
+    let peers = peers.iter().filter(|(node, _)| **node != here.node).filter_map(peer).collect();
+    Encryption { private_key: here.private_key.clone(), port: ENCRYPTION_PORT, peers }
+}
+
+fn overlay(state: &OverlayState, network: &HostNetwork, me: NodeId) -> OverlayPlan {
+    let spec = &state.network.spec;
+    let names = Names::of(state);
+    OverlayPlan {
+        name: spec.name.to_string(),
+        vni: state.network.vni,
+        subnets: state.network.subnets.iter().map(|subnet| subnet.range).collect(),
+        mtu: spec.mtu,
+        encrypted: spec.encrypted,
+        remotes: state.endpoints.values().filter(|e| e.node != me).filter_map(|e| remote(e, network)).collect(),
+        services: balanced(state),
+        names: names.forward,
+        reverse: names.reverse,
+    }
+}
+
+fn remote(endpoint: &OverlayEndpoint, network: &HostNetwork) -> Option<(MacAddress, Remote)> {
+    let host = network.data_path_peers.get(&endpoint.node)?.address;
+    let mac = MacAddress::for_ipv4(first_ipv4(&endpoint.addresses)?);
+    Some((mac, Remote { addresses: endpoint.addresses.clone(), node: endpoint.node, host }))
+}
+
+fn first_ipv4(addresses: &[IpAddr]) -> Option<Ipv4Addr> {
+    addresses.iter().find_map(|address| match address {
+        IpAddr::V4(v4) => Some(*v4),
+        IpAddr::V6(_) => None,
+    })
+}
+
+/// Each virtual address with the endpoints that take new connections, of the same family.
+fn balanced(state: &OverlayState) -> BTreeMap<IpAddr, BTreeSet<IpAddr>> {
+    let mut balanced: BTreeMap<IpAddr, BTreeSet<IpAddr>> = BTreeMap::new();
+    for (id, service) in &state.services {
+        let serving = state.endpoints.values().filter(|e| e.service == *id && e.stage == EndpointStage::Serving);
+        let backends: BTreeSet<IpAddr> = serving.flat_map(|e| e.addresses.iter().copied()).collect();
+        for address in &service.addresses {
+            let same = |backend: &&IpAddr| backend.is_ipv4() == address.is_ipv4();
+            balanced.insert(*address, backends.iter().filter(same).copied().collect());
+        }
+    }
+    balanced
+}
+
+/// What the DNS answers (parity N-17, P42): services, `tasks.<service>`, aliases, `<service>.<slot>` and
+/// `<service>.<slot>.<task id>`.
+#[derive(Default)]
+struct Names {
+    forward: BTreeMap<String, Vec<IpAddr>>,
+    reverse: BTreeMap<IpAddr, String>,
+}
+
+impl Names {
+    fn of(state: &OverlayState) -> Self {
+        let mut names = Self::default();
+        let mut slots: BTreeMap<(String, Slot), (EndpointStage, &OverlayEndpoint)> = BTreeMap::new();
+        for (id, service) in &state.services {
+            names.forward.entry(lower(service.name.as_str())).or_default().extend(&service.addresses);
+            names.forward.entry(format!("tasks.{}", lower(service.name.as_str()))).or_default();
+            for address in &service.addresses {
+                names.reverse.insert(*address, lower(service.name.as_str()));
+            }
+            for (task, endpoint) in state.endpoints.iter().filter(|(_, e)| e.service == *id) {
+                names.endpoint(service, *task, endpoint);
+                let slot = (lower(service.name.as_str()), endpoint.slot);
+                let better = slots.get(&slot).is_none_or(|(stage, _)| rank(endpoint.stage) > rank(*stage));
+                if better {
+                    slots.insert(slot, (endpoint.stage, endpoint));
+                }
+            }
+        }
+        for ((service, slot), (_, endpoint)) in slots {
+            names.forward.insert(format!("{service}.{slot}"), endpoint.addresses.clone());
+        }
+        for addresses in names.forward.values_mut() {
+            addresses.sort_unstable();
+            addresses.dedup();
+        }
+        names
+    }
+
+    fn endpoint(&mut self, service: &OverlayService, task: TaskId, endpoint: &OverlayEndpoint) {
+        let name = lower(service.name.as_str());
+        let own = format!("{name}.{}.{task}", endpoint.slot);
+        for address in &endpoint.addresses {
+            self.reverse.insert(*address, own.clone());
+        }
+        self.forward.insert(own, endpoint.addresses.clone());
+        if endpoint.stage == EndpointStage::Serving {
+            self.forward.entry(format!("tasks.{name}")).or_default().extend(&endpoint.addresses);
+            if service.addresses.is_empty() {
+                self.forward.entry(name).or_default().extend(&endpoint.addresses);
+            }
+        }
+        // an alias leads where the service's own name leads; shared by services it leads to all of them
+        let serving = endpoint.stage == EndpointStage::Serving;
+        for alias in &endpoint.aliases {
+            let to = self.forward.entry(lower(alias)).or_default();
+            match service.addresses.is_empty() {
+                false => to.extend(&service.addresses),
+                true if serving => to.extend(&endpoint.addresses),
+                true => {}
+            }
+        }
+    }
+}
+
+/// Of several tasks of one slot the one that runs has its name, else the one that is coming.
+fn rank(stage: EndpointStage) -> u8 {
+    match stage {
+        EndpointStage::Draining => 0,
+        EndpointStage::Starting => 1,
+        EndpointStage::Serving => 2,
+    }
+}
+
+fn lower(name: &str) -> String {
+    name.to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use expect_test::{Expect, expect};
+    use types::{EndpointMode, Network, NetworkId, NetworkSpec, ServiceId, Subnet};
+
+    use super::*;
+
+    fn network(spec: NetworkSpec) -> Arc<Network> {
+        let subnet = Subnet {
+            range: "10.0.1.0/24".parse().expect("subnet"),
+            gateway: [10, 0, 1, 1].into(),
+            ip_range: None,
+            reserved: Vec::new(),
+        };
+        let (id, meta) = (NetworkId::from_random(9), types::Meta::default());
+        Arc::new(Network { id, meta, spec: Arc::new(spec), vni: 4097, subnets: vec![subnet] })
+    }
+
+    fn state(mode: EndpointMode, virtual_ip: &[[u8; 4]]) -> OverlayState {
+        let stages = [EndpointStage::Serving, EndpointStage::Serving, EndpointStage::Starting, EndpointStage::Draining];
+        let endpoints = stages.into_iter().zip([2u8, 3, 4, 5]).map(|(stage, n)| {
+            let endpoint = OverlayEndpoint {
+                node: NodeId::from_random(u128::from(n % 2)),
+                service: ServiceId::from_random(1),
+                slot: Slot::Replica(u64::from(n.min(4)) - 1),
+                addresses: vec![IpAddr::V4([10, 0, 1, n].into())],
+                aliases: vec!["Front".into()],
+                stage,
+            };
+            (TaskId::from_random(u128::from(n)), endpoint)
+        });
+        let addresses = virtual_ip.iter().map(|a| IpAddr::from(*a)).collect();
+        let service = OverlayService { name: "Web".parse().expect("name"), mode, addresses };
+        OverlayState {
+            network: network(NetworkSpec::overlay("net".parse().expect("name"))),
+            endpoints: endpoints.collect(),
+            services: BTreeMap::from([(ServiceId::from_random(1), service)]),
+        }
+    }
+
+    fn check(state: &OverlayState, expected: &Expect) {
+        let peer = DataPathPeer { address: [192, 0, 2, 1].into(), wireguard_key: None };
+        let host = HostNetwork {
+            data_path_port: 4789,
+            data_path_peers: BTreeMap::from([(NodeId::from_random(1), peer)]),
+            ..HostNetwork::default()
+        };
+        let plan = overlay(state, &host, NodeId::from_random(0));
+        let mut text = String::new();
+        let list = |all: &mut dyn Iterator<Item = &IpAddr>| all.map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        for (name, addresses) in &plan.names {
+            let name = name.replace(&TaskId::from_random(0).to_string()[..24], "");
+            text.push_str(&format!("{name}: {}\n", list(&mut addresses.iter())));
+        }
+        for (vip, backends) in &plan.services {
+            text.push_str(&format!("{vip} -> {}\n", list(&mut backends.iter())));
+        }
+        for (mac, remote) in &plan.remotes {
+            text.push_str(&format!("{mac} at {}: {}\n", remote.host, list(&mut remote.addresses.iter())));
+        }
+        expected.assert_eq(&text);
+    }
+
+    #[test]
+    fn n17_names_lead_to_the_virtual_address_and_to_the_tasks() {
+        check(
+            &state(EndpointMode::Vip, &[[10, 0, 1, 9]]),
+            &expect![[""]],
+        );
+    }
+
+    #[test]
+    fn s71_round_robin_names_lead_to_the_running_tasks() {
+        check(&state(EndpointMode::DnsRoundRobin, &[]), &expect![[""]]);
+    }
+}

@@ -1,0 +1,180 @@
+//! Overlay networks: containers reach each other by name and virtual address, and only where they share one.
+//!
+//! The containers are asked, by commands in their own namespaces, and the kernel.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, ensure};
+use it::{ClusterUnderTest, DEADLINE, IMAGE, TaskRow, until};
+use lab::ExecOptions;
+
+use crate::can_make_hosts;
+
+/// A web server that answers with the address it sees the client under, and its own host name.
+const SERVER: &str = "mkdir -p /var/www/cgi-bin; \
+    printf '#!/bin/sh\\necho; echo $REMOTE_ADDR $(hostname)\\n' >/var/www/cgi-bin/who; \
+    chmod +x /var/www/cgi-bin/who; exec httpd -f -p 80 -h /var/www";
+
+/// A running task and the host it is on.
+struct Member {
+    host: String,
+    task: TaskRow,
+}
+
+impl Member {
+    /// Runs a command inside the task's container; gives what it printed, or why it failed.
+    fn run(&self, t: &ClusterUnderTest, arguments: &[&str]) -> Result<String> {
+        let pid = self.task.pid.to_string();
+        let command = [&["nsenter", "-t", &pid, "-n", "-m", "-u"], arguments].concat();
+        let output = t.lab().exec(&self.host, &command, &ExecOptions::default())?;
+        ensure!(output.success(), "{arguments:?} in a container on {}: {}{}", self.host, output.stdout, output.stderr);
+        Ok(output.stdout)
+    }
+
+    /// What the server behind `name` says: the client's address as it sees it, and its own host name.
+    fn ask(&self, t: &ClusterUnderTest, name: &str) -> Result<(String, String)> {
+        let url = format!("http://{name}/cgi-bin/who");
+        let said = self.run(t, &["busybox", "wget", "-q", "-T", "3", "-O", "-", &url])?;
+        let mut words = said.split_whitespace().map(str::to_owned);
+        let (client, server) = (words.next(), words.next());
+        client.zip(server).with_context(|| format!("{url} said {said:?}"))
+    }
+
+    /// The IPv4 addresses of the container, but loopback.
+    fn addresses(&self, t: &ClusterUnderTest) -> Result<BTreeSet<String>> {
+        let listed = self.run(t, &["busybox", "ip", "-4", "-o", "addr"])?;
+        let words = listed.lines().filter_map(|line| line.split_whitespace().nth(3));
+        Ok(words.filter(|w| !w.starts_with("127.")).filter_map(|w| Some(w.split_once('/')?.0.to_owned())).collect())
+    }
+
+    /// What a name resolves to.
+    fn resolve(&self, t: &ClusterUnderTest, name: &str) -> Result<BTreeSet<String>> {
+        let said = self.run(t, &["busybox", "nslookup", "-type=a", name, "127.0.0.11"])?;
+        let answers = said.split("Name:").skip(1).filter_map(|part| part.split("Address:").nth(1));
+        Ok(answers.filter_map(|part| Some(part.split_whitespace().next()?.to_owned())).collect())
+    }
+}
+
+fn create(t: &ClusterUnderTest, name: &str, replicas: &str, more: &[&str]) -> Result<()> {
+    let head = ["service", "create", "--detach", "--name", name, "--replicas", replicas];
+    t.cli("h1", &[&head[..], more, &[IMAGE, "sh", "-c", SERVER]].concat()).map(drop)
+}
+
+fn members(t: &ClusterUnderTest, service: &str, count: usize) -> Result<Vec<Member>> {
+    let (tasks, _) = t.running(service, count)?;
+    let mut by_id = BTreeMap::new();
+    for host in t.cluster.hosts() {
+        by_id.insert(t.node_id(&host)?, host);
+    }
+    let member = |task: TaskRow| {
+        let host = by_id.get(&task.node).with_context(|| format!("no host is node {}", task.node))?.clone();
+        Ok(Member { host, task })
+    };
+    tasks.into_iter().map(member).collect()
+}
+
+/// N-01, N-14, N-17, S-70, P02: by name inside one network, over hosts; never across networks.
+#[test]
+fn net_n_01_names_and_isolation() -> Result<()> {
+    if !can_make_hosts("net_n_01_names_and_isolation") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("net", 1, 2)?;
+    for network in ["red", "blue"] {
+        t.cli("h1", &["network", "create", "-d", "overlay", network])?;
+    }
+    create(&t, "web", "3", &["--network", "red"])?;
+    create(&t, "client", "3", &["--network", "red"])?;
+    create(&t, "other", "3", &["--network", "blue"])?;
+    let (web, client, other) = (members(&t, "web", 3)?, members(&t, "client", 3)?, members(&t, "other", 3)?);
+    ensure!(web.iter().map(|m| &m.host).collect::<BTreeSet<_>>().len() == 3, "three replicas on three hosts");
+
+    until("every client reaches every replica by name", DEADLINE, || {
+        for from in &client {
+            ensure!(from.resolve(&t, "tasks.web")?.len() == 3, "tasks.web: {:?}", from.resolve(&t, "tasks.web")?);
+            let own = from.addresses(&t)?;
+            for to in 1..=3 {
+                let (seen, _) = from.ask(&t, &format!("web.{to}"))?;
+                ensure!(own.contains(&seen), "web.{to} sees {seen}, the client has {own:?}");
+            }
+        }
+        Ok(())
+    })?;
+    let virtual_ip = client[0].resolve(&t, "web")?;
+    ensure!(virtual_ip.len() == 1, "one virtual address: {virtual_ip:?}");
+    for from in &other {
+        ensure!(from.resolve(&t, "web").is_err(), "a name of another network is not known");
+        for to in &web {
+            for address in to.addresses(&t)?.iter().filter(|a| a.starts_with("10.0.")).chain(&virtual_ip) {
+                ensure!(from.ask(&t, address).is_err(), "{address} is reached from another network");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// N-14, P01's inside: 1,000 requests through a virtual address spread within 5 % over 5 backends, and each
+/// backend sees the client's own address.
+#[test]
+fn net_n_14_virtual_address_spreads_and_keeps_the_source() -> Result<()> {
+    if !can_make_hosts("net_n_14_virtual_address_spreads_and_keeps_the_source") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("vip", 1, 2)?;
+    t.cli("h1", &["network", "create", "-d", "overlay", "red"])?;
+    create(&t, "web", "5", &["--network", "red"])?;
+    create(&t, "client", "1", &["--network", "red"])?;
+    members(&t, "web", 5)?;
+    let client = members(&t, "client", 1)?.remove(0);
+    let own = client.addresses(&t)?;
+    until("five backends", DEADLINE, || {
+        ensure!(client.resolve(&t, "tasks.web")?.len() == 5);
+        client.ask(&t, "web").map(drop)
+    })?;
+    let script = "i=0; while [ $i -lt 1000 ]; do wget -q -T 5 -O - http://web/cgi-bin/who || echo failed; i=$((i+1)); done";
+    let said = client.run(&t, &["busybox", "sh", "-c", script])?;
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    for line in said.lines().filter(|line| !line.trim().is_empty()) {
+        let (seen, server) = line.split_once(' ').with_context(|| format!("a request failed: {line}"))?;
+        ensure!(own.contains(seen), "the backend sees {seen}, the client has {own:?}");
+        *counts.entry(server.to_owned()).or_default() += 1;
+    }
+    ensure!(counts.len() == 5 && counts.values().sum::<u32>() == 1000, "{counts:?}");
+    ensure!(counts.values().all(|n| (190..=210).contains(n)), "spread over five within 5 %: {counts:?}");
+    Ok(())
+}
+
+/// P02, P42: a host cut off and back: what every container resolves and reaches is what the value says.
+#[test]
+fn net_p_02_a_host_cut_off_and_back_leaves_nothing_stale() -> Result<()> {
+    if !can_make_hosts("net_p_02_a_host_cut_off_and_back_leaves_nothing_stale") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("cutnet", 1, 2)?;
+    t.cli("h1", &["network", "create", "-d", "overlay", "red"])?;
+    create(&t, "web", "3", &["--network", "red"])?;
+    create(&t, "client", "1", &["--network", "red", "--constraint", "node.hostname==h1"])?;
+    members(&t, "web", 3)?;
+    let client = members(&t, "client", 1)?.remove(0);
+    let agrees = |what: &str| {
+        until(what, DEADLINE, || {
+            let web = members(&t, "web", 3)?;
+            let mut wanted = BTreeSet::new();
+            for member in &web {
+                wanted.extend(member.addresses(&t)?.into_iter().filter(|a| a.starts_with("10.0.")));
+            }
+            let resolved = client.resolve(&t, "tasks.web")?;
+            ensure!(resolved == wanted, "resolved {resolved:?}, running {wanted:?}");
+            for slot in 1..=3 {
+                client.ask(&t, &format!("web.{slot}"))?;
+            }
+            client.ask(&t, "web").map(drop)
+        })
+    };
+    agrees("before")?;
+    t.lab().cut("h3")?;
+    agrees("while a host is away")?;
+    t.lab().heal("h3")?;
+    agrees("after it is back")?;
+    Ok(())
+}
