@@ -79,6 +79,11 @@ impl Draft {
         self.nodes.insert(node);
     }
 
+    /// Whether there is more room than when this was last asked.
+    pub(super) fn take_freed(&mut self) -> bool {
+        std::mem::take(&mut self.touched.freed)
+    }
+
     /// The services to look at once more, given out once.
     pub(super) fn take_again(&mut self) -> BTreeSet<ServiceId> {
         std::mem::take(&mut self.again)

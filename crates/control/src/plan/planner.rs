@@ -50,17 +50,11 @@ impl Planner {
         self.judge_nodes(&mut draft, observed, full, &touched);
         let dirty = self.dirty_services(&draft, full, &touched, now);
         let mut work = Work { draft, ids, wake: BTreeMap::new() };
-        let mut round = dirty.clone();
-        for _ in 0..MOST_ROUNDS {
-            self.run_passes(&mut work, &round);
-            round = work.draft.take_again();
-            if round.is_empty() {
-                break;
-            }
-        }
-        for id in &dirty {
+        let looked = self.run_rounds(&mut work, dirty);
+        for id in &looked {
             self.deadlines.set(*id, work.wake.get(id).copied());
         }
+        self.explain(&mut work, &looked, &touched);
         self.seen = Some(tables.index());
         let wake_at = [self.deadlines.first(), self.node_deadlines.first()].into_iter().flatten().min();
         work.draft.finish(tables, wake_at)
@@ -104,6 +98,34 @@ impl Planner {
             dirty.extend(&self.waiting);
         }
         dirty
+    }
+
+    /// Runs the passes over `dirty`, and again over what follows. Returns what was looked at.
+    fn run_rounds(&mut self, work: &mut Work<'_>, dirty: BTreeSet<ServiceId>) -> BTreeSet<ServiceId> {
+        let mut looked = BTreeSet::new();
+        let mut round = dirty;
+        for _ in 0..MOST_ROUNDS {
+            self.run_passes(work, &round);
+            looked.append(&mut round);
+            round = work.draft.take_again();
+            if work.draft.take_freed() {
+                round.extend(&self.waiting);
+            }
+            if round.is_empty() {
+                break;
+            }
+        }
+        looked
+    }
+
+    /// Why a task waits depends on all that the nodes have to carry, so where anything of that changed, all
+    /// that wait are told anew.
+    fn explain(&self, work: &mut Work<'_>, looked: &BTreeSet<ServiceId>, touched: &Touched) {
+        let drafted = work.draft.touched();
+        let nodes = !touched.nodes.is_empty() || !drafted.nodes.is_empty();
+        let all = nodes || touched.freed || touched.taken || drafted.taken;
+        let told = self.waiting.iter().filter(|id| all || looked.contains(id)).copied().collect();
+        each(work, &told, scheduler::explain);
     }
 
     fn run_passes(&mut self, work: &mut Work<'_>, dirty: &BTreeSet<ServiceId>) {

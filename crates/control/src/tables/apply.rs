@@ -6,7 +6,7 @@ use std::sync::Arc;
 use types::{Cluster, Meta, Node, NodeId, NodeState, Service, ServiceId, Task, TaskId, TaskState, TaskStatus, Version};
 use types::{Timestamp, UpdateStatus};
 
-use super::{Tables, Touched};
+use super::{NodeLoad, Tables, Touched};
 use crate::{Change, Component, NewTask, ObjectRef, Proposal, Rejection, transition};
 
 /// When and as what a change happens.
@@ -206,6 +206,7 @@ impl Tables {
         if let Some(node) = new.node {
             self.node(node).ok_or_else(|| Rejection::not_found("node", node))?;
             touched.node_tasks.insert(node);
+            touched.taken = true;
         }
         touched.services.insert(new.service);
         self.insert_task(&Arc::new(task));
@@ -226,6 +227,7 @@ impl Tables {
         }
         touched.services.insert(task.service);
         touched.node_tasks.insert(node);
+        touched.taken = true;
         let inner = Arc::make_mut(&mut task);
         inner.node = Some(node);
         inner.status.state = TaskState::Assigned;
@@ -250,7 +252,7 @@ impl Tables {
             return Err(Rejection::out_of_sequence("task", id));
         }
         touch_task(&task, touched);
-        touched.freed |= status.state.is_terminal();
+        touched.freed |= NodeLoad::counts(&task) && status.state.is_terminal();
         let inner = Arc::make_mut(&mut task);
         inner.status = status.clone();
         if status.state == TaskState::Running && inner.running_since.is_none() {
@@ -284,7 +286,7 @@ impl Tables {
     fn remove_task(&mut self, id: TaskId, touched: &mut Touched) -> Result<(), Rejection> {
         let task = Arc::clone(self.task(id).ok_or_else(|| Rejection::not_found("task", id))?);
         touch_task(&task, touched);
-        touched.freed |= !task.status.state.is_terminal();
+        touched.freed |= NodeLoad::counts(&task);
         self.drop_task(id);
         Ok(())
     }

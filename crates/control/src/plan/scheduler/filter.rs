@@ -46,10 +46,10 @@ impl<'a> Ask<'a> {
         PIPELINE.iter().find_map(|filter| filter(self, candidate))
     }
 
-    /// The same for a node that was fine before it got a task of this group: only what tasks use up is asked.
-    pub(super) fn refuses_more(&self, candidate: &Candidate) -> Option<Refusal> {
-        let port = self.ports.wanted().first().map(|(protocol, port)| Refusal::HostPort(*protocol, *port));
-        port.or_else(|| room(self, candidate)).or_else(|| max_replicas(self, candidate))
+    /// Whether a node that was fine takes no more now that it got a task of this group.
+    pub(super) fn is_used_up(&self, candidate: &Candidate) -> bool {
+        let takes_ports = !self.ports.wanted().is_empty();
+        takes_ports || room(self, candidate).is_some() || max_replicas(self, candidate).is_some()
     }
 }
 
