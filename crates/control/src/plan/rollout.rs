@@ -63,13 +63,13 @@ pub(super) fn run(work: &mut Work<'_>, service: &Service) {
     }
 }
 
-/// In a slot with an old and a new task the old one goes: when the new one runs, or at once if the
-/// service stops first.
+/// In a slot with an old and a new task the old one goes: when the new one runs or has done its work, or
+/// at once if the service stops first. One that failed for good leaves the old one in its place.
 fn finish_pair(work: &mut Work<'_>, service: &Service, view: &SlotView) {
     let current = |task: &&Arc<Task>| slots::is_current(&work.draft, service, task);
-    let Some(next) = view.wanted().find(current).cloned() else { return };
+    let Some(next) = view.wanted().chain(view.ended_for_good()).find(current).cloned() else { return };
     let old: Vec<TaskId> = view.wanted().filter(|task| !current(task)).map(|task| task.id).collect();
-    if next.status.state == TaskState::Running || !restart::starts_first(service) {
+    if matches!(next.status.state, TaskState::Running | TaskState::Complete) || !restart::starts_first(service) {
         for id in old {
             work.draft.stop(id, TaskState::Shutdown, "replaced by a task of the new spec");
         }
@@ -79,10 +79,10 @@ fn finish_pair(work: &mut Work<'_>, service: &Service, view: &SlotView) {
 /// Something of another spec is wanted here, or is what the slot finished with, and nothing new is.
 fn is_dirty(work: &Work<'_>, service: &Service, view: &SlotView) -> bool {
     let current = |task: &Arc<Task>| slots::is_current(&work.draft, service, task);
-    if view.wanted().any(current) {
+    if view.wanted().chain(view.ended_for_good()).any(current) {
         return false;
     }
-    view.wanted().next().or_else(|| view.finished().filter(|task| !current(task))).is_some()
+    view.wanted().next().or_else(|| view.finished()).is_some()
 }
 
 /// Starts as many slots as may be under way at once.
