@@ -3,10 +3,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
-use types::{NodeId, NodeState, Service, ServiceId, ServiceMode, Timestamp};
+use types::{NodeId, Service, ServiceId, ServiceMode, Timestamp};
 
 use super::{
     Planned,
@@ -17,9 +16,6 @@ use super::{
     work::Work,
 };
 use crate::{Ids, Observed, Tables, Touched};
-
-/// Deadlines of nodes are rounded up to this, so that thousands of nodes do not wake the leader one by one.
-const NODE_TICK: Duration = Duration::from_millis(50);
 
 /// The passes are repeated for services in which a stop made room, until nothing more follows. Three rounds
 /// do for everything known; the bound is there so that a mistake cannot hang the leader.
@@ -66,18 +62,12 @@ impl Planner {
         judged.extend(self.node_deadlines.due(draft.now()));
         judged.extend(&self.suspects);
         let patience = Patience::of(draft);
+        health::judge(draft, observed, patience, &judged);
         for id in judged {
-            let at = health::judge(draft, observed, patience, id).map(|at| round_up(at, NODE_TICK));
-            self.node_deadlines.set(id, at);
-            let suspect = draft.node(id).is_some_and(|node| {
-                let well = node.status.state == NodeState::Ready && node.status.unreachable_peers.is_empty();
-                !well || (id != observed.me && patience.is_overdue(observed.heard(id), draft.now()))
-            });
-            if suspect {
-                self.suspects.insert(id);
-            } else {
-                self.suspects.remove(&id);
-            }
+            let node = draft.node(id);
+            self.node_deadlines.set(id, node.and_then(|node| health::next_look(draft, observed, patience, node)));
+            let suspect = node.is_some_and(|node| health::is_suspect(draft, observed, patience, node));
+            remember(&mut self.suspects, id, suspect);
         }
     }
 
@@ -168,11 +158,6 @@ fn remember<T: Ord>(set: &mut BTreeSet<T>, value: T, is_in: bool) {
     } else {
         set.remove(&value);
     }
-}
-
-fn round_up(at: Timestamp, step: Duration) -> Timestamp {
-    let step = u64::try_from(step.as_nanos()).unwrap_or(1);
-    Timestamp::from_unix_ns(at.as_unix_ns().div_ceil(step).saturating_mul(step))
 }
 
 /// One deadline per key, found by time.

@@ -83,9 +83,7 @@ impl Tables {
             Change::NodeState { node, state, message } => self.change_node(moment, *node, touched, |n| {
                 set_state(n, *state, message, moment.at);
             }),
-            Change::NodePeers { node, unreachable_peers } => self.change_node(moment, *node, touched, |n| {
-                n.status.unreachable_peers.clone_from(unreachable_peers);
-            }),
+            Change::NodePeers { node, unreachable_peers } => self.node_peers(*node, unreachable_peers, touched),
             Change::NodeDescribed { node, description, address } => self.change_node(moment, *node, touched, |n| {
                 n.description = Some((**description).clone());
                 n.status.address = *address;
@@ -139,6 +137,16 @@ impl Tables {
         let inner = Arc::make_mut(&mut node);
         change(inner);
         inner.meta = next_meta(Some(inner.meta), moment);
+        self.insert_node(node);
+        Ok(())
+    }
+
+    /// A remark for people. No decision depends on it, so the version stays: who edits the node meanwhile is
+    /// not refused, and a label does not look fresh because a probe failed.
+    fn node_peers(&mut self, id: NodeId, peers: &[NodeId], touched: &mut Touched) -> Result<(), Rejection> {
+        let mut node = Arc::clone(self.node(id).ok_or_else(|| Rejection::not_found("node", id))?);
+        touched.nodes.insert(id);
+        peers.clone_into(&mut Arc::make_mut(&mut node).status.unreachable_peers);
         self.insert_node(node);
         Ok(())
     }

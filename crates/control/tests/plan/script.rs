@@ -224,7 +224,10 @@ impl World {
         let any = !planned.changes.is_empty();
         if any {
             self.apply(&planned.proposal(self.now));
-            let mut ids = || 0;
+            let mut ids = || {
+                next += 1;
+                next
+            };
             let rest = Planner::default().plan(&self.tables, &self.observed, self.now, &mut ids);
             assert_eq!(main(&rest), [], "a plan on a plan's own result must be empty");
         }
