@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use types::{Node, NodeId, NodeState, PortProtocol, Service, ServiceMode, Task, TaskState, Timestamp, UpdateOrder};
+use types::{Node, NodeId, NodeState, Service, ServiceMode, Task, TaskState, Timestamp, UpdateOrder};
 
-use crate::{NodeLoad, Tables, admission};
+use crate::{NodeLoad, Tables};
 
 /// Checks the value by itself.
 ///
@@ -15,8 +15,9 @@ pub fn check(tables: &Tables) -> Result<(), String> {
     indexes(tables)?;
     for node in tables.nodes() {
         capacity(node, tables.load(node.id))?;
+        host_ports(node, tables.load(node.id))?;
     }
-    host_ports(tables)
+    Ok(())
 }
 
 fn indexes(tables: &Tables) -> Result<(), String> {
@@ -31,7 +32,7 @@ fn indexes(tables: &Tables) -> Result<(), String> {
         let Some(node) = task.node else { continue };
         *by_node.entry(node).or_default() += 1;
         if NodeLoad::counts(task) {
-            loads.entry(node).or_default().add(&task.spec.resources.reservations);
+            loads.entry(node).or_default().add(task);
         }
     }
     let ids: BTreeSet<NodeId> = tables.nodes().map(|node| node.id).chain(by_node.keys().copied()).collect();
@@ -71,27 +72,11 @@ fn capacity(node: &Node, load: &NodeLoad) -> Result<(), String> {
     Ok(())
 }
 
-/// Of tasks made from a service's present spec: which ports an older one holds is not written down.
-fn host_ports(tables: &Tables) -> Result<(), String> {
-    let mut taken: BTreeMap<(NodeId, PortProtocol, u16), types::TaskId> = BTreeMap::new();
-    for service in tables.services() {
-        let ports: Vec<_> =
-            admission::host_ports(&service.spec).filter_map(|port| Some((port.protocol, port.published?))).collect();
-        if ports.is_empty() {
-            continue;
-        }
-        let present =
-            |task: &&std::sync::Arc<Task>| NodeLoad::counts(task) && task.spec_version == service.spec_version;
-        for task in tables.tasks_of_service(service.id).filter(present) {
-            let Some(node) = task.node else { continue };
-            for (protocol, port) in &ports {
-                if let Some(other) = taken.insert((node, *protocol, *port), task.id) {
-                    return Err(format!("host port {port} of node {node} is given to {other} and to {}", task.id));
-                }
-            }
-        }
+fn host_ports(node: &Node, load: &NodeLoad) -> Result<(), String> {
+    match load.ports.iter().find(|(_, holders)| **holders > 1) {
+        Some(((_, port), holders)) => Err(format!("host port {port} of node {} is given to {holders} tasks", node.id)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Checks what one proposal, made at `at`, did to the value.

@@ -37,7 +37,7 @@ pub struct Assignment {
     pub service_name: Name,
     pub slot: Slot,
     pub spec: Arc<TaskSpec>,
-    /// Host-mode ports of the service: the node publishes them for this task.
+    /// Host-mode ports of the task: the node publishes them for it.
     #[serde(default)]
     pub host_ports: Vec<crate::PortConfig>,
     /// RUNNING, SHUTDOWN or REMOVE.

@@ -6,12 +6,11 @@
 mod candidate;
 mod explain;
 mod filter;
-mod ports;
 mod spread;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use types::{NodeId, Service, Slot, Task, TaskId, TaskSpec, TaskState};
+use types::{NodeId, PortConfig, Service, Slot, Task, TaskId, TaskSpec, TaskState};
 
 use super::{
     draft::Draft,
@@ -29,8 +28,8 @@ const FAILURES_WITHIN: Duration = Duration::from_secs(300);
 /// Places what waits. Returns whether something still does.
 pub(super) fn run(work: &mut Work<'_>, service: &Service) -> bool {
     let mut left = false;
-    for (spec, tasks) in waiting(work, service) {
-        left |= place_group(work, service, &spec, &tasks);
+    for group in waiting(work, service) {
+        left |= place(work, service, &group);
     }
     left
 }
@@ -38,19 +37,32 @@ pub(super) fn run(work: &mut Work<'_>, service: &Service) -> bool {
 /// Says why tasks still wait. Asked when all services were served: the reasons hold for the value as the
 /// plan leaves it.
 pub(super) fn explain(work: &mut Work<'_>, service: &Service) {
-    for (spec, tasks) in waiting(work, service) {
-        let texts = reasons_of_group(work, service, &spec, &tasks);
-        for (task, text) in &texts {
-            work.draft.explain(*task, text);
+    for group in waiting(work, service) {
+        for (task, text) in reasons(work, service, &group) {
+            work.draft.explain(task, &text);
         }
     }
 }
 
 /// Tasks that ask for the same.
-type Group = (Arc<TaskSpec>, Vec<(TaskId, Slot)>);
+struct Group {
+    spec: Arc<TaskSpec>,
+    host_ports: Vec<PortConfig>,
+    tasks: Vec<(TaskId, Slot)>,
+}
 
-/// Tasks without a node, those with equal specs together. The present spec comes before older ones, and a
-/// slot that had a place before one that never had: what a rollout stopped gets its place back.
+impl Group {
+    fn takes(&self, task: &Task) -> bool {
+        self.spec == task.spec && self.host_ports == task.host_ports
+    }
+
+    fn ask(&self) -> Ask<'_> {
+        Ask { spec: &self.spec, host_ports: &self.host_ports }
+    }
+}
+
+/// Tasks without a node, those that ask for the same together. The present spec comes before older ones, and
+/// a slot that had a place before one that never had: what a rollout stopped gets its place back.
 fn waiting(work: &Work<'_>, service: &Service) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     if service.removing {
@@ -60,16 +72,21 @@ fn waiting(work: &Work<'_>, service: &Service) -> Vec<Group> {
         if task.node.is_some() || task.desired != TaskState::Running || task.status.state.is_terminal() {
             continue;
         }
-        match groups.iter_mut().find(|(spec, _)| Arc::ptr_eq(spec, &task.spec)) {
-            Some((_, tasks)) => tasks.push((task.id, task.slot)),
-            None => groups.push((Arc::clone(&task.spec), vec![(task.id, task.slot)])),
+        let entry = (task.id, task.slot);
+        match groups.iter_mut().find(|group| group.takes(task)) {
+            Some(group) => group.tasks.push(entry),
+            None => groups.push(Group {
+                spec: Arc::clone(&task.spec),
+                host_ports: task.host_ports.clone(),
+                tasks: vec![entry],
+            }),
         }
     }
     let had_place = |slot| work.draft.tasks_of_slot(service.id, slot).any(|task| task.node.is_some());
-    for (_, tasks) in &mut groups {
-        tasks.sort_by_cached_key(|(id, slot)| (!had_place(*slot), *slot, *id));
+    for group in &mut groups {
+        group.tasks.sort_by_cached_key(|(id, slot)| (!had_place(*slot), *slot, *id));
     }
-    groups.sort_by_key(|(spec, _)| !Arc::ptr_eq(spec, &service.task_spec));
+    groups.sort_by_key(|group| group.spec != service.task_spec);
     groups
 }
 
@@ -111,44 +128,39 @@ impl<'a> Standpoint<'a> {
         Self { draft, service, presence: presence(draft, service) }
     }
 
-    fn candidate(&self, id: NodeId) -> Option<Candidate> {
+    fn candidate(&self, id: NodeId) -> Option<Candidate<'a>> {
         let here = self.presence.get(&id).copied().unwrap_or_default();
         let fails = here.failures >= MANY_FAILURES;
         Some(Candidate::new(self.draft.node(id)?, self.draft.load(id), self.service.id, here.tasks, fails))
     }
 
-    fn all(&self) -> impl Iterator<Item = Candidate> {
+    fn all(&self) -> impl Iterator<Item = Candidate<'a>> {
         self.draft.nodes().filter_map(|node| self.candidate(node.id))
     }
 }
 
 /// Returns whether a task is left over.
-fn place_group(work: &mut Work<'_>, service: &Service, spec: &TaskSpec, tasks: &[(TaskId, Slot)]) -> bool {
-    let ask = Ask::new(&work.draft, service, spec);
+fn place(work: &mut Work<'_>, service: &Service, group: &Group) -> bool {
+    let ask = group.ask();
     let nodes = Standpoint::new(&work.draft, service);
     let mut field: Option<spread::Field<'_>> = None;
     let mut placed = Vec::new();
-    for (task, slot) in tasks {
+    for (task, slot) in &group.tasks {
         let node = match slot {
             Slot::Node(id) => nodes.candidate(*id).filter(|c| ask.refuses(c).is_none()).map(|c| c.node.id),
-            Slot::Replica(_) => field.get_or_insert_with(|| spread::Field::new(&ask, nodes.all().collect())).take(),
+            Slot::Replica(_) => field.get_or_insert_with(|| spread::Field::new(ask, nodes.all().collect())).take(),
         };
         placed.extend(node.map(|node| (*task, node)));
     }
-    let left = placed.len() < tasks.len();
+    let left = placed.len() < group.tasks.len();
     for (task, node) in placed {
         work.draft.place(task, node);
     }
     left
 }
 
-fn reasons_of_group(
-    work: &Work<'_>,
-    service: &Service,
-    spec: &TaskSpec,
-    tasks: &[(TaskId, Slot)],
-) -> Vec<(TaskId, String)> {
-    let ask = Ask::new(&work.draft, service, spec);
+fn reasons(work: &Work<'_>, service: &Service, group: &Group) -> Vec<(TaskId, String)> {
+    let ask = group.ask();
     let nodes = Standpoint::new(&work.draft, service);
     let mut of_all: Option<String> = None;
     let mut text = |slot: &Slot| match slot {
@@ -158,5 +170,5 @@ fn reasons_of_group(
         },
         Slot::Replica(_) => of_all.get_or_insert_with(|| Reasons::of(&ask, nodes.all()).text(&ask)).clone(),
     };
-    tasks.iter().map(|(task, slot)| (*task, text(slot))).collect()
+    group.tasks.iter().map(|(task, slot)| (*task, text(slot))).collect()
 }

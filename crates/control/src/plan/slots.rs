@@ -125,23 +125,20 @@ pub(super) fn is_current(tables: &Tables, service: &Service, task: &Task) -> boo
     if task.spec_version == service.spec_version {
         return true;
     }
-    let ports_changed = service
-        .previous
-        .as_ref()
-        .is_some_and(|previous| !admission::host_ports(previous).eq(admission::host_ports(&service.spec)));
     // one that still waits would be placed by the spec it was made from
     let suits = match task.node {
         None => task.spec.placement == service.task_spec.placement,
         Some(id) => tables.node(id).is_none_or(|node| super::placement::suits(node, &service.task_spec.placement)),
     };
-    !ports_changed && suits && runs_the_same(service, task)
+    suits && runs_the_same(service, task)
 }
 
 fn runs_the_same(service: &Service, task: &Task) -> bool {
     let (old, new) = (&task.spec, &service.task_spec);
-    Arc::ptr_eq(old, new)
+    let same_spec = Arc::ptr_eq(old, new)
         || (old.container == new.container
             && old.resources == new.resources
             && old.log_driver == new.log_driver
-            && old.force_update == new.force_update)
+            && old.force_update == new.force_update);
+    same_spec && admission::host_ports(&service.spec).eq(&task.host_ports)
 }

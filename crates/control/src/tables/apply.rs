@@ -7,7 +7,7 @@ use types::{Cluster, Meta, Node, NodeId, NodeState, Service, ServiceId, Task, Ta
 use types::{Timestamp, UpdateStatus};
 
 use super::{NodeLoad, Tables, Touched};
-use crate::{Change, Component, NewTask, ObjectRef, Proposal, Rejection, transition};
+use crate::{Change, Component, NewTask, ObjectRef, Proposal, Rejection, admission, transition};
 
 /// When and as what a change happens.
 #[derive(Clone, Copy)]
@@ -333,6 +333,7 @@ fn newborn(new: &NewTask, service: &Service, moment: Moment) -> Task {
         node: new.node,
         spec: Arc::clone(&service.task_spec),
         spec_version: service.spec_version,
+        host_ports: admission::host_ports(&service.spec).cloned().collect(),
         status: TaskStatus {
             state,
             since: moment.at,

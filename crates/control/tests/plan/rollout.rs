@@ -240,3 +240,28 @@ fn one_that_failed_for_good_leaves_the_old_task_in_its_place() {
         "#]],
     );
 }
+
+#[test]
+fn a_changed_port_reaches_the_tasks_whatever_is_changed_after_it() {
+    check(
+        "node a\nservice web\nsettle
+         update web port=80\nupdate web delay=1s\nsettle
+         rollback web\nsettle
+         update web port=none\nsettle\nrollback web\nsettle",
+        expect![[r#"
+            0s create web.1/1 on a
+            0s web Updating: update in progress
+            0s want web.1/1 shutdown
+            0s create web.1/2 on a
+            5s web Completed: update completed
+            5s web RollbackCompleted: rollback completed
+            5s web Updating: update in progress
+            5s want web.1/2 shutdown
+            5s create web.1/3 on a
+            10s web Completed: update completed
+            10s want web.1/3 shutdown
+            10s create web.1/4 on a
+            15s web RollbackCompleted: rollback completed
+        "#]],
+    );
+}

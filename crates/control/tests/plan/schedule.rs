@@ -192,3 +192,20 @@ fn the_reason_follows_what_other_services_take() {
         "#]],
     );
 }
+
+#[test]
+fn a_port_is_in_use_until_the_task_that_holds_it_has_ended() {
+    check(
+        "node a\nservice one port=80\nsettle
+         update one port=none\nupdate one delay=1s\nservice two port=80\nplan
+         report one.1/1 shutdown\nplan",
+        expect![[r#"
+            0s create one.1/1 on a
+            0s create two.1/1 waiting: no suitable node: the only node has host port 80/tcp in use
+            0s one Updating: update in progress
+            0s want one.1/1 shutdown
+            0s create one.1/2 on a
+            0s place two.1/1 on a
+        "#]],
+    );
+}

@@ -15,7 +15,7 @@ pub(super) struct Reasons {
 }
 
 impl Reasons {
-    pub(super) fn of(ask: &Ask<'_>, nodes: impl IntoIterator<Item = Candidate>) -> Self {
+    pub(super) fn of<'a>(ask: &Ask<'_>, nodes: impl IntoIterator<Item = Candidate<'a>>) -> Self {
         let mut counts = BTreeMap::new();
         for refusal in nodes.into_iter().filter_map(|node| ask.refuses(&node)) {
             *counts.entry(refusal).or_default() += 1;

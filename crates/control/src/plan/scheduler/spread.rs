@@ -14,8 +14,8 @@ use super::{
 };
 
 pub(super) struct Field<'a> {
-    ask: &'a Ask<'a>,
-    candidates: Vec<Candidate>,
+    ask: Ask<'a>,
+    candidates: Vec<Candidate<'a>>,
     root: Branch,
 }
 
@@ -29,7 +29,7 @@ struct Branch {
 }
 
 impl<'a> Field<'a> {
-    pub(super) fn new(ask: &'a Ask<'a>, candidates: Vec<Candidate>) -> Self {
+    pub(super) fn new(ask: Ask<'a>, candidates: Vec<Candidate<'a>>) -> Self {
         let mut root = Branch::default();
         let preferences = &ask.spec.placement.preferences;
         for (position, candidate) in candidates.iter().enumerate() {
@@ -48,7 +48,7 @@ impl<'a> Field<'a> {
 }
 
 impl Branch {
-    fn insert(&mut self, preferences: &[SpreadOver], candidate: &Candidate, position: usize) {
+    fn insert(&mut self, preferences: &[SpreadOver], candidate: &Candidate<'_>, position: usize) {
         self.tasks += candidate.service_tasks;
         match preferences {
             [] => self.heap.push(Reverse((candidate.rank(), position))),
@@ -59,7 +59,7 @@ impl Branch {
         }
     }
 
-    fn take(&mut self, ask: &Ask<'_>, candidates: &mut [Candidate]) -> Option<usize> {
+    fn take(&mut self, ask: &Ask<'_>, candidates: &mut [Candidate<'_>]) -> Option<usize> {
         let taken = if self.inner.is_empty() {
             self.take_from_heap(ask, candidates)
         } else {
@@ -69,7 +69,7 @@ impl Branch {
         taken
     }
 
-    fn take_from_inner(&mut self, ask: &Ask<'_>, candidates: &mut [Candidate]) -> Option<usize> {
+    fn take_from_inner(&mut self, ask: &Ask<'_>, candidates: &mut [Candidate<'_>]) -> Option<usize> {
         loop {
             let (value, _) = self.inner.iter().min_by_key(|(value, branch)| (branch.tasks, *value))?;
             let value = value.clone();
@@ -81,7 +81,7 @@ impl Branch {
     }
 
     /// What a node has only shrinks while a group is placed, so a node that is used up is not asked again.
-    fn take_from_heap(&mut self, ask: &Ask<'_>, candidates: &mut [Candidate]) -> Option<usize> {
+    fn take_from_heap(&mut self, ask: &Ask<'_>, candidates: &mut [Candidate<'_>]) -> Option<usize> {
         let Reverse((_, position)) = self.heap.pop()?;
         let candidate = candidates.get_mut(position)?;
         candidate.take(ask.reserved());
