@@ -52,6 +52,10 @@ impl Draft {
         self.moment.at
     }
 
+    pub(super) fn has_changes(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
     /// What the changes so far touched.
     pub(super) fn touched(&self) -> &Touched {
         &self.touched

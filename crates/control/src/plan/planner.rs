@@ -32,6 +32,14 @@ pub struct Planner {
     node_deadlines: Deadlines<NodeId>,
     /// Nodes that are not simply READY and heard: judged in every plan.
     suspects: BTreeSet<NodeId>,
+    proposed: Looked,
+}
+
+/// What the last plan looked at, if it proposed something: it may be refused, so all of it is looked at again.
+#[derive(Debug, Clone, Default)]
+struct Looked {
+    services: BTreeSet<ServiceId>,
+    nodes: BTreeSet<NodeId>,
 }
 
 impl Planner {
@@ -43,32 +51,46 @@ impl Planner {
         let full = touched.is_none();
         let touched = touched.unwrap_or_default();
         let mut draft = Draft::new(tables, now);
-        self.judge_nodes(&mut draft, observed, full, &touched);
-        let dirty = self.dirty_services(&draft, full, &touched, now);
+        let before = std::mem::take(&mut self.proposed);
+        let judged = self.judge_nodes(&mut draft, observed, full, &touched, &before);
+        let mut dirty = self.dirty_services(&draft, full, &touched, now);
+        dirty.extend(before.services);
         let mut work = Work { draft, ids, wake: BTreeMap::new() };
-        let looked = self.run_rounds(&mut work, dirty);
+        let mut looked = self.run_rounds(&mut work, dirty);
         for id in &looked {
             self.deadlines.set(*id, work.wake.get(id).copied());
         }
-        self.explain(&mut work, &looked, &touched);
+        looked.extend(self.explain(&mut work, &looked, &touched));
+        if work.draft.has_changes() {
+            self.proposed = Looked { services: looked, nodes: judged };
+        }
         self.seen = Some(tables.index());
         let wake_at = [self.deadlines.first(), self.node_deadlines.first()].into_iter().flatten().min();
         work.draft.finish(tables, wake_at)
     }
 
-    fn judge_nodes(&mut self, draft: &mut Draft, observed: &Observed, full: bool, touched: &Touched) {
+    fn judge_nodes(
+        &mut self,
+        draft: &mut Draft,
+        observed: &Observed,
+        full: bool,
+        touched: &Touched,
+        before: &Looked,
+    ) -> BTreeSet<NodeId> {
         let mut judged: BTreeSet<NodeId> =
             if full { draft.nodes().map(|n| n.id).collect() } else { touched.nodes.clone() };
         judged.extend(self.node_deadlines.due(draft.now()));
         judged.extend(&self.suspects);
+        judged.extend(&before.nodes);
         let patience = Patience::of(draft);
         health::judge(draft, observed, patience, &judged);
-        for id in judged {
+        for id in judged.iter().copied() {
             let node = draft.node(id);
             self.node_deadlines.set(id, node.and_then(|node| health::next_look(draft, observed, patience, node)));
             let suspect = node.is_some_and(|node| health::is_suspect(draft, observed, patience, node));
             remember(&mut self.suspects, id, suspect);
         }
+        judged
     }
 
     fn dirty_services(&mut self, draft: &Draft, full: bool, touched: &Touched, now: Timestamp) -> BTreeSet<ServiceId> {
@@ -109,13 +131,14 @@ impl Planner {
     }
 
     /// Why a task waits depends on all that the nodes have to carry, so where anything of that changed, all
-    /// that wait are told anew.
-    fn explain(&self, work: &mut Work<'_>, looked: &BTreeSet<ServiceId>, touched: &Touched) {
+    /// that wait are told anew. Returns who was told.
+    fn explain(&self, work: &mut Work<'_>, looked: &BTreeSet<ServiceId>, touched: &Touched) -> BTreeSet<ServiceId> {
         let drafted = work.draft.touched();
         let nodes = !touched.nodes.is_empty() || !drafted.nodes.is_empty();
         let all = nodes || touched.freed || touched.taken || drafted.taken;
         let told = self.waiting.iter().filter(|id| all || looked.contains(id)).copied().collect();
         each(work, &told, scheduler::explain);
+        told
     }
 
     fn run_passes(&mut self, work: &mut Work<'_>, dirty: &BTreeSet<ServiceId>) {
