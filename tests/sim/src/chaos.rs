@@ -104,6 +104,7 @@ impl Cluster {
             let next = Service { spec: Arc::new(spec), update: None, previous: None, ..(*service).clone() };
             self.heal_with(Change::PutService { service: Box::new(next), new_spec: true });
         }
+        self.plan_soon();
     }
 
     fn heal_with(&mut self, change: Change) {

@@ -5,9 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use types::{
-    FailureAction, Service, Slot, Task, TaskId, TaskState, Timestamp, UpdateConfig, UpdateState, UpdateStatus,
-};
+use types::{FailureAction, Service, Task, TaskId, TaskState, Timestamp, UpdateConfig, UpdateState, UpdateStatus};
 
 use super::{
     restart,
@@ -123,7 +121,7 @@ fn is_under_way(
     let Some(next) = view.wanted().find(fresh).cloned() else {
         // the old task is being stopped, or the place it left is filled by the next plan
         let wanted = view.has(Standing::Wanted);
-        return !wanted && view.finished().is_none();
+        return !wanted && view.finished().is_none() && !view.is_closed();
     };
     if next.node.is_none() && had_no_place(view, &next) {
         return false;
@@ -191,11 +189,7 @@ fn roll_back(work: &mut Work<'_>, service: &Service, failed: TaskId) {
 fn complete(work: &mut Work<'_>, service: &Service, views: &[SlotView]) {
     let monitor = config(service).monitor;
     for view in views {
-        if view.finished().is_some() {
-            continue;
-        }
-        // a slot that can have no task (a global one on a node that is away) holds nothing up
-        if view.is_vacant() && matches!(view.slot, Slot::Node(_)) {
+        if view.finished().is_some() || view.is_closed() {
             continue;
         }
         let mut wanted = view.wanted();

@@ -90,6 +90,12 @@ impl SlotView {
         self.newest().filter(|task| task.desired == TaskState::Running && task.status.state.is_terminal())
     }
 
+    /// The slot of a global service on a node that takes no task of it: the orchestrator left it empty. It holds
+    /// nothing up.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_vacant() && matches!(self.slot, Slot::Node(_))
+    }
+
     /// Nothing runs here, nothing is being stopped, nothing has finished for good: a task is missing.
     pub(super) fn is_vacant(&self) -> bool {
         !self.has(Standing::Wanted) && !self.has(Standing::Stopping) && self.finished().is_none()

@@ -2,7 +2,7 @@
 //! plan, a plan leaves nothing to plan, and the cluster comes to rest (`script` checks the first three).
 
 use proptest::prelude::*;
-use types::{ServiceMode, TaskState};
+use types::{ServiceMode, TaskState, UpdateState};
 
 use crate::script::World;
 
@@ -113,6 +113,11 @@ fn live(history: &str) -> Result<(), TestCaseError> {
             .map(|t| t.slot)
             .collect();
         slots.dedup();
+        let (state, tasks) =
+            (service.update.as_ref().map(|update| update.state), || world.tables.tasks_of_service(service.id));
+        let held_up = moving || tasks().any(|task| task.node.is_none() && task.desired == TaskState::Running);
+        let under_way = matches!(state, Some(UpdateState::Updating | UpdateState::RollbackStarted));
+        prop_assert!(held_up || !under_way, "the rollout of {} is stuck", service.spec.name);
         if let ServiceMode::Replicated { replicas } = service.spec.mode {
             prop_assert_eq!(slots.len() as u64, replicas, "slots of {}", service.spec.name);
         }

@@ -265,3 +265,21 @@ fn a_changed_port_reaches_the_tasks_whatever_is_changed_after_it() {
         "#]],
     );
 }
+
+#[test]
+fn a_global_slot_on_a_node_that_takes_no_task_any_more_holds_nothing_up() {
+    check(
+        "node a zone=1\nnode b zone=1\nservice agent global constraint=node.labels.zone==1\nsettle
+         label a zone=2\nwait 3s\nsettle
+         update agent image=b\nsettle",
+        expect![[r#"
+            0s create agent.a/1 on a
+            0s create agent.b/1 on b
+            3s want agent.a/1 shutdown
+            3s agent Updating: update in progress
+            3s want agent.b/1 shutdown
+            3s create agent.b/2 on b
+            8s agent Completed: update completed
+        "#]],
+    );
+}
