@@ -221,3 +221,22 @@ fn a_probe_that_fails_keeps_no_task_where_it_no_longer_belongs() {
         "#]],
     );
 }
+
+#[test]
+fn a_node_that_is_back_keeps_its_task_from_being_replaced_by_a_plan_made_before() {
+    check(
+        "node a\nnode b\nnode c\nservice web lost-after=5s\nsettle
+         silent b\nprobe a b no\nwait 2s\nplan\nreport web.1/2 failed
+         decide\nback b\npropose\nshow
+         heard b\nwait 1s\nreport web.1/1 running\nplan",
+        expect![[r#"
+            0s create web.1/1 on b
+            2s node b down lost: silent for 2.0s and unanswered probes of all 1 nodes that watch it
+            2s create web.1/2 on c
+              web.1/1 on b running (wants running)
+              web.1/2 on c failed (wants running)
+            3s node b cannot be reached by ["a"]
+            3s want web.1/2 shutdown
+        "#]],
+    );
+}

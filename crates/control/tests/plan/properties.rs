@@ -62,7 +62,7 @@ fn line() -> impl Strategy<Value = String> {
     let node = || prop::sample::select(&NODES[..]);
     let service = || prop::sample::select(&SERVICES[..]);
     let span = prop::sample::select(vec!["10ms", "700ms", "1300ms", "4s", "70s"]);
-    let verb = prop::sample::select(vec!["drain", "pause", "activate", "silent", "heard", "crash", "agents"]);
+    let verb = prop::sample::select(vec!["drain", "pause", "activate", "silent", "heard", "crash", "agents", "back"]);
     prop_oneof![
         6 => (service(), prop::sample::select(&WORDS[..])).prop_map(|(s, w)| format!("update {s} {w}")),
         1 => service().prop_map(|s| format!("rollback {s}")),

@@ -6,6 +6,7 @@
 //! update web image=b                the same words, on top of the present spec
 //! report web.1 running              what the task's node says
 //! heard a / silent a / probe b a no / me a   what the leader notices (all nodes are heard unless silent)
+//! back b                            node b says that it is READY
 //! wait 5s                           time passes
 //! plan                              decide once, print, apply
 //! decide / propose                  the same in two steps, so that something may happen in between
@@ -94,6 +95,7 @@ impl World {
             }
             "probe" => self.probe(words[0], words[1], words[2] == "yes"),
             "me" => self.observed.me = self.nodes[words[0]],
+            "back" => self.back(self.nodes[words[0]]),
             "wait" => self.wait(spec::duration(words[0])),
             "plan" => _ = self.plan(),
             "decide" => self.decided = Some(self.decide()),
@@ -187,6 +189,13 @@ impl World {
     fn report_status(&mut self, node: NodeId, task: TaskId, status: TaskStatus) {
         let proposal = admission::report_tasks(&self.tables, node, &[TaskReport { task, status }], self.now);
         self.apply(&proposal);
+    }
+
+    fn back(&mut self, id: NodeId) {
+        let Some(description) = self.tables.node(id).and_then(|node| node.description.clone()) else { return };
+        if let Some(proposal) = admission::describe_node(&self.tables, id, &description, None, self.now) {
+            self.apply(&proposal);
+        }
     }
 
     fn probe(&mut self, by: &str, about: &str, answered: bool) {
