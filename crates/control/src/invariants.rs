@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use types::{Node, NodeId, NodeState, Service, ServiceMode, Task, TaskState, Timestamp, UpdateOrder};
+use types::{
+    Availability, Node, NodeId, NodeState, Service, ServiceMode, Task, TaskState, Timestamp, UpdateOrder, UpdateState,
+};
 
 use crate::{NodeLoad, Tables};
 
@@ -96,6 +98,7 @@ pub fn check_step(before: &Tables, after: &Tables, at: Timestamp) -> Result<(), 
                 None => birth(after, service, task, at)?,
             }
         }
+        parallelism(before, after, service)?;
     }
     Ok(())
 }
@@ -163,6 +166,46 @@ fn birth(after: &Tables, service: &Service, new: &Task, at: Timestamp) -> Result
         )),
         None => Ok(()),
     }
+}
+
+/// One step of a rollout takes no more running tasks away, or sets no more successors beside them, than may be
+/// under way at once.
+fn parallelism(before: &Tables, after: &Tables, service: &Service) -> Result<(), String> {
+    let config = match service.update.as_ref().map(|update| update.state) {
+        Some(UpdateState::Updating) => service.spec.update,
+        Some(UpdateState::RollbackStarted) => service.spec.rollback,
+        _ => return Ok(()),
+    };
+    let placement = &service.task_spec.placement;
+    let moves_for_labels = !placement.constraints.is_empty() || !placement.platforms.is_empty();
+    if config.parallelism == 0 || moves_for_labels {
+        return Ok(());
+    }
+    let stays = |id| {
+        let node = after.node(id);
+        node.is_some_and(|n| n.status.state == NodeState::Ready && n.spec.availability != Availability::Drain)
+    };
+    let runs = |task: &Task| task.desired == TaskState::Running && task.status.state == TaskState::Running;
+    let ran = |task: &Task| before.task(task.id).is_some_and(|old| runs(old)) && task.node.is_some_and(stays);
+    let mut opened = BTreeSet::new();
+    for task in after.tasks_of_service(service.id).filter(|task| ran(task)) {
+        let others = || after.tasks_of_slot(service.id, task.slot).filter(|other| other.id != task.id);
+        let stopped = task.desired == TaskState::Shutdown && !task.status.state.is_terminal();
+        let alone = !others().any(|other| other.desired == TaskState::Running);
+        let succeeded = runs(task) && others().any(|other| before.task(other.id).is_none() && other.failures == 0);
+        if (stopped && alone) || succeeded {
+            opened.insert(task.slot);
+        }
+    }
+    if opened.len() as u64 > config.parallelism {
+        return Err(format!(
+            "{} slots of {} were opened at once, {} may be under way",
+            opened.len(),
+            service.spec.name,
+            config.parallelism
+        ));
+    }
+    Ok(())
 }
 
 /// What a cluster at rest looks like: each service has exactly the tasks it asks for, as far as nodes take

@@ -48,7 +48,8 @@ impl Planner {
     /// heard, and at `wake_at`. Heartbeats of nodes that are READY need no plan.
     pub fn plan(&mut self, tables: &Tables, observed: &Observed, now: Timestamp, ids: Ids<'_>) -> Planned {
         let touched = self.seen.and_then(|index| tables.touched_since(index));
-        let full = touched.is_none();
+        // what is said of the whole cluster (the heartbeat period, say) concerns everything in it
+        let full = touched.as_ref().is_none_or(|touched| touched.cluster);
         let touched = touched.unwrap_or_default();
         let mut draft = Draft::new(tables, now);
         let before = std::mem::take(&mut self.proposed);
@@ -94,7 +95,7 @@ impl Planner {
     }
 
     fn dirty_services(&mut self, draft: &Draft, full: bool, touched: &Touched, now: Timestamp) -> BTreeSet<ServiceId> {
-        if full || touched.cluster {
+        if full {
             return draft.services().map(|service| service.id).collect();
         }
         let mut dirty = touched.services.clone();

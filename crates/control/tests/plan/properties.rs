@@ -48,7 +48,7 @@ const WORDS: [&str; 31] = [
 
 /// What may be made of a node or service that was removed.
 const BEGINNINGS: [&str; 8] = [
-    "node a cpu=2 zone=1",
+    "node a cpu=4 zone=2",
     "node c cpu=4 zone=2",
     "service s0 x3 port=80",
     "service s1 global cpu=1",
