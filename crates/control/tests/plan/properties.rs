@@ -145,7 +145,7 @@ fn histories_that_once_failed() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 
     #[test]
     fn any_history_keeps_the_invariants_and_comes_to_rest(events in prop::collection::vec(event(), 1..40)) {
