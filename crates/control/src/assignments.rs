@@ -2,7 +2,7 @@
 
 use types::{Assignment, AssignmentDiff, AssignmentSet, HostNetwork, Node, NodeId, NodeState, ProbePeer, Task};
 
-use crate::{Tables, admission};
+use crate::Tables;
 
 /// How many peers a node probes in each direction of the ring of ids: enough witnesses that losing a few
 /// hosts at once leaves some, few enough that probes stay a constant cost per node.
@@ -24,7 +24,7 @@ fn assignment(tables: &Tables, task: &Task) -> Option<Assignment> {
         slot: task.slot,
         spec: task.spec.clone(),
         attachments: task.attachments.clone(),
-        host_ports: admission::host_ports(&service.spec).cloned().collect(),
+        host_ports: task.host_ports.clone(),
         desired: task.desired,
         not_before: task.not_before,
         state: task.status.state,

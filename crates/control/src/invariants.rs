@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use types::{Node, NodeId, NodeState, PortProtocol, Service, ServiceMode, Task, TaskState, Timestamp, UpdateOrder};
+use types::{
+    Availability, Node, NodeId, NodeState, Service, ServiceMode, Task, TaskState, Timestamp, UpdateOrder, UpdateState,
+};
 
-use crate::{NodeLoad, Tables, admission};
+use crate::{NodeLoad, Tables};
 
 /// Checks the value by itself.
 ///
@@ -15,8 +17,9 @@ pub fn check(tables: &Tables) -> Result<(), String> {
     indexes(tables)?;
     for node in tables.nodes() {
         capacity(node, tables.load(node.id))?;
+        host_ports(node, tables.load(node.id))?;
     }
-    host_ports(tables)
+    Ok(())
 }
 
 fn indexes(tables: &Tables) -> Result<(), String> {
@@ -31,7 +34,7 @@ fn indexes(tables: &Tables) -> Result<(), String> {
         let Some(node) = task.node else { continue };
         *by_node.entry(node).or_default() += 1;
         if NodeLoad::counts(task) {
-            loads.entry(node).or_default().add(&task.spec.resources.reservations);
+            loads.entry(node).or_default().add(task);
         }
     }
     let ids: BTreeSet<NodeId> = tables.nodes().map(|node| node.id).chain(by_node.keys().copied()).collect();
@@ -71,27 +74,11 @@ fn capacity(node: &Node, load: &NodeLoad) -> Result<(), String> {
     Ok(())
 }
 
-/// Of tasks made from a service's present spec: which ports an older one holds is not written down.
-fn host_ports(tables: &Tables) -> Result<(), String> {
-    let mut taken: BTreeMap<(NodeId, PortProtocol, u16), types::TaskId> = BTreeMap::new();
-    for service in tables.services() {
-        let ports: Vec<_> =
-            admission::host_ports(&service.spec).filter_map(|port| Some((port.protocol, port.published?))).collect();
-        if ports.is_empty() {
-            continue;
-        }
-        let present =
-            |task: &&std::sync::Arc<Task>| NodeLoad::counts(task) && task.spec_version == service.spec_version;
-        for task in tables.tasks_of_service(service.id).filter(present) {
-            let Some(node) = task.node else { continue };
-            for (protocol, port) in &ports {
-                if let Some(other) = taken.insert((node, *protocol, *port), task.id) {
-                    return Err(format!("host port {port} of node {node} is given to {other} and to {}", task.id));
-                }
-            }
-        }
+fn host_ports(node: &Node, load: &NodeLoad) -> Result<(), String> {
+    match load.ports.iter().find(|(_, holders)| **holders > 1) {
+        Some(((_, port), holders)) => Err(format!("host port {port} of node {} is given to {holders} tasks", node.id)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Checks what one proposal, made at `at`, did to the value.
@@ -111,6 +98,7 @@ pub fn check_step(before: &Tables, after: &Tables, at: Timestamp) -> Result<(), 
                 None => birth(after, service, task, at)?,
             }
         }
+        parallelism(before, after, service)?;
     }
     Ok(())
 }
@@ -178,6 +166,46 @@ fn birth(after: &Tables, service: &Service, new: &Task, at: Timestamp) -> Result
         )),
         None => Ok(()),
     }
+}
+
+/// One step of a rollout takes no more running tasks away, or sets no more successors beside them, than may be
+/// under way at once.
+fn parallelism(before: &Tables, after: &Tables, service: &Service) -> Result<(), String> {
+    let config = match service.update.as_ref().map(|update| update.state) {
+        Some(UpdateState::Updating) => service.spec.update,
+        Some(UpdateState::RollbackStarted) => service.spec.rollback,
+        _ => return Ok(()),
+    };
+    let placement = &service.task_spec.placement;
+    let moves_for_labels = !placement.constraints.is_empty() || !placement.platforms.is_empty();
+    if config.parallelism == 0 || moves_for_labels {
+        return Ok(());
+    }
+    let stays = |id| {
+        let node = after.node(id);
+        node.is_some_and(|n| n.status.state == NodeState::Ready && n.spec.availability != Availability::Drain)
+    };
+    let runs = |task: &Task| task.desired == TaskState::Running && task.status.state == TaskState::Running;
+    let ran = |task: &Task| before.task(task.id).is_some_and(|old| runs(old)) && task.node.is_some_and(stays);
+    let mut opened = BTreeSet::new();
+    for task in after.tasks_of_service(service.id).filter(|task| ran(task)) {
+        let others = || after.tasks_of_slot(service.id, task.slot).filter(|other| other.id != task.id);
+        let stopped = task.desired == TaskState::Shutdown && !task.status.state.is_terminal();
+        let alone = !others().any(|other| other.desired == TaskState::Running);
+        let succeeded = runs(task) && others().any(|other| before.task(other.id).is_none() && other.failures == 0);
+        if (stopped && alone) || succeeded {
+            opened.insert(task.slot);
+        }
+    }
+    if opened.len() as u64 > config.parallelism {
+        return Err(format!(
+            "{} slots of {} were opened at once, {} may be under way",
+            opened.len(),
+            service.spec.name,
+            config.parallelism
+        ));
+    }
+    Ok(())
 }
 
 /// What a cluster at rest looks like: each service has exactly the tasks it asks for, as far as nodes take

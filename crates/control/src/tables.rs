@@ -18,6 +18,7 @@ pub(crate) use apply::Moment;
 use journal::Journal;
 pub use journal::Touched;
 pub use load::NodeLoad;
+pub(crate) use load::fixed_ports;
 
 /// Persistent maps: a clone shares everything with its origin.
 #[derive(Debug, Clone, Default)]

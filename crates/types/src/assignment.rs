@@ -49,7 +49,7 @@ pub struct Assignment {
     /// Its places in the cluster's networks, in the order of the spec.
     #[serde(default)]
     pub attachments: Vec<Attachment>,
-    /// Host-mode ports of the service: the node publishes them for this task.
+    /// Host-mode ports of the task: the node publishes them for it.
     #[serde(default)]
     pub host_ports: Vec<crate::PortConfig>,
     /// RUNNING, SHUTDOWN or REMOVE.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use control::{Change, NodeLoad, Proposal, admission, invariants};
 use types::{
-    Availability, NodeState, PublishMode, Service, ServiceChange, ServiceId, ServiceMode, ServiceSpec, Task, TaskId,
+    Availability, NodeState, PortProtocol, Service, ServiceChange, ServiceId, ServiceMode, ServiceSpec, Task, TaskId,
     TaskState, WriteRequest,
 };
 
@@ -104,6 +104,7 @@ impl Cluster {
             let next = Service { spec: Arc::new(spec), update: None, previous: None, ..(*service).clone() };
             self.heal_with(Change::PutService { service: Box::new(next), new_spec: true });
         }
+        self.plan_soon();
     }
 
     fn heal_with(&mut self, change: Change) {
@@ -295,8 +296,7 @@ impl Cluster {
             && used + gpus(want) <= gpus(has)
             && zones.iter().all(|c| node.spec.labels.get("zone") == Some(&c.value))
             && (most == 0 || here(service) < most)
-            && host_ports(service)
-                .all(|port| !self.tables.services().any(|s| host_ports(s).any(|other| other == port) && here(s) > 0))
+            && fixed_ports(task).all(|port| !load.ports.contains_key(&port))
     }
 }
 
@@ -304,7 +304,6 @@ fn counter(spec: &ServiceSpec) -> u64 {
     spec.labels.get("count").and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
-fn host_ports(service: &Service) -> impl Iterator<Item = u16> {
-    let host = |port: &&types::PortConfig| port.mode == PublishMode::Host;
-    service.spec.endpoint.ports.iter().filter(host).filter_map(|port| port.published)
+fn fixed_ports(task: &Task) -> impl Iterator<Item = (PortProtocol, u16)> {
+    task.host_ports.iter().filter_map(|port| Some((port.protocol, port.published?)))
 }

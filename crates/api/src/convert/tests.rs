@@ -354,6 +354,7 @@ fn tasks_fit_the_schema() {
         node: Some(NodeId::from_random(3)),
         spec: view.service.task_spec.clone(),
         spec_version: Version(42),
+        host_ports: Vec::new(),
         status: types::TaskStatus {
             state: types::TaskState::Failed,
             since: view.service.meta.updated_at,

@@ -5,7 +5,7 @@ use std::{
     ops::Deref,
 };
 
-use types::{NodeId, ServiceId, TaskId, TaskState, TaskStatus, Timestamp};
+use types::{NodeId, NodeState, ServiceId, TaskId, TaskState, TaskStatus, Timestamp};
 
 use super::Planned;
 use crate::{Change, Component, NewTask, ObjectRef, Tables, Touched, tables::Moment};
@@ -52,6 +52,10 @@ impl Draft {
         self.moment.at
     }
 
+    pub(super) fn has_changes(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
     /// What the changes so far touched.
     pub(super) fn touched(&self) -> &Touched {
         &self.touched
@@ -73,10 +77,9 @@ impl Draft {
         self.again.insert(service);
     }
 
-    /// The changes are right only while the node is as it was read: a task is replaced because its node is
-    /// away, and the node may be back before the replacement is ordered.
-    pub(super) fn depends_on_node(&mut self, node: NodeId) {
-        self.nodes.insert(node);
+    /// Whether there is more room than when this was last asked.
+    pub(super) fn take_freed(&mut self) -> bool {
+        std::mem::take(&mut self.touched.freed)
     }
 
     /// The services to look at once more, given out once.
@@ -84,8 +87,13 @@ impl Draft {
         std::mem::take(&mut self.again)
     }
 
+    /// A task whose node is away counts as replaced by the new one only while the node is as it was read: it
+    /// may be back before the new task is ordered.
     pub(super) fn create(&mut self, task: NewTask) {
         self.services.insert(task.service);
+        let others = self.tables.tasks_of_slot(task.service, task.slot);
+        let away = |id: &NodeId| self.tables.node(*id).is_some_and(|node| node.status.state != NodeState::Ready);
+        self.nodes.extend(others.filter(|t| !t.status.state.is_terminal()).filter_map(|t| t.node).filter(away));
         self.born.insert(task.id, self.changes.len());
         self.make(Change::CreateTask(Box::new(task)));
     }

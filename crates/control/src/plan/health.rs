@@ -3,7 +3,7 @@
 //!
 //! It changes states of nodes only. What that means for tasks is for the passes after it.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use types::{Node, NodeId, NodeState, Timestamp};
 
@@ -20,6 +20,10 @@ const OVERDUE_TENTHS: u32 = 12;
 /// that have tasks on it, whichever is later: from then on it no longer counts as possibly alive.
 const DOWN_AFTER: Duration = Duration::from_secs(60);
 
+/// Times at which a node is looked at are rounded up to this, so that thousands of nodes do not wake the
+/// leader one by one.
+const TICK: Duration = Duration::from_millis(50);
+
 /// The two thresholds for one heartbeat period.
 #[derive(Clone, Copy)]
 pub(super) struct Patience {
@@ -28,34 +32,68 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    pub(super) fn is_overdue(self, heard: Timestamp, now: Timestamp) -> bool {
-        now.since(heard) >= self.overdue
-    }
-
     pub(super) fn of(tables: &Tables) -> Self {
         let period = tables.cluster().map_or(Duration::from_secs(1), |c| c.spec.dispatcher.heartbeat_period);
         Self { overdue: period * OVERDUE_TENTHS / 10, silent: period * SILENT_PERIODS }
     }
+
+    fn overdue_at(self, heard: Timestamp) -> Timestamp {
+        round_up(heard + self.overdue)
+    }
+
+    fn silent_at(self, heard: Timestamp) -> Timestamp {
+        round_up(heard + self.silent)
+    }
 }
 
-/// Judges one node. Returns when to look again if nothing happens.
-pub(super) fn judge(draft: &mut Draft, observed: &Observed, patience: Patience, id: NodeId) -> Option<Timestamp> {
-    let node = draft.node(id)?.clone();
-    let now = draft.now();
-    let heard = observed.heard(id);
-    if let Some((state, message)) = verdict(draft, observed, patience, &node) {
-        draft.make(Change::NodeState { node: id, state, message });
+fn round_up(at: Timestamp) -> Timestamp {
+    let step = u64::try_from(TICK.as_nanos()).unwrap_or(1);
+    Timestamp::from_unix_ns(at.as_unix_ns().div_ceil(step).saturating_mul(step))
+}
+
+/// Judges nodes until nothing more follows: a node that is back or lost changes whose word counts about the
+/// others. It comes to an end because within one plan a node is back, or goes down step by step, never both.
+pub(super) fn judge(draft: &mut Draft, observed: &Observed, patience: Patience, nodes: &BTreeSet<NodeId>) {
+    let mut changed = true;
+    while std::mem::take(&mut changed) {
+        for id in nodes {
+            let Some(node) = draft.node(*id).cloned() else { continue };
+            if let Some((state, message)) = verdict(draft, observed, patience, &node) {
+                draft.make(Change::NodeState { node: *id, state, message });
+                changed = true;
+            }
+        }
     }
-    let state = draft.node(id)?.status.state;
-    judge_peers(draft, observed, patience, &node, state);
-    match state {
-        NodeState::Ready if id == observed.me => None,
+    for id in nodes {
+        judge_peers(draft, observed, patience, *id);
+    }
+}
+
+/// When to look at a node again if nothing happens.
+pub(super) fn next_look(draft: &Draft, observed: &Observed, patience: Patience, node: &Node) -> Option<Timestamp> {
+    let heard = observed.heard(node.id);
+    match node.status.state {
+        NodeState::Ready if node.id == observed.me => None,
         // the next beat comes before this, and moves it on
-        NodeState::Ready if heard + patience.overdue > now => Some(heard + patience.overdue),
-        NodeState::Ready => Some(heard + patience.silent),
-        NodeState::Unreachable => down_at(draft, &node).filter(|at| *at > now),
+        NodeState::Ready if !is_overdue(draft, observed, patience, node.id) => Some(patience.overdue_at(heard)),
+        NodeState::Ready => Some(patience.silent_at(heard)),
+        NodeState::Unreachable => down_at(draft, node).filter(|at| *at > draft.now()),
         NodeState::Unknown | NodeState::Down => None,
     }
+}
+
+/// Whether the node must be judged in every plan: words of others about it count now.
+pub(super) fn is_suspect(draft: &Draft, observed: &Observed, patience: Patience, node: &Node) -> bool {
+    let well = node.status.state == NodeState::Ready && node.status.unreachable_peers.is_empty();
+    !well || is_overdue(draft, observed, patience, node.id)
+}
+
+fn is_overdue(draft: &Draft, observed: &Observed, patience: Patience, id: NodeId) -> bool {
+    id != observed.me && patience.overdue_at(observed.heard(id)) <= draft.now()
+}
+
+fn is_silent(draft: &Draft, observed: &Observed, patience: Patience, id: NodeId) -> bool {
+    id != observed.me && patience.silent_at(observed.heard(id)) <= draft.now()
 }
 
 fn verdict(tables: &Draft, observed: &Observed, patience: Patience, node: &Node) -> Option<(NodeState, String)> {
@@ -64,7 +102,7 @@ fn verdict(tables: &Draft, observed: &Observed, patience: Patience, node: &Node)
     if node.status.state != NodeState::Ready {
         let left = node.status.state == NodeState::Down && node.status.message == LEFT_MESSAGE;
         let heard_here = observed.heard(node.id) > observed.since;
-        let back = heard_here && silence < patience.overdue && !left;
+        let back = heard_here && !is_overdue(tables, observed, patience, node.id) && !left;
         if back || (node.id == observed.me && !left) {
             return Some((NodeState::Ready, String::new()));
         }
@@ -74,7 +112,9 @@ fn verdict(tables: &Draft, observed: &Observed, patience: Patience, node: &Node)
     }
     let asked = witnesses(tables, observed, patience, node.id);
     match node.status.state {
-        NodeState::Ready | NodeState::Unreachable if silence >= patience.overdue && asked.all_deny() => {
+        NodeState::Ready | NodeState::Unreachable
+            if is_overdue(tables, observed, patience, node.id) && asked.all_deny() =>
+        {
             let message = format!(
                 "lost: silent for {} and unanswered probes of all {} nodes that watch it",
                 human(silence),
@@ -82,7 +122,7 @@ fn verdict(tables: &Draft, observed: &Observed, patience: Patience, node: &Node)
             );
             Some((NodeState::Down, message))
         }
-        NodeState::Ready if silence >= patience.silent => {
+        NodeState::Ready if is_silent(tables, observed, patience, node.id) => {
             let message = format!(
                 "control stream silent for {}; {} of {} probing nodes still reach it: its tasks are left alone",
                 human(silence),
@@ -103,7 +143,7 @@ fn verdict(tables: &Draft, observed: &Observed, patience: Patience, node: &Node)
 fn down_at(tables: &Tables, node: &Node) -> Option<Timestamp> {
     let services = tables.tasks_of_node(node.id).filter_map(|task| tables.service(task.service));
     let longest = services.map(|service| service.spec.disconnect.lost_after).max().unwrap_or_default();
-    Some(node.status.since + longest.max(DOWN_AFTER))
+    Some(round_up(node.status.since + longest.max(DOWN_AFTER)))
 }
 
 /// What the probes of nodes that can be believed say about one node.
@@ -122,7 +162,7 @@ impl Witnesses {
 /// as the giver could have taken it back.
 fn is_believed(draft: &Draft, observed: &Observed, patience: Patience, by: NodeId) -> bool {
     let ready = draft.node(by).is_some_and(|node| node.status.state == NodeState::Ready);
-    ready && (by == observed.me || observed.heard(by) + patience.silent > draft.now())
+    ready && !is_silent(draft, observed, patience, by)
 }
 
 fn witnesses(tables: &Draft, observed: &Observed, patience: Patience, about: NodeId) -> Witnesses {
@@ -141,9 +181,10 @@ fn witnesses(tables: &Draft, observed: &Observed, patience: Patience, about: Nod
 }
 
 /// Degraded: the control stream works and some peers get no answer. Written so that `node ls` can say it.
-fn judge_peers(draft: &mut Draft, observed: &Observed, patience: Patience, node: &Node, state: NodeState) {
+fn judge_peers(draft: &mut Draft, observed: &Observed, patience: Patience, id: NodeId) {
+    let Some(node) = draft.node(id).cloned() else { return };
     let mut failing: Vec<NodeId> = Vec::new();
-    if state == NodeState::Ready {
+    if node.status.state == NodeState::Ready {
         for (by, word) in observed.probes.get(&node.id).into_iter().flatten() {
             if *by != node.id && !word.answered && is_believed(draft, observed, patience, *by) {
                 failing.push(*by);

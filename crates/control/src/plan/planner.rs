@@ -3,10 +3,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
-use types::{NodeId, NodeState, Service, ServiceId, ServiceMode, Timestamp};
+use types::{NodeId, Service, ServiceId, ServiceMode, Timestamp};
 
 use super::{
     Planned,
@@ -17,9 +16,6 @@ use super::{
     work::Work,
 };
 use crate::{Ids, Observed, Tables, Touched};
-
-/// Deadlines of nodes are rounded up to this, so that thousands of nodes do not wake the leader one by one.
-const NODE_TICK: Duration = Duration::from_millis(50);
 
 /// The passes are repeated for services in which a stop made room, until nothing more follows. Three rounds
 /// do for everything known; the bound is there so that a mistake cannot hang the leader.
@@ -36,6 +32,14 @@ pub struct Planner {
     node_deadlines: Deadlines<NodeId>,
     /// Nodes that are not simply READY and heard: judged in every plan.
     suspects: BTreeSet<NodeId>,
+    proposed: Looked,
+}
+
+/// What the last plan looked at, if it proposed something: it may be refused, so all of it is looked at again.
+#[derive(Debug, Clone, Default)]
+struct Looked {
+    services: BTreeSet<ServiceId>,
+    nodes: BTreeSet<NodeId>,
 }
 
 impl Planner {
@@ -44,51 +48,54 @@ impl Planner {
     /// heard, and at `wake_at`. Heartbeats of nodes that are READY need no plan.
     pub fn plan(&mut self, tables: &Tables, observed: &Observed, now: Timestamp, ids: Ids<'_>) -> Planned {
         let touched = self.seen.and_then(|index| tables.touched_since(index));
-        let full = touched.is_none();
+        // what is said of the whole cluster (the heartbeat period, say) concerns everything in it
+        let full = touched.as_ref().is_none_or(|touched| touched.cluster);
         let touched = touched.unwrap_or_default();
         let mut draft = Draft::new(tables, now);
-        self.judge_nodes(&mut draft, observed, full, &touched);
-        let dirty = self.dirty_services(&draft, full, &touched, now);
+        let before = std::mem::take(&mut self.proposed);
+        let judged = self.judge_nodes(&mut draft, observed, full, &touched, &before);
+        let mut dirty = self.dirty_services(&draft, full, &touched, now);
+        dirty.extend(before.services);
         let mut work = Work { draft, ids, wake: BTreeMap::new() };
-        let mut round = dirty.clone();
-        for _ in 0..MOST_ROUNDS {
-            self.run_passes(&mut work, &round);
-            round = work.draft.take_again();
-            if round.is_empty() {
-                break;
-            }
-        }
-        for id in &dirty {
+        let mut looked = self.run_rounds(&mut work, dirty);
+        for id in &looked {
             self.deadlines.set(*id, work.wake.get(id).copied());
+        }
+        looked.extend(self.explain(&mut work, &looked, &touched));
+        if work.draft.has_changes() {
+            self.proposed = Looked { services: looked, nodes: judged };
         }
         self.seen = Some(tables.index());
         let wake_at = [self.deadlines.first(), self.node_deadlines.first()].into_iter().flatten().min();
         work.draft.finish(tables, wake_at)
     }
 
-    fn judge_nodes(&mut self, draft: &mut Draft, observed: &Observed, full: bool, touched: &Touched) {
+    fn judge_nodes(
+        &mut self,
+        draft: &mut Draft,
+        observed: &Observed,
+        full: bool,
+        touched: &Touched,
+        before: &Looked,
+    ) -> BTreeSet<NodeId> {
         let mut judged: BTreeSet<NodeId> =
             if full { draft.nodes().map(|n| n.id).collect() } else { touched.nodes.clone() };
         judged.extend(self.node_deadlines.due(draft.now()));
         judged.extend(&self.suspects);
+        judged.extend(&before.nodes);
         let patience = Patience::of(draft);
-        for id in judged {
-            let at = health::judge(draft, observed, patience, id).map(|at| round_up(at, NODE_TICK));
-            self.node_deadlines.set(id, at);
-            let suspect = draft.node(id).is_some_and(|node| {
-                let well = node.status.state == NodeState::Ready && node.status.unreachable_peers.is_empty();
-                !well || (id != observed.me && patience.is_overdue(observed.heard(id), draft.now()))
-            });
-            if suspect {
-                self.suspects.insert(id);
-            } else {
-                self.suspects.remove(&id);
-            }
+        health::judge(draft, observed, patience, &judged);
+        for id in judged.iter().copied() {
+            let node = draft.node(id);
+            self.node_deadlines.set(id, node.and_then(|node| health::next_look(draft, observed, patience, node)));
+            let suspect = node.is_some_and(|node| health::is_suspect(draft, observed, patience, node));
+            remember(&mut self.suspects, id, suspect);
         }
+        judged
     }
 
     fn dirty_services(&mut self, draft: &Draft, full: bool, touched: &Touched, now: Timestamp) -> BTreeSet<ServiceId> {
-        if full || touched.cluster {
+        if full {
             return draft.services().map(|service| service.id).collect();
         }
         let mut dirty = touched.services.clone();
@@ -104,6 +111,35 @@ impl Planner {
             dirty.extend(&self.waiting);
         }
         dirty
+    }
+
+    /// Runs the passes over `dirty`, and again over what follows. Returns what was looked at.
+    fn run_rounds(&mut self, work: &mut Work<'_>, dirty: BTreeSet<ServiceId>) -> BTreeSet<ServiceId> {
+        let mut looked = BTreeSet::new();
+        let mut round = dirty;
+        for _ in 0..MOST_ROUNDS {
+            self.run_passes(work, &round);
+            looked.append(&mut round);
+            round = work.draft.take_again();
+            if work.draft.take_freed() {
+                round.extend(&self.waiting);
+            }
+            if round.is_empty() {
+                break;
+            }
+        }
+        looked
+    }
+
+    /// Why a task waits depends on all that the nodes have to carry, so where anything of that changed, all
+    /// that wait are told anew. Returns who was told.
+    fn explain(&self, work: &mut Work<'_>, looked: &BTreeSet<ServiceId>, touched: &Touched) -> BTreeSet<ServiceId> {
+        let drafted = work.draft.touched();
+        let nodes = !touched.nodes.is_empty() || !drafted.nodes.is_empty();
+        let all = nodes || touched.freed || touched.taken || drafted.taken;
+        let told = self.waiting.iter().filter(|id| all || looked.contains(id)).copied().collect();
+        each(work, &told, scheduler::explain);
+        told
     }
 
     fn run_passes(&mut self, work: &mut Work<'_>, dirty: &BTreeSet<ServiceId>) {
@@ -146,11 +182,6 @@ fn remember<T: Ord>(set: &mut BTreeSet<T>, value: T, is_in: bool) {
     } else {
         set.remove(&value);
     }
-}
-
-fn round_up(at: Timestamp, step: Duration) -> Timestamp {
-    let step = u64::try_from(step.as_nanos()).unwrap_or(1);
-    Timestamp::from_unix_ns(at.as_unix_ns().div_ceil(step).saturating_mul(step))
 }
 
 /// One deadline per key, found by time.

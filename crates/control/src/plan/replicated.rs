@@ -30,9 +30,6 @@ pub(super) fn run(work: &mut Work<'_>, service: &Service, replicas: u64) {
 
 /// A task is missing in a slot that had one.
 pub(super) fn refill(work: &mut Work<'_>, service: &Service, view: &SlotView) {
-    for node in view.of(Standing::Lost).filter_map(|lost| lost.node) {
-        work.draft.depends_on_node(node);
-    }
     if service.spec.disconnect.reconcile == Reconcile::KeepReplacement {
         for lost in view.of(Standing::Lost) {
             work.draft.stop(lost.id, TaskState::Shutdown, "replaced while its node was away");

@@ -39,9 +39,9 @@ pub(super) fn run(work: &mut Work<'_>, service: &Service) {
     }
     give_up_orphans(work, service);
     for view in slots::slots(&work.draft, service, work.now()) {
-        after_end(work, service, &view);
         let leaving = leaving(work, service, &view);
-        evict(work, service, &view, &leaving);
+        after_end(work, service, &view, &leaving);
+        evict(work, service, view.slot, &leaving);
         reconcile(work, service, &view, &leaving);
     }
 }
@@ -70,13 +70,13 @@ fn give_up_orphans(work: &mut Work<'_>, service: &Service) {
     }
 }
 
-fn after_end(work: &mut Work<'_>, service: &Service, view: &SlotView) {
-    let has_wanted = view.has(Standing::Wanted);
+fn after_end(work: &mut Work<'_>, service: &Service, view: &SlotView, leaving: &[Leaving]) {
+    let is_served = is_served(work, service, view, leaving);
     let newest = view.newest().map(|task| task.id);
     for task in view.of(Standing::Ended).filter(|task| task.desired == TaskState::Running) {
         let ended_itself = matches!(task.status.state, TaskState::Complete | TaskState::Failed | TaskState::Rejected);
         let current = slots::is_current(&work.draft, service, task);
-        if has_wanted || Some(task.id) != newest || !ended_itself {
+        if is_served || Some(task.id) != newest || !ended_itself {
             work.draft.stop(task.id, TaskState::Shutdown, "");
         } else if current && !wants_restart(&service.task_spec.restart, task) {
             // stays as it is: this is what a finished slot looks like
@@ -87,6 +87,13 @@ fn after_end(work: &mut Work<'_>, service: &Service, view: &SlotView) {
             }
         }
     }
+}
+
+/// Whether the slot has a task that shall stay. One that only waits for its successor to run is none: the
+/// successor is restarted as if it were alone, with the same patience.
+fn is_served(work: &Work<'_>, service: &Service, view: &SlotView, leaving: &[Leaving]) -> bool {
+    let stays = |task: &Arc<Task>| stays(task, leaving) && slots::is_current(&work.draft, service, task);
+    view.wanted().any(|task| !starts_first(service) || stays(task))
 }
 
 /// A global task restarts on its node or not at all.
@@ -168,8 +175,14 @@ fn delay_before_restart(policy: &RestartPolicy, failures: u32) -> Duration {
     }
 }
 
-/// Wanted tasks that must go from where they are, and why.
-fn leaving(work: &mut Work<'_>, service: &Service, view: &SlotView) -> Vec<(Arc<Task>, &'static str)> {
+/// A wanted task that must go from where it is, and why.
+type Leaving = (Arc<Task>, &'static str);
+
+fn stays(task: &Task, leaving: &[Leaving]) -> bool {
+    leaving.iter().all(|(other, _)| other.id != task.id)
+}
+
+fn leaving(work: &mut Work<'_>, service: &Service, view: &SlotView) -> Vec<Leaving> {
     let mut leaving = Vec::new();
     for task in view.wanted() {
         let Some(node) = task.node.and_then(|id| work.draft.node(id)).cloned() else { continue };
@@ -189,27 +202,18 @@ fn no_longer_suits(work: &mut Work<'_>, service: &Service, node: &Node) -> bool 
         && !work.must_wait(service.id, node.meta.updated_at + SETTLE)
 }
 
-fn evict(work: &mut Work<'_>, service: &Service, view: &SlotView, leaving: &[(Arc<Task>, &'static str)]) {
-    if leaving.is_empty() {
-        return;
+fn evict(work: &mut Work<'_>, service: &Service, slot: Slot, leaving: &[Leaving]) {
+    let Some((last, _)) = leaving.last() else { return };
+    let view = slots::slot(&work.draft, service, slot, work.now());
+    let successor = view.wanted().find(|task| stays(task, leaving)).or(view.ended_for_good());
+    match successor.map(|next| next.status.state) {
+        _ if !starts_first(service) => {}
+        Some(TaskState::Running | TaskState::Complete) => {}
+        Some(_) => return,
+        None => return work.fill(service, slot, Some(last)),
     }
-    let stays = |task: &&Arc<Task>| leaving.iter().all(|(other, _)| other.id != task.id);
-    let successor = view.wanted().find(stays);
     for (task, why) in leaving {
-        if !starts_first(service) {
-            work.draft.stop(task.id, TaskState::Shutdown, why);
-            continue;
-        }
-        match successor {
-            Some(next) if next.status.state == TaskState::Running => {
-                work.draft.stop(task.id, TaskState::Shutdown, why);
-            }
-            Some(_) => {}
-            None => {
-                work.fill(service, view.slot, Some(task));
-                return;
-            }
-        }
+        work.draft.stop(task.id, TaskState::Shutdown, why);
     }
 }
 
@@ -225,10 +229,8 @@ pub(super) fn starts_first(service: &Service) -> bool {
 }
 
 /// A node came back whose task was replaced meanwhile: one of the two goes, as the service says.
-fn reconcile(work: &mut Work<'_>, service: &Service, view: &SlotView, leaving: &[(Arc<Task>, &'static str)]) {
-    let at_home = |task: &&Arc<Task>| {
-        leaving.iter().all(|(other, _)| other.id != task.id) && slots::is_current(&work.draft, service, task)
-    };
+fn reconcile(work: &mut Work<'_>, service: &Service, view: &SlotView, leaving: &[Leaving]) {
+    let at_home = |task: &&Arc<Task>| stays(task, leaving) && slots::is_current(&work.draft, service, task);
     let rivals: Vec<Arc<Task>> = view.wanted().filter(at_home).cloned().collect();
     let [original, replacements @ ..] = rivals.as_slice() else { return };
     let Some(last) = replacements.last() else { return };

@@ -5,9 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use types::{
-    FailureAction, Service, Slot, Task, TaskId, TaskState, Timestamp, UpdateConfig, UpdateState, UpdateStatus,
-};
+use types::{FailureAction, Service, Task, TaskId, TaskState, Timestamp, UpdateConfig, UpdateState, UpdateStatus};
 
 use super::{
     restart,
@@ -63,13 +61,13 @@ pub(super) fn run(work: &mut Work<'_>, service: &Service) {
     }
 }
 
-/// In a slot with an old and a new task the old one goes: when the new one runs, or at once if the
-/// service stops first.
+/// In a slot with an old and a new task the old one goes: when the new one runs or has done its work, or
+/// at once if the service stops first. One that failed for good leaves the old one in its place.
 fn finish_pair(work: &mut Work<'_>, service: &Service, view: &SlotView) {
     let current = |task: &&Arc<Task>| slots::is_current(&work.draft, service, task);
-    let Some(next) = view.wanted().find(current).cloned() else { return };
+    let Some(next) = view.wanted().chain(view.ended_for_good()).find(current).cloned() else { return };
     let old: Vec<TaskId> = view.wanted().filter(|task| !current(task)).map(|task| task.id).collect();
-    if next.status.state == TaskState::Running || !restart::starts_first(service) {
+    if matches!(next.status.state, TaskState::Running | TaskState::Complete) || !restart::starts_first(service) {
         for id in old {
             work.draft.stop(id, TaskState::Shutdown, "replaced by a task of the new spec");
         }
@@ -79,10 +77,10 @@ fn finish_pair(work: &mut Work<'_>, service: &Service, view: &SlotView) {
 /// Something of another spec is wanted here, or is what the slot finished with, and nothing new is.
 fn is_dirty(work: &Work<'_>, service: &Service, view: &SlotView) -> bool {
     let current = |task: &Arc<Task>| slots::is_current(&work.draft, service, task);
-    if view.wanted().any(current) {
+    if view.wanted().chain(view.ended_for_good()).any(current) {
         return false;
     }
-    view.wanted().next().or_else(|| view.finished().filter(|task| !current(task))).is_some()
+    view.wanted().next().or_else(|| view.finished()).is_some()
 }
 
 /// Starts as many slots as may be under way at once.
@@ -123,7 +121,7 @@ fn is_under_way(
     let Some(next) = view.wanted().find(fresh).cloned() else {
         // the old task is being stopped, or the place it left is filled by the next plan
         let wanted = view.has(Standing::Wanted);
-        return !wanted && view.finished().is_none();
+        return !wanted && view.finished().is_none() && !view.is_closed();
     };
     if next.node.is_none() && had_no_place(view, &next) {
         return false;
@@ -191,11 +189,7 @@ fn roll_back(work: &mut Work<'_>, service: &Service, failed: TaskId) {
 fn complete(work: &mut Work<'_>, service: &Service, views: &[SlotView]) {
     let monitor = config(service).monitor;
     for view in views {
-        if view.finished().is_some() {
-            continue;
-        }
-        // a slot that can have no task (a global one on a node that is away) holds nothing up
-        if view.is_vacant() && matches!(view.slot, Slot::Node(_)) {
+        if view.finished().is_some() || view.is_closed() {
             continue;
         }
         let mut wanted = view.wanted();

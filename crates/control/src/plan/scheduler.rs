@@ -6,14 +6,14 @@
 mod candidate;
 mod explain;
 mod filter;
-mod ports;
 mod spread;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use types::{NodeId, Service, Slot, Task, TaskId, TaskSpec, TaskState};
+use types::{NodeId, PortConfig, Service, Slot, Task, TaskId, TaskSpec, TaskState};
 
 use super::{
+    draft::Draft,
     slots::{self, Standing},
     work::Work,
 };
@@ -27,38 +27,66 @@ const FAILURES_WITHIN: Duration = Duration::from_secs(300);
 
 /// Places what waits. Returns whether something still does.
 pub(super) fn run(work: &mut Work<'_>, service: &Service) -> bool {
-    if service.removing {
-        return false;
-    }
-    let groups = waiting(work, service);
     let mut left = false;
-    for (spec, tasks) in groups {
-        left |= place_group(work, service, &spec, &tasks);
+    for group in waiting(work, service) {
+        left |= place(work, service, &group);
     }
     left
 }
 
-/// Tasks that ask for the same.
-type Group = (Arc<TaskSpec>, Vec<(TaskId, Slot)>);
+/// Says why tasks still wait. Asked when all services were served: the reasons hold for the value as the
+/// plan leaves it.
+pub(super) fn explain(work: &mut Work<'_>, service: &Service) {
+    for group in waiting(work, service) {
+        for (task, text) in reasons(work, service, &group) {
+            work.draft.explain(task, &text);
+        }
+    }
+}
 
-/// Tasks without a node, those with equal specs together. The present spec comes before older ones, and a
-/// slot that had a place before one that never had: what a rollout stopped gets its place back.
+/// Tasks that ask for the same.
+struct Group {
+    spec: Arc<TaskSpec>,
+    host_ports: Vec<PortConfig>,
+    tasks: Vec<(TaskId, Slot)>,
+}
+
+impl Group {
+    fn takes(&self, task: &Task) -> bool {
+        self.spec == task.spec && self.host_ports == task.host_ports
+    }
+
+    fn ask(&self) -> Ask<'_> {
+        Ask { spec: &self.spec, host_ports: &self.host_ports }
+    }
+}
+
+/// Tasks without a node, those that ask for the same together. The present spec comes before older ones, and
+/// a slot that had a place before one that never had: what a rollout stopped gets its place back.
 fn waiting(work: &Work<'_>, service: &Service) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
+    if service.removing {
+        return groups;
+    }
     for task in work.draft.tasks_of_service(service.id) {
         if task.node.is_some() || task.desired != TaskState::Running || task.status.state.is_terminal() {
             continue;
         }
-        match groups.iter_mut().find(|(spec, _)| Arc::ptr_eq(spec, &task.spec)) {
-            Some((_, tasks)) => tasks.push((task.id, task.slot)),
-            None => groups.push((Arc::clone(&task.spec), vec![(task.id, task.slot)])),
+        let entry = (task.id, task.slot);
+        match groups.iter_mut().find(|group| group.takes(task)) {
+            Some(group) => group.tasks.push(entry),
+            None => groups.push(Group {
+                spec: Arc::clone(&task.spec),
+                host_ports: task.host_ports.clone(),
+                tasks: vec![entry],
+            }),
         }
     }
     let had_place = |slot| work.draft.tasks_of_slot(service.id, slot).any(|task| task.node.is_some());
-    for (_, tasks) in &mut groups {
-        tasks.sort_by_cached_key(|(id, slot)| (!had_place(*slot), *slot, *id));
+    for group in &mut groups {
+        group.tasks.sort_by_cached_key(|(id, slot)| (!had_place(*slot), *slot, *id));
     }
-    groups.sort_by_key(|(spec, _)| !Arc::ptr_eq(spec, &service.task_spec));
+    groups.sort_by_key(|group| group.spec != service.task_spec);
     groups
 }
 
@@ -69,12 +97,12 @@ struct Presence {
     failures: usize,
 }
 
-fn presence(work: &Work<'_>, service: &Service) -> BTreeMap<NodeId, Presence> {
-    let now = work.now();
+fn presence(draft: &Draft, service: &Service) -> BTreeMap<NodeId, Presence> {
+    let now = draft.now();
     let mut nodes: BTreeMap<NodeId, Presence> = BTreeMap::new();
-    for task in work.draft.tasks_of_service(service.id) {
+    for task in draft.tasks_of_service(service.id) {
         let Some(node) = task.node else { continue };
-        match slots::standing(&work.draft, service, task, now) {
+        match slots::standing(draft, service, task, now) {
             Standing::Wanted | Standing::Stopping => nodes.entry(node).or_default().tasks += 1,
             Standing::Ended if failed_lately(task, now) => nodes.entry(node).or_default().failures += 1,
             Standing::Ended | Standing::Lost => {}
@@ -88,48 +116,59 @@ fn failed_lately(task: &Task, now: types::Timestamp) -> bool {
         && now.since(task.status.since) < FAILURES_WITHIN
 }
 
-fn place_group(work: &mut Work<'_>, service: &Service, spec: &TaskSpec, tasks: &[(TaskId, Slot)]) -> bool {
-    let ask = Ask::new(&work.draft, service, spec);
-    let presence = presence(work, service);
-    let candidate = |id: NodeId| {
-        let node = work.draft.node(id)?;
-        let here = presence.get(&id).copied().unwrap_or_default();
-        Some(Candidate::new(node, work.draft.load(id), service.id, here.tasks, here.failures >= MANY_FAILURES))
-    };
-    let (bound, free): (Vec<_>, Vec<_>) = tasks.iter().partition(|(_, slot)| matches!(slot, Slot::Node(_)));
+/// The nodes as they stand for a service.
+struct Standpoint<'a> {
+    draft: &'a Draft,
+    service: &'a Service,
+    presence: BTreeMap<NodeId, Presence>,
+}
+
+impl<'a> Standpoint<'a> {
+    fn new(draft: &'a Draft, service: &'a Service) -> Self {
+        Self { draft, service, presence: presence(draft, service) }
+    }
+
+    fn candidate(&self, id: NodeId) -> Option<Candidate<'a>> {
+        let here = self.presence.get(&id).copied().unwrap_or_default();
+        let fails = here.failures >= MANY_FAILURES;
+        Some(Candidate::new(self.draft.node(id)?, self.draft.load(id), self.service.id, here.tasks, fails))
+    }
+
+    fn all(&self) -> impl Iterator<Item = Candidate<'a>> {
+        self.draft.nodes().filter_map(|node| self.candidate(node.id))
+    }
+}
+
+/// Returns whether a task is left over.
+fn place(work: &mut Work<'_>, service: &Service, group: &Group) -> bool {
+    let ask = group.ask();
+    let nodes = Standpoint::new(&work.draft, service);
+    let mut field: Option<spread::Field<'_>> = None;
     let mut placed = Vec::new();
-    let mut unplaced = Vec::new();
-    for (task, slot) in bound {
-        let Slot::Node(id) = slot else { continue };
-        let mut reasons = Reasons::default();
-        match candidate(id).map(|c| ask.refuses(&c)) {
-            Some(None) => placed.push((task, id)),
-            Some(Some(reason)) => {
-                reasons.add(reason);
-                unplaced.push((task, reasons.text(&ask)));
-            }
-            None => unplaced.push((task, "its node is gone".to_owned())),
-        }
+    for (task, slot) in &group.tasks {
+        let node = match slot {
+            Slot::Node(id) => nodes.candidate(*id).filter(|c| ask.refuses(c).is_none()).map(|c| c.node.id),
+            Slot::Replica(_) => field.get_or_insert_with(|| spread::Field::new(ask, nodes.all().collect())).take(),
+        };
+        placed.extend(node.map(|node| (*task, node)));
     }
-    if !free.is_empty() {
-        let all = work.draft.nodes().filter_map(|node| candidate(node.id)).collect();
-        let mut field = spread::Field::new(&ask, all);
-        let mut rest = free.into_iter();
-        for (task, _) in rest.by_ref() {
-            let Some(node) = field.take() else {
-                let text = field.reasons().text(&ask);
-                unplaced.push((task, text.clone()));
-                unplaced.extend(rest.by_ref().map(|(task, _)| (task, text.clone())));
-                break;
-            };
-            placed.push((task, node));
-        }
-    }
+    let left = placed.len() < group.tasks.len();
     for (task, node) in placed {
         work.draft.place(task, node);
     }
-    for (task, text) in &unplaced {
-        work.draft.explain(*task, text);
-    }
-    !unplaced.is_empty()
+    left
+}
+
+fn reasons(work: &Work<'_>, service: &Service, group: &Group) -> Vec<(TaskId, String)> {
+    let ask = group.ask();
+    let nodes = Standpoint::new(&work.draft, service);
+    let mut of_all: Option<String> = None;
+    let mut text = |slot: &Slot| match slot {
+        Slot::Node(id) => match nodes.candidate(*id) {
+            Some(only) => Reasons::of(&ask, [only]).text(&ask),
+            None => "its node is gone".to_owned(),
+        },
+        Slot::Replica(_) => of_all.get_or_insert_with(|| Reasons::of(&ask, nodes.all()).text(&ask)).clone(),
+    };
+    group.tasks.iter().map(|(task, slot)| (*task, text(slot))).collect()
 }

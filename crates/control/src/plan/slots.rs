@@ -57,6 +57,10 @@ pub(super) struct SlotView {
 }
 
 impl SlotView {
+    fn sort(&mut self) {
+        self.tasks.sort_by_key(|(task, _)| (task.meta.created_at, task.id));
+    }
+
     pub(super) fn of(&self, standing: Standing) -> impl Iterator<Item = &Arc<Task>> {
         self.tasks.iter().filter(move |(_, s)| *s == standing).map(|(task, _)| task)
     }
@@ -78,7 +82,18 @@ impl SlotView {
         if self.has(Standing::Wanted) || self.has(Standing::Stopping) {
             return None;
         }
+        self.ended_for_good()
+    }
+
+    /// The newest task, if it ended and nobody wanted it otherwise. A task it was to succeed may still run.
+    pub(super) fn ended_for_good(&self) -> Option<&Arc<Task>> {
         self.newest().filter(|task| task.desired == TaskState::Running && task.status.state.is_terminal())
+    }
+
+    /// The slot of a global service on a node that takes no task of it: the orchestrator left it empty. It holds
+    /// nothing up.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_vacant() && matches!(self.slot, Slot::Node(_))
     }
 
     /// Nothing runs here, nothing is being stopped, nothing has finished for good: a task is missing.
@@ -90,20 +105,24 @@ impl SlotView {
 /// The slots of a service, in order. Tasks with desired state REMOVE belong to no slot any more.
 pub(super) fn slots(tables: &Tables, service: &Service, now: Timestamp) -> Vec<SlotView> {
     let mut all: Vec<SlotView> = Vec::new();
-    for task in tables.tasks_of_service(service.id) {
-        if task.desired == TaskState::Remove {
-            continue;
-        }
+    for task in tables.tasks_of_service(service.id).filter(|task| task.desired != TaskState::Remove) {
         let entry = (Arc::clone(task), standing(tables, service, task, now));
         match all.last_mut() {
             Some(view) if view.slot == task.slot => view.tasks.push(entry),
             _ => all.push(SlotView { slot: task.slot, tasks: vec![entry] }),
         }
     }
-    for view in all.iter_mut().filter(|view| view.tasks.len() > 1) {
-        view.tasks.sort_by_key(|(task, _)| (task.meta.created_at, task.id));
-    }
+    all.iter_mut().for_each(SlotView::sort);
     all
+}
+
+/// One slot as it is now.
+pub(super) fn slot(tables: &Tables, service: &Service, slot: Slot, now: Timestamp) -> SlotView {
+    let tasks = tables.tasks_of_slot(service.id, slot).filter(|task| task.desired != TaskState::Remove);
+    let entry = |task: &Arc<Task>| (Arc::clone(task), standing(tables, service, task, now));
+    let mut view = SlotView { slot, tasks: tasks.map(entry).collect() };
+    view.sort();
+    view
 }
 
 /// Whether a task is what the service's present spec would make. What only steers placement or restarting
@@ -112,23 +131,20 @@ pub(super) fn is_current(tables: &Tables, service: &Service, task: &Task) -> boo
     if task.spec_version == service.spec_version {
         return true;
     }
-    let ports_changed = service
-        .previous
-        .as_ref()
-        .is_some_and(|previous| !admission::host_ports(previous).eq(admission::host_ports(&service.spec)));
     // one that still waits would be placed by the spec it was made from
     let suits = match task.node {
         None => task.spec.placement == service.task_spec.placement,
         Some(id) => tables.node(id).is_none_or(|node| super::placement::suits(node, &service.task_spec.placement)),
     };
-    !ports_changed && suits && runs_the_same(service, task)
+    suits && runs_the_same(service, task)
 }
 
 fn runs_the_same(service: &Service, task: &Task) -> bool {
     let (old, new) = (&task.spec, &service.task_spec);
-    Arc::ptr_eq(old, new)
+    let same_spec = Arc::ptr_eq(old, new)
         || (old.container == new.container
             && old.resources == new.resources
             && old.log_driver == new.log_driver
-            && old.force_update == new.force_update)
+            && old.force_update == new.force_update);
+    same_spec && admission::host_ports(&service.spec).eq(&task.host_ports)
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use types::{Cluster, Meta, Node, NodeId, NodeState, Service, ServiceId, Task, TaskId, TaskState, TaskStatus, Version};
 use types::{Timestamp, UpdateStatus};
 
-use super::{Tables, Touched};
-use crate::{Change, Component, NewTask, ObjectRef, Proposal, Rejection, transition};
+use super::{NodeLoad, Tables, Touched};
+use crate::{Change, Component, NewTask, ObjectRef, Proposal, Rejection, admission, transition};
 
 /// When and as what a change happens.
 #[derive(Clone, Copy)]
@@ -83,9 +83,7 @@ impl Tables {
             Change::NodeState { node, state, message } => self.change_node(moment, *node, touched, |n| {
                 set_state(n, *state, message, moment.at);
             }),
-            Change::NodePeers { node, unreachable_peers } => self.change_node(moment, *node, touched, |n| {
-                n.status.unreachable_peers.clone_from(unreachable_peers);
-            }),
+            Change::NodePeers { node, unreachable_peers } => self.node_peers(*node, unreachable_peers, touched),
             Change::NodeDescribed { node, description, address } => self.change_node(moment, *node, touched, |n| {
                 n.description = Some((**description).clone());
                 n.status.address = *address;
@@ -139,6 +137,16 @@ impl Tables {
         let inner = Arc::make_mut(&mut node);
         change(inner);
         inner.meta = next_meta(Some(inner.meta), moment);
+        self.insert_node(node);
+        Ok(())
+    }
+
+    /// A remark for people. No decision depends on it, so the version stays: who edits the node meanwhile is
+    /// not refused, and a label does not look fresh because a probe failed.
+    fn node_peers(&mut self, id: NodeId, peers: &[NodeId], touched: &mut Touched) -> Result<(), Rejection> {
+        let mut node = Arc::clone(self.node(id).ok_or_else(|| Rejection::not_found("node", id))?);
+        touched.nodes.insert(id);
+        peers.clone_into(&mut Arc::make_mut(&mut node).status.unreachable_peers);
         self.insert_node(node);
         Ok(())
     }
@@ -206,6 +214,7 @@ impl Tables {
         if let Some(node) = new.node {
             self.node(node).ok_or_else(|| Rejection::not_found("node", node))?;
             touched.node_tasks.insert(node);
+            touched.taken = true;
         }
         touched.services.insert(new.service);
         self.insert_task(&Arc::new(task));
@@ -226,6 +235,7 @@ impl Tables {
         }
         touched.services.insert(task.service);
         touched.node_tasks.insert(node);
+        touched.taken = true;
         let inner = Arc::make_mut(&mut task);
         inner.node = Some(node);
         inner.status.state = TaskState::Assigned;
@@ -250,7 +260,7 @@ impl Tables {
             return Err(Rejection::out_of_sequence("task", id));
         }
         touch_task(&task, touched);
-        touched.freed |= status.state.is_terminal();
+        touched.freed |= NodeLoad::counts(&task) && status.state.is_terminal();
         let inner = Arc::make_mut(&mut task);
         inner.status = status.clone();
         if status.state == TaskState::Running && inner.running_since.is_none() {
@@ -284,7 +294,7 @@ impl Tables {
     fn remove_task(&mut self, id: TaskId, touched: &mut Touched) -> Result<(), Rejection> {
         let task = Arc::clone(self.task(id).ok_or_else(|| Rejection::not_found("task", id))?);
         touch_task(&task, touched);
-        touched.freed |= !task.status.state.is_terminal();
+        touched.freed |= NodeLoad::counts(&task);
         self.drop_task(id);
         Ok(())
     }
@@ -323,6 +333,7 @@ fn newborn(new: &NewTask, service: &Service, moment: Moment) -> Task {
         node: new.node,
         spec: Arc::clone(&service.task_spec),
         spec_version: service.spec_version,
+        host_ports: admission::host_ports(&service.spec).cloned().collect(),
         status: TaskStatus {
             state,
             since: moment.at,

@@ -74,11 +74,10 @@ impl Tables {
         }
     }
 
-    fn change_load(&mut self, task: &Task, change: fn(&mut NodeLoad, &types::Resources)) {
+    fn change_load(&mut self, task: &Task, change: fn(&mut NodeLoad, &Task)) {
         let Some(node) = task.node else { return };
-        let reserved = &task.spec.resources.reservations;
         let load = self.loads.entry(node).or_default();
-        change(load, reserved);
+        change(load, task);
         if load.tasks == 0 {
             self.loads.remove(&node);
         }

@@ -19,8 +19,10 @@ pub struct Touched {
     pub nodes: BTreeSet<NodeId>,
     /// Whose tasks changed.
     pub node_tasks: BTreeSet<NodeId>,
-    /// A task ended or went, so there is room on some node.
+    /// A task that had a node ended or went: there is more room.
     pub freed: bool,
+    /// A task got a node: there is less room.
+    pub taken: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -58,6 +60,7 @@ impl Journal {
             all.nodes.extend(&touched.nodes);
             all.node_tasks.extend(&touched.node_tasks);
             all.freed |= touched.freed;
+            all.taken |= touched.taken;
         }
         Some(all)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use types::{Resources, Task};
+use types::{PortConfig, PortProtocol, Task};
 
 /// Sums over the tasks of a node that have not ended, those being stopped included: what they reserve is
 /// free only when they are gone.
@@ -12,9 +12,12 @@ pub struct NodeLoad {
     pub nano_cpus: u64,
     pub memory: u64,
     pub generic: BTreeMap<String, u64>,
+    /// Host ports, and how many tasks hold each. More than one would be a mistake.
+    pub ports: BTreeMap<(PortProtocol, u16), u64>,
 }
 
-static NONE: NodeLoad = NodeLoad { tasks: 0, nano_cpus: 0, memory: 0, generic: BTreeMap::new() };
+static NONE: NodeLoad =
+    NodeLoad { tasks: 0, nano_cpus: 0, memory: 0, generic: BTreeMap::new(), ports: BTreeMap::new() };
 
 impl NodeLoad {
     pub(crate) fn none() -> &'static Self {
@@ -26,16 +29,21 @@ impl NodeLoad {
         task.node.is_some() && !task.status.state.is_terminal()
     }
 
-    pub(crate) fn add(&mut self, reserved: &Resources) {
+    pub(crate) fn add(&mut self, task: &Task) {
+        let reserved = &task.spec.resources.reservations;
         self.tasks += 1;
         self.nano_cpus = self.nano_cpus.saturating_add(reserved.nano_cpus.0);
         self.memory = self.memory.saturating_add(reserved.memory.0);
         for (kind, amount) in &reserved.generic {
             *self.generic.entry(kind.clone()).or_default() += amount.amount();
         }
+        for port in fixed_ports(&task.host_ports) {
+            *self.ports.entry(port).or_default() += 1;
+        }
     }
 
-    pub(crate) fn subtract(&mut self, reserved: &Resources) {
+    pub(crate) fn subtract(&mut self, task: &Task) {
+        let reserved = &task.spec.resources.reservations;
         self.tasks = self.tasks.saturating_sub(1);
         self.nano_cpus = self.nano_cpus.saturating_sub(reserved.nano_cpus.0);
         self.memory = self.memory.saturating_sub(reserved.memory.0);
@@ -45,5 +53,16 @@ impl NodeLoad {
             }
         }
         self.generic.retain(|_, sum| *sum > 0);
+        for port in fixed_ports(&task.host_ports) {
+            if let Some(count) = self.ports.get_mut(&port) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        self.ports.retain(|_, count| *count > 0);
     }
+}
+
+/// Ports that the user chose; of the others each node takes what is free.
+pub(crate) fn fixed_ports(ports: &[PortConfig]) -> impl Iterator<Item = (PortProtocol, u16)> {
+    ports.iter().filter_map(|port| Some((port.protocol, port.published?)))
 }

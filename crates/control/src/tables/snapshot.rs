@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use types::{
-    Attachment, Cluster, Meta, Node, NodeId, Service, ServiceId, Slot, Task, TaskId, TaskSpec, TaskState, TaskStatus,
-    Timestamp, Version,
+    Attachment, Cluster, Meta, Node, NodeId, PortConfig, Service, ServiceId, Slot, Task, TaskId, TaskSpec, TaskState,
+    TaskStatus, Timestamp, Version,
 };
 
 use super::Tables;
@@ -30,6 +30,8 @@ struct Row {
     node: Option<NodeId>,
     spec: usize,
     spec_version: Version,
+    #[serde(default)]
+    host_ports: Vec<PortConfig>,
     status: TaskStatus,
     desired: TaskState,
     not_before: Timestamp,
@@ -74,6 +76,7 @@ fn row(task: &Task, spec: usize) -> Row {
         node: task.node,
         spec,
         spec_version: task.spec_version,
+        host_ports: task.host_ports.clone(),
         status: task.status.clone(),
         desired: task.desired,
         not_before: task.not_before,
@@ -111,6 +114,7 @@ impl<'de> Deserialize<'de> for Tables {
                 node: row.node,
                 spec: Arc::clone(spec),
                 spec_version: row.spec_version,
+                host_ports: row.host_ports,
                 status: row.status,
                 desired: row.desired,
                 not_before: row.not_before,

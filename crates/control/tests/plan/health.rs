@@ -192,3 +192,51 @@ fn the_leaders_own_node_is_never_judged_silent() {
     "#]],
     );
 }
+
+#[test]
+fn the_word_of_a_node_that_is_back_counts_at_once() {
+    check(
+        "node a\nnode b\nservice web\nsettle
+         silent b\nprobe b a no\nwait 4s\nplan
+         silent a\nheard b\nwait 1300ms\nplan",
+        expect![[r#"
+            0s create web.1/1 on b
+            4s node b unreachable control stream silent for 4.0s; 0 of 0 probing nodes still reach it: its tasks are left alone
+            5.3s node b ready 
+            5.3s node a down lost: silent for 1.3s and unanswered probes of all 1 nodes that watch it
+        "#]],
+    );
+}
+
+#[test]
+fn a_probe_that_fails_keeps_no_task_where_it_no_longer_belongs() {
+    check(
+        "node a zone=1\nnode b zone=2\nservice web constraint=node.labels.zone==1\nsettle
+         label a zone=2\nlabel b zone=1\nwait 1900ms\nprobe b a no\nplan
+         wait 200ms\nplan",
+        expect![[r#"
+            0s create web.1/1 on a
+            1.9s node a cannot be reached by ["b"]
+            2.1s want web.1/1 shutdown
+        "#]],
+    );
+}
+
+#[test]
+fn a_node_that_is_back_keeps_its_task_from_being_replaced_by_a_plan_made_before() {
+    check(
+        "node a\nnode b\nnode c\nservice web lost-after=5s\nsettle
+         silent b\nprobe a b no\nwait 2s\nplan\nreport web.1/2 failed
+         decide\nback b\npropose\nshow
+         heard b\nwait 1s\nreport web.1/1 running\nplan",
+        expect![[r#"
+            0s create web.1/1 on b
+            2s node b down lost: silent for 2.0s and unanswered probes of all 1 nodes that watch it
+            2s create web.1/2 on c
+              web.1/1 on b running (wants running)
+              web.1/2 on c failed (wants running)
+            3s node b cannot be reached by ["a"]
+            3s want web.1/2 shutdown
+        "#]],
+    );
+}

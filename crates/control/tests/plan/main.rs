@@ -10,5 +10,6 @@ mod rollout;
 mod schedule;
 mod script;
 mod spec;
+mod told;
 
 pub use script::check;

@@ -134,3 +134,21 @@ fn tasks_of_a_removed_node_are_given_up_and_replaced() {
     "#]],
     );
 }
+
+#[test]
+fn a_plan_that_came_too_late_is_made_again() {
+    check(
+        "node a\nservice one\nservice two\nsettle\nnode b\ndrain a
+         decide\nupdate two x2\npropose\nshow
+         plan",
+        expect![[r#"
+            0s create one.1/1 on a
+            0s create two.1/1 on a
+              one.1/1 on a running (wants running)
+              two.1/1 on a running (wants running)
+            0s want one.1/1 shutdown
+            0s want two.1/1 shutdown
+            0s create two.2/1 on b
+        "#]],
+    );
+}

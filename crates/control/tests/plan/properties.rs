@@ -2,72 +2,153 @@
 //! plan, a plan leaves nothing to plan, and the cluster comes to rest (`script` checks the first three).
 
 use proptest::prelude::*;
+use types::{ServiceMode, TaskState, UpdateState};
 
 use crate::script::World;
 
-fn line() -> impl Strategy<Value = String> {
-    let node = prop::sample::select(vec!["a", "b", "c", "d"]);
-    let service = prop::sample::select(vec!["s0", "s1", "s2", "s3"]);
-    let word = prop::sample::select(vec![
-        "x0",
-        "x1",
-        "x3",
-        "x6",
-        "image=b",
-        "image=c",
-        "image=bad",
-        "force",
-        "cpu=2",
-        "order=start-first",
-        "parallelism=2",
-        "action=rollback",
-        "action=continue",
-        "constraint=node.labels.zone==1",
-        "spread=zone",
-        "restart=none",
-        "attempts=2",
-        "lost-after=3s",
-        "reconcile=replacement",
-    ]);
-    let span = prop::sample::select(vec!["10ms", "700ms", "1300ms", "4s", "70s"]);
-    let verb = prop::sample::select(vec!["drain", "pause", "activate", "silent", "heard"]);
-    prop_oneof![
-        4 => (service, word).prop_map(|(s, w)| format!("update {s} {w}")),
-        3 => (verb, node.clone()).prop_map(|(v, n)| format!("{v} {n}")),
-        1 => (node.clone(), 1..3u8).prop_map(|(n, zone)| format!("label {n} zone={zone}")),
-        1 => (node.clone(), node, any::<bool>()).prop_map(|(a, b, yes)| {
-            format!("probe {a} {b} {}", if yes { "yes" } else { "no" })
-        }),
-        3 => span.prop_map(|span| format!("wait {span}")),
-        4 => Just("agents".to_owned()),
-    ]
-}
-
+const NODES: [&str; 4] = ["a", "b", "c", "d"];
+const SERVICES: [&str; 4] = ["s0", "s1", "s2", "s3"];
 const START: &str = "node a cpu=4 zone=1\nnode b cpu=4 zone=1\nnode c cpu=4 zone=2\nnode d cpu=4 zone=2
 service s0 x3\nservice s1 global\nservice s2 x2 cpu=1\nservice s3 x2 max=1\nplan";
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+/// What may be changed of a service.
+const WORDS: [&str; 31] = [
+    "x0",
+    "x1",
+    "x3",
+    "x6",
+    "image=b",
+    "image=c",
+    "image=bad",
+    "force",
+    "cpu=1",
+    "cpu=2",
+    "max=0",
+    "max=1",
+    "max=2",
+    "port=80",
+    "port=81",
+    "port=none",
+    "order=start-first",
+    "order=stop-first",
+    "parallelism=0",
+    "parallelism=2",
+    "delay=3s",
+    "action=rollback",
+    "action=continue",
+    "ratio=400",
+    "constraint=node.labels.zone==1",
+    "spread=zone",
+    "restart=none",
+    "restart=on-failure",
+    "attempts=2",
+    "lost-after=3s",
+    "reconcile=replacement",
+];
 
-    #[test]
-    fn any_history_keeps_the_invariants_and_comes_to_rest(lines in prop::collection::vec(line(), 1..40)) {
-        let mut world = World::new();
-        START.lines().for_each(|line| world.line(line.trim()));
-        for line in &lines {
-            // a global service has no replicas
-            if line.starts_with("update s1 x") {
-                continue;
-            }
+/// What may be made of a node or service that was removed.
+const BEGINNINGS: [&str; 8] = [
+    "node a cpu=4 zone=2",
+    "node c cpu=4 zone=2",
+    "service s0 x3 port=80",
+    "service s1 global cpu=1",
+    "service s1 global port=80",
+    "service s2 x4 cpu=2 order=start-first",
+    "service s3 x3 max=1 port=81",
+    "service s3 x1 image=bad",
+];
+
+fn line() -> impl Strategy<Value = String> {
+    let node = || prop::sample::select(&NODES[..]);
+    let service = || prop::sample::select(&SERVICES[..]);
+    let span = prop::sample::select(vec!["10ms", "700ms", "1300ms", "4s", "70s"]);
+    let verb = prop::sample::select(vec!["drain", "pause", "activate", "silent", "heard", "crash", "agents", "back"]);
+    prop_oneof![
+        6 => (service(), prop::sample::select(&WORDS[..])).prop_map(|(s, w)| format!("update {s} {w}")),
+        1 => service().prop_map(|s| format!("rollback {s}")),
+        1 => service().prop_map(|s| format!("remove {s}")),
+        2 => prop::sample::select(&BEGINNINGS[..]).prop_map(str::to_owned),
+        5 => (verb, node()).prop_map(|(v, n)| format!("{v} {n}")),
+        1 => node().prop_map(|n| format!("remove-node {n}")),
+        1 => (node(), 1..3u8).prop_map(|(n, zone)| format!("label {n} zone={zone}")),
+        1 => (node(), node(), any::<bool>()).prop_map(|(a, b, yes)| {
+            format!("probe {a} {b} {}", if yes { "yes" } else { "no" })
+        }),
+        4 => span.prop_map(|span| format!("wait {span}")),
+        5 => Just("agents".to_owned()),
+    ]
+}
+
+/// Mostly each event is followed by a plan; now and then several happen at once, or one overtakes a plan.
+fn event() -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => line().prop_map(|line| format!("{line}\nplan")),
+        1 => line(),
+        1 => line().prop_map(|line| format!("decide\n{line}\npropose\nplan")),
+    ]
+}
+
+fn live(history: &str) -> Result<(), TestCaseError> {
+    let mut world = World::new();
+    for line in START.lines().chain(history.lines()).map(str::trim).filter(|line| !line.is_empty()) {
+        if world.fits(line) {
             world.line(line);
-            world.line("plan");
             control::invariants::check(&world.tables).expect("invariant");
         }
-        for line in ["heard a", "heard b", "heard c", "heard d", "wait 1s", "settle", "wait 20s", "settle"] {
-            world.line(line);
+    }
+    for line in ["heard a", "heard b", "heard c", "heard d", "wait 1s", "settle 2m", "wait 20s", "settle 1m"] {
+        world.line(line);
+    }
+    control::invariants::check(&world.tables).expect("invariant");
+    world.out.clear();
+    world.line("plan");
+    let moving = world.tables.tasks().any(|task| task.not_before > world.now);
+    prop_assert!(moving || world.out.is_empty(), "not at rest: {}", world.out);
+    for service in world.tables.services() {
+        prop_assert!(!service.removing, "{} is still being removed", service.spec.name);
+        let mut slots: Vec<_> = world
+            .tables
+            .tasks_of_service(service.id)
+            .filter(|t| t.desired == TaskState::Running)
+            .map(|t| t.slot)
+            .collect();
+        slots.dedup();
+        let (state, tasks) =
+            (service.update.as_ref().map(|update| update.state), || world.tables.tasks_of_service(service.id));
+        let held_up = moving || tasks().any(|task| task.node.is_none() && task.desired == TaskState::Running);
+        let under_way = matches!(state, Some(UpdateState::Updating | UpdateState::RollbackStarted));
+        prop_assert!(held_up || !under_way, "the rollout of {} is stuck", service.spec.name);
+        if let ServiceMode::Replicated { replicas } = service.spec.mode {
+            prop_assert_eq!(slots.len() as u64, replicas, "slots of {}", service.spec.name);
         }
-        world.out.clear();
-        world.line("plan");
-        let moving = world.tables.tasks().any(|task| task.not_before > world.now);
-        prop_assert!(moving || world.out.is_empty(), "not at rest: {}", world.out);
+    }
+    Ok(())
+}
+
+/// Each of these once broke something, found by the property below: kept here because seeds forget when the
+/// generator changes.
+const HISTORIES: &[&str] = &[
+    "drain c; drain b; drain a; drain d; agents; update s2 constraint=node.labels.zone==1; activate c",
+    "drain a; drain c; update s0 order=start-first; drain b; agents; drain d; update s0 x3; update s0 image=b",
+    "drain a; update s2 x0; update s0 order=start-first; update s3 cpu=2; drain c; drain b; agents; label a zone=1; \
+     update s0 cpu=2",
+    "update s0 order=start-first; agents; update s0 image=bad; drain b",
+    "silent c; probe c a no; wait 4s; silent a; heard c; wait 1300ms",
+    "update s0 constraint=node.labels.zone==1; pause d; wait 1300ms; probe a d no; update s0 order=start-first",
+];
+
+#[test]
+fn histories_that_once_failed() {
+    for history in HISTORIES {
+        live(&history.replace(';', "\nplan\n")).expect(history);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_history_keeps_the_invariants_and_comes_to_rest(events in prop::collection::vec(event(), 1..40)) {
+        live(&events.join("\n"))?;
     }
 }

@@ -158,3 +158,27 @@ fn a_label_that_goes_moves_the_task_after_a_moment_and_flapping_moves_nothing() 
         "#]],
     );
 }
+
+#[test]
+fn the_successor_of_a_task_on_a_drained_node_backs_off_too() {
+    check(
+        "node a\nnode b\nservice web order=start-first\nplan\nreport web.1 running
+         update web image=bad\nplan\nreport web.1 failed\nplan
+         drain b\nplan
+         report web.1 failed\nplan\nshow",
+        expect![[r#"
+            0s create web.1/1 on b
+            0s web Updating: update in progress
+            0s create web.1/2 on a
+            0s want web.1/2 shutdown
+            0s create web.1/3 on a
+            0s web Paused: update paused due to failure or early termination of task web.1/2
+            0s want web.1/3 shutdown
+            0s create web.1/4 on a in 1s (crash loop: 2 failures in a row, next start in 1s)
+              web.1/1 on b running (wants running)
+              web.1/2 on a failed (wants shutdown)
+              web.1/3 on a failed (wants shutdown)
+              web.1/4 on a assigned (wants running)
+        "#]],
+    );
+}

@@ -176,3 +176,110 @@ fn the_delay_is_kept_between_batches() {
     "#]],
     );
 }
+
+#[test]
+fn a_successor_that_keeps_failing_backs_off_beside_the_old_task() {
+    check(
+        "node a\nservice web order=start-first action=continue\nplan\nreport web.1 running
+         update web image=bad\nplan
+         report web.1 failed\nplan\nreport web.1 failed\nplan\nshow",
+        expect![[r#"
+            0s create web.1/1 on a
+            0s web Updating: update in progress
+            0s create web.1/2 on a
+            0s want web.1/2 shutdown
+            0s create web.1/3 on a
+            0s want web.1/3 shutdown
+            0s create web.1/4 on a in 1s (crash loop: 2 failures in a row, next start in 1s)
+              web.1/1 on a running (wants running)
+              web.1/2 on a failed (wants shutdown)
+              web.1/3 on a failed (wants shutdown)
+              web.1/4 on a assigned (wants running)
+        "#]],
+    );
+}
+
+#[test]
+fn a_successor_that_does_its_work_and_ends_is_enough() {
+    check(
+        "node a\nservice web order=start-first restart=none\nplan\nreport web.1 running
+         update web image=b\nplan\nreport web.1 running\nreport web.1 complete\nplan\nsettle\nshow",
+        expect![[r#"
+            0s create web.1/1 on a
+            0s web Updating: update in progress
+            0s create web.1/2 on a
+            0s want web.1/1 shutdown
+            0s web Completed: update completed
+              web.1/1 on a shutdown (wants shutdown)
+              web.1/2 on a complete (wants running)
+        "#]],
+    );
+}
+
+#[test]
+fn one_that_failed_for_good_leaves_the_old_task_in_its_place() {
+    check(
+        "node a\nservice web order=start-first action=continue restart=none\nplan\nreport web.1 running
+         update web image=bad\nplan\nsettle\nshow
+         update web image=b\nsettle\nshow",
+        expect![[r#"
+            0s create web.1/1 on a
+            0s web Updating: update in progress
+            0s create web.1/2 on a
+            5s web Completed: update completed
+              web.1/1 on a running (wants running)
+              web.1/2 on a failed (wants running)
+            596.4s want web.1/2 shutdown
+            596.4s web Updating: update in progress
+            596.4s create web.1/3 on a
+            596.4s want web.1/1 shutdown
+            601.4s web Completed: update completed
+              web.1/1 on a shutdown (wants shutdown)
+              web.1/2 on a failed (wants shutdown)
+              web.1/3 on a running (wants running)
+        "#]],
+    );
+}
+
+#[test]
+fn a_changed_port_reaches_the_tasks_whatever_is_changed_after_it() {
+    check(
+        "node a\nservice web\nsettle
+         update web port=80\nupdate web delay=1s\nsettle
+         rollback web\nsettle
+         update web port=none\nsettle\nrollback web\nsettle",
+        expect![[r#"
+            0s create web.1/1 on a
+            0s web Updating: update in progress
+            0s want web.1/1 shutdown
+            0s create web.1/2 on a
+            5s web Completed: update completed
+            5s web RollbackCompleted: rollback completed
+            5s web Updating: update in progress
+            5s want web.1/2 shutdown
+            5s create web.1/3 on a
+            10s web Completed: update completed
+            10s want web.1/3 shutdown
+            10s create web.1/4 on a
+            15s web RollbackCompleted: rollback completed
+        "#]],
+    );
+}
+
+#[test]
+fn a_global_slot_on_a_node_that_takes_no_task_any_more_holds_nothing_up() {
+    check(
+        "node a zone=1\nnode b zone=1\nservice agent global constraint=node.labels.zone==1\nsettle
+         label a zone=2\nwait 3s\nsettle
+         update agent image=b\nsettle",
+        expect![[r#"
+            0s create agent.a/1 on a
+            0s create agent.b/1 on b
+            3s want agent.a/1 shutdown
+            3s agent Updating: update in progress
+            3s want agent.b/1 shutdown
+            3s create agent.b/2 on b
+            8s agent Completed: update completed
+        "#]],
+    );
+}

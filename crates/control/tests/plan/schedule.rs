@@ -166,3 +166,46 @@ fn a_node_on_which_a_service_keeps_failing_is_taken_last() {
         "#]],
     );
 }
+
+#[test]
+fn the_reason_follows_what_other_services_take() {
+    check(
+        "node a cpu=4 zone=1
+         service one cpu=2 constraint=node.labels.zone==2
+         plan
+         service two cpu=3
+         plan
+         report two.1 running
+         plan
+         remove two
+         plan
+         report two.1 shutdown
+         plan",
+        expect![[r#"
+            0s create one.1/1 waiting: no suitable node: the only node does not satisfy node.labels.zone==2
+            0s create two.1/1 on a
+            0s status one.1/1 pending: no suitable node: the only node lacks CPUs (want 2)
+            0s want two.1/1 remove
+            0s forget two.1/1
+            0s service two gone
+            0s status one.1/1 pending: no suitable node: the only node does not satisfy node.labels.zone==2
+        "#]],
+    );
+}
+
+#[test]
+fn a_port_is_in_use_until_the_task_that_holds_it_has_ended() {
+    check(
+        "node a\nservice one port=80\nsettle
+         update one port=none\nupdate one delay=1s\nservice two port=80\nplan
+         report one.1/1 shutdown\nplan",
+        expect![[r#"
+            0s create one.1/1 on a
+            0s create two.1/1 waiting: no suitable node: the only node has host port 80/tcp in use
+            0s one Updating: update in progress
+            0s want one.1/1 shutdown
+            0s create one.1/2 on a
+            0s place two.1/1 on a
+        "#]],
+    );
+}

@@ -6,10 +6,14 @@
 //! update web image=b                the same words, on top of the present spec
 //! report web.1 running              what the task's node says
 //! heard a / silent a / probe b a no / me a   what the leader notices (all nodes are heard unless silent)
+//! back b                            node b says that it is READY
 //! wait 5s                           time passes
 //! plan                              decide once, print, apply
-//! agents                            agents do as told, once
-//! settle                            agents do as told and time passes until nothing happens; print all
+//! decide / propose                  the same in two steps, so that something may happen in between
+//! agents / agents a                 agents do as told, once; only that of node a
+//! crash a                           what runs on node a fails
+//! settle / settle 2m                agents do as told and time passes until nothing happens, at most 10 minutes
+//!                                   or as long as said; print all
 //! show                              tasks as they are
 //! ```
 
@@ -23,14 +27,15 @@ use crate::spec;
 pub struct World {
     pub tables: Tables,
     planner: Planner,
+    decided: Option<Planned>,
     observed: Observed,
     silent: Vec<NodeId>,
     pub now: Timestamp,
     started: Timestamp,
     next_id: u128,
-    nodes: BTreeMap<String, NodeId>,
-    names: BTreeMap<TaskId, String>,
-    born: BTreeMap<String, u32>,
+    pub nodes: BTreeMap<String, NodeId>,
+    pub names: BTreeMap<TaskId, String>,
+    pub born: BTreeMap<String, u32>,
     pub out: String,
 }
 
@@ -52,6 +57,7 @@ impl World {
         let mut world = Self {
             tables: Tables::default(),
             planner: Planner::default(),
+            decided: None,
             observed: Observed::new(me, now),
             silent: Vec::new(),
             now,
@@ -89,10 +95,14 @@ impl World {
             }
             "probe" => self.probe(words[0], words[1], words[2] == "yes"),
             "me" => self.observed.me = self.nodes[words[0]],
+            "back" => self.back(self.nodes[words[0]]),
             "wait" => self.wait(spec::duration(words[0])),
             "plan" => _ = self.plan(),
-            "agents" => _ = self.agents(),
-            "settle" => self.settle(),
+            "decide" => self.decided = Some(self.decide()),
+            "propose" => self.propose(),
+            "agents" => _ = self.agents(words.first().map(|name| self.nodes[*name])),
+            "crash" => self.crash(self.nodes[words[0]]),
+            "settle" => self.settle(spec::duration(words.first().unwrap_or(&"10m"))),
             "show" => self.show(),
             other => panic!("unknown line {other:?}"),
         }
@@ -181,6 +191,13 @@ impl World {
         self.apply(&proposal);
     }
 
+    fn back(&mut self, id: NodeId) {
+        let Some(description) = self.tables.node(id).and_then(|node| node.description.clone()) else { return };
+        if let Some(proposal) = admission::describe_node(&self.tables, id, &description, None, self.now) {
+            self.apply(&proposal);
+        }
+    }
+
     fn probe(&mut self, by: &str, about: &str, answered: bool) {
         let verdict = ProbeVerdict { answered, at: self.now, detail: String::new() };
         self.observed.probes.entry(self.nodes[about]).or_default().insert(self.nodes[by], verdict);
@@ -193,8 +210,21 @@ impl World {
         }
     }
 
-    /// Decides once, prints and applies. Returns whether something changed and when to wake.
-    pub fn plan(&mut self) -> (bool, Option<Timestamp>) {
+    /// Whether what the line speaks of is there, or for a new thing is not.
+    pub fn fits(&self, line: &str) -> bool {
+        let mut words = line.split_whitespace();
+        let (verb, name) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+        let service = || self.tables.service_by_name(&name.parse().unwrap()).is_some();
+        let node = || self.nodes.get(name).is_some_and(|id| self.tables.node(*id).is_some());
+        match verb {
+            "node" => !node(),
+            "update" | "rollback" | "remove" => service(),
+            "drain" | "pause" | "activate" | "label" | "remove-node" => node(),
+            _ => true,
+        }
+    }
+
+    fn decide(&mut self) -> Planned {
         let first = self.next_id;
         let mut next = first;
         let mut ids = || {
@@ -210,11 +240,25 @@ impl World {
             again
         };
         let full = Planner::default().plan(&self.tables, &self.observed, self.now, &mut ids);
-        // (but for failing probes of nodes that are heard, which are looked at once a second)
-        let main = |planned: &Planned| {
-            planned.changes.iter().filter(|c| !matches!(c, Change::NodePeers { .. })).cloned().collect::<Vec<_>>()
-        };
         assert_eq!(main(&planned), main(&full), "an incremental plan differs from a full one");
+        planned
+    }
+
+    /// What was decided reaches the value, if that is still as it was read.
+    fn propose(&mut self) {
+        let Some(planned) = self.decided.take() else { return };
+        for change in &planned.changes {
+            self.describe(change);
+        }
+        let before = self.tables.clone();
+        let proposal = planned.proposal(self.now);
+        let _ = self.tables.apply(before.index() + 1, &proposal);
+        control::invariants::check_step(&before, &self.tables, self.now).expect("invariant of the step");
+    }
+
+    /// Decides once, prints and applies. Returns whether something changed and when to wake.
+    pub fn plan(&mut self) -> (bool, Option<Timestamp>) {
+        let planned = self.decide();
         let wake = planned.wake_at;
         for change in &planned.changes {
             let text = self.describe(change);
@@ -224,19 +268,23 @@ impl World {
         let any = !planned.changes.is_empty();
         if any {
             self.apply(&planned.proposal(self.now));
-            let mut ids = || 0;
+            let mut next = self.next_id;
+            let mut ids = || {
+                next += 1;
+                next
+            };
             let rest = Planner::default().plan(&self.tables, &self.observed, self.now, &mut ids);
             assert_eq!(main(&rest), [], "a plan on a plan's own result must be empty");
         }
         (any, wake)
     }
 
-    /// Agents do as they are told at once; time goes on to the next deadline, at most ten minutes.
-    fn settle(&mut self) {
-        let end = self.now + Duration::from_secs(600);
+    /// Agents do as they are told at once; time goes on to the next deadline.
+    fn settle(&mut self, most: Duration) {
+        let end = self.now + most;
         for _ in 0..500 {
             let (changed, wake) = self.plan();
-            if self.agents() || changed {
+            if self.agents(None) || changed {
                 continue;
             }
             let waiting = self.tables.tasks().filter(|t| !t.status.state.is_terminal()).map(|t| t.not_before);
@@ -258,11 +306,12 @@ impl World {
         control::invariants::unrest(&self.tables).is_empty() && !self.tables.services().any(|s| updating(s))
     }
 
-    fn agents(&mut self) -> bool {
+    fn agents(&mut self, only: Option<NodeId>) -> bool {
         let mut any = false;
         let tasks: Vec<_> = self.tables.tasks().cloned().collect();
         for task in tasks {
-            let Some(node) = task.node.filter(|node| !self.silent.contains(node)) else { continue };
+            let talks = |node: &NodeId| !self.silent.contains(node) && only.is_none_or(|only| only == *node);
+            let Some(node) = task.node.filter(talks) else { continue };
             let state = match (task.desired, task.status.state) {
                 (_, state) if state.is_terminal() => continue,
                 (TaskState::Running, TaskState::Running) => continue,
@@ -277,82 +326,17 @@ impl World {
         any
     }
 
-    fn show(&mut self) {
-        let mut lines: Vec<String> = Vec::new();
-        for task in self.tables.tasks() {
-            let node = task.node.map_or_else(|| "-".to_owned(), |id| self.node_name(id));
-            let mut line = format!("{} on {node} {} (wants {})", self.names[&task.id], task.status.state, task.desired);
-            if !task.status.error.is_empty() {
-                write!(line, ": {}", task.status.error).unwrap();
-            }
-            lines.push(line);
-        }
-        lines.sort();
-        for line in lines {
-            writeln!(self.out, "  {line}").unwrap();
+    fn crash(&mut self, node: NodeId) {
+        let running = |task: &&std::sync::Arc<Task>| task.status.state == TaskState::Running;
+        let tasks: Vec<_> = self.tables.tasks_of_node(node).filter(running).cloned().collect();
+        for task in tasks {
+            let state = TaskState::Failed;
+            self.report_status(node, task.id, TaskStatus { state, since: self.now, ..task.status.clone() });
         }
     }
+}
 
-    fn node_name(&self, id: NodeId) -> String {
-        self.nodes.iter().find(|(_, n)| **n == id).map_or_else(|| id.short(), |(name, _)| name.clone())
-    }
-
-    fn service_name(&self, id: ServiceId) -> String {
-        self.tables.service(id).map_or_else(|| id.short(), |s| s.spec.name.to_string())
-    }
-
-    fn describe(&mut self, change: &Change) -> String {
-        match change {
-            Change::CreateTask(new) => {
-                let slot = match new.slot {
-                    Slot::Replica(number) => number.to_string(),
-                    Slot::Node(node) => self.node_name(node),
-                };
-                let place = format!("{}.{slot}", self.service_name(new.service));
-                let count = self.born.entry(place.clone()).or_default();
-                *count += 1;
-                let name = format!("{place}/{count}");
-                self.names.insert(new.id, name.clone());
-                let mut text = format!("create {name}");
-                match new.node {
-                    Some(node) => write!(text, " on {}", self.node_name(node)).unwrap(),
-                    None => write!(text, " waiting: {}", new.error).unwrap(),
-                }
-                if new.not_before > self.now {
-                    write!(text, " in {}s", new.not_before.since(self.now).as_secs_f64()).unwrap();
-                }
-                if !new.message.is_empty() {
-                    write!(text, " ({})", new.message).unwrap();
-                }
-                text
-            }
-            Change::AssignTask { task, node } => format!("place {} on {}", self.names[task], self.node_name(*node)),
-            Change::TaskStatus { task, status, .. } => {
-                let words = if status.error.is_empty() { &status.message } else { &status.error };
-                format!("status {} {}: {words}", self.names[task], status.state)
-            }
-            Change::TaskDesired { task, desired } => format!("want {} {desired}", self.names[task]),
-            Change::RemoveTask(task) => format!("forget {}", self.names[task]),
-            Change::NodeState { node, state, message } => {
-                format!("node {} {} {message}", self.node_name(*node), format!("{state:?}").to_lowercase())
-            }
-            Change::NodePeers { node, unreachable_peers } => {
-                let peers: Vec<_> = unreachable_peers.iter().map(|id| self.node_name(*id)).collect();
-                format!("node {} cannot be reached by {peers:?}", self.node_name(*node))
-            }
-            Change::ServiceUpdate { service, update } => {
-                let task = self.names.iter().find(|(id, _)| update.message.contains(&id.to_string()));
-                let message = match task {
-                    Some((id, name)) => update.message.replace(&id.to_string(), name),
-                    None => update.message.clone(),
-                };
-                format!("{} {:?}: {message}", self.service_name(*service), update.state)
-            }
-            Change::PutService { service, .. } => {
-                format!("{} back to image {}", service.spec.name, service.spec.task.container.image.familiar())
-            }
-            Change::RemoveService(id) => format!("service {} gone", self.service_name(*id)),
-            other => format!("{other:?}"),
-        }
-    }
+/// What was decided, but for failing probes of nodes that are heard, which are looked at once a second.
+fn main(planned: &Planned) -> Vec<Change> {
+    planned.changes.iter().filter(|c| !matches!(c, Change::NodePeers { .. })).cloned().collect()
 }

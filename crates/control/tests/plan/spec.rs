@@ -42,7 +42,7 @@ pub fn node(id: NodeId, words: &[&str], now: Timestamp) -> Node {
     Node { id, meta: Meta::default(), role: spec.role, spec, status, description: Some(description), raft: None }
 }
 
-/// `web x3|global image=a cpu=1 mem=512m gpu=1 constraint=node.labels.zone==a spread=zone max=1 port=80
+/// `web x3|global image=a cpu=1 mem=512m gpu=1 constraint=node.labels.zone==a spread=zone max=1 port=80|none
 /// arch=arm64 order=start-first parallelism=2 delay=1s action=rollback monitor=5s ratio=100 restart=none
 /// attempts=3 window=10s pause=10s lost-after=5s reconcile=replacement force`
 pub fn service(old: Option<&Arc<ServiceSpec>>, words: &[&str]) -> ServiceSpec {
@@ -95,6 +95,7 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
         "arch" => {
             task.placement.platforms = vec![Platform { os: "linux".into(), architecture: value.into() }];
         }
+        "port" if value == "none" => spec.endpoint.ports.clear(),
         "port" => spec.endpoint.ports.push(PortConfig {
             name: String::new(),
             protocol: PortProtocol::Tcp,
@@ -102,6 +103,7 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
             published: Some(value.parse().unwrap()),
             mode: PublishMode::Host,
         }),
+        "order" if value == "stop-first" => spec.update.order = UpdateOrder::StopFirst,
         "order" => spec.update.order = UpdateOrder::StartFirst,
         "parallelism" => spec.update.parallelism = value.parse().unwrap(),
         "delay" => spec.update.delay = duration(value),

@@ -21,6 +21,9 @@ pub struct Task {
     pub attachments: Vec<Attachment>,
     /// The service's `spec_version` this task was made from.
     pub spec_version: Version,
+    /// Host-mode ports of the service when this task was made: it holds them on its node until it has ended.
+    #[serde(default)]
+    pub host_ports: Vec<PortConfig>,
     pub status: TaskStatus,
     /// Where the task shall get to: RUNNING, SHUTDOWN or REMOVE.
     pub desired: TaskState,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use types::{Node, Resources, ServiceId};
+use types::{Node, PortProtocol, Resources, ServiceId};
 
 use crate::NodeLoad;
 
@@ -12,11 +12,13 @@ const TASK_WEIGHT: u64 = 10;
 /// Lower is better: no recent failures, few tasks of the service, little load, and a fixed toss-up.
 pub(super) type Rank = (bool, u64, u64, u64);
 
-pub(super) struct Candidate {
+pub(super) struct Candidate<'a> {
     pub(super) node: Arc<Node>,
     pub(super) free_cpus: u64,
     pub(super) free_memory: u64,
     pub(super) free_generic: BTreeMap<String, u64>,
+    /// Host ports in use here.
+    pub(super) ports: &'a BTreeMap<(PortProtocol, u16), u64>,
     /// Tasks of the service here.
     pub(super) service_tasks: u64,
     tasks: u64,
@@ -24,8 +26,14 @@ pub(super) struct Candidate {
     tie: u64,
 }
 
-impl Candidate {
-    pub(super) fn new(node: &Arc<Node>, load: &NodeLoad, service: ServiceId, service_tasks: u64, fails: bool) -> Self {
+impl<'a> Candidate<'a> {
+    pub(super) fn new(
+        node: &Arc<Node>,
+        load: &'a NodeLoad,
+        service: ServiceId,
+        service_tasks: u64,
+        fails: bool,
+    ) -> Self {
         let none = Resources::default();
         let total = node.description.as_ref().map_or(&none, |d| &d.resources);
         let generic = |(kind, amount): (&String, &types::GenericResource)| {
@@ -37,6 +45,7 @@ impl Candidate {
             free_cpus: total.nano_cpus.0.saturating_sub(load.nano_cpus),
             free_memory: total.memory.0.saturating_sub(load.memory),
             free_generic: total.generic.iter().map(generic).collect(),
+            ports: &load.ports,
             service_tasks,
             tasks: load.tasks,
             fails,

@@ -4,17 +4,23 @@ use std::collections::BTreeMap;
 
 use types::{NanoCpus, PortProtocol};
 
-use super::filter::{Ask, Refusal};
+use super::{
+    candidate::Candidate,
+    filter::{Ask, Refusal},
+};
 
 /// How many nodes each filter refused.
-#[derive(Default)]
 pub(super) struct Reasons {
     counts: BTreeMap<Refusal, usize>,
 }
 
 impl Reasons {
-    pub(super) fn add(&mut self, refusal: Refusal) {
-        *self.counts.entry(refusal).or_default() += 1;
+    pub(super) fn of<'a>(ask: &Ask<'_>, nodes: impl IntoIterator<Item = Candidate<'a>>) -> Self {
+        let mut counts = BTreeMap::new();
+        for refusal in nodes.into_iter().filter_map(|node| ask.refuses(&node)) {
+            *counts.entry(refusal).or_default() += 1;
+        }
+        Self { counts }
     }
 
     /// `no suitable node: 2 of 5 nodes lack memory (want 512 MiB), 1 is drained, …`

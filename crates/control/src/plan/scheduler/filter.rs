@@ -1,14 +1,15 @@
 //! The filters, in the order in which they are asked and in which an explanation counts them.
 
-use types::{Availability, NodeState, PortProtocol, Resources, Service, TaskSpec};
+use types::{Availability, NodeState, PortConfig, PortProtocol, Resources, TaskSpec};
 
-use super::{candidate::Candidate, ports::PortsInUse};
-use crate::{Tables, plan::placement};
+use super::candidate::Candidate;
+use crate::{plan::placement, tables};
 
 /// What a group of equal tasks asks of a node.
+#[derive(Clone, Copy)]
 pub(super) struct Ask<'a> {
     pub(super) spec: &'a TaskSpec,
-    ports: PortsInUse,
+    pub(super) host_ports: &'a [PortConfig],
 }
 
 /// Why a node is no choice, in the order of the filters.
@@ -28,32 +29,28 @@ pub(super) enum Refusal {
     HostPort(PortProtocol, u16),
 }
 
-type Filter = fn(&Ask<'_>, &Candidate) -> Option<Refusal>;
+type Filter = fn(&Ask<'_>, &Candidate<'_>) -> Option<Refusal>;
 
 const PIPELINE: [Filter; 6] = [available, room, constraints, platform, max_replicas, host_ports];
 
 impl<'a> Ask<'a> {
-    pub(super) fn new(tables: &Tables, service: &Service, spec: &'a TaskSpec) -> Self {
-        Self { spec, ports: PortsInUse::new(tables, service) }
-    }
-
     pub(super) fn reserved(&self) -> &Resources {
         &self.spec.resources.reservations
     }
 
     /// The first filter's reason against a node.
-    pub(super) fn refuses(&self, candidate: &Candidate) -> Option<Refusal> {
+    pub(super) fn refuses(&self, candidate: &Candidate<'_>) -> Option<Refusal> {
         PIPELINE.iter().find_map(|filter| filter(self, candidate))
     }
 
-    /// The same for a node that was fine before it got a task of this group: only what tasks use up is asked.
-    pub(super) fn refuses_more(&self, candidate: &Candidate) -> Option<Refusal> {
-        let port = self.ports.wanted().first().map(|(protocol, port)| Refusal::HostPort(*protocol, *port));
-        port.or_else(|| room(self, candidate)).or_else(|| max_replicas(self, candidate))
+    /// Whether a node that was fine takes no more now that it got a task of this group.
+    pub(super) fn is_used_up(&self, candidate: &Candidate<'_>) -> bool {
+        let takes_ports = tables::fixed_ports(self.host_ports).next().is_some();
+        takes_ports || room(self, candidate).is_some() || max_replicas(self, candidate).is_some()
     }
 }
 
-fn available(_: &Ask<'_>, candidate: &Candidate) -> Option<Refusal> {
+fn available(_: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {
     match (candidate.node.status.state, candidate.node.spec.availability) {
         (NodeState::Unknown, _) => Some(Refusal::NotConnected),
         (NodeState::Unreachable, _) => Some(Refusal::Unreachable),
@@ -64,7 +61,7 @@ fn available(_: &Ask<'_>, candidate: &Candidate) -> Option<Refusal> {
     }
 }
 
-fn room(ask: &Ask<'_>, candidate: &Candidate) -> Option<Refusal> {
+fn room(ask: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {
     let want = ask.reserved();
     if want.nano_cpus.0 > candidate.free_cpus {
         return Some(Refusal::Cpus);
@@ -79,20 +76,21 @@ fn room(ask: &Ask<'_>, candidate: &Candidate) -> Option<Refusal> {
         .map(|(kind, _)| Refusal::Generic(kind.clone()))
 }
 
-fn constraints(ask: &Ask<'_>, candidate: &Candidate) -> Option<Refusal> {
+fn constraints(ask: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {
     placement::first_unmet(&candidate.node, &ask.spec.placement.constraints)
         .map(|constraint| Refusal::Constraint(constraint.to_string()))
 }
 
-fn platform(ask: &Ask<'_>, candidate: &Candidate) -> Option<Refusal> {
+fn platform(ask: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {
     (!placement::platform_fits(&candidate.node, &ask.spec.placement.platforms)).then_some(Refusal::Platform)
 }
 
-fn max_replicas(ask: &Ask<'_>, candidate: &Candidate) -> Option<Refusal> {
+fn max_replicas(ask: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {
     let most = ask.spec.placement.max_replicas;
     (most > 0 && candidate.service_tasks >= most).then_some(Refusal::MaxReplicas)
 }
 
-fn host_ports(ask: &Ask<'_>, candidate: &Candidate) -> Option<Refusal> {
-    ask.ports.conflict(candidate.node.id).map(|(protocol, port)| Refusal::HostPort(protocol, port))
+fn host_ports(ask: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {
+    let mut wanted = tables::fixed_ports(ask.host_ports);
+    wanted.find(|port| candidate.ports.contains_key(port)).map(|(protocol, port)| Refusal::HostPort(protocol, port))
 }

@@ -10,15 +10,13 @@ use types::{Node, NodeId, SpreadOver};
 
 use super::{
     candidate::{Candidate, Rank},
-    explain::Reasons,
     filter::Ask,
 };
 
 pub(super) struct Field<'a> {
-    ask: &'a Ask<'a>,
-    candidates: Vec<Candidate>,
+    ask: Ask<'a>,
+    candidates: Vec<Candidate<'a>>,
     root: Branch,
-    reasons: Reasons,
 }
 
 /// `tasks` counts the service's tasks on all nodes below.
@@ -31,33 +29,26 @@ struct Branch {
 }
 
 impl<'a> Field<'a> {
-    pub(super) fn new(ask: &'a Ask<'a>, candidates: Vec<Candidate>) -> Self {
+    pub(super) fn new(ask: Ask<'a>, candidates: Vec<Candidate<'a>>) -> Self {
         let mut root = Branch::default();
-        let mut reasons = Reasons::default();
         let preferences = &ask.spec.placement.preferences;
         for (position, candidate) in candidates.iter().enumerate() {
-            match ask.refuses(candidate) {
-                Some(reason) => reasons.add(reason),
-                None => root.insert(preferences, candidate, position),
+            if ask.refuses(candidate).is_none() {
+                root.insert(preferences, candidate, position);
             }
         }
-        Self { ask, candidates, root, reasons }
+        Self { ask, candidates, root }
     }
 
     /// The best node for one more task; it is taken.
     pub(super) fn take(&mut self) -> Option<NodeId> {
-        let Self { ask, candidates, root, reasons } = self;
-        root.take(ask, candidates, reasons).and_then(|position| Some(candidates.get(position)?.node.id))
-    }
-
-    /// Why nodes were refused, or are used up by now.
-    pub(super) fn reasons(&self) -> &Reasons {
-        &self.reasons
+        let Self { ask, candidates, root } = self;
+        root.take(ask, candidates).and_then(|position| Some(candidates.get(position)?.node.id))
     }
 }
 
 impl Branch {
-    fn insert(&mut self, preferences: &[SpreadOver], candidate: &Candidate, position: usize) {
+    fn insert(&mut self, preferences: &[SpreadOver], candidate: &Candidate<'_>, position: usize) {
         self.tasks += candidate.service_tasks;
         match preferences {
             [] => self.heap.push(Reverse((candidate.rank(), position))),
@@ -68,21 +59,21 @@ impl Branch {
         }
     }
 
-    fn take(&mut self, ask: &Ask<'_>, candidates: &mut [Candidate], reasons: &mut Reasons) -> Option<usize> {
+    fn take(&mut self, ask: &Ask<'_>, candidates: &mut [Candidate<'_>]) -> Option<usize> {
         let taken = if self.inner.is_empty() {
-            self.take_from_heap(ask, candidates, reasons)
+            self.take_from_heap(ask, candidates)
         } else {
-            self.take_from_inner(ask, candidates, reasons)
+            self.take_from_inner(ask, candidates)
         };
         self.tasks += u64::from(taken.is_some());
         taken
     }
 
-    fn take_from_inner(&mut self, ask: &Ask<'_>, candidates: &mut [Candidate], reasons: &mut Reasons) -> Option<usize> {
+    fn take_from_inner(&mut self, ask: &Ask<'_>, candidates: &mut [Candidate<'_>]) -> Option<usize> {
         loop {
             let (value, _) = self.inner.iter().min_by_key(|(value, branch)| (branch.tasks, *value))?;
             let value = value.clone();
-            if let Some(taken) = self.inner.get_mut(&value)?.take(ask, candidates, reasons) {
+            if let Some(taken) = self.inner.get_mut(&value)?.take(ask, candidates) {
                 return Some(taken);
             }
             self.inner.remove(&value);
@@ -90,13 +81,12 @@ impl Branch {
     }
 
     /// What a node has only shrinks while a group is placed, so a node that is used up is not asked again.
-    fn take_from_heap(&mut self, ask: &Ask<'_>, candidates: &mut [Candidate], reasons: &mut Reasons) -> Option<usize> {
+    fn take_from_heap(&mut self, ask: &Ask<'_>, candidates: &mut [Candidate<'_>]) -> Option<usize> {
         let Reverse((_, position)) = self.heap.pop()?;
         let candidate = candidates.get_mut(position)?;
         candidate.take(ask.reserved());
-        match ask.refuses_more(candidate) {
-            Some(reason) => reasons.add(reason),
-            None => self.heap.push(Reverse((candidate.rank(), position))),
+        if !ask.is_used_up(candidate) {
+            self.heap.push(Reverse((candidate.rank(), position)));
         }
         Some(position)
     }

@@ -1,0 +1,89 @@
+//! What a script shows: changes and tasks as text, with names for ids.
+
+use std::fmt::Write as _;
+
+use control::Change;
+use types::*;
+
+use crate::script::World;
+
+impl World {
+    pub fn show(&mut self) {
+        let mut lines: Vec<String> = Vec::new();
+        for task in self.tables.tasks() {
+            let node = task.node.map_or_else(|| "-".to_owned(), |id| self.node_name(id));
+            let mut line = format!("{} on {node} {} (wants {})", self.names[&task.id], task.status.state, task.desired);
+            if !task.status.error.is_empty() {
+                write!(line, ": {}", task.status.error).unwrap();
+            }
+            lines.push(line);
+        }
+        lines.sort();
+        for line in lines {
+            writeln!(self.out, "  {line}").unwrap();
+        }
+    }
+
+    fn node_name(&self, id: NodeId) -> String {
+        self.nodes.iter().find(|(_, n)| **n == id).map_or_else(|| id.short(), |(name, _)| name.clone())
+    }
+
+    fn service_name(&self, id: ServiceId) -> String {
+        self.tables.service(id).map_or_else(|| id.short(), |s| s.spec.name.to_string())
+    }
+
+    pub fn describe(&mut self, change: &Change) -> String {
+        match change {
+            Change::CreateTask(new) => {
+                let slot = match new.slot {
+                    Slot::Replica(number) => number.to_string(),
+                    Slot::Node(node) => self.node_name(node),
+                };
+                let place = format!("{}.{slot}", self.service_name(new.service));
+                let count = self.born.entry(place.clone()).or_default();
+                *count += 1;
+                let name = format!("{place}/{count}");
+                self.names.insert(new.id, name.clone());
+                let mut text = format!("create {name}");
+                match new.node {
+                    Some(node) => write!(text, " on {}", self.node_name(node)).unwrap(),
+                    None => write!(text, " waiting: {}", new.error).unwrap(),
+                }
+                if new.not_before > self.now {
+                    write!(text, " in {}s", new.not_before.since(self.now).as_secs_f64()).unwrap();
+                }
+                if !new.message.is_empty() {
+                    write!(text, " ({})", new.message).unwrap();
+                }
+                text
+            }
+            Change::AssignTask { task, node } => format!("place {} on {}", self.names[task], self.node_name(*node)),
+            Change::TaskStatus { task, status, .. } => {
+                let words = if status.error.is_empty() { &status.message } else { &status.error };
+                format!("status {} {}: {words}", self.names[task], status.state)
+            }
+            Change::TaskDesired { task, desired } => format!("want {} {desired}", self.names[task]),
+            Change::RemoveTask(task) => format!("forget {}", self.names[task]),
+            Change::NodeState { node, state, message } => {
+                format!("node {} {} {message}", self.node_name(*node), format!("{state:?}").to_lowercase())
+            }
+            Change::NodePeers { node, unreachable_peers } => {
+                let peers: Vec<_> = unreachable_peers.iter().map(|id| self.node_name(*id)).collect();
+                format!("node {} cannot be reached by {peers:?}", self.node_name(*node))
+            }
+            Change::ServiceUpdate { service, update } => {
+                let task = self.names.iter().find(|(id, _)| update.message.contains(&id.to_string()));
+                let message = match task {
+                    Some((id, name)) => update.message.replace(&id.to_string(), name),
+                    None => update.message.clone(),
+                };
+                format!("{} {:?}: {message}", self.service_name(*service), update.state)
+            }
+            Change::PutService { service, .. } => {
+                format!("{} back to image {}", service.spec.name, service.spec.task.container.image.familiar())
+            }
+            Change::RemoveService(id) => format!("service {} gone", self.service_name(*id)),
+            other => format!("{other:?}"),
+        }
+    }
+}
