@@ -251,7 +251,7 @@ fn initial_plan(
     let mut endpoints = BTreeMap::new();
     for (id, namespace) in &observed.namespaces {
         let Namespace::Alive(inside) = namespace else { continue };
-        let Some(interface) = inside.interface.as_ref().filter(|_| wanted(id)) else { continue };
+        let Some(interface) = inside.interfaces.get("eth0").filter(|_| wanted(id)) else { continue };
         let address = interface.addresses.iter().find_map(|cidr| match cidr.address() {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(_) => None,
