@@ -21,7 +21,9 @@ import socket, socketserver, threading
 class Tcp(socketserver.BaseRequestHandler):
     def handle(self):
         self.request.sendall(('{name} %s\\n' % self.client_address[0]).encode())
-        while data := self.request.recv(100): self.request.sendall(data)
+        try:
+            while data := self.request.recv(100): self.request.sendall(data)
+        except OSError: pass
 class Udp(socketserver.BaseRequestHandler):
     def handle(self): self.request[1].sendto(b'{name}', self.client_address)
 class Server(socketserver.ThreadingTCPServer):
