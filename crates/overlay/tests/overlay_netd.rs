@@ -25,7 +25,7 @@ async fn has_no_steps(client: &Client, plan: &NetworkPlan) -> bool {
 /// Plans of host `a`, whose address is this namespace's own.
 fn here() -> Lab {
     let lab = Lab::new(&["a", "b"], Underlay::Ipv4);
-    ip("link add up0 type dummy");
+    ip("link add up0 type bridge");
     ip("addr add 192.0.2.1/24 dev up0");
     ip("link set up0 up");
     lab

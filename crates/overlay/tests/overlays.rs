@@ -97,7 +97,7 @@ fn after_a_churn_the_kernel_holds_exactly_the_plan() {
             let (id, host) = (format!("e{}", (number >> 33) % 9), hosts[(number >> 40) % 3]);
             let network = ["red", "blue"][(number >> 45) % 2];
             cluster.remove(&id);
-            if (number >> 50) % 3 > 0 {
+            if !(number >> 50).is_multiple_of(3) {
                 cluster.endpoint(network, &id, host);
             }
             cluster.service("red", 100, &["e1", "e2", "e3"]).service("blue", 100, &["e4", "e5"]);

@@ -214,7 +214,7 @@ fn attachment(wire: &Wire<'_>, kept: Option<&Link>) -> Option<EndpointStep> {
 fn inside_steps(wire: &Wire<'_>, inside: Option<&Inside>, kept: Option<&InsideLink>) -> Vec<InsideStep> {
     let mut steps = Vec::new();
     let wants_ipv6 = wire.addresses.iter().any(|address| address.address().is_ipv6());
-    if !kept.is_some_and(|link| link.ipv6_off != wants_ipv6) {
+    if kept.is_none_or(|link| link.ipv6_off == wants_ipv6) {
         steps.push(if wants_ipv6 { InsideStep::EnableIpv6 } else { InsideStep::DisableIpv6 });
     }
     if kept.is_some_and(|link| link.mtu != wire.mtu) {

@@ -267,7 +267,7 @@ impl Lab {
             vni: network.vni,
             subnets: vec![
                 format!("10.0.{}.0/24", network.number).parse().expect("subnet"),
-                format!("fd00:{}::/64", network.number).parse().expect("subnet"),
+                format!("fd00:{:x}::/64", network.number).parse().expect("subnet"),
             ],
             mtu: None,
             encrypted: network.encrypted,
