@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use overlay::NetworkPlan;
+use overlay::{BridgePort, MacAddress, NetworkPlan};
 use support::{lab::*, *};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -39,6 +39,38 @@ fn endpoints_of_one_overlay_reach_each_other_and_no_others() {
         assert_eq!(seen[0]["mtu"], 1450);
         assert_eq!(seen[0]["address"], cluster.mac("r1").to_string());
         assert_eq!(run(&lab.line(&cluster, "r1", "ip route show default")), "", "no way out by an overlay");
+    });
+}
+
+/// A place on the host's bridge comes first and has the way out; when it goes, the overlay's moves up.
+#[test]
+fn the_bridge_and_overlays_side_by_side() {
+    in_host(|| async {
+        let lab = Lab::new(&["a", "b"], Underlay::Ipv4);
+        let mut cluster = Cluster::default();
+        cluster.network("red", 4097).endpoint("red", "r1", "a").endpoint("red", "r2", "b");
+        lab.converge(&cluster).await;
+        let plain = lab.plan(&cluster, "a");
+        let mut bridged = NetworkPlan { bridge: plan(&[]).bridge, ..plain.clone() };
+        let address = [172, 17, 0, 9].into();
+        let place = Some(BridgePort { address, mac: MacAddress::for_ipv4(address) });
+        bridged.endpoints.values_mut().for_each(|endpoint| endpoint.bridge = place);
+        let names = || {
+            let listed = inside(&lab, &cluster, "r1", "ip -j -4 addr");
+            let all = listed.as_array().expect("list").iter();
+            all.map(|l| format!("{} {}", l["ifname"], l["addr_info"][0]["local"])).collect::<Vec<_>>()
+        };
+        for _ in 0..2 {
+            lab.apply("a", &bridged).await;
+            assert_eq!(names()[1..], ["\"eth0\" \"172.17.0.9\"", "\"eth1\" \"10.0.1.2\""]);
+            let route = run(&lab.line(&cluster, "r1", "ip route show default"));
+            assert!(route.starts_with("default via 172.17.0.1 dev eth0"), "{route}");
+            assert!(lab.pings(&cluster, "r1", &cluster.addresses("r2")[1]));
+            assert!(lab.pings(&cluster, "r1", &[172, 17, 0, 1].into()));
+            lab.apply("a", &plain).await;
+            assert_eq!(names()[1..], ["\"eth0\" \"10.0.1.2\""]);
+            assert!(lab.pings(&cluster, "r1", &cluster.addresses("r2")[0]));
+        }
     });
 }
 

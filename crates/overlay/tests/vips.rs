@@ -3,7 +3,7 @@
 mod support;
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     net::IpAddr,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -197,6 +197,39 @@ fn draining_keeps_connections_and_death_ends_them() {
             assert_eq!(rest, "ConnectionAbortedError\n", "{vip}");
             assert!(start.elapsed() < Duration::from_secs(1), "{vip}: {:?}", start.elapsed());
         }
+    });
+}
+
+/// P02: a datagram socket that spoke to a backend which is gone finds another one, without the client's doing.
+#[test]
+fn datagrams_move_from_a_dead_backend() {
+    in_host(|| async {
+        let lab = Lab::new(&["a", "b"], Underlay::Ipv4);
+        let mut cluster = Cluster::default();
+        let _servers = served(&lab, &mut cluster, &[("b1", "b"), ("b2", "b")]).await;
+        let vip = cluster.vip("red", 100)[0];
+        let then = format!(
+            "
+u = socket.socket(type=socket.SOCK_DGRAM); u.settimeout(2); u.connect(('{vip}', 80))
+u.send(b'x'); print(u.recv(9).decode(), flush=True)
+sys.stdin.readline()
+u.send(b'x'); print(u.recv(9).decode(), flush=True)"
+        );
+        let (mut program, mut output, _) = connected(&lab, &cluster, vip, &then);
+        let mut input = program.0.stdin.take().expect("piped");
+        input.write_all(b"\n").expect("go on");
+        let mut first = String::new();
+        output.read_line(&mut first).expect("an answer");
+        let dead = first.trim();
+        let other = if dead == "b1" { "b2" } else { "b1" };
+        cluster.service("red", 100, &[other]);
+        let mut without = lab.plan(&cluster, "a");
+        without.overlays.values_mut().for_each(|overlay| drop(overlay.remotes.remove(&cluster.mac(dead))));
+        lab.apply("a", &without).await;
+        input.write_all(b"\n").expect("go on");
+        let mut second = String::new();
+        output.read_line(&mut second).expect("an answer");
+        assert_eq!(second.trim(), other);
     });
 }
 

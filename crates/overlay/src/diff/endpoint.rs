@@ -62,7 +62,7 @@ impl<'a> Networks<'a> {
             let mtu = planned_mtu(overlay, path, observed, super::overlay::bridge_of(inside).map(|link| link.mtu));
             let vips = vip::digests(&overlay.services);
             let mut gone = known_addresses(overlay, inside, observed);
-            gone.retain(|address| !lives.get(id).is_some_and(|live| live.contains(address)));
+            gone.retain(|address| !lives.contains(address));
             overlays.insert(*id, Network { plan: overlay, inside, mtu, vips, gone });
         }
         Self { plan, observed, overlays }
@@ -119,14 +119,13 @@ fn with_prefix(overlay: &OverlayPlan, address: IpAddr) -> Option<Cidr> {
     Cidr::new(address, subnet.prefix()).ok()
 }
 
-/// Of each overlay the addresses that some endpoint of the plan has, here or elsewhere.
-fn live_addresses(plan: &NetworkPlan) -> BTreeMap<NetworkId, BTreeSet<IpAddr>> {
-    let mut lives: BTreeMap<NetworkId, BTreeSet<IpAddr>> = BTreeMap::new();
-    for (id, overlay) in &plan.overlays {
-        lives.entry(*id).or_default().extend(overlay.remotes.values().flat_map(|remote| remote.addresses.iter()));
-    }
-    for port in plan.endpoints.values().flat_map(|endpoint| &endpoint.overlays) {
-        lives.entry(port.network).or_default().extend(&port.addresses);
+/// The addresses that some endpoint of the plan has, here or elsewhere, in whatever network.
+fn live_addresses(plan: &NetworkPlan) -> BTreeSet<IpAddr> {
+    let remotes = plan.overlays.values().flat_map(|overlay| overlay.remotes.values());
+    let mut lives: BTreeSet<IpAddr> = remotes.flat_map(|remote| remote.addresses.iter().copied()).collect();
+    for endpoint in plan.endpoints.values() {
+        lives.extend(endpoint.bridge.map(|port| IpAddr::V4(port.address)));
+        lives.extend(endpoint.overlays.iter().flat_map(|port| &port.addresses));
     }
     lives
 }
