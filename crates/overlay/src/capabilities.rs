@@ -29,6 +29,15 @@ const TRIAL_TABLE: &str = "table inet rswarm_trial {
 }
 ";
 
+/// The same for the virtual addresses of services.
+const TRIAL_BALANCE: &str = "table inet rswarm_balance {
+    map vips { type ipv4_addr : verdict; }
+    chain service { dnat ip to numgen inc mod 2 map { 0 : 192.0.2.1, 1 : 192.0.2.2 }; }
+    chain nobody { meta l4proto tcp reject with tcp reset; reject; }
+    chain balance { type nat hook output priority -100; ip daddr vmap @vips; }
+}
+";
+
 struct Trial {
     name: &'static str,
     required: bool,
@@ -54,6 +63,11 @@ const NFTABLES: Trial = Trial {
     name: "nftables",
     required: true,
     advice: "install the package nftables and load the kernel modules: modprobe -a nf_tables nft_chain_nat nft_masq nft_ct",
+};
+const BALANCING: Trial = Trial {
+    name: "service addresses",
+    required: false,
+    advice: "virtual addresses of services do not work on this host: modprobe -a nft_numgen nft_reject_inet nft_chain_nat",
 };
 const FORWARDING: Trial = Trial {
     name: "ip forwarding",
@@ -95,6 +109,8 @@ pub async fn capabilities() -> Result<Vec<Capability>, KernelError> {
         found.push(report(&VETH, try_link(LinkVeth::new("trial1", "trial2").build()).await));
         let loaded = run_nft(&["-f", "-"], TRIAL_TABLE, "load a table").await;
         found.push(report(&NFTABLES, loaded.map(drop).map_err(|error| explain(&error))));
+        let balances = run_nft(&["-f", "-"], TRIAL_BALANCE, "load a table").await;
+        found.push(report(&BALANCING, balances.map(drop).map_err(|error| explain(&error))));
         // Of the new namespace, not of the host.
         let forwarding = std::fs::write("/proc/sys/net/ipv4/ip_forward", "1");
         found.push(report(&FORWARDING, forwarding.map_err(|error| error.to_string())));

@@ -1,63 +1,75 @@
 //! From what the kernel has to what the plan wants: a list of steps. Pure, no I/O.
 //!
 //! Called by `netd` on every plan and whenever the kernel reports a change. The answer is empty when
-//! everything is as wanted. Endpoints the plan has [`crate::plan::Problems`] with must be left out of
-//! the plan by the caller.
+//! everything is as wanted. What the plan has [`crate::plan::Problems`] with must be left out of the
+//! plan by the caller ([`NetworkPlan::without`]).
+
+mod endpoint;
+mod overlay;
 
 use std::collections::BTreeSet;
 
 use crate::{
-    BridgePlan, BridgePort, Cidr, EndpointId, EndpointStep, Inside, InsideLink, InsideStep, Link, MacAddress,
-    Namespace, NetworkPlan, NftTable, Observed, Step, nft, plan::veth_name,
+    BridgePlan, EndpointStep, Link, MacAddress, NetworkPlan, NftTable, Observed, OverlayNamespace, Place, Step, nft,
+    plan::veth_name,
 };
+use endpoint::Networks;
 
 /// The steps that make the kernel match `plan`, in the order in which they must be done.
 ///
-/// First what nobody wants goes, then the rules and the bridge come, then the endpoints: no packet
-/// is forwarded before the rules that bound it stand.
+/// First what nobody wants goes, then the rules, the bridge and the overlays come, then the endpoints:
+/// no packet is forwarded before the rules that bound it stand. Last the overlays forget remote
+/// endpoints that are gone, once no connection is led to them any more.
 pub fn diff(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
     let mut steps = removals(plan, observed);
     steps.extend(nft_steps(plan, observed));
-    let Some(bridge) = &plan.bridge else { return steps };
-    if !observed.ip_forward {
-        steps.push(Step::EnableForwarding);
+    if let Some(bridge) = &plan.bridge {
+        if !observed.ip_forward {
+            steps.push(Step::EnableForwarding);
+        }
+        steps.extend(bridge_steps(bridge, observed));
     }
-    steps.extend(bridge_steps(bridge, observed));
-    let standing = standing_bridge(bridge, observed).map(|link| link.index);
+    let (come, go) = overlay::steps(plan, observed);
+    steps.extend(come);
+    let networks = Networks::new(plan, observed);
     for (id, endpoint) in &plan.endpoints {
-        let Some(port) = &endpoint.bridge else { continue };
-        let todo = endpoint_steps(id, port, bridge, standing, observed);
+        let todo = endpoint::steps(id, endpoint, &networks);
         if !todo.is_empty() {
             steps.push(Step::Endpoint { id: id.clone(), steps: todo });
         }
     }
+    steps.extend(go);
     steps
 }
 
 fn removals(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut gone_with_endpoint = BTreeSet::new();
-    let unwanted = |id: &EndpointId| plan.bridge.is_none() || !plan.endpoints.contains_key(id);
-    for id in observed.namespaces.keys().filter(|id| unwanted(id)) {
+    for id in observed.namespaces.keys().filter(|id| !plan.endpoints.contains_key(id)) {
         let veth = veth_name(id);
         let mut todo = Vec::new();
         if observed.links.contains_key(&veth) {
-            todo.push(EndpointStep::RemoveVeth { name: veth.clone() });
-            gone_with_endpoint.insert(veth);
+            todo.push(EndpointStep::RemoveVeth { at: Place::Host, name: veth.clone() });
+            gone_with_endpoint.insert(veth.clone());
+        }
+        for (network, overlay) in &observed.overlays {
+            let OverlayNamespace::Alive(inside) = overlay else { continue };
+            if inside.links.contains_key(&veth) {
+                todo.push(EndpointStep::RemoveVeth { at: Place::Overlay(*network), name: veth.clone() });
+            }
         }
         todo.push(EndpointStep::RemoveNamespace);
         steps.push(Step::Endpoint { id: id.clone(), steps: todo });
     }
-    let mut wanted: BTreeSet<String> = match &plan.bridge {
-        Some(bridge) => plan.endpoints.keys().map(veth_name).chain([bridge.name.clone()]).collect(),
-        None => BTreeSet::new(),
-    };
+    let on_bridge = plan.endpoints.iter().filter(|(_, endpoint)| endpoint.bridge.is_some());
+    let mut wanted: BTreeSet<String> = on_bridge.map(|(id, _)| veth_name(id)).collect();
+    wanted.extend(plan.bridge.as_ref().map(|bridge| bridge.name.clone()));
     wanted.append(&mut gone_with_endpoint);
     let left_over = observed.links.keys().filter(|name| !wanted.contains(*name));
     steps.extend(left_over.map(|name| Step::RemoveLink { name: name.clone() }));
+    steps.extend(overlay::removals(plan, observed));
     steps
 }
-
 fn nft_steps(plan: &NetworkPlan, observed: &Observed) -> Option<Step> {
     let Some(ruleset) = nft::render(plan) else {
         return (observed.nft != NftTable::Absent).then_some(Step::RemoveNft);
@@ -103,88 +115,7 @@ fn bridge_steps(bridge: &BridgePlan, observed: &Observed) -> Vec<Step> {
     steps
 }
 
-fn endpoint_steps(
-    id: &EndpointId,
-    port: &BridgePort,
-    bridge: &BridgePlan,
-    bridge_index: Option<u32>,
-    observed: &Observed,
-) -> Vec<EndpointStep> {
-    let mut steps = Vec::new();
-    let name = veth_name(id);
-    let outside = observed.links.get(&name);
-    let inside = match observed.namespaces.get(id) {
-        Some(Namespace::Alive(inside)) => Some(inside),
-        Some(Namespace::Stale) => {
-            steps.push(EndpointStep::RemoveNamespace);
-            None
-        }
-        None => None,
-    };
-    if inside.is_none() {
-        steps.push(EndpointStep::CreateNamespace);
-    }
-    let interface = inside.and_then(|inside| inside.interface.as_ref());
-    let pair = outside.zip(interface).filter(|(out, within)| is_pair(out, within, port.mac));
-    if pair.is_none() {
-        if outside.is_some() {
-            steps.push(EndpointStep::RemoveVeth { name: name.clone() });
-        }
-        // Gone already with the host's end when the two were a pair; performing it twice is the same as once.
-        if interface.is_some() {
-            steps.push(EndpointStep::RemoveInterface);
-        }
-        steps.push(EndpointStep::CreateVeth { name: name.clone(), mac: port.mac, mtu: bridge.mtu });
-    }
-    let attached = pair.is_some_and(|(out, _)| {
-        out.up && out.mtu == bridge.mtu && out.controller.is_some() && out.controller == bridge_index
-    });
-    if !attached {
-        steps.push(EndpointStep::Attach { name, bridge: bridge.name.clone(), mtu: bridge.mtu });
-    }
-    let within = inside_steps(port, bridge, inside, pair.map(|(_, within)| within));
-    if !within.is_empty() {
-        steps.push(EndpointStep::Inside { steps: within });
-    }
-    steps
-}
-
-fn is_pair(outside: &Link, inside: &InsideLink, mac: MacAddress) -> bool {
-    outside.kind == "veth" && inside.peer == Some(outside.index) && inside.mac == Some(mac)
-}
-
-fn inside_steps(
-    port: &BridgePort,
-    bridge: &BridgePlan,
-    inside: Option<&Inside>,
-    kept: Option<&InsideLink>,
-) -> Vec<InsideStep> {
-    let mut steps = Vec::new();
-    let address = bridge.with_prefix(port.address);
-    if !inside.is_some_and(|inside| inside.loopback_up) {
-        steps.push(InsideStep::LoopbackUp);
-    }
-    if !kept.is_some_and(|link| link.ipv6_off) {
-        steps.push(InsideStep::DisableIpv6);
-    }
-    if kept.is_some_and(|link| link.mtu != bridge.mtu) {
-        steps.push(InsideStep::SetMtu(bridge.mtu));
-    }
-    let had: &[Cidr] = kept.map_or(&[], |link| &link.addresses);
-    steps.extend(had.iter().filter(|a| **a != address).map(|a| InsideStep::RemoveAddress(*a)));
-    if !had.contains(&address) {
-        steps.push(InsideStep::AddAddress(address));
-    }
-    if !kept.is_some_and(|link| link.up) {
-        steps.push(InsideStep::InterfaceUp);
-    }
-    // The kernel drops the route with its interface and with its source address: then it must come again.
-    let route_stands = had == [address] && kept.is_some_and(|link| link.up);
-    if !route_stands || inside.and_then(|inside| inside.default_route) != Some(bridge.gateway) {
-        steps.push(InsideStep::DefaultRoute(bridge.gateway));
-    }
-    steps
-}
-
+#[cfg(test)]
+mod overlay_tests;
 #[cfg(test)]
 mod tests;

@@ -11,12 +11,14 @@ mod diff;
 mod ipam;
 mod kernel;
 mod mac;
+mod mtu;
 pub mod netd;
 pub mod nft;
 mod observed;
 pub mod plan;
 pub mod probe;
 mod step;
+mod vip;
 
 pub use capabilities::{Capability, capabilities};
 pub use client::{Client, ProbeStream};
@@ -24,12 +26,16 @@ pub use diff::diff;
 pub use ipam::{Ipam, IpamError, choose_subnet, default_pools, overlap};
 pub use kernel::{Kernel, KernelError, StepFailure, explain};
 pub use mac::{MacAddress, MacError};
+pub use mtu::overlay_mtu;
 pub use netd::protocol::{Applied, EndpointResult, ProbeUpdate, Status};
-pub use observed::{Inside, InsideLink, Link, Namespace, NftTable, Observed};
+pub use observed::{
+    Inside, InsideLink, Link, LoadedVips, Namespace, NftTable, Observed, OverlayInside, OverlayNamespace, PortRole,
+    Vxlan,
+};
 pub use plan::{
     BridgePlan, BridgePort, DataPath, Encryption, EncryptionPeer, EndpointDns, EndpointId, EndpointIdError,
     EndpointPlan, NetworkPlan, OverlayPlan, OverlayPort, PrivateKey, Remote,
 };
 pub use probe::{FullSize, PeerState, ProbeKey, ProbeSettings, ProbeTable, Verdict};
-pub use step::{EndpointStep, InsideStep, Step, Subject};
+pub use step::{EndpointStep, InsideStep, OverlayStep, Place, Step, Subject};
 pub use types::{Cidr, CidrError};

@@ -3,9 +3,13 @@
 //! Only what bears one of our names is listed; foreign interfaces, tables and namespaces never appear
 //! here, so nothing that compares and removes can touch them.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use serde::{Deserialize, Serialize};
+use types::NetworkId;
 
 use crate::{Cidr, EndpointId, MacAddress};
 
@@ -14,17 +18,21 @@ use crate::{Cidr, EndpointId, MacAddress};
 pub struct Observed {
     /// Host links with our name prefixes, by name.
     pub links: BTreeMap<String, Link>,
-    /// One for each file in the directory of namespaces.
+    /// One for each file in the directory of endpoint namespaces.
     pub namespaces: BTreeMap<EndpointId, Namespace>,
+    /// One for each file in the directory of overlay namespaces.
+    pub overlays: BTreeMap<NetworkId, OverlayNamespace>,
     pub nft: NftTable,
     /// `net.ipv4.ip_forward` of the host's namespace.
     pub ip_forward: bool,
     /// Destinations of the host's other routes and networks of its other addresses: input of `choose_subnet`.
     pub host_routes: Vec<Cidr>,
+    /// The host's other addresses, and the MTU of the interface that bears each.
+    pub underlay: BTreeMap<IpAddr, u32>,
 }
 
-/// An interface in the host's namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// An interface in the host's or an overlay's namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Link {
     pub index: u32,
     /// `bridge`, `veth`, …; empty when the kernel names none.
@@ -34,13 +42,37 @@ pub struct Link {
     pub mac: Option<MacAddress>,
     /// Index of the bridge it is a port of.
     pub controller: Option<u32>,
-    /// IPv4 addresses, with their prefix.
+    /// Of a veth: index of its other end.
+    pub peer: Option<u32>,
+    /// IPv4 addresses, with their prefix; looked at in the host's namespace only.
     pub addresses: Vec<Cidr>,
-    /// Whether IPv6 is off on it; looked at for bridges only.
+    /// Whether IPv6 is off on it; looked at for the host's bridges only.
     pub ipv6_off: bool,
+    /// How its bridge treats it; looked at in an overlay's namespace only.
+    pub port: Option<PortRole>,
+    pub vxlan: Option<Vxlan>,
 }
 
-/// What stands under a name in the directory of namespaces.
+/// What a bridge does for one of its ports, as far as it differs between those of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PortRole {
+    /// Learns nothing and sends nothing there for want of a better idea; broadcast and multicast reach it.
+    Endpoint,
+    /// The same, but broadcast and multicast stay here: questions for neighbours are answered by the bridge.
+    Uplink,
+    Other,
+}
+
+/// Where a VXLAN interface sends to and from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vxlan {
+    pub vni: u32,
+    pub local: Option<IpAddr>,
+    pub port: u16,
+    pub learns: bool,
+}
+
+/// What stands under a name in the directory of endpoint namespaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Namespace {
     /// A file without a namespace behind it: left by a crash between two steps.
@@ -52,22 +84,57 @@ pub enum Namespace {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Inside {
     pub loopback_up: bool,
-    pub interface: Option<InsideLink>,
+    /// `eth0`, `eth1`, …
+    pub interfaces: BTreeMap<String, InsideLink>,
     /// Gateway of the default route, if there is one.
     pub default_route: Option<Ipv4Addr>,
+    /// The virtual addresses that are balanced there; None when that is not known: then all are loaded again.
+    pub vips: Option<LoadedVips>,
 }
 
-/// `eth0` of an endpoint.
+/// An interface of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InsideLink {
+    pub index: u32,
     pub up: bool,
     pub mtu: u32,
     pub mac: Option<MacAddress>,
-    /// Index of its other end in the host's namespace.
+    /// Index of its other end in the host's or the overlay's namespace.
     pub peer: Option<u32>,
+    /// Without IPv6's link-local ones, which are the kernel's own affair.
     pub addresses: Vec<Cidr>,
     /// Whether IPv6 is off on it: an endpoint without an IPv6 address must not listen to router advertisements.
     pub ipv6_off: bool,
+}
+
+/// The table of virtual addresses in an endpoint's namespace, which nobody has changed since it was loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadedVips {
+    /// The ruleset's number in the kernel (`NFTA_GEN_ID`): each change of any rule raises it.
+    pub generation: u32,
+    /// For each address the digest of its rules.
+    pub digests: BTreeMap<IpAddr, String>,
+}
+
+/// What stands under a name in the directory of overlay namespaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OverlayNamespace {
+    /// A file without a namespace behind it: left by a crash between two steps.
+    Stale,
+    Alive(OverlayInside),
+}
+
+/// The inside of an overlay's namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OverlayInside {
+    /// All but the loopback.
+    pub links: BTreeMap<String, Link>,
+    /// To which host the VXLAN interface sends what is for a MAC address.
+    pub hosts: BTreeMap<MacAddress, IpAddr>,
+    /// Through which link the bridge sends what is for a MAC address; without the links' own addresses.
+    pub ports: BTreeMap<MacAddress, String>,
+    /// With which the bridge answers questions for neighbours.
+    pub neighbours: BTreeMap<IpAddr, MacAddress>,
 }
 
 /// Our nftables table.

@@ -14,6 +14,10 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use types::{NetworkId, NodeId};
 
+mod problems;
+
+pub use problems::Problems;
+
 use crate::{Cidr, Ipam, MacAddress, probe::ProbeSettings};
 
 /// The bridge's usual name. Every link whose name starts with [`BRIDGE_PREFIX`] or [`VETH_PREFIX`] is ours.
@@ -22,8 +26,14 @@ pub const BRIDGE_NAME: &str = "rswarm0";
 pub const BRIDGE_PREFIX: &str = "rswarm";
 /// The host's ends of our veth pairs start with this.
 pub const VETH_PREFIX: &str = "rs-";
-/// The name of an endpoint's interface inside its namespace.
-pub const INSIDE_NAME: &str = "eth0";
+/// Names of an endpoint's interfaces inside its namespace: this and a number, in the order of its places.
+pub const INSIDE_PREFIX: &str = "eth";
+/// Inside an overlay's namespace: the bridge that its endpoints are ports of.
+pub const OVERLAY_BRIDGE: &str = "br0";
+/// Inside an overlay's namespace: the bridge's port towards the other hosts.
+pub const OVERLAY_VXLAN: &str = "vxlan0";
+/// The same of an encrypted overlay. Whoever holds the TAP makes it; the plane plugs it into the bridge.
+pub const OVERLAY_TAP: &str = "tap0";
 /// The kernel's limit for interface names: `IFNAMSIZ` less the final zero.
 const LINK_NAME_MAX: usize = 15;
 /// IPv4's least MTU (RFC 791) and the largest the kernel lets a veth have.
@@ -194,32 +204,6 @@ pub struct EndpointId(String);
 #[error("{0:?} is not an endpoint id: 1 to 128 letters, digits, '_', '.' or '-', not starting with a dot")]
 pub struct EndpointIdError(String);
 
-/// What of a plan cannot be done, found before anything is touched.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Problems {
-    /// Of the bridge: the plan as a whole is refused.
-    pub host: Vec<String>,
-    /// Of single endpoints: these are left out, all others are served.
-    pub endpoints: BTreeMap<EndpointId, String>,
-}
-
-impl NetworkPlan {
-    /// Checks everything that can be known without asking the kernel.
-    pub fn problems(&self) -> Problems {
-        let mut problems = Problems::default();
-        let Some(bridge) = &self.bridge else {
-            let none = || "the plan has no bridge to attach it to".to_owned();
-            problems.endpoints = self.endpoints.keys().map(|id| (id.clone(), none())).collect();
-            return problems;
-        };
-        match bridge.checked() {
-            Ok(ipam) => problems.endpoints = endpoint_problems(&self.endpoints, &ipam),
-            Err(host) => problems.host.push(host),
-        }
-        problems
-    }
-}
-
 impl BridgePlan {
     /// The bridge of `subnet` with the usual name, the first host address as gateway, MTU 1500, masqueraded.
     ///
@@ -255,27 +239,6 @@ impl BridgePlan {
         }
         Ipam::with_gateway(self.subnet, self.gateway).map_err(|e| format!("bridge {name}: {e}"))
     }
-}
-
-fn endpoint_problems(endpoints: &BTreeMap<EndpointId, EndpointPlan>, ipam: &Ipam) -> BTreeMap<EndpointId, String> {
-    let mut seen = BTreeSet::new();
-    let mut problems = BTreeMap::new();
-    for (id, endpoint) in endpoints {
-        let Some(BridgePort { address, mac }) = &endpoint.bridge else { continue };
-        let problem = if !ipam.is_host_address(*address) {
-            format!("address {address} is not a host address of {}", ipam.subnet())
-        } else if *address == ipam.gateway() {
-            format!("address {address} is the gateway's")
-        } else if mac.bytes()[0] & 1 == 1 {
-            format!("MAC address {mac} is a group address")
-        } else if !seen.insert(*address) {
-            format!("address {address} is another endpoint's")
-        } else {
-            continue;
-        };
-        problems.insert(id.clone(), problem);
-    }
-    problems
 }
 
 /// The host's end of an endpoint's veth pair: `rs-` and 12 hexadecimal digits that depend on the id alone.

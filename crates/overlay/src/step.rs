@@ -2,9 +2,13 @@
 //!
 //! A step says what shall be true, not what to toggle: performing it twice is the same as once.
 
-use std::net::Ipv4Addr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
+};
 
 use serde::{Deserialize, Serialize};
+use types::NetworkId;
 
 use crate::{Cidr, EndpointId, MacAddress};
 
@@ -44,6 +48,11 @@ pub enum Step {
     RemoveLink {
         name: String,
     },
+    /// What one overlay needs, in order; after a failure the rest of its list is left for the next time.
+    Overlay {
+        id: NetworkId,
+        steps: Vec<OverlayStep>,
+    },
     /// All that one endpoint needs, in order; after a failure the rest of its list is left for the next time.
     Endpoint {
         id: EndpointId,
@@ -51,40 +60,129 @@ pub enum Step {
     },
 }
 
+/// A change inside an overlay's namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OverlayStep {
+    RemoveNamespace,
+    CreateNamespace,
+    RemoveLink {
+        name: String,
+    },
+    CreateBridge {
+        mac: MacAddress,
+        mtu: u32,
+    },
+    /// Up, with this MTU.
+    SetBridge {
+        mtu: u32,
+    },
+    /// Born in the overlay's namespace, with its UDP socket in the host's.
+    CreateVxlan {
+        vni: u32,
+        local: IpAddr,
+        port: u16,
+        mtu: u32,
+    },
+    /// Port of the bridge towards the other hosts, up, with this MTU.
+    PlugUplink {
+        name: String,
+        /// On which it listens from then on, if it is a VXLAN interface.
+        udp_port: Option<u16>,
+        mtu: u32,
+    },
+    /// The VXLAN interface sends what is for `mac` to `host`.
+    AddHost {
+        mac: MacAddress,
+        host: IpAddr,
+    },
+    RemoveHost {
+        mac: MacAddress,
+    },
+    /// The bridge sends what is for `mac` through `link`.
+    AddPort {
+        mac: MacAddress,
+        link: String,
+    },
+    RemovePort {
+        mac: MacAddress,
+        link: String,
+    },
+    AddNeighbour {
+        address: IpAddr,
+        mac: MacAddress,
+    },
+    RemoveNeighbour {
+        address: IpAddr,
+    },
+}
+
+/// In which namespace the outer end of an endpoint's veth pair is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Place {
+    Host,
+    Overlay(NetworkId),
+}
+
 /// A change of one endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EndpointStep {
     RemoveNamespace,
     CreateNamespace,
-    /// By the name of the host's end; the other end goes with it.
+    LoopbackUp,
+    /// By the name of the outer end; the inner end goes with it.
     RemoveVeth {
+        at: Place,
         name: String,
     },
-    /// Remove `eth0` from inside: its other end is not ours any more.
-    RemoveInterface,
-    /// A pair: `name` on the host, `eth0` inside.
-    CreateVeth {
+    /// Remove an interface from inside: its other end is not ours any more, or it has no place in the plan.
+    RemoveInterface {
         name: String,
+    },
+    /// A pair: `name` outside, `inside` inside.
+    CreateVeth {
+        at: Place,
+        name: String,
+        inside: String,
         mac: MacAddress,
         mtu: u32,
     },
-    /// The host's end: port of this bridge, up, with this MTU.
+    /// The outer end on the host: port of this bridge, up, with this MTU.
     Attach {
         name: String,
         bridge: String,
         mtu: u32,
     },
-    /// The inside.
+    /// The outer end in an overlay: port of its bridge for this MAC address, up, with this MTU.
+    Plug {
+        network: NetworkId,
+        name: String,
+        mac: MacAddress,
+        mtu: u32,
+    },
+    /// One interface inside.
     Inside {
+        interface: String,
         steps: Vec<InsideStep>,
+    },
+    /// Load these rules for virtual addresses, in one transaction; afterwards these are balanced.
+    SetVips {
+        /// The number of the ruleset that these rules change; None: they replace our table.
+        onto: Option<u32>,
+        ruleset: String,
+        digests: BTreeMap<IpAddr, String>,
+    },
+    /// End the flows that were balanced to one of these addresses, which are gone.
+    EndFlows {
+        to: BTreeSet<IpAddr>,
     },
 }
 
-/// A change inside an endpoint's namespace.
+/// A change of an interface inside an endpoint's namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InsideStep {
-    LoopbackUp,
     DisableIpv6,
+    /// IPv6 on, without router advertisements and without a search for duplicates.
+    EnableIpv6,
     SetMtu(u32),
     AddAddress(Cidr),
     RemoveAddress(Cidr),
@@ -96,6 +194,7 @@ pub enum InsideStep {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Subject {
     Host,
+    Overlay(NetworkId),
     Endpoint(EndpointId),
 }
 
@@ -103,7 +202,20 @@ impl Step {
     pub fn subject(&self) -> Subject {
         match self {
             Self::Endpoint { id, .. } => Subject::Endpoint(id.clone()),
+            Self::Overlay { id, .. } => Subject::Overlay(*id),
             _ => Subject::Host,
+        }
+    }
+}
+
+impl EndpointStep {
+    /// The overlay whose namespace it changes.
+    pub fn overlay(&self) -> Option<NetworkId> {
+        match self {
+            Self::Plug { network, .. } => Some(*network),
+            Self::RemoveVeth { at: Place::Overlay(network), .. }
+            | Self::CreateVeth { at: Place::Overlay(network), .. } => Some(*network),
+            _ => None,
         }
     }
 }

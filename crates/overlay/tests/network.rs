@@ -217,7 +217,8 @@ fn this_machine_has_what_is_required() {
         let missing: Vec<_> = found.iter().filter(|c| c.required && !c.present).collect();
         assert!(missing.is_empty(), "{missing:?}");
         assert_eq!(overlay::capabilities::refusal(&found), None);
-        assert!(found.iter().any(|c| c.name == "vxlan" && c.present), "{found:?}");
+        let has = |name| found.iter().any(|c| c.name == name && c.present);
+        assert!(has("vxlan") && has("service addresses"), "{found:?}");
         assert_eq!(links(), ["lo"], "the trial leaves nothing behind");
     });
 }

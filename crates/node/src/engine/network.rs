@@ -333,7 +333,7 @@ fn initial_plan(
 
 fn observed_port(namespace: &Namespace) -> Option<BridgePort> {
     let Namespace::Alive(inside) = namespace else { return None };
-    let interface = inside.interface.as_ref()?;
+    let interface = inside.interfaces.get("eth0")?;
     let address = interface.addresses.iter().find_map(|cidr| match cidr.address() {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,

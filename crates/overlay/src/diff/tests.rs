@@ -1,11 +1,11 @@
 //! A small text form of steps, so that a test reads like what happens.
 
-use std::net::Ipv4Addr;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::EndpointPlan;
+use crate::{BridgePort, EndpointId, EndpointPlan, Inside, InsideLink, Namespace};
 
 fn plan(ids: &[(&str, u8)]) -> NetworkPlan {
     let bridge = BridgePlan::new("172.17.0.0/16".parse().expect("subnet")).expect("bridge");
@@ -26,17 +26,17 @@ fn applied(plan: &NetworkPlan) -> Observed {
     observed.nft = NftTable::Loaded { digest };
     let mac = Some(MacAddress::for_ipv4(bridge.gateway));
     let addresses = vec![bridge.address()];
-    let (kind, mtu, controller) = ("bridge".to_owned(), bridge.mtu, None);
-    let link = Link { index: 10, kind, up: true, mtu, mac, controller, addresses, ipv6_off: true };
+    let (kind, mtu) = ("bridge".to_owned(), bridge.mtu);
+    let link = Link { index: 10, kind, up: true, mtu, mac, addresses, ipv6_off: true, ..Link::default() };
     observed.links.insert(bridge.name.clone(), link);
     for (n, (id, endpoint)) in plan.endpoints.iter().enumerate() {
         let port = endpoint.bridge.expect("every endpoint here is on the bridge");
         let index = 20 + n as u32;
-        let (kind, controller) = ("veth".to_owned(), Some(10));
-        let (mac, addresses) = (None, Vec::new());
-        let link = Link { index, kind, up: true, mtu, mac, controller, addresses, ipv6_off: false };
+        let (kind, controller, peer) = ("veth".to_owned(), Some(10), Some(2));
+        let link = Link { index, kind, up: true, mtu, controller, peer, ..Link::default() };
         observed.links.insert(veth_name(id), link);
         let interface = InsideLink {
+            index: 2,
             up: true,
             mtu: bridge.mtu,
             mac: Some(port.mac),
@@ -44,8 +44,9 @@ fn applied(plan: &NetworkPlan) -> Observed {
             addresses: vec![bridge.with_prefix(port.address)],
             ipv6_off: true,
         };
+        let interfaces = BTreeMap::from([("eth0".to_owned(), interface)]);
         let default_route = Some(bridge.gateway);
-        let inside = Inside { loopback_up: true, interface: Some(interface), default_route };
+        let inside = Inside { loopback_up: true, interfaces, default_route, vips: None };
         observed.namespaces.insert(id.clone(), Namespace::Alive(inside));
     }
     observed
@@ -58,7 +59,7 @@ fn inside<'a>(observed: &'a mut Observed, id: &str) -> &'a mut Inside {
     }
 }
 
-fn check(plan: &NetworkPlan, observed: &Observed, expected: &Expect) {
+pub(super) fn check(plan: &NetworkPlan, observed: &Observed, expected: &Expect) {
     let mut text = String::new();
     for step in diff(plan, observed) {
         match step {
@@ -87,16 +88,17 @@ fn a_first_endpoint_on_an_empty_host() {
         &plan(&[("a", 2)]),
         &Observed::default(),
         &expect![[r#"
-        LoadNft
-        EnableForwarding
-        CreateBridge { name: "rswarm0", mac: MacAddress([2, 66, 172, 17, 0, 1]), mtu: 1500 }
-        DisableIpv6 { link: "rswarm0" }
-        AddAddress { link: "rswarm0", address: Cidr { address: 172.17.0.1, prefix: 16 } }
-        a: CreateNamespace
-        a: CreateVeth { name: "rs-ca978112ca1b", mac: MacAddress([2, 66, 172, 17, 0, 2]), mtu: 1500 }
-        a: Attach { name: "rs-ca978112ca1b", bridge: "rswarm0", mtu: 1500 }
-        a: Inside { steps: [LoopbackUp, DisableIpv6, AddAddress(Cidr { address: 172.17.0.2, prefix: 16 }), InterfaceUp, DefaultRoute(172.17.0.1)] }
-    "#]],
+            LoadNft
+            EnableForwarding
+            CreateBridge { name: "rswarm0", mac: MacAddress([2, 66, 172, 17, 0, 1]), mtu: 1500 }
+            DisableIpv6 { link: "rswarm0" }
+            AddAddress { link: "rswarm0", address: Cidr { address: 172.17.0.1, prefix: 16 } }
+            a: CreateNamespace
+            a: LoopbackUp
+            a: CreateVeth { at: Host, name: "rs-ca978112ca1b", inside: "eth0", mac: MacAddress([2, 66, 172, 17, 0, 2]), mtu: 1500 }
+            a: Attach { name: "rs-ca978112ca1b", bridge: "rswarm0", mtu: 1500 }
+            a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 172.17.0.2, prefix: 16 }), InterfaceUp, DefaultRoute(172.17.0.1)] }
+        "#]],
     );
 }
 
@@ -109,10 +111,10 @@ fn what_nobody_wants_goes_first() {
         &plan(&[("a", 2)]),
         &observed,
         &expect![[r#"
-        b: RemoveVeth { name: "rs-3e23e8160039" }
-        b: RemoveNamespace
-        RemoveLink { name: "rs-0123456789ab" }
-    "#]],
+            b: RemoveVeth { at: Host, name: "rs-3e23e8160039" }
+            b: RemoveNamespace
+            RemoveLink { name: "rs-0123456789ab" }
+        "#]],
     );
 }
 
@@ -122,11 +124,11 @@ fn an_empty_plan_removes_everything() {
         &NetworkPlan::default(),
         &applied(&plan(&[("a", 2)])),
         &expect![[r#"
-        a: RemoveVeth { name: "rs-ca978112ca1b" }
-        a: RemoveNamespace
-        RemoveLink { name: "rswarm0" }
-        RemoveNft
-    "#]],
+            a: RemoveVeth { at: Host, name: "rs-ca978112ca1b" }
+            a: RemoveNamespace
+            RemoveLink { name: "rswarm0" }
+            RemoveNft
+        "#]],
     );
 }
 
@@ -139,13 +141,14 @@ fn a_stale_namespace_file_is_replaced_with_its_veth() {
         &plan,
         &observed,
         &expect![[r#"
-        a: RemoveNamespace
-        a: CreateNamespace
-        a: RemoveVeth { name: "rs-ca978112ca1b" }
-        a: CreateVeth { name: "rs-ca978112ca1b", mac: MacAddress([2, 66, 172, 17, 0, 2]), mtu: 1500 }
-        a: Attach { name: "rs-ca978112ca1b", bridge: "rswarm0", mtu: 1500 }
-        a: Inside { steps: [LoopbackUp, DisableIpv6, AddAddress(Cidr { address: 172.17.0.2, prefix: 16 }), InterfaceUp, DefaultRoute(172.17.0.1)] }
-    "#]],
+            a: RemoveNamespace
+            a: CreateNamespace
+            a: LoopbackUp
+            a: RemoveVeth { at: Host, name: "rs-ca978112ca1b" }
+            a: CreateVeth { at: Host, name: "rs-ca978112ca1b", inside: "eth0", mac: MacAddress([2, 66, 172, 17, 0, 2]), mtu: 1500 }
+            a: Attach { name: "rs-ca978112ca1b", bridge: "rswarm0", mtu: 1500 }
+            a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 172.17.0.2, prefix: 16 }), InterfaceUp, DefaultRoute(172.17.0.1)] }
+        "#]],
     );
 }
 
@@ -153,17 +156,17 @@ fn a_stale_namespace_file_is_replaced_with_its_veth() {
 fn a_pair_whose_ends_do_not_belong_together_is_made_anew() {
     let plan = plan(&[("a", 2)]);
     let mut observed = applied(&plan);
-    inside(&mut observed, "a").interface.as_mut().expect("eth0").peer = Some(77);
+    inside(&mut observed, "a").interfaces.get_mut("eth0").expect("eth0").peer = Some(77);
     check(
         &plan,
         &observed,
         &expect![[r#"
-        a: RemoveVeth { name: "rs-ca978112ca1b" }
-        a: RemoveInterface
-        a: CreateVeth { name: "rs-ca978112ca1b", mac: MacAddress([2, 66, 172, 17, 0, 2]), mtu: 1500 }
-        a: Attach { name: "rs-ca978112ca1b", bridge: "rswarm0", mtu: 1500 }
-        a: Inside { steps: [DisableIpv6, AddAddress(Cidr { address: 172.17.0.2, prefix: 16 }), InterfaceUp, DefaultRoute(172.17.0.1)] }
-    "#]],
+            a: RemoveVeth { at: Host, name: "rs-ca978112ca1b" }
+            a: RemoveInterface { name: "eth0" }
+            a: CreateVeth { at: Host, name: "rs-ca978112ca1b", inside: "eth0", mac: MacAddress([2, 66, 172, 17, 0, 2]), mtu: 1500 }
+            a: Attach { name: "rs-ca978112ca1b", bridge: "rswarm0", mtu: 1500 }
+            a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 172.17.0.2, prefix: 16 }), InterfaceUp, DefaultRoute(172.17.0.1)] }
+        "#]],
     );
 }
 
@@ -172,16 +175,16 @@ fn small_damage_is_repaired_in_place() {
     let plan = plan(&[("a", 2), ("b", 3), ("c", 4)]);
     let mut observed = applied(&plan);
     inside(&mut observed, "a").default_route = None;
-    inside(&mut observed, "b").interface.as_mut().expect("eth0").up = false;
+    inside(&mut observed, "b").interfaces.get_mut("eth0").expect("eth0").up = false;
     observed.links.get_mut(&veth_name(&"c".parse().expect("id"))).expect("veth").controller = None;
     check(
         &plan,
         &observed,
         &expect![[r#"
-        a: Inside { steps: [DefaultRoute(172.17.0.1)] }
-        b: Inside { steps: [InterfaceUp, DefaultRoute(172.17.0.1)] }
-        c: Attach { name: "rs-2e7d2c03a950", bridge: "rswarm0", mtu: 1500 }
-    "#]],
+            a: Inside { interface: "eth0", steps: [DefaultRoute(172.17.0.1)] }
+            b: Inside { interface: "eth0", steps: [InterfaceUp, DefaultRoute(172.17.0.1)] }
+            c: Attach { name: "rs-2e7d2c03a950", bridge: "rswarm0", mtu: 1500 }
+        "#]],
     );
 }
 
@@ -198,13 +201,13 @@ fn a_changed_subnet_moves_bridge_and_endpoint_without_new_interfaces() {
         &after,
         &applied(&before),
         &expect![[r#"
-        LoadNft
-        RemoveAddress { link: "rswarm0", address: Cidr { address: 172.17.0.1, prefix: 16 } }
-        AddAddress { link: "rswarm0", address: Cidr { address: 172.18.0.1, prefix: 16 } }
-        SetBridge { name: "rswarm0", mtu: 1450 }
-        a: Attach { name: "rs-ca978112ca1b", bridge: "rswarm0", mtu: 1450 }
-        a: Inside { steps: [SetMtu(1450), RemoveAddress(Cidr { address: 172.17.0.2, prefix: 16 }), AddAddress(Cidr { address: 172.18.0.2, prefix: 16 }), DefaultRoute(172.18.0.1)] }
-    "#]],
+            LoadNft
+            RemoveAddress { link: "rswarm0", address: Cidr { address: 172.17.0.1, prefix: 16 } }
+            AddAddress { link: "rswarm0", address: Cidr { address: 172.18.0.1, prefix: 16 } }
+            SetBridge { name: "rswarm0", mtu: 1450 }
+            a: Attach { name: "rs-ca978112ca1b", bridge: "rswarm0", mtu: 1450 }
+            a: Inside { interface: "eth0", steps: [SetMtu(1450), RemoveAddress(Cidr { address: 172.17.0.2, prefix: 16 }), AddAddress(Cidr { address: 172.18.0.2, prefix: 16 }), DefaultRoute(172.18.0.1)] }
+        "#]],
     );
 }
 

@@ -1,14 +1,19 @@
 //! Performs steps, one after the other, on the calling thread.
 
-use super::{Files, KernelError, StepFailure, endpoint, nft, session::Session, sysctl};
-use crate::{EndpointStep, Step};
+use std::collections::BTreeMap;
+
+use super::{
+    Files, KernelError, StepFailure, endpoint, nft, overlay,
+    session::{NamespaceFile, Session},
+    sysctl,
+};
+use crate::{EndpointStep, Place, Step};
 
 pub(super) async fn apply(session: &Session, files: &Files, steps: &[Step]) -> Vec<StepFailure> {
     let mut failures = Vec::new();
-    let doomed: Vec<&str> = steps.iter().flat_map(removed_links).collect();
-    if doomed.len() > 1 {
+    for (place, doomed) in doomed_links(steps) {
         // What this does not achieve, the steps themselves do one by one, and report.
-        let _ = session.host.remove_links_at_once(&doomed).await;
+        let _ = remove_at_once(session, files, place, &doomed).await;
     }
     for step in steps {
         if let Err(error) = perform(session, files, step).await {
@@ -18,19 +23,37 @@ pub(super) async fn apply(session: &Session, files: &Files, steps: &[Step]) -> V
     failures
 }
 
-/// Host links that a step removes. None of them is made by an earlier step of the same list.
-fn removed_links(step: &Step) -> Vec<&str> {
-    match step {
-        Step::RemoveLink { name } => vec![name],
-        Step::Endpoint { steps, .. } => steps.iter().filter_map(removed_veth).collect(),
-        _ => Vec::new(),
+/// Links that steps remove, by namespace, where they are several. None of them is made by an earlier step
+/// of the same list.
+fn doomed_links(steps: &[Step]) -> BTreeMap<Place, Vec<&str>> {
+    let mut doomed: BTreeMap<Place, Vec<&str>> = BTreeMap::new();
+    for step in steps {
+        match step {
+            Step::RemoveLink { name } => doomed.entry(Place::Host).or_default().push(name),
+            Step::Endpoint { steps, .. } => {
+                for step in steps {
+                    if let EndpointStep::RemoveVeth { at, name } = step {
+                        doomed.entry(*at).or_default().push(name);
+                    }
+                }
+            }
+            _ => {}
+        }
     }
+    doomed.retain(|_, names| names.len() > 1);
+    doomed
 }
 
-fn removed_veth(step: &EndpointStep) -> Option<&str> {
-    match step {
-        EndpointStep::RemoveVeth { name } => Some(name),
-        _ => None,
+async fn remove_at_once(session: &Session, files: &Files, place: Place, names: &[&str]) -> Result<(), KernelError> {
+    match place {
+        Place::Host => session.host.remove_links_at_once(names).await,
+        Place::Overlay(id) => {
+            let path = files.overlays.join(id.to_string());
+            let namespace = NamespaceFile::open(&path);
+            let namespace =
+                namespace.map_err(|source| KernelError::Namespace { doing: "open", path: path.clone(), source })?;
+            session.netlink_in(&namespace, &path)?.remove_links_at_once(names).await
+        }
     }
 }
 
@@ -46,6 +69,7 @@ async fn perform(session: &Session, files: &Files, step: &Step) -> Result<(), Ke
         Step::AddAddress { link, address } => host.add_address(link, *address).await,
         Step::RemoveAddress { link, address } => host.remove_address(link, *address).await,
         Step::RemoveLink { name } => host.remove_link(name).await,
-        Step::Endpoint { id, steps } => endpoint::apply(session, &files.namespaces.join(id.as_str()), steps).await,
+        Step::Overlay { id, steps } => overlay::apply(session, &files.overlays.join(id.to_string()), steps).await,
+        Step::Endpoint { id, steps } => endpoint::apply(session, files, id, steps).await,
     }
 }

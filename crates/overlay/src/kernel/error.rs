@@ -38,6 +38,20 @@ pub enum KernelError {
         #[source]
         source: io::Error,
     },
+    #[error("the rules in the container's namespace were changed by somebody else in the same moment")]
+    RulesChanged,
+    #[error("cannot make a VXLAN interface, which this kernel lacks: modprobe vxlan (in a container: on its host)")]
+    NoVxlan(#[source] io::Error),
+    #[error(
+        "VXLAN network identifier {vni} is taken on UDP port {port} by another interface: \
+         `ip -d link show type vxlan` shows it; remove it, or choose another data path port"
+    )]
+    VniTaken { vni: u32, port: u16 },
+    #[error(
+        "UDP port {port}, which overlay networks need, is taken by another program: \
+         `ss -ulpn sport = :{port}` names it; end it, or choose another data path port"
+    )]
+    PortTaken { port: u16 },
     #[error("cannot work on a thread of its own")]
     Thread(#[source] io::Error),
 }

@@ -2,13 +2,16 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::RawFd,
 };
 
 use rtnetlink::{
     AddressMessageBuilder, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
-    packet_route::link::{InfoData, InfoVeth, LinkMessage},
+    packet_route::{
+        address::AddressHeaderFlags,
+        link::{InfoData, InfoVeth, LinkMessage},
+    },
 };
 
 use super::{KernelError, error::netlink_io, session::Netlink};
@@ -75,14 +78,22 @@ impl Netlink {
 
     pub async fn add_address(&self, link: &str, address: Cidr) -> Result<(), KernelError> {
         let index = self.index(link).await?;
-        let added = self.handle.address().add(index, address.address(), address.prefix()).execute().await;
+        let mut request = self.handle.address().add(index, address.address(), address.prefix());
+        if address.address().is_ipv6() {
+            // Usable at once; see `sysctl::enable_ipv6`.
+            request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+        }
+        let added = request.execute().await;
         done(added, &[libc::EEXIST], || format!("give {address} to {link}"))
     }
 
     pub async fn remove_address(&self, link: &str, address: Cidr) -> Result<(), KernelError> {
-        let IpAddr::V4(v4) = address.address() else { return Ok(()) };
         let index = self.index(link).await?;
-        let message = AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(v4, address.prefix()).build();
+        let prefix = address.prefix();
+        let message = match address.address() {
+            IpAddr::V4(v4) => AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(v4, prefix).build(),
+            IpAddr::V6(v6) => AddressMessageBuilder::<Ipv6Addr>::new().index(index).address(v6, prefix).build(),
+        };
         let removed = self.handle.address().del(message).execute().await;
         done(removed, &[libc::EADDRNOTAVAIL], || format!("take {address} from {link}"))
     }
@@ -96,7 +107,7 @@ impl Netlink {
     }
 }
 
-fn done(
+pub(super) fn done(
     result: Result<(), rtnetlink::Error>,
     harmless: &[i32],
     doing: impl FnOnce() -> String,

@@ -5,14 +5,20 @@
 //! namespace, and a slow kernel never delays a probe. Nothing here decides what should be.
 
 mod apply;
+mod bridge;
 mod endpoint;
 mod error;
+mod facts;
+mod flows;
 mod link;
 mod namespace;
+mod netfilter;
 mod nft;
 mod observe;
+mod overlay;
 mod session;
 mod sysctl;
+mod vip;
 mod watch;
 
 use std::{
@@ -40,6 +46,10 @@ pub struct Kernel {
 pub(crate) struct Files {
     /// One bind-mounted file per endpoint namespace.
     pub namespaces: PathBuf,
+    /// One bind-mounted file per overlay namespace.
+    pub overlays: PathBuf,
+    /// Per endpoint, which virtual addresses were loaded into its namespace last.
+    pub vips: PathBuf,
     /// Which table was loaded last, and how the kernel listed it then.
     pub nft_record: PathBuf,
 }
@@ -47,13 +57,23 @@ pub(crate) struct Files {
 impl Kernel {
     /// Files go under `run_dir`, usually `/run/rswarm`.
     pub fn new(run_dir: &Path) -> Self {
-        let files = Files { namespaces: run_dir.join("netns"), nft_record: run_dir.join("nft.json") };
+        let files = Files {
+            namespaces: run_dir.join("netns"),
+            overlays: run_dir.join("overlay"),
+            vips: run_dir.join("vips"),
+            nft_record: run_dir.join("nft.json"),
+        };
         Self { files }
     }
 
     /// The file that stands for an endpoint's namespace: what a container runtime joins.
     pub fn namespace_path(&self, id: &crate::EndpointId) -> PathBuf {
         self.files.namespaces.join(id.as_str())
+    }
+
+    /// The file that stands for an overlay's namespace: where the TAP of an encrypted one belongs.
+    pub fn overlay_path(&self, id: types::NetworkId) -> PathBuf {
+        self.files.overlays.join(id.to_string())
     }
 
     /// Everything in the kernel that is ours, now.

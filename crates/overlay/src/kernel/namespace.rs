@@ -4,6 +4,7 @@ use std::{
     fs, io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use nix::{
@@ -14,7 +15,6 @@ use nix::{
 };
 
 use super::{KernelError, session::Session};
-use crate::EndpointId;
 
 /// More mounts than this on one file would be somebody else's doing; it bounds the loop that removes them.
 const MAX_STACKED_MOUNTS: usize = 16;
@@ -25,7 +25,7 @@ pub fn is_alive(path: &Path) -> bool {
 }
 
 /// The ids of all files in the directory. A name that is no id is not ours and is left alone.
-pub fn list(directory: &Path) -> Result<Vec<EndpointId>, KernelError> {
+pub fn list<Id: FromStr + Ord>(directory: &Path) -> Result<Vec<Id>, KernelError> {
     let failed = |source| KernelError::File { doing: "list", path: directory.to_owned(), source };
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,

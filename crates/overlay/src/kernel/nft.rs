@@ -6,7 +6,10 @@
 use std::{fs, io, path::Path, process::Stdio, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tokio::{io::AsyncWriteExt, process::Command};
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, Command},
+};
 
 use super::KernelError;
 use crate::{
@@ -68,10 +71,19 @@ async fn list() -> Result<Option<String>, KernelError> {
 
 /// Runs nft in the calling thread's namespace and returns what it prints.
 pub(crate) async fn run(arguments: &[&str], input: &str, doing: &'static str) -> Result<String, KernelError> {
+    converse(spawn(arguments)?, input, doing).await
+}
+
+/// Starts nft in the namespace the calling thread is in; [`converse`] may follow from another.
+pub(super) fn spawn(arguments: &[&str]) -> Result<Child, KernelError> {
     let mut command = Command::new("nft");
     command.args(arguments).env("LC_ALL", "C").kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(KernelError::NftMissing)?;
+    command.spawn().map_err(KernelError::NftMissing)
+}
+
+/// Gives nft its input and returns what it prints.
+pub(super) async fn converse(mut child: Child, input: &str, doing: &'static str) -> Result<String, KernelError> {
     let failed = |said: String| KernelError::Nft { doing, said };
     let mut stdin = child.stdin.take().expect("stdin was asked to be a pipe");
     let conversation = async {

@@ -7,19 +7,25 @@ use std::{
 };
 
 use rtnetlink::packet_route::{
-    address::{AddressAttribute, AddressMessage},
-    link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    AddressFamily,
+    address::AddressMessage,
+    link::LinkMessage,
     route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
 };
+use types::NetworkId;
 
 use super::{
-    Files, KernelError, namespace, nft,
+    Files, KernelError,
+    facts::{
+        Facts, Forwarding, addresses_of, cidr_of, facts, forwarding, is_ipv4, is_up, link_of, permanent_neighbour,
+    },
+    namespace, nft,
     session::{NamespaceFile, Session},
-    sysctl,
+    sysctl, vip,
 };
 use crate::{
-    Cidr, EndpointId, Inside, InsideLink, Link, MacAddress, Namespace, Observed,
-    plan::{BRIDGE_PREFIX, INSIDE_NAME, VETH_PREFIX, veth_name},
+    Cidr, EndpointId, Inside, InsideLink, Link, Namespace, Observed, OverlayInside, OverlayNamespace,
+    plan::{BRIDGE_PREFIX, INSIDE_PREFIX, OVERLAY_BRIDGE, OVERLAY_VXLAN, VETH_PREFIX, veth_name},
 };
 
 /// With `seen`, an earlier look, the rules and the insides of namespaces whose host end is as it was
@@ -42,6 +48,7 @@ pub(super) async fn observe(
         },
         ip_forward: sysctl::is_on(sysctl::IP_FORWARD, false)?,
         host_routes: host_routes(&addresses, &routes, &ours_by_index),
+        underlay: underlay(&links, &addresses, &ours_by_index),
         ..Observed::default()
     };
     for link in ours {
@@ -49,12 +56,19 @@ pub(super) async fn observe(
         observed.links.insert(facts.name.clone(), host_link(link, facts, &addresses)?);
     }
     for id in namespace::list(&files.namespaces)? {
-        let path = files.namespaces.join(id.as_str());
         let namespace = match seen.and_then(|seen| unchanged(&id, seen, &observed)) {
-            Some(known) if namespace::is_alive(&path) => known.clone(),
-            _ => inside(session, &path).await?,
+            Some(known) if namespace::is_alive(&files.namespaces.join(id.as_str())) => known.clone(),
+            _ => inside(session, files, &id).await?,
         };
         observed.namespaces.insert(id, namespace);
+    }
+    for id in namespace::list::<NetworkId>(&files.overlays)? {
+        let path = files.overlays.join(id.to_string());
+        let inside = match seen.and_then(|seen| seen.overlays.get(&id)) {
+            Some(known) if namespace::is_alive(&path) => known.clone(),
+            _ => overlay(session, &path).await?,
+        };
+        observed.overlays.insert(id, inside);
     }
     Ok(observed)
 }
@@ -62,93 +76,80 @@ pub(super) async fn observe(
 /// What was seen of the namespace, if its interface's host end still is exactly the same.
 fn unchanged<'a>(id: &EndpointId, seen: &'a Observed, now: &Observed) -> Option<&'a Namespace> {
     let veth = veth_name(id);
-    let (before, after) = (seen.links.get(&veth)?, now.links.get(&veth)?);
-    seen.namespaces.get(id).filter(|_| before == after)
+    seen.namespaces.get(id).filter(|_| seen.links.get(&veth) == now.links.get(&veth))
 }
 
 fn is_ours(name: &str) -> bool {
     name.starts_with(BRIDGE_PREFIX) || name.starts_with(VETH_PREFIX)
 }
 
-/// What the attributes of a link say.
-#[derive(Default)]
-struct Facts {
-    name: String,
-    kind: String,
-    mtu: u32,
-    mac: Option<MacAddress>,
-    controller: Option<u32>,
-    peer: Option<u32>,
-}
-
-fn facts(link: &LinkMessage) -> Facts {
-    let mut facts = Facts::default();
-    for attribute in &link.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => facts.name.clone_from(name),
-            LinkAttribute::Mtu(mtu) => facts.mtu = *mtu,
-            LinkAttribute::Address(bytes) => facts.mac = bytes.as_slice().try_into().ok().map(MacAddress::from_bytes),
-            LinkAttribute::Controller(index) => facts.controller = Some(*index).filter(|index| *index != 0),
-            LinkAttribute::Link(index) => facts.peer = Some(*index),
-            LinkAttribute::LinkInfo(infos) => {
-                let kind = infos.iter().find_map(|info| match info {
-                    LinkInfo::Kind(kind) => Some(kind.to_string()),
-                    _ => None,
-                });
-                facts.kind = kind.unwrap_or_default();
-            }
-            _ => {}
-        }
-    }
-    facts
-}
-
-fn is_up(link: &LinkMessage) -> bool {
-    link.header.flags.contains(LinkFlags::Up)
-}
-
 fn host_link(link: &LinkMessage, facts: Facts, addresses: &[AddressMessage]) -> Result<Link, KernelError> {
     let ipv6_off = facts.kind == "bridge" && sysctl::is_on(&sysctl::disable_ipv6_path(&facts.name), true)?;
-    let Facts { kind, mtu, mac, controller, .. } = facts;
-    let index = link.header.index;
-    Ok(Link { index, kind, up: is_up(link), mtu, mac, controller, addresses: addresses_of(index, addresses), ipv6_off })
+    let mut addresses = addresses_of(link.header.index, addresses);
+    addresses.retain(|cidr| cidr.address().is_ipv4());
+    Ok(Link { addresses, ipv6_off, port: None, vxlan: None, ..link_of(link, facts) })
 }
 
-fn addresses_of(index: u32, addresses: &[AddressMessage]) -> Vec<Cidr> {
-    addresses.iter().filter(|message| message.header.index == index).filter_map(cidr_of).collect()
-}
-
-/// IFA_LOCAL is the interface's own address; IFA_ADDRESS is the other end's on point-to-point links.
-fn cidr_of(message: &AddressMessage) -> Option<Cidr> {
-    let own = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(address) => Some(*address),
-        _ => None,
-    })?;
-    Cidr::new(own, message.header.prefix_len).ok()
-}
-
-async fn inside(session: &Session, path: &Path) -> Result<Namespace, KernelError> {
-    if !namespace::is_alive(path) {
+async fn inside(session: &Session, files: &Files, id: &EndpointId) -> Result<Namespace, KernelError> {
+    let path = files.namespaces.join(id.as_str());
+    if !namespace::is_alive(&path) {
         return Ok(Namespace::Stale);
+    }
+    let failed = |source| KernelError::Namespace { doing: "enter", path: path.clone(), source };
+    let file = NamespaceFile::open(&path).map_err(failed)?;
+    let netlink = session.netlink_in(&file, &path)?;
+    let (links, addresses) = (netlink.links().await?, netlink.addresses().await?);
+    let routes = netlink.routes().await?;
+    let mut inside = Inside { default_route: routes.iter().find_map(default_gateway), ..Inside::default() };
+    for link in &links {
+        let Facts { name, kind, mtu, mac, peer, .. } = facts(link);
+        if name == "lo" {
+            inside.loopback_up = is_up(link);
+        }
+        if kind != "veth" || !name.starts_with(INSIDE_PREFIX) {
+            continue;
+        }
+        let setting = sysctl::disable_ipv6_path(&name);
+        let ipv6_off = session.visit(&file, || sysctl::is_on(&setting, true)).map_err(failed)??;
+        let index = link.header.index;
+        let addresses = addresses_of(index, &addresses);
+        inside.interfaces.insert(name, InsideLink { index, up: is_up(link), mtu, mac, peer, addresses, ipv6_off });
+    }
+    inside.vips = vip::observe(session, &file, &files.vips.join(id.as_str())).map_err(failed)?;
+    Ok(Namespace::Alive(inside))
+}
+
+async fn overlay(session: &Session, path: &Path) -> Result<OverlayNamespace, KernelError> {
+    if !namespace::is_alive(path) {
+        return Ok(OverlayNamespace::Stale);
     }
     let failed = |source| KernelError::Namespace { doing: "enter", path: path.to_owned(), source };
     let file = NamespaceFile::open(path).map_err(failed)?;
     let netlink = session.netlink_in(&file, path)?;
-    let (links, addresses) = (netlink.links().await?, netlink.addresses().await?);
-    let routes = netlink.routes().await?;
-    let by_name: BTreeMap<String, &LinkMessage> = links.iter().map(|link| (facts(link).name, link)).collect();
-    let interface = match by_name.get(INSIDE_NAME) {
-        None => None,
-        Some(link) => {
-            let Facts { mtu, mac, peer, .. } = facts(link);
-            let path = sysctl::disable_ipv6_path(INSIDE_NAME);
-            let ipv6_off = session.visit(&file, || sysctl::is_on(&path, true)).map_err(failed)??;
-            let addresses = addresses_of(link.header.index, &addresses);
-            Some(InsideLink { up: is_up(link), mtu, mac, peer, addresses, ipv6_off })
+    let mut inside = OverlayInside::default();
+    let mut names = BTreeMap::new();
+    for link in &netlink.links().await? {
+        let facts = facts(link);
+        if facts.name != "lo" {
+            names.insert(link.header.index, facts.name.clone());
+            inside.links.insert(facts.name.clone(), link_of(link, facts));
         }
-    };
-    let loopback_up = by_name.get("lo").is_some_and(|link| is_up(link));
-    Ok(Namespace::Alive(Inside { loopback_up, interface, default_route: routes.iter().find_map(default_gateway) }))
+    }
+    for entry in &netlink.neighbours(AddressFamily::Bridge).await? {
+        let Some(name) = names.get(&entry.header.ifindex) else { continue };
+        match forwarding(entry) {
+            Some(Forwarding::Host(mac, host)) if name == OVERLAY_VXLAN => drop(inside.hosts.insert(mac, host)),
+            Some(Forwarding::Port(mac)) => drop(inside.ports.insert(mac, name.clone())),
+            _ => {}
+        }
+    }
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let on_bridge = |index| names.get(&index).is_some_and(|name| name == OVERLAY_BRIDGE);
+        let entries = netlink.neighbours(family).await?;
+        let ours = entries.iter().filter(|entry| on_bridge(entry.header.ifindex));
+        inside.neighbours.extend(ours.filter_map(permanent_neighbour));
+    }
+    Ok(OverlayNamespace::Alive(inside))
 }
 
 fn default_gateway(route: &RouteMessage) -> Option<Ipv4Addr> {
@@ -161,9 +162,16 @@ fn default_gateway(route: &RouteMessage) -> Option<Ipv4Addr> {
     })
 }
 
-/// Where the host can go and where it lives, apart from our own bridge.
-fn host_routes(addresses: &[AddressMessage], routes: &[RouteMessage], ours: &BTreeSet<u32>) -> Vec<Cidr> {
+/// Each foreign address of the host, and the MTU of the interface that bears it.
+fn underlay(links: &[LinkMessage], addresses: &[AddressMessage], ours: &BTreeSet<u32>) -> BTreeMap<IpAddr, u32> {
+    let mtus: BTreeMap<u32, u32> = links.iter().map(|link| (link.header.index, facts(link).mtu)).collect();
     let foreign = addresses.iter().filter(|message| !ours.contains(&message.header.index));
+    foreign.filter_map(|message| Some((cidr_of(message)?.address(), *mtus.get(&message.header.index)?))).collect()
+}
+
+/// Where the host can go and where it lives in IPv4, apart from our own bridge.
+fn host_routes(addresses: &[AddressMessage], routes: &[RouteMessage], ours: &BTreeSet<u32>) -> Vec<Cidr> {
+    let foreign = addresses.iter().filter(|message| !ours.contains(&message.header.index) && is_ipv4(message));
     let mut found: BTreeSet<Cidr> = foreign.filter_map(cidr_of).map(Cidr::network).collect();
     found.extend(routes.iter().filter_map(|route| destination(route, ours)));
     found.into_iter().collect()

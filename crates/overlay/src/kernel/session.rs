@@ -3,7 +3,10 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+        unix::fs::MetadataExt,
+    },
     path::Path,
 };
 
@@ -11,7 +14,9 @@ use futures::TryStreamExt;
 use nix::sched::{CloneFlags, setns};
 use rtnetlink::{
     Handle,
-    packet_route::{AddressFamily, address::AddressMessage, link::LinkMessage, route::RouteMessage},
+    packet_route::{
+        AddressFamily, address::AddressMessage, link::LinkMessage, neighbour::NeighbourMessage, route::RouteMessage,
+    },
 };
 
 use super::error::{KernelError, netlink_io};
@@ -33,6 +38,11 @@ pub(crate) struct NamespaceFile(File);
 impl NamespaceFile {
     pub fn open(path: &Path) -> io::Result<Self> {
         File::open(path).map(Self)
+    }
+
+    /// Which namespace it is: the number is not given to another one while this one lives.
+    pub fn inode(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.ino())
     }
 
     pub fn raw(&self) -> RawFd {
@@ -87,11 +97,15 @@ impl Netlink {
         collected("list interfaces", self.handle.link().get().execute().try_collect().await)
     }
 
-    /// All IPv4 addresses.
+    /// All addresses, IPv4 and IPv6.
     pub async fn addresses(&self) -> Result<Vec<AddressMessage>, KernelError> {
-        let all: Vec<AddressMessage> =
-            collected("list addresses", self.handle.address().get().execute().try_collect().await)?;
-        Ok(all.into_iter().filter(|message| message.header.family == AddressFamily::Inet).collect())
+        collected("list addresses", self.handle.address().get().execute().try_collect().await)
+    }
+
+    /// What bridges and VXLAN interfaces know (`AddressFamily::Bridge`), or neighbours of a family.
+    pub async fn neighbours(&self, family: AddressFamily) -> Result<Vec<NeighbourMessage>, KernelError> {
+        let asked = self.handle.neighbours().get().set_address_family(family).execute();
+        collected("list neighbours", asked.try_collect().await)
     }
 
     /// All IPv4 routes of all tables.

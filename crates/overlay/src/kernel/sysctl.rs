@@ -18,7 +18,16 @@ pub fn is_on(path: &str, missing: bool) -> Result<bool, KernelError> {
 
 /// Sets it to `1`; a kernel without the setting has nothing to turn on.
 pub fn turn_on(path: &str) -> Result<(), KernelError> {
-    match fs::write(path, "1") {
+    set(path, "1")
+}
+
+/// Sets it to `0`; a kernel without the setting has nothing to turn off.
+pub fn turn_off(path: &str) -> Result<(), KernelError> {
+    set(path, "0")
+}
+
+fn set(path: &str, value: &str) -> Result<(), KernelError> {
+    match fs::write(path, value) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(source) => Err(KernelError::Sysctl { doing: "set", path: path.to_owned(), source }),
         Ok(()) => Ok(()),
@@ -28,4 +37,27 @@ pub fn turn_on(path: &str) -> Result<(), KernelError> {
 /// The setting that turns IPv6 off on one interface.
 pub fn disable_ipv6_path(link: &str) -> String {
     format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6")
+}
+
+/// IPv6 on this interface, deaf to router advertisements, and its addresses usable at once: they were
+/// allocated by who knows that they are unique.
+pub fn enable_ipv6(link: &str) -> Result<(), KernelError> {
+    let conf = format!("/proc/sys/net/ipv6/conf/{link}");
+    turn_off(&format!("{conf}/accept_ra"))?;
+    turn_off(&format!("{conf}/autoconf"))?;
+    turn_off(&format!("{conf}/accept_dad"))?;
+    turn_off(&format!("{conf}/disable_ipv6"))
+}
+
+/// For a fresh overlay namespace, before it has interfaces: none of them speaks IP itself, and bridged
+/// packets are nobody's to filter there.
+pub fn prepare_overlay() -> Result<(), KernelError> {
+    // 1: no link-local address (kernel documentation, ip-sysctl). IPv6 itself stays on: without it the
+    // bridge could not answer questions for IPv6 neighbours.
+    turn_on("/proc/sys/net/ipv6/conf/default/addr_gen_mode")?;
+    turn_off("/proc/sys/net/ipv6/conf/default/accept_ra")?;
+    for kind in ["iptables", "ip6tables", "arptables"] {
+        turn_off(&format!("/proc/sys/net/bridge/bridge-nf-call-{kind}"))?;
+    }
+    Ok(())
 }

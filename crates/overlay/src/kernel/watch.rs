@@ -11,8 +11,8 @@ use rtnetlink::sys::{
 
 use super::KernelError;
 
-/// Multicast groups of NETLINK_ROUTE (linux/rtnetlink.h): RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR.
-const ROUTE_GROUPS: [u32; 2] = [1, 5];
+/// Multicast groups of NETLINK_ROUTE (linux/rtnetlink.h): RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR.
+const ROUTE_GROUPS: [u32; 3] = [1, 5, 9];
 /// NFNLGRP_NFTABLES of NETLINK_NETFILTER (linux/netfilter/nfnetlink.h).
 const NFTABLES_GROUPS: [u32; 1] = [7];
 

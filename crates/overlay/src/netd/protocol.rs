@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
-use types::{NodeId, Timestamp};
+use types::{NetworkId, NodeId, Timestamp};
 
 use crate::{
     EndpointId, NetworkPlan, Observed,
@@ -66,6 +66,9 @@ pub struct Applied {
     pub notes: Vec<String>,
     /// One for each endpoint of the plan.
     pub endpoints: BTreeMap<EndpointId, EndpointResult>,
+    /// The overlays that do not stand as planned, and why. Their endpoints are there, but may not reach others.
+    #[serde(default)]
+    pub overlays: BTreeMap<NetworkId, String>,
 }
 
 /// Whether an endpoint can be used.
@@ -84,7 +87,9 @@ pub enum EndpointResult {
 impl Applied {
     /// Whether everything of the plan stands.
     pub fn is_complete(&self) -> bool {
-        self.errors.is_empty() && self.endpoints.values().all(|e| matches!(e, EndpointResult::Ready { .. }))
+        self.errors.is_empty()
+            && self.overlays.is_empty()
+            && self.endpoints.values().all(|e| matches!(e, EndpointResult::Ready { .. }))
     }
 }
 

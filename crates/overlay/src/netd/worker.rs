@@ -20,8 +20,9 @@ use super::{
     protocol::{Applied, EndpointResult, LastApply},
 };
 use crate::{
-    EndpointId, Kernel, NetworkPlan, Observed, Step, diff,
+    EndpointId, EndpointStep, Kernel, NetworkPlan, Observed, Step, diff,
     kernel::{KernelError, StepFailure, Watch, explain},
+    mtu::shortfalls,
     plan::Problems,
     probe::ProbeSettings,
     step::Subject,
@@ -152,7 +153,8 @@ impl Worker {
             EndpointResult::Failed { error } => Some(format!("endpoint {id}: {error}")),
             EndpointResult::Ready { .. } => None,
         });
-        for error in applied.errors.iter().cloned().chain(failed) {
+        let overlays = applied.overlays.iter().map(|(id, error)| format!("overlay network {id}: {error}"));
+        for error in applied.errors.iter().cloned().chain(failed).chain(overlays) {
             tracing::warn!(error, "the network is not as planned");
         }
         tracing::info!(steps = applied.steps, "the network was brought back to the plan");
@@ -173,12 +175,29 @@ fn refusal(plan: &NetworkPlan) -> Option<String> {
 /// Observe, diff, apply. With something `seen` before, a glance will do; what is learnt goes there.
 async fn converge(kernel: &Kernel, plan: &NetworkPlan, seen: &mut Option<Observed>) -> Applied {
     let start = Instant::now();
-    let Problems { host, endpoints: problems } = plan.problems();
-    if !host.is_empty() {
-        return Applied { errors: host, ..Applied::default() };
+    let problems = plan.problems();
+    if !problems.host.is_empty() {
+        return Applied { errors: problems.host, ..Applied::default() };
     }
-    let mut possible = plan.clone();
-    possible.endpoints.retain(|id, _| !problems.contains_key(id));
+    let possible = plan.without(&problems);
+    let glanced = seen.is_some();
+    let mut applied = once(kernel, plan, &possible, &problems, seen).await;
+    if glanced && seen.is_none() && !applied.is_complete() {
+        // Something was not as believed: look properly, and do what is left.
+        let again = once(kernel, plan, &possible, &problems, seen).await;
+        applied = Applied { steps: applied.steps + again.steps, ..again };
+    }
+    applied.took_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+    applied
+}
+
+async fn once(
+    kernel: &Kernel,
+    plan: &NetworkPlan,
+    possible: &NetworkPlan,
+    problems: &Problems,
+    seen: &mut Option<Observed>,
+) -> Applied {
     let observed = match seen.take() {
         Some(seen) => kernel.glance(seen).await,
         None => kernel.observe().await,
@@ -187,14 +206,17 @@ async fn converge(kernel: &Kernel, plan: &NetworkPlan, seen: &mut Option<Observe
         Ok(observed) => observed,
         Err(error) => return nothing_done(plan, &error),
     };
-    let steps = diff(&possible, &observed);
+    let steps = diff(possible, &observed);
     let (count, notes) = (steps.len(), notes(&steps));
+    let shortfalls = shortfalls(possible, &observed);
     let known = without_changed(observed, &steps);
     let failures = kernel.apply(steps).await;
     *seen = known.filter(|_| failures.is_empty());
     let mut applied = outcome(kernel, plan, problems, &failures);
+    for (id, shortfall) in shortfalls {
+        applied.overlays.entry(id).or_insert(shortfall);
+    }
     (applied.steps, applied.notes) = (count, notes);
-    applied.took_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
     applied
 }
 
@@ -203,7 +225,13 @@ fn without_changed(mut observed: Observed, steps: &[Step]) -> Option<Observed> {
     for step in steps {
         match step {
             Step::LoadNft { .. } | Step::RemoveNft => return None,
-            Step::Endpoint { id, .. } => drop(observed.namespaces.remove(id)),
+            Step::Overlay { id, .. } => drop(observed.overlays.remove(id)),
+            Step::Endpoint { id, steps } => {
+                observed.namespaces.remove(id);
+                for network in steps.iter().filter_map(EndpointStep::overlay) {
+                    observed.overlays.remove(&network);
+                }
+            }
             _ => {}
         }
     }
@@ -211,17 +239,13 @@ fn without_changed(mut observed: Observed, steps: &[Step]) -> Option<Observed> {
 }
 
 /// Failures sorted by whom they concern.
-fn outcome(
-    kernel: &Kernel,
-    plan: &NetworkPlan,
-    problems: BTreeMap<EndpointId, String>,
-    failures: &[StepFailure],
-) -> Applied {
-    let mut applied = Applied::default();
-    let mut failed = problems;
+fn outcome(kernel: &Kernel, plan: &NetworkPlan, problems: &Problems, failures: &[StepFailure]) -> Applied {
+    let mut applied = Applied { overlays: problems.overlays.clone(), ..Applied::default() };
+    let mut failed = problems.endpoints.clone();
     for StepFailure { subject, error } in failures {
         match subject {
             Subject::Host => applied.errors.push(explain(error)),
+            Subject::Overlay(id) => drop(applied.overlays.insert(*id, explain(error))),
             Subject::Endpoint(id) => drop(failed.insert(id.clone(), explain(error))),
         }
     }

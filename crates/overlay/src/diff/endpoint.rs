@@ -1,0 +1,263 @@
+//! The steps of one endpoint: its namespace, its veth pairs, their insides, and its virtual addresses.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
+};
+
+use types::NetworkId;
+
+use crate::{
+    Cidr, EndpointId, EndpointPlan, EndpointStep, Inside, InsideLink, InsideStep, Link, MacAddress, Namespace,
+    NetworkPlan, Observed, OverlayInside, OverlayNamespace, OverlayPlan, Place, PortRole,
+    mtu::planned_mtu,
+    plan::{INSIDE_PREFIX, OVERLAY_BRIDGE, veth_name},
+    vip,
+};
+
+/// What all endpoints share: computed once.
+pub struct Networks<'a> {
+    plan: &'a NetworkPlan,
+    observed: &'a Observed,
+    overlays: BTreeMap<NetworkId, Network<'a>>,
+}
+
+struct Network<'a> {
+    plan: &'a OverlayPlan,
+    inside: Option<&'a OverlayInside>,
+    mtu: u32,
+    vips: BTreeMap<IpAddr, String>,
+    /// Addresses that were endpoints' and are nobody's any more.
+    gone: BTreeSet<IpAddr>,
+}
+
+/// One veth pair of an endpoint, as it shall be.
+struct Wire<'a> {
+    at: Place,
+    /// The outer end, if it is there.
+    outside: Option<&'a Link>,
+    bridge: String,
+    /// None: the bridge is yet to be made.
+    bridge_index: Option<u32>,
+    /// Whether the bridge treats the port as it shall.
+    is_known: bool,
+    outer: String,
+    inner: String,
+    mac: MacAddress,
+    mtu: u32,
+    addresses: Vec<Cidr>,
+    gateway: Option<Ipv4Addr>,
+}
+
+impl<'a> Networks<'a> {
+    pub fn new(plan: &'a NetworkPlan, observed: &'a Observed) -> Self {
+        let mut overlays = BTreeMap::new();
+        let lives = live_addresses(plan);
+        for (id, overlay) in &plan.overlays {
+            let Some(path) = &plan.data_path else { continue };
+            let inside = match observed.overlays.get(id) {
+                Some(OverlayNamespace::Alive(inside)) => Some(inside),
+                _ => None,
+            };
+            let mtu = planned_mtu(overlay, path, observed, super::overlay::bridge_of(inside).map(|link| link.mtu));
+            let vips = vip::digests(&overlay.services);
+            let mut gone = known_addresses(overlay, inside, observed);
+            gone.retain(|address| !lives.contains(address));
+            overlays.insert(*id, Network { plan: overlay, inside, mtu, vips, gone });
+        }
+        Self { plan, observed, overlays }
+    }
+
+    fn wires(&self, id: &EndpointId, endpoint: &EndpointPlan) -> Vec<Wire<'a>> {
+        let outer = veth_name(id);
+        let mut wires: Vec<Wire<'a>> = Vec::new();
+        if let (Some(port), Some(bridge)) = (&endpoint.bridge, &self.plan.bridge) {
+            wires.push(Wire {
+                at: Place::Host,
+                outside: self.observed.links.get(&outer),
+                bridge: bridge.name.clone(),
+                is_known: true,
+                bridge_index: super::standing_bridge(bridge, self.observed).map(|link| link.index),
+                outer: outer.clone(),
+                inner: inner_name(0),
+                mac: port.mac,
+                mtu: bridge.mtu,
+                addresses: vec![bridge.with_prefix(port.address)],
+                gateway: Some(bridge.gateway),
+            });
+        }
+        for port in &endpoint.overlays {
+            let Some(network) = self.overlays.get(&port.network) else { continue };
+            let addresses = port.addresses.iter().filter_map(|address| with_prefix(network.plan, *address));
+            let outside = network.inside.and_then(|inside| inside.links.get(&outer));
+            let leads_there = network.inside.is_some_and(|inside| inside.ports.get(&port.mac) == Some(&outer));
+            wires.push(Wire {
+                at: Place::Overlay(port.network),
+                outside,
+                bridge: OVERLAY_BRIDGE.to_owned(),
+                is_known: leads_there && outside.is_some_and(|link| link.port == Some(PortRole::Endpoint)),
+                bridge_index: super::overlay::bridge_of(network.inside).map(|link| link.index),
+                outer: outer.clone(),
+                inner: inner_name(wires.len()),
+                mac: port.mac,
+                mtu: network.mtu,
+                addresses: addresses.collect(),
+                gateway: None,
+            });
+        }
+        wires
+    }
+}
+
+fn inner_name(place: usize) -> String {
+    format!("{INSIDE_PREFIX}{place}")
+}
+
+/// The address as an interface in this network bears it.
+fn with_prefix(overlay: &OverlayPlan, address: IpAddr) -> Option<Cidr> {
+    let subnet = overlay.subnets.iter().find(|subnet| subnet.contains(address))?;
+    Cidr::new(address, subnet.prefix()).ok()
+}
+
+/// The addresses that some endpoint of the plan has, here or elsewhere, in whatever network.
+fn live_addresses(plan: &NetworkPlan) -> BTreeSet<IpAddr> {
+    let remotes = plan.overlays.values().flat_map(|overlay| overlay.remotes.values());
+    let mut lives: BTreeSet<IpAddr> = remotes.flat_map(|remote| remote.addresses.iter().copied()).collect();
+    for endpoint in plan.endpoints.values() {
+        lives.extend(endpoint.bridge.map(|port| IpAddr::V4(port.address)));
+        lives.extend(endpoint.overlays.iter().flat_map(|port| &port.addresses));
+    }
+    lives
+}
+
+/// The addresses of this overlay that the kernel knows endpoints by.
+fn known_addresses(overlay: &OverlayPlan, inside: Option<&OverlayInside>, observed: &Observed) -> BTreeSet<IpAddr> {
+    let mut known: BTreeSet<IpAddr> = inside.iter().flat_map(|inside| inside.neighbours.keys().copied()).collect();
+    for namespace in observed.namespaces.values() {
+        let Namespace::Alive(inside) = namespace else { continue };
+        let addresses = inside.interfaces.values().flat_map(|link| &link.addresses).map(|cidr| cidr.address());
+        known.extend(addresses.filter(|address| overlay.subnets.iter().any(|subnet| subnet.contains(*address))));
+    }
+    known
+}
+
+pub fn steps(id: &EndpointId, endpoint: &EndpointPlan, networks: &Networks<'_>) -> Vec<EndpointStep> {
+    let mut steps = Vec::new();
+    let inside = match networks.observed.namespaces.get(id) {
+        Some(Namespace::Alive(inside)) => Some(inside),
+        Some(Namespace::Stale) => {
+            steps.push(EndpointStep::RemoveNamespace);
+            None
+        }
+        None => None,
+    };
+    if inside.is_none() {
+        steps.push(EndpointStep::CreateNamespace);
+    }
+    if !inside.is_some_and(|inside| inside.loopback_up) {
+        steps.push(EndpointStep::LoopbackUp);
+    }
+    let wires = networks.wires(id, endpoint);
+    let left_over = inside.iter().flat_map(|inside| inside.interfaces.keys());
+    let left_over = left_over.filter(|name| !wires.iter().any(|wire| wire.inner == **name));
+    steps.extend(left_over.map(|name| EndpointStep::RemoveInterface { name: name.clone() }));
+    for wire in &wires {
+        steps.extend(wire_steps(wire, inside));
+    }
+    steps.extend(vip_steps(id, endpoint, inside, networks));
+    steps
+}
+
+fn wire_steps(wire: &Wire<'_>, inside: Option<&Inside>) -> Vec<EndpointStep> {
+    let mut steps = Vec::new();
+    let Wire { at, outside, outer, inner, mac, mtu, .. } = wire;
+    let interface = inside.and_then(|inside| inside.interfaces.get(inner));
+    let pair = outside.zip(interface).filter(|(out, within)| is_pair(out, within, *mac));
+    if pair.is_none() {
+        if outside.is_some() {
+            steps.push(EndpointStep::RemoveVeth { at: *at, name: outer.clone() });
+        }
+        // Gone already with the outer end when the two were a pair; performing it twice is the same as once.
+        if interface.is_some() {
+            steps.push(EndpointStep::RemoveInterface { name: inner.clone() });
+        }
+        let (name, inside) = (outer.clone(), inner.clone());
+        steps.push(EndpointStep::CreateVeth { at: *at, name, inside, mac: *mac, mtu: *mtu });
+    }
+    steps.extend(attachment(wire, pair.map(|(out, _)| out)));
+    let within = inside_steps(wire, inside, pair.map(|(_, within)| within));
+    if !within.is_empty() {
+        steps.push(EndpointStep::Inside { interface: inner.clone(), steps: within });
+    }
+    steps
+}
+
+/// Both ends must agree: an index alone may belong to a link of another namespace.
+fn is_pair(outside: &Link, inside: &InsideLink, mac: MacAddress) -> bool {
+    let agree = inside.peer == Some(outside.index) && outside.peer == Some(inside.index);
+    outside.kind == "veth" && agree && inside.mac == Some(mac)
+}
+
+fn attachment(wire: &Wire<'_>, kept: Option<&Link>) -> Option<EndpointStep> {
+    let in_bridge = |out: &Link| out.controller.is_some() && out.controller == wire.bridge_index;
+    if kept.is_some_and(|out| out.up && out.mtu == wire.mtu && in_bridge(out)) && wire.is_known {
+        return None;
+    }
+    let (name, mtu) = (wire.outer.clone(), wire.mtu);
+    Some(match wire.at {
+        Place::Host => EndpointStep::Attach { name, bridge: wire.bridge.clone(), mtu },
+        Place::Overlay(network) => EndpointStep::Plug { network, name, mac: wire.mac, mtu },
+    })
+}
+
+fn inside_steps(wire: &Wire<'_>, inside: Option<&Inside>, kept: Option<&InsideLink>) -> Vec<InsideStep> {
+    let mut steps = Vec::new();
+    let wants_ipv6 = wire.addresses.iter().any(|address| address.address().is_ipv6());
+    if kept.is_none_or(|link| link.ipv6_off == wants_ipv6) {
+        steps.push(if wants_ipv6 { InsideStep::EnableIpv6 } else { InsideStep::DisableIpv6 });
+    }
+    if kept.is_some_and(|link| link.mtu != wire.mtu) {
+        steps.push(InsideStep::SetMtu(wire.mtu));
+    }
+    let had: &[Cidr] = kept.map_or(&[], |link| &link.addresses);
+    steps.extend(had.iter().filter(|a| !wire.addresses.contains(a)).map(|a| InsideStep::RemoveAddress(*a)));
+    steps.extend(wire.addresses.iter().filter(|a| !had.contains(a)).map(|a| InsideStep::AddAddress(*a)));
+    if !kept.is_some_and(|link| link.up) {
+        steps.push(InsideStep::InterfaceUp);
+    }
+    // The kernel drops the route with its interface and with its source address: then it must come again.
+    let Some(gateway) = wire.gateway else { return steps };
+    let route_stands = had == wire.addresses && kept.is_some_and(|link| link.up);
+    if !route_stands || inside.and_then(|inside| inside.default_route) != Some(gateway) {
+        steps.push(InsideStep::DefaultRoute(gateway));
+    }
+    steps
+}
+
+/// New connections are led elsewhere before the old ones to dead backends end.
+fn vip_steps(
+    id: &EndpointId,
+    endpoint: &EndpointPlan,
+    inside: Option<&Inside>,
+    networks: &Networks<'_>,
+) -> Vec<EndpointStep> {
+    let places: Vec<&Network<'_>> =
+        endpoint.overlays.iter().filter_map(|port| networks.overlays.get(&port.network)).collect();
+    let mut wanted = BTreeMap::new();
+    for network in &places {
+        wanted.extend(network.vips.iter().map(|(vip, digest)| (*vip, digest.clone())));
+    }
+    let backends_of = |vip: &IpAddr| {
+        let found = places.iter().find_map(|network| network.plan.services.get(vip));
+        found.cloned().unwrap_or_default()
+    };
+    let loaded = inside.and_then(|inside| inside.vips.as_ref());
+    let load = vip::plan_load(id, wanted, loaded, backends_of);
+    let mut steps: Vec<EndpointStep> = Vec::new();
+    steps.extend(load.map(|vip::Load { onto, ruleset, digests }| EndpointStep::SetVips { onto, ruleset, digests }));
+    let gone: BTreeSet<IpAddr> = places.iter().flat_map(|network| network.gone.iter().copied()).collect();
+    if inside.is_some() && !gone.is_empty() {
+        steps.push(EndpointStep::EndFlows { to: gone });
+    }
+    steps
+}

@@ -1,0 +1,191 @@
+//! The steps of the overlays: namespace, bridge, the port towards the other hosts, and who is where.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use types::NetworkId;
+
+use crate::{
+    DataPath, Link, MacAddress, NetworkPlan, Observed, OverlayInside, OverlayNamespace, OverlayPlan, OverlayStep,
+    PortRole, Step, Vxlan,
+    mtu::planned_mtu,
+    plan::{OVERLAY_BRIDGE, OVERLAY_TAP, OVERLAY_VXLAN, VETH_PREFIX, veth_name},
+};
+
+/// Overlays that the plan does not name.
+pub fn removals(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
+    let unwanted = observed.overlays.iter().filter(|(id, _)| !plan.overlays.contains_key(id));
+    let steps = unwanted.map(|(id, overlay)| {
+        let mut steps = Vec::new();
+        // First the VXLAN interface: the kernel takes its time to empty a namespace, and until then the
+        // network's identifier would be taken.
+        if matches!(overlay, OverlayNamespace::Alive(inside) if inside.links.contains_key(OVERLAY_VXLAN)) {
+            steps.push(OverlayStep::RemoveLink { name: OVERLAY_VXLAN.to_owned() });
+        }
+        steps.push(OverlayStep::RemoveNamespace);
+        Step::Overlay { id: *id, steps }
+    });
+    steps.collect()
+}
+
+/// What must be there before the endpoints, and what goes after them.
+pub fn steps(plan: &NetworkPlan, observed: &Observed) -> (Vec<Step>, Vec<Step>) {
+    let (mut come, mut go) = (Vec::new(), Vec::new());
+    let Some(path) = &plan.data_path else { return (come, go) };
+    let veths = veths_of(plan);
+    let none = BTreeSet::new();
+    for (id, overlay) in &plan.overlays {
+        let (first, last) = overlay_steps(*id, overlay, path, veths.get(id).unwrap_or(&none), observed);
+        come.extend((!first.is_empty()).then_some(Step::Overlay { id: *id, steps: first }));
+        go.extend((!last.is_empty()).then_some(Step::Overlay { id: *id, steps: last }));
+    }
+    (come, go)
+}
+
+/// Of each overlay the outer ends of the endpoints that are in it.
+fn veths_of(plan: &NetworkPlan) -> BTreeMap<NetworkId, BTreeSet<String>> {
+    let mut veths: BTreeMap<NetworkId, BTreeSet<String>> = BTreeMap::new();
+    for (id, endpoint) in plan.endpoints.iter().filter(|(_, endpoint)| !endpoint.overlays.is_empty()) {
+        let name = veth_name(id);
+        for port in &endpoint.overlays {
+            veths.entry(port.network).or_default().insert(name.clone());
+        }
+    }
+    veths
+}
+
+/// The overlay's bridge. Anything else under its name is replaced.
+pub fn bridge_of(inside: Option<&OverlayInside>) -> Option<&Link> {
+    inside?.links.get(OVERLAY_BRIDGE).filter(|link| link.kind == "bridge")
+}
+
+fn overlay_steps(
+    id: NetworkId,
+    overlay: &OverlayPlan,
+    path: &DataPath,
+    veths: &BTreeSet<String>,
+    observed: &Observed,
+) -> (Vec<OverlayStep>, Vec<OverlayStep>) {
+    let mut steps = Vec::new();
+    let empty = OverlayInside::default();
+    let inside = match observed.overlays.get(&id) {
+        Some(OverlayNamespace::Alive(inside)) => inside,
+        stale => {
+            steps.extend(stale.map(|_| OverlayStep::RemoveNamespace));
+            steps.push(OverlayStep::CreateNamespace);
+            &empty
+        }
+    };
+    let bridge = bridge_of(Some(inside));
+    let mtu = planned_mtu(overlay, path, observed, bridge.map(|link| link.mtu));
+    steps.extend(left_over_links(overlay, veths, inside));
+    if bridge.is_none() {
+        if inside.links.contains_key(OVERLAY_BRIDGE) {
+            steps.push(OverlayStep::RemoveLink { name: OVERLAY_BRIDGE.to_owned() });
+        }
+        steps.push(OverlayStep::CreateBridge { mac: bridge_mac(overlay.vni), mtu });
+    } else if bridge.is_some_and(|link| !link.up || link.mtu != mtu) {
+        steps.push(OverlayStep::SetBridge { mtu });
+    }
+    let uplink = uplink_steps(overlay, path, mtu, inside, &mut steps);
+    let mut last = Vec::new();
+    if let Some((name, is_new)) = uplink {
+        host_steps(overlay, if is_new { &empty } else { inside }, &mut steps, &mut last);
+        port_steps(overlay, name, if is_new || bridge.is_none() { &empty } else { inside }, &mut steps, &mut last);
+    }
+    neighbour_steps(overlay, if bridge.is_some() { inside } else { &empty }, &mut steps, &mut last);
+    (steps, last)
+}
+
+/// A fixed address of its own: else the bridge takes the least of its ports'.
+fn bridge_mac(vni: u32) -> MacAddress {
+    let [_, a, b, c] = vni.to_be_bytes();
+    MacAddress::from_bytes([0x02, b'r', b's', a, b, c])
+}
+
+/// Outer ends of endpoints that have no place here, and a VXLAN interface where everything must be encrypted.
+fn left_over_links(overlay: &OverlayPlan, veths: &BTreeSet<String>, inside: &OverlayInside) -> Vec<OverlayStep> {
+    let names = inside.links.keys().filter(|name| {
+        let strays = name.starts_with(VETH_PREFIX) && !veths.contains(*name);
+        strays || (overlay.encrypted && *name == OVERLAY_VXLAN)
+    });
+    names.map(|name| OverlayStep::RemoveLink { name: name.clone() }).collect()
+}
+
+/// Makes and plugs the port towards the other hosts. Returns its name and whether it is made anew; None
+/// while nobody has made the TAP of an encrypted overlay: nothing leaves the host then.
+fn uplink_steps(
+    overlay: &OverlayPlan,
+    path: &DataPath,
+    mtu: u32,
+    inside: &OverlayInside,
+    steps: &mut Vec<OverlayStep>,
+) -> Option<(&'static str, bool)> {
+    let name = if overlay.encrypted { OVERLAY_TAP } else { OVERLAY_VXLAN };
+    let found = inside.links.get(name);
+    let vxlan = Vxlan { vni: overlay.vni, local: Some(path.address), port: path.port, learns: false };
+    let kept = found.filter(|link| overlay.encrypted || link.vxlan.as_ref() == Some(&vxlan));
+    if overlay.encrypted && kept.is_none() {
+        return None;
+    }
+    if kept.is_none() {
+        if found.is_some() {
+            steps.push(OverlayStep::RemoveLink { name: name.to_owned() });
+        }
+        steps.push(OverlayStep::CreateVxlan { vni: vxlan.vni, local: path.address, port: path.port, mtu });
+    }
+    let bridge = bridge_of(Some(inside)).map(|link| link.index);
+    let is_plugged = kept.is_some_and(|link| {
+        let in_bridge = bridge.is_some() && link.controller == bridge;
+        link.up && link.mtu == mtu && in_bridge && link.port == Some(PortRole::Uplink)
+    });
+    if !is_plugged {
+        let udp_port = (!overlay.encrypted).then_some(path.port);
+        steps.push(OverlayStep::PlugUplink { name: name.to_owned(), udp_port, mtu });
+    }
+    Some((name, kept.is_none()))
+}
+
+/// On which host each MAC address is.
+fn host_steps(overlay: &OverlayPlan, inside: &OverlayInside, come: &mut Vec<OverlayStep>, go: &mut Vec<OverlayStep>) {
+    if overlay.encrypted {
+        return;
+    }
+    for (mac, remote) in overlay.remotes.iter().filter(|(mac, remote)| inside.hosts.get(mac) != Some(&remote.host)) {
+        come.push(OverlayStep::AddHost { mac: *mac, host: remote.host });
+    }
+    let gone = inside.hosts.keys().filter(|mac| !overlay.remotes.contains_key(mac));
+    go.extend(gone.map(|mac| OverlayStep::RemoveHost { mac: *mac }));
+}
+
+/// Which MAC addresses are behind the uplink. Those of endpoints here go with their links.
+fn port_steps(
+    overlay: &OverlayPlan,
+    uplink: &str,
+    inside: &OverlayInside,
+    come: &mut Vec<OverlayStep>,
+    go: &mut Vec<OverlayStep>,
+) {
+    let behind = |mac: &MacAddress| inside.ports.get(mac).is_some_and(|link| link == uplink);
+    for mac in overlay.remotes.keys().filter(|mac| !behind(mac)) {
+        come.push(OverlayStep::AddPort { mac: *mac, link: uplink.to_owned() });
+    }
+    for mac in inside.ports.keys().filter(|mac| behind(mac) && !overlay.remotes.contains_key(mac)) {
+        go.push(OverlayStep::RemovePort { mac: *mac, link: uplink.to_owned() });
+    }
+}
+
+/// With which MAC address the bridge answers for each remote endpoint.
+fn neighbour_steps(
+    overlay: &OverlayPlan,
+    inside: &OverlayInside,
+    come: &mut Vec<OverlayStep>,
+    go: &mut Vec<OverlayStep>,
+) {
+    let wanted = overlay.remotes.iter().flat_map(|(mac, remote)| remote.addresses.iter().map(move |a| (*a, *mac)));
+    let wanted: BTreeMap<_, _> = wanted.collect();
+    for (address, mac) in wanted.iter().filter(|(address, mac)| inside.neighbours.get(address) != Some(mac)) {
+        come.push(OverlayStep::AddNeighbour { address: *address, mac: *mac });
+    }
+    let gone = inside.neighbours.keys().filter(|address| !wanted.contains_key(address));
+    go.extend(gone.map(|address| OverlayStep::RemoveNeighbour { address: *address }));
+}

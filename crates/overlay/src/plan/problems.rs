@@ -1,0 +1,119 @@
+//! What of a plan cannot be done, found before anything is touched. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
+
+use types::NetworkId;
+
+use super::{BridgePort, DataPath, EndpointId, EndpointPlan, MTU_RANGE, NetworkPlan, OverlayPlan, OverlayPort};
+use crate::Ipam;
+
+/// The largest VXLAN network identifier: 24 bits (RFC 7348). Zero is left to nobody.
+const VNI_MAX: u32 = (1 << 24) - 1;
+
+/// Sentences by what they concern.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Problems {
+    /// Of the bridge: the plan as a whole is refused.
+    pub host: Vec<String>,
+    /// Of single endpoints: these are left out, all others are served.
+    pub endpoints: BTreeMap<EndpointId, String>,
+    /// Of single overlays: these are left out, and so are the endpoints that are in them.
+    pub overlays: BTreeMap<NetworkId, String>,
+}
+
+impl NetworkPlan {
+    /// Checks everything that can be known without asking the kernel.
+    pub fn problems(&self) -> Problems {
+        let bridge = match self.bridge.as_ref().map(super::BridgePlan::checked).transpose() {
+            Ok(bridge) => bridge,
+            Err(host) => return Problems { host: vec![host], ..Problems::default() },
+        };
+        let overlays = overlay_problems(&self.overlays, self.data_path.as_ref());
+        let mut seen = BTreeSet::new();
+        let mut endpoints = BTreeMap::new();
+        for (id, endpoint) in &self.endpoints {
+            let on_bridge = endpoint.bridge.and_then(|port| bridge_problem(&port, bridge.as_ref(), &mut seen));
+            let problem = on_bridge.or_else(|| place_problem(endpoint, &self.overlays, &overlays));
+            endpoints.extend(problem.map(|problem| (id.clone(), problem)));
+        }
+        Problems { host: Vec::new(), endpoints, overlays }
+    }
+
+    /// The plan without what has problems of its own.
+    pub fn without(&self, problems: &Problems) -> Self {
+        let mut possible = self.clone();
+        possible.endpoints.retain(|id, _| !problems.endpoints.contains_key(id));
+        possible.overlays.retain(|id, _| !problems.overlays.contains_key(id));
+        possible
+    }
+}
+
+fn bridge_problem(port: &BridgePort, ipam: Option<&Ipam>, seen: &mut BTreeSet<Ipv4Addr>) -> Option<String> {
+    let BridgePort { address, mac } = port;
+    let Some(ipam) = ipam else { return Some("the plan has no bridge to attach it to".to_owned()) };
+    if !ipam.is_host_address(*address) {
+        Some(format!("address {address} is not a host address of {}", ipam.subnet()))
+    } else if *address == ipam.gateway() {
+        Some(format!("address {address} is the gateway's"))
+    } else if mac.bytes()[0] & 1 == 1 {
+        Some(format!("MAC address {mac} is a group address"))
+    } else if !seen.insert(*address) {
+        Some(format!("address {address} is another endpoint's"))
+    } else {
+        None
+    }
+}
+
+/// Of an endpoint's places in overlays.
+fn place_problem(
+    endpoint: &EndpointPlan,
+    overlays: &BTreeMap<NetworkId, OverlayPlan>,
+    problems: &BTreeMap<NetworkId, String>,
+) -> Option<String> {
+    let mut networks = BTreeSet::new();
+    endpoint.overlays.iter().find_map(|OverlayPort { network, addresses, mac }| {
+        let Some(overlay) = overlays.get(network) else {
+            return Some(format!("the plan does not name the overlay network {network} that it is in"));
+        };
+        let name = &overlay.name;
+        let outside = addresses.iter().find(|address| !overlay.subnets.iter().any(|net| net.contains(**address)));
+        if let Some(problem) = problems.get(network) {
+            Some(format!("overlay network {name}: {problem}"))
+        } else if let Some(address) = outside {
+            Some(format!("address {address} is in no subnet of the overlay network {name}"))
+        } else if mac.bytes()[0] & 1 == 1 {
+            Some(format!("MAC address {mac} is a group address"))
+        } else if !networks.insert(*network) {
+            Some(format!("it is in the overlay network {name} twice"))
+        } else {
+            None
+        }
+    })
+}
+
+fn overlay_problems(
+    overlays: &BTreeMap<NetworkId, OverlayPlan>,
+    data_path: Option<&DataPath>,
+) -> BTreeMap<NetworkId, String> {
+    let mut vnis = BTreeMap::new();
+    let mut problems = BTreeMap::new();
+    for (id, overlay) in overlays {
+        let OverlayPlan { vni, mtu, .. } = overlay;
+        let problem = if data_path.is_none() {
+            "this host has no data path address, so it cannot speak to the others".to_owned()
+        } else if *vni == 0 || *vni > VNI_MAX {
+            format!("VXLAN network identifier {vni} is outside 1-{VNI_MAX}")
+        } else if let Some(mtu) = mtu.filter(|mtu| !MTU_RANGE.contains(mtu)) {
+            format!("MTU {mtu} is outside {}-{}", MTU_RANGE.start(), MTU_RANGE.end())
+        } else if let Some(other) = vnis.insert(*vni, &overlay.name) {
+            format!("VXLAN network identifier {vni} is that of the network {other} too")
+        } else {
+            continue;
+        };
+        problems.insert(*id, problem);
+    }
+    problems
+}
