@@ -269,7 +269,8 @@ fn n_17_other_names_are_asked_for_on_the_host_or_where_the_endpoint_says() {
         // The first cannot say, nobody listens at the second.
         b.dns.nameservers = vec![[127, 0, 0, 55].into(), [127, 0, 0, 56].into(), [127, 0, 0, 54].into()];
         applied(&plan).await;
-        eventually("the host's resolver is known", SOON, async || a("a", "example.com") == "NoError 198.51.100.1").await;
+        eventually("the host's resolver is known", SOON, async || a("a", "example.com") == "NoError 198.51.100.1")
+            .await;
         assert_eq!(a("a", "single"), "NoError 198.51.100.1");
         assert_eq!(a("a", "web.7"), "NXDomain", "a replica of ours is not asked for outside");
         assert_eq!(a("b", "example.com"), "NoError cut");
