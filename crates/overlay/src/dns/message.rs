@@ -28,7 +28,7 @@ pub enum Transport {
 /// What a message turned out to be.
 #[derive(Debug)]
 pub enum Received {
-    Request(Request),
+    Request(Box<Request>),
     /// A question that cannot be answered: this says so.
     Refused(Vec<u8>),
     /// No question at all.
@@ -108,7 +108,7 @@ pub fn read(bytes: &[u8]) -> Received {
     if !matches!(class, DNSClass::IN | DNSClass::ANY) {
         return Received::Refused(request.reply(ResponseCode::Refused, Transport::Udp));
     }
-    Received::Request(request)
+    Received::Request(Box::new(request))
 }
 
 /// The id of a message.

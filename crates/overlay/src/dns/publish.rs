@@ -104,7 +104,7 @@ fn own(endpoint: &EndpointPlan) -> Option<(String, Vec<IpAddr>)> {
     (!name.is_empty()).then(|| (name, overlay.unwrap_or_else(bridge)))
 }
 
-fn elsewhere(endpoint: &EndpointPlan) -> Elsewhere {
+pub(super) fn elsewhere(endpoint: &EndpointPlan) -> Elsewhere {
     if endpoint.bridge.is_none() {
         return Elsewhere::Nobody;
     }

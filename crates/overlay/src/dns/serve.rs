@@ -137,7 +137,7 @@ async fn converse(mut stream: TcpStream, responder: Arc<Responder>) {
 /// How far a question can be answered without asking anybody.
 enum Begun {
     Done(Vec<u8>),
-    Forward(Request, Arc<[SocketAddr]>),
+    Forward(Box<Request>, Arc<[SocketAddr]>),
     Nothing,
 }
 

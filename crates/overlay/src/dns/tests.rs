@@ -72,7 +72,7 @@ fn wire(name: &str, kind: RecordType) -> Message {
 
 fn request(message: &Message) -> Request {
     match read(&message.to_vec().expect("encode")) {
-        Received::Request(request) => request,
+        Received::Request(request) => *request,
         other => panic!("{other:?}"),
     }
 }
@@ -352,4 +352,20 @@ proptest! {
             prop_assert!(bytes.len() <= 512);
         }
     }
+}
+
+#[test]
+fn only_an_endpoint_with_a_way_to_the_world_asks_the_world() {
+    use super::{publish::elsewhere, zone::Elsewhere};
+    use crate::{BridgePort, EndpointDns, EndpointPlan, MacAddress};
+    let address = [172, 17, 0, 2].into();
+    let bridge = Some(BridgePort { address, mac: MacAddress::for_ipv4(address) });
+    let dns = EndpointDns { nameservers: vec![IpAddr::from([9, 9, 9, 9]); 5] };
+    let internal = EndpointPlan { dns: dns.clone(), ..EndpointPlan::default() };
+    assert_eq!(elsewhere(&internal), Elsewhere::Nobody);
+    assert_eq!(elsewhere(&EndpointPlan { bridge, ..EndpointPlan::default() }), Elsewhere::Host);
+    let Elsewhere::Servers(servers) = elsewhere(&EndpointPlan { bridge, dns, ..EndpointPlan::default() }) else {
+        panic!("its own servers")
+    };
+    assert_eq!(*servers, [([9, 9, 9, 9], 53).into(); 3]);
 }
