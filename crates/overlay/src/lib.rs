@@ -8,6 +8,7 @@
 pub mod capabilities;
 mod client;
 mod diff;
+mod dns;
 mod ipam;
 mod kernel;
 mod mac;
@@ -23,6 +24,7 @@ mod vip;
 pub use capabilities::{Capability, capabilities};
 pub use client::{Client, ProbeStream};
 pub use diff::diff;
+pub use dns::{DnsCounters, SERVER_ADDRESS as DNS_SERVER};
 pub use ipam::{Ipam, IpamError, choose_subnet, default_pools, overlap};
 pub use kernel::{Kernel, KernelError, StepFailure, explain};
 pub use mac::{MacAddress, MacError};

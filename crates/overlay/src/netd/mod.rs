@@ -31,7 +31,7 @@ use lock::Lock;
 use server::Server;
 use worker::Worker;
 
-use crate::{Kernel, NetworkPlan, probe};
+use crate::{Kernel, NetworkPlan, dns, probe};
 
 /// Plans waiting for the worker. The newest wins, so more would only be thrown away.
 const COMMANDS: usize = 64;
@@ -79,12 +79,15 @@ async fn serve(config: &NetdConfig) -> Result<(), NetdError> {
     let (table_writer, table) = watch::channel(probe::ProbeTable::default());
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let (stop, mut stopped) = mpsc::channel(1);
-    let (worker, last_apply) = Worker::new(Kernel::new(&config.state_dir), &config.state_dir, plan, probe_settings);
-    let server = Server::new(config.version.clone(), commands, table, last_apply, stop);
+    let (names, answers, metrics) = dns::new();
+    let kernel = Kernel::new(&config.state_dir);
+    let (worker, last_apply) = Worker::new(kernel, &config.state_dir, plan, probe_settings, names);
+    let server = Server::new(config.version.clone(), commands, table, metrics, last_apply, stop);
 
     // Every task is owned here: the first that ends, ends the process.
     let mut tasks = JoinSet::new();
     tasks.spawn(probe::run(settings, table_writer));
+    tasks.spawn(dns::run(answers));
     tasks.spawn(worker.run(inbox));
     tasks.spawn(server.run(listener));
     let signals = |kind| signal(kind).map_err(NetdError::Runtime);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use types::{NetworkId, NodeId, Timestamp};
 
 use crate::{
-    EndpointId, NetworkPlan, Observed,
+    DnsCounters, EndpointId, NetworkPlan, Observed,
     probe::{PeerState, ProbeTable},
 };
 
@@ -109,6 +109,8 @@ pub struct Status {
     pub started: Timestamp,
     pub last_apply: Option<LastApply>,
     pub probes: ProbeTable,
+    #[serde(default)]
+    pub dns: DnsCounters,
 }
 
 /// The newest convergence, asked for by a client or by a change of the kernel.

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     NetworkPlan,
+    dns,
     probe::{PeerState, ProbeTable},
 };
 
@@ -31,6 +32,7 @@ pub struct Server {
     started: Timestamp,
     commands: mpsc::Sender<Command>,
     probes: watch::Receiver<ProbeTable>,
+    dns: Arc<dns::Metrics>,
     last_apply: watch::Receiver<Option<LastApply>>,
     stop: mpsc::Sender<()>,
 }
@@ -40,10 +42,11 @@ impl Server {
         version: String,
         commands: mpsc::Sender<Command>,
         probes: watch::Receiver<ProbeTable>,
+        dns: Arc<dns::Metrics>,
         last_apply: watch::Receiver<Option<LastApply>>,
         stop: mpsc::Sender<()>,
     ) -> Self {
-        Self { version, started: wall(), commands, probes, last_apply, stop }
+        Self { version, started: wall(), commands, probes, dns, last_apply, stop }
     }
 
     /// Serves for ever.
@@ -132,6 +135,7 @@ impl Server {
             started: self.started,
             last_apply: self.last_apply.borrow().clone(),
             probes: self.probes.borrow().clone(),
+            dns: self.dns.snapshot(),
         }
     }
 

@@ -20,7 +20,7 @@ use super::{
     protocol::{Applied, EndpointResult, LastApply},
 };
 use crate::{
-    EndpointId, EndpointStep, Kernel, NetworkPlan, Observed, Step, diff,
+    EndpointId, EndpointStep, Kernel, NetworkPlan, Observed, Step, diff, dns,
     kernel::{KernelError, StepFailure, Watch, explain},
     mtu::shortfalls,
     plan::Problems,
@@ -47,6 +47,7 @@ pub struct Worker {
     state_dir: PathBuf,
     plan: Option<NetworkPlan>,
     probes: watch::Sender<Option<ProbeSettings>>,
+    dns: dns::Publisher,
     last_apply: watch::Sender<Option<LastApply>>,
     /// The newest look at the kernel, as far as nothing has happened to it since; none after a failure.
     seen: Option<Observed>,
@@ -58,9 +59,10 @@ impl Worker {
         state_dir: &Path,
         plan: Option<NetworkPlan>,
         probes: watch::Sender<Option<ProbeSettings>>,
+        dns: dns::Publisher,
     ) -> (Self, watch::Receiver<Option<LastApply>>) {
         let (last_apply, receiver) = watch::channel(None);
-        (Self { kernel, state_dir: state_dir.to_owned(), plan, probes, last_apply, seen: None }, receiver)
+        (Self { kernel, state_dir: state_dir.to_owned(), plan, probes, dns, last_apply, seen: None }, receiver)
     }
 
     /// Runs until all senders of commands are gone.
@@ -68,6 +70,9 @@ impl Worker {
         let watch = Watch::open();
         if let Err(error) = &watch {
             tracing::warn!(error = explain(error), "changes of the kernel are noticed late");
+        }
+        if let Some(plan) = &self.plan {
+            self.dns.resume(plan, |id| self.kernel.namespace_path(id));
         }
         let mut clock = tokio::time::interval(LOOK_ANYWAY);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -136,6 +141,7 @@ impl Worker {
         }
         let plan = self.plan.insert(plan);
         let mut applied = converge(&self.kernel, plan, &mut self.seen).await;
+        self.dns.publish(plan, &mut applied).await;
         applied.errors.extend(kept.map(|error| explain(&error)));
         self.record(applied.clone());
         applied
@@ -145,7 +151,8 @@ impl Worker {
     async fn repair(&mut self) {
         let Some(plan) = &self.plan else { return };
         self.seen = None;
-        let applied = converge(&self.kernel, plan, &mut self.seen).await;
+        let mut applied = converge(&self.kernel, plan, &mut self.seen).await;
+        self.dns.publish(plan, &mut applied).await;
         if applied.steps == 0 && applied.is_complete() {
             return;
         }

@@ -1,0 +1,75 @@
+//! What an endpoint can know by name: the tables of its networks. Plain data, shared, swapped whole.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use types::Cidr;
+
+use crate::OverlayPlan;
+
+/// The names of one network. All endpoints in it share one; it never changes, a new one takes its place.
+#[derive(Debug, Default)]
+pub struct Zone {
+    /// Lower case, without the final dot.
+    pub names: BTreeMap<String, Vec<IpAddr>>,
+    pub reverse: BTreeMap<IpAddr, String>,
+    /// Every address in here is the network's own business, named or not.
+    pub subnets: Vec<Cidr>,
+}
+
+/// All that the answers to one endpoint are made of.
+#[derive(Debug, Default)]
+pub struct View {
+    /// Of the endpoint's networks, in its order: the first that knows a name answers.
+    pub zones: Vec<Arc<Zone>>,
+    /// The endpoint's own name and addresses, asked last.
+    pub own: Option<(String, Vec<IpAddr>)>,
+    pub elsewhere: Elsewhere,
+}
+
+/// Who is asked what no network of the endpoint knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// Nobody. An endpoint without a way to the world must not get one through questions (CVE-2024-29018 in Docker).
+    #[default]
+    Nobody,
+    /// The host's resolvers, as its `resolv.conf` names them at that moment.
+    Host,
+    Servers(Arc<[SocketAddr]>),
+}
+
+impl Zone {
+    pub fn new(overlay: &OverlayPlan) -> Self {
+        let OverlayPlan { names, reverse, subnets, .. } = overlay;
+        Self { names: names.clone(), reverse: reverse.clone(), subnets: subnets.clone() }
+    }
+
+    /// Whether it says exactly what the plan says.
+    pub fn is_of(&self, overlay: &OverlayPlan) -> bool {
+        self.names == overlay.names && self.reverse == overlay.reverse && self.subnets == overlay.subnets
+    }
+}
+
+impl View {
+    /// The addresses of a lower-case name; an empty list when the name is known but has none.
+    pub fn addresses(&self, name: &str) -> Option<&[IpAddr]> {
+        let in_zones = self.zones.iter().find_map(|zone| zone.names.get(name));
+        let own = || self.own.as_ref().filter(|(own, _)| own == name).map(|(_, addresses)| addresses);
+        in_zones.or_else(own).map(Vec::as_slice)
+    }
+
+    /// The name of an address.
+    pub fn name_of(&self, address: IpAddr) -> Option<&str> {
+        let in_zones = self.zones.iter().find_map(|zone| zone.reverse.get(&address).map(String::as_str));
+        let own = || self.own.as_ref().filter(|(_, own)| own.contains(&address)).map(|(name, _)| name.as_str());
+        in_zones.or_else(own)
+    }
+
+    /// Whether the address belongs to one of the networks, so that nobody else can know its name.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.zones.iter().flat_map(|zone| &zone.subnets).any(|subnet| subnet.contains(address))
+    }
+}
