@@ -17,6 +17,7 @@ mod observed;
 pub mod plan;
 pub mod probe;
 mod step;
+pub mod wireguard;
 
 pub use capabilities::{Capability, capabilities};
 pub use client::{Client, ProbeStream};
