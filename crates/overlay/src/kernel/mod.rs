@@ -40,6 +40,8 @@ pub struct Kernel {
 pub(crate) struct Files {
     /// One bind-mounted file per endpoint namespace.
     pub namespaces: PathBuf,
+    /// One for each overlay.
+    pub overlays: PathBuf,
     /// Which table was loaded last, and how the kernel listed it then.
     pub nft_record: PathBuf,
 }
@@ -47,13 +49,19 @@ pub(crate) struct Files {
 impl Kernel {
     /// Files go under `run_dir`, usually `/run/rswarm`.
     pub fn new(run_dir: &Path) -> Self {
-        let files = Files { namespaces: run_dir.join("netns"), nft_record: run_dir.join("nft.json") };
+        let (namespaces, overlays) = (run_dir.join("netns"), run_dir.join("overlay"));
+        let files = Files { namespaces, overlays, nft_record: run_dir.join("nft.json") };
         Self { files }
     }
 
     /// The file that stands for an endpoint's namespace: what a container runtime joins.
     pub fn namespace_path(&self, id: &crate::EndpointId) -> PathBuf {
         self.files.namespaces.join(id.as_str())
+    }
+
+    /// The file that stands for an overlay's namespace.
+    pub fn overlay_path(&self, id: types::NetworkId) -> PathBuf {
+        self.files.overlays.join(id.to_string())
     }
 
     /// Everything in the kernel that is ours, now.

@@ -31,7 +31,7 @@ use lock::Lock;
 use server::Server;
 use worker::Worker;
 
-use crate::{Kernel, NetworkPlan, probe};
+use crate::{Kernel, NetworkPlan, probe, wireguard::Wireguard};
 
 /// Plans waiting for the worker. The newest wins, so more would only be thrown away.
 const COMMANDS: usize = 64;
@@ -79,7 +79,9 @@ async fn serve(config: &NetdConfig) -> Result<(), NetdError> {
     let (table_writer, table) = watch::channel(probe::ProbeTable::default());
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let (stop, mut stopped) = mpsc::channel(1);
-    let (worker, last_apply) = Worker::new(Kernel::new(&config.state_dir), &config.state_dir, plan, probe_settings);
+    let wireguard = Wireguard::start().map_err(NetdError::Encryption)?;
+    let kernel = Kernel::new(&config.state_dir);
+    let (worker, last_apply) = Worker::new(kernel, &config.state_dir, plan, probe_settings, wireguard);
     let server = Server::new(config.version.clone(), commands, table, last_apply, stop);
 
     // Every task is owned here: the first that ends, ends the process.

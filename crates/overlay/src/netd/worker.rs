@@ -25,6 +25,7 @@ use crate::{
     plan::Problems,
     probe::ProbeSettings,
     step::Subject,
+    wireguard::{self, Wireguard},
 };
 
 /// Changes come in bursts (a reload flushes, then loads): look once, after them.
@@ -45,6 +46,7 @@ pub struct Worker {
     state_dir: PathBuf,
     plan: Option<NetworkPlan>,
     probes: watch::Sender<Option<ProbeSettings>>,
+    wireguard: Wireguard,
     last_apply: watch::Sender<Option<LastApply>>,
     /// The newest look at the kernel, as far as nothing has happened to it since; none after a failure.
     seen: Option<Observed>,
@@ -56,9 +58,10 @@ impl Worker {
         state_dir: &Path,
         plan: Option<NetworkPlan>,
         probes: watch::Sender<Option<ProbeSettings>>,
+        wireguard: Wireguard,
     ) -> (Self, watch::Receiver<Option<LastApply>>) {
         let (last_apply, receiver) = watch::channel(None);
-        (Self { kernel, state_dir: state_dir.to_owned(), plan, probes, last_apply, seen: None }, receiver)
+        (Self { kernel, state_dir: state_dir.to_owned(), plan, probes, wireguard, last_apply, seen: None }, receiver)
     }
 
     /// Runs until all senders of commands are gone.
@@ -131,6 +134,7 @@ impl Worker {
         let plan = self.plan.insert(plan);
         let mut applied = converge(&self.kernel, plan, &mut self.seen).await;
         applied.errors.extend(kept.map(|error| explain(&error)));
+        applied.errors.extend(encrypt(&self.wireguard, &self.kernel, plan).await);
         self.record(applied.clone());
         applied
     }
@@ -139,7 +143,8 @@ impl Worker {
     async fn repair(&mut self) {
         let Some(plan) = &self.plan else { return };
         self.seen = None;
-        let applied = converge(&self.kernel, plan, &mut self.seen).await;
+        let mut applied = converge(&self.kernel, plan, &mut self.seen).await;
+        applied.errors.extend(encrypt(&self.wireguard, &self.kernel, plan).await);
         if applied.steps == 0 && applied.is_complete() {
             return;
         }
@@ -191,6 +196,12 @@ async fn converge(kernel: &Kernel, plan: &NetworkPlan, seen: &mut Option<Observe
     (applied.steps, applied.notes) = (count, notes);
     applied.took_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
     applied
+}
+
+/// After the namespaces stand: the TAPs in them. What is wrong is said once for each network.
+async fn encrypt(wireguard: &Wireguard, kernel: &Kernel, plan: &NetworkPlan) -> impl Iterator<Item = String> {
+    let settings = wireguard::Settings::of(plan, |id| kernel.overlay_path(id));
+    wireguard.apply(settings).await.errors.into_values()
 }
 
 /// What of a look still holds once the steps are done; None when the rules are among them.

@@ -1,10 +1,35 @@
 //! WireGuard keys of a host. The private half stays on the host that made it.
 
-use boringtun::x25519::{PublicKey, StaticSecret};
+use std::sync::Arc;
+
+use boringtun::{
+    noise::rate_limiter::RateLimiter,
+    x25519::{PublicKey, StaticSecret},
+};
+use ring::rand::{SecureRandom, SystemRandom};
 
 use super::WireguardError;
 use crate::PrivateKey;
-use ring::rand::{SecureRandom, SystemRandom};
+
+/// Handshakes in a second that are answered without asking for a cookie first: each costs about 0.2 ms, and
+/// a cluster of a thousand hosts that all start again needs no more.
+const HANDSHAKES_A_SECOND: u64 = 1000;
+
+/// A key of this host: the present one, or one that is being replaced.
+#[derive(Clone)]
+pub struct OwnKey {
+    pub private: PrivateKey,
+    pub public: [u8; 32],
+    pub limiter: Arc<RateLimiter>,
+}
+
+impl OwnKey {
+    pub fn new(private: PrivateKey) -> Self {
+        let public = public_key(&private);
+        let limiter = Arc::new(RateLimiter::new(&PublicKey::from(public), HANDSHAKES_A_SECOND));
+        Self { private, public, limiter }
+    }
+}
 
 /// A new key pair: the private half for the plan of this host, the public half for all others.
 ///
