@@ -20,7 +20,7 @@ use nix::sys::{
     time::{TimeVal, TimeValLike},
 };
 
-use super::mesh::{WIREGUARD_PORT, inside_namespace};
+use crate::mesh::{WIREGUARD_PORT, inside_namespace};
 
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Seen {
@@ -117,6 +117,8 @@ fn kind(packet: &[u8]) -> Kind {
     let port = WIREGUARD_PORT.to_be_bytes();
     match packet.get(12..14) {
         Some([0x08, 0x06]) => Kind::Housekeeping,
+        // A host whose WireGuard is not up yet says so, and quotes what it got. Pings are another type.
+        Some([0x08, 0x00]) if packet.get(23) == Some(&1) && packet.get(34) == Some(&3) => Kind::Housekeeping,
         Some([0x86, 0xdd]) if packet.get(20).is_some_and(|next| matches!(next, 58 | 0)) => Kind::Housekeeping,
         Some([0x08, 0x00]) if packet.get(23) == Some(&17) && packet.get(34..38) == Some(&[port, port].concat()) => {
             Kind::Wireguard

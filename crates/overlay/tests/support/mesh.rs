@@ -20,7 +20,7 @@ use overlay::{
 };
 use types::{NetworkId, NodeId};
 
-use super::{KillAtEnd, ip, netd_shell_line, run};
+use crate::support::{KillAtEnd, ip, netd_shell_line, run};
 
 pub const VNI: u32 = 4097;
 pub const VXLAN_PORT: u16 = 4789;
