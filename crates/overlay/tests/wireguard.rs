@@ -65,7 +65,7 @@ fn n04_p15a_all_passes_and_the_underlay_sees_only_wireguard() {
             (2, 1, SocketAddr::new(inside(1), 5002)),
             (1, 2, SocketAddr::new(inside6(2), 5003)),
         ] {
-            let got = transfer(&endpoint(from), &endpoint(to), address, bytes.clone());
+            let got = transfer(&endpoint(from), &endpoint(to), address, &bytes);
             assert_eq!((got.len(), digest(&got)), (TRANSFER, expected.clone()), "{address}");
         }
         let seen = capture.end();

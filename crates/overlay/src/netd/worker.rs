@@ -132,9 +132,8 @@ impl Worker {
             });
         }
         let plan = self.plan.insert(plan);
-        let mut applied = converge(&self.kernel, plan, &mut self.seen).await;
+        let mut applied = converge_all(&self.kernel, &self.wireguard, plan, &mut self.seen).await;
         applied.errors.extend(kept.map(|error| explain(&error)));
-        applied.errors.extend(encrypt(&self.wireguard, &self.kernel, plan).await);
         self.record(applied.clone());
         applied
     }
@@ -143,8 +142,7 @@ impl Worker {
     async fn repair(&mut self) {
         let Some(plan) = &self.plan else { return };
         self.seen = None;
-        let mut applied = converge(&self.kernel, plan, &mut self.seen).await;
-        applied.errors.extend(encrypt(&self.wireguard, &self.kernel, plan).await);
+        let applied = converge_all(&self.kernel, &self.wireguard, plan, &mut self.seen).await;
         if applied.steps == 0 && applied.is_complete() {
             return;
         }
@@ -168,6 +166,27 @@ impl Worker {
 fn refusal(plan: &NetworkPlan) -> Option<String> {
     let Problems { host, .. } = plan.problems();
     (!host.is_empty()).then(|| host.join("; "))
+}
+
+/// The kernel, then the TAPs of encrypted overlays in the namespaces that stand now; what is new there
+/// gets its place in the bridge at once.
+async fn converge_all(
+    kernel: &Kernel,
+    wireguard: &Wireguard,
+    plan: &NetworkPlan,
+    seen: &mut Option<Observed>,
+) -> Applied {
+    let mut applied = converge(kernel, plan, seen).await;
+    let settings = wireguard::Settings::of(plan, |id| kernel.overlay_path(id));
+    let report = wireguard.apply(settings).await;
+    if report.made > 0 {
+        *seen = None;
+        let Applied { steps, took_us, notes, .. } = applied;
+        applied = converge(kernel, plan, seen).await;
+        (applied.steps, applied.took_us, applied.notes) = (applied.steps + steps, applied.took_us + took_us, notes);
+    }
+    applied.errors.extend(report.errors.into_values());
+    applied
 }
 
 /// Observe, diff, apply. With something `seen` before, a glance will do; what is learnt goes there.
@@ -196,12 +215,6 @@ async fn converge(kernel: &Kernel, plan: &NetworkPlan, seen: &mut Option<Observe
     (applied.steps, applied.notes) = (count, notes);
     applied.took_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
     applied
-}
-
-/// After the namespaces stand: the TAPs in them. What is wrong is said once for each network.
-async fn encrypt(wireguard: &Wireguard, kernel: &Kernel, plan: &NetworkPlan) -> impl Iterator<Item = String> {
-    let settings = wireguard::Settings::of(plan, |id| kernel.overlay_path(id));
-    wireguard.apply(settings).await.errors.into_values()
 }
 
 /// What of a look still holds once the steps are done; None when the rules are among them.

@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::MetadataExt,
     path::Path,
     sync::{
@@ -33,7 +33,7 @@ use super::{
     tap::Tap,
     tunnel::{Pairing, Peer, Tunnel},
 };
-use crate::{Encryption, OverlayPlan, kernel::explain};
+use crate::{DataPath, Encryption, OverlayPlan, kernel::explain};
 
 /// Sessions of a replaced key are opened so long: WireGuard's own limit for the life of a session.
 const GRACE: Duration = Duration::from_secs(180);
@@ -69,6 +69,13 @@ struct Plug {
     /// Which namespace it is in, by inode: the path may come to mean another.
     namespace: (u64, u64),
     worker: Worker,
+}
+
+/// What there is to do, once the socket stands.
+struct Wanted<'a> {
+    encryption: &'a Encryption,
+    path: &'a DataPath,
+    socket: Arc<Socket>,
 }
 
 struct Pair {
@@ -134,11 +141,10 @@ impl Control {
                 return report;
             }
         };
-        if let Some((encryption, socket, own)) = wanted {
-            self.keep_keys(encryption, Instant::now());
-            self.keep_plugs(settings, own, &mut report);
-            let table = self.table(settings, encryption, socket, own);
-            self.shared.swap(Some(table));
+        if let Some(wanted) = wanted {
+            self.keep_keys(wanted.encryption, Instant::now());
+            self.keep_plugs(settings, wanted.path.address, &mut report);
+            self.shared.swap(Some(self.table(settings, wanted)));
         }
         report.dropped = self.shared.counters.snapshot();
         let is_live = |node: &NodeId| self.pairs.iter().any(|pair| pair.node == *node && pair.tunnel.is_established());
@@ -148,11 +154,7 @@ impl Control {
     }
 
     /// The socket and its worker, on the wanted address; None when nothing is wanted.
-    #[allow(clippy::type_complexity)]
-    fn ready_line<'a>(
-        &mut self,
-        settings: &'a Settings,
-    ) -> Result<Option<(&'a Encryption, Arc<Socket>, std::net::IpAddr)>, WireguardError> {
+    fn ready_line<'a>(&mut self, settings: &'a Settings) -> Result<Option<Wanted<'a>>, WireguardError> {
         let path = settings.data_path.as_ref();
         let Some((path, encryption)) = path.and_then(|path| Some((path, path.encryption.as_ref()?))) else {
             self.stop_all();
@@ -169,7 +171,8 @@ impl Control {
             let worker = Worker::start("wg-udp", move |stop| inbound::run(&shared, &used, stop))?;
             self.line = Some(Line { socket, address, worker });
         }
-        Ok(self.line.as_ref().map(|line| (encryption, line.socket.clone(), path.address)))
+        let wanted = |line: &Line| Wanted { encryption, path, socket: line.socket.clone() };
+        Ok(self.line.as_ref().map(wanted))
     }
 
     fn stop_all(&mut self) {
@@ -227,7 +230,7 @@ impl Control {
     }
 
     /// A TAP with its worker for each network; what stands stays.
-    fn keep_plugs(&mut self, settings: &Settings, own: std::net::IpAddr, report: &mut Report) {
+    fn keep_plugs(&mut self, settings: &Settings, own: IpAddr, report: &mut Report) {
         let overlays = &settings.overlays;
         self.plugs.retain(|id, plug| {
             let namespace = settings.namespaces.get(id).and_then(|path| inode(path));
@@ -240,13 +243,16 @@ impl Control {
             }
             let Some(path) = settings.namespaces.get(id) else { continue };
             match self.plug(path, overlay, own) {
-                Ok(plug) => drop(self.plugs.insert(*id, plug)),
+                Ok(plug) => {
+                    self.plugs.insert(*id, plug);
+                    report.made += 1;
+                }
                 Err(error) => drop(report.errors.insert(*id, unusable(overlay, &explain(&error)))),
             }
         }
     }
 
-    fn plug(&self, path: &Path, overlay: &OverlayPlan, own: std::net::IpAddr) -> Result<Plug, WireguardError> {
+    fn plug(&self, path: &Path, overlay: &OverlayPlan, own: IpAddr) -> Result<Plug, WireguardError> {
         let mtu = overlay.mtu.unwrap_or(UNDERLAY_MTU - overhead(own));
         let namespace = inode(path).ok_or_else(|| WireguardError::NoNamespace { path: path.to_owned() })?;
         let tap = Arc::new(Tap::open(path, mtu)?);
@@ -255,8 +261,9 @@ impl Control {
         Ok(Plug { tap, vni, namespace, worker })
     }
 
-    fn table(&self, settings: &Settings, encryption: &Encryption, socket: Arc<Socket>, own: std::net::IpAddr) -> Table {
-        let (address, port) = (tunnel_address(own), settings.data_path.as_ref().map_or(0, |path| path.port));
+    fn table(&self, settings: &Settings, wanted: Wanted<'_>) -> Table {
+        let Wanted { encryption, path, socket } = wanted;
+        let (address, port) = (tunnel_address(path.address), path.port);
         let peer = |(node, peer): (&NodeId, &crate::EncryptionPeer)| {
             let own_pairs = self.pairs.iter().filter(|pair| pair.node == *node);
             let tunnels: Vec<_> = own_pairs.map(|pair| pair.tunnel.clone()).collect();
@@ -280,7 +287,7 @@ impl Control {
 }
 
 /// Bytes of an underlay packet that are not the endpoint's packet.
-pub fn overhead(underlay: std::net::IpAddr) -> u32 {
+pub fn overhead(underlay: IpAddr) -> u32 {
     let outer = if underlay.is_ipv6() { 48 } else { 28 };
     (outer + WIREGUARD + ENVELOPE + ETHERNET) as u32
 }

@@ -190,3 +190,74 @@ fn report(sent: io::Result<()>) {
         tracing::debug!(%error, "the underlay refuses a WireGuard message");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, time::Instant};
+
+    use proptest::prelude::*;
+
+    use super::{
+        super::{
+            keys::{OwnKey, generate_key_pair},
+            tunnel::Peer,
+        },
+        *,
+    };
+
+    /// A host with one peer and no network, on the loopback device.
+    fn table() -> Table {
+        let socket = Arc::new(Socket::bind("127.0.0.1:0".parse().expect("address")).expect("bind"));
+        let own = OwnKey::new(generate_key_pair().expect("key").0);
+        let tunnel = Arc::new(Tunnel::new(&own, generate_key_pair().expect("key").1, 1, Instant::now()));
+        let node = NodeId::from_random(1);
+        let endpoint = "127.0.0.1:9".parse().expect("address");
+        Table {
+            socket,
+            address: [250, 0, 0, 1].into(),
+            port: 4789,
+            keys: vec![own],
+            peers: HashMap::from([(node, Peer { endpoint, tunnels: vec![tunnel.clone()] })]),
+            tunnels: HashMap::from([(1, (node, tunnel))]),
+            overlays: HashMap::new(),
+        }
+    }
+
+    #[test]
+    fn any_datagrams_are_allowed() {
+        let (table, shared) = (table(), Shared::default());
+        let datagrams = (1u8..6, any::<bool>(), prop::collection::vec(any::<u8>(), 0..200), 1usize..200);
+        let mut runner = proptest::test_runner::TestRunner::default();
+        let ran = runner.run(&datagrams, |(kind, is_known, mut bytes, size)| {
+            // Lengths of real messages pass the first look.
+            bytes.resize(
+                match kind {
+                    1 => 148,
+                    2 => 92,
+                    3 => 64,
+                    _ => bytes.len(),
+                },
+                7,
+            );
+            if let Some(head) = bytes.get_mut(..8) {
+                head[..4].copy_from_slice(&[kind, 0, 0, 0]);
+                if is_known {
+                    head[4..].copy_from_slice(&[1, 1, 0, 0]);
+                }
+            }
+            let mut worker = Inbound {
+                shared: &shared,
+                arena: vec![0; 4 * LARGEST],
+                used: 0,
+                gluer: Gluer::default(),
+                extra: vec![0; LARGEST],
+            };
+            let size = if kind < 4 { bytes.len() } else { size };
+            worker.train(&table, Train { bytes: &bytes, size, from: Some(([127, 0, 0, 1], 9).into()) });
+            prop_assert_eq!(worker.used, 0);
+            Ok(())
+        });
+        ran.expect("nothing of it is opened");
+        assert!(shared.counters.snapshot().not_opened > 0);
+    }
+}

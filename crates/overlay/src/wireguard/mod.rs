@@ -93,6 +93,8 @@ impl Settings {
 /// How it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
+    /// TAPs that were not there before: ports of bridges that nobody has looked at yet.
+    pub made: usize,
     /// Networks that carry nothing to other hosts, and why.
     pub errors: BTreeMap<NetworkId, String>,
     /// Peers, and whether there is a session with them.

@@ -22,11 +22,12 @@ use nix::sys::{
 
 use crate::mesh::{WIREGUARD_PORT, inside_namespace};
 
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 pub struct Seen {
     pub wireguard: u64,
     /// Neither WireGuard nor the questions of the underlay itself (ARP, neighbours, multicast listeners).
     pub other: u64,
+    pub first_other: Option<Vec<u8>>,
     /// Packets that hold the marker.
     pub markers: u64,
 }
@@ -99,8 +100,8 @@ fn watch(socket: &OwnedFd, marker: &[u8], stop: &AtomicBool) -> Seen {
             Kind::Wireguard => seen.wireguard += 1,
             Kind::Housekeeping => {}
             Kind::Other => {
-                eprintln!("on the wire: {:02x?}", &packet[..packet.len().min(64)]);
                 seen.other += 1;
+                seen.first_other.get_or_insert_with(|| packet[..packet.len().min(64)].to_vec());
             }
         }
     }

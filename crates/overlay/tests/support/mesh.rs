@@ -208,7 +208,7 @@ pub fn connect(namespace: &Path, to: SocketAddr) -> TcpStream {
 }
 
 /// Sends all bytes from one endpoint to another; returns what arrived.
-pub fn transfer(from: &Path, to: &Path, address: SocketAddr, bytes: Vec<u8>) -> Vec<u8> {
+pub fn transfer(from: &Path, to: &Path, address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let listener = listen(to, address);
     let receiving = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("accept");
@@ -218,7 +218,7 @@ pub fn transfer(from: &Path, to: &Path, address: SocketAddr, bytes: Vec<u8>) -> 
         got
     });
     let mut stream = connect(from, address);
-    stream.write_all(&bytes).expect("write");
+    stream.write_all(bytes).expect("write");
     drop(stream);
     receiving.join().expect("received")
 }
