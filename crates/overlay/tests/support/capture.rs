@@ -25,7 +25,7 @@ use crate::mesh::{WIREGUARD_PORT, inside_namespace};
 #[derive(Debug, Default, Clone)]
 pub struct Seen {
     pub wireguard: u64,
-    /// Neither WireGuard nor the questions of the underlay itself (ARP, neighbours, multicast listeners).
+    /// Neither WireGuard nor the questions of the underlay itself (ARP, neighbours, multicast groups).
     pub other: u64,
     pub first_other: Option<Vec<u8>>,
     /// Packets that hold the marker.
@@ -118,6 +118,7 @@ fn kind(packet: &[u8]) -> Kind {
     let port = WIREGUARD_PORT.to_be_bytes();
     match packet.get(12..14) {
         Some([0x08, 0x06]) => Kind::Housekeeping,
+        Some([0x08, 0x00]) if packet.get(23) == Some(&2) => Kind::Housekeeping,
         // A host whose WireGuard is not up yet says so, and quotes what it got. Pings are another type.
         Some([0x08, 0x00]) if packet.get(23) == Some(&1) && packet.get(34) == Some(&3) => Kind::Housekeeping,
         Some([0x86, 0xdd]) if packet.get(20).is_some_and(|next| matches!(next, 58 | 0)) => Kind::Housekeeping,
