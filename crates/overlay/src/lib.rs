@@ -20,6 +20,7 @@ pub mod plan;
 pub mod probe;
 mod step;
 mod vip;
+pub mod wireguard;
 
 pub use capabilities::{Capability, capabilities};
 pub use client::{Client, ProbeStream};

@@ -18,6 +18,8 @@ pub enum NetdError {
     Running { pid: i32, path: PathBuf },
     #[error("cannot start the runtime of the data plane process")]
     Runtime(#[source] io::Error),
+    #[error("cannot start the encrypted data path")]
+    Encryption(#[source] crate::wireguard::WireguardError),
     #[error("a part of the data plane process ended: {}", .0.as_deref().unwrap_or("without an error"))]
     TaskEnded(Option<String>),
     #[error("cannot start the data plane process {exe}")]

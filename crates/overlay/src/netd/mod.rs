@@ -29,9 +29,9 @@ pub(crate) use frame::{read_frame, take_frame, write_frame};
 pub use launch::{Launch, Running, ensure_running};
 use lock::Lock;
 use server::Server;
-use worker::Worker;
+use worker::{Parts, Worker};
 
-use crate::{Kernel, NetworkPlan, dns, probe};
+use crate::{Kernel, NetworkPlan, dns, probe, wireguard::Wireguard};
 
 /// Plans waiting for the worker. The newest wins, so more would only be thrown away.
 const COMMANDS: usize = 64;
@@ -79,9 +79,11 @@ async fn serve(config: &NetdConfig) -> Result<(), NetdError> {
     let (table_writer, table) = watch::channel(probe::ProbeTable::default());
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let (stop, mut stopped) = mpsc::channel(1);
+    let wireguard = Wireguard::start().map_err(NetdError::Encryption)?;
     let (names, answers, metrics) = dns::new();
     let kernel = Kernel::new(&config.state_dir);
-    let (worker, last_apply) = Worker::new(kernel, &config.state_dir, plan, probe_settings, names);
+    let parts = Parts { probes: probe_settings, dns: names, wireguard };
+    let (worker, last_apply) = Worker::new(kernel, &config.state_dir, plan, parts);
     let server = Server::new(config.version.clone(), commands, table, metrics, last_apply, stop);
 
     // Every task is owned here: the first that ends, ends the process.

@@ -26,6 +26,7 @@ use crate::{
     plan::Problems,
     probe::ProbeSettings,
     step::Subject,
+    wireguard::{self, Wireguard},
 };
 
 /// Changes come in bursts (a reload flushes, then loads): look once, after them.
@@ -42,12 +43,18 @@ pub enum Command {
     Plan { answer: oneshot::Sender<Result<Option<NetworkPlan>, String>> },
 }
 
+/// The parts of the process that follow the plan beside the kernel.
+pub struct Parts {
+    pub probes: watch::Sender<Option<ProbeSettings>>,
+    pub dns: dns::Publisher,
+    pub wireguard: Wireguard,
+}
+
 pub struct Worker {
     kernel: Kernel,
     state_dir: PathBuf,
     plan: Option<NetworkPlan>,
-    probes: watch::Sender<Option<ProbeSettings>>,
-    dns: dns::Publisher,
+    parts: Parts,
     last_apply: watch::Sender<Option<LastApply>>,
     /// The newest look at the kernel, as far as nothing has happened to it since; none after a failure.
     seen: Option<Observed>,
@@ -58,11 +65,10 @@ impl Worker {
         kernel: Kernel,
         state_dir: &Path,
         plan: Option<NetworkPlan>,
-        probes: watch::Sender<Option<ProbeSettings>>,
-        dns: dns::Publisher,
+        parts: Parts,
     ) -> (Self, watch::Receiver<Option<LastApply>>) {
         let (last_apply, receiver) = watch::channel(None);
-        (Self { kernel, state_dir: state_dir.to_owned(), plan, probes, dns, last_apply, seen: None }, receiver)
+        (Self { kernel, state_dir: state_dir.to_owned(), plan, parts, last_apply, seen: None }, receiver)
     }
 
     /// Runs until all senders of commands are gone.
@@ -133,15 +139,14 @@ impl Worker {
         let mut kept = None;
         if self.plan.as_ref() != Some(&plan) {
             kept = plan_file::write(&self.state_dir, &plan).err();
-            self.probes.send_if_modified(|probes| {
+            self.parts.probes.send_if_modified(|probes| {
                 let is_new = *probes != plan.probes;
                 probes.clone_from(&plan.probes);
                 is_new
             });
         }
         let plan = self.plan.insert(plan);
-        let mut applied = converge(&self.kernel, plan, &mut self.seen).await;
-        self.dns.publish(plan, &mut applied).await;
+        let mut applied = converge_all(&self.kernel, &mut self.parts, plan, &mut self.seen).await;
         applied.errors.extend(kept.map(|error| explain(&error)));
         self.record(applied.clone());
         applied
@@ -151,8 +156,7 @@ impl Worker {
     async fn repair(&mut self) {
         let Some(plan) = &self.plan else { return };
         self.seen = None;
-        let mut applied = converge(&self.kernel, plan, &mut self.seen).await;
-        self.dns.publish(plan, &mut applied).await;
+        let applied = converge_all(&self.kernel, &mut self.parts, plan, &mut self.seen).await;
         if applied.steps == 0 && applied.is_complete() {
             return;
         }
@@ -177,6 +181,28 @@ impl Worker {
 fn refusal(plan: &NetworkPlan) -> Option<String> {
     let Problems { host, .. } = plan.problems();
     (!host.is_empty()).then(|| host.join("; "))
+}
+
+/// The kernel, then the TAPs of encrypted overlays in the namespaces that stand now; what is new there
+/// gets its place in the bridge at once. Then the resolvers in the endpoints' namespaces.
+async fn converge_all(
+    kernel: &Kernel,
+    parts: &mut Parts,
+    plan: &NetworkPlan,
+    seen: &mut Option<Observed>,
+) -> Applied {
+    let mut applied = converge(kernel, plan, seen).await;
+    let settings = wireguard::Settings::of(plan, |id| kernel.overlay_path(id));
+    let report = parts.wireguard.apply(settings).await;
+    if report.made > 0 {
+        *seen = None;
+        let Applied { steps, took_us, notes, .. } = applied;
+        applied = converge(kernel, plan, seen).await;
+        (applied.steps, applied.took_us, applied.notes) = (applied.steps + steps, applied.took_us + took_us, notes);
+    }
+    applied.errors.extend(report.errors.into_values());
+    parts.dns.publish(plan, &mut applied).await;
+    applied
 }
 
 /// Observe, diff, apply. With something `seen` before, a glance will do; what is learnt goes there.

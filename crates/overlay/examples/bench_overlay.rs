@@ -1,0 +1,82 @@
+//! Measures one TCP stream, eight, and the round trip between two hosts (namespaces of this machine): raw veth,
+//! VXLAN made by hand, an encrypted overlay. Needs root; prints one line of JSON with ratios.
+//!
+//! `cargo run --release -p overlay --example bench_overlay [seconds]`; lives here and not in `benches`, so that it is
+//! built without the daemon. CPU seconds are those of the machine, so nothing else should run.
+#![allow(clippy::print_stdout)]
+
+#[path = "../tests/support/mesh.rs"]
+mod mesh;
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
+
+use mesh::*;
+use serde_json::{Value, json};
+use support::{in_host, ip, output};
+
+fn main() {
+    // Started again as a data plane process.
+    support::netd_process();
+    let seconds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(3);
+    let time = Duration::from_secs(seconds);
+    in_host(move || async move {
+        let _hosts = mesh(&[1, 2]).await;
+        let raw = measure(&host_namespace(1), &host_namespace(2), underlay(2), time);
+        vxlan_by_hand();
+        let vxlan = measure(&host_namespace(1), &host_namespace(2), [10, 8, 0, 2].into(), time);
+        let encrypted = measure(&endpoint(1), &endpoint(2), inside(2), time);
+        let ratio =
+            |of: &Value, to: &Value| of.as_f64().zip(to.as_f64()).map(|(of, to)| (of / to * 1000.0).round() / 1000.0);
+        let ratios = json!({
+            "vxlan_to_veth": ratio(&vxlan["one_stream_gbit"], &raw["one_stream_gbit"]),
+            "encrypted_to_vxlan": ratio(&encrypted["one_stream_gbit"], &vxlan["one_stream_gbit"]),
+            "encrypted_to_boringtun_cli_0_53": ratio(&encrypted["one_stream_gbit"], &json!(0.53)),
+        });
+        println!("{}", json!({ "veth": raw, "vxlan": vxlan, "encrypted": encrypted, "ratios": ratios }));
+    });
+}
+
+fn vxlan_by_hand() {
+    for (own, other) in [(1, 2), (2, 1)] {
+        let (from, to) = (underlay(own), underlay(other));
+        ip(&format!("-n h{own} link add vx0 type vxlan id 9 local {from} remote {to} dstport 4790 dev eth0"));
+        ip(&format!("-n h{own} addr add 10.8.0.{own}/24 dev vx0"));
+        ip(&format!("-n h{own} link set vx0 up"));
+    }
+}
+
+fn measure(from: &Path, to: &Path, target: IpAddr, time: Duration) -> Value {
+    let mut port = 6000;
+    let mut rate = |streams| {
+        port += 1;
+        let before = busy_seconds();
+        let rate = throughput(from, to, SocketAddr::new(target, port), streams, time);
+        (rate, (busy_seconds() - before) / (rate * time.as_secs_f64() / 8.0))
+    };
+    let (one, cost) = rate(1);
+    let (eight, _) = rate(8);
+    let ping = output(&format!("nsenter --net={} ping -q -c 200 -i 0.002 {target}", from.display()));
+    let said = String::from_utf8_lossy(&ping.stdout).into_owned();
+    let average = said.rsplit(" = ").next().and_then(|text| text.split('/').nth(1)?.parse::<f64>().ok());
+    json!({
+        "one_stream_gbit": (one * 100.0).round() / 100.0,
+        "eight_streams_gbit": (eight * 100.0).round() / 100.0,
+        "cpu_seconds_per_gb": (cost * 1000.0).round() / 1000.0,
+        "round_trip_ms": average,
+    })
+}
+
+/// Of all processors since the machine's start, but for idle time.
+fn busy_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks: Vec<f64> =
+        stat.lines().next().unwrap_or_default().split_whitespace().skip(1).filter_map(|t| t.parse().ok()).collect();
+    let idle: f64 = ticks.iter().skip(3).take(2).sum();
+    (ticks.iter().take(8).sum::<f64>() - idle) / 100.0
+}

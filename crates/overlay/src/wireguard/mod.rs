@@ -1,0 +1,134 @@
+//! The encrypted data path of overlay networks, in user space.
+//!
+//! `netd`'s worker hands it each plan ([`Wireguard::apply`]). For every encrypted overlay it holds a TAP
+//! in the overlay's bridge, and one UDP socket for all peers: frames are taken whole (virtio header,
+//! TCP trains up to 64 KiB), cut, wrapped as VXLAN ([`envelope`]), sealed with WireGuard and sent many at
+//! a time; and the same backwards. There is no tunnel interface and no socket that takes VXLAN in clear,
+//! so no local process can inject a frame. It must never send a frame of an encrypted network unsealed:
+//! without a key, peer or TAP nothing passes.
+//!
+//! Kernels with WireGuard are not used yet; the format inside the tunnel is theirs.
+
+mod checksum;
+mod control;
+mod envelope;
+mod glue;
+mod inbound;
+mod keys;
+mod neighbour;
+mod outbound;
+mod packet;
+mod segment;
+mod socket;
+mod table;
+mod tap;
+mod tunnel;
+mod vnet;
+
+use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::mpsc};
+
+use tokio::sync::oneshot;
+use types::{NetworkId, NodeId};
+
+pub use control::overhead;
+pub use envelope::tunnel_address;
+pub use keys::{generate_key_pair, public_key};
+pub use table::Dropped;
+
+use crate::{DataPath, NetworkPlan, OverlayPlan};
+use control::{Command, Control};
+
+/// Plans that wait: the worker waits for each answer, so there is never a second.
+const COMMANDS: usize = 4;
+
+/// What can go wrong with the encrypted data path.
+#[derive(Debug, thiserror::Error)]
+pub enum WireguardError {
+    #[error("cannot make a key: the system gives no random bytes")]
+    Randomness,
+    #[error("this host has no WireGuard key in its plan")]
+    NoKeys,
+    #[error(
+        "cannot open /dev/net/tun, which encrypted networks need: load the kernel module (modprobe tun), or pass \
+         the device into the container"
+    )]
+    NoTun(#[source] io::Error),
+    #[error("its network namespace {path} does not exist")]
+    NoNamespace { path: PathBuf },
+    #[error("cannot {doing}")]
+    Tap {
+        doing: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot bind the WireGuard socket to {address}: is the port free, and the address this host's?")]
+    Bind {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+}
+
+/// The part of a plan that concerns encryption.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    pub data_path: Option<DataPath>,
+    /// The encrypted ones.
+    pub overlays: BTreeMap<NetworkId, OverlayPlan>,
+    /// Where each has its bridge.
+    pub namespaces: BTreeMap<NetworkId, PathBuf>,
+}
+
+impl Settings {
+    pub fn of(plan: &NetworkPlan, namespace: impl Fn(NetworkId) -> PathBuf) -> Self {
+        let encrypted = plan.overlays.iter().filter(|(_, overlay)| overlay.encrypted);
+        let overlays: BTreeMap<_, _> = encrypted.map(|(id, overlay)| (*id, overlay.clone())).collect();
+        let namespaces = overlays.keys().map(|id| (*id, namespace(*id))).collect();
+        Self { data_path: plan.data_path.clone(), overlays, namespaces }
+    }
+}
+
+/// How it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// TAPs that were not there before: ports of bridges that nobody has looked at yet.
+    pub made: usize,
+    /// Networks that carry nothing to other hosts, and why.
+    pub errors: BTreeMap<NetworkId, String>,
+    /// Peers, and whether there is a session with them.
+    pub peers: BTreeMap<NodeId, bool>,
+    pub dropped: Dropped,
+}
+
+/// The handle of the data path; it ends with it.
+#[derive(Debug)]
+pub struct Wireguard {
+    commands: mpsc::SyncSender<Command>,
+}
+
+impl Wireguard {
+    /// Starts its thread, which does nothing until the first plan.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start() -> Result<Self, WireguardError> {
+        let (commands, inbox) = mpsc::sync_channel(COMMANDS);
+        let thread = std::thread::Builder::new().name("wg-control".to_owned());
+        thread.spawn(move || Control::default().run(&inbox)).map_err(WireguardError::Thread)?;
+        Ok(Self { commands })
+    }
+
+    /// Makes the encrypted data path match; idempotent, and cheap when nothing changed.
+    pub async fn apply(&self, settings: Settings) -> Report {
+        let overlays: Vec<NetworkId> = settings.overlays.keys().copied().collect();
+        let (answer, answered) = oneshot::channel();
+        let is_sent = self.commands.try_send(Command { settings, answer }).is_ok();
+        if let (true, Ok(report)) = (is_sent, answered.await) {
+            return report;
+        }
+        let ended = || "the encrypted data path has ended: restart rswarm netd".to_owned();
+        Report { errors: overlays.into_iter().map(|id| (id, ended())).collect(), ..Report::default() }
+    }
+}
