@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use types::{NodeId, Service, ServiceId, ServiceView, Timestamp, Version};
 
 use super::{
+    network_view::Networks,
     node,
     service::{Given, read, write, write_spec},
     swarm, task,
@@ -104,6 +105,7 @@ fn full_spec() -> Value {
                 "MaxReplicas": 2,
                 "Platforms": [{ "Architecture": "amd64", "OS": "linux" }],
             },
+            "Networks": [{ "Target": "back", "Aliases": ["db", "sql"], "DriverOpts": { "a": "1" } }, { "Target": "host" }],
             "LogDriver": { "Name": "json-file", "Options": { "max-size": "1m" } },
             "ForceUpdate": 7,
             "Runtime": "container",
@@ -208,8 +210,8 @@ fn what_is_not_supported_is_named() {
         expect!["TaskTemplate.ContainerSpec.Secrets is not supported yet: leave it out of the request"],
     );
     refused(
-        with("/TaskTemplate/Networks", json!([{ "Target": "n" }])),
-        expect!["TaskTemplate.Networks is not supported yet: leave it out of the request"],
+        with("/TaskTemplate/Networks", json!([{ "Aliases": ["n"] }])),
+        expect!["TaskTemplate.Networks[0].Target is missing: give the name or id of a network"],
     );
     refused(
         with("/Mode/ReplicatedJob", json!({})),
@@ -330,10 +332,10 @@ fn service() -> ServiceView {
 
 #[test]
 fn services_fit_the_schema() {
-    let written = write(&service(), true);
+    let written = write(&service(), true, &Networks::new());
     assert_eq!((&written["Version"]["Index"], &written["UpdatedAt"]), (&json!(42), &json!("2023-11-14T22:13:21.5Z")));
     assert_eq!(written["ServiceStatus"], json!({ "RunningTasks": 2, "DesiredTasks": 3, "CompletedTasks": 0 }));
-    assert_eq!(write(&service(), false).get("ServiceStatus"), None);
+    assert_eq!(write(&service(), false, &Networks::new()).get("ServiceStatus"), None);
     let own = [
         "Spec.Disconnect",
         "PreviousSpec",
@@ -374,7 +376,7 @@ fn tasks_fit_the_schema() {
         failed_at: Vec::new(),
         attachments: Vec::new(),
     };
-    let mut written = task::write(&task);
+    let mut written = task::write(&task, &Networks::new());
     check_schema::<models::Task>(
         &written,
         &["NetworksAttachments", "Spec.ContainerSpec.Healthcheck", "Spec.ContainerSpec.Mounts.Type"],
