@@ -42,10 +42,17 @@ pub(crate) fn config(parts: &Parts<'_>) -> anyhow::Result<Vec<Value>> {
 
 fn put(entry: &mut Value, field: &str, text: &str) -> anyhow::Result<()> {
     match entry.get(field) {
-        Some(other) => bail!("{text} and {other} are both in subnet {}: give one of them", entry["Subnet"]),
+        Some(other) => {
+            let (other, subnet) = (text_of(other), text_of(&entry["Subnet"]));
+            bail!("{other} and {text} are both in subnet {subnet}: give one of them")
+        }
         None => entry[field] = Value::from(text),
     }
     Ok(())
+}
+
+fn text_of(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }
 
 fn place(flag: &str, text: &str, address: IpAddr, subnets: &[(IpAddr, u8)]) -> anyhow::Result<usize> {

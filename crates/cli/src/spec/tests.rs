@@ -275,15 +275,31 @@ fn check_network(line: &str, expected: Expect) {
 /// N-05, N-06: the flags of `network create`.
 #[test]
 fn networks() {
-    check_network("create back", expect![[""]]);
+    check_network(
+        "create back",
+        expect![[
+            r#"{"Name":"back","Driver":"overlay","Scope":"","Internal":false,"Attachable":false,"Ingress":false,"EnableIPv6":false,"ConfigOnly":false,"IPAM":{"Driver":"default","Config":[]},"Options":{},"Labels":{}}"#
+        ]],
+    );
     check_network(
         "create --subnet 10.7.0.0/16 --subnet fd00:7::/64 --gateway 10.7.0.9 --ip-range 10.7.128.0/17 --aux-address p=10.7.0.8 \
          --attachable --internal --ipv6 -o encrypted --opt mtu=1400 --label a=b --config-from c --scope swarm back",
-        expect![[""]],
+        expect![[
+            r#"{"Name":"back","Driver":"overlay","Scope":"swarm","Internal":true,"Attachable":true,"Ingress":false,"EnableIPv6":true,"ConfigOnly":false,"IPAM":{"Driver":"default","Config":[{"Subnet":"10.7.0.0/16","IPRange":"10.7.128.0/17","Gateway":"10.7.0.9","AuxiliaryAddresses":{"p":"10.7.0.8"}},{"Subnet":"fd00:7::/64"}]},"Options":{"encrypted":"","mtu":"1400"},"Labels":{"a":"b"},"ConfigFrom":{"Network":"c"}}"#
+        ]],
     );
-    check_network("create --gateway 10.7.0.9 back", expect![[""]]);
-    check_network("create --subnet 10.7.0.0 back", expect![[""]]);
-    check_network("create --subnet 10.7.0.0/16 --gateway 10.7.0.1 --gateway 10.7.0.2 back", expect![[""]]);
+    check_network(
+        "create --gateway 10.7.0.9 back",
+        expect!["error: --gateway 10.7.0.9 lies in no --subnet: give the subnet it is of"],
+    );
+    check_network(
+        "create --subnet 10.7.0.0 back",
+        expect![[r#"error: --subnet "10.7.0.0" is not a subnet such as 10.7.0.0/16"#]],
+    );
+    check_network(
+        "create --subnet 10.7.0.0/16 --gateway 10.7.0.1 --gateway 10.7.0.2 back",
+        expect!["error: 10.7.0.1 and 10.7.0.2 are both in subnet 10.7.0.0/16: give one of them"],
+    );
 }
 
 /// S-71, S-75.
