@@ -10,6 +10,8 @@ pub(crate) mod endpoint;
 pub(crate) mod image;
 pub(crate) mod info;
 pub(crate) mod mount;
+pub(crate) mod network;
+pub(crate) mod network_view;
 pub(crate) mod node;
 pub(crate) mod policy;
 pub(crate) mod reader;

@@ -17,7 +17,7 @@ use crate::{
     convert::info::{API_VERSION, MIN_API_VERSION},
     error::ApiError,
     host::Host,
-    routes::{containers, images, logs, nodes, services, swarm, system, tasks, unsupported},
+    routes::{containers, images, logs, networks, nodes, services, swarm, system, tasks, unsupported},
 };
 
 /// What every route can reach.
@@ -94,6 +94,12 @@ fn router(shared: Shared) -> Router {
         .route("/tasks", get(tasks::list))
         .route("/tasks/{id}", get(tasks::inspect))
         .route("/tasks/{id}/logs", get(logs::of_task))
+        .route("/networks", get(networks::list))
+        .route("/networks/create", post(networks::create))
+        .route("/networks/prune", post(networks::prune))
+        .route("/networks/{id}", get(networks::inspect).merge(delete(networks::remove)))
+        .route("/networks/{id}/connect", post(networks::connect))
+        .route("/networks/{id}/disconnect", post(networks::disconnect))
         .route("/images/json", get(images::list))
         .route("/images/create", post(images::create))
         .route("/images/load", post(images::load))

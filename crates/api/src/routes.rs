@@ -3,6 +3,7 @@
 pub(crate) mod containers;
 pub(crate) mod images;
 pub(crate) mod logs;
+pub(crate) mod networks;
 pub(crate) mod nodes;
 pub(crate) mod services;
 pub(crate) mod swarm;

@@ -1,6 +1,8 @@
 //! A cluster in memory for tests: the real value and its real rules behind a real gRPC server, with
 //! nodes that pretend to run whatever they are told.
 
+mod networks;
+
 use std::{
     path::PathBuf,
     pin::Pin,
@@ -141,13 +143,19 @@ fn first_cluster() -> types::Cluster {
     }
 }
 
-struct Service(Value);
+struct Service {
+    value: Value,
+    networks: networks::Networks,
+}
 
 #[tonic::async_trait]
 impl Cluster for Service {
     async fn read(&self, request: Request<ReadCall>) -> Result<Response<ReadAnswer>, Status> {
         let wanted = proto::decode(&request.into_inner().read_request)?;
-        let mut reply = view::read(&self.0.lock(), &wanted).map_err(|rejection| status(&rejection))?;
+        if let Some(reply) = self.networks.read(&wanted) {
+            return Ok(Response::new(ReadAnswer { read_reply: proto::encode(&reply?) }));
+        }
+        let mut reply = view::read(&self.value.lock(), &wanted).map_err(|rejection| status(&rejection))?;
         let fill = |view: &mut types::NodeView| {
             view.reachable = view.node.raft.is_some();
             view.leader = view.reachable;
@@ -162,10 +170,13 @@ impl Cluster for Service {
 
     async fn write(&self, request: Request<WriteCall>) -> Result<Response<WriteAnswer>, Status> {
         let wanted = proto::decode(&request.into_inner().write_request)?;
-        let tables = self.0.lock().clone();
+        if let Some(reply) = self.networks.write(&wanted, ids()()) {
+            return Ok(Response::new(WriteAnswer { write_reply: proto::encode(&reply?) }));
+        }
+        let tables = self.value.lock().clone();
         let (proposal, reply) =
             admission::admit(&tables, &wanted, now(), &mut ids()).map_err(|rejection| status(&rejection))?;
-        self.0.apply(&proposal).map_err(|rejection| status(&rejection))?;
+        self.value.apply(&proposal).map_err(|rejection| status(&rejection))?;
         Ok(Response::new(WriteAnswer { write_reply: proto::encode(&reply) }))
     }
 
@@ -174,7 +185,7 @@ impl Cluster for Service {
     /// Two lines of every task that was asked for.
     async fn logs(&self, request: Request<LogsCall>) -> Result<Response<Self::LogsStream>, Status> {
         let call = request.into_inner();
-        let tables = self.0.lock().clone();
+        let tables = self.value.lock().clone();
         let wanted =
             |task: &&Arc<types::Task>| task.id.to_string() == call.task || task.service.to_string() == call.service;
         let mut events = Vec::new();
@@ -310,7 +321,8 @@ impl Fake {
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = listener.local_addr().expect("bound").to_string();
-        let server = tonic::transport::Server::builder().add_service(ClusterServer::new(Service(value.clone())));
+        let service = Service { value: value.clone(), networks: networks::Networks::default() };
+        let server = tonic::transport::Server::builder().add_service(ClusterServer::new(service));
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
         fake.tasks.push(tokio::spawn(async move { server.serve_with_incoming(incoming).await.expect("serve gRPC") }));
         fake.tasks.push(tokio::spawn(live(value)));

@@ -12,6 +12,19 @@ use serde_json::Value;
 
 use crate::testing::Fake;
 
+/// Runs docker and demands success, or leaves the test.
+macro_rules! docker {
+    ($fake:expr, $($word:expr),+) => {
+        match docker(&$fake, &[$($word),+]).await {
+            None => { eprintln!("docker is not installed: not tested"); return }
+            Some((true, text)) => text,
+            Some((false, text)) => panic!("docker {:?}: {text}", [$($word),+]),
+        }
+    };
+}
+
+mod networks;
+
 /// An answer: status line and headers, body.
 async fn http(socket: &Path, request: &str, body: &str) -> (String, String) {
     let (socket, text) = (
@@ -189,17 +202,6 @@ async fn docker(fake: &Fake, words: &[&str]) -> Option<(bool, String)> {
             Some((output.status.success(), text))
         }
     }
-}
-
-/// Runs docker and demands success, or leaves the test.
-macro_rules! docker {
-    ($fake:expr, $($word:expr),+) => {
-        match docker(&$fake, &[$($word),+]).await {
-            None => { eprintln!("docker is not installed: not tested"); return }
-            Some((true, text)) => text,
-            Some((false, text)) => panic!("docker {:?}: {text}", [$($word),+]),
-        }
-    };
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

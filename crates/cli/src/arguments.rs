@@ -6,6 +6,7 @@ use clap_complete::Shell;
 use crate::commands::{
     image::{ImageCommand, ImportArgs, ListArgs as ImageListArgs, LoadArgs, PullArgs, RemoveArgs},
     info::FormatArgs,
+    network::NetworkCommand,
     node::NodeCommand,
     service::ServiceCommand,
     swarm::{InitArgs, JoinArgs, JoinTokenArgs, LeaveArgs, UpdateArgs},
@@ -44,6 +45,9 @@ pub(crate) enum Command {
     /// Hosts of the cluster
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Networks of the cluster
+    #[command(subcommand)]
+    Network(NetworkCommand),
     /// Services: containers kept running
     #[command(subcommand)]
     Service(ServiceCommand),

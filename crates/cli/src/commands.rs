@@ -3,6 +3,7 @@
 pub(crate) mod image;
 pub(crate) mod info;
 pub(crate) mod inspect;
+pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod service;
 pub(crate) mod swarm;
@@ -64,6 +65,7 @@ async fn dispatch(client: &Client, command: Command) -> anyhow::Result<()> {
         Command::Info(arguments) => info::info(client, arguments).await,
         Command::Version(arguments) => info::version(client, arguments).await,
         Command::Node(command) => node::run(client, command).await,
+        Command::Network(command) => network::run(client, command).await,
         Command::Service(command) => service::run(client, command).await,
         Command::Image(command) => image::run(client, command).await,
         Command::Images(arguments) => image::run(client, image::ImageCommand::Ls(arguments)).await,

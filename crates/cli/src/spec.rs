@@ -2,8 +2,10 @@
 
 pub(crate) mod edit;
 pub(crate) mod flags;
+pub(crate) mod ipam;
 pub(crate) mod lists;
 pub(crate) mod mount;
+pub(crate) mod network;
 pub(crate) mod port;
 pub(crate) mod scalars;
 

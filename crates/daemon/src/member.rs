@@ -57,7 +57,7 @@ pub async fn found(directory: &Path, engine: &Engine, request: InitRequest) -> R
         let chain = authority.sign(key.csr_pem(), &subject, now(), request.spec.ca.node_cert_expiry)?;
         let identity = NodeIdentity::from_pem(key.pem(), &chain)?;
         identity.save(directory)?;
-        let cluster = new_cluster(subject.cluster, request.spec, &authority);
+        let cluster = new_cluster(subject.cluster, request.spec, request.data_path_port, &authority);
         let first = first_node(subject.node, request.availability, file.data_address);
         let manager = Manager::bootstrap(manager_config(directory, &file, &identity), cluster, first).await?;
         let peer = ManagerPeer { node: subject.node, address: file.advertise.to_string() };
@@ -183,7 +183,7 @@ fn places(
     Ok(MemberFile { listen, advertise, data_address, managers: Vec::new() })
 }
 
-fn new_cluster(id: ClusterId, spec: ClusterSpec, authority: &CertificateAuthority) -> Cluster {
+fn new_cluster(id: ClusterId, spec: ClusterSpec, data_path_port: u16, authority: &CertificateAuthority) -> Cluster {
     Cluster {
         id,
         meta: Meta::default(),
@@ -194,7 +194,7 @@ fn new_cluster(id: ClusterId, spec: ClusterSpec, authority: &CertificateAuthorit
         },
         join: JoinSecrets { worker: random(), manager: random() },
         probe_key: random(),
-        data_path_port: types::DEFAULT_DATA_PATH_PORT,
+        data_path_port,
     }
 }
 

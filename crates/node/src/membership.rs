@@ -57,6 +57,8 @@ pub struct InitRequest {
     pub availability: Availability,
     /// Goes on from the state on this disk as the only manager.
     pub force_new_cluster: bool,
+    /// UDP port of VXLAN between all hosts, for good.
+    pub data_path_port: u16,
     pub spec: ClusterSpec,
 }
 

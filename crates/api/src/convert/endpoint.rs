@@ -69,8 +69,12 @@ pub(crate) fn write_spec(spec: &EndpointSpec) -> Value {
 }
 
 /// The service's `Endpoint`: what the spec came to.
-pub(crate) fn write(spec: &EndpointSpec) -> Value {
-    Fields::new().set("Spec", write_spec(spec)).unless_empty("Ports", write_ports(&spec.ports)).done()
+pub(crate) fn write(spec: &EndpointSpec, virtual_ips: Vec<Value>) -> Value {
+    Fields::new()
+        .set("Spec", write_spec(spec))
+        .unless_empty("Ports", write_ports(&spec.ports))
+        .unless_empty("VirtualIPs", virtual_ips)
+        .done()
 }
 
 pub(crate) fn write_ports(ports: &[PortConfig]) -> Vec<Value> {
@@ -100,6 +104,12 @@ pub(crate) fn write_container_port(port: &PortConfig) -> Value {
         "PublicPort": port.published.unwrap_or(0),
         "Type": protocol_name(port.protocol),
     })
+}
+
+/// `8080:80/tcp`.
+pub(crate) fn port_text(port: &PortConfig) -> String {
+    let published = port.published.map(|published| format!("{published}:")).unwrap_or_default();
+    format!("{published}{}/{}", port.target, protocol_name(port.protocol))
 }
 
 fn protocol_name(protocol: PortProtocol) -> &'static str {

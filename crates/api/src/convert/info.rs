@@ -38,7 +38,7 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
         .set("DriverStatus", json!([]))
         .set(
             "Plugins",
-            json!({ "Volume": ["local"], "Network": ["bridge"], "Authorization": null, "Log": ["json-file"] }),
+            json!({ "Volume": ["local"], "Network": ["bridge", "host", "null", "overlay"], "Authorization": null, "Log": ["json-file"] }),
         )
         .set("MemoryLimit", host.cgroup_controllers.iter().any(|name| name == "memory"))
         .set("PidsLimit", host.cgroup_controllers.iter().any(|name| name == "pids"))

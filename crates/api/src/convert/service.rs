@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use types::{
-    DisconnectPolicy, Name, Reconcile, ServiceMode, ServiceSpec, ServiceView, TaskSpec, UpdateState, UpdateStatus,
+    DisconnectPolicy, Name, NetworkAttachmentSpec, Reconcile, ServiceMode, ServiceSpec, ServiceView, TaskSpec,
+    UpdateState, UpdateStatus,
 };
 
 use super::{
-    container, endpoint, policy,
+    container, endpoint,
+    network_view::{Networks, write_virtual_ips},
+    policy,
     reader::{FieldError, Object},
     time::{nanos, rfc3339},
     writer::Fields,
@@ -35,10 +38,16 @@ pub(crate) fn read(body: &Value, given: Given<'_>) -> Result<ServiceSpec, FieldE
         true => read_disconnect(from.object("Disconnect")?)?,
         false => given.previous.map(|spec| spec.disconnect).unwrap_or_default(),
     };
+    let mut task = read_task(from.object("TaskTemplate")?)?;
+    // Where clients before API 1.25 put them.
+    let legacy = read_networks(from.objects("Networks")?)?;
+    if task.networks.is_empty() {
+        task.networks = legacy;
+    }
     let spec = ServiceSpec {
         name,
         labels: from.labels("Labels")?,
-        task: read_task(from.object("TaskTemplate")?)?,
+        task,
         mode: read_mode(from.object("Mode")?)?,
         update: policy::read_update(from.object("UpdateConfig")?, has_update)?,
         rollback: policy::read_update(from.object("RollbackConfig")?, has_rollback)?,
@@ -60,11 +69,32 @@ fn read_task(mut from: Object<'_>) -> Result<TaskSpec, FieldError> {
         restart: policy::read_restart(from.object("RestartPolicy")?)?,
         placement: policy::read_placement(from.object("Placement")?)?,
         log_driver: policy::read_log_driver(from.object("LogDriver")?)?,
-        networks: Vec::new(),
+        networks: read_networks(from.objects("Networks")?)?,
         force_update: from.natural("ForceUpdate")?.unwrap_or(0),
     };
     from.finish()?;
     Ok(spec)
+}
+
+/// Parity S-75.
+fn read_networks(entries: Vec<Object<'_>>) -> Result<Vec<NetworkAttachmentSpec>, FieldError> {
+    let mut networks: Vec<NetworkAttachmentSpec> = Vec::new();
+    for mut from in entries {
+        let network = NetworkAttachmentSpec {
+            target: from.string("Target")?,
+            aliases: from.strings("Aliases")?,
+            options: from.labels("DriverOpts")?,
+        };
+        if network.target.is_empty() {
+            return Err(FieldError::Missing { path: from.path("Target"), hint: "give the name or id of a network" });
+        }
+        if networks.iter().any(|other| other.target == network.target) {
+            return Err(from.bad("Target", format!("the service is attached to network {} twice", network.target)));
+        }
+        from.finish()?;
+        networks.push(network);
+    }
+    Ok(networks)
 }
 
 fn read_mode(mut from: Object<'_>) -> Result<ServiceMode, FieldError> {
@@ -142,14 +172,23 @@ pub(crate) fn write_task(spec: &TaskSpec) -> Value {
         .set("Resources", policy::write_resources(&spec.resources))
         .set("RestartPolicy", policy::write_restart(&spec.restart))
         .set("Placement", policy::write_placement(&spec.placement))
+        .unless_empty("Networks", spec.networks.iter().map(write_network).collect::<Vec<_>>())
         .some("LogDriver", spec.log_driver.as_ref().map(policy::write_log_driver))
         .set("ForceUpdate", spec.force_update)
         .set("Runtime", "container")
         .done()
 }
 
+fn write_network(network: &NetworkAttachmentSpec) -> Value {
+    Fields::new()
+        .set("Target", &network.target)
+        .unless_empty("Aliases", &network.aliases)
+        .unless_empty("DriverOpts", &network.options)
+        .done()
+}
+
 /// A service as the API lists it; `with_status` adds the task counts.
-pub(crate) fn write(view: &ServiceView, with_status: bool) -> Value {
+pub(crate) fn write(view: &ServiceView, with_status: bool, networks: &Networks) -> Value {
     let service = &view.service;
     let status = || json!({ "RunningTasks": view.running, "DesiredTasks": view.desired, "CompletedTasks": 0 });
     Fields::new()
@@ -159,7 +198,7 @@ pub(crate) fn write(view: &ServiceView, with_status: bool) -> Value {
         .set("UpdatedAt", rfc3339(service.meta.updated_at))
         .set("Spec", write_spec(&service.spec))
         .some("PreviousSpec", service.previous.as_deref().map(write_spec))
-        .set("Endpoint", endpoint::write(&service.spec.endpoint))
+        .set("Endpoint", endpoint::write(&service.spec.endpoint, write_virtual_ips(&service.virtual_ips, networks)))
         .some("UpdateStatus", service.update.as_ref().map(write_update_status))
         .some("ServiceStatus", with_status.then(status))
         .done()

@@ -7,9 +7,10 @@ use identity::JoinToken;
 use node::membership::{InitRequest, JoinRequest};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use types::{Availability, Cluster, ClusterSpec};
+use types::{AddressPools, Availability, Cidr, Cluster, ClusterSpec};
 
 use super::{
+    network::range,
     node::read_availability,
     policy,
     reader::{FieldError, Object},
@@ -22,11 +23,10 @@ const CLUSTER_NAME: &str = "default";
 /// Docker's clients send these back on every update. Elections here are timed by rswarm itself.
 const ELECTION_TICK: i64 = 10;
 const HEARTBEAT_TICK: i64 = 1;
-/// The parameters of overlay networks, which are not there yet: Docker's defaults, and nothing else
-/// is accepted.
-const DEFAULT_ADDRESS_POOL: &str = "10.0.0.0/8";
-const DEFAULT_SUBNET_SIZE: u64 = 24;
-const DEFAULT_DATA_PATH_PORT: u64 = 4789;
+/// Longest prefix of a subnet: with 30 and more no address is left for a task beside the gateway.
+const MAX_SUBNET_SIZE: u8 = 29;
+/// Neither well-known nor given out by kernels to clients (parity C-05).
+const DATA_PATH_PORTS: std::ops::RangeInclusive<u64> = 1024..=49_151;
 /// Shortest certificate life (parity C-16).
 const MIN_CERTIFICATE_EXPIRY: Duration = Duration::from_secs(3600);
 /// Shorter than this, a busy host misses heartbeats.
@@ -34,22 +34,57 @@ const MIN_HEARTBEAT: Duration = Duration::from_millis(100);
 
 pub(crate) fn read_init(body: &Value) -> Result<InitRequest, FieldError> {
     let mut from = Object::root(body)?;
-    for (field, default) in [("SubnetSize", DEFAULT_SUBNET_SIZE), ("DataPathPort", DEFAULT_DATA_PATH_PORT)] {
-        let value = from.natural(field)?.unwrap_or(0);
-        if value != 0 && value != default {
-            return Err(from.bad(field, format!("cannot be changed yet; leave it out for the default, {default}")));
-        }
-    }
+    let address_pools = read_address_pools(&mut from)?;
+    let data_path_port = match from.natural("DataPathPort")?.unwrap_or(0) {
+        0 => types::DEFAULT_DATA_PATH_PORT,
+        port if DATA_PATH_PORTS.contains(&port) => u16::try_from(port).expect("in a range of ports"),
+        port => return Err(from.bad("DataPathPort", format!("{port} is out of range; use 1024 to 49151"))),
+    };
+    let spec = read_spec_object(from.object("Spec")?, &ClusterSpec { address_pools, ..ClusterSpec::default() })?;
     let request = InitRequest {
         listen_addr: from.string("ListenAddr")?,
         advertise_addr: from.string("AdvertiseAddr")?,
         data_path_addr: from.string("DataPathAddr")?,
         availability: from.parsed("Availability", read_availability)?.unwrap_or(Availability::Active),
         force_new_cluster: from.boolean("ForceNewCluster")?,
-        spec: read_spec_object(from.object("Spec")?, &ClusterSpec::default())?,
+        data_path_port,
+        spec,
     };
     from.finish()?;
     Ok(request)
+}
+
+/// Parity C-06. A family of which no pool is named keeps its built-in one.
+fn read_address_pools(from: &mut Object<'_>) -> Result<AddressPools, FieldError> {
+    let mut pools: Vec<Cidr> = Vec::new();
+    for (at, text) in from.strings("DefaultAddrPool")?.iter().enumerate() {
+        let field = format!("DefaultAddrPool[{at}]");
+        let pool = range(text).map_err(|why| from.bad(&field, why))?;
+        if let Some(other) = pools.iter().find(|other| other.overlaps(pool)) {
+            return Err(from.bad(&field, format!("{pool} overlaps {other}; name each address once")));
+        }
+        pools.push(pool);
+    }
+    let built_in = AddressPools::default();
+    for pool in built_in.pools {
+        let is_family = |other: &Cidr| other.address().is_ipv4() == pool.address().is_ipv4();
+        if !pools.iter().any(is_family) {
+            pools.push(pool);
+        }
+    }
+    let mask_length = match from.natural("SubnetSize")?.unwrap_or(0) {
+        0 => built_in.mask_length,
+        size => u8::try_from(size).ok().filter(|size| *size <= MAX_SUBNET_SIZE).ok_or_else(|| {
+            from.bad("SubnetSize", format!("{size} is too long a prefix for a subnet; use at most {MAX_SUBNET_SIZE}"))
+        })?,
+    };
+    match pools.iter().find(|pool| pool.address().is_ipv4() && pool.prefix() > mask_length) {
+        Some(pool) => {
+            Err(from
+                .bad("SubnetSize", format!("a subnet with a prefix of {mask_length} does not fit in the pool {pool}")))
+        }
+        None => Ok(AddressPools { pools, mask_length }),
+    }
 }
 
 pub(crate) fn read_join(body: &Value) -> Result<JoinRequest, FieldError> {
@@ -158,9 +193,9 @@ fn write_fields(cluster: &Cluster) -> Fields {
         .set("Spec", write_spec(&cluster.spec))
         .set("TLSInfo", write_tls_info(&cluster.root_ca.certificate_pem))
         .set("RootRotationInProgress", false)
-        .set("DefaultAddrPool", [DEFAULT_ADDRESS_POOL])
-        .set("SubnetSize", DEFAULT_SUBNET_SIZE)
-        .set("DataPathPort", DEFAULT_DATA_PATH_PORT)
+        .set("DefaultAddrPool", &cluster.spec.address_pools.pools)
+        .set("SubnetSize", cluster.spec.address_pools.mask_length)
+        .set("DataPathPort", cluster.data_path_port)
 }
 
 fn write_spec(spec: &ClusterSpec) -> Value {

@@ -3,14 +3,25 @@
 use serde_json::{Value, json};
 use types::{ContainerStatus, Slot, Task, TaskStatus};
 
-use super::{endpoint, service, time::rfc3339, writer::Fields};
+use super::{
+    endpoint,
+    network_view::{Networks, write_attachments},
+    service,
+    time::rfc3339,
+    writer::Fields,
+};
 
-pub(crate) fn write(task: &Task) -> Value {
+pub(crate) fn write(task: &Task, networks: &Networks) -> Value {
     let (slot, slot_node) = match task.slot {
         Slot::Replica(number) => (number, None),
         Slot::Node(node) => (0, Some(node)),
     };
+    let mut attachments = write_attachments(&task.attachments, networks);
+    // A task in no network of the cluster has an address on its host.
     let address = task.status.container.as_ref().and_then(|container| container.address);
+    if let (true, Some(address)) = (attachments.is_empty(), address) {
+        attachments.push(json!({ "Addresses": [address] }));
+    }
     Fields::new()
         .set("ID", task.id)
         .set("Version", json!({ "Index": task.meta.version }))
@@ -23,7 +34,7 @@ pub(crate) fn write(task: &Task) -> Value {
         .some("NodeID", task.node.or(slot_node))
         .set("Status", write_status(&task.status))
         .set("DesiredState", task.desired.to_string())
-        .some("NetworksAttachments", address.map(|address| json!([{ "Addresses": [address] }])))
+        .unless_empty("NetworksAttachments", attachments)
         .done()
 }
 

@@ -2,12 +2,15 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "`json!` and `expect!` at the call, without ampersands")]
 
+mod networks;
+
 use bollard_stubs::models;
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 use types::{NodeId, Service, ServiceId, ServiceView, Timestamp, Version};
 
 use super::{
+    network_view::Networks,
     node,
     service::{Given, read, write, write_spec},
     swarm, task,
@@ -104,6 +107,7 @@ fn full_spec() -> Value {
                 "MaxReplicas": 2,
                 "Platforms": [{ "Architecture": "amd64", "OS": "linux" }],
             },
+            "Networks": [{ "Target": "back", "Aliases": ["db", "sql"], "DriverOpts": { "a": "1" } }, { "Target": "host" }],
             "LogDriver": { "Name": "json-file", "Options": { "max-size": "1m" } },
             "ForceUpdate": 7,
             "Runtime": "container",
@@ -208,8 +212,8 @@ fn what_is_not_supported_is_named() {
         expect!["TaskTemplate.ContainerSpec.Secrets is not supported yet: leave it out of the request"],
     );
     refused(
-        with("/TaskTemplate/Networks", json!([{ "Target": "n" }])),
-        expect!["TaskTemplate.Networks is not supported yet: leave it out of the request"],
+        with("/TaskTemplate/Networks", json!([{ "Aliases": ["n"] }])),
+        expect!["TaskTemplate.Networks[0].Target is missing: give the name or id of a network"],
     );
     refused(
         with("/Mode/ReplicatedJob", json!({})),
@@ -330,10 +334,10 @@ fn service() -> ServiceView {
 
 #[test]
 fn services_fit_the_schema() {
-    let written = write(&service(), true);
+    let written = write(&service(), true, &Networks::new());
     assert_eq!((&written["Version"]["Index"], &written["UpdatedAt"]), (&json!(42), &json!("2023-11-14T22:13:21.5Z")));
     assert_eq!(written["ServiceStatus"], json!({ "RunningTasks": 2, "DesiredTasks": 3, "CompletedTasks": 0 }));
-    assert_eq!(write(&service(), false).get("ServiceStatus"), None);
+    assert_eq!(write(&service(), false, &Networks::new()).get("ServiceStatus"), None);
     let own = [
         "Spec.Disconnect",
         "PreviousSpec",
@@ -345,8 +349,17 @@ fn services_fit_the_schema() {
 
 #[test]
 fn tasks_fit_the_schema() {
-    let view = service();
-    let task = types::Task {
+    let mut written = task::write(&task_of(&service()), &Networks::new());
+    check_schema::<models::Task>(
+        &written,
+        &["NetworksAttachments", "Spec.ContainerSpec.Healthcheck", "Spec.ContainerSpec.Mounts.Type"],
+    );
+    written.as_object_mut().expect("object").shift_remove("Spec");
+    expect![[r#"{"ID":"0000000000000000000000009","Version":{"Index":42},"CreatedAt":"2023-11-14T22:13:20Z","UpdatedAt":"2023-11-14T22:13:21.5Z","Labels":{},"ServiceID":"0000000000000000000000001","Slot":2,"NodeID":"0000000000000000000000003","Status":{"Timestamp":"2023-11-14T22:13:21.5Z","State":"failed","Message":"started","Err":"task: non-zero exit (1)","ContainerStatus":{"ContainerID":"cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc","PID":0,"ExitCode":1},"PortStatus":{}},"DesiredState":"shutdown","NetworksAttachments":[{"Addresses":["10.0.0.2"]}]}"#]].assert_eq(&written.to_string());
+}
+
+fn task_of(view: &ServiceView) -> types::Task {
+    types::Task {
         id: types::TaskId::from_random(9),
         meta: view.service.meta,
         service: view.service.id,
@@ -374,14 +387,7 @@ fn tasks_fit_the_schema() {
         failures: 0,
         failed_at: Vec::new(),
         attachments: Vec::new(),
-    };
-    let mut written = task::write(&task);
-    check_schema::<models::Task>(
-        &written,
-        &["NetworksAttachments", "Spec.ContainerSpec.Healthcheck", "Spec.ContainerSpec.Mounts.Type"],
-    );
-    written.as_object_mut().expect("object").shift_remove("Spec");
-    expect![[r#"{"ID":"0000000000000000000000009","Version":{"Index":42},"CreatedAt":"2023-11-14T22:13:20Z","UpdatedAt":"2023-11-14T22:13:21.5Z","Labels":{},"ServiceID":"0000000000000000000000001","Slot":2,"NodeID":"0000000000000000000000003","Status":{"Timestamp":"2023-11-14T22:13:21.5Z","State":"failed","Message":"started","Err":"task: non-zero exit (1)","ContainerStatus":{"ContainerID":"cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc","PID":0,"ExitCode":1},"PortStatus":{}},"DesiredState":"shutdown","NetworksAttachments":[{"Addresses":["10.0.0.2"]}]}"#]].assert_eq(&written.to_string());
+    }
 }
 
 fn node_view() -> types::NodeView {
@@ -472,8 +478,29 @@ fn the_cluster_fits_the_schema_and_its_spec_comes_back() {
 fn init_and_join_are_read() {
     let init = swarm::read_init(&json!({ "ListenAddr": "0.0.0.0:2377", "SubnetSize": 24, "AdvertiseAddr": "eth0" }));
     assert_eq!(init.expect("docker's own request").advertise_addr, "eth0");
-    let error = swarm::read_init(&json!({ "DataPathPort": 1234 })).expect_err("not yet");
-    assert_eq!(error.to_string(), "DataPathPort: cannot be changed yet; leave it out for the default, 4789");
+    // C-05, C-06
+    let init = swarm::read_init(&json!({
+        "DefaultAddrPool": ["10.20.0.0/16", "10.30.0.0/16"], "SubnetSize": 26, "DataPathPort": 7777,
+        "DataPathAddr": "eth1",
+    }));
+    let init = init.expect("within the limits");
+    assert_eq!((init.data_path_port, init.data_path_addr.as_str()), (7777, "eth1"));
+    let pools: Vec<String> = init.spec.address_pools.pools.iter().map(ToString::to_string).collect();
+    assert_eq!(pools, ["10.20.0.0/16", "10.30.0.0/16", "fd72:7377:726d::/48"]);
+    let shown = swarm::write(&types::Cluster { spec: init.spec, data_path_port: 7777, ..cluster() });
+    assert_eq!((&shown["SubnetSize"], &shown["DataPathPort"]), (&json!(26), &json!(7777)));
+    assert_eq!(shown["DefaultAddrPool"][1], "10.30.0.0/16");
+    let error = |body: Value| swarm::read_init(&body).expect_err("refused").to_string();
+    assert_eq!(error(json!({ "DataPathPort": 80 })), "DataPathPort: 80 is out of range; use 1024 to 49151");
+    assert_eq!(error(json!({ "SubnetSize": 30 })), "SubnetSize: 30 is too long a prefix for a subnet; use at most 29");
+    assert_eq!(
+        error(json!({ "DefaultAddrPool": ["10.0.0.0/25"] })),
+        "SubnetSize: a subnet with a prefix of 24 does not fit in the pool 10.0.0.0/25"
+    );
+    assert_eq!(
+        error(json!({ "DefaultAddrPool": ["10.0.0.0/8", "10.1.0.0/16"] })),
+        "DefaultAddrPool[1]: 10.1.0.0/16 overlaps 10.0.0.0/8; name each address once"
+    );
     let error = swarm::read_join(&json!({ "RemoteAddrs": ["a:1"] })).expect_err("no token");
     assert!(error.to_string().starts_with("JoinToken is missing"));
 }

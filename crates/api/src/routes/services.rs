@@ -9,12 +9,15 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use serde_json::{Value, json};
-use types::{Name, ReadReply, ReadRequest, ServiceChange, WriteReply, WriteRequest};
+use types::{Name, ReadReply, ReadRequest, ServiceChange, ServiceView, WriteReply, WriteRequest};
 
-use super::{query, refuse_credentials};
+use super::{networks, query, refuse_credentials};
 use crate::{
     bodies, cluster,
-    convert::service::{Given, read, write},
+    convert::{
+        network_view::Networks,
+        service::{Given, read, write},
+    },
     error::{ApiError, ApiResult},
     router::Shared,
 };
@@ -24,9 +27,17 @@ pub(crate) async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResu
     match cluster::read(&shared.membership, &ReadRequest::Services(query.filters()?)).await? {
         ReadReply::Services(services) => {
             let with_status = query.flag("status");
-            Ok(Json(services.iter().map(|view| write(view, with_status)).collect()))
+            let networks = networks_of(&shared, &services).await?;
+            Ok(Json(services.iter().map(|view| write(view, with_status, &networks)).collect()))
         }
         other => Err(cluster::unexpected(&other)),
+    }
+}
+
+async fn networks_of(shared: &Shared, services: &[ServiceView]) -> ApiResult<Networks> {
+    match services.iter().all(|view| view.service.virtual_ips.is_empty()) {
+        true => Ok(Networks::new()),
+        false => networks::known(shared).await,
     }
 }
 
@@ -45,7 +56,9 @@ pub(crate) async fn create(
 }
 
 pub(crate) async fn inspect(State(shared): State<Shared>, Path(id): Path<String>) -> ApiResult<Json<Value>> {
-    Ok(Json(write(&*cluster::service(&shared.membership, &id).await?, false)))
+    let view = *cluster::service(&shared.membership, &id).await?;
+    let networks = networks_of(&shared, std::slice::from_ref(&view)).await?;
+    Ok(Json(write(&view, false, &networks)))
 }
 
 pub(crate) async fn update(

@@ -9,8 +9,13 @@ use axum::{
 use serde_json::Value;
 use types::{Filters, ReadReply, ReadRequest, ServiceId, ServiceView, Task};
 
-use super::query;
-use crate::{cluster, convert::task::write, error::ApiResult, router::Shared};
+use super::{networks, query};
+use crate::{
+    cluster,
+    convert::{network_view::Networks, task::write},
+    error::ApiResult,
+    router::Shared,
+};
 
 pub(crate) async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Json<Vec<Value>>> {
     let mut filters = query(raw).filters()?;
@@ -22,7 +27,8 @@ pub(crate) async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResu
         let services = services(&shared).await?;
         tasks.retain(|task| is_up_to_date(task, &services) == wanted);
     }
-    Ok(Json(tasks.iter().map(write).collect()))
+    let networks = networks_of(&shared, &tasks).await?;
+    Ok(Json(tasks.iter().map(|task| write(task, &networks)).collect()))
 }
 
 pub(crate) async fn fetch(shared: &Shared, filters: Filters) -> ApiResult<Vec<Task>> {
@@ -39,6 +45,13 @@ pub(crate) async fn services(shared: &Shared) -> ApiResult<HashMap<ServiceId, Se
     }
 }
 
+async fn networks_of(shared: &Shared, tasks: &[Task]) -> ApiResult<Networks> {
+    match tasks.iter().all(|task| task.attachments.is_empty()) {
+        true => Ok(Networks::new()),
+        false => networks::known(shared).await,
+    }
+}
+
 fn is_up_to_date(task: &Task, services: &HashMap<ServiceId, ServiceView>) -> bool {
     services.get(&task.service).is_some_and(|view| {
         let service = &view.service;
@@ -47,5 +60,7 @@ fn is_up_to_date(task: &Task, services: &HashMap<ServiceId, ServiceView>) -> boo
 }
 
 pub(crate) async fn inspect(State(shared): State<Shared>, Path(id): Path<String>) -> ApiResult<Json<Value>> {
-    Ok(Json(write(&*cluster::task(&shared.membership, &id).await?)))
+    let task = *cluster::task(&shared.membership, &id).await?;
+    let networks = networks_of(&shared, std::slice::from_ref(&task)).await?;
+    Ok(Json(write(&task, &networks)))
 }

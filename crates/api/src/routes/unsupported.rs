@@ -5,7 +5,7 @@ use axum::http::{Method, Uri};
 use crate::error::ApiError;
 
 /// Docker's endpoints that rswarm does not have, and what to say.
-const KNOWN: [(&str, &str); 14] = [
+const KNOWN: [(&str, &str); 13] = [
     ("/auth", "logging in to registries"),
     ("/build", "building images"),
     ("/commit", "making an image from a container"),
@@ -14,7 +14,6 @@ const KNOWN: [(&str, &str); 14] = [
     ("/distribution", "asking a registry about an image"),
     ("/events", "watching events"),
     ("/exec", "running commands in containers"),
-    ("/networks", "managing networks"),
     ("/plugins", "the use of plugins"),
     ("/secrets", "the use of secrets"),
     ("/session", "an interactive session"),

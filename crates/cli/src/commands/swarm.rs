@@ -64,12 +64,23 @@ impl SpecArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  rswarm init\n  rswarm init --advertise-addr eth1")]
+#[command(
+    after_help = "Examples:\n  rswarm init\n  rswarm init --advertise-addr eth1\n  rswarm init --default-addr-pool 10.20.0.0/16 --default-addr-pool-mask-length 26"
+)]
 pub(crate) struct InitArgs {
     #[command(flatten)]
     addresses: AddressArgs,
     #[command(flatten)]
     spec: SpecArgs,
+    /// Address pool that the subnets of networks come from, in CIDR format (default 10.0.0.0/8)
+    #[arg(long, value_name = "SUBNET", value_delimiter = ',')]
+    default_addr_pool: Vec<String>,
+    /// Prefix length of the subnets cut from the pools (default 24)
+    #[arg(long, value_name = "BITS")]
+    default_addr_pool_mask_length: Option<u8>,
+    /// UDP port of the traffic of containers between hosts, 1024 to 49151 (default 4789)
+    #[arg(long, value_name = "PORT")]
+    data_path_port: Option<u16>,
     /// Go on from this node's state as the only manager, after the others were lost
     #[arg(long)]
     force_new_cluster: bool,
@@ -119,7 +130,8 @@ pub(crate) struct UpdateArgs {
     spec: SpecArgs,
 }
 
-pub(crate) async fn init(client: &Client, arguments: InitArgs) -> anyhow::Result<()> {
+/// The request that the flags of `init` say.
+pub(crate) fn init_request(arguments: &InitArgs) -> Value {
     let mut body = json!({
         "ListenAddr": arguments.addresses.listen_addr,
         "AdvertiseAddr": arguments.addresses.advertise_addr,
@@ -128,7 +140,17 @@ pub(crate) async fn init(client: &Client, arguments: InitArgs) -> anyhow::Result
         "ForceNewCluster": arguments.force_new_cluster,
         "Spec": {},
     });
+    if !arguments.default_addr_pool.is_empty() {
+        set_some(&mut body, "DefaultAddrPool", Some(arguments.default_addr_pool.clone()));
+    }
+    set_some(&mut body, "SubnetSize", arguments.default_addr_pool_mask_length);
+    set_some(&mut body, "DataPathPort", arguments.data_path_port);
     arguments.spec.apply(&mut body["Spec"]);
+    body
+}
+
+pub(crate) async fn init(client: &Client, arguments: InitArgs) -> anyhow::Result<()> {
+    let body = init_request(&arguments);
     let node = client.post("/swarm/init", Some(&body)).await?;
     let node = node.as_str().unwrap_or_default();
     print(&format!("Swarm initialized: current node ({node}) is now a manager.\n\n"))?;

@@ -174,6 +174,9 @@ pub(crate) struct CreateLists {
     /// Attach a filesystem mount to the service
     #[arg(long)]
     pub(crate) mount: Vec<String>,
+    /// Network to join: NAME, or name=NAME,alias=ALIAS,driver-opt=KEY=VALUE
+    #[arg(long)]
+    pub(crate) network: Vec<String>,
     /// Publish a port as a node port
     #[arg(short, long, value_name = "PORT")]
     pub(crate) publish: Vec<String>,
@@ -248,6 +251,12 @@ pub(crate) struct UpdateLists {
     /// Remove a mount by its target path
     #[arg(long, value_name = "TARGET")]
     pub(crate) mount_rm: Vec<String>,
+    /// Add a network: NAME, or name=NAME,alias=ALIAS,driver-opt=KEY=VALUE
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) network_add: Vec<String>,
+    /// Remove a network
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) network_rm: Vec<String>,
     /// Add or update a published port
     #[arg(long, value_name = "PORT")]
     pub(crate) publish_add: Vec<String>,

@@ -8,13 +8,15 @@ use serde_json::{Value, json};
 use super::{
     edit::{change_list, change_map, get, set},
     flags::{CreateLists, UpdateLists},
-    mount, port,
+    mount,
+    network::{self, Ids},
+    port,
 };
 
 const CONTAINER: &str = "TaskTemplate.ContainerSpec";
 
 /// Puts the lists of a new service in.
-pub(crate) fn create(spec: &mut Value, lists: &CreateLists) -> anyhow::Result<()> {
+pub(crate) fn create(spec: &mut Value, lists: &CreateLists, ids: &Ids) -> anyhow::Result<()> {
     let mut env = Vec::new();
     for file in &lists.env_file {
         env.extend(read_env_file(file)?);
@@ -27,6 +29,7 @@ pub(crate) fn create(spec: &mut Value, lists: &CreateLists) -> anyhow::Result<()
         constraint_add: lists.constraint.clone(),
         placement_pref_add: lists.placement_pref.clone(),
         mount_add: lists.mount.clone(),
+        network_add: lists.network.clone(),
         publish_add: lists.publish.clone(),
         cap_add: lists.cap_add.clone(),
         cap_drop: lists.cap_drop.clone(),
@@ -40,11 +43,11 @@ pub(crate) fn create(spec: &mut Value, lists: &CreateLists) -> anyhow::Result<()
         generic_resource_add: lists.generic_resource.clone(),
         ..UpdateLists::default()
     };
-    update(spec, &as_update)
+    update(spec, &as_update, ids)
 }
 
 /// Removes, then adds.
-pub(crate) fn update(spec: &mut Value, lists: &UpdateLists) -> anyhow::Result<()> {
+pub(crate) fn update(spec: &mut Value, lists: &UpdateLists, ids: &Ids) -> anyhow::Result<()> {
     let env = lists.env_add.iter().filter_map(|entry| with_own_value(entry)).collect();
     change_list(spec, &format!("{CONTAINER}.Env"), name_before_equals, &lists.env_rm, env);
     change_map(spec, "Labels", &lists.label_rm, &lists.label_add);
@@ -68,6 +71,7 @@ pub(crate) fn update(spec: &mut Value, lists: &UpdateLists) -> anyhow::Result<()
     change_list(spec, &format!("{CONTAINER}.Mounts"), |mount| text_of(mount, "Target"), &lists.mount_rm, mounts);
     let ulimits = lists.ulimit_add.iter().map(|text| ulimit(text)).collect::<anyhow::Result<_>>()?;
     change_list(spec, &format!("{CONTAINER}.Ulimits"), |ulimit| text_of(ulimit, "Name"), &lists.ulimit_rm, ulimits);
+    network::change(spec, &lists.network_add, &lists.network_rm, ids)?;
     preferences(spec, lists)?;
     publish(spec, lists)?;
     generic_resources(spec, lists)

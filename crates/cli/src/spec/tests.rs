@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 
 use crate::{
     arguments::{Command, Root},
-    commands::service::{ServiceCommand, change_spec, new_spec},
+    commands::{
+        network::{NetworkCommand, request},
+        service::{ServiceCommand, change_spec, new_spec},
+    },
 };
 
 fn parse(line: &str) -> ServiceCommand {
@@ -18,9 +21,13 @@ fn parse(line: &str) -> ServiceCommand {
     }
 }
 
+fn ids() -> super::network::Ids {
+    [("back".to_owned(), "id-of-back".to_owned()), ("front".to_owned(), "id-of-front".to_owned())].into()
+}
+
 fn created(line: &str) -> anyhow::Result<Value> {
     match parse(line) {
-        ServiceCommand::Create(arguments) => new_spec(&arguments),
+        ServiceCommand::Create(arguments) => new_spec(&arguments, &ids()),
         other => panic!("{other:?}"),
     }
 }
@@ -38,7 +45,7 @@ fn check_create(line: &str, expected: Expect) {
 fn check_update(spec: Value, line: &str, expected: Expect) {
     let ServiceCommand::Update(arguments) = parse(line) else { panic!("no update") };
     let mut changed = spec;
-    let result = change_spec(&mut changed, &arguments);
+    let result = change_spec(&mut changed, &arguments, &ids());
     expected.assert_eq(&match result {
         Ok(()) => changed.to_string(),
         Err(error) => format!("error: {error:#}"),
@@ -249,4 +256,86 @@ fn the_command_line_is_well_formed() {
     }
     assert!(Root::try_parse_from(["rswarm", "node", "ls", "--filter", "role"]).is_err());
     assert!(Root::try_parse_from(["rswarm", "service", "create", "--limit-cpu", "many", "a"]).is_err());
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "`expect!` at the call, without ampersands")]
+fn check_network(line: &str, expected: Expect) {
+    let words = super::scalars::split_words(line).expect("words");
+    let root = Root::try_parse_from(["rswarm".to_owned(), "network".to_owned()].into_iter().chain(words));
+    let Command::Network(NetworkCommand::Create(arguments)) = root.unwrap_or_else(|error| panic!("{error}")).command
+    else {
+        panic!("no network create")
+    };
+    expected.assert_eq(&match request(&arguments) {
+        Ok(body) => body.to_string(),
+        Err(error) => format!("error: {error:#}"),
+    });
+}
+
+/// N-05, N-06: the flags of `network create`.
+#[test]
+fn networks() {
+    check_network(
+        "create back",
+        expect![[
+            r#"{"Name":"back","Driver":"overlay","Scope":"","Internal":false,"Attachable":false,"Ingress":false,"EnableIPv6":false,"ConfigOnly":false,"IPAM":{"Driver":"default","Config":[]},"Options":{},"Labels":{}}"#
+        ]],
+    );
+    check_network(
+        "create --subnet 10.7.0.0/16 --subnet fd00:7::/64 --gateway 10.7.0.9 --ip-range 10.7.128.0/17 --aux-address p=10.7.0.8 \
+         --attachable --internal --ipv6 -o encrypted --opt mtu=1400 --label a=b --config-from c --scope swarm back",
+        expect![[
+            r#"{"Name":"back","Driver":"overlay","Scope":"swarm","Internal":true,"Attachable":true,"Ingress":false,"EnableIPv6":true,"ConfigOnly":false,"IPAM":{"Driver":"default","Config":[{"Subnet":"10.7.0.0/16","IPRange":"10.7.128.0/17","Gateway":"10.7.0.9","AuxiliaryAddresses":{"p":"10.7.0.8"}},{"Subnet":"fd00:7::/64"}]},"Options":{"encrypted":"","mtu":"1400"},"Labels":{"a":"b"},"ConfigFrom":{"Network":"c"}}"#
+        ]],
+    );
+    check_network(
+        "create --gateway 10.7.0.9 back",
+        expect!["error: --gateway 10.7.0.9 lies in no --subnet: give the subnet it is of"],
+    );
+    check_network(
+        "create --subnet 10.7.0.0 back",
+        expect![[r#"error: --subnet "10.7.0.0" is not a subnet such as 10.7.0.0/16"#]],
+    );
+    check_network(
+        "create --subnet 10.7.0.0/16 --gateway 10.7.0.1 --gateway 10.7.0.2 back",
+        expect!["error: 10.7.0.1 and 10.7.0.2 are both in subnet 10.7.0.0/16: give one of them"],
+    );
+}
+
+/// S-71, S-75.
+#[test]
+fn services_join_and_leave_networks() {
+    let networks = |line: &str| match created(line) {
+        Ok(spec) => format!("{} {}", spec["TaskTemplate"]["Networks"], spec["EndpointSpec"]),
+        Err(error) => format!("error: {error:#}"),
+    };
+    assert_eq!(
+        networks("create --network back --network name=front,alias=a,alias=b,driver-opt=k=v --endpoint-mode dnsrr x"),
+        r#"[{"Target":"id-of-back"},{"Target":"id-of-front","Aliases":["a","b"],"DriverOpts":{"k":"v"}}] {"Mode":"dnsrr"}"#
+    );
+    assert_eq!(
+        networks("create --network name=back,ip=10.0.0.1 x"),
+        r#"error: invalid network option "name=back,ip=10.0.0.1": unexpected key "ip"; known are name, alias and driver-opt"#
+    );
+    let spec = || json!({ "TaskTemplate": { "Networks": [{ "Target": "id-of-back", "Aliases": ["x"] }] } });
+    check_update(
+        spec(),
+        "update --network-rm back --network-add front web",
+        expect![[r#"{"TaskTemplate":{"Networks":[{"Target":"id-of-front"}]}}"#]],
+    );
+    check_update(
+        spec(),
+        "update --network-add back web",
+        expect!["error: service is already attached to network back"],
+    );
+}
+
+/// C-05, C-06.
+#[test]
+fn init_sets_pools_and_port() {
+    let line = "rswarm init --default-addr-pool 10.20.0.0/16,10.30.0.0/16 --default-addr-pool-mask-length 26 --data-path-port 7777";
+    let Command::Init(arguments) = Root::try_parse_from(line.split(' ')).expect("init").command else { panic!("init") };
+    let body = crate::commands::swarm::init_request(&arguments);
+    assert_eq!(body["DefaultAddrPool"], json!(["10.20.0.0/16", "10.30.0.0/16"]));
+    assert_eq!((&body["SubnetSize"], &body["DataPathPort"]), (&json!(26), &json!(7777)));
 }

@@ -10,12 +10,14 @@ use super::{
     watch::{self, Wait},
 };
 use crate::{
-    client::Client,
+    client::{Client, escape},
     output::terminal::{print, print_error},
     spec::{
         edit::{get, set},
         flags::{CreateLists, Scalars, UpdateLists},
-        lists, scalars,
+        lists,
+        network::{self, Ids},
+        scalars,
     },
 };
 
@@ -90,7 +92,8 @@ pub(crate) struct RollbackArgs {
 }
 
 pub(super) async fn create(client: &Client, arguments: CreateArgs) -> anyhow::Result<()> {
-    let spec = new_spec(&arguments)?;
+    let ids = network_ids(client, &arguments.lists.network, &[]).await?;
+    let spec = new_spec(&arguments, &ids)?;
     let answer = client.post("/services/create", Some(&spec)).await?;
     show_warnings(&answer)?;
     let id = text(&answer["ID"]);
@@ -98,8 +101,18 @@ pub(super) async fn create(client: &Client, arguments: CreateArgs) -> anyhow::Re
     wait(client, &json!({ "ID": id }), false, &arguments.wait).await
 }
 
+/// Looks up the networks that flags speak of.
+async fn network_ids(client: &Client, add: &[String], remove: &[String]) -> anyhow::Result<Ids> {
+    let mut ids = Ids::new();
+    for name in network::names(add, remove)? {
+        let found = client.get(&format!("/networks/{}?scope=swarm", escape(&name))).await?;
+        ids.insert(name, text(&found["Id"]));
+    }
+    Ok(ids)
+}
+
 /// The spec that the flags of `service create` say.
-pub(crate) fn new_spec(arguments: &CreateArgs) -> anyhow::Result<Value> {
+pub(crate) fn new_spec(arguments: &CreateArgs, ids: &Ids) -> anyhow::Result<Value> {
     let mode = match arguments.mode.as_str() {
         "replicated" => json!({ "Replicated": {} }),
         "global" => json!({ "Global": {} }),
@@ -116,7 +129,7 @@ pub(crate) fn new_spec(arguments: &CreateArgs) -> anyhow::Result<Value> {
         set(&mut spec, "TaskTemplate.ContainerSpec.Args", arguments.command.clone());
     }
     scalars::apply(&mut spec, &arguments.scalars)?;
-    lists::create(&mut spec, &arguments.lists)?;
+    lists::create(&mut spec, &arguments.lists, ids)?;
     Ok(spec)
 }
 
@@ -126,7 +139,8 @@ pub(super) async fn update(client: &Client, arguments: UpdateArgs) -> anyhow::Re
         roll_back(client, &service).await?;
     } else {
         let mut spec = service["Spec"].clone();
-        change_spec(&mut spec, &arguments)?;
+        let ids = network_ids(client, &arguments.lists.network_add, &arguments.lists.network_rm).await?;
+        change_spec(&mut spec, &arguments, &ids)?;
         send_update(client, &service, &spec).await?;
     }
     print(&format!("{}\n", arguments.service))?;
@@ -134,7 +148,7 @@ pub(super) async fn update(client: &Client, arguments: UpdateArgs) -> anyhow::Re
 }
 
 /// What the flags of `service update` make of a spec.
-pub(crate) fn change_spec(spec: &mut Value, arguments: &UpdateArgs) -> anyhow::Result<()> {
+pub(crate) fn change_spec(spec: &mut Value, arguments: &UpdateArgs, ids: &Ids) -> anyhow::Result<()> {
     if let Some(image) = &arguments.image {
         set(spec, "TaskTemplate.ContainerSpec.Image", image.as_str());
     }
@@ -147,7 +161,7 @@ pub(crate) fn change_spec(spec: &mut Value, arguments: &UpdateArgs) -> anyhow::R
         set(spec, "TaskTemplate.ForceUpdate", count + 1);
     }
     scalars::apply(spec, &arguments.scalars)?;
-    lists::update(spec, &arguments.lists)
+    lists::update(spec, &arguments.lists, ids)
 }
 
 async fn send_update(client: &Client, service: &Value, spec: &Value) -> anyhow::Result<()> {

@@ -1,0 +1,248 @@
+//! Networks as Docker's API shows them: in lists, inspected, and as parts of tasks and services.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use serde_json::{Map, Value, json};
+use types::{
+    Attachment, Network, NetworkDriver, NetworkId, NetworkView, NodeId, NodeView, Service, Slot, Task, VirtualIp,
+};
+
+use super::{
+    endpoint,
+    network::{PREDEFINED, VNI_OPTION, driver_name},
+    time::rfc3339,
+    writer::Fields,
+};
+
+/// The networks that services and tasks refer to.
+pub(crate) type Networks = BTreeMap<NetworkId, Network>;
+
+/// A network as a list shows it.
+pub(crate) fn write(network: &Network) -> Fields {
+    let spec = &network.spec;
+    let mut options = spec.options.clone();
+    if network.vni != 0 {
+        options.insert(VNI_OPTION.to_owned(), network.vni.to_string());
+    }
+    let source = spec.config_from.as_ref().map_or("", types::Name::as_str);
+    Fields::new()
+        .set("Name", &spec.name)
+        .set("Id", network.id)
+        .set("Created", rfc3339(network.meta.created_at))
+        .set("Scope", "swarm")
+        .set("Driver", driver_name(spec.driver))
+        .set("EnableIPv4", true)
+        .set("EnableIPv6", spec.ipv6 || network.subnets.iter().any(|subnet| subnet.range.address().is_ipv6()))
+        .set("IPAM", json!({ "Driver": "default", "Options": null, "Config": write_subnets(network) }))
+        .set("Internal", spec.internal)
+        .set("Attachable", spec.attachable)
+        .set("Ingress", spec.ingress)
+        .set("ConfigFrom", json!({ "Network": source }))
+        .set("ConfigOnly", spec.config_only)
+        .set("Containers", json!({}))
+        .set("Options", options)
+        .set("Labels", &spec.labels)
+}
+
+/// As allocated; before that, as asked for.
+fn write_subnets(network: &Network) -> Vec<Value> {
+    let asked = |range| network.spec.subnets.iter().find(|asked| asked.subnet == range);
+    let entry = |range: types::Cidr, gateway: Option<IpAddr>, ip_range: Option<types::Cidr>| {
+        Fields::new()
+            .set("Subnet", range)
+            .some("IPRange", ip_range)
+            .some("Gateway", gateway)
+            .unless_empty("AuxiliaryAddresses", asked(range).map(|asked| &asked.auxiliary))
+            .done()
+    };
+    if network.subnets.is_empty() {
+        let subnets = network.spec.subnets.iter();
+        return subnets.map(|subnet| entry(subnet.subnet, subnet.gateway, subnet.ip_range)).collect();
+    }
+    network.subnets.iter().map(|subnet| entry(subnet.range, Some(subnet.gateway), subnet.ip_range)).collect()
+}
+
+/// One of the networks that every node has; `scope` as it was asked for.
+pub(crate) fn write_predefined(name: &str, driver: NetworkDriver, scope: &str) -> Value {
+    Fields::new()
+        .set("Name", name)
+        .set("Id", name)
+        .set("Created", rfc3339(types::Timestamp::EPOCH))
+        .set("Scope", if scope == "swarm" { "swarm" } else { "local" })
+        .set("Driver", driver_name(driver))
+        .set("EnableIPv4", true)
+        .set("EnableIPv6", false)
+        .set("IPAM", json!({ "Driver": "default", "Options": null, "Config": [] }))
+        .set("Internal", false)
+        .set("Attachable", false)
+        .set("Ingress", false)
+        .set("ConfigFrom", json!({ "Network": "" }))
+        .set("ConfigOnly", false)
+        .set("Containers", json!({}))
+        .set("Options", json!({}))
+        .set("Labels", json!({}))
+        .done()
+}
+
+/// The predefined network of this name.
+pub(crate) fn predefined(name: &str, scope: &str) -> Option<Value> {
+    let found = PREDEFINED.iter().find(|(known, _)| *known == name);
+    found.map(|(name, driver)| write_predefined(name, *driver, scope))
+}
+
+/// A network inspected on `here`: with its containers there, and the use of its addresses (P09).
+pub(crate) fn write_inspected(view: &NetworkView, here: Option<NodeId>) -> Fields {
+    let subnets = view.network.subnets.iter().zip(&view.usage).map(|(subnet, usage)| {
+        let free = usage.total.saturating_sub(usage.used);
+        (subnet.range.to_string(), json!({ "IPsInUse": usage.used, "DynamicIPsAvailable": free }))
+    });
+    let subnets: Map<String, Value> = subnets.collect();
+    let fields = write(&view.network).set("Containers", write_containers(view, here));
+    match subnets.is_empty() {
+        true => fields,
+        false => fields.set("Status", json!({ "IPAM": { "Subnets": subnets } })),
+    }
+}
+
+/// Services with their tasks on all nodes, and the nodes with tasks in the network (parity N-22).
+pub(crate) fn write_verbose(view: &NetworkView, here: Option<NodeId>, nodes: &[NodeView]) -> Fields {
+    let address = |id: Option<NodeId>| {
+        let node = nodes.iter().find(|node| Some(node.node.id) == id);
+        node.and_then(|node| node.node.status.address).map(|address| address.to_string()).unwrap_or_default()
+    };
+    let hosts: BTreeSet<NodeId> =
+        view.tasks.iter().filter(|task| is_alive(task)).filter_map(|task| task.node).collect();
+    let peers = nodes.iter().filter(|node| hosts.contains(&node.node.id)).map(|node| {
+        let hostname = node.node.description.as_ref().map_or("", |description| &description.hostname);
+        json!({ "Name": hostname, "IP": address(Some(node.node.id)) })
+    });
+    let mut services = Map::new();
+    for service in &view.services {
+        let tasks = view.tasks.iter().filter(|task| task.service == service.id && is_alive(task)).map(|task| {
+            json!({
+                "Name": task_name(&view.services, task),
+                "EndpointID": task.id,
+                "EndpointIP": place(task, view.network.id).and_then(|place| place.addresses.first()),
+                "Info": { "Host IP": address(task.node) },
+            })
+        });
+        let vip = service.virtual_ips.iter().find(|vip| vip.network == view.network.id);
+        let vip = vip.and_then(|vip| vip.addresses.first()).map(ToString::to_string).unwrap_or_default();
+        let ports = service.spec.endpoint.ports.iter().map(endpoint::port_text);
+        let shown = json!({
+            "VIP": vip,
+            "Ports": ports.collect::<Vec<_>>(),
+            "LocalLBIndex": 0,
+            "Tasks": tasks.collect::<Vec<_>>(),
+        });
+        services.insert(service.spec.name.to_string(), shown);
+    }
+    write_inspected(view, here).set("Peers", peers.collect::<Vec<_>>()).set("Services", services)
+}
+
+fn is_alive(task: &Task) -> bool {
+    !task.status.state.is_terminal()
+}
+
+fn place(task: &Task, network: NetworkId) -> Option<&Attachment> {
+    task.attachments.iter().find(|place| place.network == network)
+}
+
+fn task_name(services: &[Service], task: &Task) -> String {
+    let service = services.iter().find(|service| service.id == task.service);
+    let service = service.map_or_else(|| task.service.to_string(), |service| service.spec.name.to_string());
+    let slot = match task.slot {
+        Slot::Replica(number) => number.to_string(),
+        Slot::Node(node) => node.to_string(),
+    };
+    format!("{service}.{slot}.{}", task.id)
+}
+
+/// The containers of one node that are in the network, by container id.
+fn write_containers(view: &NetworkView, here: Option<NodeId>) -> Map<String, Value> {
+    let mut containers = Map::new();
+    let ours = view.tasks.iter().filter(|task| task.node.is_some() && task.node == here && is_alive(task));
+    for task in ours {
+        let Some(place) = place(task, view.network.id) else { continue };
+        let Some(container) = task.status.container.as_ref().filter(|container| !container.id.is_empty()) else {
+            continue;
+        };
+        let first = |is_v4: bool| {
+            let address = place.addresses.iter().find(|address| address.is_ipv4() == is_v4);
+            address.map(|address| with_prefix(Some(&view.network), *address)).unwrap_or_default()
+        };
+        let shown = json!({
+            "Name": task_name(&view.services, task),
+            "EndpointID": task.id,
+            "MacAddress": "",
+            "IPv4Address": first(true),
+            "IPv6Address": first(false),
+        });
+        containers.insert(container.id.clone(), shown);
+    }
+    containers
+}
+
+/// `10.0.1.3/24`; without the prefix while the network is not known.
+fn with_prefix(network: Option<&Network>, address: IpAddr) -> String {
+    let subnets = network.map(|network| network.subnets.as_slice()).unwrap_or_default();
+    match subnets.iter().find(|subnet| subnet.range.contains(address)) {
+        Some(subnet) => format!("{address}/{}", subnet.range.prefix()),
+        None => address.to_string(),
+    }
+}
+
+/// A service's `VirtualIPs`, one entry for each address (parity S-70).
+pub(crate) fn write_virtual_ips(vips: &[VirtualIp], networks: &Networks) -> Vec<Value> {
+    let entries = vips.iter().flat_map(|vip| {
+        let network = networks.get(&vip.network);
+        vip.addresses
+            .iter()
+            .map(move |address| json!({ "NetworkID": vip.network, "Addr": with_prefix(network, *address) }))
+    });
+    entries.collect()
+}
+
+/// A task's `NetworksAttachments`.
+pub(crate) fn write_attachments(places: &[Attachment], networks: &Networks) -> Vec<Value> {
+    let entry = |place: &Attachment| {
+        let network = networks.get(&place.network);
+        let addresses = place.addresses.iter().map(|address| with_prefix(network, *address)).collect::<Vec<_>>();
+        Fields::new()
+            .set("Network", network.map_or_else(|| json!({ "ID": place.network }), write_object))
+            .set("Addresses", addresses)
+            .unless_empty("Aliases", &place.aliases)
+            .done()
+    };
+    places.iter().map(entry).collect()
+}
+
+/// A network as a cluster object, the form tasks carry.
+fn write_object(network: &Network) -> Value {
+    let spec = &network.spec;
+    let driver = driver_name(spec.driver);
+    let ipam = json!({ "Driver": { "Name": "default" }, "Configs": write_subnets(network) });
+    let shown = Fields::new()
+        .set("Name", &spec.name)
+        .set("Labels", &spec.labels)
+        .set("DriverConfiguration", Fields::new().set("Name", driver).unless_empty("Options", &spec.options).done())
+        .unless_empty("IPv6Enabled", spec.ipv6)
+        .unless_empty("Internal", spec.internal)
+        .unless_empty("Attachable", spec.attachable)
+        .unless_empty("Ingress", spec.ingress)
+        .set("Scope", "swarm")
+        .done();
+    let state = json!({ "Name": driver, "Options": { VNI_OPTION: network.vni.to_string() } });
+    Fields::new()
+        .set("ID", network.id)
+        .set("Version", json!({ "Index": network.meta.version }))
+        .set("CreatedAt", rfc3339(network.meta.created_at))
+        .set("UpdatedAt", rfc3339(network.meta.updated_at))
+        .set("Spec", shown)
+        .some("DriverState", (network.vni != 0).then_some(state))
+        .set("IPAMOptions", ipam)
+        .done()
+}

@@ -1,0 +1,215 @@
+//! Networks in, networks out, and what services and tasks say of them.
+
+use expect_test::{Expect, expect};
+use serde_json::{Value, json};
+use types::{Attachment, Network, NetworkId, NetworkView, SubnetUsage, Version, VirtualIp};
+
+use super::{check_schema, models, service, task_of};
+use crate::convert::{
+    network::{Wanted, read},
+    network_view::{Networks, write, write_inspected, write_verbose},
+    service::write as write_service,
+    task,
+};
+
+fn refused(body: Value, expected: Expect) {
+    match read(&body) {
+        Ok(spec) => panic!("must be refused: {spec:?}"),
+        Err(error) => expected.assert_eq(&error.to_string()),
+    }
+}
+
+fn full() -> Value {
+    json!({
+        "Name": "back", "CheckDuplicate": true, "Driver": "overlay", "Scope": "swarm", "Internal": true,
+        "Attachable": true, "Ingress": false, "EnableIPv4": true, "EnableIPv6": true,
+        "IPAM": { "Driver": "default", "Options": {}, "Config": [
+            { "Subnet": "10.0.1.0/24", "IPRange": "10.0.1.128/25", "Gateway": "10.0.1.9",
+              "AuxiliaryAddresses": { "printer": "10.0.1.7" } },
+            { "Subnet": "fd00:1::/64" },
+        ] },
+        "Options": { "encrypted": "", "com.docker.network.driver.mtu": "1400",
+                     "com.docker.network.driver.overlay.vxlanid_list": "5000" },
+        "Labels": { "tier": "back" }, "ConfigOnly": false, "ConfigFrom": { "Network": "" },
+    })
+}
+
+fn network() -> Network {
+    let Wanted::Cluster(spec) = read(&full()).expect("all of it is supported") else { panic!("of the cluster") };
+    let subnet = |at: usize, gateway: &str| types::Subnet {
+        range: spec.subnets[at].subnet,
+        gateway: gateway.parse().expect("address"),
+        ip_range: spec.subnets[at].ip_range,
+        reserved: Vec::new(),
+    };
+    let subnets = vec![subnet(0, "10.0.1.9"), subnet(1, "fd00:1::1")];
+    Network {
+        id: NetworkId::from_random(7),
+        meta: types::Meta { version: Version(3), ..types::Meta::default() },
+        spec: std::sync::Arc::new(*spec),
+        vni: 5000,
+        subnets,
+    }
+}
+
+/// N-05, N-06.
+#[test]
+fn a_full_request_is_understood_and_shown_again() {
+    let network = network();
+    let spec = &network.spec;
+    assert!(spec.encrypted && spec.attachable && spec.internal && spec.ipv6 && !spec.ingress);
+    assert_eq!(spec.mtu, Some(1400));
+    let shown = write(&network).done();
+    check_schema::<models::Network>(&shown, &[]);
+    for field in ["Name", "Driver", "Scope", "Internal", "Attachable", "EnableIPv6", "Options", "Labels"] {
+        assert_eq!(shown[field], full()[field], "{field}");
+    }
+    expect![[r#"[{"Subnet":"10.0.1.0/24","IPRange":"10.0.1.128/25","Gateway":"10.0.1.9","AuxiliaryAddresses":{"printer":"10.0.1.7"}},{"Subnet":"fd00:1::/64","Gateway":"fd00:1::1"}]"#]]
+        .assert_eq(&shown["IPAM"]["Config"].to_string());
+    // What is shown can be asked for again.
+    let mut again = shown;
+    let fields = again.as_object_mut().expect("object");
+    for answered in ["Id", "Created", "Containers"] {
+        fields.shift_remove(answered);
+    }
+    let Ok(Wanted::Cluster(again)) = read(&again) else { panic!("of the cluster") };
+    assert_eq!((&again.options, again.encrypted, &again.labels), (&spec.options, true, &spec.labels));
+}
+
+#[test]
+fn where_a_network_goes() {
+    let kind = |body: Value| match read(&body).expect("understood") {
+        Wanted::Cluster(spec) => format!("cluster {:?}", spec.driver),
+        Wanted::HostOnly(driver) => format!("host {driver:?}"),
+        Wanted::Predefined(name) => format!("predefined {name}"),
+    };
+    assert_eq!(kind(json!({ "Name": "a" })), "host Bridge");
+    assert_eq!(kind(json!({ "Name": "a", "Driver": "overlay" })), "cluster Overlay");
+    assert_eq!(
+        kind(json!({ "Name": "a", "Driver": "macvlan", "Scope": "swarm", "ConfigFrom": { "Network": "c" } })),
+        "cluster Macvlan"
+    );
+    assert_eq!(kind(json!({ "Name": "a", "ConfigOnly": true, "Options": { "parent": "eth0" } })), "cluster Null");
+    assert_eq!(kind(json!({ "Name": "default" })), "predefined default");
+}
+
+#[test]
+fn mistakes_are_named() {
+    let overlay = |field: &str, value: Value| {
+        let mut body = json!({ "Name": "a", "Driver": "overlay" });
+        body[field] = value;
+        body
+    };
+    let config = |value: Value| overlay("IPAM", json!({ "Config": [value] }));
+    refused(json!({ "Driver": "overlay" }), expect!["Name is missing: give the name of the network"]);
+    refused(overlay("Driver", json!("wave")), expect![[r#"Driver: "wave" is no network driver; use overlay"#]]);
+    refused(
+        overlay("Scope", json!("local")),
+        expect!["Scope: an overlay network spans the cluster; leave it out, or say swarm"],
+    );
+    refused(
+        config(json!({ "Subnet": "10.0.1.5/24" })),
+        expect!["IPAM.Config[0].Subnet: 10.0.1.5/24 is an address in a subnet; write the subnet, 10.0.1.0/24"],
+    );
+    refused(
+        config(json!({ "Gateway": "10.0.1.1" })),
+        expect![
+            "IPAM.Config[0].Subnet is missing: a gateway, a range or auxiliary addresses need the subnet they are of"
+        ],
+    );
+    refused(
+        config(json!({ "Subnet": "10.0.1.0/24", "Gateway": "x" })),
+        expect![[r#"IPAM.Config[0].Gateway: "x" is not an IP address"#]],
+    );
+    refused(
+        overlay("IPAM", json!({ "Driver": "dhcp" })),
+        expect![[r#"IPAM.Driver: "dhcp" is unknown; rswarm's own is called default"#]],
+    );
+    refused(
+        overlay("Options", json!({ "mtu": "9" })),
+        expect![[r#"Options.mtu: "9" is no MTU in bytes (68 to 65535)"#]],
+    );
+    refused(
+        overlay("Options", json!({ "com.docker.network.driver.overlay.vxlanid_list": "16777216" })),
+        expect![[
+            r#"Options.com.docker.network.driver.overlay.vxlanid_list: "16777216" is no VXLAN network identifier (1 to 16777215)"#
+        ]],
+    );
+    refused(
+        overlay("Options", json!({ "fast": "yes" })),
+        expect![
+            "Options.fast: overlay networks know no such option; known are encrypted, mtu, com.docker.network.driver.mtu and com.docker.network.driver.overlay.vxlanid_list"
+        ],
+    );
+    refused(overlay("Colour", json!("red")), expect!["Colour is not supported yet: leave it out of the request"]);
+}
+
+fn places() -> (Networks, Attachment, VirtualIp) {
+    let network = network();
+    let id = network.id;
+    let place = Attachment {
+        network: id,
+        addresses: vec![[10, 0, 1, 3].into(), "fd00:1::3".parse().expect("address")],
+        aliases: vec!["db".into()],
+    };
+    let vip = VirtualIp { network: id, addresses: vec![[10, 0, 1, 2].into()] };
+    (Networks::from([(id, network)]), place, vip)
+}
+
+/// S-70: a service's virtual addresses, with the prefix of their subnet.
+#[test]
+fn services_show_their_virtual_ips() {
+    let (networks, _, vip) = places();
+    let mut view = service();
+    view.service.virtual_ips = vec![vip];
+    let shown = write_service(&view, false, &networks);
+    assert_eq!(
+        shown["Endpoint"]["VirtualIPs"],
+        json!([{ "NetworkID": NetworkId::from_random(7), "Addr": "10.0.1.2/24" }])
+    );
+    // A network removed meanwhile takes the prefix with it, not the address.
+    let shown = write_service(&view, false, &Networks::new());
+    assert_eq!(shown["Endpoint"]["VirtualIPs"][0]["Addr"], "10.0.1.2");
+}
+
+/// S-75.
+#[test]
+fn tasks_show_their_places() {
+    let (networks, place, _) = places();
+    let mut task = task_of(&service());
+    task.attachments = vec![place];
+    let shown = task::write(&task, &networks);
+    let attachments = &shown["NetworksAttachments"];
+    assert_eq!(attachments[0]["Addresses"], json!(["10.0.1.3/24", "fd00:1::3/64"]));
+    assert_eq!(attachments[0]["Network"]["Spec"]["Name"], "back");
+    assert_eq!(attachments[0]["Network"]["DriverState"]["Name"], "overlay");
+    assert_eq!(attachments.as_array().map(Vec::len), Some(1));
+}
+
+/// N-22 and P09: what is in a network, and how full it is.
+#[test]
+fn an_inspected_network_shows_its_use() {
+    let (_, place, vip) = places();
+    let mut service = service().service;
+    service.virtual_ips = vec![vip];
+    let mut task = task_of(&super::service());
+    task.attachments = vec![place];
+    task.status.state = types::TaskState::Running;
+    let view = NetworkView {
+        network: network(),
+        usage: vec![SubnetUsage { used: 3, total: 254 }, SubnetUsage { used: 2, total: 1 << 20 }],
+        services: vec![service],
+        tasks: vec![task.clone()],
+    };
+    let shown = write_inspected(&view, task.node).done();
+    check_schema::<models::NetworkInspect>(&shown, &[]);
+    assert_eq!(shown["Status"]["IPAM"]["Subnets"]["10.0.1.0/24"], json!({ "IPsInUse": 3, "DynamicIPsAvailable": 251 }));
+    let container = &shown["Containers"]["c".repeat(64)];
+    assert_eq!((&container["IPv4Address"], &container["IPv6Address"]), (&json!("10.0.1.3/24"), &json!("fd00:1::3/64")));
+    assert_eq!(write_inspected(&view, None).done()["Containers"], json!({}));
+    let shown = write_verbose(&view, None, &[super::node_view()]).done();
+    check_schema::<models::NetworkInspect>(&shown, &[]);
+    expect![[r#"[{"Name":"host1","IP":"10.0.0.1"}]"#]].assert_eq(&shown["Peers"].to_string());
+    expect![[r#"{"web":{"VIP":"10.0.1.2","Ports":["8080:80/tcp"],"LocalLBIndex":0,"Tasks":[{"Name":"web.2.0000000000000000000000009","EndpointID":"0000000000000000000000009","EndpointIP":"10.0.1.3","Info":{"Host IP":"10.0.0.1"}}]}}"#]]
+        .assert_eq(&shown["Services"].to_string());
+}

@@ -1,0 +1,118 @@
+//! `/networks` as clients see it (parity N-05, N-06, N-22, S-75).
+
+use expect_test::expect;
+
+use super::{check, docker, http};
+use crate::testing::Fake;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_made_or_removed_is_said() {
+    let fake = Fake::manager().await;
+    let bridge = r#"{"Name":"mine","Driver":"bridge"}"#;
+    check(&fake, "POST /networks/create", bridge, expect![[r#"
+        501 not implemented
+        {"message":"networks of a single host (driver bridge) are not there yet; make one for the cluster with --driver overlay"}"#]]).await;
+    check(
+        &fake,
+        "POST /networks/create",
+        r#"{"Name":"host","Driver":"overlay"}"#,
+        expect![[r#"
+        403 forbidden
+        {"message":"operation is not permitted on predefined host network: choose another name"}"#]],
+    )
+    .await;
+    check(
+        &fake,
+        "DELETE /networks/bridge",
+        "",
+        expect![[r#"
+            403 forbidden
+            {"message":"bridge is a pre-defined network and cannot be removed"}"#]],
+    )
+    .await;
+    check(
+        &fake,
+        "DELETE /networks/nope",
+        "",
+        expect![[r#"
+            404 not found
+            {"message":"network nope not found"}"#]],
+    )
+    .await;
+    check(&fake, "POST /networks/x/connect", r#"{"Container":"c"}"#, expect![[r#"
+        501 not implemented
+        {"message":"connecting single containers to networks is not there yet; attach a service with `service update --network-add`"}"#]]).await;
+    check(&fake, "GET /networks?filters=%7B%22colour%22:%5B%22red%22%5D%7D", "", expect![[r#"
+        400 bad request
+        {"message":"invalid filter 'colour' for networks: known are dangling, driver, id, label, name, scope, type"}"#]]).await;
+    let (head, _) = http(&fake.socket, "POST /networks/create", r#"{"Name":"busy","Driver":"overlay"}"#).await;
+    assert!(head.starts_with("http/1.1 201"), "{head}");
+    check(
+        &fake,
+        "DELETE /networks/busy",
+        "",
+        expect![[r#"
+            403 forbidden
+            {"message":"network busy is in use by service web"}"#]],
+    )
+    .await;
+    let (head, _) = http(&fake.socket, "POST /networks/create", r#"{"Name":"busy","Driver":"overlay"}"#).await;
+    assert!(head.starts_with("http/1.1 409"), "{head}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_outside_a_cluster_has_its_own_networks_only() {
+    let fake = Fake::alone().await;
+    let (_, body) = http(&fake.socket, "GET /networks?filters=%7B%22driver%22:%5B%22host%22%5D%7D", "").await;
+    assert!(body.contains(r#""Name":"host""#) && !body.contains(r#""Name":"bridge""#), "{body}");
+    let (head, body) = http(&fake.socket, "POST /networks/create", r#"{"Name":"a","Driver":"overlay"}"#).await;
+    assert!(head.starts_with("http/1.1 503") && body.contains("docker swarm init"), "{head} {body}");
+    check(
+        &fake,
+        "GET /networks/a",
+        "",
+        expect![[r#"
+        404 not found
+        {"message":"network a not found on this host; the networks of a cluster are known to its managers"}"#]],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn docker_drives_networks() {
+    let fake = Fake::manager().await;
+    let back = ["network", "create", "-d", "overlay", "--subnet", "10.7.0.0/16", "--gateway", "10.7.0.9"];
+    let more = ["--attachable", "--internal", "--opt", "encrypted", "--opt", "com.docker.network.driver.mtu=1400"];
+    let words: Vec<&str> = back.into_iter().chain(more).chain(["--label", "tier=back", "back"]).collect();
+    let Some((ok, id)) = docker(&fake, &words).await else { return };
+    assert!(ok && id.trim().len() == 25, "{id}");
+    docker!(fake, "network", "create", "-d", "overlay", "front");
+    let (ok, text) = docker(&fake, &["network", "create", "-d", "overlay", "front"]).await.expect("installed");
+    assert!(!ok && text.contains("already exists"), "{text}");
+    expect![[r#"
+        back overlay swarm
+        bridge bridge local
+        front overlay swarm
+        host host local
+        none null local
+    "#]]
+    .assert_eq(&docker!(fake, "network", "ls", "--format", "{{.Name}} {{.Driver}} {{.Scope}}"));
+    assert_eq!(docker!(fake, "network", "ls", "--no-trunc", "-q", "-f", "label=tier=back"), id);
+    let format = "{{.Attachable}} {{.Internal}} {{(index .IPAM.Config 0).Subnet}} {{(index .IPAM.Config 0).Gateway}} \
+                  {{.Options}} {{.Labels}}";
+    expect![[r#"
+        true true 10.7.0.0/16 10.7.0.9 map[com.docker.network.driver.mtu:1400 com.docker.network.driver.overlay.vxlanid_list:4097 encrypted:] map[tier:back]
+    "#]]
+    .assert_eq(&docker!(fake, "network", "inspect", "--format", format, "back"));
+    assert!(docker!(fake, "network", "inspect", "-v", "back").contains(r#""Services""#));
+    docker!(fake, "service", "create", "-d", "--name", "web", "--network", "name=back,alias=www", "nginx:1");
+    let format = "{{json .Spec.TaskTemplate.Networks}} {{.Spec.EndpointSpec.Mode}}";
+    let shown = docker!(fake, "service", "inspect", "--format", format, "web");
+    assert_eq!(shown, format!("[{{\"Target\":\"{}\",\"Aliases\":[\"www\"]}}] vip\n", id.trim()));
+    docker!(fake, "service", "update", "-d", "--network-rm", "back", "--network-add", "host", "web");
+    let shown = docker!(fake, "service", "inspect", "--format", "{{json .Spec.TaskTemplate.Networks}}", "web");
+    assert_eq!(shown, "[{\"Target\":\"host\"}]\n");
+    assert!(docker!(fake, "network", "prune", "-f").contains("front"));
+    let (ok, text) = docker(&fake, &["network", "rm", "front"]).await.expect("installed");
+    assert!(!ok && text.contains("network front not found"), "{text}");
+}

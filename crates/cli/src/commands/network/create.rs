@@ -1,0 +1,94 @@
+//! `network create`: flags to Docker's request.
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::super::info::text;
+use crate::{client::Client, output::terminal::print, spec::ipam};
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    name: String,
+    /// Driver of the network; unlike docker's, the default spans the cluster
+    #[arg(short, long, default_value = "overlay")]
+    driver: String,
+    /// Subnet in CIDR format (default: chosen from the address pools of the cluster)
+    #[arg(long, value_name = "SUBNET", value_delimiter = ',')]
+    subnet: Vec<String>,
+    /// Gateway of a subnet (default: its first address)
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
+    gateway: Vec<String>,
+    /// Give out addresses from this part of a subnet only
+    #[arg(long, value_name = "SUBNET", value_delimiter = ',')]
+    ip_range: Vec<String>,
+    /// Address that is never given out
+    #[arg(long, value_name = "NAME=ADDRESS")]
+    aux_address: Vec<String>,
+    /// Single containers may join, not only services
+    #[arg(long)]
+    attachable: bool,
+    /// No way out of the network
+    #[arg(long)]
+    internal: bool,
+    /// An IPv6 subnet beside the IPv4 one
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
+    ipv6: bool,
+    /// Make it the network of the routing mesh
+    #[arg(long)]
+    ingress: bool,
+    /// Driver option: encrypted, com.docker.network.driver.mtu=BYTES, …
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    opt: Vec<String>,
+    /// Label of the network
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+    /// Only keep the configuration, for other networks
+    #[arg(long)]
+    config_only: bool,
+    /// Take the configuration of this network
+    #[arg(long, value_name = "NETWORK")]
+    config_from: Option<String>,
+    /// Scope: swarm or local
+    #[arg(long, default_value = "")]
+    scope: String,
+}
+
+pub(super) async fn create(client: &Client, arguments: CreateArgs) -> anyhow::Result<()> {
+    let answer = client.post("/networks/create", Some(&request(&arguments)?)).await?;
+    print(&format!("{}\n", text(&answer["Id"])))
+}
+
+/// The request that the flags say.
+pub(crate) fn request(arguments: &CreateArgs) -> anyhow::Result<Value> {
+    let parts = ipam::Parts {
+        subnets: &arguments.subnet,
+        ranges: &arguments.ip_range,
+        gateways: &arguments.gateway,
+        auxiliary: &arguments.aux_address,
+    };
+    let mut body = json!({
+        "Name": arguments.name,
+        "Driver": arguments.driver,
+        "Scope": arguments.scope,
+        "Internal": arguments.internal,
+        "Attachable": arguments.attachable,
+        "Ingress": arguments.ingress,
+        "EnableIPv6": arguments.ipv6,
+        "ConfigOnly": arguments.config_only,
+        "IPAM": { "Driver": "default", "Config": ipam::config(&parts)? },
+        "Options": pairs(&arguments.opt),
+        "Labels": pairs(&arguments.label),
+    });
+    if let Some(source) = &arguments.config_from {
+        body["ConfigFrom"] = json!({ "Network": source });
+    }
+    Ok(body)
+}
+
+fn pairs(entries: &[String]) -> Map<String, Value> {
+    let pair = |entry: &String| {
+        let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+        (name.to_owned(), Value::from(value))
+    };
+    entries.iter().map(pair).collect()
+}
