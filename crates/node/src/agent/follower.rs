@@ -12,7 +12,9 @@ use tokio::{
     time::{Duration, Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use types::{ContainerStatus, ManagerPeer, NodeId, NodeRole, TaskId, TaskState, TaskStatus, Timestamp};
+use types::{
+    ContainerStatus, ManagerPeer, NodeDescription, NodeId, NodeRole, TaskId, TaskState, TaskStatus, Timestamp,
+};
 
 use super::{
     AgentConfig, AgentEvent, AgentStatus,
@@ -58,6 +60,8 @@ pub(super) struct Follower {
     pub(super) publisher: Publisher,
     pub(super) probe_news: ProbeNews,
     pub(super) here: Here,
+    /// Of the data plane, for the managers.
+    pub(super) public_key: [u8; 32],
     pub(super) connection: Option<Connection>,
     pub(super) keeper: Keeper,
     pub(super) managers: watch::Sender<Vec<ManagerPeer>>,
@@ -143,7 +147,11 @@ impl Follower {
         let identity = &self.config.identity;
         let session = SessionConfig {
             identity: identity.clone(),
-            description: self.engine.info().description(identity.root_pem()),
+            description: NodeDescription {
+                wireguard_key: Some(self.public_key),
+                routes: self.engine.routes().to_vec(),
+                ..self.engine.info().description(identity.root_pem())
+            },
             data_address: self.config.data_address,
         };
         beside.spawn(session::run(session, self.managers.subscribe(), session_events, stop.clone()));

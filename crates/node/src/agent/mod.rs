@@ -5,6 +5,7 @@
 //! owns all state. Without managers it goes on as it was told last. Stopping it leaves containers alone.
 
 mod assigned;
+mod data_key;
 mod ends;
 mod follower;
 mod keeper;
@@ -32,8 +33,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use types::{ManagerPeer, NodeRole};
 
-pub use self::assigned::StateFileError;
 use self::follower::Follower;
+pub use self::{assigned::StateFileError, data_key::DataKeyError};
 use crate::engine::{Engine, EngineError};
 
 /// Events that wait for the daemon; there is one at most for each change of role or managers.
@@ -80,6 +81,8 @@ pub struct AgentStatus {
 pub enum AgentError {
     #[error(transparent)]
     StateFile(#[from] StateFileError),
+    #[error(transparent)]
+    DataKey(#[from] DataKeyError),
     #[error("look for this host's containers")]
     Engine(#[from] EngineError),
 }

@@ -238,10 +238,7 @@ mod tests {
 
     #[test]
     fn n17_names_lead_to_the_virtual_address_and_to_the_tasks() {
-        check(
-            &state(EndpointMode::Vip, &[[10, 0, 1, 9]]),
-            &expect![[""]],
-        );
+        check(&state(EndpointMode::Vip, &[[10, 0, 1, 9]]), &expect![[""]]);
     }
 
     #[test]

@@ -14,9 +14,11 @@ use types::{ContainerStatus, TaskState};
 use super::{
     AgentConfig, AgentError, AgentEvent, AgentStatus,
     assigned::{Assigned, StateFile},
+    data_key,
     follower::Follower,
     keeper::Keeper,
     local::{Local, LocalTask, Phase, StopPolicy},
+    overlays::Here,
     perform::Performer,
     probes::ProbeNews,
     publish::Publisher,
@@ -41,6 +43,8 @@ impl Follower {
         let others = saved.managers.into_iter().filter(|m| !known.contains(&m.node));
         let managers: Vec<_> = config.managers.iter().cloned().chain(others).collect();
         let node = config.identity.node();
+        let (private_key, public_key) = data_key::load_or_make(&config.state_dir)?;
+        let here = Here { node, address: config.data_address, private_key };
         let mut follower = Self {
             performer: Performer::new(engine.clone(), node),
             publisher: Publisher::new(engine.clone(), node),
@@ -51,7 +55,8 @@ impl Follower {
             containers: HashMap::new(),
             ends: JoinSet::new(),
             probe_news: ProbeNews::default(),
-            probe_settings: watch::Sender::new(None),
+            here,
+            public_key,
             connection: None,
             keeper: Keeper::new(file),
             managers: watch::Sender::new(managers),

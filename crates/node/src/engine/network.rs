@@ -12,8 +12,8 @@ use std::{
 };
 
 use overlay::{
-    BridgePlan, BridgePort, Cidr, Client, DataPath, EndpointDns, EndpointId, EndpointPlan, Ipam, MacAddress,
-    Namespace, NetworkPlan, Observed, OverlayPlan, OverlayPort, ProbeSettings, choose_subnet, default_pools,
+    BridgePlan, BridgePort, Cidr, Client, DataPath, EndpointDns, EndpointId, EndpointPlan, Ipam, MacAddress, Namespace,
+    NetworkPlan, Observed, OverlayPlan, OverlayPort, ProbeSettings, choose_subnet, default_pools,
     netd::{Launch, NetdConfig, NetdError, ensure_running},
     overlap,
 };
@@ -284,8 +284,7 @@ impl Owner {
     fn free_port(&self, id: &EndpointId) -> Result<BridgePort, String> {
         let bridge = self.plan.bridge.as_ref().ok_or("this host has no bridge")?;
         let ipam = Ipam::with_gateway(bridge.subnet, bridge.gateway).map_err(|e| e.to_string())?;
-        let taken: BTreeSet<Ipv4Addr> =
-            self.plan.endpoints.values().filter_map(|e| Some(e.bridge?.address)).collect();
+        let taken: BTreeSet<Ipv4Addr> = self.plan.endpoints.values().filter_map(|e| Some(e.bridge?.address)).collect();
         let address = ipam.allocate(&taken, id.as_str()).map_err(|e| e.to_string())?;
         Ok(BridgePort { address, mac: MacAddress::for_ipv4(address) })
     }

@@ -17,8 +17,7 @@ use super::{
     write_frame,
 };
 use crate::{
-    NetworkPlan,
-    dns,
+    NetworkPlan, dns,
     probe::{PeerState, ProbeTable},
 };
 

@@ -185,12 +185,7 @@ fn refusal(plan: &NetworkPlan) -> Option<String> {
 
 /// The kernel, then the TAPs of encrypted overlays in the namespaces that stand now; what is new there
 /// gets its place in the bridge at once. Then the resolvers in the endpoints' namespaces.
-async fn converge_all(
-    kernel: &Kernel,
-    parts: &mut Parts,
-    plan: &NetworkPlan,
-    seen: &mut Option<Observed>,
-) -> Applied {
+async fn converge_all(kernel: &Kernel, parts: &mut Parts, plan: &NetworkPlan, seen: &mut Option<Observed>) -> Applied {
     let mut applied = converge(kernel, plan, seen).await;
     let settings = wireguard::Settings::of(plan, |id| kernel.overlay_path(id));
     let report = parts.wireguard.apply(settings).await;

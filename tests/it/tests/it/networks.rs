@@ -131,7 +131,8 @@ fn net_n_14_virtual_address_spreads_and_keeps_the_source() -> Result<()> {
         ensure!(client.resolve(&t, "tasks.web")?.len() == 5);
         client.ask(&t, "web").map(drop)
     })?;
-    let script = "i=0; while [ $i -lt 1000 ]; do wget -q -T 5 -O - http://web/cgi-bin/who || echo failed; i=$((i+1)); done";
+    let script =
+        "i=0; while [ $i -lt 1000 ]; do wget -q -T 5 -O - http://web/cgi-bin/who || echo failed; i=$((i+1)); done";
     let said = client.run(&t, &["busybox", "sh", "-c", script])?;
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     for line in said.lines().filter(|line| !line.trim().is_empty()) {
