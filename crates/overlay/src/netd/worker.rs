@@ -78,7 +78,7 @@ impl Worker {
             tracing::warn!(error = explain(error), "changes of the kernel are noticed late");
         }
         if let Some(plan) = &self.plan {
-            self.dns.resume(plan, |id| self.kernel.namespace_path(id));
+            self.parts.dns.resume(plan, |id| self.kernel.namespace_path(id));
         }
         let mut clock = tokio::time::interval(LOOK_ANYWAY);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
