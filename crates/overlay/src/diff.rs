@@ -29,6 +29,7 @@ pub fn diff(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
         }
         steps.extend(bridge_steps(bridge, observed));
     }
+    steps.extend(overlay::neighbour_limit(plan, observed));
     let (come, go) = overlay::steps(plan, observed);
     steps.extend(come);
     let networks = Networks::new(plan, observed);

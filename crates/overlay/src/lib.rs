@@ -3,7 +3,14 @@
 //! The node crate says what the host's network shall be ([`NetworkPlan`]); a process of its own
 //! ([`netd`]) makes it so: it observes the kernel ([`Observed`]), compares ([`diff`]) and does the
 //! difference ([`Kernel::apply`]). The first three are plain data and pure functions, the last is all
-//! the I/O. This crate knows nothing of services, managers or the cluster's value.
+//! the I/O.
+//!
+//! An overlay network is a network namespace with a bridge whose ports are the endpoints here and one
+//! VXLAN interface towards the other hosts. Nothing in it is learnt: which MAC address is on which
+//! host, and what to answer to who asks for an address, is set from the plan. Services' virtual
+//! addresses are resolved in each endpoint's own namespace.
+//!
+//! This crate knows nothing of managers or the cluster's value.
 
 pub mod capabilities;
 mod client;

@@ -25,6 +25,10 @@ pub struct Observed {
     pub nft: NftTable,
     /// `net.ipv4.ip_forward` of the host's namespace.
     pub ip_forward: bool,
+    /// How many neighbours all namespaces of this kernel may know together; None where it cannot be set,
+    /// which is everywhere but in the kernel's first namespace.
+    #[serde(default)]
+    pub neighbour_limit: Option<u32>,
     /// Destinations of the host's other routes and networks of its other addresses: input of `choose_subnet`.
     pub host_routes: Vec<Cidr>,
     /// The host's other addresses, and the MTU of the interface that bears each.

@@ -23,6 +23,8 @@ pub enum Step {
     RemoveNft,
     /// `net.ipv4.ip_forward=1` in the host's namespace.
     EnableForwarding,
+    /// Room for this many neighbours in all namespaces together.
+    RaiseNeighbourLimit(u32),
     CreateBridge {
         name: String,
         mac: MacAddress,

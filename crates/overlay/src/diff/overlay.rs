@@ -11,6 +11,16 @@ use crate::{
     plan::{OVERLAY_BRIDGE, OVERLAY_TAP, OVERLAY_VXLAN, VETH_PREFIX, veth_name},
 };
 
+/// The kernel counts the neighbours of every container together and allows 1,024; more, and connections
+/// fail here and there (P36). Each costs some 500 bytes, and only when it is there.
+const NEIGHBOURS: u32 = 65_536;
+
+/// Room for the neighbours of many endpoints, where there are overlays at all. Never less than there was.
+pub fn neighbour_limit(plan: &NetworkPlan, observed: &Observed) -> Option<Step> {
+    let is_short = observed.neighbour_limit.is_some_and(|limit| limit < NEIGHBOURS);
+    (!plan.overlays.is_empty() && is_short).then_some(Step::RaiseNeighbourLimit(NEIGHBOURS))
+}
+
 /// Overlays that the plan does not name.
 pub fn removals(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
     let unwanted = observed.overlays.iter().filter(|(id, _)| !plan.overlays.contains_key(id));

@@ -271,6 +271,24 @@ fn damage_is_repaired() {
     );
 }
 
+/// P36: the kernel's limit is raised where there are overlays, and never lowered.
+#[test]
+fn neighbours_have_room() {
+    let mut observed = applied(&plan(), 1500);
+    observed.neighbour_limit = Some(1024);
+    check(
+        &plan(),
+        &observed,
+        &expect![[r#"
+        RaiseNeighbourLimit(65536)
+    "#]],
+    );
+    observed.neighbour_limit = Some(100_000);
+    check(&plan(), &observed, &expect![""]);
+    let bare = Observed { neighbour_limit: Some(1024), ..Observed::default() };
+    check(&NetworkPlan::default(), &bare, &expect![""]);
+}
+
 #[test]
 fn bad_overlays_are_named_and_the_others_stand() {
     let mut bad = plan();

@@ -63,6 +63,7 @@ async fn perform(session: &Session, files: &Files, step: &Step) -> Result<(), Ke
         Step::LoadNft { ruleset, digest } => nft::load(ruleset, digest, &files.nft_record).await,
         Step::RemoveNft => nft::remove(&files.nft_record).await,
         Step::EnableForwarding => sysctl::turn_on(sysctl::IP_FORWARD),
+        Step::RaiseNeighbourLimit(limit) => sysctl::raise_neighbour_limit(*limit),
         Step::CreateBridge { name, mac, mtu } => host.create_bridge(name, *mac, *mtu).await,
         Step::SetBridge { name, mtu } => host.set_link(name, "bring up the bridge", |l| l.up().mtu(*mtu)).await,
         Step::DisableIpv6 { link } => sysctl::turn_on(&sysctl::disable_ipv6_path(link)),

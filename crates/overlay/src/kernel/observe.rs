@@ -47,6 +47,7 @@ pub(super) async fn observe(
             None => nft::observe(&files.nft_record).await?,
         },
         ip_forward: sysctl::is_on(sysctl::IP_FORWARD, false)?,
+        neighbour_limit: sysctl::neighbour_limit(),
         host_routes: host_routes(&addresses, &routes, &ours_by_index),
         underlay: underlay(&links, &addresses, &ours_by_index),
         ..Observed::default()

@@ -61,3 +61,28 @@ pub fn prepare_overlay() -> Result<(), KernelError> {
     }
     Ok(())
 }
+
+/// The least of what IPv4 and IPv6 allow; None where the setting does not exist.
+pub fn neighbour_limit() -> Option<u32> {
+    let limit = |family| fs::read_to_string(neighbour_path(family, 3)).ok()?.trim().parse().ok();
+    ["ipv4", "ipv6"].into_iter().filter_map(limit).min()
+}
+
+/// The hard limit, and below it the two from which the kernel begins to tidy up, in the proportions of its
+/// own (kernel documentation, ip-sysctl: `neigh/default/gc_thresh*`). What is higher stays.
+pub fn raise_neighbour_limit(limit: u32) -> Result<(), KernelError> {
+    for family in ["ipv4", "ipv6"] {
+        for (number, wanted) in [(3, limit), (2, limit / 2), (1, limit / 8)] {
+            let path = neighbour_path(family, number);
+            let now = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u32>().ok());
+            if now.is_some_and(|now| now < wanted) {
+                set(&path, &wanted.to_string())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn neighbour_path(family: &str, number: u8) -> String {
+    format!("/proc/sys/net/{family}/neigh/default/gc_thresh{number}")
+}

@@ -298,11 +298,14 @@ fn nothing_done(plan: &NetworkPlan, error: &KernelError) -> Applied {
 }
 
 fn notes(steps: &[Step]) -> Vec<String> {
-    let forwarding = steps.contains(&Step::EnableForwarding);
-    forwarding
-        .then(|| "turned on IPv4 forwarding on this host (net.ipv4.ip_forward=1)".to_owned())
-        .into_iter()
-        .collect()
+    let note = |step: &Step| match step {
+        Step::EnableForwarding => Some("turned on IPv4 forwarding on this host (net.ipv4.ip_forward=1)".to_owned()),
+        Step::RaiseNeighbourLimit(limit) => {
+            Some(format!("made room for {limit} neighbours on this host (net.ipv4.neigh.default.gc_thresh3, and ipv6)"))
+        }
+        _ => None,
+    };
+    steps.iter().filter_map(note).collect()
 }
 
 /// A client that hung up does not want its answer any more.
