@@ -11,23 +11,38 @@ mod spec;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::Parser as _;
+use clap::{Parser as _, error::ErrorKind};
 
 use arguments::Root;
+
+const FLAG_ERROR: u8 = 125;
 
 /// Ends the program with this code, without a word: all has been said.
 #[derive(Debug, thiserror::Error)]
 #[error("exit with code {0}")]
 pub(crate) struct Quit(pub(crate) u8);
 
-/// Runs one command line (program name first). 0: done; 1: not done, the reason is on stderr.
+/// Docker's codes for a command line that cannot be understood.
+fn usage_code(kind: ErrorKind) -> ExitCode {
+    match kind {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        | ErrorKind::InvalidSubcommand
+        | ErrorKind::MissingSubcommand
+        | ErrorKind::MissingRequiredArgument => ExitCode::FAILURE,
+        _ => ExitCode::from(FLAG_ERROR),
+    }
+}
+
+/// Runs one command line (program name first). 0: done; 1: not done, the reason is on stderr;
+/// 125: a flag or its value is wrong, as docker says it.
 pub fn main(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
     let root = match Root::try_parse_from(arguments) {
         Ok(root) => root,
         Err(error) => {
             // Help and version are no failures; a broken pipe while printing them is none either.
             let _ = error.print();
-            return ExitCode::from(u8::from(error.use_stderr()));
+            return usage_code(error.kind());
         }
     };
     match commands::run(root) {

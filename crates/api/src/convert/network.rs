@@ -65,14 +65,14 @@ pub(crate) fn read(body: &Value) -> Result<Wanted, FieldError> {
     if !is_cluster {
         return Ok(Wanted::HostOnly(driver));
     }
-    let spec = read_spec(&mut from, name, if config_only { NetworkDriver::Null } else { driver }, config_only)?;
+    let spec = read_spec(&mut from, &name, if config_only { NetworkDriver::Null } else { driver }, config_only)?;
     from.finish()?;
     Ok(Wanted::Cluster(Box::new(spec)))
 }
 
 fn read_spec(
     from: &mut Object<'_>,
-    name: String,
+    name: &str,
     driver: NetworkDriver,
     config_only: bool,
 ) -> Result<NetworkSpec, FieldError> {

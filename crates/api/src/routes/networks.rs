@@ -149,9 +149,7 @@ pub(crate) async fn remove(State(shared): State<Shared>, Path(name): Path<String
     let removed = cluster::write(&shared.membership, &WriteRequest::RemoveNetwork(id)).await;
     // The request has nothing in it that could be wrong: the network is in use.
     removed.map(|_| StatusCode::NO_CONTENT).map_err(|error| match error.status {
-        StatusCode::BAD_REQUEST | StatusCode::PRECONDITION_FAILED => {
-            ApiError::new(StatusCode::FORBIDDEN, error.message)
-        }
+        StatusCode::BAD_REQUEST => ApiError::new(StatusCode::FORBIDDEN, error.message),
         _ => error,
     })
 }

@@ -133,6 +133,10 @@ fn swarm(swarm: &Value, line: &mut impl FnMut(&str, String)) {
         line(" ClusterID", text(&cluster["ID"]));
         line(" Managers", text(&swarm["Managers"]));
         line(" Nodes", text(&swarm["Nodes"]));
+        let pools: Vec<String> = cluster["DefaultAddrPool"].as_array().into_iter().flatten().map(text).collect();
+        line(" Default Address Pool", pools.join("  "));
+        line(" SubnetSize", text(&cluster["SubnetSize"]));
+        line(" Data Path Port", text(&cluster["DataPathPort"]));
         line(" Orchestration", String::new());
         line("  Task History Retention Limit", text(&spec["Orchestration"]["TaskHistoryRetentionLimit"]));
         line(" Raft", String::new());

@@ -8,6 +8,8 @@ mod logs;
 mod pretty;
 pub(crate) mod watch;
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -123,12 +125,18 @@ async fn inspect_services(client: &Client, arguments: InspectArgs) -> anyhow::Re
         }
     }
     if arguments.pretty {
+        let networks = network_names(client).await?;
         for service in &found {
-            print(&pretty::service(service))?;
+            print(&pretty::service(service, &networks))?;
         }
         return missing.into_iter().next().map_or(Ok(()), Err);
     }
     inspect::show(&found, &missing, arguments.format.as_deref())
+}
+
+async fn network_names(client: &Client) -> anyhow::Result<BTreeMap<String, String>> {
+    let networks = client.get("/networks").await?;
+    Ok(tasks::items(&networks).map(|network| (text(&network["Id"]), text(&network["Name"]))).collect())
 }
 
 async fn remove(client: &Client, arguments: NamesArgs) -> anyhow::Result<()> {

@@ -26,6 +26,7 @@ const LAYOUT: Layout = Layout {
         ("CurrentState", "CURRENT STATE"),
         ("Error", "ERROR"),
         ("Ports", "PORTS"),
+        ("Addresses", "ADDRESSES"),
     ],
     key: "ID",
 };
@@ -146,6 +147,8 @@ fn row(task: &Value, name: String, names: &Names, arguments: &PsArgs, now: jiff:
         _ => image,
     };
     let ports: Vec<String> = items(&status["PortStatus"]["Ports"]).map(port).collect();
+    let places = items(&task["NetworksAttachments"]);
+    let addresses: Vec<String> = places.flat_map(|place| items(&place["Addresses"])).map(text).collect();
     Row::from([
         ("ID", if arguments.no_trunc { id } else { id.chars().take(12).collect() }),
         ("Name", name),
@@ -155,6 +158,7 @@ fn row(task: &Value, name: String, names: &Names, arguments: &PsArgs, now: jiff:
         ("CurrentState", format!("{state} {}", age(&text(&status["Timestamp"]), now))),
         ("Error", if error.is_empty() { error } else { format!("\"{error}\"") }),
         ("Ports", ports.join(",")),
+        ("Addresses", addresses.join(",")),
     ])
 }
 

@@ -1,6 +1,6 @@
 //! `service inspect --pretty`.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde_json::Value;
 
@@ -12,7 +12,8 @@ use crate::output::units::{age, binary_size, go_duration};
 
 type Lines<'a> = &'a mut dyn FnMut(usize, &str, String);
 
-pub(super) fn service(service: &Value) -> String {
+/// `names` of networks by id.
+pub(super) fn service(service: &Value, names: &BTreeMap<String, String>) -> String {
     let mut out = String::from("\n");
     let mut line = |indent: usize, name: &str, value: String| {
         let label = format!("{:indent$}{name}:", "");
@@ -36,6 +37,7 @@ pub(super) fn service(service: &Value) -> String {
     policy(&mut line, "RollbackConfig", &spec["RollbackConfig"]);
     container(&mut line, &spec["TaskTemplate"]["ContainerSpec"]);
     resources(&mut line, &spec["TaskTemplate"]["Resources"]);
+    networks(&mut line, service, names);
     let ports: Vec<String> = items(&service["Endpoint"]["Ports"]).map(port).collect();
     line(0, "Endpoint Mode", text(&spec["EndpointSpec"]["Mode"]));
     if !ports.is_empty() {
@@ -113,6 +115,25 @@ fn container(line: Lines<'_>, spec: &Value) {
         let description =
             format!("{} {} {} ({mode})", text(&mount["Target"]), text(&mount["Type"]), text(&mount["Source"]));
         line(1, "Mount", description);
+    }
+}
+
+/// Names of the networks, then the virtual address in each (parity S-70).
+fn networks(line: Lines<'_>, service: &Value, names: &BTreeMap<String, String>) {
+    let name = |id: &Value| {
+        let id = text(id);
+        names.get(&id).cloned().unwrap_or(id)
+    };
+    let joined: Vec<String> =
+        items(&service["Spec"]["TaskTemplate"]["Networks"]).map(|network| name(&network["Target"])).collect();
+    if !joined.is_empty() {
+        line(0, "Networks", joined.join(" "));
+    }
+    let addresses = items(&service["Endpoint"]["VirtualIPs"]);
+    let addresses: Vec<String> =
+        addresses.map(|vip| format!("{} ({})", text(&vip["Addr"]), name(&vip["NetworkID"]))).collect();
+    if !addresses.is_empty() {
+        line(0, "Virtual IPs", addresses.join(", "));
     }
 }
 

@@ -9,8 +9,9 @@ use super::{
 
 /// Fields that the API leaves out when they are empty: reading them gives nothing. Any other absent
 /// field is a spelling mistake and an error.
-const OPTIONAL: [&str; 42] = [
+const OPTIONAL: [&str; 46] = [
     "Addr",
+    "Aliases",
     "Args",
     "BindOptions",
     "CapabilityAdd",
@@ -21,6 +22,7 @@ const OPTIONAL: [&str; 42] = [
     "ContainerStatus",
     "Dir",
     "Disconnect",
+    "DriverOpts",
     "Endpoint",
     "Env",
     "Err",
@@ -38,6 +40,7 @@ const OPTIONAL: [&str; 42] = [
     "Message",
     "Mounts",
     "Name",
+    "Networks",
     "NetworksAttachments",
     "NodeID",
     "Options",
@@ -52,6 +55,7 @@ const OPTIONAL: [&str; 42] = [
     "UnreachablePeers",
     "UpdateStatus",
     "User",
+    "VirtualIPs",
 ];
 
 pub(super) fn run(nodes: &[Node], value: &Value) -> Result<String, TemplateError> {
