@@ -11,6 +11,7 @@ use types::{NodeId, Timestamp};
 use crate::{
     EndpointId, NetworkPlan, Observed,
     probe::{PeerState, ProbeTable},
+    wireguard::Standing,
 };
 
 /// Raised when an older client could not understand the answers.
@@ -101,6 +102,8 @@ pub struct Status {
     pub started: Timestamp,
     pub last_apply: Option<LastApply>,
     pub probes: ProbeTable,
+    #[serde(default)]
+    pub encryption: Standing,
 }
 
 /// The newest convergence, asked for by a client or by a change of the kernel.

@@ -16,7 +16,10 @@ use super::{
     worker::{Command, wall},
     write_frame,
 };
-use crate::probe::{PeerState, ProbeTable};
+use crate::{
+    probe::{PeerState, ProbeTable},
+    wireguard::Standing,
+};
 
 /// Clients are the daemon and a person with a command line; more than this is a mistake.
 const MAX_CONNECTIONS: usize = 64;
@@ -28,6 +31,7 @@ pub struct Server {
     started: Timestamp,
     commands: mpsc::Sender<Command>,
     probes: watch::Receiver<ProbeTable>,
+    encryption: watch::Receiver<Standing>,
     last_apply: watch::Receiver<Option<LastApply>>,
     stop: mpsc::Sender<()>,
 }
@@ -37,10 +41,11 @@ impl Server {
         version: String,
         commands: mpsc::Sender<Command>,
         probes: watch::Receiver<ProbeTable>,
+        encryption: watch::Receiver<Standing>,
         last_apply: watch::Receiver<Option<LastApply>>,
         stop: mpsc::Sender<()>,
     ) -> Self {
-        Self { version, started: wall(), commands, probes, last_apply, stop }
+        Self { version, started: wall(), commands, probes, encryption, last_apply, stop }
     }
 
     /// Serves for ever.
@@ -125,6 +130,7 @@ impl Server {
             started: self.started,
             last_apply: self.last_apply.borrow().clone(),
             probes: self.probes.borrow().clone(),
+            encryption: self.encryption.borrow().clone(),
         }
     }
 
