@@ -156,6 +156,27 @@ fn p15_a_peer_that_is_not_in_the_network_cannot_enter_it() {
 }
 
 #[test]
+fn n04_an_ipv6_underlay_carries_the_same() {
+    in_host(|| async {
+        let hosts = mesh(&[1, 2]).await;
+        let keys: Vec<_> = hosts.iter().map(|host| (host.n, host.public())).collect();
+        for host in &hosts {
+            // 20 bytes more of outer header.
+            ip(&format!("-n e{} link set eth0 mtu {}", host.n, MTU - 20));
+            let applied = host.apply(&over_ipv6(plan_of(host, &keys), host.n)).await;
+            assert_eq!(applied.errors, Vec::<String>::new());
+        }
+        reach_each_other(1, 2).await;
+        let bytes = bytes_with_markers();
+        let got = transfer(&endpoint(2), &endpoint(1), SocketAddr::new(inside(1), 5001), &bytes);
+        assert_eq!((got.len(), digest(&got)), (TRANSFER, digest(&bytes)));
+        let standing = hosts[0].client.status().await.expect("status").encryption;
+        assert_eq!(standing.peers, [(node(2), true)].into());
+        assert_eq!(standing.dropped.not_sent, 0);
+    });
+}
+
+#[test]
 fn n04_a_killed_netd_resumes_by_itself() {
     in_host(|| async {
         let mut hosts = mesh(&[1, 2]).await;

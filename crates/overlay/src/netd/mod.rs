@@ -79,12 +79,12 @@ async fn serve(config: &NetdConfig) -> Result<(), NetdError> {
     let (table_writer, table) = watch::channel(probe::ProbeTable::default());
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let (stop, mut stopped) = mpsc::channel(1);
-    let wireguard = Wireguard::start().map_err(NetdError::Encryption)?;
+    let (wireguard, encryption) = Wireguard::start().map_err(NetdError::Encryption)?;
     let (names, answers, metrics) = dns::new();
     let kernel = Kernel::new(&config.state_dir);
     let parts = Parts { probes: probe_settings, dns: names, wireguard };
     let (worker, last_apply) = Worker::new(kernel, &config.state_dir, plan, parts);
-    let server = Server::new(config.version.clone(), commands, table, metrics, last_apply, stop);
+    let server = Server::new(config.version.clone(), commands, table, metrics, encryption, last_apply, stop);
 
     // Every task is owned here: the first that ends, ends the process.
     let mut tasks = JoinSet::new();

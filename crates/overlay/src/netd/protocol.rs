@@ -11,6 +11,7 @@ use types::{NetworkId, NodeId, Timestamp};
 use crate::{
     DnsCounters, EndpointId, NetworkPlan, Observed,
     probe::{PeerState, ProbeTable},
+    wireguard::Standing,
 };
 
 /// Raised when an older client could not understand the answers.
@@ -111,6 +112,8 @@ pub struct Status {
     pub probes: ProbeTable,
     #[serde(default)]
     pub dns: DnsCounters,
+    #[serde(default)]
+    pub encryption: Standing,
 }
 
 /// The newest convergence, asked for by a client or by a change of the kernel.

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     NetworkPlan, dns,
     probe::{PeerState, ProbeTable},
+    wireguard::Standing,
 };
 
 /// Clients are the daemon and a person with a command line; more than this is a mistake.
@@ -32,6 +33,7 @@ pub struct Server {
     commands: mpsc::Sender<Command>,
     probes: watch::Receiver<ProbeTable>,
     dns: Arc<dns::Metrics>,
+    encryption: watch::Receiver<Standing>,
     last_apply: watch::Receiver<Option<LastApply>>,
     stop: mpsc::Sender<()>,
 }
@@ -42,10 +44,11 @@ impl Server {
         commands: mpsc::Sender<Command>,
         probes: watch::Receiver<ProbeTable>,
         dns: Arc<dns::Metrics>,
+        encryption: watch::Receiver<Standing>,
         last_apply: watch::Receiver<Option<LastApply>>,
         stop: mpsc::Sender<()>,
     ) -> Self {
-        Self { version, started: wall(), commands, probes, dns, last_apply, stop }
+        Self { version, started: wall(), commands, probes, dns, encryption, last_apply, stop }
     }
 
     /// Serves for ever.
@@ -135,6 +138,7 @@ impl Server {
             last_apply: self.last_apply.borrow().clone(),
             probes: self.probes.borrow().clone(),
             dns: self.dns.snapshot(),
+            encryption: self.encryption.borrow().clone(),
         }
     }
 

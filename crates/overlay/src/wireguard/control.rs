@@ -4,7 +4,7 @@
 //! stay are not disturbed. Old key pairings live on for a grace time, see [`super::tunnel`].
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     fs,
     net::{IpAddr, SocketAddr},
     os::unix::fs::MetadataExt,
@@ -18,11 +18,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use types::{NetworkId, NodeId};
 
 use super::{
-    Report, Settings, WireguardError,
+    Report, Settings, Standing, WireguardError,
     envelope::{ENVELOPE, WIREGUARD, tunnel_address},
     inbound,
     keys::OwnKey,
@@ -98,7 +98,7 @@ pub struct Control {
 
 impl Control {
     /// Works until the sender of commands is gone; then stops all workers.
-    pub fn run(mut self, commands: &Receiver<Command>) {
+    pub fn run(mut self, commands: &Receiver<Command>, standing: &watch::Sender<Standing>) {
         loop {
             match commands.recv_timeout(TICK) {
                 Ok(Command { settings, answer }) => {
@@ -110,7 +110,19 @@ impl Control {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.tick();
+            standing.send_if_modified(|told| {
+                let before = std::mem::replace(told, self.standing());
+                before != *told
+            });
         }
+    }
+
+    fn standing(&self) -> Standing {
+        let mut peers = BTreeMap::new();
+        for pair in &self.pairs {
+            *peers.entry(pair.node).or_insert(false) |= pair.tunnel.is_established();
+        }
+        Standing { peers, dropped: self.shared.counters.snapshot() }
     }
 
     fn tick(&self) {
@@ -146,10 +158,6 @@ impl Control {
             self.keep_plugs(settings, wanted.path.address, &mut report);
             self.shared.swap(Some(self.table(settings, wanted)));
         }
-        report.dropped = self.shared.counters.snapshot();
-        let is_live = |node: &NodeId| self.pairs.iter().any(|pair| pair.node == *node && pair.tunnel.is_established());
-        let nodes: BTreeSet<NodeId> = self.pairs.iter().map(|pair| pair.node).collect();
-        report.peers = nodes.into_iter().map(|node| (node, is_live(&node))).collect();
         report
     }
 

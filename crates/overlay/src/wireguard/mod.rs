@@ -27,7 +27,8 @@ mod vnet;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::mpsc};
 
-use tokio::sync::oneshot;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{oneshot, watch};
 use types::{NetworkId, NodeId};
 
 pub use control::overhead;
@@ -90,14 +91,20 @@ impl Settings {
     }
 }
 
-/// How it stands.
+/// How the adoption of a plan went.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
     /// TAPs that were not there before: ports of bridges that nobody has looked at yet.
     pub made: usize,
     /// Networks that carry nothing to other hosts, and why.
     pub errors: BTreeMap<NetworkId, String>,
-    /// Peers, and whether there is a session with them.
+}
+
+/// The mesh as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Standing {
+    /// Peers, and whether there is a session with them: one that nobody spoke with for three minutes has none.
     pub peers: BTreeMap<NodeId, bool>,
     pub dropped: Dropped,
 }
@@ -113,11 +120,13 @@ impl Wireguard {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start() -> Result<Self, WireguardError> {
+    pub fn start() -> Result<(Self, watch::Receiver<Standing>), WireguardError> {
         let (commands, inbox) = mpsc::sync_channel(COMMANDS);
+        let (standing, receiver) = watch::channel(Standing::default());
         let thread = std::thread::Builder::new().name("wg-control".to_owned());
-        thread.spawn(move || Control::default().run(&inbox)).map_err(WireguardError::Thread)?;
-        Ok(Self { commands })
+        let body = move || Control::default().run(&inbox, &standing);
+        thread.spawn(body).map_err(WireguardError::Thread)?;
+        Ok((Self { commands }, receiver))
     }
 
     /// Makes the encrypted data path match; idempotent, and cheap when nothing changed.

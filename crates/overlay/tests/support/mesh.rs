@@ -40,6 +40,10 @@ pub fn underlay(n: u8) -> IpAddr {
     [10, 1, 0, n].into()
 }
 
+pub fn underlay6(n: u8) -> IpAddr {
+    format!("fd01::{n}").parse().expect("address")
+}
+
 pub fn inside(n: u8) -> IpAddr {
     [10, 9, 0, n].into()
 }
@@ -82,6 +86,7 @@ impl Host {
         ip(&format!("link add v{n} type veth peer name eth0 netns h{n}"));
         ip(&format!("link set v{n} master sw0 up"));
         ip(&format!("-n h{n} addr add {}/24 dev eth0", underlay(n)));
+        ip(&format!("-n h{n} addr add {}/64 dev eth0 nodad", underlay6(n)));
         ip(&format!("-n h{n} link set eth0 up"));
         ip(&format!("-n h{n} link set lo up"));
         ip(&format!("-n o{n} link add br0 mtu {MTU} type bridge"));
@@ -170,6 +175,23 @@ pub fn plan_of(host: &Host, mesh: &[(u8, [u8; 32])]) -> NetworkPlan {
         overlays: BTreeMap::from([(network(), overlay)]),
         ..NetworkPlan::default()
     }
+}
+
+/// The same plan on the IPv6 addresses of the underlay.
+pub fn over_ipv6(mut plan: NetworkPlan, host: u8) -> NetworkPlan {
+    let six = |address: IpAddr| match address {
+        IpAddr::V4(four) => underlay6(four.octets()[3]),
+        IpAddr::V6(_) => address,
+    };
+    let path = plan.data_path.as_mut().expect("data path");
+    path.address = underlay6(host);
+    for peer in path.encryption.as_mut().expect("encryption").peers.values_mut() {
+        peer.address = six(peer.address);
+    }
+    for remote in plan.overlays.get_mut(&network()).expect("network").remotes.values_mut() {
+        remote.host = six(remote.host);
+    }
+    plan
 }
 
 /// These hosts with right plans.

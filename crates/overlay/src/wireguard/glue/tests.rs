@@ -1,3 +1,5 @@
+//! Properties of gluing, against the cutter as its opposite.
+
 use proptest::prelude::*;
 
 use super::{
