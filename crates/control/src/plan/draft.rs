@@ -5,7 +5,7 @@ use std::{
     ops::Deref,
 };
 
-use types::{NodeId, ServiceId, TaskId, TaskState, TaskStatus, Timestamp};
+use types::{Attachment, NodeId, ServiceId, TaskId, TaskState, TaskStatus, Timestamp};
 
 use super::Planned;
 use crate::{Change, Component, NewTask, ObjectRef, Tables, Touched, tables::Moment};
@@ -24,6 +24,8 @@ pub(super) struct Draft {
     /// Services in which room was made: what fills it is decided in the same plan.
     again: BTreeSet<ServiceId>,
     touched: Touched,
+    /// A task got a node.
+    placed: bool,
 }
 
 impl Deref for Draft {
@@ -45,6 +47,7 @@ impl Draft {
             nodes: BTreeSet::new(),
             again: BTreeSet::new(),
             touched: Touched::default(),
+            placed: false,
         }
     }
 
@@ -105,12 +108,21 @@ impl Draft {
         }
     }
 
-    /// Gives the task a node. A task born in this plan is born there.
-    pub(super) fn place(&mut self, id: TaskId, node: NodeId) {
+    /// Whether something was given back or taken since this was last asked: others may wait for it, or for
+    /// another reason than they did.
+    pub(super) fn take_moved(&mut self) -> bool {
+        let freed = std::mem::take(&mut self.touched.freed);
+        std::mem::take(&mut self.placed) || freed
+    }
+
+    /// Gives the task a node and its places in networks. A task born in this plan is born there.
+    pub(super) fn place(&mut self, id: TaskId, node: NodeId, attachments: Vec<Attachment>) {
+        self.placed = true;
         let born = self.born.get(&id).and_then(|at| self.changes.get_mut(*at));
-        let assign = Change::AssignTask { task: id, node };
+        let assign = Change::AssignTask { task: id, node, attachments: attachments.clone() };
         if let Some(Change::CreateTask(task)) = born {
             task.node = Some(node);
+            task.attachments = attachments;
             task.error.clear();
             let fits = self.tables.apply_change(self.moment, &assign, &mut self.touched);
             debug_assert!(fits.is_ok(), "a newborn task could not be placed: {fits:?}");

@@ -13,7 +13,7 @@ use super::{
     draft::Draft,
     global,
     health::{self, Patience},
-    reaper, replicated, restart, rollout, scheduler,
+    networks, reaper, replicated, restart, rollout, scheduler,
     work::Work,
 };
 use crate::{Ids, Observed, Tables, Touched};
@@ -54,6 +54,9 @@ impl Planner {
         for _ in 0..MOST_ROUNDS {
             self.run_passes(&mut work, &round);
             round = work.draft.take_again();
+            if work.draft.take_moved() {
+                round.extend(&self.waiting);
+            }
             if round.is_empty() {
                 break;
             }
@@ -100,7 +103,7 @@ impl Planner {
         if !nodes.is_empty() {
             dirty.extend(&self.globals);
         }
-        if !nodes.is_empty() || touched.freed {
+        if !nodes.is_empty() || touched.freed || !touched.networks.is_empty() {
             dirty.extend(&self.waiting);
         }
         dirty
@@ -116,6 +119,7 @@ impl Planner {
             };
         });
         each(work, dirty, rollout::run);
+        each(work, dirty, networks::run);
         each(work, dirty, |work, service| {
             let waits = scheduler::run(work, service);
             remember(&mut self.waiting, service.id, waits);

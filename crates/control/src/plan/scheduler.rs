@@ -14,6 +14,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use types::{NodeId, Service, Slot, Task, TaskId, TaskSpec, TaskState};
 
 use super::{
+    networks,
     slots::{self, Standing},
     work::Work,
 };
@@ -89,6 +90,12 @@ fn failed_lately(task: &Task, now: types::Timestamp) -> bool {
 }
 
 fn place_group(work: &mut Work<'_>, service: &Service, spec: &TaskSpec, tasks: &[(TaskId, Slot)]) -> bool {
+    if let Some(text) = networks::lacks_address(&work.draft, service) {
+        for (task, _) in tasks {
+            work.draft.explain(*task, &text);
+        }
+        return true;
+    }
     let ask = Ask::new(&work.draft, service, spec);
     let presence = presence(work, service);
     let candidate = |id: NodeId| {
@@ -126,7 +133,10 @@ fn place_group(work: &mut Work<'_>, service: &Service, spec: &TaskSpec, tasks: &
         }
     }
     for (task, node) in placed {
-        work.draft.place(task, node);
+        match networks::places(&work.draft, spec) {
+            Ok(attachments) => work.draft.place(task, node, attachments),
+            Err(text) => unplaced.push((task, text)),
+        }
     }
     for (task, text) in &unplaced {
         work.draft.explain(*task, text);

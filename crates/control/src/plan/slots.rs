@@ -130,5 +130,6 @@ fn runs_the_same(service: &Service, task: &Task) -> bool {
         || (old.container == new.container
             && old.resources == new.resources
             && old.log_driver == new.log_driver
+            && old.networks == new.networks
             && old.force_update == new.force_update)
 }

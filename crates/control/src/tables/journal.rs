@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use imbl::OrdMap;
-use types::{NodeId, ServiceId};
+use types::{NetworkId, NodeId, ServiceId};
 
 /// How many proposals are remembered. A reader further behind looks at everything, which is always
 /// right; 4096 is some seconds of a busy cluster.
@@ -19,7 +19,11 @@ pub struct Touched {
     pub nodes: BTreeSet<NodeId>,
     /// Whose tasks changed.
     pub node_tasks: BTreeSet<NodeId>,
-    /// A task ended or went, so there is room on some node.
+    /// That came or went.
+    pub networks: BTreeSet<NetworkId>,
+    /// In which a task, a service or a node came, went or changed what others see of it.
+    pub overlays: BTreeSet<NetworkId>,
+    /// A task ended or went, or a service gave an address back: there is room on some node or in some network.
     pub freed: bool,
 }
 
@@ -57,6 +61,8 @@ impl Journal {
             all.services.extend(&touched.services);
             all.nodes.extend(&touched.nodes);
             all.node_tasks.extend(&touched.node_tasks);
+            all.networks.extend(&touched.networks);
+            all.overlays.extend(&touched.overlays);
             all.freed |= touched.freed;
         }
         Some(all)

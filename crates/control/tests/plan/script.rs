@@ -326,7 +326,7 @@ impl World {
                 }
                 text
             }
-            Change::AssignTask { task, node } => format!("place {} on {}", self.names[task], self.node_name(*node)),
+            Change::AssignTask { task, node, .. } => format!("place {} on {}", self.names[task], self.node_name(*node)),
             Change::TaskStatus { task, status, .. } => {
                 let words = if status.error.is_empty() { &status.message } else { &status.error };
                 format!("status {} {}: {words}", self.names[task], status.state)
