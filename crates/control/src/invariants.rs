@@ -1,6 +1,8 @@
 //! What must hold of the value at all times. Called by tests and by the simulator after each proposal; what
 //! it returns is the story of a bug, never an everyday error.
 
+mod networks;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use types::{Node, NodeId, NodeState, PortProtocol, Service, ServiceMode, Task, TaskState, Timestamp, UpdateOrder};
@@ -16,7 +18,8 @@ pub fn check(tables: &Tables) -> Result<(), String> {
     for node in tables.nodes() {
         capacity(node, tables.load(node.id))?;
     }
-    host_ports(tables)
+    host_ports(tables)?;
+    networks::check(tables)
 }
 
 fn indexes(tables: &Tables) -> Result<(), String> {

@@ -14,7 +14,8 @@ use crate::{Change, Component, NewTask, ObjectRef, Tables, Touched, tables::Mome
 pub(super) struct Draft {
     tables: Tables,
     moment: Moment,
-    changes: Vec<Change>,
+    /// `None` where a birth was moved to its end.
+    changes: Vec<Option<Change>>,
     /// Positions in `changes` of tasks born in this plan: placing one changes its birth.
     born: BTreeMap<TaskId, usize>,
     /// Services the changes depend on.
@@ -66,7 +67,7 @@ impl Draft {
         let fits = self.tables.apply_change(self.moment, &change, &mut self.touched);
         debug_assert!(fits.is_ok(), "a pass made a change that does not fit: {change:?}: {fits:?}");
         if fits.is_ok() {
-            self.changes.push(change);
+            self.changes.push(Some(change));
         }
     }
 
@@ -118,12 +119,18 @@ impl Draft {
     /// Gives the task a node and its places in networks. A task born in this plan is born there.
     pub(super) fn place(&mut self, id: TaskId, node: NodeId, attachments: Vec<Attachment>) {
         self.placed = true;
-        let born = self.born.get(&id).and_then(|at| self.changes.get_mut(*at));
         let assign = Change::AssignTask { task: id, node, attachments: attachments.clone() };
-        if let Some(Change::CreateTask(task)) = born {
+        let mut born = self.born.get(&id).and_then(|at| self.changes.get_mut(*at));
+        if let Some(Some(Change::CreateTask(task))) = &mut born {
             task.node = Some(node);
-            task.attachments = attachments;
             task.error.clear();
+            // an address may have been given back since the task was born: it comes after that
+            let moves = !attachments.is_empty();
+            task.attachments = attachments;
+            if moves && let Some(birth) = born.and_then(Option::take) {
+                self.born.insert(id, self.changes.len());
+                self.changes.push(Some(birth));
+            }
             let fits = self.tables.apply_change(self.moment, &assign, &mut self.touched);
             debug_assert!(fits.is_ok(), "a newborn task could not be placed: {fits:?}");
         } else {
@@ -141,7 +148,7 @@ impl Draft {
         error.clone_into(&mut status.error);
         let change = Change::TaskStatus { task: id, by: Component::Scheduler, status: Box::new(status) };
         let born = self.born.get(&id).and_then(|at| self.changes.get_mut(*at));
-        if let Some(Change::CreateTask(task)) = born {
+        if let Some(Some(Change::CreateTask(task))) = born {
             error.clone_into(&mut task.error);
             let fits = self.tables.apply_change(self.moment, &change, &mut self.touched);
             debug_assert!(fits.is_ok(), "a newborn task could not be explained: {fits:?}");
@@ -156,6 +163,6 @@ impl Draft {
         let node = |id: &NodeId| Some((ObjectRef::Node(*id), before.node(*id)?.meta.version));
         let services = self.services.iter().filter_map(service);
         let expects = services.chain(self.nodes.iter().filter_map(node)).collect();
-        Planned { expects, changes: self.changes, wake_at }
+        Planned { expects, changes: self.changes.into_iter().flatten().collect(), wake_at }
     }
 }

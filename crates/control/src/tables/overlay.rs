@@ -90,7 +90,7 @@ pub(crate) fn networks_of(spec: &TaskSpec) -> impl Iterator<Item = (NetworkId, &
 }
 
 /// What the others see of a task in one network; nothing of one whose node is down or gone.
-pub(super) fn endpoint(task: &Task, node: Option<&Node>, place: &Attachment) -> Option<OverlayEndpoint> {
+pub(crate) fn endpoint(task: &Task, node: Option<&Node>, place: &Attachment) -> Option<OverlayEndpoint> {
     let node = node.filter(|node| node.status.state != NodeState::Down)?;
     let stage = match (task.desired, task.status.state) {
         (TaskState::Running, TaskState::Running) => EndpointStage::Serving,
@@ -114,7 +114,7 @@ pub(super) fn uses(service: &Service) -> BTreeSet<NetworkId> {
 }
 
 /// What a network shows of a service: nothing of one that is being removed, whose name may be another's by now.
-pub(super) fn shown(service: &Service, network: NetworkId) -> Option<OverlayService> {
+pub(crate) fn shown(service: &Service, network: NetworkId) -> Option<OverlayService> {
     let wanted = networks_of(&service.spec.task).any(|(id, _)| id == network);
     (wanted && !service.removing).then(|| OverlayService {
         name: service.spec.name.clone(),

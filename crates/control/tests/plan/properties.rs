@@ -28,6 +28,11 @@ fn line() -> impl Strategy<Value = String> {
         "attempts=2",
         "lost-after=3s",
         "reconcile=replacement",
+        "net=n1",
+        "net=n2:db",
+        "nets=-",
+        "dnsrr",
+        "vip",
     ]);
     let span = prop::sample::select(vec!["10ms", "700ms", "1300ms", "4s", "70s"]);
     let verb = prop::sample::select(vec!["drain", "pause", "activate", "silent", "heard"]);
@@ -43,7 +48,7 @@ fn line() -> impl Strategy<Value = String> {
     ]
 }
 
-const START: &str = "node a cpu=4 zone=1\nnode b cpu=4 zone=1\nnode c cpu=4 zone=2\nnode d cpu=4 zone=2
+const START: &str = "network n1 subnet=10.1.0.0/28\nnetwork n2 attachable\nnode a cpu=4 zone=1\nnode b cpu=4 zone=1\nnode c cpu=4 zone=2\nnode d cpu=4 zone=2
 service s0 x3\nservice s1 global\nservice s2 x2 cpu=1\nservice s3 x2 max=1\nplan";
 
 proptest! {

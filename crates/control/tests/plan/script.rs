@@ -3,6 +3,7 @@
 //! ```text
 //! node a cpu=4 mem=8g zone=1        a node that is READY
 //! service web x3 image=a cpu=1      a service, see `spec.rs` for all words
+//! network n1 subnet=10.1.0.0/29     see `spec.rs` for all words; `remove-network n1`, `networks` shows them
 //! update web image=b                the same words, on top of the present spec
 //! report web.1 running              what the task's node says
 //! heard a / silent a / probe b a no / me a   what the leader notices (all nodes are heard unless silent)
@@ -15,7 +16,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
-use control::{Change, Observed, Planned, Planner, ProbeVerdict, Proposal, Tables, admission};
+use control::{Change, Observed, Planned, Planner, ProbeVerdict, Proposal, Tables, admission, assignments};
 use types::*;
 
 use crate::spec;
@@ -31,6 +32,8 @@ pub struct World {
     nodes: BTreeMap<String, NodeId>,
     names: BTreeMap<TaskId, String>,
     born: BTreeMap<String, u32>,
+    /// What each node was told, by differences since it came.
+    told: BTreeMap<NodeId, (assignments::Slice, AssignmentSet)>,
     pub out: String,
 }
 
@@ -60,6 +63,7 @@ impl World {
             nodes: BTreeMap::new(),
             names: BTreeMap::new(),
             born: BTreeMap::new(),
+            told: BTreeMap::new(),
             out: String::new(),
         };
         let cluster = spec::cluster();
@@ -73,6 +77,9 @@ impl World {
         match verb {
             "node" => self.node(&words),
             "service" => self.service(&words),
+            "network" => self.write(&WriteRequest::CreateNetwork(Box::new(spec::network(&words)))),
+            "remove-network" => self.write(&WriteRequest::RemoveNetwork(self.network_id(words[0]))),
+            "networks" => self.show_networks(),
             "update" => self.update(&words),
             "rollback" => self.change_service(words[0], ServiceChange::Rollback),
             "remove" => {
@@ -103,6 +110,57 @@ impl World {
         let index = self.tables.index() + 1;
         self.tables.apply(index, proposal).expect("proposals of the script fit");
         control::invariants::check_step(&before, &self.tables, proposal.at).expect("invariant of the step");
+        self.tell();
+    }
+
+    /// Tells every node what changed, as a session would, and compares with telling it everything.
+    fn tell(&mut self) {
+        let nodes: Vec<NodeId> = self.tables.nodes().map(|node| node.id).collect();
+        for id in nodes {
+            let whole = assignments::of_node(&self.tables, id);
+            let (slice, set) = self.told.entry(id).or_insert_with(|| {
+                let slice = assignments::Slice::new(&self.tables, id);
+                let set = slice.whole();
+                (slice, set)
+            });
+            let next = slice.next(&self.tables, id);
+            let plain = assignments::diff(set, &whole);
+            let difference = slice.diff(&next);
+            let nets =
+                |d: &Option<AssignmentDiff>| d.clone().map(|d| (d.overlays, d.remove_overlays)).unwrap_or_default();
+            assert_eq!(nets(&difference), nets(&plain), "the short way and the long way differ");
+            *slice = next;
+            if let Some(difference) = difference {
+                set.apply(difference);
+            }
+            assert_eq!((&set.overlays, &set.network), (&whole.overlays, &whole.network), "told by differences");
+            assert!(set.tasks.keys().eq(whole.tasks.keys()), "tasks told by differences");
+        }
+    }
+
+    fn network_id(&self, name: &str) -> NetworkId {
+        self.tables.network_by_name(&name.parse().unwrap()).expect("network of the script").id
+    }
+
+    fn network_name(&self, id: NetworkId) -> String {
+        self.tables.network(id).map_or_else(|| id.short(), |network| network.spec.name.to_string())
+    }
+
+    fn show_networks(&mut self) {
+        let ReadReply::Networks(all) =
+            control::view::read(&self.tables, &ReadRequest::Networks(Filters::new())).unwrap()
+        else {
+            panic!("networks were asked for");
+        };
+        for view in all {
+            let network = &view.network;
+            write!(self.out, "  {} vni {}", network.spec.name, network.vni).unwrap();
+            for (subnet, usage) in network.subnets.iter().zip(&view.usage) {
+                let (range, gateway) = (subnet.range, subnet.gateway);
+                write!(self.out, " {range} gateway {gateway} ({} of {} used)", usage.used, usage.total).unwrap();
+            }
+            writeln!(self.out).unwrap();
+        }
     }
 
     fn node(&mut self, words: &[&str]) {
@@ -318,6 +376,7 @@ impl World {
                     Some(node) => write!(text, " on {}", self.node_name(node)).unwrap(),
                     None => write!(text, " waiting: {}", new.error).unwrap(),
                 }
+                text.push_str(&places(&new.attachments));
                 if new.not_before > self.now {
                     write!(text, " in {}s", new.not_before.since(self.now).as_secs_f64()).unwrap();
                 }
@@ -326,7 +385,14 @@ impl World {
                 }
                 text
             }
-            Change::AssignTask { task, node, .. } => format!("place {} on {}", self.names[task], self.node_name(*node)),
+            Change::AssignTask { task, node, attachments } => {
+                format!("place {} on {}{}", self.names[task], self.node_name(*node), places(attachments))
+            }
+            Change::ServiceAddresses { service, virtual_ips } => {
+                let vip = |vip: &VirtualIp| format!(" {} {:?}", self.network_name(vip.network), vip.addresses);
+                let all: String = virtual_ips.iter().map(vip).collect();
+                format!("{} has addresses{all}", self.service_name(*service))
+            }
             Change::TaskStatus { task, status, .. } => {
                 let words = if status.error.is_empty() { &status.message } else { &status.error };
                 format!("status {} {}: {words}", self.names[task], status.state)
@@ -355,4 +421,9 @@ impl World {
             other => format!("{other:?}"),
         }
     }
+}
+
+fn places(attachments: &[Attachment]) -> String {
+    let addresses = attachments.iter().flat_map(|place| &place.addresses);
+    addresses.map(|address| format!(" {address}")).collect()
 }
