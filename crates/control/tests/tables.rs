@@ -250,5 +250,6 @@ fn ports_and_pools_of_a_cluster_are_checked_c_05_c_06() {
         address pools 10.20.0.0/16 and 10.20.128.0/17 overlap
         address pool 10.20.3.0/16 has bits beyond its prefix: write 10.20.0.0/16
         address pool fd00::/65 cannot be cut into subnets of length 64: it is smaller
-        the cluster needs an address pool: networks without a subnet get theirs from it"#]].assert_eq(&all.join("\n"));
+        the cluster needs an address pool: networks without a subnet get theirs from it"#]]
+    .assert_eq(&all.join("\n"));
 }
