@@ -14,8 +14,9 @@ use crate::{Change, Component, NewTask, ObjectRef, Tables, Touched, tables::Mome
 pub(super) struct Draft {
     tables: Tables,
     moment: Moment,
-    /// `None` where a birth was moved to its end.
-    changes: Vec<Option<Change>>,
+    changes: Vec<Change>,
+    /// How many changes there were when one last gave something back.
+    freed_at: usize,
     /// Positions in `changes` of tasks born in this plan: placing one changes its birth.
     born: BTreeMap<TaskId, usize>,
     /// Services the changes depend on.
@@ -43,6 +44,7 @@ impl Draft {
             tables: tables.clone(),
             moment: Moment { index: tables.index() + 1, at: now },
             changes: Vec::new(),
+            freed_at: 0,
             born: BTreeMap::new(),
             services: BTreeSet::new(),
             nodes: BTreeSet::new(),
@@ -64,11 +66,16 @@ impl Draft {
     /// Makes a change, in the copy and in the list. One that does not fit the value is dropped: that
     /// would be a mistake of the pass, and the value is never to pay for it.
     pub(super) fn make(&mut self, change: Change) {
+        let freed = std::mem::take(&mut self.touched.freed);
         let fits = self.tables.apply_change(self.moment, &change, &mut self.touched);
         debug_assert!(fits.is_ok(), "a pass made a change that does not fit: {change:?}: {fits:?}");
         if fits.is_ok() {
-            self.changes.push(Some(change));
+            self.changes.push(change);
         }
+        if self.touched.freed {
+            self.freed_at = self.changes.len();
+        }
+        self.touched.freed |= freed;
     }
 
     /// The changes are right only while the service is as it was read.
@@ -120,17 +127,13 @@ impl Draft {
     pub(super) fn place(&mut self, id: TaskId, node: NodeId, attachments: Vec<Attachment>) {
         self.placed = true;
         let assign = Change::AssignTask { task: id, node, attachments: attachments.clone() };
-        let mut born = self.born.get(&id).and_then(|at| self.changes.get_mut(*at));
-        if let Some(Some(Change::CreateTask(task))) = &mut born {
+        // an address that was given back after the birth is free only after it: the task is placed then
+        let in_time = |at: &&usize| **at >= self.freed_at || attachments.is_empty();
+        let born = self.born.get(&id).filter(in_time).and_then(|at| self.changes.get_mut(*at));
+        if let Some(Change::CreateTask(task)) = born {
             task.node = Some(node);
             task.error.clear();
-            // an address may have been given back since the task was born: it comes after that
-            let moves = !attachments.is_empty();
             task.attachments = attachments;
-            if moves && let Some(birth) = born.and_then(Option::take) {
-                self.born.insert(id, self.changes.len());
-                self.changes.push(Some(birth));
-            }
             let fits = self.tables.apply_change(self.moment, &assign, &mut self.touched);
             debug_assert!(fits.is_ok(), "a newborn task could not be placed: {fits:?}");
         } else {
@@ -148,7 +151,7 @@ impl Draft {
         error.clone_into(&mut status.error);
         let change = Change::TaskStatus { task: id, by: Component::Scheduler, status: Box::new(status) };
         let born = self.born.get(&id).and_then(|at| self.changes.get_mut(*at));
-        if let Some(Some(Change::CreateTask(task))) = born {
+        if let Some(Change::CreateTask(task)) = born {
             error.clone_into(&mut task.error);
             let fits = self.tables.apply_change(self.moment, &change, &mut self.touched);
             debug_assert!(fits.is_ok(), "a newborn task could not be explained: {fits:?}");
@@ -163,6 +166,6 @@ impl Draft {
         let node = |id: &NodeId| Some((ObjectRef::Node(*id), before.node(*id)?.meta.version));
         let services = self.services.iter().filter_map(service);
         let expects = services.chain(self.nodes.iter().filter_map(node)).collect();
-        Planned { expects, changes: self.changes.into_iter().flatten().collect(), wake_at }
+        Planned { expects, changes: self.changes, wake_at }
     }
 }

@@ -110,6 +110,8 @@ impl Planner {
     }
 
     fn run_passes(&mut self, work: &mut Work<'_>, dirty: &BTreeSet<ServiceId>) {
+        // before tasks are made, and again after a rollback: no task takes the last address of its own service
+        each(work, dirty, networks::run);
         each(work, dirty, restart::run);
         each(work, dirty, |work, service| {
             match service.spec.mode {

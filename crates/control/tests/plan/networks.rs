@@ -160,9 +160,9 @@ fn services_name_networks_and_are_refused_with_the_reason_s_71_s_75() {
             0s s has addresses web [10.0.0.2]
             0s create s.1/1 on a 10.0.0.3
             refused: network web is in use by service s: update or remove them first
+            0s s has addresses
             0s s Updating: update in progress
             0s want s.1/1 shutdown
-            0s s has addresses
             0s create s.1/2 on a
             5s s Completed: update completed
             refused: service s cannot be rolled back: a network of its previous spec is gone
@@ -192,12 +192,12 @@ fn a_full_network_makes_tasks_wait_with_the_reason_until_something_is_free_p09_s
          plan
          networks",
         expect![[r#"
-            0s create web.5/1 waiting: network n1: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included)
             0s web has addresses n1 [10.1.0.2]
             0s create web.1/1 on a 10.1.0.3
             0s create web.2/1 on b 10.1.0.4
             0s create web.3/1 on a 10.1.0.5
             0s create web.4/1 on b 10.1.0.6
+            0s create web.5/1 waiting: network n1: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included)
               n1 vni 4096 10.1.0.0/29 gateway 10.1.0.1 (6 of 6 used)
             0s want web.4/1 remove
             0s want web.5/1 remove
@@ -236,9 +236,9 @@ fn an_address_given_back_is_not_the_next_and_dnsrr_takes_no_address() {
         expect![[r#"
             0s web has addresses n1 [10.1.0.2]
             0s create web.1/1 on a 10.1.0.3
+            0s web has addresses
             0s web Updating: update in progress
             0s want web.1/1 shutdown
-            0s web has addresses
             0s create web.1/2 on a 10.1.0.4
             5s web Completed: update completed
             5s web has addresses n1 [10.1.0.5]
@@ -265,14 +265,14 @@ fn changing_networks_replaces_tasks_and_keeps_the_address_in_those_kept() {
         expect![[r#"
             0s web has addresses n1 [10.1.0.2]
             0s create web.1/1 on a 10.1.0.3
+            0s web has addresses n1 [10.1.0.2] n2 [10.2.0.2]
             0s web Updating: update in progress
             0s want web.1/1 shutdown
-            0s web has addresses n1 [10.1.0.2] n2 [10.2.0.2]
             0s create web.1/2 on a 10.1.0.4 10.2.0.3
             5s web Completed: update completed
+            5s web has addresses n2 [10.2.0.2]
             5s web Updating: update in progress
             5s want web.1/2 shutdown
-            5s web has addresses n2 [10.2.0.2]
             5s create web.1/3 on a 10.2.0.4
             10s web Completed: update completed
               n1 vni 4096 10.1.0.0/28 gateway 10.1.0.1 (1 of 14 used)
