@@ -132,11 +132,19 @@ fn place_group(work: &mut Work<'_>, service: &Service, spec: &TaskSpec, tasks: &
             placed.push((task, node));
         }
     }
+    let mut full = None;
     for (task, node) in placed {
         match networks::places(&work.draft, spec) {
             Ok(attachments) => work.draft.place(task, node, attachments),
-            Err(text) => unplaced.push((task, text)),
+            Err(text) => {
+                unplaced.push((task, text.clone()));
+                full = Some(text);
+            }
         }
+    }
+    // what got a node and no address used up nothing: the others wait for the same
+    if let Some(text) = full.filter(|_| matches!(service.spec.mode, types::ServiceMode::Replicated { .. })) {
+        unplaced.iter_mut().for_each(|(_, why)| why.clone_from(&text));
     }
     for (task, text) in &unplaced {
         work.draft.explain(*task, text);

@@ -8,6 +8,7 @@ use crate::check;
 fn networks_get_the_next_free_subnet_and_identifier_n_02_n_09() {
     check(
         "network a
+         network a
          network b ipv6
          network c subnet=10.0.2.0/23
          network d
@@ -18,6 +19,7 @@ fn networks_get_the_next_free_subnet_and_identifier_n_02_n_09() {
          network g
          networks",
         expect![[r#"
+            refused: name conflicts with an existing object: network a already exists
               a vni 4096 10.0.0.0/24 gateway 10.0.0.1 (1 of 254 used)
               b vni 4097 10.0.1.0/24 gateway 10.0.1.1 (1 of 254 used) fd72:7377:726d::/64 gateway fd72:7377:726d::1 (1 of 18446744073709551615 used)
               c vni 4098 10.0.2.0/23 gateway 10.0.2.1 (1 of 510 used)
