@@ -3,17 +3,22 @@
 //! Called by the leader with the value as it is. A proposal names the versions it was decided on, so that
 //! what was true here still is when it is applied; if it is refused then, ask again.
 
+mod attachments;
 mod cluster;
+mod network;
 mod node;
 mod report;
 mod service;
+mod subnets;
 mod validate;
 
 use types::{Cluster, Node, Timestamp, WriteReply, WriteRequest};
 
+pub use cluster::check_new as check_new_cluster;
 pub use node::{LEFT_MESSAGE, describe_node, join_node, set_raft_member, set_role};
 pub use report::report_tasks;
 pub(crate) use service::{host_ports, replaces_tasks, rolled_back};
+pub use subnets::route_conflicts;
 
 use crate::{Change, Ids, Proposal, Rejection, Tables};
 
@@ -41,9 +46,10 @@ pub fn admit(
         WriteRequest::UpdateService { id, version, change } => {
             service::update(tables, *id, *version, change, now).map(done)
         }
-        WriteRequest::CreateNetwork(_) | WriteRequest::RemoveNetwork(_) => {
-            Err(Rejection::Invalid("networks are not there yet in this version of rswarm".to_owned()))
+        WriteRequest::CreateNetwork(spec) => {
+            network::create(tables, spec, now, ids).map(|(proposal, id)| (proposal, WriteReply::CreatedNetwork(id)))
         }
+        WriteRequest::RemoveNetwork(id) => network::remove(tables, *id, now).map(done),
         WriteRequest::RemoveService(id) => service::remove(tables, *id, now).map(done),
         WriteRequest::UpdateNode { id, version, spec } => node::update(tables, *id, *version, spec, now).map(done),
         WriteRequest::RemoveNode { id, force } => node::remove(tables, *id, *force, now).map(done),

@@ -1,18 +1,104 @@
 //! A node's slice of the value. Called by the dispatcher of any manager for each session.
+//!
+//! A [`Slice`] is what a session keeps of what it told its node. It shares what is large with the value, so
+//! that going on to the next costs as much as changed for this node, not as much as the node has.
 
-use types::{Assignment, AssignmentDiff, AssignmentSet, HostNetwork, Node, NodeId, NodeState, ProbePeer, Task};
+mod overlays;
 
-use crate::Tables;
+use std::{collections::BTreeMap, sync::Arc};
+
+use imbl::OrdMap;
+use types::{
+    Assignment, AssignmentDiff, AssignmentSet, Cluster, DataPathPeer, HostNetwork, NetworkId, Node, NodeId, NodeState,
+    OverlayDiff, ProbePeer, Task, TaskId,
+};
+
+use crate::{Tables, tables::overlay::Overlay};
 
 /// How many peers a node probes in each direction of the ring of ids: enough witnesses that losing a few
 /// hosts at once leaves some, few enough that probes stay a constant cost per node.
 const PEERS_EACH_WAY: usize = 4;
+/// Looking back over more proposals than this costs more than looking at a node's tasks.
+const LOOK_BACK: u64 = 64;
 
-/// All that `node` shall do now. Ended tasks are in it until the reaper takes them, so that their
-/// containers and logs stay.
+/// All that one node shall do, as one value has it.
+#[derive(Debug, Clone, Default)]
+pub struct Slice {
+    index: u64,
+    tasks: Arc<BTreeMap<TaskId, Assignment>>,
+    network: Arc<HostNetwork>,
+    overlays: BTreeMap<NetworkId, Overlay>,
+    /// What `network` was made from, beside the overlays.
+    nodes: OrdMap<NodeId, Arc<Node>>,
+    cluster: Option<Arc<Cluster>>,
+}
+
+impl Slice {
+    /// Ended tasks are in it until the reaper takes them, so that their containers and logs stay.
+    pub fn new(tables: &Tables, node: NodeId) -> Self {
+        let overlays = overlays::of_node(tables, node);
+        Self {
+            index: tables.index(),
+            tasks: Arc::new(tasks(tables, node)),
+            network: Arc::new(network(tables, node, &overlays)),
+            overlays,
+            nodes: tables.node_map().clone(),
+            cluster: tables.cluster().cloned(),
+        }
+    }
+
+    /// The slice of a later value; what did not change is taken over.
+    #[must_use]
+    pub fn next(&self, tables: &Tables, node: NodeId) -> Self {
+        let near = tables.index().checked_sub(self.index).is_some_and(|behind| behind <= LOOK_BACK);
+        let touched = if near { tables.touched_since(self.index) } else { None };
+        let same_tasks = touched.is_some_and(|touched| !touched.node_tasks.contains(&node));
+        let overlays = if same_tasks && self.is_attachable_same(tables) {
+            overlays::again(tables, &self.overlays)
+        } else {
+            overlays::of_node(tables, node)
+        };
+        let same_hosts = self.nodes.ptr_eq(tables.node_map())
+            && self.cluster.as_ref().map(Arc::as_ptr) == tables.cluster().map(Arc::as_ptr)
+            && overlays::have_the_same_nodes(&self.overlays, &overlays);
+        Self {
+            index: tables.index(),
+            tasks: if same_tasks { Arc::clone(&self.tasks) } else { Arc::new(tasks(tables, node)) },
+            network: if same_hosts { Arc::clone(&self.network) } else { Arc::new(network(tables, node, &overlays)) },
+            overlays,
+            nodes: tables.node_map().clone(),
+            cluster: tables.cluster().cloned(),
+        }
+    }
+
+    fn is_attachable_same(&self, tables: &Tables) -> bool {
+        tables.touched_since(self.index).is_some_and(|touched| touched.networks.is_empty())
+    }
+
+    /// For a session that begins.
+    pub fn whole(&self) -> AssignmentSet {
+        let overlays = self.overlays.iter().map(|(id, overlay)| (*id, overlays::whole(overlay))).collect();
+        AssignmentSet { tasks: (*self.tasks).clone(), network: (*self.network).clone(), overlays }
+    }
+
+    /// What brings a node from this slice to the next; `None` if they are equal.
+    pub fn diff(&self, next: &Self) -> Option<AssignmentDiff> {
+        let (overlays, remove_overlays) = overlays::diff(&self.overlays, &next.overlays);
+        let same = Arc::ptr_eq(&self.tasks, &next.tasks);
+        let (upsert, remove) = if same { (Vec::new(), Vec::new()) } else { diff_tasks(&self.tasks, &next.tasks) };
+        let same = Arc::ptr_eq(&self.network, &next.network) || self.network == next.network;
+        let network = (!same).then(|| (*next.network).clone());
+        some(AssignmentDiff { upsert, remove, network, overlays, remove_overlays })
+    }
+}
+
+/// All that `node` shall do now.
 pub fn of_node(tables: &Tables, node: NodeId) -> AssignmentSet {
-    let tasks = tables.tasks_of_node(node).filter_map(|task| Some((task.id, assignment(tables, task)?))).collect();
-    AssignmentSet { tasks, network: network(tables, node), ..AssignmentSet::default() }
+    Slice::new(tables, node).whole()
+}
+
+fn tasks(tables: &Tables, node: NodeId) -> BTreeMap<TaskId, Assignment> {
+    tables.tasks_of_node(node).filter_map(|task| Some((task.id, assignment(tables, task)?))).collect()
 }
 
 fn assignment(tables: &Tables, task: &Task) -> Option<Assignment> {
@@ -31,10 +117,10 @@ fn assignment(tables: &Tables, task: &Task) -> Option<Assignment> {
     })
 }
 
-fn network(tables: &Tables, me: NodeId) -> HostNetwork {
+fn network(tables: &Tables, me: NodeId, overlays: &BTreeMap<NetworkId, Overlay>) -> HostNetwork {
     let Some(cluster) = tables.cluster() else { return HostNetwork::default() };
-    let alive = |node: &&std::sync::Arc<Node>| node.status.state != NodeState::Down;
-    let peer = |node: &std::sync::Arc<Node>| Some(ProbePeer { node: node.id, address: node.status.address? });
+    let alive = |node: &&Arc<Node>| node.status.state != NodeState::Down;
+    let peer = |node: &Arc<Node>| Some(ProbePeer { node: node.id, address: node.status.address? });
     let after = tables.nodes_after(me).filter(alive).filter_map(peer).take(PEERS_EACH_WAY);
     let before = tables.nodes_before(me).filter(alive).filter_map(peer).take(PEERS_EACH_WAY);
     let mut probe_peers: Vec<ProbePeer> = after.chain(before).collect();
@@ -44,19 +130,46 @@ fn network(tables: &Tables, me: NodeId) -> HostNetwork {
         probe_key: cluster.probe_key,
         probe_peers,
         data_path_port: cluster.data_path_port,
-        ..HostNetwork::default()
+        data_path_peers: data_path_peers(tables, me, overlays),
     }
+}
+
+/// The other nodes of this node's networks, but for those that are down.
+fn data_path_peers(
+    tables: &Tables,
+    me: NodeId,
+    overlays: &BTreeMap<NetworkId, Overlay>,
+) -> BTreeMap<NodeId, DataPathPeer> {
+    let peer = |id: &NodeId| {
+        let node = tables.node(*id).filter(|node| *id != me && node.status.state != NodeState::Down)?;
+        let wireguard_key = node.description.as_ref().and_then(|description| description.wireguard_key);
+        Some((*id, DataPathPeer { address: node.status.address?, wireguard_key }))
+    };
+    overlays.values().filter(|overlay| overlay.network.vni != 0).flat_map(|o| o.nodes.iter()).filter_map(peer).collect()
 }
 
 /// From one set to the next; `None` if they are equal.
 ///
 /// What a manager last heard of a task is no difference: its node knows that better.
 pub fn diff(old: &AssignmentSet, new: &AssignmentSet) -> Option<AssignmentDiff> {
-    let same = |a: &Assignment, b: &Assignment| a == b || *a == Assignment { state: a.state, ..b.clone() };
-    let changed = |a: &&Assignment| !old.tasks.get(&a.id).is_some_and(|b| same(b, a));
-    let upsert: Vec<_> = new.tasks.values().filter(changed).cloned().collect();
-    let remove: Vec<_> = old.tasks.keys().filter(|id| !new.tasks.contains_key(id)).copied().collect();
+    let (upsert, remove) = diff_tasks(&old.tasks, &new.tasks);
     let network = (old.network != new.network).then(|| new.network.clone());
-    let any = !upsert.is_empty() || !remove.is_empty() || network.is_some();
-    any.then_some(AssignmentDiff { upsert, remove, network, ..AssignmentDiff::default() })
+    let overlays = new.overlays.iter().filter_map(|(id, state)| overlays::diff_states(old.overlays.get(id), state));
+    let remove_overlays = old.overlays.keys().filter(|id| !new.overlays.contains_key(id)).copied().collect();
+    some(AssignmentDiff { upsert, remove, network, overlays: overlays.collect::<Vec<OverlayDiff>>(), remove_overlays })
+}
+
+fn some(difference: AssignmentDiff) -> Option<AssignmentDiff> {
+    (difference != AssignmentDiff::default()).then_some(difference)
+}
+
+fn diff_tasks(
+    old: &BTreeMap<TaskId, Assignment>,
+    new: &BTreeMap<TaskId, Assignment>,
+) -> (Vec<Assignment>, Vec<TaskId>) {
+    let same = |a: &Assignment, b: &Assignment| a == b || *a == Assignment { state: a.state, ..b.clone() };
+    let changed = |a: &&Assignment| !old.get(&a.id).is_some_and(|b| same(b, a));
+    let upsert = new.values().filter(changed).cloned().collect();
+    let remove = old.keys().filter(|id| !new.contains_key(id)).copied().collect();
+    (upsert, remove)
 }

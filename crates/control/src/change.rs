@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use types::{
-    Attachment, Cluster, Node, NodeDescription, NodeId, NodeRole, NodeState, RaftMember, Service, ServiceId, Slot,
-    TaskId, TaskState, TaskStatus, Timestamp, UpdateStatus, Version,
+    Attachment, Cluster, Network, NetworkId, Node, NodeDescription, NodeId, NodeRole, NodeState, RaftMember, Service,
+    ServiceId, Slot, TaskId, TaskState, TaskStatus, Timestamp, UpdateStatus, Version, VirtualIp,
 };
 
 use crate::Component;
@@ -31,6 +31,7 @@ pub enum ObjectRef {
     Node(NodeId),
     Service(ServiceId),
     Task(TaskId),
+    Network(NetworkId),
 }
 
 /// One step. Fields that `apply` derives (meta, versions, states of newborn tasks) are not part of it.
@@ -72,11 +73,22 @@ pub enum Change {
         update: UpdateStatus,
     },
     RemoveService(ServiceId),
+    /// All virtual addresses of a service from now on. `PutService` leaves them as they are.
+    ServiceAddresses {
+        service: ServiceId,
+        virtual_ips: Vec<VirtualIp>,
+    },
+    /// A new network, with its identifier and subnets.
+    PutNetwork(Box<Network>),
+    RemoveNetwork(NetworkId),
     CreateTask(Box<NewTask>),
     /// The scheduler found a node for a task that was born without one.
     AssignTask {
         task: TaskId,
         node: NodeId,
+        /// Its places in the networks of its spec.
+        #[serde(default)]
+        attachments: Vec<Attachment>,
     },
     TaskStatus {
         task: TaskId,

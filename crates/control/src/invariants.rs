@@ -1,6 +1,8 @@
 //! What must hold of the value at all times. Called by tests and by the simulator after each proposal; what
 //! it returns is the story of a bug, never an everyday error.
 
+mod networks;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use types::{
@@ -19,7 +21,7 @@ pub fn check(tables: &Tables) -> Result<(), String> {
         capacity(node, tables.load(node.id))?;
         host_ports(node, tables.load(node.id))?;
     }
-    Ok(())
+    networks::check(tables)
 }
 
 fn indexes(tables: &Tables) -> Result<(), String> {

@@ -7,6 +7,7 @@
 mod draft;
 mod global;
 mod health;
+mod networks;
 mod placement;
 mod planner;
 mod reaper;

@@ -4,21 +4,27 @@
 //! Only `apply` changes it, and only whole proposals at a time.
 
 mod apply;
+mod apply_network;
 mod index;
 mod journal;
 mod load;
+pub(crate) mod overlay;
+pub(crate) mod pool;
 mod snapshot;
 
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
-use types::{Cluster, Name, Node, NodeId, Service, ServiceId, Slot, Task, TaskId};
+use types::{Cluster, Name, Network, NetworkId, Node, NodeId, Service, ServiceId, Slot, Task, TaskId};
 
 pub(crate) use apply::Moment;
+pub(crate) use apply_network::must_not_overlap;
 use journal::Journal;
 pub use journal::Touched;
 pub use load::NodeLoad;
 pub(crate) use load::fixed_ports;
+use overlay::Overlay;
+use pool::Pool;
 
 /// Persistent maps: a clone shares everything with its origin.
 #[derive(Debug, Clone, Default)]
@@ -33,11 +39,26 @@ pub struct Tables {
     by_slot: OrdSet<(ServiceId, Slot, TaskId)>,
     by_node: OrdSet<(NodeId, TaskId)>,
     loads: OrdMap<NodeId, NodeLoad>,
+    /// The networks, each with who is in it.
+    overlays: OrdMap<NetworkId, Overlay>,
+    network_names: OrdMap<Name, NetworkId>,
+    /// VXLAN identifiers in use.
+    vnis: OrdMap<u32, NetworkId>,
+    /// Which addresses of each network are free.
+    pools: OrdMap<NetworkId, Pool>,
+    /// Tasks that hold a place in a network.
+    by_network: OrdSet<(NetworkId, TaskId)>,
+    /// Networks that single containers may join on any node.
+    attachable: OrdSet<NetworkId>,
+    /// Services that want their tasks in a network or have a virtual address there.
+    users: OrdSet<(NetworkId, ServiceId)>,
     journal: Journal,
 }
 
 const FIRST_TASK: TaskId = TaskId::from_random(0);
 const LAST_TASK: TaskId = TaskId::from_random(u128::MAX);
+const FIRST_SERVICE: ServiceId = ServiceId::from_random(0);
+const LAST_SERVICE: ServiceId = ServiceId::from_random(u128::MAX);
 const FIRST_SLOT: Slot = Slot::Replica(0);
 const LAST_SLOT: Slot = Slot::Node(NodeId::from_random(u128::MAX));
 
@@ -119,6 +140,59 @@ impl Tables {
     pub fn tasks_of_node(&self, node: NodeId) -> impl Iterator<Item = &Arc<Task>> {
         let range = (node, FIRST_TASK)..=(node, LAST_TASK);
         self.by_node.range(range).filter_map(|(_, id)| self.tasks.get(id))
+    }
+
+    pub fn network(&self, id: NetworkId) -> Option<&Arc<Network>> {
+        self.overlays.get(&id).map(|overlay| &overlay.network)
+    }
+
+    pub fn networks(&self) -> impl Iterator<Item = &Arc<Network>> {
+        self.overlays.values().map(|overlay| &overlay.network)
+    }
+
+    pub fn network_by_name(&self, name: &Name) -> Option<&Arc<Network>> {
+        self.network_names.get(name).and_then(|id| self.network(*id))
+    }
+
+    /// Tasks that hold a place in the network: placed there and not ended.
+    pub fn tasks_of_network(&self, network: NetworkId) -> impl Iterator<Item = &Arc<Task>> {
+        let range = (network, FIRST_TASK)..=(network, LAST_TASK);
+        self.by_network.range(range).filter_map(|(_, id)| self.tasks.get(id))
+    }
+
+    /// Services that want their tasks in the network or still have a virtual address there.
+    pub fn services_of_network(&self, network: NetworkId) -> impl Iterator<Item = &Arc<Service>> {
+        let range = (network, FIRST_SERVICE)..=(network, LAST_SERVICE);
+        self.users.range(range).filter_map(|(_, id)| self.services.get(id))
+    }
+
+    /// Nodes with a task that holds a place in the network.
+    pub fn nodes_of_network(&self, network: NetworkId) -> impl Iterator<Item = NodeId> {
+        self.overlays.get(&network).into_iter().flat_map(|overlay| overlay.nodes.iter().copied())
+    }
+
+    /// All nodes at once, to see whether any changed.
+    pub(crate) fn node_map(&self) -> &OrdMap<NodeId, Arc<Node>> {
+        &self.nodes
+    }
+
+    pub(crate) fn overlay(&self, network: NetworkId) -> Option<&Overlay> {
+        self.overlays.get(&network)
+    }
+
+    pub(crate) fn pool(&self, network: NetworkId) -> Option<&Pool> {
+        self.pools.get(&network)
+    }
+
+    pub(crate) fn vnis(&self) -> &OrdMap<u32, NetworkId> {
+        &self.vnis
+    }
+
+    /// Networks in which a node has a task with a place, and those that any container may join.
+    pub(crate) fn networks_of_node(&self, node: NodeId) -> std::collections::BTreeSet<NetworkId> {
+        let own = self.tasks_of_node(node).filter(|task| overlay::takes_part(task));
+        let own = own.flat_map(|task| task.attachments.iter().map(|place| place.network));
+        own.chain(self.attachable.iter().copied()).collect()
     }
 
     /// What the tasks that have not ended reserve on a node.

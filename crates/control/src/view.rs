@@ -8,8 +8,8 @@ mod find;
 use std::sync::Arc;
 
 use types::{
-    Counts, Filters, Node, NodeRole, NodeView, ReadReply, ReadRequest, Service, ServiceId, ServiceMode, ServiceView,
-    Task, TaskState,
+    Counts, Filters, Network, NetworkView, Node, NodeRole, NodeView, ReadReply, ReadRequest, Service, ServiceId,
+    ServiceMode, ServiceView, Task, TaskState,
 };
 
 use crate::{Rejection, Tables};
@@ -33,8 +33,13 @@ pub fn read(tables: &Tables, request: &ReadRequest) -> Result<ReadReply, Rejecti
         ReadRequest::Node(text) => ReadReply::Node(Box::new(node_view(find::node(tables, text)?))),
         ReadRequest::Service(text) => ReadReply::Service(Box::new(service_view(tables, find::service(tables, text)?))),
         ReadRequest::Task(text) => ReadReply::Task(Box::new(task_view(tables, find::task(tables, text)?))),
-        ReadRequest::Networks(_) => ReadReply::Networks(Vec::new()),
-        ReadRequest::Network(name) => return Err(Rejection::not_found("network", name)),
+        ReadRequest::Networks(filters) => ReadReply::Networks(networks(tables, filters)?),
+        ReadRequest::Network(text) => {
+            let network = find::network(tables, text)?;
+            let services = tables.services_of_network(network.id).map(|service| (**service).clone()).collect();
+            let tasks = tables.tasks_of_network(network.id).map(|task| task_view(tables, task)).collect();
+            ReadReply::Network(Box::new(NetworkView { services, tasks, ..network_view(tables, network) }))
+        }
         ReadRequest::Counts => ReadReply::Counts(counts(tables)),
     })
 }
@@ -48,6 +53,21 @@ fn services(tables: &Tables, filters: &Filters) -> Result<Vec<ServiceView>, Reje
     filter::check("service", filters, filter::SERVICE_KEYS)?;
     let kept = tables.services().filter(|service| filter::service_fits(service, filters));
     Ok(kept.map(|service| service_view(tables, service)).collect())
+}
+
+fn networks(tables: &Tables, filters: &Filters) -> Result<Vec<NetworkView>, Rejection> {
+    filter::check("network", filters, filter::NETWORK_KEYS)?;
+    let kept = tables.networks().filter(|network| filter::network_fits(tables, network, filters));
+    Ok(kept.map(|network| network_view(tables, network)).collect())
+}
+
+fn network_view(tables: &Tables, network: &Arc<Network>) -> NetworkView {
+    NetworkView {
+        network: (**network).clone(),
+        usage: tables.pool(network.id).map_or_else(Vec::new, crate::tables::pool::Pool::usage),
+        services: Vec::new(),
+        tasks: Vec::new(),
+    }
 }
 
 fn task_view(tables: &Tables, task: &Task) -> Task {

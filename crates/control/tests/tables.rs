@@ -122,3 +122,134 @@ fn reads_find_by_id_name_and_prefix_and_refuse_unknown_filters() {
     assert!(matches!(of, ReadReply::Tasks(tasks) if tasks.len() == 2));
     assert!(matches!(read(ReadRequest::Task("0".to_owned())), Err(Rejection::Ambiguous { .. })));
 }
+
+fn with_network(tables: &mut Tables, id: u128, words: &[&str]) -> Proposal {
+    let request = WriteRequest::CreateNetwork(Box::new(spec::network(words)));
+    let (proposal, _) = admission::admit(tables, &request, NOW, &mut || id).unwrap();
+    proposal
+}
+
+#[test]
+fn of_two_networks_created_at_once_the_second_chooses_again() {
+    let (mut tables, ..) = small();
+    let (one, other) = (with_network(&mut tables, 1, &["a"]), with_network(&mut tables, 2, &["b"]));
+    tables.apply(4, &one).unwrap();
+    assert!(matches!(tables.apply(5, &other), Err(Rejection::OutOfSequence { .. })), "same subnet and identifier");
+    let again = with_network(&mut tables, 2, &["b"]);
+    tables.apply(6, &again).unwrap();
+    control::invariants::check(&tables).unwrap();
+    let in_use = [Change::RemoveNetwork(NetworkId::from_random(1))];
+    tables.apply(7, &proposal(in_use.to_vec())).unwrap();
+    assert!(tables.networks().map(|network| network.id).eq([NetworkId::from_random(2)]));
+}
+
+#[test]
+fn a_network_that_goes_while_a_service_comes_is_refused_to_the_later() {
+    let (tables, ..) = small();
+    let mut tables = tables;
+    let create = with_network(&mut tables, 1, &["a"]);
+    tables.apply(4, &create).unwrap();
+    let request = WriteRequest::CreateService(Box::new(spec::service(None, &["db", "net=a"])));
+    let (service, _) = admission::admit(&tables, &request, NOW, &mut || 8).unwrap();
+    let remove = proposal(vec![Change::RemoveNetwork(NetworkId::from_random(1))]);
+    let mut removed_first = tables.clone();
+    removed_first.apply(5, &remove).unwrap();
+    assert!(matches!(removed_first.apply(6, &service), Err(Rejection::NotFound { .. })));
+    tables.apply(5, &service).unwrap();
+    assert!(matches!(tables.apply(6, &remove), Err(Rejection::OutOfSequence { .. })));
+}
+
+#[test]
+fn a_snapshot_keeps_networks_and_one_without_them_is_read() {
+    let (mut tables, node, _) = small();
+    let create = with_network(&mut tables, 1, &["a", "attachable", "ipv6"]);
+    tables.apply(4, &create).unwrap();
+    let request = WriteRequest::CreateService(Box::new(spec::service(None, &["db", "x3", "net=a"])));
+    let (service, _) = admission::admit(&tables, &request, NOW, &mut || 8).unwrap();
+    tables.apply(5, &service).unwrap();
+    let mut next = 100;
+    let planned = control::Planner::default().plan(&tables, &control::Observed::new(node, NOW), NOW, &mut || {
+        next += 1;
+        next
+    });
+    tables.apply(6, &planned.proposal(NOW)).unwrap();
+    let bytes = rmp_serde::to_vec_named(&tables).unwrap();
+    let read: Tables = rmp_serde::from_slice(&bytes).unwrap();
+    assert_eq!(rmp_serde::to_vec_named(&read).unwrap(), bytes);
+    control::invariants::check(&read).unwrap();
+    let of_node = control::assignments::of_node(&read, node);
+    assert_eq!(of_node, control::assignments::of_node(&tables, node));
+    let overlay = &of_node.overlays[&NetworkId::from_random(1)];
+    assert_eq!((overlay.endpoints.len(), overlay.services.len()), (3, 1));
+    assert!(overlay.services.values().all(|service| service.addresses.len() == 2), "one of each family");
+
+    #[derive(serde::Serialize)]
+    struct Old {
+        index: u64,
+        cluster: Option<Cluster>,
+        nodes: Vec<Node>,
+        services: Vec<Service>,
+        specs: Vec<TaskSpec>,
+        tasks: Vec<u8>,
+    }
+    let nodes = tables.nodes().map(|node| (**node).clone()).collect();
+    let cluster = tables.cluster().map(|cluster| (**cluster).clone());
+    let old = Old { index: 9, cluster, nodes, services: Vec::new(), specs: Vec::new(), tasks: Vec::new() };
+    let old: Tables = rmp_serde::from_slice(&rmp_serde::to_vec_named(&old).unwrap()).unwrap();
+    assert_eq!(old.networks().count(), 0);
+}
+
+#[test]
+fn networks_are_found_and_filtered() {
+    let (mut tables, ..) = small();
+    let create = with_network(&mut tables, 1, &["front-web", "attachable"]);
+    tables.apply(4, &create).unwrap();
+    let list = |key: &str, value: &str| {
+        let filters = Filters::from([(key.to_owned(), vec![value.to_owned()])]);
+        match control::view::read(&tables, &ReadRequest::Networks(filters)) {
+            Ok(ReadReply::Networks(all)) => all.len(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let shown = [("name", "web"), ("driver", "overlay"), ("scope", "swarm"), ("type", "custom"), ("dangling", "true")];
+    assert!(shown.iter().all(|(key, value)| list(key, value) == 1));
+    let hidden = [("name", "db"), ("driver", "bridge"), ("scope", "local"), ("dangling", "false"), ("label", "x")];
+    assert!(hidden.iter().all(|(key, value)| list(key, value) == 0));
+    let by_name = control::view::read(&tables, &ReadRequest::Network("front-web".to_owned())).unwrap();
+    assert!(matches!(by_name, ReadReply::Network(view) if view.usage == [SubnetUsage { used: 1, total: 254 }]));
+}
+
+#[test]
+fn ports_and_pools_of_a_cluster_are_checked_c_05_c_06() {
+    let say = |change: &dyn Fn(&mut Cluster)| {
+        let mut cluster = spec::cluster();
+        change(&mut cluster);
+        admission::check_new_cluster(&cluster).map_or_else(|refused| refused.to_string(), |()| "fine".to_owned())
+    };
+    let pools = |texts: &[&str], mask_length| {
+        let pools = texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Cidr>>();
+        say(&|cluster| cluster.spec.address_pools = AddressPools { pools: pools.clone(), mask_length })
+    };
+    let all = [
+        say(&|cluster| cluster.data_path_port = 1023),
+        say(&|cluster| cluster.data_path_port = 49_151),
+        pools(&["10.20.0.0/16", "10.30.0.0/16", "fd00::/48"], 26),
+        pools(&["10.20.0.0/16"], 8),
+        pools(&["10.20.0.0/16"], 30),
+        pools(&["10.20.0.0/16", "10.20.128.0/17"], 24),
+        pools(&["10.20.3.0/16"], 24),
+        pools(&["fd00::/65"], 24),
+        pools(&[], 24),
+    ];
+    expect_test::expect![[r#"
+        data path port 1023 is out of range: give 1024 to 49151, or none for 4789
+        fine
+        fine
+        address pool 10.20.0.0/16 cannot be cut into subnets of length 8: it is smaller
+        address pool mask length 30 is out of range: give 1 to 29
+        address pools 10.20.0.0/16 and 10.20.128.0/17 overlap
+        address pool 10.20.3.0/16 has bits beyond its prefix: write 10.20.0.0/16
+        address pool fd00::/65 cannot be cut into subnets of length 64: it is smaller
+        the cluster needs an address pool: networks without a subnet get theirs from it"#]]
+    .assert_eq(&all.join("\n"));
+}

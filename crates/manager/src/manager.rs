@@ -58,6 +58,7 @@ impl Manager {
     /// # Errors
     /// When there is replicated state already, when port or disk cannot be used. Nothing stays behind.
     pub async fn bootstrap(config: Config, cluster: Cluster, first: Node) -> Result<Self, Error> {
+        admission::check_new_cluster(&cluster).map_err(|refused| Error::Bootstrap(refused.to_string()))?;
         let directory = config.raft_directory();
         let listener = server::listen(config.listen).await?;
         let address = advertised(&config, &listener)?;

@@ -142,6 +142,20 @@ pub struct OverlayDiff {
     pub remove_services: Vec<ServiceId>,
 }
 
+impl OverlayDiff {
+    /// One that changes nothing.
+    pub fn of(id: NetworkId) -> Self {
+        Self {
+            id,
+            network: None,
+            upsert_endpoints: BTreeMap::new(),
+            remove_endpoints: Vec::new(),
+            upsert_services: BTreeMap::new(),
+            remove_services: Vec::new(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ProbePeer {
     pub node: NodeId,

@@ -51,6 +51,20 @@ impl Cidr {
         Self { address: masked(self.address, self.prefix), prefix: self.prefix }
     }
 
+    /// The last address of the network: all host bits one.
+    pub fn last(self) -> IpAddr {
+        match self.address {
+            IpAddr::V4(v4) => {
+                let host = u32::MAX.checked_shr(u32::from(self.prefix)).unwrap_or(0);
+                IpAddr::V4((u32::from(v4) | host).into())
+            }
+            IpAddr::V6(v6) => {
+                let host = u128::MAX.checked_shr(u32::from(self.prefix)).unwrap_or(0);
+                IpAddr::V6((u128::from(v6) | host).into())
+            }
+        }
+    }
+
     /// Whether `address` is in this network. Addresses of the other family never are.
     pub fn contains(self, address: IpAddr) -> bool {
         address.is_ipv4() == self.address.is_ipv4() && masked(address, self.prefix) == masked(self.address, self.prefix)
@@ -121,6 +135,9 @@ mod tests {
         assert_eq!(cidr("172.17.0.1/16").to_string(), "172.17.0.1/16");
         assert_eq!(cidr("172.17.3.1/16").network().to_string(), "172.17.0.0/16");
         assert_eq!(cidr("fd00::1/8").network().to_string(), "fd00::/8");
+        assert_eq!(cidr("10.0.1.7/24").last().to_string(), "10.0.1.255");
+        assert_eq!(cidr("10.0.1.7/32").last().to_string(), "10.0.1.7");
+        assert_eq!(cidr("0.0.0.0/0").last().to_string(), "255.255.255.255");
         assert!(matches!("172.17.0.1".parse::<Cidr>(), Err(CidrError::Form(_))));
         assert!(matches!("172.17.0.1/33".parse::<Cidr>(), Err(CidrError::Prefix(33, 32))));
         assert!(matches!("1.2.3/8".parse::<Cidr>(), Err(CidrError::Form(_))));

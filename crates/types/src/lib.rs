@@ -12,6 +12,7 @@ pub mod id;
 pub mod image_reference;
 pub mod name;
 pub mod object;
+mod patch;
 pub mod request;
 pub mod resources;
 pub mod spec;

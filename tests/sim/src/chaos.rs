@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use control::{Change, NodeLoad, Proposal, admission, invariants};
+use control::{Change, NodeLoad, Proposal, admission, invariants, view};
 use types::{
     Availability, NodeState, PortProtocol, Service, ServiceChange, ServiceId, ServiceMode, ServiceSpec, Task, TaskId,
     TaskState, WriteRequest,
@@ -121,7 +121,9 @@ impl Cluster {
         let most = self.settings.nodes as u64;
         let Some(service) = self.random.pick(&services).cloned().filter(|_| services.len() >= 3) else {
             let name = format!("s{}", self.random.below(20));
-            let spec = specs::any_service(&name, &mut self.random, most);
+            let mut spec = specs::any_service(&name, &mut self.random, most);
+            let networks = self.network_names();
+            spec.task.networks = specs::any_attachments(&networks, &mut self.random);
             return self.write(&WriteRequest::CreateService(Box::new(spec)), Origin::Other);
         };
         let (id, version) = (service.id, service.meta.version);
@@ -131,7 +133,7 @@ impl Cluster {
             change: ServiceChange::Spec(Box::new(spec)),
         };
         let mut spec = (*service.spec).clone();
-        match self.random.below(12) {
+        match self.random.below(15) {
             0 if services.len() < MOST_SERVICES => {
                 let name = format!("s{}", self.random.below(20));
                 let spec = specs::any_service(&name, &mut self.random, most);
@@ -155,6 +157,12 @@ impl Cluster {
                 self.write(&WriteRequest::UpdateService { id, version, change }, Origin::Other);
             }
             7 | 8 => self.change_node(),
+            9 | 10 => self.change_networks(),
+            11 => {
+                let networks = self.network_names();
+                spec.task.networks = specs::any_attachments(&networks, &mut self.random);
+                self.write(&with(spec), Origin::Other);
+            }
             // several users at once raise the same counter: each raise that was accepted must be kept
             _ => {
                 for _ in 0..3 {
@@ -164,6 +172,23 @@ impl Cluster {
                     self.write(&with(spec), Origin::Bump(id));
                 }
             }
+        }
+    }
+
+    fn network_names(&self) -> Vec<String> {
+        self.tables.networks().map(|network| network.spec.name.to_string()).collect()
+    }
+
+    /// Several at once, so that two want the same place; and one goes, used or not.
+    fn change_networks(&mut self) {
+        for _ in 0..self.random.between(1, 3) {
+            let name = format!("n{}", self.random.below(8));
+            let spec = specs::any_network(&name, &mut self.random);
+            self.write(&WriteRequest::CreateNetwork(Box::new(spec)), Origin::Other);
+        }
+        let ids: Vec<_> = self.tables.networks().map(|network| network.id).collect();
+        if let Some(id) = self.random.pick(&ids).copied() {
+            self.write(&WriteRequest::RemoveNetwork(id), Origin::Other);
         }
     }
 
@@ -215,7 +240,11 @@ impl Cluster {
         let mut all = invariants::unrest(&self.tables);
         // a task for which there is no room holds up the rollout of its service, as it should: `placeable`
         // checks that there is none
-        let waits = |line: &String| line.split_once(" waits: no suitable node").map(|(place, _)| place.to_owned());
+        let waits = |line: &String| {
+            let (place, why) = line.split_once(" waits: ")?;
+            let known = why.starts_with("no suitable node") || why.starts_with("network ");
+            known.then(|| place.to_owned())
+        };
         let held_up: Vec<String> =
             all.iter().filter_map(waits).filter_map(|place| Some(format!("{}.", place.split_once('.')?.0))).collect();
         all.retain(|line| !held_up.iter().any(|service| line.starts_with(service)));
@@ -270,11 +299,32 @@ impl Cluster {
         for task in self.tables.tasks() {
             let waits = task.node.is_none() && task.desired == TaskState::Running && !task.status.state.is_terminal();
             let Some(service) = self.tables.service(task.service).filter(|_| waits) else { continue };
+            // a full network holds up what has a node in reach
+            if task.status.error.starts_with("network ") {
+                if let Some(problem) = self.is_not_full(service, task) {
+                    return Some(problem);
+                }
+                continue;
+            }
             if let Some(node) = self.tables.nodes().find(|node| self.has_room(service, task, node)) {
                 return Some(format!("{}.{} waits though {} has room", service.spec.name, task.slot, node.id));
             }
         }
         None
+    }
+
+    /// One of the task's networks must have no address left, or an older spec's network be gone.
+    fn is_not_full(&self, service: &Service, task: &Task) -> Option<String> {
+        let full = |text: &String| {
+            let reply = view::read(&self.tables, &types::ReadRequest::Network(text.clone()));
+            match reply {
+                Ok(types::ReadReply::Network(view)) => view.usage.iter().any(|usage| usage.used == usage.total),
+                _ => true,
+            }
+        };
+        let mut targets = task.spec.networks.iter().chain(&service.spec.task.networks).map(|a| &a.target);
+        let found = targets.any(full);
+        (!found).then(|| format!("{}.{} waits for a network that is not full", service.spec.name, task.slot))
     }
 
     fn has_room(&self, service: &Service, task: &Task, node: &types::Node) -> bool {

@@ -139,7 +139,12 @@ impl Cluster {
     /// Sends new assignments to the nodes whose tasks a proposal changed.
     pub(crate) fn spread_assignments(&mut self, before: &Tables) {
         let Some(touched) = self.tables.touched_since(before.index()) else { return };
-        for id in touched.node_tasks {
+        let mut nodes = touched.node_tasks;
+        nodes.extend(touched.overlays.iter().flat_map(|id| self.tables.nodes_of_network(*id)));
+        if !touched.networks.is_empty() {
+            nodes.extend(self.tables.nodes().map(|node| node.id));
+        }
+        for id in nodes {
             let changed = assignments::diff(&assignments::of_node(before, id), &assignments::of_node(&self.tables, id));
             if changed.is_some() {
                 self.assigned_at.insert(id, self.tables.index());

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use types::{
-    Bytes, Cluster, ClusterId, ClusterSpec, Constraint, ContainerSpec, DisconnectPolicy, EndpointSpec, FailureAction,
-    GenericResource, ImageReference, JoinSecrets, Labels, Meta, Name, NanoCpus, Node, NodeDescription, NodeId,
-    NodeRole, NodeSpec, NodeState, NodeStatus, Placement, Platform, PortConfig, PortProtocol, PublishMode, Reconcile,
-    ResourceRequirements, Resources, RestartPolicy, RootCa, ServiceMode, ServiceSpec, SpreadOver, TaskSpec, Timestamp,
-    UpdateConfig, UpdateOrder,
+    Bytes, Cluster, ClusterId, ClusterSpec, Constraint, ContainerSpec, DisconnectPolicy, EndpointMode, EndpointSpec,
+    FailureAction, GenericResource, ImageReference, JoinSecrets, Labels, Meta, Name, NanoCpus, NetworkAttachmentSpec,
+    NetworkSpec, Node, NodeDescription, NodeId, NodeRole, NodeSpec, NodeState, NodeStatus, Placement, Platform,
+    PortConfig, PortProtocol, PublishMode, Reconcile, ResourceRequirements, Resources, RestartPolicy, RootCa,
+    ServiceMode, ServiceSpec, SpreadOver, TaskSpec, Timestamp, UpdateConfig, UpdateOrder,
 };
 
 use crate::random::Random;
@@ -79,6 +79,36 @@ pub fn service(name: &str, replicas: u64) -> ServiceSpec {
     }
 }
 
+/// Small enough to fill up, or from the pools, with a bit of everything.
+pub fn any_network(name: &str, random: &mut Random) -> NetworkSpec {
+    let mut spec = NetworkSpec::overlay(name.parse().expect("names of simulated networks are good"));
+    spec.ipv6 = random.chance(20);
+    spec.attachable = random.chance(20);
+    if random.chance(60) {
+        let subnet = format!("10.{}.{}.0/{}", random.between(1, 3), random.below(4), random.between(26, 28));
+        let subnet = subnet.parse().expect("a subnet");
+        spec.subnets = vec![types::SubnetSpec {
+            subnet,
+            gateway: None,
+            ip_range: None,
+            auxiliary: std::collections::BTreeMap::new(),
+        }];
+    }
+    spec
+}
+
+/// Some of these networks, for the tasks of a service.
+pub fn any_attachments(names: &[String], random: &mut Random) -> Vec<NetworkAttachmentSpec> {
+    let mut picked: Vec<&String> = names.iter().filter(|_| random.chance(40)).collect();
+    picked.truncate(2);
+    let attachment = |target: &String| NetworkAttachmentSpec {
+        target: target.clone(),
+        aliases: vec!["alias".to_owned()],
+        options: Labels::new(),
+    };
+    picked.into_iter().map(attachment).collect()
+}
+
 /// A service with a bit of everything.
 pub fn any_service(name: &str, random: &mut Random, most: u64) -> ServiceSpec {
     let mut spec = service(name, random.between(1, most));
@@ -110,6 +140,9 @@ pub fn any_service(name: &str, random: &mut Random, most: u64) -> ServiceSpec {
             published: Some(if random.chance(50) { 8080 } else { 9090 }),
             mode: PublishMode::Host,
         });
+    }
+    if random.chance(25) {
+        spec.endpoint.mode = EndpointMode::DnsRoundRobin;
     }
     spec.update.parallelism = random.below(4);
     spec.update.monitor = Duration::from_secs(2);

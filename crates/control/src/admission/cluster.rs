@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use types::{Cluster, ClusterSpec, Timestamp, Version};
+use types::{AddressPools, Cluster, ClusterSpec, Timestamp, Version};
 
 use crate::{Change, Ids, ObjectRef, Proposal, Rejection, Tables};
 
@@ -10,6 +10,11 @@ use crate::{Change, Ids, ObjectRef, Proposal, Rejection, Tables};
 const MIN_CERT_EXPIRY: Duration = Duration::from_secs(3600);
 /// Below this a heartbeat is mostly overhead; above, nobody would notice a dead host.
 const HEARTBEAT_RANGE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+
+/// UDP ports of VXLAN that a user may choose (parity C-05).
+const DATA_PATH_PORTS: (u16, u16) = (1024, 49_151);
+/// A subnet of this length still has a place beside its gateway.
+const LONGEST_MASK: u8 = 29;
 
 /// Which join tokens get a new secret.
 #[derive(Clone, Copy)]
@@ -54,6 +59,49 @@ fn check(spec: &ClusterSpec) -> Result<(), Rejection> {
     }
     if spec.raft.snapshot_interval == 0 {
         return refuse("snapshot interval must not be 0: the log would be compacted after each entry".to_owned());
+    }
+    pools(&spec.address_pools)
+}
+
+/// What `init` chooses for good, and the spec it begins with.
+///
+/// # Errors
+/// The data path port or a part of the spec is not possible.
+pub fn check_new(cluster: &Cluster) -> Result<(), Rejection> {
+    let (low, high) = DATA_PATH_PORTS;
+    if !(low..=high).contains(&cluster.data_path_port) {
+        return Err(Rejection::Invalid(format!(
+            "data path port {} is out of range: give {low} to {high}, or none for {}",
+            cluster.data_path_port,
+            types::DEFAULT_DATA_PATH_PORT
+        )));
+    }
+    check(&cluster.spec)
+}
+
+/// Networks keep what they have: pools may change at any time (P25).
+fn pools(wanted: &AddressPools) -> Result<(), Rejection> {
+    let refuse = |what: String| Err(Rejection::Invalid(what));
+    let mask = wanted.mask_length;
+    if !(1..=LONGEST_MASK).contains(&mask) {
+        return refuse(format!("address pool mask length {mask} is out of range: give 1 to {LONGEST_MASK}"));
+    }
+    if wanted.pools.is_empty() {
+        return refuse("the cluster needs an address pool: networks without a subnet get theirs from it".to_owned());
+    }
+    for (at, pool) in wanted.pools.iter().enumerate() {
+        let longest = if pool.address().is_ipv4() { mask } else { 64 };
+        if pool.prefix() == 0 || pool.prefix() > longest {
+            return refuse(format!(
+                "address pool {pool} cannot be cut into subnets of length {longest}: it is smaller"
+            ));
+        }
+        if pool.network() != *pool {
+            return refuse(format!("address pool {pool} has bits beyond its prefix: write {}", pool.network()));
+        }
+        if let Some(other) = wanted.pools[..at].iter().find(|other| other.overlaps(*pool)) {
+            return refuse(format!("address pools {other} and {pool} overlap"));
+        }
     }
     Ok(())
 }

@@ -7,8 +7,8 @@ use types::{
     UpdateStatus, Version,
 };
 
-use super::validate;
-use crate::{Change, Ids, ObjectRef, Proposal, Rejection, Tables};
+use super::{attachments, validate};
+use crate::{Change, Ids, ObjectRef, Proposal, Rejection, Tables, tables::overlay::networks_of};
 
 pub(super) fn create(
     tables: &Tables,
@@ -21,12 +21,13 @@ pub(super) fn create(
     if tables.service_by_name(&spec.name).is_some() {
         return Err(Rejection::already_exists("service", &spec.name));
     }
+    let spec = attachments::resolved(tables, spec)?;
     let id = ServiceId::from_random(ids());
     let service = Service {
         id,
         meta: Meta::default(),
-        spec: Arc::new(spec.clone()),
         task_spec: Arc::new(spec.task.clone()),
+        spec: Arc::new(spec),
         spec_version: Version::default(),
         previous: None,
         update: None,
@@ -56,10 +57,16 @@ pub(super) fn update(
         return Err(Rejection::out_of_sequence("service", &service.spec.name));
     }
     let next = match change {
-        ServiceChange::Spec(spec) => with_spec(service, spec)?,
-        ServiceChange::Rollback => rolled_back(service, now, "rollback requested".to_owned()).ok_or_else(|| {
-            Rejection::FailedPrecondition(format!("service {} does not have a previous spec", service.spec.name))
-        })?,
+        ServiceChange::Spec(spec) => with_spec(tables, service, spec)?,
+        ServiceChange::Rollback => {
+            rolled_back(tables, service, now, "rollback requested".to_owned()).ok_or_else(|| {
+                let name = &service.spec.name;
+                Rejection::FailedPrecondition(match &service.previous {
+                    None => format!("service {name} does not have a previous spec"),
+                    Some(_) => format!("service {name} cannot be rolled back: a network of its previous spec is gone"),
+                })
+            })?
+        }
     };
     let new_spec = replaces_tasks(&service.spec, &next.spec);
     let expects = vec![(ObjectRef::Service(id), version)];
@@ -67,8 +74,9 @@ pub(super) fn update(
     Ok(Proposal { at: now, expects, changes })
 }
 
-fn with_spec(service: &Service, spec: &ServiceSpec) -> Result<Service, Rejection> {
+fn with_spec(tables: &Tables, service: &Service, spec: &ServiceSpec) -> Result<Service, Rejection> {
     validate::service(spec)?;
+    let spec = &attachments::resolved(tables, spec)?;
     let old = &service.spec;
     if spec.name != old.name {
         return Err(Rejection::Invalid(format!(
@@ -90,9 +98,13 @@ fn is_global(spec: &ServiceSpec) -> bool {
     matches!(spec.mode, ServiceMode::Global)
 }
 
-/// The service with its previous spec, which can be rolled back no further (parity S-13). `None` if it has none.
-pub(crate) fn rolled_back(service: &Service, now: Timestamp, message: String) -> Option<Service> {
+/// The service with its previous spec, which can be rolled back no further (parity S-13). `None` if it has
+/// none, or one with networks that are gone.
+pub(crate) fn rolled_back(tables: &Tables, service: &Service, now: Timestamp, message: String) -> Option<Service> {
     let spec = Arc::clone(service.previous.as_ref()?);
+    if networks_of(&spec.task).any(|(id, _)| tables.network(id).is_none()) {
+        return None;
+    }
     let update = UpdateStatus { state: UpdateState::RollbackStarted, started_at: now, completed_at: None, message };
     Some(Service { spec, previous: None, update: Some(update), ..service.clone() })
 }

@@ -5,7 +5,7 @@ use std::{
     ops::Deref,
 };
 
-use types::{NodeId, NodeState, ServiceId, TaskId, TaskState, TaskStatus, Timestamp};
+use types::{Attachment, NodeId, NodeState, ServiceId, TaskId, TaskState, TaskStatus, Timestamp};
 
 use super::Planned;
 use crate::{Change, Component, NewTask, ObjectRef, Tables, Touched, tables::Moment};
@@ -15,6 +15,8 @@ pub(super) struct Draft {
     tables: Tables,
     moment: Moment,
     changes: Vec<Change>,
+    /// How many changes there were when one last gave something back.
+    freed_at: usize,
     /// Positions in `changes` of tasks born in this plan: placing one changes its birth.
     born: BTreeMap<TaskId, usize>,
     /// Services the changes depend on.
@@ -40,6 +42,7 @@ impl Draft {
             tables: tables.clone(),
             moment: Moment { index: tables.index() + 1, at: now },
             changes: Vec::new(),
+            freed_at: 0,
             born: BTreeMap::new(),
             services: BTreeSet::new(),
             nodes: BTreeSet::new(),
@@ -64,11 +67,16 @@ impl Draft {
     /// Makes a change, in the copy and in the list. One that does not fit the value is dropped: that
     /// would be a mistake of the pass, and the value is never to pay for it.
     pub(super) fn make(&mut self, change: Change) {
+        let freed = std::mem::take(&mut self.touched.freed);
         let fits = self.tables.apply_change(self.moment, &change, &mut self.touched);
         debug_assert!(fits.is_ok(), "a pass made a change that does not fit: {change:?}: {fits:?}");
         if fits.is_ok() {
             self.changes.push(change);
         }
+        if self.touched.freed {
+            self.freed_at = self.changes.len();
+        }
+        self.touched.freed |= freed;
     }
 
     /// The changes are right only while the service is as it was read.
@@ -113,13 +121,16 @@ impl Draft {
         }
     }
 
-    /// Gives the task a node. A task born in this plan is born there.
-    pub(super) fn place(&mut self, id: TaskId, node: NodeId) {
-        let born = self.born.get(&id).and_then(|at| self.changes.get_mut(*at));
-        let assign = Change::AssignTask { task: id, node };
+    /// Gives the task a node and its places in networks. A task born in this plan is born there.
+    pub(super) fn place(&mut self, id: TaskId, node: NodeId, attachments: Vec<Attachment>) {
+        let assign = Change::AssignTask { task: id, node, attachments: attachments.clone() };
+        // an address that was given back after the birth is free only after it: the task is placed then
+        let in_time = |at: &&usize| **at >= self.freed_at || attachments.is_empty();
+        let born = self.born.get(&id).filter(in_time).and_then(|at| self.changes.get_mut(*at));
         if let Some(Change::CreateTask(task)) = born {
             task.node = Some(node);
             task.error.clear();
+            task.attachments = attachments;
             let fits = self.tables.apply_change(self.moment, &assign, &mut self.touched);
             debug_assert!(fits.is_ok(), "a newborn task could not be placed: {fits:?}");
         } else {

@@ -12,7 +12,7 @@ use super::{
     draft::Draft,
     global,
     health::{self, Patience},
-    reaper, replicated, restart, rollout, scheduler,
+    networks, reaper, replicated, restart, rollout, scheduler,
     work::Work,
 };
 use crate::{Ids, Observed, Tables, Touched};
@@ -107,7 +107,7 @@ impl Planner {
         if !nodes.is_empty() {
             dirty.extend(&self.globals);
         }
-        if !nodes.is_empty() || touched.freed {
+        if !nodes.is_empty() || touched.freed || !touched.networks.is_empty() {
             dirty.extend(&self.waiting);
         }
         dirty
@@ -143,6 +143,8 @@ impl Planner {
     }
 
     fn run_passes(&mut self, work: &mut Work<'_>, dirty: &BTreeSet<ServiceId>) {
+        // before tasks are made, and again after a rollback: no task takes the last address of its own service
+        each(work, dirty, networks::run);
         each(work, dirty, restart::run);
         each(work, dirty, |work, service| {
             match service.spec.mode {
@@ -152,6 +154,7 @@ impl Planner {
             };
         });
         each(work, dirty, rollout::run);
+        each(work, dirty, networks::run);
         each(work, dirty, |work, service| {
             let waits = scheduler::run(work, service);
             remember(&mut self.waiting, service.id, waits);

@@ -173,7 +173,8 @@ fn pause(work: &mut Work<'_>, service: &Service, failed: TaskId) {
 
 fn roll_back(work: &mut Work<'_>, service: &Service, failed: TaskId) {
     let message = format!("update rolled back due to failure or early termination of task {failed}");
-    let back = if is_rollback(service) { None } else { admission::rolled_back(service, work.now(), message) };
+    let back =
+        if is_rollback(service) { None } else { admission::rolled_back(&work.draft, service, work.now(), message) };
     match back {
         Some(next) => {
             let new_spec = admission::replaces_tasks(&service.spec, &next.spec);

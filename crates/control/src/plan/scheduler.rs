@@ -14,6 +14,7 @@ use types::{NodeId, PortConfig, Service, Slot, Task, TaskId, TaskSpec, TaskState
 
 use super::{
     draft::Draft,
+    networks,
     slots::{self, Standing},
     work::Work,
 };
@@ -141,6 +142,9 @@ impl<'a> Standpoint<'a> {
 
 /// Returns whether a task is left over.
 fn place(work: &mut Work<'_>, service: &Service, group: &Group) -> bool {
+    if networks::lacks_address(&work.draft, service).is_some() {
+        return true;
+    }
     let ask = group.ask();
     let nodes = Standpoint::new(&work.draft, service);
     let mut field: Option<spread::Field<'_>> = None;
@@ -152,23 +156,37 @@ fn place(work: &mut Work<'_>, service: &Service, group: &Group) -> bool {
         };
         placed.extend(node.map(|node| (*task, node)));
     }
-    let left = placed.len() < group.tasks.len();
+    let mut left = placed.len() < group.tasks.len();
     for (task, node) in placed {
-        work.draft.place(task, node);
+        match networks::places(&work.draft, &group.spec) {
+            Ok(attachments) => work.draft.place(task, node, attachments),
+            Err(_) => left = true,
+        }
     }
     left
 }
 
+/// A full network is the reason for tasks that a node would take; for the others it is the nodes.
 fn reasons(work: &Work<'_>, service: &Service, group: &Group) -> Vec<(TaskId, String)> {
+    if let Some(text) = networks::lacks_address(&work.draft, service) {
+        return group.tasks.iter().map(|(task, _)| (*task, text.clone())).collect();
+    }
     let ask = group.ask();
     let nodes = Standpoint::new(&work.draft, service);
+    let full = networks::places(&work.draft, &group.spec).err();
+    let takes = |candidate: &Candidate<'_>| ask.refuses(candidate).is_none();
     let mut of_all: Option<String> = None;
+    let mut for_all = || match &full {
+        Some(text) if nodes.all().any(|candidate| takes(&candidate)) => text.clone(),
+        _ => Reasons::of(&ask, nodes.all()).text(&ask),
+    };
     let mut text = |slot: &Slot| match slot {
-        Slot::Node(id) => match nodes.candidate(*id) {
-            Some(only) => Reasons::of(&ask, [only]).text(&ask),
-            None => "its node is gone".to_owned(),
+        Slot::Node(id) => match (nodes.candidate(*id), &full) {
+            (Some(only), Some(text)) if takes(&only) => text.clone(),
+            (Some(only), _) => Reasons::of(&ask, [only]).text(&ask),
+            (None, _) => "its node is gone".to_owned(),
         },
-        Slot::Replica(_) => of_all.get_or_insert_with(|| Reasons::of(&ask, nodes.all()).text(&ask)).clone(),
+        Slot::Replica(_) => of_all.get_or_insert_with(&mut for_all).clone(),
     };
     group.tasks.iter().map(|(task, slot)| (*task, text(slot))).collect()
 }

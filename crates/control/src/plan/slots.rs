@@ -145,6 +145,7 @@ fn runs_the_same(service: &Service, task: &Task) -> bool {
         || (old.container == new.container
             && old.resources == new.resources
             && old.log_driver == new.log_driver
+            && old.networks == new.networks
             && old.force_update == new.force_update);
     same_spec && admission::host_ports(&service.spec).eq(&task.host_ports)
 }

@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
-use types::{Cluster, Meta, Node, NodeId, NodeState, Service, ServiceId, Task, TaskId, TaskState, TaskStatus, Version};
+use types::{
+    Attachment, Cluster, Meta, Node, NodeId, NodeState, Service, ServiceId, Task, TaskId, TaskState, TaskStatus,
+    Version,
+};
 use types::{Timestamp, UpdateStatus};
 
-use super::{NodeLoad, Tables, Touched};
+use super::{NodeLoad, Tables, Touched, overlay};
 use crate::{Change, Component, NewTask, ObjectRef, Proposal, Rejection, admission, transition};
 
 /// When and as what a change happens.
@@ -27,7 +30,8 @@ impl Tables {
         let mut next = self.clone();
         let result = next.apply_all(index, proposal);
         match result {
-            Ok(touched) => {
+            Ok(mut touched) => {
+                touched.overlays = overlay::changed(&self.overlays, &next.overlays);
                 next.index = index;
                 next.journal.record(index, touched);
                 *self = next;
@@ -59,6 +63,7 @@ impl Tables {
             ObjectRef::Node(id) => ("node", id.to_string(), self.node(id).map(|n| n.meta.version)),
             ObjectRef::Service(id) => ("service", id.to_string(), self.service(id).map(|s| s.meta.version)),
             ObjectRef::Task(id) => ("task", id.to_string(), self.task(id).map(|t| t.meta.version)),
+            ObjectRef::Network(id) => ("network", id.to_string(), self.network(id).map(|n| n.meta.version)),
         };
         match found {
             None => Err(Rejection::not_found(kind, name)),
@@ -100,7 +105,14 @@ impl Tables {
             Change::ServiceUpdate { service, update } => self.update_service(moment, *service, update, touched),
             Change::RemoveService(id) => self.remove_service(*id, touched),
             Change::CreateTask(new) => self.create_task(moment, new, touched),
-            Change::AssignTask { task, node } => self.assign_task(moment, *task, *node, touched),
+            Change::ServiceAddresses { service, virtual_ips } => {
+                self.service_addresses(moment, *service, virtual_ips, touched)
+            }
+            Change::PutNetwork(network) => self.put_network(moment, network, touched),
+            Change::RemoveNetwork(id) => self.remove_network(*id, touched),
+            Change::AssignTask { task, node, attachments } => {
+                self.assign_task(moment, *task, *node, attachments, touched)
+            }
             Change::TaskStatus { task, by, status } => self.task_status(moment, *task, *by, status, touched),
             Change::TaskDesired { task, desired } => self.task_desired(moment, *task, *desired, touched),
             Change::RemoveTask(id) => self.remove_task(*id, touched),
@@ -165,8 +177,10 @@ impl Tables {
         {
             return Err(Rejection::already_exists("service", &service.spec.name));
         }
+        self.check_networks_of(service)?;
         touched.services.insert(service.id);
         let mut next = Service { meta: next_meta(old.map(|s| s.meta), moment), ..service.clone() };
+        next.virtual_ips = old.map_or_else(Vec::new, |old| old.virtual_ips.clone());
         next.spec_version = match old {
             Some(old) if !new_spec => old.spec_version,
             _ => Version(moment.index),
@@ -201,6 +215,7 @@ impl Tables {
             return Err(Rejection::FailedPrecondition(format!("service {id} still has tasks")));
         }
         touched.services.insert(id);
+        touched.freed |= self.service(id).is_some_and(|service| !service.virtual_ips.is_empty());
         self.drop_service(id);
         Ok(())
     }
@@ -211,6 +226,7 @@ impl Tables {
         }
         let service = self.service(new.service).ok_or_else(|| Rejection::not_found("service", new.service))?;
         let task = newborn(new, service, moment);
+        self.check_attachments(&new.attachments)?;
         if let Some(node) = new.node {
             self.node(node).ok_or_else(|| Rejection::not_found("node", node))?;
             touched.node_tasks.insert(node);
@@ -226,6 +242,7 @@ impl Tables {
         moment: Moment,
         id: TaskId,
         node: NodeId,
+        attachments: &[Attachment],
         touched: &mut Touched,
     ) -> Result<(), Rejection> {
         let mut task = Arc::clone(self.task(id).ok_or_else(|| Rejection::not_found("task", id))?);
@@ -233,10 +250,12 @@ impl Tables {
         if task.node.is_some() || task.status.state > TaskState::Pending {
             return Err(Rejection::out_of_sequence("task", id));
         }
+        self.check_attachments(attachments)?;
         touched.services.insert(task.service);
         touched.node_tasks.insert(node);
         touched.taken = true;
         let inner = Arc::make_mut(&mut task);
+        inner.attachments = attachments.to_vec();
         inner.node = Some(node);
         inner.status.state = TaskState::Assigned;
         inner.status.since = moment.at;
@@ -318,7 +337,7 @@ fn set_state(node: &mut Node, state: NodeState, message: &str, at: Timestamp) {
     message.clone_into(&mut node.status.message);
 }
 
-fn next_meta(old: Option<Meta>, moment: Moment) -> Meta {
+pub(super) fn next_meta(old: Option<Meta>, moment: Moment) -> Meta {
     let created_at = old.map_or(moment.at, |m| m.created_at);
     Meta { version: Version(moment.index), created_at, updated_at: moment.at }
 }

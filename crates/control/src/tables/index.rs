@@ -2,25 +2,58 @@
 
 use std::sync::Arc;
 
-use types::{Node, NodeId, Service, ServiceId, Task, TaskId};
+use types::{Network, NetworkId, Node, NodeId, NodeState, Service, ServiceId, Task, TaskId};
 
-use super::{NodeLoad, Tables};
+use super::{
+    NodeLoad, Tables,
+    overlay::{Overlay, takes_part},
+    pool::Pool,
+};
 
 impl Tables {
     pub(super) fn insert_node(&mut self, node: Arc<Node>) {
-        self.nodes.insert(node.id, node);
+        let down = |node: Option<&Arc<Node>>| node.is_none_or(|node| node.status.state == NodeState::Down);
+        let (id, was_down, is_down) = (node.id, down(self.nodes.get(&node.id)), down(Some(&node)));
+        self.nodes.insert(id, node);
+        if was_down != is_down {
+            self.show_node(id);
+        }
     }
 
     pub(super) fn drop_node(&mut self, id: NodeId) {
         self.nodes.remove(&id);
+        self.show_node(id);
+    }
+
+    pub(super) fn insert_network(&mut self, network: Arc<Network>) {
+        let id = network.id;
+        self.network_names.insert(network.spec.name.clone(), id);
+        if network.vni != 0 {
+            self.vnis.insert(network.vni, id);
+        }
+        if network.spec.attachable {
+            self.attachable.insert(id);
+        }
+        self.pools.insert(id, Pool::new(&network));
+        self.overlays.insert(id, Overlay::new(network));
+    }
+
+    /// Of a network that nobody uses.
+    pub(super) fn drop_network(&mut self, id: NetworkId) {
+        let Some(Overlay { network, .. }) = self.overlays.remove(&id) else { return };
+        self.network_names.remove(&network.spec.name);
+        self.vnis.remove(&network.vni);
+        self.attachable.remove(&id);
+        self.pools.remove(&id);
     }
 
     pub(super) fn insert_service(&mut self, service: Arc<Service>) {
-        if let Some(old) = self.services.get(&service.id)
+        let old = self.services.get(&service.id).cloned();
+        self.show_service(old.as_deref(), Some(&service));
+        if let Some(old) = old
             && self.names.get(&old.spec.name) == Some(&service.id)
         {
-            let name = old.spec.name.clone();
-            self.names.remove(&name);
+            self.names.remove(&old.spec.name);
         }
         if !service.removing {
             self.names.insert(service.spec.name.clone(), service.id);
@@ -29,9 +62,9 @@ impl Tables {
     }
 
     pub(super) fn drop_service(&mut self, id: ServiceId) {
-        if let Some(old) = self.services.remove(&id)
-            && self.names.get(&old.spec.name) == Some(&id)
-        {
+        let Some(old) = self.services.remove(&id) else { return };
+        self.show_service(Some(&old), None);
+        if self.names.get(&old.spec.name) == Some(&id) {
             self.names.remove(&old.spec.name);
         }
     }
@@ -61,6 +94,14 @@ impl Tables {
         } else if counted && !counts {
             self.change_load(task, NodeLoad::subtract);
         }
+        match (old.as_ref().filter(|old| takes_part(old)), takes_part(task)) {
+            (None, true) => self.sit(task),
+            (Some(old), false) => self.leave(old),
+            _ => {}
+        }
+        if takes_part(task) {
+            self.show_task(task);
+        }
     }
 
     pub(super) fn drop_task(&mut self, id: TaskId) {
@@ -71,6 +112,9 @@ impl Tables {
         }
         if NodeLoad::counts(&old) {
             self.change_load(&old, NodeLoad::subtract);
+        }
+        if takes_part(&old) {
+            self.leave(&old);
         }
     }
 

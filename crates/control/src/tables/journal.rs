@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use imbl::OrdMap;
-use types::{NodeId, ServiceId};
+use types::{NetworkId, NodeId, ServiceId};
 
 /// How many proposals are remembered. A reader further behind looks at everything, which is always
 /// right; 4096 is some seconds of a busy cluster.
@@ -19,7 +19,11 @@ pub struct Touched {
     pub nodes: BTreeSet<NodeId>,
     /// Whose tasks changed.
     pub node_tasks: BTreeSet<NodeId>,
-    /// A task that had a node ended or went: there is more room.
+    /// That came or went.
+    pub networks: BTreeSet<NetworkId>,
+    /// In which a task, a service or a node came, went or changed what others see of it.
+    pub overlays: BTreeSet<NetworkId>,
+    /// A task that had a node ended or went, or a service gave an address back: there is more room.
     pub freed: bool,
     /// A task got a node: there is less room.
     pub taken: bool,
@@ -59,6 +63,8 @@ impl Journal {
             all.services.extend(&touched.services);
             all.nodes.extend(&touched.nodes);
             all.node_tasks.extend(&touched.node_tasks);
+            all.networks.extend(&touched.networks);
+            all.overlays.extend(&touched.overlays);
             all.freed |= touched.freed;
             all.taken |= touched.taken;
         }

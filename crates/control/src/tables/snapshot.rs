@@ -1,11 +1,11 @@
 //! The value as bytes: a snapshot writes each distinct task spec once and indexes are rebuilt on reading.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use types::{
-    Attachment, Cluster, Meta, Node, NodeId, PortConfig, Service, ServiceId, Slot, Task, TaskId, TaskSpec, TaskState,
-    TaskStatus, Timestamp, Version,
+    Attachment, Cluster, Meta, Network, NetworkId, Node, NodeId, PortConfig, Service, ServiceId, Slot, Task, TaskId,
+    TaskSpec, TaskState, TaskStatus, Timestamp, Version,
 };
 
 use super::Tables;
@@ -18,6 +18,12 @@ struct Snapshot {
     services: Vec<Arc<Service>>,
     specs: Vec<Arc<TaskSpec>>,
     tasks: Vec<Row>,
+    /// Missing in snapshots of managers that knew no networks.
+    #[serde(default)]
+    networks: Vec<Arc<Network>>,
+    /// Where each network goes on giving out addresses.
+    #[serde(default)]
+    cursors: Vec<(NetworkId, Vec<IpAddr>)>,
 }
 
 /// A task with its spec as a position in `Snapshot::specs`.
@@ -62,6 +68,8 @@ impl Serialize for Tables {
             services: self.services().cloned().collect(),
             specs,
             tasks,
+            networks: self.networks().cloned().collect(),
+            cursors: self.pools.iter().map(|(id, pool)| (*id, pool.cursors())).collect(),
         }
         .serialize(serializer)
     }
@@ -94,6 +102,9 @@ impl<'de> Deserialize<'de> for Tables {
         for node in snapshot.nodes {
             tables.insert_node(node);
         }
+        for network in snapshot.networks {
+            tables.insert_network(network);
+        }
         // the copies of a spec in services become one with the tasks' again
         let mut shared: Vec<Arc<TaskSpec>> = snapshot.specs;
         for mut service in snapshot.services {
@@ -123,6 +134,11 @@ impl<'de> Deserialize<'de> for Tables {
                 attachments: row.attachments,
                 running_since: row.running_since,
             }));
+        }
+        for (id, cursors) in snapshot.cursors {
+            if let Some(pool) = tables.pools.get_mut(&id) {
+                pool.set_cursors(&cursors);
+            }
         }
         Ok(tables)
     }

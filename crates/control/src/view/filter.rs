@@ -4,7 +4,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use types::{
-    Availability, Filters, Labels, Node, NodeId, NodeState, Service, ServiceId, ServiceMode, Slot, Task, TaskState,
+    Availability, Filters, Labels, Network, NetworkDriver, Node, NodeId, NodeState, Service, ServiceId, ServiceMode,
+    Slot, Task, TaskState,
 };
 
 use super::find;
@@ -12,6 +13,7 @@ use crate::{Rejection, Tables};
 
 pub(super) const NODE_KEYS: &[&str] = &["id", "name", "label", "node.label", "role", "membership", "availability"];
 pub(super) const SERVICE_KEYS: &[&str] = &["id", "name", "label", "mode", "runtime"];
+pub(super) const NETWORK_KEYS: &[&str] = &["id", "name", "driver", "label", "scope", "type", "dangling"];
 const TASK_KEYS: &[&str] = &["id", "name", "label", "service", "node", "desired-state", "runtime"];
 
 pub(super) fn check(kind: &str, filters: &Filters, known: &[&str]) -> Result<(), Rejection> {
@@ -64,6 +66,27 @@ pub(super) fn service_fits(service: &Service, filters: &Filters) -> bool {
         && any(filters, "mode", |wanted| wanted == mode)
         && any(filters, "runtime", |wanted| wanted == "container")
         && labels_fit(filters, "label", &service.spec.labels)
+}
+
+/// Unlike the others' names, part of a network's is enough (as in Docker).
+pub(super) fn network_fits(tables: &Tables, network: &Network, filters: &Filters) -> bool {
+    let driver = match network.spec.driver {
+        NetworkDriver::Overlay => "overlay",
+        NetworkDriver::Bridge => "bridge",
+        NetworkDriver::Macvlan => "macvlan",
+        NetworkDriver::Ipvlan => "ipvlan",
+        NetworkDriver::Host => "host",
+        NetworkDriver::Null => "null",
+    };
+    let used =
+        tables.services_of_network(network.id).next().is_some() || tables.tasks_of_network(network.id).next().is_some();
+    any(filters, "id", |prefix| network.id.to_string().starts_with(prefix))
+        && any(filters, "name", |part| network.spec.name.as_str().contains(part))
+        && any(filters, "driver", |wanted| wanted == driver)
+        && any(filters, "scope", |wanted| wanted == "swarm")
+        && any(filters, "type", |wanted| wanted == "custom")
+        && any(filters, "dangling", |wanted| matches!(wanted, "true" | "1") != used)
+        && labels_fit(filters, "label", &network.spec.labels)
 }
 
 pub(super) fn tasks(tables: &Tables, filters: &Filters) -> Result<Vec<Arc<Task>>, Rejection> {

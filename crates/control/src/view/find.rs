@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, sync::Arc};
 
-use types::{Name, Node, Service, Task};
+use types::{Name, Network, Node, Service, Task};
 
 use crate::{Rejection, Tables};
 
@@ -33,6 +33,16 @@ pub(super) fn service<'a>(tables: &'a Tables, text: &str) -> Result<&'a Arc<Serv
         return Ok(found);
     }
     by_prefix("service", text, tables.services().map(|s| (s.id, s)))
+}
+
+pub(super) fn network<'a>(tables: &'a Tables, text: &str) -> Result<&'a Arc<Network>, Rejection> {
+    if let Some(found) = text.parse().ok().and_then(|id| tables.network(id)) {
+        return Ok(found);
+    }
+    if let Some(found) = text.parse::<Name>().ok().and_then(|name| tables.network_by_name(&name)) {
+        return Ok(found);
+    }
+    by_prefix("network", text, tables.networks().map(|n| (n.id, n)))
 }
 
 pub(super) fn task<'a>(tables: &'a Tables, text: &str) -> Result<&'a Arc<Task>, Rejection> {

@@ -8,11 +8,13 @@ use crate::script::World;
 
 const NODES: [&str; 4] = ["a", "b", "c", "d"];
 const SERVICES: [&str; 4] = ["s0", "s1", "s2", "s3"];
-const START: &str = "node a cpu=4 zone=1\nnode b cpu=4 zone=1\nnode c cpu=4 zone=2\nnode d cpu=4 zone=2
+const START: &str = "network n1 subnet=10.1.0.0/28
+network n2 attachable
+node a cpu=4 zone=1\nnode b cpu=4 zone=1\nnode c cpu=4 zone=2\nnode d cpu=4 zone=2
 service s0 x3\nservice s1 global\nservice s2 x2 cpu=1\nservice s3 x2 max=1\nplan";
 
 /// What may be changed of a service.
-const WORDS: [&str; 31] = [
+const WORDS: [&str; 36] = [
     "x0",
     "x1",
     "x3",
@@ -44,6 +46,11 @@ const WORDS: [&str; 31] = [
     "attempts=2",
     "lost-after=3s",
     "reconcile=replacement",
+    "net=n1",
+    "net=n2:db",
+    "nets=-",
+    "dnsrr",
+    "vip",
 ];
 
 /// What may be made of a node or service that was removed.

@@ -3,6 +3,7 @@
 //! ```text
 //! node a cpu=4 mem=8g zone=1        a node that is READY
 //! service web x3 image=a cpu=1      a service, see `spec.rs` for all words
+//! network n1 subnet=10.1.0.0/29     see `spec.rs` for all words; `remove-network n1`, `networks` shows them
 //! update web image=b                the same words, on top of the present spec
 //! report web.1 running              what the task's node says
 //! heard a / silent a / probe b a no / me a   what the leader notices (all nodes are heard unless silent)
@@ -19,7 +20,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
-use control::{Change, Observed, Planned, Planner, ProbeVerdict, Proposal, Tables, admission};
+use control::{Change, Observed, Planned, Planner, ProbeVerdict, Proposal, Tables, admission, assignments};
 use types::*;
 
 use crate::spec;
@@ -36,6 +37,8 @@ pub struct World {
     pub nodes: BTreeMap<String, NodeId>,
     pub names: BTreeMap<TaskId, String>,
     pub born: BTreeMap<String, u32>,
+    /// What each node was told, by differences since it came.
+    told: BTreeMap<NodeId, (assignments::Slice, AssignmentSet)>,
     pub out: String,
 }
 
@@ -66,6 +69,7 @@ impl World {
             nodes: BTreeMap::new(),
             names: BTreeMap::new(),
             born: BTreeMap::new(),
+            told: BTreeMap::new(),
             out: String::new(),
         };
         let cluster = spec::cluster();
@@ -79,6 +83,9 @@ impl World {
         match verb {
             "node" => self.node(&words),
             "service" => self.service(&words),
+            "network" => self.write(&WriteRequest::CreateNetwork(Box::new(spec::network(&words)))),
+            "remove-network" => self.write(&WriteRequest::RemoveNetwork(self.network_id(words[0]))),
+            "networks" => self.show_networks(),
             "update" => self.update(&words),
             "rollback" => self.change_service(words[0], ServiceChange::Rollback),
             "remove" => {
@@ -113,6 +120,57 @@ impl World {
         let index = self.tables.index() + 1;
         self.tables.apply(index, proposal).expect("proposals of the script fit");
         control::invariants::check_step(&before, &self.tables, proposal.at).expect("invariant of the step");
+        self.tell();
+    }
+
+    /// Tells every node what changed, as a session would, and compares with telling it everything.
+    fn tell(&mut self) {
+        let nodes: Vec<NodeId> = self.tables.nodes().map(|node| node.id).collect();
+        for id in nodes {
+            let whole = assignments::of_node(&self.tables, id);
+            let (slice, set) = self.told.entry(id).or_insert_with(|| {
+                let slice = assignments::Slice::new(&self.tables, id);
+                let set = slice.whole();
+                (slice, set)
+            });
+            let next = slice.next(&self.tables, id);
+            let plain = assignments::diff(set, &whole);
+            let difference = slice.diff(&next);
+            let nets =
+                |d: &Option<AssignmentDiff>| d.clone().map(|d| (d.overlays, d.remove_overlays)).unwrap_or_default();
+            assert_eq!(nets(&difference), nets(&plain), "the short way and the long way differ");
+            *slice = next;
+            if let Some(difference) = difference {
+                set.apply(difference);
+            }
+            assert_eq!((&set.overlays, &set.network), (&whole.overlays, &whole.network), "told by differences");
+            assert!(set.tasks.keys().eq(whole.tasks.keys()), "tasks told by differences");
+        }
+    }
+
+    fn network_id(&self, name: &str) -> NetworkId {
+        self.tables.network_by_name(&name.parse().unwrap()).expect("network of the script").id
+    }
+
+    pub fn network_name(&self, id: NetworkId) -> String {
+        self.tables.network(id).map_or_else(|| id.short(), |network| network.spec.name.to_string())
+    }
+
+    fn show_networks(&mut self) {
+        let ReadReply::Networks(all) =
+            control::view::read(&self.tables, &ReadRequest::Networks(Filters::new())).unwrap()
+        else {
+            panic!("networks were asked for");
+        };
+        for view in all {
+            let network = &view.network;
+            write!(self.out, "  {} vni {}", network.spec.name, network.vni).unwrap();
+            for (subnet, usage) in network.subnets.iter().zip(&view.usage) {
+                let (range, gateway) = (subnet.range, subnet.gateway);
+                write!(self.out, " {range} gateway {gateway} ({} of {} used)", usage.used, usage.total).unwrap();
+            }
+            writeln!(self.out).unwrap();
+        }
     }
 
     fn node(&mut self, words: &[&str]) {

@@ -16,19 +16,23 @@ pub fn cluster() -> Cluster {
     }
 }
 
-/// `a cpu=4 mem=8g gpu=2 arch=arm64 role=manager state=down avail=drain KEY=VALUE…`
+/// `a cpu=4 mem=8g gpu=2 address=192.0.2.1 route=10.0.0.0/16 arch=arm64 role=manager state=down avail=drain KEY=VALUE…`
 pub fn node(id: NodeId, words: &[&str], now: Timestamp) -> Node {
     let mut resources =
         Resources { nano_cpus: NanoCpus(64_000_000_000), memory: Bytes(64 << 30), ..Resources::default() };
     let mut platform = Platform { os: "linux".into(), architecture: "amd64".into() };
     let mut spec = NodeSpec { name: words[0].into(), ..NodeSpec::default() };
     let mut state = NodeState::Ready;
+    let mut routes = Vec::new();
+    let mut address = None;
     for word in &words[1..] {
         let (key, value) = word.split_once('=').expect("words of a node are KEY=VALUE");
         match key {
             "cpu" => resources.nano_cpus = cpus(value),
             "mem" => resources.memory = bytes(value),
             "gpu" => _ = resources.generic.insert("gpu".into(), GenericResource::Count(value.parse().unwrap())),
+            "route" => routes.push(value.parse().unwrap()),
+            "address" => address = Some(value.parse().unwrap()),
             "arch" => platform.architecture = value.into(),
             "role" => spec.role = NodeRole::Manager,
             "state" => state = if value == "down" { NodeState::Down } else { NodeState::Unknown },
@@ -37,14 +41,15 @@ pub fn node(id: NodeId, words: &[&str], now: Timestamp) -> Node {
             _ => _ = spec.labels.insert(key.into(), value.into()),
         }
     }
-    let description = NodeDescription { hostname: words[0].into(), platform, resources, ..NodeDescription::default() };
-    let status = NodeStatus { state, message: String::new(), since: now, address: None, unreachable_peers: Vec::new() };
+    let description =
+        NodeDescription { hostname: words[0].into(), platform, resources, routes, ..NodeDescription::default() };
+    let status = NodeStatus { state, message: String::new(), since: now, address, unreachable_peers: Vec::new() };
     Node { id, meta: Meta::default(), role: spec.role, spec, status, description: Some(description), raft: None }
 }
 
 /// `web x3|global image=a cpu=1 mem=512m gpu=1 constraint=node.labels.zone==a spread=zone max=1 port=80|none
 /// arch=arm64 order=start-first parallelism=2 delay=1s action=rollback monitor=5s ratio=100 restart=none
-/// attempts=3 window=10s pause=10s lost-after=5s reconcile=replacement force`
+/// net=n1:alias net=n2 dnsrr nets=- ingress=80 attempts=3 window=10s pause=10s lost-after=5s reconcile=replacement force`
 pub fn service(old: Option<&Arc<ServiceSpec>>, words: &[&str]) -> ServiceSpec {
     let mut spec = old.map_or_else(|| fresh(words[0]), |old| (**old).clone());
     for word in &words[1..] {
@@ -104,6 +109,21 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
             mode: PublishMode::Host,
         }),
         "order" if value == "stop-first" => spec.update.order = UpdateOrder::StopFirst,
+        "ingress" => spec.endpoint.ports.push(PortConfig {
+            name: String::new(),
+            protocol: PortProtocol::Tcp,
+            target: 80,
+            published: Some(value.parse().unwrap()),
+            mode: PublishMode::Ingress,
+        }),
+        "net" => {
+            let (target, aliases) = value.split_once(':').unwrap_or((value, ""));
+            let aliases = aliases.split(',').filter(|alias| !alias.is_empty()).map(str::to_owned).collect();
+            task.networks.push(NetworkAttachmentSpec { target: target.into(), aliases, options: Labels::new() });
+        }
+        "nets" => task.networks.clear(),
+        "dnsrr" => spec.endpoint.mode = EndpointMode::DnsRoundRobin,
+        "vip" => spec.endpoint.mode = EndpointMode::Vip,
         "order" => spec.update.order = UpdateOrder::StartFirst,
         "parallelism" => spec.update.parallelism = value.parse().unwrap(),
         "delay" => spec.update.delay = duration(value),
@@ -125,6 +145,49 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
         "reconcile" => spec.disconnect.reconcile = Reconcile::KeepReplacement,
         other => panic!("unknown word {other:?}"),
     }
+}
+
+/// `n1 subnet=10.1.0.0/29 gateway=10.1.0.1 range=10.1.0.4/30 aux=10.1.0.5 mtu=1400 vni=5000 driver=macvlan
+/// from=c config-only attachable encrypted internal ingress ipv6`
+pub fn network(words: &[&str]) -> NetworkSpec {
+    let mut spec = NetworkSpec::overlay(words[0].parse().unwrap());
+    for word in &words[1..] {
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        match key {
+            "subnet" => spec.subnets.push(SubnetSpec {
+                subnet: value.parse().unwrap(),
+                gateway: None,
+                ip_range: None,
+                auxiliary: std::collections::BTreeMap::new(),
+            }),
+            "gateway" => spec.subnets.last_mut().unwrap().gateway = Some(value.parse().unwrap()),
+            "range" => spec.subnets.last_mut().unwrap().ip_range = Some(value.parse().unwrap()),
+            "aux" => {
+                _ = spec.subnets.last_mut().unwrap().auxiliary.insert("router".into(), value.parse().unwrap());
+            }
+            "mtu" => spec.mtu = Some(value.parse().unwrap()),
+            "vni" => {
+                let option = "com.docker.network.driver.overlay.vxlanid_list";
+                _ = spec.options.insert(option.into(), value.into());
+            }
+            "driver" => {
+                spec.driver = match value {
+                    "bridge" => NetworkDriver::Bridge,
+                    "host" => NetworkDriver::Host,
+                    _ => NetworkDriver::Macvlan,
+                };
+            }
+            "from" => spec.config_from = Some(value.parse().unwrap()),
+            "config-only" => spec.config_only = true,
+            "attachable" => spec.attachable = true,
+            "encrypted" => spec.encrypted = true,
+            "internal" => spec.internal = true,
+            "ingress" => spec.ingress = true,
+            "ipv6" => spec.ipv6 = true,
+            other => panic!("unknown word {other:?}"),
+        }
+    }
+    spec
 }
 
 pub fn state(text: &str) -> TaskState {

@@ -24,11 +24,11 @@ impl World {
         }
     }
 
-    fn node_name(&self, id: NodeId) -> String {
+    pub fn node_name(&self, id: NodeId) -> String {
         self.nodes.iter().find(|(_, n)| **n == id).map_or_else(|| id.short(), |(name, _)| name.clone())
     }
 
-    fn service_name(&self, id: ServiceId) -> String {
+    pub fn service_name(&self, id: ServiceId) -> String {
         self.tables.service(id).map_or_else(|| id.short(), |s| s.spec.name.to_string())
     }
 
@@ -49,6 +49,7 @@ impl World {
                     Some(node) => write!(text, " on {}", self.node_name(node)).unwrap(),
                     None => write!(text, " waiting: {}", new.error).unwrap(),
                 }
+                text.push_str(&places(&new.attachments));
                 if new.not_before > self.now {
                     write!(text, " in {}s", new.not_before.since(self.now).as_secs_f64()).unwrap();
                 }
@@ -57,7 +58,14 @@ impl World {
                 }
                 text
             }
-            Change::AssignTask { task, node } => format!("place {} on {}", self.names[task], self.node_name(*node)),
+            Change::AssignTask { task, node, attachments } => {
+                format!("place {} on {}{}", self.names[task], self.node_name(*node), places(attachments))
+            }
+            Change::ServiceAddresses { service, virtual_ips } => {
+                let vip = |vip: &VirtualIp| format!(" {} {:?}", self.network_name(vip.network), vip.addresses);
+                let all: String = virtual_ips.iter().map(vip).collect();
+                format!("{} has addresses{all}", self.service_name(*service))
+            }
             Change::TaskStatus { task, status, .. } => {
                 let words = if status.error.is_empty() { &status.message } else { &status.error };
                 format!("status {} {}: {words}", self.names[task], status.state)
@@ -86,4 +94,9 @@ impl World {
             other => format!("{other:?}"),
         }
     }
+}
+
+fn places(attachments: &[Attachment]) -> String {
+    let addresses = attachments.iter().flat_map(|place| &place.addresses);
+    addresses.map(|address| format!(" {address}")).collect()
 }

@@ -1,13 +1,13 @@
 //! What a node has been told, and what to tell it next. Pure; one per session.
 
-use control::{Tables, assignments};
+use control::{Tables, assignments::Slice};
 use proto::v1::{Assignments, assignments::Content};
-use types::{AssignmentSet, NodeId};
+use types::NodeId;
 
 #[derive(Debug)]
 pub(crate) struct Assigner {
     node: NodeId,
-    told: Option<AssignmentSet>,
+    told: Option<Slice>,
     /// Of the last message; grows by one.
     number: u64,
 }
@@ -24,21 +24,22 @@ impl Assigner {
 
     /// What brings the node from what it was told to what the value says; `None` if that is the same.
     pub(crate) fn next(&mut self, tables: &Tables) -> Option<Assignments> {
-        let wanted = assignments::of_node(tables, self.node);
-        let message = match &self.told {
-            None => Assignments {
-                applies_to: 0,
-                results_in: self.number + 1,
-                content: Some(Content::Whole(proto::encode(&wanted))),
-            },
-            Some(told) => Assignments {
-                applies_to: self.number,
-                results_in: self.number + 1,
-                content: Some(Content::Difference(proto::encode(&assignments::diff(told, &wanted)?))),
-            },
+        let (wanted, applies_to, content) = match &self.told {
+            None => {
+                let wanted = Slice::new(tables, self.node);
+                let content = Content::Whole(proto::encode(&wanted.whole()));
+                (wanted, 0, Some(content))
+            }
+            Some(told) => {
+                let wanted = told.next(tables, self.node);
+                let difference = told.diff(&wanted);
+                (wanted, self.number, difference.map(|d| Content::Difference(proto::encode(&d))))
+            }
         };
-        self.number += 1;
+        // kept even if it is equal: the older one would keep parts of an older value in memory
         self.told = Some(wanted);
-        Some(message)
+        let content = Some(content?);
+        self.number += 1;
+        Some(Assignments { applies_to, results_in: self.number, content })
     }
 }

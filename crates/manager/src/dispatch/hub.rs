@@ -7,11 +7,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use control::Tables;
+use control::{Tables, Touched};
 use proto::v1::ManagerMessage;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use types::NodeId;
+use types::{NetworkId, NodeId};
 
 use crate::Error;
 
@@ -86,6 +86,18 @@ impl Hub {
         }
     }
 
+    /// Wakes the nodes whose tasks changed, and those that share a network with what did.
+    fn follow(&self, tables: &Tables, touched: &Touched) {
+        // a network that any container may join is every node's
+        let everybodys = |id: &NetworkId| tables.network(*id).is_none_or(|network| network.spec.attachable);
+        if touched.networks.iter().any(everybodys) {
+            return self.wake_all();
+        }
+        let mut nodes = touched.node_tasks.clone();
+        nodes.extend(touched.overlays.iter().flat_map(|id| tables.nodes_of_network(*id)));
+        nodes.into_iter().for_each(|node| self.wake(node));
+    }
+
     /// Follows the value and wakes the sessions that a change touches. Runs as long as the manager.
     pub(crate) async fn run(self, mut tables: watch::Receiver<Tables>) -> Result<(), Error> {
         let mut seen = 0;
@@ -96,7 +108,7 @@ impl Hub {
             match touched {
                 // a node that comes, goes or moves changes whom its neighbours probe
                 Some(touched) if !touched.cluster && touched.nodes.is_empty() => {
-                    touched.node_tasks.into_iter().for_each(|node| self.wake(node));
+                    self.follow(&now, &touched);
                 }
                 _ => self.wake_all(),
             }

@@ -43,6 +43,7 @@ impl Intake {
         for (by, reports) in std::mem::take(&mut batch.probes) {
             self.notices.send(Notice::Probes { by, reports }).await.map_err(stopped)?;
         }
+        warn_of_overlaps(&self.consensus.tables(), &batch);
         for _ in 0..TRIES {
             let proposal = together(&self.consensus.tables(), &batch, &self.clock);
             match self.propose(proposal).await {
@@ -79,6 +80,24 @@ impl Intake {
             return Ok(());
         }
         self.consensus.propose_here(proposal).await.map(drop)
+    }
+}
+
+/// A host whose own networks lie where one of the cluster's does takes part all the same: its containers only
+/// cannot reach everything, and somebody must know (P25). Said once for each set of routes.
+fn warn_of_overlaps(tables: &Tables, batch: &Upward) {
+    for (id, described) in &batch.described {
+        let Some(node) = tables.node(*id) else { continue };
+        let known = node.description.as_ref().is_some_and(|d| d.routes == described.description.routes);
+        if known && node.status.address == described.address {
+            continue;
+        }
+        let mut node = (**node).clone();
+        node.description = Some(described.description.clone());
+        node.status.address = described.address;
+        for conflict in admission::route_conflicts(tables, &node) {
+            tracing::warn!(node.id = %id, "{conflict}");
+        }
     }
 }
 

@@ -71,15 +71,7 @@ impl Assigned {
             Content::Difference(_) if self.number != Some(applies_to) => {
                 return Err(OutOfStep { applies_to, have: self.number });
             }
-            Content::Difference(difference) => {
-                for task in &difference.remove {
-                    self.set.tasks.remove(task);
-                }
-                self.set.tasks.extend(difference.upsert.into_iter().map(|a| (a.id, a)));
-                if let Some(network) = difference.network {
-                    self.set.network = network;
-                }
-            }
+            Content::Difference(difference) => self.set.apply(difference),
         }
         self.number = Some(results_in);
         self.known = true;
@@ -210,7 +202,6 @@ mod tests {
         Content::Difference(AssignmentDiff {
             upsert: upsert.iter().map(|n| assignment(*n)).collect(),
             remove: remove.iter().map(|n| TaskId::from_random(*n)).collect(),
-            network: None,
             ..AssignmentDiff::default()
         })
     }

@@ -1,0 +1,250 @@
+//! Requests about networks. Creating one decides everything at once: its identifier and its subnets.
+
+use std::{net::IpAddr, sync::Arc};
+
+use types::{
+    Cidr, EndpointMode, Meta, Network, NetworkDriver, NetworkId, NetworkSpec, PublishMode, ServiceSpec, Subnet,
+    SubnetSpec, Timestamp,
+};
+
+use super::{
+    attachments::PREDEFINED,
+    subnets::{self, Taken},
+};
+use crate::{Change, Ids, Proposal, Rejection, Tables, tables::pool};
+
+/// Option by which a user asks for a VXLAN identifier (parity N-02).
+const VNI_OPTION: &str = "com.docker.network.driver.overlay.vxlanid_list";
+/// Identifiers below are left to networks that others made by hand.
+const VNIS: (u32, u32) = (4096, (1 << 24) - 1);
+/// Smallest packet IPv4 must carry whole (RFC 791), and smallest link of IPv6 (RFC 8200), which the inside of
+/// WireGuard keeps too.
+const MIN_MTU: u32 = 68;
+const MIN_MTU_IPV6: u32 = 1280;
+const MAX_MTU: u32 = 65_535;
+/// How many users of a network a refusal names.
+const NAMED: usize = 5;
+
+fn invalid<T>(what: String) -> Result<T, Rejection> {
+    Err(Rejection::Invalid(what))
+}
+
+pub(super) fn create(
+    tables: &Tables,
+    spec: &NetworkSpec,
+    now: Timestamp,
+    ids: Ids<'_>,
+) -> Result<(Proposal, NetworkId), Rejection> {
+    let cluster = tables.cluster().ok_or_else(|| Rejection::not_found("cluster", "default"))?;
+    if PREDEFINED.contains(&spec.name.as_str()) {
+        return invalid(format!("network {} is predefined on every node: take another name", spec.name));
+    }
+    if tables.network_by_name(&spec.name).is_some() {
+        return Err(Rejection::already_exists("network", &spec.name));
+    }
+    let spec = configured(tables, spec)?;
+    check(tables, &spec)?;
+    let mut network = Network {
+        id: NetworkId::from_random(ids()),
+        meta: Meta::default(),
+        vni: 0,
+        subnets: Vec::new(),
+        spec: Arc::new(spec),
+    };
+    let spec = Arc::clone(&network.spec);
+    network.subnets = spec.subnets.iter().map(|wanted| subnet(&spec, wanted)).collect::<Result<_, _>>()?;
+    if spec.config_only {
+        // a template: what is made from it has the subnets
+        network.subnets.clear();
+    } else {
+        let taken = Taken::new(tables);
+        let overlay = spec.driver == NetworkDriver::Overlay;
+        network.vni = if overlay { vni(tables, &spec)? } else { 0 };
+        taken.check(&network)?;
+        if overlay {
+            subnets::fill(&mut network, &cluster.spec.address_pools, &taken)?;
+        }
+    }
+    // IPv4 before IPv6
+    network.subnets.sort_by_key(|subnet| !subnet.range.address().is_ipv4());
+    let id = network.id;
+    Ok((Proposal { at: now, expects: Vec::new(), changes: vec![Change::PutNetwork(Box::new(network))] }, id))
+}
+
+/// The spec with what it takes from a configuration (parity N-10).
+fn configured(tables: &Tables, spec: &NetworkSpec) -> Result<NetworkSpec, Rejection> {
+    let Some(from) = &spec.config_from else { return Ok(spec.clone()) };
+    let source = tables.network_by_name(from).ok_or_else(|| Rejection::not_found("network", from))?;
+    if !source.spec.config_only {
+        return invalid(format!("network {from} is no configuration: create it with config-only to take it as one"));
+    }
+    if spec.config_only || !spec.subnets.is_empty() || !spec.options.is_empty() || spec.mtu.is_some() {
+        return invalid(format!(
+            "network {} takes its configuration from {from}: it can have no subnets, options or config-only of its own",
+            spec.name
+        ));
+    }
+    let NetworkSpec { options, internal, ipv6, encrypted, mtu, subnets, .. } = (*source.spec).clone();
+    Ok(NetworkSpec { options, internal, ipv6, encrypted, mtu, subnets, ..spec.clone() })
+}
+
+fn check(tables: &Tables, spec: &NetworkSpec) -> Result<(), Rejection> {
+    let name = &spec.name;
+    let overlay = spec.driver == NetworkDriver::Overlay;
+    if matches!(spec.driver, NetworkDriver::Host | NetworkDriver::Null) {
+        return invalid(format!("network {name}: the host and null networks are each node's own and cannot be made"));
+    }
+    if !overlay && (spec.encrypted || spec.ingress) {
+        let what = if spec.encrypted { "encrypted" } else { "the ingress network" };
+        return invalid(format!("network {name} cannot be {what}: only overlay networks can"));
+    }
+    if spec.ingress {
+        if let Some(other) = tables.networks().find(|network| network.spec.ingress) {
+            return Err(Rejection::AlreadyExists {
+                kind: "ingress network".to_owned(),
+                name: other.spec.name.to_string(),
+            });
+        }
+        if spec.attachable || spec.internal || spec.config_only {
+            return invalid(format!("ingress network {name} cannot be attachable, internal or a configuration"));
+        }
+    }
+    mtu(spec)?;
+    for (first, second) in pairs(&spec.subnets) {
+        if first.subnet.overlaps(second.subnet) {
+            return invalid(format!("network {name}: its subnets {} and {} overlap", first.subnet, second.subnet));
+        }
+        if overlay && first.subnet.address().is_ipv4() == second.subnet.address().is_ipv4() {
+            return invalid(format!(
+                "network {name}: {} and {} are of one family: an overlay has one IPv4 and one IPv6 subnet at most",
+                first.subnet, second.subnet
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn pairs(all: &[SubnetSpec]) -> impl Iterator<Item = (&SubnetSpec, &SubnetSpec)> {
+    all.iter().enumerate().flat_map(|(at, first)| all[at + 1..].iter().map(move |second| (first, second)))
+}
+
+fn mtu(spec: &NetworkSpec) -> Result<(), Rejection> {
+    let Some(mtu) = spec.mtu else { return Ok(()) };
+    let ipv6 = spec.ipv6 || spec.subnets.iter().any(|subnet| !subnet.subnet.address().is_ipv4());
+    let (least, why) = match (ipv6, spec.encrypted) {
+        (true, _) => (MIN_MTU_IPV6, " with IPv6"),
+        (_, true) => (MIN_MTU_IPV6, " when encrypted"),
+        _ => (MIN_MTU, ""),
+    };
+    if !(least..=MAX_MTU).contains(&mtu) {
+        return invalid(format!("network {}: MTU {mtu} is out of range: give {least} to {MAX_MTU}{why}", spec.name));
+    }
+    Ok(())
+}
+
+fn subnet(spec: &NetworkSpec, wanted: &SubnetSpec) -> Result<Subnet, Rejection> {
+    let (name, range) = (&spec.name, wanted.subnet.network());
+    let most = if range.address().is_ipv4() { 30 } else { 126 };
+    if range.prefix() == 0 || range.prefix() > most {
+        return invalid(format!("network {name}: subnet {range} cannot be used: give a prefix length of 1 to {most}"));
+    }
+    let gateway = wanted.gateway.unwrap_or_else(|| subnets::first_host(range));
+    inside(name, range, "gateway", gateway)?;
+    for (owner, address) in &wanted.auxiliary {
+        inside(name, range, &format!("auxiliary address {owner}"), *address)?;
+    }
+    if let Some(part) = wanted.ip_range
+        && !(part.prefix() >= range.prefix() && range.contains(part.address()))
+    {
+        return invalid(format!("network {name}: ip range {part} is not within its subnet {range}"));
+    }
+    let ip_range = wanted.ip_range.map(Cidr::network);
+    Ok(Subnet { range, gateway, ip_range, reserved: wanted.auxiliary.values().copied().collect() })
+}
+
+fn inside(name: &types::Name, range: Cidr, what: &str, address: IpAddr) -> Result<(), Rejection> {
+    if !range.contains(address) {
+        return invalid(format!("network {name}: {what} {address} is outside of its subnet {range}"));
+    }
+    if address == range.address() {
+        return invalid(format!("network {name}: {what} {address} is the address of the subnet {range} itself"));
+    }
+    if address.is_ipv4() && pool::number(address) == pool::number(range.last()) {
+        return invalid(format!("network {name}: {what} {address} is the broadcast address of {range}"));
+    }
+    Ok(())
+}
+
+/// As asked for, else the one above the highest in use, so that one just given up is not used again at once.
+fn vni(tables: &Tables, spec: &NetworkSpec) -> Result<u32, Rejection> {
+    let (first, last) = VNIS;
+    let used = tables.vnis();
+    if let Some(text) = spec.options.get(VNI_OPTION) {
+        let asked = text.split(',').next().unwrap_or(text).trim();
+        let Some(vni) = asked.parse::<u32>().ok().filter(|vni| (first..=last).contains(vni)) else {
+            return invalid(format!(
+                "network {}: {VNI_OPTION}={text} is no VXLAN identifier: give {first} to {last}",
+                spec.name
+            ));
+        };
+        let owner = used.get(&vni).and_then(|id| tables.network(*id));
+        return match owner {
+            Some(owner) => invalid(format!(
+                "network {}: VXLAN identifier {vni} belongs to network {}: give another, or none",
+                spec.name, owner.spec.name
+            )),
+            None => Ok(vni),
+        };
+    }
+    let above = used.get_max().map_or(first, |(highest, _)| highest + 1);
+    let free = if above <= last { Some(above) } else { (first..=last).find(|vni| !used.contains_key(vni)) };
+    free.ok_or_else(|| {
+        Rejection::FailedPrecondition(format!(
+            "network {}: all VXLAN identifiers are in use: remove networks",
+            spec.name
+        ))
+    })
+}
+
+/// A network goes when nobody uses it, the ingress network when no port is published through it (N-07).
+pub(super) fn remove(tables: &Tables, id: NetworkId, now: Timestamp) -> Result<Proposal, Rejection> {
+    let network = tables.network(id).ok_or_else(|| Rejection::not_found("network", id))?;
+    let name = &network.spec.name;
+    let mut services: Vec<String> = tables.services_of_network(id).map(|s| s.spec.name.to_string()).collect();
+    if network.spec.ingress {
+        services.extend(tables.services().filter(|s| publishes(&s.spec)).map(|s| s.spec.name.to_string()));
+    }
+    if !services.is_empty() {
+        return refuse_use(name, "service", &services, "update or remove them first");
+    }
+    let tasks: Vec<String> = tables.tasks_of_network(id).map(|task| task_name(tables, task)).collect();
+    if !tasks.is_empty() {
+        return refuse_use(name, "task", &tasks, "they are being replaced, wait for their end");
+    }
+    let from: Vec<String> = tables
+        .networks()
+        .filter(|other| network.spec.config_only && other.spec.config_from.as_ref() == Some(name))
+        .map(|other| other.spec.name.to_string())
+        .collect();
+    if !from.is_empty() {
+        return refuse_use(name, "network", &from, "remove them first");
+    }
+    Ok(Proposal { at: now, expects: Vec::new(), changes: vec![Change::RemoveNetwork(id)] })
+}
+
+fn publishes(spec: &ServiceSpec) -> bool {
+    spec.endpoint.mode == EndpointMode::Vip && spec.endpoint.ports.iter().any(|port| port.mode == PublishMode::Ingress)
+}
+
+fn task_name(tables: &Tables, task: &types::Task) -> String {
+    let service = tables.service(task.service).map_or_else(|| task.service.to_string(), |s| s.spec.name.to_string());
+    format!("{service}.{}.{}", task.slot, task.id)
+}
+
+fn refuse_use(network: &types::Name, kind: &str, users: &[String], advice: &str) -> Result<Proposal, Rejection> {
+    let shown = users.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let more = users.len().saturating_sub(NAMED);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let plural = if users.len() == 1 { "" } else { "s" };
+    Err(Rejection::FailedPrecondition(format!("network {network} is in use by {kind}{plural} {shown}{rest}: {advice}")))
+}

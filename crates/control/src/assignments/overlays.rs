@@ -1,0 +1,126 @@
+//! The networks of one node: all that is in them, and what changed, found without looking at what did not.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use imbl::{OrdMap, ordmap::DiffItem};
+use types::{NetworkId, NodeId, OverlayDiff, OverlayState};
+
+use crate::{Tables, tables::overlay::Overlay};
+
+/// Networks in which the node has a task that has not ended, with all that is in them; and those that any
+/// container may join, whose contents are told when one does.
+pub(super) fn of_node(tables: &Tables, node: NodeId) -> BTreeMap<NetworkId, Overlay> {
+    let told = |id| Some((id, told(tables.overlay(id)?, node)));
+    tables.networks_of_node(node).into_iter().filter_map(told).collect()
+}
+
+fn told(overlay: &Overlay, node: NodeId) -> Overlay {
+    if overlay.nodes.contains(&node) { overlay.clone() } else { Overlay::new(Arc::clone(&overlay.network)) }
+}
+
+/// The same networks as they are now: only for a node whose tasks did not change.
+pub(super) fn again(tables: &Tables, old: &BTreeMap<NetworkId, Overlay>) -> BTreeMap<NetworkId, Overlay> {
+    let now = |(id, old): (&NetworkId, &Overlay)| {
+        let now = tables.overlay(*id)?;
+        // what was told without its contents stays so
+        Some((*id, if old.nodes.is_empty() { old.clone() } else { now.clone() }))
+    };
+    old.iter().filter_map(now).collect()
+}
+
+pub(super) fn have_the_same_nodes(old: &BTreeMap<NetworkId, Overlay>, new: &BTreeMap<NetworkId, Overlay>) -> bool {
+    let same = |(a, b): ((&NetworkId, &Overlay), (&NetworkId, &Overlay))| a.0 == b.0 && a.1.nodes.ptr_eq(&b.1.nodes);
+    old.len() == new.len() && old.iter().zip(new).all(same)
+}
+
+pub(super) fn whole(overlay: &Overlay) -> OverlayState {
+    OverlayState {
+        network: Arc::clone(&overlay.network),
+        endpoints: overlay.endpoints.iter().map(|(id, endpoint)| (*id, (**endpoint).clone())).collect(),
+        services: overlay.services.iter().map(|(id, service)| (*id, (**service).clone())).collect(),
+    }
+}
+
+/// Differences of the networks that differ, and those that are no longer this node's.
+pub(super) fn diff(
+    old: &BTreeMap<NetworkId, Overlay>,
+    new: &BTreeMap<NetworkId, Overlay>,
+) -> (Vec<OverlayDiff>, Vec<NetworkId>) {
+    let changed = new.iter().filter_map(|(id, now)| match old.get(id) {
+        Some(before) if before == now => None,
+        Some(before) => some(diff_overlay(*id, before, now)),
+        None => {
+            let network = Some(Arc::clone(&now.network));
+            Some(OverlayDiff { network, ..diff_overlay(*id, &Overlay::new(Arc::clone(&now.network)), now) })
+        }
+    });
+    let gone = old.keys().filter(|id| !new.contains_key(id)).copied().collect();
+    (changed.collect(), gone)
+}
+
+/// `None` if it says nothing.
+fn some(difference: OverlayDiff) -> Option<OverlayDiff> {
+    let empty = OverlayDiff::of(difference.id);
+    (difference != empty).then_some(difference)
+}
+
+fn diff_overlay(id: NetworkId, old: &Overlay, new: &Overlay) -> OverlayDiff {
+    let same = Arc::ptr_eq(&old.network, &new.network) || old.network == new.network;
+    let (upsert_endpoints, remove_endpoints) = diff_maps(&old.endpoints, &new.endpoints);
+    let (upsert_services, remove_services) = diff_maps(&old.services, &new.services);
+    OverlayDiff {
+        id,
+        network: (!same).then(|| Arc::clone(&new.network)),
+        upsert_endpoints,
+        remove_endpoints,
+        upsert_services,
+        remove_services,
+    }
+}
+
+/// Walks only what the two maps do not share.
+fn diff_maps<K: Ord + Copy, V: Clone + PartialEq>(
+    old: &OrdMap<K, Arc<V>>,
+    new: &OrdMap<K, Arc<V>>,
+) -> (BTreeMap<K, V>, Vec<K>) {
+    let (mut upsert, mut remove) = (BTreeMap::new(), Vec::new());
+    for item in old.diff(new) {
+        match item {
+            DiffItem::Add(key, value) | DiffItem::Update { new: (key, value), .. } => {
+                upsert.insert(*key, (**value).clone());
+            }
+            DiffItem::Remove(key, _) => remove.push(*key),
+        }
+    }
+    (upsert, remove)
+}
+
+/// The same of two states without anything shared.
+pub(super) fn diff_states(old: Option<&OverlayState>, new: &OverlayState) -> Option<OverlayDiff> {
+    let id = new.network.id;
+    let Some(old) = old else {
+        return Some(OverlayDiff {
+            network: Some(Arc::clone(&new.network)),
+            upsert_endpoints: new.endpoints.clone(),
+            upsert_services: new.services.clone(),
+            ..OverlayDiff::of(id)
+        });
+    };
+    some(OverlayDiff {
+        network: (old.network != new.network).then(|| Arc::clone(&new.network)),
+        upsert_endpoints: changed(&old.endpoints, &new.endpoints),
+        remove_endpoints: gone(&old.endpoints, &new.endpoints),
+        upsert_services: changed(&old.services, &new.services),
+        remove_services: gone(&old.services, &new.services),
+        ..OverlayDiff::of(id)
+    })
+}
+
+fn changed<K: Ord + Copy, V: Clone + PartialEq>(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>) -> BTreeMap<K, V> {
+    let news = new.iter().filter(|(key, value)| old.get(key) != Some(value));
+    news.map(|(key, value)| (*key, value.clone())).collect()
+}
+
+fn gone<K: Ord + Copy, V>(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>) -> Vec<K> {
+    old.keys().filter(|key| !new.contains_key(key)).copied().collect()
+}

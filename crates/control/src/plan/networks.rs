@@ -1,0 +1,76 @@
+//! Allocator: virtual addresses of services, and places in networks for tasks that get a node.
+//!
+//! Which addresses are free follows from what the tasks and services of the value hold, so a new leader gives
+//! out what the old one would have. Called between rollout and scheduler, and by the scheduler for each task
+//! it places: a task is born with its node and its addresses in one proposal. When a network is full the task
+//! waits and says so.
+
+use types::{Attachment, EndpointMode, Network, NetworkId, Service, TaskSpec, VirtualIp};
+
+use super::{draft::Draft, work::Work};
+use crate::{
+    Change, Tables,
+    tables::{
+        overlay::networks_of,
+        pool::{Exhausted, Pool},
+    },
+};
+
+/// Gives a service an address in each network where it wants one and has none, and takes back the others.
+pub(super) fn run(work: &mut Work<'_>, service: &Service) {
+    if service.removing {
+        return;
+    }
+    let draft = &work.draft;
+    let mut virtual_ips = Vec::new();
+    for network in wanted(draft, service) {
+        let kept = service.virtual_ips.iter().find(|vip| vip.network == network.id).cloned();
+        let fresh = || {
+            let addresses = draft.pool(network.id)?.next().ok()?;
+            Some(VirtualIp { network: network.id, addresses })
+        };
+        virtual_ips.extend(kept.or_else(fresh));
+    }
+    if virtual_ips != service.virtual_ips {
+        work.draft.depends_on(service.id);
+        work.draft.make(Change::ServiceAddresses { service: service.id, virtual_ips });
+    }
+}
+
+/// Networks in which the service has a virtual address (parity S-70, S-71).
+fn wanted<'a>(tables: &'a Tables, service: &'a Service) -> impl Iterator<Item = &'a Network> {
+    let vip = service.spec.endpoint.mode == EndpointMode::Vip;
+    networks_of(&service.task_spec)
+        .filter(move |_| vip)
+        .filter_map(|(id, _)| tables.network(id))
+        .map(|network| &**network)
+        .filter(|network| network.vni != 0)
+}
+
+/// Why no task of the service can be reached as it should: it has no virtual address yet.
+pub(super) fn lacks_address(draft: &Draft, service: &Service) -> Option<String> {
+    let lacking = |network: &&Network| service.virtual_ips.iter().all(|vip| vip.network != network.id);
+    let network = wanted(draft, service).find(lacking)?;
+    let exhausted = draft.pool(network.id).map(Pool::next)?.err()?;
+    Some(full(network, exhausted))
+}
+
+/// The places of one more task, or why there are none.
+pub(super) fn places(draft: &Draft, spec: &TaskSpec) -> Result<Vec<Attachment>, String> {
+    let place = |(id, wanted): (NetworkId, &types::NetworkAttachmentSpec)| {
+        let (Some(network), Some(pool)) = (draft.network(id), draft.pool(id)) else {
+            return Err(format!("network {id} is gone: update the service to use another"));
+        };
+        let addresses = pool.next().map_err(|exhausted| full(network, exhausted))?;
+        Ok(Attachment { network: id, addresses, aliases: wanted.aliases.clone() })
+    };
+    networks_of(spec).map(place).collect()
+}
+
+fn full(network: &Network, exhausted: Exhausted) -> String {
+    let Exhausted { subnet, usage } = exhausted;
+    format!(
+        "network {}: all {} addresses of {subnet} are in use (gateway and virtual addresses included)",
+        network.spec.name, usage.total
+    )
+}

@@ -1,0 +1,101 @@
+//! The part of `apply` about networks and addresses: what is checked here holds whatever was proposed at the
+//! same time.
+
+use std::sync::Arc;
+
+use types::{Attachment, Network, NetworkId, Service, ServiceId, VirtualIp};
+
+use super::{
+    Tables, Touched,
+    apply::{Moment, next_meta},
+    overlay::networks_of,
+};
+use crate::Rejection;
+
+impl Tables {
+    /// Two networks that were chosen at the same time may have been given the same place; whoever comes
+    /// second is to choose again.
+    pub(super) fn put_network(
+        &mut self,
+        moment: Moment,
+        network: &Network,
+        touched: &mut Touched,
+    ) -> Result<(), Rejection> {
+        let name = &network.spec.name;
+        if self.network(network.id).is_some() || self.network_by_name(name).is_some() {
+            return Err(Rejection::already_exists("network", name));
+        }
+        let vni_taken = network.vni != 0 && self.vnis.contains_key(&network.vni);
+        if vni_taken || self.networks().any(|other| must_not_overlap(network, other) && overlap(network, other)) {
+            return Err(Rejection::out_of_sequence("network", name));
+        }
+        if network.spec.ingress && self.networks().any(|other| other.spec.ingress) {
+            return Err(Rejection::out_of_sequence("network", name));
+        }
+        touched.networks.insert(network.id);
+        self.insert_network(Arc::new(Network { meta: next_meta(None, moment), ..network.clone() }));
+        Ok(())
+    }
+
+    pub(super) fn remove_network(&mut self, id: NetworkId, touched: &mut Touched) -> Result<(), Rejection> {
+        let network = self.network(id).ok_or_else(|| Rejection::not_found("network", id))?;
+        if self.services_of_network(id).next().is_some() || self.tasks_of_network(id).next().is_some() {
+            return Err(Rejection::out_of_sequence("network", &network.spec.name));
+        }
+        touched.networks.insert(id);
+        self.drop_network(id);
+        Ok(())
+    }
+
+    pub(super) fn service_addresses(
+        &mut self,
+        moment: Moment,
+        id: ServiceId,
+        virtual_ips: &[VirtualIp],
+        touched: &mut Touched,
+    ) -> Result<(), Rejection> {
+        let mut service = Arc::clone(self.service(id).ok_or_else(|| Rejection::not_found("service", id))?);
+        let kept = |vip: &&VirtualIp| service.virtual_ips.contains(vip);
+        for vip in virtual_ips.iter().filter(|vip| !kept(vip)) {
+            let free = self.pool(vip.network).is_some_and(|pool| pool.are_free(&vip.addresses));
+            if !free {
+                return Err(Rejection::out_of_sequence("network", vip.network));
+            }
+        }
+        touched.services.insert(id);
+        touched.freed |= service.virtual_ips.iter().any(|old| !virtual_ips.contains(old));
+        let inner = Arc::make_mut(&mut service);
+        inner.virtual_ips = virtual_ips.to_vec();
+        inner.meta = next_meta(Some(inner.meta), moment);
+        self.insert_service(service);
+        Ok(())
+    }
+
+    /// A network may have been removed since the service was admitted.
+    pub(super) fn check_networks_of(&self, service: &Service) -> Result<(), Rejection> {
+        match networks_of(&service.spec.task).find(|(id, _)| self.network(*id).is_none()) {
+            Some((id, _)) => Err(Rejection::not_found("network", id)),
+            None => Ok(()),
+        }
+    }
+
+    /// Each address of a network that is there, and nobody else's.
+    pub(super) fn check_attachments(&self, attachments: &[Attachment]) -> Result<(), Rejection> {
+        for place in attachments {
+            let pool = self.pool(place.network).ok_or_else(|| Rejection::not_found("network", place.network))?;
+            if !pool.are_free(&place.addresses) {
+                return Err(Rejection::out_of_sequence("network", place.network));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Networks of other drivers are parts of the world outside, where two may lie in one range.
+pub(crate) fn must_not_overlap(one: &Network, other: &Network) -> bool {
+    one.vni != 0 || other.vni != 0
+}
+
+fn overlap(one: &Network, other: &Network) -> bool {
+    one.subnets.iter().any(|a| other.subnets.iter().any(|b| a.range.overlaps(b.range)))
+}

@@ -1,0 +1,306 @@
+//! Networks: what is allocated, what is refused, and what is said when nothing is left.
+
+use expect_test::expect;
+
+use crate::check;
+
+#[test]
+fn networks_get_the_next_free_subnet_and_identifier_n_02_n_09() {
+    check(
+        "network a
+         network a
+         network b ipv6
+         network c subnet=10.0.2.0/23
+         network d
+         network e subnet=10.9.0.0/24 range=10.9.0.128/25 gateway=10.9.0.254 aux=10.9.0.130 vni=9000
+         network f
+         networks
+         remove-network b
+         network g
+         networks",
+        expect![[r#"
+            refused: name conflicts with an existing object: network a already exists
+              a vni 4096 10.0.0.0/24 gateway 10.0.0.1 (1 of 254 used)
+              b vni 4097 10.0.1.0/24 gateway 10.0.1.1 (1 of 254 used) fd72:7377:726d::/64 gateway fd72:7377:726d::1 (1 of 18446744073709551615 used)
+              c vni 4098 10.0.2.0/23 gateway 10.0.2.1 (1 of 510 used)
+              d vni 4099 10.0.4.0/24 gateway 10.0.4.1 (1 of 254 used)
+              e vni 9000 10.9.0.0/24 gateway 10.9.0.254 (2 of 127 used)
+              f vni 9001 10.0.5.0/24 gateway 10.0.5.1 (1 of 254 used)
+              a vni 4096 10.0.0.0/24 gateway 10.0.0.1 (1 of 254 used)
+              c vni 4098 10.0.2.0/23 gateway 10.0.2.1 (1 of 510 used)
+              d vni 4099 10.0.4.0/24 gateway 10.0.4.1 (1 of 254 used)
+              e vni 9000 10.9.0.0/24 gateway 10.9.0.254 (2 of 127 used)
+              f vni 9001 10.0.5.0/24 gateway 10.0.5.1 (1 of 254 used)
+              g vni 9002 10.0.1.0/24 gateway 10.0.1.1 (1 of 254 used)
+        "#]],
+    );
+}
+
+#[test]
+fn routes_and_addresses_of_nodes_are_left_alone_p25() {
+    check(
+        "node a route=10.0.0.0/16 route=172.16.0.0/12 route=0.0.0.0/0
+         node b route=10.1.0.0/24 address=10.1.2.9
+         network a
+         network b
+         network c
+         network d subnet=10.0.5.0/24
+         network e subnet=10.1.2.0/24
+         network f subnet=10.0.0.0/8
+         networks",
+        expect![[r#"
+            refused: network d: subnet 10.0.5.0/24 overlaps 10.0.0.0/16, which node a has an address in or a route to: its containers could not reach it; choose another, or none
+            refused: network e: subnet 10.1.2.0/24 overlaps 10.1.2.9/32, which node b has an address in or a route to: its containers could not reach it; choose another, or none
+            refused: network f: subnet 10.0.0.0/8 overlaps 10.1.1.0/24 of network a: choose another, or none
+              a vni 4096 10.1.1.0/24 gateway 10.1.1.1 (1 of 254 used)
+              b vni 4097 10.1.3.0/24 gateway 10.1.3.1 (1 of 254 used)
+              c vni 4098 10.1.4.0/24 gateway 10.1.4.1 (1 of 254 used)
+        "#]],
+    );
+}
+
+#[test]
+fn networks_are_refused_with_the_reason() {
+    check(
+        "network web subnet=10.5.0.0/24
+         network web
+         network host
+         network a subnet=10.5.0.128/25
+         network a subnet=10.6.0.0/24 gateway=10.7.0.1
+         network a subnet=10.6.0.0/24 gateway=10.6.0.0
+         network a subnet=10.6.0.0/24 gateway=10.6.0.255
+         network a subnet=10.6.0.0/24 range=10.7.0.0/25
+         network a subnet=10.6.0.0/31
+         network a subnet=10.6.0.0/24 subnet=10.7.0.0/24
+         network a subnet=10.6.0.0/24 subnet=10.6.0.0/25
+         network a mtu=67
+         network a mtu=70000
+         network a mtu=1200 encrypted
+         network a mtu=1200 ipv6
+         network a vni=12
+         network a vni=4096
+         network a vni=many
+         network a driver=host
+         network a driver=macvlan encrypted
+         network i ingress
+         network j ingress
+         network a from=web
+         network a from=nothing
+         network conf subnet=10.8.0.0/24 mtu=1400 config-only
+         network a driver=macvlan from=conf
+         remove-network conf
+         service s net=conf
+         networks",
+        expect![[r#"
+            refused: name conflicts with an existing object: network web already exists
+            refused: network host is predefined on every node: take another name
+            refused: network a: subnet 10.5.0.128/25 overlaps 10.5.0.0/24 of network web: choose another, or none
+            refused: network a: gateway 10.7.0.1 is outside of its subnet 10.6.0.0/24
+            refused: network a: gateway 10.6.0.0 is the address of the subnet 10.6.0.0/24 itself
+            refused: network a: gateway 10.6.0.255 is the broadcast address of 10.6.0.0/24
+            refused: network a: ip range 10.7.0.0/25 is not within its subnet 10.6.0.0/24
+            refused: network a: subnet 10.6.0.0/31 cannot be used: give a prefix length of 1 to 30
+            refused: network a: 10.6.0.0/24 and 10.7.0.0/24 are of one family: an overlay has one IPv4 and one IPv6 subnet at most
+            refused: network a: its subnets 10.6.0.0/24 and 10.6.0.0/25 overlap
+            refused: network a: MTU 67 is out of range: give 68 to 65535
+            refused: network a: MTU 70000 is out of range: give 68 to 65535
+            refused: network a: MTU 1200 is out of range: give 1280 to 65535 when encrypted
+            refused: network a: MTU 1200 is out of range: give 1280 to 65535 with IPv6
+            refused: network a: com.docker.network.driver.overlay.vxlanid_list=12 is no VXLAN identifier: give 4096 to 16777215
+            refused: network a: VXLAN identifier 4096 belongs to network web: give another, or none
+            refused: network a: com.docker.network.driver.overlay.vxlanid_list=many is no VXLAN identifier: give 4096 to 16777215
+            refused: network a: the host and null networks are each node's own and cannot be made
+            refused: network a cannot be encrypted: only overlay networks can
+            refused: name conflicts with an existing object: ingress network i already exists
+            refused: network web is no configuration: create it with config-only to take it as one
+            refused: network nothing not found
+            refused: network conf is in use by network a: remove them first
+            refused: network conf is a configuration only: no task can join it
+              web vni 4096 10.5.0.0/24 gateway 10.5.0.1 (1 of 254 used)
+              i vni 4097 10.0.0.0/24 gateway 10.0.0.1 (1 of 254 used)
+              conf vni 0
+              a vni 0 10.8.0.0/24 gateway 10.8.0.1 (1 of 254 used)
+        "#]],
+    );
+}
+
+#[test]
+fn services_name_networks_and_are_refused_with_the_reason_s_71_s_75() {
+    check(
+        "node a
+         network web
+         network i ingress
+         service s net=nowhere
+         service s net=web net=web
+         service s net=i
+         service s net=web:-db
+         service s net=web:db,DB
+         service s net=host:db
+         service s net=host net=web
+         service s net=web dnsrr ingress=80
+         service s net=web:db
+         remove-network web
+         plan
+         update s nets=- net=bridge
+         remove-network web
+         settle
+         remove-network web
+         rollback s
+         service m ingress=80
+         remove-network i
+         networks",
+        expect![[r#"
+            refused: network nowhere (asked for by service s; create it first) not found
+            refused: service s names network web twice
+            refused: network i is the routing mesh's own: service s gets into it by publishing a port
+            refused: alias "-db" in network web is no DNS name: letters, digits, '-', '_' and '.', at most 253 characters, beginning and ending with a letter or digit
+            refused: alias DB is given twice in network web
+            refused: alias db of service s: network host has no names
+            refused: service s asks for network host and others: a container on host can join no other network
+            refused: port 80 is published through the mesh, which needs endpoint mode vip; use mode=host or vip
+            refused: network web is in use by service s: update or remove them first
+            0s s has addresses web [10.0.0.2]
+            0s create s.1/1 on a 10.0.0.3
+            refused: network web is in use by service s: update or remove them first
+            0s s has addresses
+            0s s Updating: update in progress
+            0s want s.1/1 shutdown
+            0s create s.1/2 on a
+            5s s Completed: update completed
+            refused: service s cannot be rolled back: a network of its previous spec is gone
+            refused: network i is in use by service m: update or remove them first
+              i vni 4097 10.0.1.0/24 gateway 10.0.1.1 (1 of 254 used)
+        "#]],
+    );
+}
+
+#[test]
+fn a_full_network_makes_tasks_wait_with_the_reason_until_something_is_free_p09_s_70() {
+    check(
+        "node a
+         node b
+         network n1 subnet=10.1.0.0/29
+         service web x5 net=n1
+         plan
+         networks
+         update web x3
+         settle
+         update web x4
+         settle
+         networks
+         remove web
+         plan
+         agents
+         plan
+         networks",
+        expect![[r#"
+            0s web has addresses n1 [10.1.0.2]
+            0s create web.1/1 on a 10.1.0.3
+            0s create web.2/1 on b 10.1.0.4
+            0s create web.3/1 on a 10.1.0.5
+            0s create web.4/1 on b 10.1.0.6
+            0s create web.5/1 waiting: network n1: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included)
+              n1 vni 4096 10.1.0.0/29 gateway 10.1.0.1 (6 of 6 used)
+            0s want web.4/1 remove
+            0s want web.5/1 remove
+            0s status web.5/1 shutdown: network n1: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included)
+            0s forget web.5/1
+            0s forget web.4/1
+            0s create web.4/2 on b 10.1.0.6
+              n1 vni 4096 10.1.0.0/29 gateway 10.1.0.1 (6 of 6 used)
+            0s want web.1/1 remove
+            0s want web.2/1 remove
+            0s want web.3/1 remove
+            0s want web.4/2 remove
+            0s forget web.1/1
+            0s forget web.2/1
+            0s forget web.3/1
+            0s forget web.4/2
+            0s service web gone
+              n1 vni 4096 10.1.0.0/29 gateway 10.1.0.1 (1 of 6 used)
+        "#]],
+    );
+}
+
+#[test]
+fn an_address_given_back_is_not_the_next_and_dnsrr_takes_no_address() {
+    check(
+        "node a
+         network n1 subnet=10.1.0.0/28
+         service web net=n1
+         settle
+         update web dnsrr force
+         settle
+         update web vip
+         settle
+         service other x2 net=n1
+         settle",
+        expect![[r#"
+            0s web has addresses n1 [10.1.0.2]
+            0s create web.1/1 on a 10.1.0.3
+            0s web has addresses
+            0s web Updating: update in progress
+            0s want web.1/1 shutdown
+            0s create web.1/2 on a 10.1.0.4
+            5s web Completed: update completed
+            5s web has addresses n1 [10.1.0.5]
+            5s other has addresses n1 [10.1.0.6]
+            5s create other.1/1 on a 10.1.0.7
+            5s create other.2/1 on a 10.1.0.8
+        "#]],
+    );
+}
+
+#[test]
+fn changing_networks_replaces_tasks_and_keeps_the_address_in_those_kept() {
+    check(
+        "node a
+         network n1 subnet=10.1.0.0/28
+         network n2 subnet=10.2.0.0/28
+         service web net=n1
+         settle
+         update web net=n2
+         settle
+         update web nets=- net=n2
+         settle
+         networks",
+        expect![[r#"
+            0s web has addresses n1 [10.1.0.2]
+            0s create web.1/1 on a 10.1.0.3
+            0s web has addresses n1 [10.1.0.2] n2 [10.2.0.2]
+            0s web Updating: update in progress
+            0s want web.1/1 shutdown
+            0s create web.1/2 on a 10.1.0.4 10.2.0.3
+            5s web Completed: update completed
+            5s web has addresses n2 [10.2.0.2]
+            5s web Updating: update in progress
+            5s want web.1/2 shutdown
+            5s create web.1/3 on a 10.2.0.4
+            10s web Completed: update completed
+              n1 vni 4096 10.1.0.0/28 gateway 10.1.0.1 (1 of 14 used)
+              n2 vni 4097 10.2.0.0/28 gateway 10.2.0.1 (3 of 14 used)
+        "#]],
+    );
+}
+
+/// One more than fits a /24, scaled down and up again, and planned by another leader each time: no address is
+/// ever two tasks', and none is lost (P09).
+#[test]
+fn a_24_fills_up_frees_and_fills_again_whoever_leads() {
+    let mut world = crate::script::World::new();
+    let lines = "node a\nnode b\nnetwork web subnet=10.0.1.0/24\nservice w x260 net=web dnsrr\nplan\nagents";
+    lines.lines().for_each(|line| world.line(line));
+    let count = |world: &crate::script::World| world.tables.tasks().filter(|task| task.node.is_some()).count();
+    assert_eq!(count(&world), 253, "254 addresses, one of them the gateway's");
+    let reason = "network web: all 254 addresses of 10.0.1.0/24 are in use";
+    let waiting: Vec<_> = world.tables.tasks().filter(|task| task.node.is_none()).collect();
+    assert!(waiting.iter().all(|task| task.status.error.starts_with(reason)), "{:?}", waiting[0].status);
+    for replicas in [100, 253, 7, 250] {
+        let line = format!("update w x{replicas}");
+        for line in [line.as_str(), "plan", "agents", "plan", "agents", "plan", "agents"] {
+            world.line(line);
+            control::invariants::check(&world.tables).expect("invariant");
+        }
+        assert_eq!(count(&world), replicas);
+    }
+}
