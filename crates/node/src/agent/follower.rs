@@ -12,9 +12,7 @@ use tokio::{
     time::{Duration, Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use types::{
-    ContainerStatus, ManagerPeer, NodeDescription, NodeId, NodeRole, TaskId, TaskState, TaskStatus, Timestamp,
-};
+use types::{ContainerStatus, ManagerPeer, NodeDescription, NodeRole, TaskId, TaskState, TaskStatus, Timestamp};
 
 use super::{
     AgentConfig, AgentEvent, AgentStatus,
@@ -49,7 +47,6 @@ const LATER: Duration = Duration::from_millis(300);
 pub(super) struct Follower {
     pub(super) engine: Engine,
     pub(super) config: AgentConfig,
-    pub(super) node: NodeId,
     pub(super) assigned: Assigned,
     pub(super) local: Local,
     pub(super) reports: Reports,

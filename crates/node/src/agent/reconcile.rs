@@ -51,6 +51,10 @@ pub(crate) fn reconcile(assigned: &AssignmentSet, known: bool, local: &Local, no
         let there = local.get(id);
         let wanted = assignment.desired <= TaskState::Running && !is_given_up(assignment);
         match there {
+            // not even prepared: what was rejected would be asked of its registry again and again
+            None if wanted && !assignment.state.is_terminal() && assignment.not_before > now => {
+                waiting.insert(assignment.not_before);
+            }
             None if wanted && !assignment.state.is_terminal() => decision.begin(*id, Step::Prepare),
             None if !wanted && !assignment.state.is_terminal() => {
                 decision.actions.push(Action::Report(*id, TaskState::Shutdown, "stopped before it was started"));
@@ -87,9 +91,6 @@ fn advance(
     match task.phase {
         Phase::Absent if !assignment.state.is_terminal() => decision.begin(id, Step::Prepare),
         Phase::Prepared => decision.begin(id, Step::Create),
-        Phase::Created if assignment.not_before > now => {
-            waiting.insert(assignment.not_before);
-        }
         Phase::Created => decision.begin(id, Step::Start),
         Phase::Ended { released: false } => decision.begin(id, Step::Release),
         Phase::Absent | Phase::Running | Phase::Ended { .. } => {}

@@ -67,7 +67,6 @@ impl Follower {
             leaving: None,
             engine,
             config,
-            node,
             events,
             status,
         };

@@ -108,6 +108,14 @@ fn cluster_p45_restart_and_backoff() -> Result<()> {
         Ok(())
     })?;
     ensure!(took > Duration::from_secs(3), "four failures in {took:?}: no backoff");
+    // what cannot even be started backs off just the same
+    t.cli("h1", &["service", "create", "-d", "--name", "wrong", it::IMAGE, "no-such-command"])?;
+    let (_, took) = until("four rejections", DEADLINE, || {
+        let rejected = t.tasks("wrong")?.iter().filter(|r| r.state == "rejected").count();
+        ensure!(rejected >= 4, "{rejected} rejections");
+        Ok(())
+    })?;
+    ensure!(took > Duration::from_secs(3), "four rejections in {took:?}: no backoff");
     until("crash loop is named", DEADLINE, || {
         let tasks = t.tasks("bad")?;
         ensure!(tasks.iter().any(|r| r.message.contains("crash loop")), "{tasks:#?}");
