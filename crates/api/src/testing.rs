@@ -1,8 +1,6 @@
 //! A cluster in memory for tests: the real value and its real rules behind a real gRPC server, with
 //! nodes that pretend to run whatever they are told.
 
-mod networks;
-
 use std::{
     path::PathBuf,
     pin::Pin,
@@ -145,16 +143,12 @@ fn first_cluster() -> types::Cluster {
 
 struct Service {
     value: Value,
-    networks: networks::Networks,
 }
 
 #[tonic::async_trait]
 impl Cluster for Service {
     async fn read(&self, request: Request<ReadCall>) -> Result<Response<ReadAnswer>, Status> {
         let wanted = proto::decode(&request.into_inner().read_request)?;
-        if let Some(reply) = self.networks.read(&wanted) {
-            return Ok(Response::new(ReadAnswer { read_reply: proto::encode(&reply?) }));
-        }
         let mut reply = view::read(&self.value.lock(), &wanted).map_err(|rejection| status(&rejection))?;
         let fill = |view: &mut types::NodeView| {
             view.reachable = view.node.raft.is_some();
@@ -170,9 +164,6 @@ impl Cluster for Service {
 
     async fn write(&self, request: Request<WriteCall>) -> Result<Response<WriteAnswer>, Status> {
         let wanted = proto::decode(&request.into_inner().write_request)?;
-        if let Some(reply) = self.networks.write(&wanted, ids()()) {
-            return Ok(Response::new(WriteAnswer { write_reply: proto::encode(&reply?) }));
-        }
         let tables = self.value.lock().clone();
         let (proposal, reply) =
             admission::admit(&tables, &wanted, now(), &mut ids()).map_err(|rejection| status(&rejection))?;
@@ -321,7 +312,7 @@ impl Fake {
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = listener.local_addr().expect("bound").to_string();
-        let service = Service { value: value.clone(), networks: networks::Networks::default() };
+        let service = Service { value: value.clone() };
         let server = tonic::transport::Server::builder().add_service(ClusterServer::new(service));
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
         fake.tasks.push(tokio::spawn(async move { server.serve_with_incoming(incoming).await.expect("serve gRPC") }));

@@ -47,13 +47,17 @@ async fn what_cannot_be_made_or_removed_is_said() {
         {"message":"invalid filter 'colour' for networks: known are dangling, driver, id, label, name, scope, type"}"#]]).await;
     let (head, _) = http(&fake.socket, "POST /networks/create", r#"{"Name":"busy","Driver":"overlay"}"#).await;
     assert!(head.starts_with("http/1.1 201"), "{head}");
+    let service =
+        r#"{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"nginx:1"},"Networks":[{"Target":"busy"}]}}"#;
+    let (head, body) = http(&fake.socket, "POST /services/create", service).await;
+    assert!(head.starts_with("http/1.1 201"), "{head} {body}");
     check(
         &fake,
         "DELETE /networks/busy",
         "",
         expect![[r#"
             403 forbidden
-            {"message":"network busy is in use by service web"}"#]],
+            {"message":"network busy is in use by service web: update or remove them first"}"#]],
     )
     .await;
     let (head, _) = http(&fake.socket, "POST /networks/create", r#"{"Name":"busy","Driver":"overlay"}"#).await;
@@ -101,7 +105,7 @@ async fn docker_drives_networks() {
     let format = "{{.Attachable}} {{.Internal}} {{(index .IPAM.Config 0).Subnet}} {{(index .IPAM.Config 0).Gateway}} \
                   {{.Options}} {{.Labels}}";
     expect![[r#"
-        true true 10.7.0.0/16 10.7.0.9 map[com.docker.network.driver.mtu:1400 com.docker.network.driver.overlay.vxlanid_list:4097 encrypted:] map[tier:back]
+        true true 10.7.0.0/16 10.7.0.9 map[com.docker.network.driver.mtu:1400 com.docker.network.driver.overlay.vxlanid_list:4096 encrypted:] map[tier:back]
     "#]]
     .assert_eq(&docker!(fake, "network", "inspect", "--format", format, "back"));
     assert!(docker!(fake, "network", "inspect", "-v", "back").contains(r#""Services""#));

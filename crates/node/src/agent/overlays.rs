@@ -34,7 +34,7 @@ pub(super) fn cluster_network(set: &AssignmentSet, here: &Here) -> ClusterNetwor
     let network = &set.network;
     let encrypted = set.overlays.values().any(|overlay| overlay.network.spec.encrypted);
     let encryption = encrypted.then(|| encryption(&network.data_path_peers, here));
-    let data_path = (network.data_path_port != 0).then(|| DataPath {
+    let data_path = (network.data_path_port != 0).then_some(DataPath {
         address: here.address,
         port: network.data_path_port,
         encryption,
@@ -238,11 +238,44 @@ mod tests {
 
     #[test]
     fn n17_names_lead_to_the_virtual_address_and_to_the_tasks() {
-        check(&state(EndpointMode::Vip, &[[10, 0, 1, 9]]), &expect![[""]]);
+        check(
+            &state(EndpointMode::Vip, &[[10, 0, 1, 9]]),
+            &expect![[r#"
+            front: 10.0.1.9
+            tasks.web: 10.0.1.2 10.0.1.3
+            web: 10.0.1.9
+            web.1: 10.0.1.2
+            web.1.2: 10.0.1.2
+            web.2: 10.0.1.3
+            web.2.3: 10.0.1.3
+            web.3: 10.0.1.4
+            web.3.4: 10.0.1.4
+            web.3.5: 10.0.1.5
+            10.0.1.9 -> 10.0.1.2 10.0.1.3
+            02:42:0a:00:01:03 at 192.0.2.1: 10.0.1.3
+            02:42:0a:00:01:05 at 192.0.2.1: 10.0.1.5
+        "#]],
+        );
     }
 
     #[test]
     fn s71_round_robin_names_lead_to_the_running_tasks() {
-        check(&state(EndpointMode::DnsRoundRobin, &[]), &expect![[""]]);
+        check(
+            &state(EndpointMode::DnsRoundRobin, &[]),
+            &expect![[r#"
+            front: 10.0.1.2 10.0.1.3
+            tasks.web: 10.0.1.2 10.0.1.3
+            web: 10.0.1.2 10.0.1.3
+            web.1: 10.0.1.2
+            web.1.2: 10.0.1.2
+            web.2: 10.0.1.3
+            web.2.3: 10.0.1.3
+            web.3: 10.0.1.4
+            web.3.4: 10.0.1.4
+            web.3.5: 10.0.1.5
+            02:42:0a:00:01:03 at 192.0.2.1: 10.0.1.3
+            02:42:0a:00:01:05 at 192.0.2.1: 10.0.1.5
+        "#]],
+        );
     }
 }
