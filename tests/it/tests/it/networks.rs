@@ -185,3 +185,105 @@ fn net_p_02_a_host_cut_off_and_back_leaves_nothing_stale() -> Result<()> {
     agrees("after it is back")?;
     Ok(())
 }
+
+/// N-04, P15 (a): of an encrypted network only WireGuard is seen between the hosts, and it works by name.
+#[test]
+fn net_n_04_an_encrypted_network_shows_nothing_to_the_underlay() -> Result<()> {
+    if !can_make_hosts("net_n_04_an_encrypted_network_shows_nothing_to_the_underlay") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("sealed", 1, 1)?;
+    t.cli("h1", &["network", "create", "-d", "overlay", "--opt", "encrypted", "vault"])?;
+    create(&t, "web", "1", &["--network", "vault", "--constraint", "node.hostname==h2"])?;
+    create(&t, "client", "1", &["--network", "vault", "--constraint", "node.hostname==h1"])?;
+    members(&t, "web", 1)?;
+    let client = members(&t, "client", 1)?.remove(0);
+    until("the two reach each other", DEADLINE, || client.ask(&t, "web").map(drop))?;
+    let capture = ["timeout", "6", "tcpdump", "-i", "any", "-n", "-A", "-s", "0", "udp or tcp port 80"];
+    let script = "sleep 1; i=0; while [ $i -lt 50 ]; do wget -q -O - http://web/cgi-bin/who?marker-in-the-clear; \
+                  i=$((i+1)); done";
+    let seen = std::thread::scope(|scope| {
+        let watching = scope.spawn(|| t.lab().exec("h1", &capture, &ExecOptions::default()));
+        let asked = client.run(&t, &["busybox", "sh", "-c", script])?;
+        ensure!(asked.lines().filter(|line| answer(line).is_some()).count() == 50, "{asked}");
+        let output = watching.join().expect("the capture does not panic")?;
+        Ok::<_, anyhow::Error>(output.stdout)
+    })?;
+    ensure!(seen.matches(".51820 > ").count() > 50, "WireGuard is on the wire: {} bytes seen", seen.len());
+    ensure!(!seen.contains("marker-in-the-clear"), "a marker is on the wire in the clear");
+    ensure!(!seen.contains(".4789"), "VXLAN is on the wire in the clear");
+    Ok(())
+}
+
+/// P44, P02: names, virtual addresses and open connections outlive a daemon that is killed and started again.
+#[test]
+fn net_p_44_a_daemon_restart_keeps_the_network() -> Result<()> {
+    if !can_make_hosts("net_p_44_a_daemon_restart_keeps_the_network") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("netreborn", 1, 1)?;
+    t.cli("h1", &["network", "create", "-d", "overlay", "red"])?;
+    create(&t, "web", "2", &["--network", "red"])?;
+    create(&t, "client", "1", &["--network", "red", "--constraint", "node.hostname==h2"])?;
+    members(&t, "web", 2)?;
+    let client = members(&t, "client", 1)?.remove(0);
+    let works = || {
+        ensure!(client.resolve(&t, "tasks.web")?.len() == 2);
+        client.ask(&t, "web.1")?;
+        client.ask(&t, "web.2")?;
+        client.ask(&t, "web").map(drop)
+    };
+    until("both replicas answer", DEADLINE, works)?;
+    t.cluster.stop_daemon("h2", nix::sys::signal::Signal::SIGKILL)?;
+    works().context("without a daemon")?;
+    t.cluster.start_daemon("h2")?;
+    works().context("while the daemon starts")?;
+    until("ready again", DEADLINE, || {
+        ensure!(t.cli("h1", &["node", "ls"])?.matches("Ready").count() == 2);
+        Ok(())
+    })?;
+    works().context("with the new daemon")?;
+    t.cli("h1", &["service", "scale", "--detach", "web=4"])?;
+    members(&t, "web", 4)?;
+    until("the new daemon tells of new replicas", DEADLINE, || {
+        ensure!(client.resolve(&t, "tasks.web")?.len() == 4);
+        client.ask(&t, "web.4").map(drop)
+    })?;
+    t.cli("h1", &["service", "rm", "web", "client"])?;
+    until("nothing of the network is left on the hosts", DEADLINE, || {
+        for host in ["h1", "h2"] {
+            let left = t.lab().exec(host, &["ls", "/run/rswarm/overlay"], &ExecOptions::default())?.stdout;
+            ensure!(left.trim().is_empty(), "{host}: {left}");
+        }
+        Ok(())
+    })?;
+    t.cli("h1", &["network", "rm", "red"]).map(drop)
+}
+
+/// P09, P06, N-07: a full network is said on the task and ends when something is freed; what is in use stays.
+#[test]
+fn net_p_09_a_full_network_is_explained() -> Result<()> {
+    if !can_make_hosts("net_p_09_a_full_network_is_explained") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("full", 1, 1)?;
+    t.cli("h1", &["network", "create", "-d", "overlay", "--subnet", "10.77.0.0/29", "tiny"])?;
+    let refused = t.cli_fails("h1", &["network", "create", "-d", "overlay", "--subnet", "10.77.0.0/16", "wide"])?;
+    ensure!(refused.contains("tiny"), "an overlap names the other network: {refused}");
+    // six addresses: the gateway, the virtual address and four tasks
+    t.create("web", 5, &["--network", "tiny"])?;
+    until("the fifth task says why it waits", DEADLINE, || {
+        let tasks = t.tasks("web")?;
+        let running = tasks.iter().filter(|task| task.state == "running").count();
+        let waiting = tasks.iter().find(|task| task.state == "pending").context("none waits")?;
+        ensure!(running == 4 && waiting.error.contains("network tiny: all 6 addresses"), "{tasks:#?}");
+        Ok(())
+    })?;
+    let refused = t.cli_fails("h1", &["network", "rm", "tiny"])?;
+    ensure!(refused.contains("in use by service web"), "{refused}");
+    t.cli("h1", &["service", "scale", "--detach", "web=4"])?;
+    t.running("web", 4)?;
+    let unknown = t.cli_fails("h1", &["service", "create", "-d", "--network", "nope", IMAGE])?;
+    ensure!(unknown.contains("network nope not found"), "{unknown}");
+    Ok(())
+}
