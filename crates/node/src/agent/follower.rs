@@ -33,7 +33,7 @@ use crate::{
     clock::now,
     engine::{
         Engine,
-        tasks::{Prepared, TaskError},
+        tasks::{Found, Prepared, TaskError},
     },
 };
 
@@ -72,6 +72,8 @@ pub(super) struct Follower {
     pub(super) told: BTreeSet<TaskId>,
     /// Set when the node leaves: nothing is assigned any more, whatever managers say.
     pub(super) leaving: Option<oneshot::Sender<()>>,
+    /// Found at start and not in the assignments kept on disk: left alone until a manager has spoken.
+    pub(super) unclaimed: Vec<Found>,
 }
 
 impl Follower {
@@ -226,6 +228,7 @@ impl Follower {
             return;
         }
         if is_whole {
+            self.claim();
             self.reports.settle(self.assigned.set());
         }
         self.told.retain(|task| self.assigned.set().tasks.contains_key(task));
@@ -240,6 +243,7 @@ impl Follower {
     fn begin_leave(&mut self, reply: oneshot::Sender<()>) {
         self.assigned = Assigned::restore(Some(types::AssignmentSet::default()));
         self.set_network();
+        self.claim();
         self.leaving = Some(reply);
     }
 

@@ -65,6 +65,7 @@ impl Follower {
             wake_at: None,
             told: BTreeSet::new(),
             leaving: None,
+            unclaimed: Vec::new(),
             engine,
             config,
             events,
@@ -74,11 +75,22 @@ impl Follower {
         let found = found.map_err(|error| match error {
             TaskError::Refused(text) | TaskError::Transient(text) => EngineError::Runtime(text),
         })?;
-        for found in found {
+        let (known, unclaimed) =
+            found.into_iter().partition(|found| follower.assigned.set().tasks.contains_key(&found.task));
+        follower.unclaimed = unclaimed;
+        for found in Vec::<Found>::from_iter(known) {
             follower.adopt(found);
         }
         follower.adopt_ends();
         Ok(follower)
+    }
+
+    /// Takes up what the kept assignments did not name, now that a manager has said what this node shall do:
+    /// they are written a moment after they come, and a daemon may be killed within it.
+    pub(super) fn claim(&mut self) {
+        for found in std::mem::take(&mut self.unclaimed) {
+            self.adopt(found);
+        }
     }
 
     /// Notes one task of before.
