@@ -21,6 +21,8 @@ const USAGE: &str = "usage: cargo xtask <command>
   sim [ARG…]        the simulator: --seed N --nodes N, see `cargo xtask sim --help`
   bench plan        placements per second and bytes per task of the planner, as JSON
   bench cluster     start, failover and memory figures of a real cluster on this machine, as JSON
+  bench overlay     one stream through an encrypted overlay, against raw veth, hand-made VXLAN and (where it is
+                    installed) VXLAN over boringtun-cli, as JSON
   gen               shell completions into target/completions";
 
 fn main() -> ExitCode {
@@ -34,6 +36,9 @@ fn main() -> ExitCode {
         ["bench", "plan", rest @ ..] => cargo(&[&["run", "--quiet", "-p", "sim", "--", "bench-plan"], rest].concat()),
         ["bench", "cluster", rest @ ..] => {
             cargo(&[&["run", "--quiet", "-p", "benches", "--bin", "bench-cluster", "--"], rest].concat())
+        }
+        ["bench", "overlay", rest @ ..] => {
+            cargo(&[&["run", "--quiet", "-p", "overlay", "--example", "bench_overlay", "--"], rest].concat())
         }
         ["gen"] => gen_completions(),
         _ => Err(anyhow::anyhow!(USAGE)),

@@ -23,17 +23,16 @@ use types::{NetworkId, NodeId};
 
 use super::{
     Report, Settings, Standing, WireguardError,
-    envelope::{ENVELOPE, WIREGUARD, tunnel_address},
+    envelope::tunnel_address,
     inbound,
     keys::OwnKey,
     outbound,
-    packet::ETHERNET,
     socket::Socket,
     table::{Overlay, Shared, Table},
     tap::Tap,
     tunnel::{Pairing, Peer, Tunnel},
 };
-use crate::{DataPath, Encryption, OverlayPlan, kernel::explain};
+use crate::{DataPath, Encryption, OverlayPlan, kernel::explain, overlay_mtu};
 
 /// Sessions of a replaced key are opened so long: WireGuard's own limit for the life of a session.
 const GRACE: Duration = Duration::from_secs(180);
@@ -41,7 +40,7 @@ const GRACE: Duration = Duration::from_secs(180);
 const TICK: Duration = Duration::from_millis(100);
 /// Pairings of one peer: a key that is replaced more often within the grace time loses its oldest.
 const MOST_PAIRINGS: usize = 4;
-/// What an underlay of unknown size carries.
+/// A TAP is born for this underlay; the next look at the kernel gives it the MTU of the real one.
 const UNDERLAY_MTU: u32 = 1500;
 /// The index of a session has 24 bits for its tunnel.
 const INDICES: u32 = 1 << 24;
@@ -261,7 +260,7 @@ impl Control {
     }
 
     fn plug(&self, path: &Path, overlay: &OverlayPlan, own: IpAddr) -> Result<Plug, WireguardError> {
-        let mtu = overlay.mtu.unwrap_or(UNDERLAY_MTU - overhead(own));
+        let mtu = overlay.mtu.unwrap_or(overlay_mtu(UNDERLAY_MTU, own.is_ipv6(), true));
         let namespace = inode(path).ok_or_else(|| WireguardError::NoNamespace { path: path.to_owned() })?;
         let tap = Arc::new(Tap::open(path, mtu)?);
         let (shared, used, vni) = (self.shared.clone(), tap.clone(), overlay.vni);
@@ -292,12 +291,6 @@ impl Control {
             overlays: self.plugs.iter().filter_map(overlay).collect(),
         }
     }
-}
-
-/// Bytes of an underlay packet that are not the endpoint's packet.
-pub fn overhead(underlay: IpAddr) -> u32 {
-    let outer = if underlay.is_ipv6() { 48 } else { 28 };
-    (outer + WIREGUARD + ENVELOPE + ETHERNET) as u32
 }
 
 fn unusable(overlay: &OverlayPlan, why: &str) -> String {

@@ -31,7 +31,6 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 use types::{NetworkId, NodeId};
 
-pub use control::overhead;
 pub use envelope::tunnel_address;
 pub use keys::{generate_key_pair, public_key};
 pub use table::Dropped;

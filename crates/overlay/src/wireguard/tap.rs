@@ -21,11 +21,8 @@ use nix::{
 };
 
 use super::WireguardError;
+use crate::plan::{OVERLAY_BRIDGE, OVERLAY_TAP};
 
-/// The TAP's name in the overlay's namespace.
-pub const TAP_NAME: &str = "tap0";
-/// The bridge's name there.
-pub const BRIDGE_NAME: &str = "br0";
 const DEVICE: &str = "/dev/net/tun";
 /// A worker looks this often whether it shall end.
 const LOOK: Duration = Duration::from_millis(200);
@@ -94,7 +91,7 @@ fn failed(doing: &'static str, source: io::Error) -> WireguardError {
 
 /// In the calling thread's namespace.
 fn make(file: &File, mtu: u32) -> Result<(), WireguardError> {
-    let mut request = named(TAP_NAME);
+    let mut request = named(OVERLAY_TAP);
     request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
     control(file.as_raw_fd(), libc::TUNSETIFF, &mut request).map_err(|e| failed("make the TAP", e))?;
     set_offloads(file.as_raw_fd()).map_err(|e| failed("turn on offloads of the TAP", e))?;
@@ -106,20 +103,20 @@ fn make(file: &File, mtu: u32) -> Result<(), WireguardError> {
     );
     let socket = made.map_err(|e| failed("open a socket", e.into()))?;
     let fd = socket.as_raw_fd();
-    let mut request = named(TAP_NAME);
+    let mut request = named(OVERLAY_TAP);
     request.ifr_ifru.ifru_mtu = mtu as libc::c_int;
     control(fd, libc::SIOCSIFMTU, &mut request).map_err(|e| failed("set the MTU of the TAP", e))?;
     control(fd, libc::SIOCGIFINDEX, &mut request).map_err(|e| failed("look up the TAP", e))?;
     // SAFETY: SIOCGIFINDEX has just written this member of the union.
     let index = unsafe { request.ifr_ifru.ifru_ifindex };
-    let mut bridge = named(BRIDGE_NAME);
+    let mut bridge = named(OVERLAY_BRIDGE);
     bridge.ifr_ifru.ifru_ifindex = index;
     match control(fd, SIOCBRADDIF, &mut bridge) {
         // A bridge port already.
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
         added => added.map_err(|e| failed("plug the TAP into the bridge br0", e))?,
     }
-    let mut request = named(TAP_NAME);
+    let mut request = named(OVERLAY_TAP);
     request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
     control(fd, libc::SIOCSIFFLAGS, &mut request).map_err(|e| failed("set the TAP up", e))
 }
