@@ -4,7 +4,7 @@
 //! endpoints: a network that did not change keeps its table, and endpoints share tables by reference.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
@@ -30,11 +30,13 @@ pub(crate) struct Publisher {
     wanted: watch::Sender<Arc<Wanted>>,
     states: watch::Receiver<States>,
     zones: BTreeMap<NetworkId, Arc<Zone>>,
+    /// Whose rules are known to stand since before the last look at the kernel.
+    settled: BTreeSet<EndpointId>,
 }
 
 impl Publisher {
     pub(super) fn new(wanted: watch::Sender<Arc<Wanted>>, states: watch::Receiver<States>) -> Self {
-        Self { wanted, states, zones: BTreeMap::new() }
+        Self { wanted, states, zones: BTreeMap::new(), settled: BTreeSet::new() }
     }
 
     /// At the start of the process: whoever has a namespace gets its answers before anything is looked at.
@@ -44,8 +46,9 @@ impl Publisher {
     }
 
     /// Serves the endpoints that are ready, and those that were served before and have only a problem
-    /// now. Returns when all of them can ask; one that cannot is not ready, and says why.
-    pub async fn publish(&mut self, plan: &NetworkPlan, applied: &mut Applied) {
+    /// now. Returns when all of them can ask; one that cannot is not ready, and says why. True if rules were
+    /// loaded into the namespace of an endpoint with overlays: what was known of the rules there is old then.
+    pub async fn publish(&mut self, plan: &NetworkPlan, applied: &mut Applied) -> bool {
         let before = self.wanted.borrow().clone();
         let namespace = |(id, result): (&EndpointId, &EndpointResult)| match result {
             EndpointResult::Ready { namespace } => Some((id.clone(), namespace.clone())),
@@ -68,6 +71,12 @@ impl Publisher {
                 *result = EndpointResult::Failed { error };
             }
         }
+        let served: BTreeSet<EndpointId> = states.endpoints.keys().cloned().collect();
+        let has_overlays = |id: &EndpointId| plan.endpoints.get(id).is_some_and(|e| !e.overlays.is_empty());
+        let loaded = served.difference(&self.settled).any(has_overlays);
+        drop(states);
+        self.settled = served;
+        loaded
     }
 
     fn send(&mut self, plan: &NetworkPlan, namespaces: BTreeMap<EndpointId, PathBuf>) -> u64 {
