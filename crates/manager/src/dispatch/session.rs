@@ -27,6 +27,8 @@ use crate::{
 pub(crate) const MAX_DOWN: usize = 16;
 /// A node that takes nothing for this long is not there.
 const SEND_PATIENCE: Duration = Duration::from_secs(10);
+/// For a node to hang up after a goodbye; a fraction of what the manager waits for all of them.
+const HANG_UP: Duration = Duration::from_millis(300);
 /// Changes that follow each other closely become one difference.
 const PACE: Duration = Duration::from_millis(5);
 /// A manager whose words have not reached the leader for this long (cut off, or no manager any more
@@ -162,7 +164,11 @@ impl Session {
                     return Err(Status::aborted("a newer session of this node replaces this one"));
                 }
                 () = stopping.cancelled() => {
-                    return self.send(Down::Goodbye(Goodbye {})).await;
+                    self.send(Down::Goodbye(Goodbye {})).await?;
+                    // the connection must not go before the word has arrived: the node hangs up then
+                    let hung_up = async { while let Ok(Some(_)) = up.message().await {} };
+                    let _ = timeout(HANG_UP, hung_up).await;
+                    return Ok(());
                 }
                 () = tokio::time::sleep_until(silent_at) => {
                     return Err(Status::deadline_exceeded("nothing was heard on the session"));
