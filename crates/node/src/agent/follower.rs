@@ -32,7 +32,7 @@ use super::{
 use crate::{
     clock::now,
     engine::{
-        Engine,
+        ClusterNetwork, Engine,
         tasks::{Found, Prepared, TaskError},
     },
 };
@@ -83,7 +83,8 @@ impl Follower {
         let (probe_updates, mut probed) = mpsc::channel(MAX_WAITING);
         let side = CancellationToken::new();
         let mut beside = self.start_beside(session_events, probe_updates, &side);
-        self.set_network();
+        let kept = overlays::cluster_network(self.assigned.set(), &self.here);
+        self.engine.set_cluster_network(ClusterNetwork { is_kept: true, ..kept });
         let mut has_left = false;
         loop {
             self.act();

@@ -41,7 +41,13 @@ pub(super) fn cluster_network(set: &AssignmentSet, here: &Here) -> ClusterNetwor
     });
     let overlays = set.overlays.iter().map(|(id, state)| (*id, overlay(state, network, here.node))).collect();
     let internal = set.overlays.iter().filter(|(_, state)| state.network.spec.internal).map(|(id, _)| *id).collect();
-    ClusterNetwork { probes: probes::settings(network, here.node, here.address), data_path, overlays, internal }
+    ClusterNetwork {
+        probes: probes::settings(network, here.node, here.address),
+        data_path,
+        overlays,
+        internal,
+        is_kept: false,
+    }
 }
 
 fn encryption(peers: &BTreeMap<NodeId, DataPathPeer>, here: &Here) -> Encryption {

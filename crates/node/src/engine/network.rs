@@ -57,6 +57,8 @@ pub(crate) struct ClusterNetwork {
     pub overlays: BTreeMap<NetworkId, OverlayPlan>,
     /// Those that have no way out (parity N-06).
     pub internal: BTreeSet<NetworkId>,
+    /// From this host's disk, and so older than what the data plane holds: fills only what is missing there.
+    pub is_kept: bool,
 }
 
 /// A handle on the owner of the plan.
@@ -254,15 +256,18 @@ impl Owner {
         let Some(cluster) = latest.as_ref() else { return false };
         let used: BTreeSet<NetworkId> =
             self.plan.endpoints.values().flat_map(|e| e.overlays.iter().map(|port| port.network)).collect();
-        let overlay = |id: &NetworkId| cluster.overlays.get(id).or_else(|| self.plan.overlays.get(id));
+        let (said, held) = (&cluster.overlays, &self.plan.overlays);
+        let (first, second) = if cluster.is_kept { (held, said) } else { (said, held) };
+        let overlay = |id: &NetworkId| first.get(id).or_else(|| second.get(id));
         let overlays: BTreeMap<NetworkId, OverlayPlan> =
             used.iter().filter_map(|id| Some((*id, overlay(id)?.clone()))).collect();
-        let changed = self.plan.overlays != overlays
-            || self.plan.probes != cluster.probes
-            || self.plan.data_path != cluster.data_path;
+        let (mut probes, mut data_path) = (cluster.probes.clone(), cluster.data_path.clone());
+        if cluster.is_kept {
+            (probes, data_path) = (self.plan.probes.clone().or(probes), self.plan.data_path.clone().or(data_path));
+        }
+        let changed = self.plan.overlays != overlays || self.plan.probes != probes || self.plan.data_path != data_path;
         if changed {
-            (self.plan.overlays, self.plan.probes) = (overlays, cluster.probes.clone());
-            self.plan.data_path.clone_from(&cluster.data_path);
+            (self.plan.overlays, self.plan.probes, self.plan.data_path) = (overlays, probes, data_path);
         }
         changed
     }
