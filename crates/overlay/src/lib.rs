@@ -44,7 +44,8 @@ pub use observed::{
 };
 pub use plan::{
     BridgePlan, BridgePort, DataPath, Encryption, EncryptionPeer, EndpointDns, EndpointId, EndpointIdError,
-    EndpointPlan, NetworkPlan, OverlayPlan, OverlayPort, PrivateKey, Remote,
+    EndpointPlan, EntryHost, HostPorts, MeshPlan, NetworkPlan, OverlayPlan, OverlayPort, PrivateKey, PublishedPorts,
+    Remote,
 };
 pub use probe::{FullSize, PeerState, ProbeKey, ProbeSettings, ProbeTable, Verdict};
 pub use step::{EndpointStep, InsideStep, OverlayStep, Place, Step, Subject};

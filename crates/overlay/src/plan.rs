@@ -12,7 +12,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
-use types::{NetworkId, NodeId};
+use types::{MeshAffinity, NetworkId, NodeId, PortBind, PortProtocol};
 
 mod problems;
 
@@ -52,6 +52,58 @@ pub struct NetworkPlan {
     pub data_path: Option<DataPath>,
     /// The overlay networks that have an endpoint on this host.
     pub overlays: BTreeMap<NetworkId, OverlayPlan>,
+    /// None: no port of the routing mesh is open on this host.
+    pub mesh: Option<MeshPlan>,
+}
+
+/// The ingress routing mesh on this host: what arrives at a published port goes to a backend in the ingress
+/// network, on whatever host, with the client's own address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshPlan {
+    /// The ingress network; one of [`NetworkPlan::overlays`].
+    pub network: NetworkId,
+    /// Of this host's own port in it: by this address a backend knows the host through which a connection came.
+    pub mac: MacAddress,
+    /// Of the same port, IPv4 before IPv6: the network's gateways, the same on every host.
+    pub addresses: Vec<IpAddr>,
+    /// The same ports of the other hosts.
+    pub entries: BTreeMap<MacAddress, EntryHost>,
+    pub ports: Vec<PublishedPorts>,
+}
+
+/// Another host through which connections come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryHost {
+    pub node: NodeId,
+    /// The host's address in the underlay.
+    pub host: IpAddr,
+}
+
+/// Successive ports that go to the same backends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedPorts {
+    pub bind: PortBind,
+    pub protocol: PortProtocol,
+    /// First and last published port.
+    pub published: (u16, u16),
+    /// First of as many target ports.
+    pub target: u16,
+    /// Addresses in the ingress network of those that take new connections, with their weights (not 0).
+    /// Empty: connections are refused.
+    pub backends: BTreeMap<IpAddr, u16>,
+    pub affinity: MeshAffinity,
+    pub proxy_protocol: bool,
+}
+
+/// Successive ports of this host that go to one endpoint on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPorts {
+    pub bind: PortBind,
+    pub protocol: PortProtocol,
+    /// First and last published port.
+    pub published: (u16, u16),
+    /// First of as many target ports.
+    pub target: u16,
 }
 
 /// How this host speaks to the others' overlays.
@@ -145,6 +197,8 @@ pub struct EndpointPlan {
     /// The name its container bears.
     pub hostname: String,
     pub dns: EndpointDns,
+    /// Needs a place on the bridge.
+    pub ports: Vec<HostPorts>,
 }
 
 /// A place on the host's bridge.

@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attachment, EndpointMode, Name, Network, NetworkId, NodeId, ServiceId, Slot, TaskId, TaskSpec, TaskState,
-    TaskStatus, Timestamp,
+    Attachment, EndpointMode, MeshSpec, Name, Network, NetworkId, NodeId, PortConfig, ServiceId, Slot, TaskId,
+    TaskSpec, TaskState, TaskStatus, Timestamp,
 };
 
 /// All that one node shall do.
@@ -51,7 +51,7 @@ pub struct Assignment {
     pub attachments: Vec<Attachment>,
     /// Host-mode ports of the task: the node publishes them for it.
     #[serde(default)]
-    pub host_ports: Vec<crate::PortConfig>,
+    pub host_ports: Vec<PortConfig>,
     /// RUNNING, SHUTDOWN or REMOVE.
     pub desired: TaskState,
     #[serde(default)]
@@ -123,6 +123,11 @@ pub struct OverlayService {
     /// IPv4 before IPv6; empty in mode dnsrr.
     #[serde(default)]
     pub addresses: Vec<IpAddr>,
+    /// In the ingress network alone: the ports that every node publishes for it, all with their numbers.
+    #[serde(default)]
+    pub ports: Vec<PortConfig>,
+    #[serde(default)]
+    pub mesh: MeshSpec,
 }
 
 /// From one [`OverlayState`] to the next. Of a network that was not known before it holds everything.

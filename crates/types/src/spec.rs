@@ -15,8 +15,8 @@ pub use container::{ContainerSpec, DnsConfig, HealthCheck, HealthTest, Mount, Mo
 pub use network::{NetworkAttachmentSpec, NetworkDriver, NetworkSpec, SubnetSpec};
 pub use node::{Availability, NodeRole, NodeSpec};
 pub use service::{
-    DisconnectPolicy, EndpointMode, EndpointSpec, FailureAction, PortConfig, PortProtocol, PublishMode, Reconcile,
-    ServiceMode, ServiceSpec, UpdateConfig, UpdateOrder,
+    DisconnectPolicy, EndpointMode, EndpointSpec, FailureAction, MeshAffinity, MeshPolicy, MeshSpec, PortBind,
+    PortConfig, PortProtocol, PublishMode, Reconcile, ServiceMode, ServiceSpec, UpdateConfig, UpdateOrder,
 };
 pub use task::{
     LogDriver, Placement, Platform, ResourceRequirements, RestartCondition, RestartPolicy, SpreadOver, TaskSpec,

@@ -133,13 +133,8 @@ pub fn any_service(name: &str, random: &mut Random, most: u64) -> ServiceSpec {
         spec.task.placement.max_replicas = 1;
     }
     if random.chance(20) {
-        spec.endpoint.ports.push(PortConfig {
-            name: String::new(),
-            protocol: PortProtocol::Tcp,
-            target: 80,
-            published: Some(if random.chance(50) { 8080 } else { 9090 }),
-            mode: PublishMode::Host,
-        });
+        let published = if random.chance(50) { 8080 } else { 9090 };
+        spec.endpoint.ports.push(PortConfig::new(PortProtocol::Tcp, 80, Some(published), PublishMode::Host));
     }
     if random.chance(25) {
         spec.endpoint.mode = EndpointMode::DnsRoundRobin;

@@ -21,7 +21,7 @@ pub(crate) fn read(mut from: Object<'_>) -> Result<EndpointSpec, FieldError> {
         port.finish()?;
     }
     from.finish()?;
-    Ok(EndpointSpec { mode, ports })
+    Ok(EndpointSpec { mode, ports, ..EndpointSpec::default() })
 }
 
 fn read_port(from: &mut Object<'_>) -> Result<PortConfig, FieldError> {
@@ -51,13 +51,9 @@ fn read_port(from: &mut Object<'_>) -> Result<PortConfig, FieldError> {
     };
     let target = port("TargetPort", from)?
         .ok_or(FieldError::Missing { path: from.path("TargetPort"), hint: "give the port the container listens on" })?;
-    Ok(PortConfig {
-        name: from.string("Name")?,
-        protocol: protocol.unwrap_or(PortProtocol::Tcp),
-        target,
-        published: port("PublishedPort", from)?,
-        mode: PublishMode::Host,
-    })
+    let published = port("PublishedPort", from)?;
+    let port = PortConfig::new(protocol.unwrap_or(PortProtocol::Tcp), target, published, PublishMode::Host);
+    Ok(PortConfig { name: from.string("Name")?, ..port })
 }
 
 pub(crate) fn write_spec(spec: &EndpointSpec) -> Value {

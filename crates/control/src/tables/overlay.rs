@@ -120,6 +120,8 @@ pub(crate) fn shown(service: &Service, network: NetworkId) -> Option<OverlayServ
         name: service.spec.name.clone(),
         mode: service.spec.endpoint.mode,
         addresses: virtual_addresses(service, network).to_vec(),
+        ports: Vec::new(),
+        mesh: service.spec.endpoint.mesh,
     })
 }
 

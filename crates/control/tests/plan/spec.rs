@@ -101,21 +101,19 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
             task.placement.platforms = vec![Platform { os: "linux".into(), architecture: value.into() }];
         }
         "port" if value == "none" => spec.endpoint.ports.clear(),
-        "port" => spec.endpoint.ports.push(PortConfig {
-            name: String::new(),
-            protocol: PortProtocol::Tcp,
-            target: 80,
-            published: Some(value.parse().unwrap()),
-            mode: PublishMode::Host,
-        }),
+        "port" => spec.endpoint.ports.push(PortConfig::new(
+            PortProtocol::Tcp,
+            80,
+            Some(value.parse().unwrap()),
+            PublishMode::Host,
+        )),
         "order" if value == "stop-first" => spec.update.order = UpdateOrder::StopFirst,
-        "ingress" => spec.endpoint.ports.push(PortConfig {
-            name: String::new(),
-            protocol: PortProtocol::Tcp,
-            target: 80,
-            published: Some(value.parse().unwrap()),
-            mode: PublishMode::Ingress,
-        }),
+        "ingress" => spec.endpoint.ports.push(PortConfig::new(
+            PortProtocol::Tcp,
+            80,
+            Some(value.parse().unwrap()),
+            PublishMode::Ingress,
+        )),
         "net" => {
             let (target, aliases) = value.split_once(':').unwrap_or((value, ""));
             let aliases = aliases.split(',').filter(|alias| !alias.is_empty()).map(str::to_owned).collect();

@@ -182,7 +182,7 @@ mod tests {
     use std::sync::Arc;
 
     use expect_test::{Expect, expect};
-    use types::{EndpointMode, Network, NetworkId, NetworkSpec, ServiceId, Subnet};
+    use types::{EndpointMode, MeshSpec, Network, NetworkId, NetworkSpec, ServiceId, Subnet};
 
     use super::*;
 
@@ -211,7 +211,8 @@ mod tests {
             (TaskId::from_random(u128::from(n)), endpoint)
         });
         let addresses = virtual_ip.iter().map(|a| IpAddr::from(*a)).collect();
-        let service = OverlayService { name: "Web".parse().expect("name"), mode, addresses };
+        let name = "Web".parse().expect("name");
+        let service = OverlayService { name, mode, addresses, ports: Vec::new(), mesh: MeshSpec::default() };
         OverlayState {
             network: network(NetworkSpec::overlay("net".parse().expect("name"))),
             endpoints: endpoints.collect(),

@@ -100,7 +100,7 @@ fn what_cannot_be_honoured_is_refused_and_not_ignored() {
     assert_eq!(log, LogDriver::JsonFile { max_size_bytes: 10 << 20, max_files: 3 });
     let mut a = assignment(1);
     let (protocol, mode) = (PortProtocol::Tcp, PublishMode::Host);
-    a.host_ports = vec![PortConfig { name: String::new(), protocol, target: 80, published: Some(8080), mode }];
+    a.host_ports = vec![PortConfig::new(protocol, 80, Some(8080), mode)];
     assert!(refused(a).contains("host-mode port 8080"));
     assert!(refused(with(|task| task.container.hostname = "{{.Nope}}".into())).contains("unknown placeholder"));
 }

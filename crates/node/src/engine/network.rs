@@ -280,7 +280,7 @@ impl Owner {
             None => Some(self.free_port(id)?),
         };
         let Wanted { hostname, overlays, dns, .. } = wanted;
-        let endpoint = EndpointPlan { bridge, overlays, hostname, dns };
+        let endpoint = EndpointPlan { bridge, overlays, hostname, dns, ports: Vec::new() };
         let address = address_of(&endpoint);
         self.plan.endpoints.insert(id.clone(), endpoint);
         Ok(address)

@@ -1,6 +1,6 @@
 //! What a user wants of a service.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +83,35 @@ pub enum UpdateOrder {
 pub struct EndpointSpec {
     pub mode: EndpointMode,
     pub ports: Vec<PortConfig>,
+    pub mesh: MeshSpec,
+}
+
+/// To which tasks a node of the routing mesh leads the connections that arrive at it (P43).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MeshSpec {
+    pub policy: MeshPolicy,
+    pub affinity: MeshAffinity,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum MeshPolicy {
+    /// All tasks of the cluster alike.
+    #[default]
+    Cluster,
+    /// The node's own tasks while it has one that serves, else all.
+    LocalFirst,
+    /// The node's own tasks; without one the connection is refused.
+    LocalOnly,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum MeshAffinity {
+    /// In turn.
+    #[default]
+    None,
+    /// By the client's address: as long as its task serves, a client stays with it.
+    Source,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -101,6 +130,30 @@ pub struct PortConfig {
     /// `None`: chosen from 30000 to 32767.
     pub published: Option<u16>,
     pub mode: PublishMode,
+    #[serde(default)]
+    pub bind: PortBind,
+    /// Each connection begins with a PROXY protocol header of version 2 that names the client (haproxy,
+    /// `proxy-protocol.txt`, section 2.2). TCP only.
+    #[serde(default)]
+    pub proxy_protocol: bool,
+}
+
+impl PortConfig {
+    /// One at all addresses of a node, without a name.
+    pub fn new(protocol: PortProtocol, target: u16, published: Option<u16>, mode: PublishMode) -> Self {
+        let (name, bind) = (String::new(), PortBind::All);
+        Self { name, protocol, target, published, mode, bind, proxy_protocol: false }
+    }
+}
+
+/// At which of a node's addresses a port is published (P32).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize)]
+pub enum PortBind {
+    #[default]
+    All,
+    Address(IpAddr),
+    /// Whatever addresses the interface of this name has.
+    Interface(String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
