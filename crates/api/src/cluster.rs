@@ -47,7 +47,7 @@ async fn ask(membership: &Membership, request: &ReadRequest, linearizable: bool)
 }
 
 pub(crate) async fn write(membership: &Membership, request: &WriteRequest) -> ApiResult<WriteReply> {
-    let call = WriteCall { write_request: proto::encode(request), forwarded: false };
+    let call = WriteCall { write_request: proto::encode(request), ..WriteCall::default() };
     let answer = client(membership)?.write(call).await.map_err(explain)?;
     Ok(proto::decode(&answer.into_inner().write_reply)?)
 }

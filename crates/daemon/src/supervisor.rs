@@ -333,7 +333,7 @@ async fn say_goodbye(member: &Member, force: bool) -> Result<(), Error> {
         return Err(Error::new(ErrorKind::Unavailable, message));
     }
     let request = WriteRequest::Leave { id: member.identity.node(), force };
-    let call = WriteCall { write_request: proto::encode(&request), forwarded: false };
+    let call = WriteCall { write_request: proto::encode(&request), ..WriteCall::default() };
     let mut failed = "no manager's address is known".to_owned();
     for mut client in clients(member) {
         match tokio::time::timeout(LEAVE_TIMEOUT, client.write(call.clone())).await {

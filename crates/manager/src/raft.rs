@@ -9,6 +9,7 @@ pub(crate) mod membership;
 pub(crate) mod network;
 pub(crate) mod peers;
 mod proposer;
+pub(crate) mod receipts;
 pub(crate) mod types;
 
 pub(crate) use consensus::{Consensus, Leader, ProposeError};

@@ -78,11 +78,12 @@ pub(crate) async fn start(config: &Config, listener: TcpListener, store: Store, 
     let bound = listener.local_addr().map_err(|source| Error::Listen { address: config.listen, source })?;
     let closing = store.closing();
     let Store { log, machine, tables, .. } = store;
+    let receipts = machine.receipts().clone();
     let peers = Peers::new(config.identity.clone(), tables.clone());
     let network = Network::new(peers.clone());
     let raft = Raft::new(owner.raft_id, raft_config()?, network, log.clone(), machine);
     let raft = raft.await.map_err(|e| Error::Raft(e.to_string()))?;
-    let (consensus, proposer) = Consensus::new(raft, owner.raft_id, owner.node, peers, tables.clone());
+    let (consensus, proposer) = Consensus::new(raft, owner.raft_id, owner.node, peers, tables.clone(), receipts);
 
     let (notices, noticed) = mpsc::channel(leader::MAX_NOTICES);
     let (said, hearing) = mpsc::channel(uplink::MAX_SAID);

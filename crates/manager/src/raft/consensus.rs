@@ -11,12 +11,13 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, timeout_at},
 };
-use tonic::{Status, transport::Channel};
-use types::NodeId;
+use tonic::{Code, Status, transport::Channel};
+use types::{NodeId, WriteReply};
 
 use super::{
     Peers, proposer,
-    types::{Member, Metrics, Raft, RaftId, ServerMetrics},
+    receipts::{Receipt, Receipts, Seen},
+    types::{Member, Metrics, Proposed, Raft, RaftId, ServerMetrics},
 };
 use crate::Error;
 
@@ -34,6 +35,7 @@ pub(crate) struct Consensus {
     peers: Peers,
     tables: watch::Receiver<Tables>,
     proposals: mpsc::Sender<proposer::Waiting>,
+    receipts: Receipts,
     /// Leadership is being handed over: writes wait for the next leader.
     resigning: Arc<watch::Sender<bool>>,
 }
@@ -60,6 +62,7 @@ pub(crate) struct Leader {
     pub(crate) id: RaftId,
     pub(crate) node: Option<NodeId>,
     pub(crate) address: String,
+    pub(crate) term: u64,
     /// It is this manager.
     pub(crate) here: bool,
 }
@@ -72,11 +75,12 @@ impl Consensus {
         node: NodeId,
         peers: Peers,
         tables: watch::Receiver<Tables>,
+        receipts: Receipts,
     ) -> (Self, impl Future<Output = Result<(), Error>> + Send + 'static) {
         let (proposals, waiting) = mpsc::channel(proposer::MAX_WAITING);
         let run = proposer::run(raft.clone(), waiting);
         let resigning = Arc::new(watch::channel(false).0);
-        (Self { raft, me, node, peers, tables, proposals, resigning }, run)
+        (Self { raft, me, node, peers, tables, proposals, receipts, resigning }, run)
     }
 
     pub(crate) fn raft(&self) -> &Raft {
@@ -155,6 +159,29 @@ impl Consensus {
         }
     }
 
+    /// Waits until another term has begun than the one in which `leader` leads.
+    pub(crate) async fn end_of_term(&self, leader: &Leader) {
+        let mut metrics = self.raft.server_metrics();
+        let over = metrics.wait_for(|metrics| metrics.vote.leader_id().get_term() > leader.term).await.is_ok();
+        if !over {
+            // the group has stopped: so will whoever waits
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// What a call at the leader gives, or that its term ended first.
+    async fn during_term<T>(
+        &self,
+        leader: &Leader,
+        call: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        tokio::select! {
+            biased;
+            result = call => result,
+            () = self.end_of_term(leader) => Err(Status::unavailable("the leader was lost before it answered")),
+        }
+    }
+
     fn no_leader_text(&self) -> String {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
@@ -171,12 +198,17 @@ impl Consensus {
     /// # Errors
     /// The rejection, or why it is not known whether it was committed.
     pub(crate) async fn propose_here(&self, proposal: Proposal) -> Result<u64, ProposeError> {
+        self.propose_with(proposal, None).await
+    }
+
+    /// The same; whoever applies it tells the receipt's asker.
+    pub(crate) async fn propose_with(&self, proposal: Proposal, receipt: Option<Receipt>) -> Result<u64, ProposeError> {
         if self.is_resigning() {
             return Err(ProposeError::NotLeader);
         }
         let (answer, outcome) = oneshot::channel();
         let stopped = || ProposeError::Stopped("the manager is stopping".to_owned());
-        let waiting = proposer::Waiting { proposal, answer };
+        let waiting = proposer::Waiting { proposed: Proposed { proposal, receipt }, answer };
         self.proposals.send(waiting).await.map_err(|_| stopped())?;
         match tokio::time::timeout(COMMIT_PATIENCE, outcome).await {
             Ok(result) => result.map_err(|_| stopped())?,
@@ -218,6 +250,47 @@ impl Consensus {
         Ok(read.map_or(0, |id| id.index))
     }
 
+    async fn read_index_at(&self, leader: &Leader) -> Result<u64, Status> {
+        if leader.here {
+            return self.read_index_here().await;
+        }
+        let mut call = tonic::Request::new(ReadIndexCall {});
+        call.set_timeout(ELECTION_PATIENCE);
+        Ok(self.client(&leader.address).read_index(call).await?.into_inner().index)
+    }
+
+    /// Makes a write at the leader, once: if the leader is lost before it answers, the next leader's log says
+    /// whether the write is in it, and one that is not is made again.
+    ///
+    /// `at` makes the write at a leader under the number it is given.
+    ///
+    /// # Errors
+    /// The write's own; `UNAVAILABLE` when no leader is found in time, or when what became of the write cannot be
+    /// said, in a sentence that says so.
+    pub(crate) async fn write_once<F, Fut>(&self, at: F) -> Result<WriteReply, Status>
+    where
+        F: Fn(Leader, u64) -> Fut,
+        Fut: Future<Output = Result<WriteReply, Status>>,
+    {
+        let mut awaited = self.receipts.wait_for(random_number());
+        loop {
+            let leader = self.wait_for_leader().await?;
+            let answer = self.during_term(&leader, at(leader.clone(), awaited.number())).await;
+            let lost = match answer {
+                Err(status) if is_of_transport(&status) => status,
+                answer => return answer,
+            };
+            let next_term = tokio::time::timeout(ELECTION_PATIENCE, self.end_of_term(&leader)).await;
+            next_term.map_err(|_| uncertain(&lost))?;
+            self.ensure_current().await.map_err(|_| uncertain(&lost))?;
+            match awaited.look() {
+                Seen::Applied(reply) => return Ok(reply),
+                Seen::NotApplied => {}
+                Seen::Unknown => return Err(uncertain(&lost)),
+            }
+        }
+    }
+
     /// Whether a node is part of the cluster. That it is not is said only after asking the leader: a
     /// manager that lags must not tell a node that it was removed.
     ///
@@ -232,24 +305,51 @@ impl Consensus {
         Ok(is_known())
     }
 
-    /// Waits until the local value is not older than the leader's is now.
+    /// Waits until the local value is not older than the leader's is now. A leader that is lost meanwhile is no
+    /// failure: the next one is asked.
     ///
     /// # Errors
     /// `UNAVAILABLE` when there is no leader, or this manager cannot catch up in time.
     pub(crate) async fn ensure_current(&self) -> Result<(), Status> {
-        let leader = self.wait_for_leader().await?;
-        let index = if leader.here {
-            self.read_index_here().await?
-        } else {
-            let mut call = tonic::Request::new(ReadIndexCall {});
-            call.set_timeout(ELECTION_PATIENCE);
-            self.client(&leader.address).read_index(call).await?.into_inner().index
+        let deadline = Instant::now() + ELECTION_PATIENCE;
+        let index = loop {
+            let leader = self.wait_for_leader().await?;
+            match self.during_term(&leader, self.read_index_at(&leader)).await {
+                Ok(index) => break index,
+                Err(status) => {
+                    timeout_at(deadline, self.end_of_term(&leader)).await.map_err(|_| status)?;
+                }
+            }
         };
         let applied = self.raft.wait(Some(ELECTION_PATIENCE)).applied_index_at_least(Some(index), "read").await;
         applied.map(drop).map_err(|_| {
             Status::unavailable(format!("this manager has not yet received the changes up to log index {index}"))
         })
     }
+}
+
+/// Nothing that a manager says of a write: it did not lead, or nothing was heard of it.
+fn is_of_transport(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled | Code::DeadlineExceeded
+    )
+}
+
+fn uncertain(lost: &Status) -> Status {
+    if lost.message().contains("look, then repeat") {
+        return lost.clone();
+    }
+    Status::unavailable(format!(
+        "the leader did not answer ({}) and no other took its place; what was asked may or may not have happened: \
+         look, then repeat",
+        lost.message()
+    ))
+}
+
+fn random_number() -> u64 {
+    // the low half; 0 is nobody's
+    (crate::random::u128() as u64).max(1)
 }
 
 pub(crate) fn is_leading(metrics: &Metrics) -> bool {
@@ -268,5 +368,6 @@ fn leader_of(metrics: &ServerMetrics, me: RaftId, peers: &Peers) -> Option<Leade
     if address.is_empty() {
         return None;
     }
-    Some(Leader { id, node: member.node_id(), address, here: id == me })
+    let term = metrics.vote.leader_id().get_term();
+    Some(Leader { id, node: member.node_id(), address, term, here: id == me })
 }

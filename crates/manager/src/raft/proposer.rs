@@ -3,7 +3,6 @@
 //! The consensus library syncs one entry after the other, so sharing is what makes many proposals
 //! cheap (group commit). Owned by `manager`; fed through [`super::Consensus`].
 
-use control::Proposal;
 use openraft::error::{ClientWriteError, RaftError};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -12,7 +11,7 @@ use tokio::{
 
 use super::{
     consensus::ProposeError,
-    types::{Entries, Raft},
+    types::{Entries, Proposed, Raft},
 };
 use crate::Error;
 
@@ -28,7 +27,7 @@ pub(super) type Answer = Result<u64, ProposeError>;
 
 /// A proposal and who wants to know what became of it.
 pub(super) struct Waiting {
-    pub(super) proposal: Proposal,
+    pub(super) proposed: Proposed,
     pub(super) answer: oneshot::Sender<Answer>,
 }
 
@@ -43,7 +42,12 @@ pub(super) async fn run(raft: Raft, mut waiting: mpsc::Receiver<Waiting>) -> Res
         if waiting.recv_many(&mut gathered, MAX_SHARED).await == 0 {
             break;
         }
-        let (proposals, answers): (Vec<_>, Vec<_>) = gathered.drain(..).map(|w| (w.proposal, w.answer)).unzip();
+        // who does not wait any more has given the write up, and may have asked for it again elsewhere
+        let wanted = gathered.drain(..).filter(|w| !w.answer.is_closed());
+        let (proposals, answers): (Vec<_>, Vec<_>) = wanted.map(|w| (w.proposed, w.answer)).unzip();
+        if proposals.is_empty() {
+            continue;
+        }
         let raft = raft.clone();
         in_flight.spawn(write(raft, Entries { proposals }, answers));
         while in_flight.try_join_next().is_some() {}

@@ -10,6 +10,7 @@ use openraft::SnapshotPolicy;
 use serde::{Deserialize, Serialize};
 use types::NodeId;
 
+use super::receipts::Receipt;
 use crate::Error;
 
 /// Raft's own number of a member: random, drawn each time a node joins with an empty log.
@@ -19,7 +20,15 @@ pub(crate) type RaftId = u64;
 /// one write to each disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entries {
-    pub(crate) proposals: Vec<Proposal>,
+    pub(crate) proposals: Vec<Proposed>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Proposed {
+    pub(crate) proposal: Proposal,
+    /// For an asker that wants to know even if the leader cannot tell it.
+    #[serde(default)]
+    pub(crate) receipt: Option<Receipt>,
 }
 
 /// What applying them gave, in the same order. Never leaves the process.

@@ -8,7 +8,6 @@ use proto::v1::{
     LogsCall, LogsEvent, ReadAnswer, ReadCall, WriteAnswer, WriteCall, cluster_client::ClusterClient,
     cluster_server::Cluster,
 };
-use tokio::time::{Instant, sleep};
 use tonic::{Request, Response, Status};
 use types::{NodeId, NodeRole, NodeState, NodeView, ReadReply, ReadRequest, WriteReply, WriteRequest};
 
@@ -16,15 +15,11 @@ use super::{cluster_logs, peer, status};
 use crate::{
     Clock,
     dispatch::logs::LogBroker,
-    raft::{Consensus, ProposeError, handover, membership::Membership},
+    raft::{Consensus, Leader, ProposeError, handover, membership::Membership, receipts::Receipt},
 };
 
 /// For a forwarded write, the leader's own patience included.
 const FORWARD_PATIENCE: Duration = Duration::from_secs(25);
-/// A leader that has just stopped refuses connections until the others notice and elect: this long
-/// the write is offered again. It never arrived, so it cannot be done twice.
-const REFUSED_PATIENCE: Duration = Duration::from_secs(3);
-const REFUSED_PAUSE: Duration = Duration::from_millis(50);
 /// Tries of a write whose proposal was refused because something else changed at the same moment.
 const TRIES: usize = 4;
 /// A manager that answered the leader within this time is reachable.
@@ -57,18 +52,16 @@ impl Cluster for ClusterService {
         self.check_writer(&request, &wanted)?;
         let call = request.into_inner();
         self.free_leader(&wanted).await;
-        let give_up = Instant::now() + REFUSED_PATIENCE;
-        loop {
+        let reply = if call.forwarded {
+            self.check_term(call.term)?;
+            self.write_here(&wanted, call.receipt).await?
+        } else if changes_group(&wanted) {
             let leader = self.consensus.wait_for_leader().await?;
-            if leader.here {
-                let reply = self.write_here(&wanted).await?;
-                return Ok(Response::new(WriteAnswer { write_reply: proto::encode(&reply) }));
-            }
-            match self.forward(&leader.address, call.clone()).await {
-                Err(status) if was_refused(&status) && Instant::now() < give_up => sleep(REFUSED_PAUSE).await,
-                answer => return answer,
-            }
-        }
+            self.write_at(leader, 0, &wanted, &call).await?
+        } else {
+            self.consensus.write_once(|leader, receipt| self.write_at(leader, receipt, &wanted, &call)).await?
+        };
+        Ok(Response::new(WriteAnswer { write_reply: proto::encode(&reply) }))
     }
 
     type LogsStream = Pin<Box<dyn Stream<Item = Result<LogsEvent, Status>> + Send>>;
@@ -80,17 +73,9 @@ impl Cluster for ClusterService {
     }
 }
 
-/// Nobody listened at the other end: the call cannot have arrived.
-fn was_refused(status: &Status) -> bool {
-    let mut cause = std::error::Error::source(status);
-    while let Some(error) = cause {
-        let io = error.downcast_ref::<std::io::Error>();
-        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+/// Whether the Raft group may have to change before the value: then a write is more than its proposal.
+fn changes_group(wanted: &WriteRequest) -> bool {
+    matches!(wanted, WriteRequest::Leave { .. } | WriteRequest::RemoveNode { .. })
 }
 
 impl ClusterService {
@@ -103,17 +88,31 @@ impl ClusterService {
         }
     }
 
-    async fn forward(&self, address: &str, call: WriteCall) -> Result<Response<WriteAnswer>, Status> {
-        if call.forwarded {
-            return Err(Status::unavailable("the leader changed while the write was on its way; try again"));
+    /// On the hop: only in the term that the sender meant, for it asks again in the next.
+    fn check_term(&self, term: u64) -> Result<(), Status> {
+        let leads = self.consensus.leader().is_some_and(|leader| leader.here && leader.term == term);
+        leads.then_some(()).ok_or_else(|| Status::unavailable("the leader changed while the write was on its way"))
+    }
+
+    async fn write_at(
+        &self,
+        leader: Leader,
+        receipt: u64,
+        wanted: &WriteRequest,
+        call: &WriteCall,
+    ) -> Result<WriteReply, Status> {
+        if leader.here {
+            return self.write_here(wanted, receipt).await;
         }
-        let mut onward = Request::new(WriteCall { forwarded: true, ..call });
+        let write_request = call.write_request.clone();
+        let mut onward = Request::new(WriteCall { write_request, forwarded: true, receipt, term: leader.term });
         onward.set_timeout(FORWARD_PATIENCE);
-        ClusterClient::new(self.consensus.peers().channel(address))
+        let answer = ClusterClient::new(self.consensus.peers().channel(&leader.address))
             .max_decoding_message_size(proto::MAX_MESSAGE_BYTES)
             .max_encoding_message_size(proto::MAX_MESSAGE_BYTES)
             .write(onward)
-            .await
+            .await?;
+        Ok(proto::decode(&answer.into_inner().write_reply)?)
     }
 
     /// A leader that is to leave lets another one lead first, which then removes it.
@@ -127,7 +126,7 @@ impl ClusterService {
         }
     }
 
-    async fn write_here(&self, wanted: &WriteRequest) -> Result<WriteReply, Status> {
+    async fn write_here(&self, wanted: &WriteRequest, receipt: u64) -> Result<WriteReply, Status> {
         self.change_group_first(wanted).await?;
         let mut tries = 0;
         loop {
@@ -136,7 +135,8 @@ impl ClusterService {
             let admitted = admission::admit(&tables, wanted, now, &mut crate::random::u128);
             let (proposal, reply) = admitted.map_err(|rejection| status::of_rejection(&rejection))?;
             tries += 1;
-            match self.consensus.propose_here(proposal).await {
+            let receipt = Receipt { number: receipt, reply: reply.clone() };
+            match self.consensus.propose_with(proposal, Some(receipt)).await {
                 Ok(_) => return Ok(reply),
                 // if the request itself names an old version, asking once more says so
                 Err(ProposeError::Rejected(Rejection::OutOfSequence { .. })) if tries < TRIES => {}

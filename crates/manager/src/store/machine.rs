@@ -13,7 +13,13 @@ use tokio::sync::watch;
 use super::{database::Database, log::blocking, snapshot};
 use crate::{
     Error,
-    raft::types::{Entry, LogId, Outcomes, RaftId, Snapshot, SnapshotMeta, StorageError, StoredMembership, TypeConfig},
+    raft::{
+        receipts::Receipts,
+        types::{
+            Entry, LogId, Outcomes, Proposed, RaftId, Snapshot, SnapshotMeta, StorageError, StoredMembership,
+            TypeConfig,
+        },
+    },
 };
 
 /// The applied state and where it stands.
@@ -24,6 +30,7 @@ pub(crate) struct Machine {
     applied: Option<LogId>,
     membership: StoredMembership,
     publish: Arc<watch::Sender<Tables>>,
+    receipts: Receipts,
 }
 
 /// What a snapshot holds.
@@ -40,7 +47,12 @@ impl Machine {
             None => (Tables::default(), None, StoredMembership::default()),
         };
         publish.send_replace(tables.clone());
-        Ok(Self { database, tables, applied, membership, publish: Arc::new(publish) })
+        let (publish, receipts) = (Arc::new(publish), Receipts::default());
+        Ok(Self { database, tables, applied, membership, publish, receipts })
+    }
+
+    pub(crate) fn receipts(&self) -> &Receipts {
+        &self.receipts
     }
 
     fn apply_entry(&mut self, entry: Entry) -> Outcomes {
@@ -53,11 +65,15 @@ impl Machine {
             }
             EntryPayload::Normal(entries) => {
                 let mut results = Vec::with_capacity(entries.proposals.len());
-                for proposal in &entries.proposals {
+                for Proposed { proposal, receipt } in entries.proposals {
                     // Proposals that share an entry still need indexes of their own: versions and the
                     // journal are compared by them. All managers count alike, as snapshots carry the count.
                     let index = self.tables.index() + 1;
-                    results.push(self.tables.apply(index, proposal).map(|()| index));
+                    let result = self.tables.apply(index, &proposal);
+                    if let (Ok(()), Some(receipt)) = (&result, receipt) {
+                        self.receipts.applied(receipt);
+                    }
+                    results.push(result.map(|()| index));
                 }
                 Outcomes { results }
             }
@@ -117,6 +133,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let database = self.database.clone();
         let data = self.store_snapshot(meta.clone(), data.into_inner()).await?;
         self.tables = blocking(subject, ErrorVerb::Read, move || decode(&database, &data)).await?;
+        self.receipts.lose_track();
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.publish.send_replace(self.tables.clone());

@@ -14,7 +14,7 @@ use types::{ClusterId, NodeId, Timestamp};
 use super::{LogStore, Machine, Owner, Store};
 use crate::{
     Error,
-    raft::types::{Entries, Entry, LogId, StorageError, TypeConfig, Vote},
+    raft::types::{Entries, Entry, LogId, Proposed, StorageError, TypeConfig, Vote},
 };
 
 struct Builder;
@@ -54,7 +54,7 @@ fn entry(index: u64) -> Entry {
     let proposal = Proposal { at: Timestamp::EPOCH, expects: Vec::new(), changes };
     Entry {
         log_id: LogId::new(CommittedLeaderId::new(1, 1), index),
-        payload: EntryPayload::Normal(Entries { proposals: vec![proposal] }),
+        payload: EntryPayload::Normal(Entries { proposals: vec![Proposed { proposal, receipt: None }] }),
     }
 }
 

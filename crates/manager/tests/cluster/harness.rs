@@ -241,7 +241,7 @@ impl Client {
     }
 
     pub async fn write(&self, request: WriteRequest) -> Result<WriteReply, Status> {
-        let call = WriteCall { write_request: proto::encode(&request), forwarded: false };
+        let call = WriteCall { write_request: proto::encode(&request), ..WriteCall::default() };
         let answer = self.0.clone().write(call).await?.into_inner();
         Ok(proto::decode(&answer.write_reply).unwrap())
     }

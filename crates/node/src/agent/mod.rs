@@ -10,6 +10,7 @@ mod ends;
 mod follower;
 mod keeper;
 mod local;
+mod mesh;
 mod outcomes;
 mod overlays;
 mod perform;

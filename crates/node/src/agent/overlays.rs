@@ -14,7 +14,7 @@ use types::{
     Slot, TaskId,
 };
 
-use super::probes;
+use super::{mesh, probes};
 use crate::engine::ClusterNetwork;
 
 /// This host, as its data plane sees it.
@@ -46,6 +46,7 @@ pub(super) fn cluster_network(set: &AssignmentSet, here: &Here) -> ClusterNetwor
         data_path,
         overlays,
         internal,
+        mesh: mesh::mesh(set, here.node),
         is_kept: false,
     }
 }
@@ -60,7 +61,8 @@ fn encryption(peers: &BTreeMap<NodeId, DataPathPeer>, here: &Here) -> Encryption
 
 fn overlay(state: &OverlayState, network: &HostNetwork, me: NodeId) -> OverlayPlan {
     let spec = &state.network.spec;
-    let names = Names::of(state);
+    // whoever is in the ingress network is reached by its published ports alone
+    let names = if spec.ingress { Names::default() } else { Names::of(state) };
     OverlayPlan {
         name: spec.name.to_string(),
         vni: state.network.vni,

@@ -12,8 +12,8 @@ use std::{
 };
 
 use overlay::{
-    BridgePlan, BridgePort, Cidr, Client, DataPath, EndpointDns, EndpointId, EndpointPlan, Ipam, MacAddress, Namespace,
-    NetworkPlan, Observed, OverlayPlan, OverlayPort, ProbeSettings, choose_subnet, default_pools,
+    BridgePlan, BridgePort, Cidr, Client, DataPath, EndpointDns, EndpointId, EndpointPlan, Ipam, MacAddress, MeshPlan,
+    Namespace, NetworkPlan, Observed, OverlayPlan, OverlayPort, ProbeSettings, choose_subnet, default_pools,
     netd::{Launch, NetdConfig, NetdError, ensure_running},
     overlap,
 };
@@ -57,6 +57,7 @@ pub(crate) struct ClusterNetwork {
     pub overlays: BTreeMap<NetworkId, OverlayPlan>,
     /// Those that have no way out (parity N-06).
     pub internal: BTreeSet<NetworkId>,
+    pub mesh: Option<MeshPlan>,
     /// From this host's disk, and so older than what the data plane holds: fills only what is missing there.
     pub is_kept: bool,
 }
@@ -249,13 +250,14 @@ impl Owner {
         }
     }
 
-    /// Brings what the cluster says into the plan: of the overlays those that have an endpoint here. An
-    /// overlay that the cluster no longer names stays while an endpoint is on it.
+    /// Brings what the cluster says into the plan: the mesh, its overlay, and of the other overlays those that
+    /// have an endpoint here. An overlay that the cluster no longer names stays while an endpoint is on it.
     fn follow_cluster(&mut self) -> bool {
         let latest = self.cluster.borrow_and_update();
         let Some(cluster) = latest.as_ref() else { return false };
-        let used: BTreeSet<NetworkId> =
-            self.plan.endpoints.values().flat_map(|e| e.overlays.iter().map(|port| port.network)).collect();
+        let mesh = if cluster.is_kept { self.plan.mesh.clone().or(cluster.mesh.clone()) } else { cluster.mesh.clone() };
+        let used = self.plan.endpoints.values().flat_map(|e| e.overlays.iter().map(|port| port.network));
+        let used: BTreeSet<NetworkId> = used.chain(mesh.iter().map(|mesh| mesh.network)).collect();
         let (said, held) = (&cluster.overlays, &self.plan.overlays);
         let (first, second) = if cluster.is_kept { (held, said) } else { (said, held) };
         let overlay = |id: &NetworkId| first.get(id).or_else(|| second.get(id));
@@ -265,9 +267,11 @@ impl Owner {
         if cluster.is_kept {
             (probes, data_path) = (self.plan.probes.clone().or(probes), self.plan.data_path.clone().or(data_path));
         }
-        let changed = self.plan.overlays != overlays || self.plan.probes != probes || self.plan.data_path != data_path;
+        let before = (&self.plan.overlays, &self.plan.mesh, &self.plan.probes, &self.plan.data_path);
+        let changed = before != (&overlays, &mesh, &probes, &data_path);
         if changed {
-            (self.plan.overlays, self.plan.probes, self.plan.data_path) = (overlays, probes, data_path);
+            (self.plan.overlays, self.plan.mesh) = (overlays, mesh);
+            (self.plan.probes, self.plan.data_path) = (probes, data_path);
         }
         changed
     }

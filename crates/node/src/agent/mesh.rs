@@ -1,0 +1,188 @@
+//! From the ingress network as the managers show it to the routing mesh of this host. Pure.
+//!
+//! Called by [`super::overlays`] whenever the assignments changed.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use overlay::{EntryHost, MacAddress, MeshPlan, PublishedPorts};
+use types::{
+    AssignmentSet, EndpointStage, HostNetwork, MeshPolicy, NodeId, OverlayEndpoint, OverlayService, OverlayState,
+    PortConfig, ServiceId,
+};
+
+/// None while nothing is published and nothing that was is still on its way out.
+pub(super) fn mesh(set: &AssignmentSet, me: NodeId) -> Option<MeshPlan> {
+    let (network, state) = set.overlays.iter().find(|(_, state)| state.network.spec.ingress)?;
+    let is_used = !state.endpoints.is_empty() || state.services.values().any(|service| !service.ports.is_empty());
+    is_used.then(|| MeshPlan {
+        network: *network,
+        mac: MacAddress::for_node(me),
+        addresses: state.network.subnets.iter().map(|subnet| subnet.gateway).collect(),
+        entries: entries(&set.network, me),
+        ports: state.services.iter().flat_map(|(id, service)| published(state, *id, service, me)).collect(),
+    })
+}
+
+fn entries(network: &HostNetwork, me: NodeId) -> BTreeMap<MacAddress, EntryHost> {
+    let others = network.data_path_peers.iter().filter(|(node, _)| **node != me);
+    others.map(|(node, peer)| (MacAddress::for_node(*node), EntryHost { node: *node, host: peer.address })).collect()
+}
+
+fn published(state: &OverlayState, id: ServiceId, service: &OverlayService, me: NodeId) -> Vec<PublishedPorts> {
+    let backends = backends(state, id, service.mesh.policy, me);
+    let ports = runs(&service.ports).into_iter();
+    let port = |(first, last, port): (u16, u16, &PortConfig)| PublishedPorts {
+        bind: port.bind.clone(),
+        protocol: port.protocol,
+        published: (first, last),
+        target: port.target,
+        backends: backends.clone(),
+        affinity: service.mesh.affinity,
+        proxy_protocol: port.proxy_protocol,
+    };
+    ports.map(port).collect()
+}
+
+/// The tasks that take new connections which come in by this node, with their weights.
+fn backends(state: &OverlayState, service: ServiceId, policy: MeshPolicy, me: NodeId) -> BTreeMap<IpAddr, u16> {
+    let serves = |e: &&OverlayEndpoint| e.service == service && e.stage == EndpointStage::Serving;
+    let serving: Vec<&OverlayEndpoint> = state.endpoints.values().filter(serves).collect();
+    let has_own = serving.iter().any(|endpoint| endpoint.node == me);
+    let own_only = policy == MeshPolicy::LocalOnly || (policy == MeshPolicy::LocalFirst && has_own);
+    let chosen = serving.into_iter().filter(|endpoint| !own_only || endpoint.node == me);
+    chosen.flat_map(|endpoint| endpoint.addresses.iter().map(|address| (*address, WEIGHT))).collect()
+}
+
+const WEIGHT: u16 = 1;
+
+/// Ports whose numbers follow one another on both sides, as first and last published number and the first port.
+pub(crate) fn runs(ports: &[PortConfig]) -> Vec<(u16, u16, &PortConfig)> {
+    let mut sorted: Vec<(u16, &PortConfig)> = ports.iter().filter_map(|port| Some((port.published?, port))).collect();
+    sorted.sort_by(|(a_number, a), (b_number, b)| {
+        (&a.bind, a.protocol, a.proxy_protocol, a_number).cmp(&(&b.bind, b.protocol, b.proxy_protocol, b_number))
+    });
+    let mut runs: Vec<(u16, u16, &PortConfig)> = Vec::new();
+    for (number, port) in sorted {
+        let goes_on = |(first, last, begin): &&mut (u16, u16, &PortConfig)| {
+            let alike =
+                (&begin.bind, begin.protocol, begin.proxy_protocol) == (&port.bind, port.protocol, port.proxy_protocol);
+            alike
+                && last.checked_add(1) == Some(number)
+                && begin.target.checked_add(number - *first) == Some(port.target)
+        };
+        match runs.last_mut().filter(goes_on) {
+            Some((_, last, _)) => *last = number,
+            None => runs.push((number, number, port)),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use expect_test::expect;
+    use types::{
+        DataPathPeer, EndpointMode, MeshAffinity, MeshSpec, Network, NetworkId, NetworkSpec, PortBind, PortProtocol,
+        PublishMode, Slot, Subnet, TaskId,
+    };
+
+    use super::*;
+
+    fn port(published: u16, target: u16) -> PortConfig {
+        PortConfig::new(PortProtocol::Tcp, target, Some(published), PublishMode::Ingress)
+    }
+
+    #[test]
+    fn p53_ports_that_follow_one_another_are_one_run() {
+        let bound = PortConfig { bind: PortBind::Interface("lan".into()), ..port(8003, 83) };
+        let udp = PortConfig { protocol: PortProtocol::Udp, ..port(8002, 82) };
+        let ports = [port(8001, 81), port(8000, 80), udp, port(8003, 83), bound, port(8004, 90), port(65535, 1)];
+        let found: Vec<_> = runs(&ports).into_iter().map(|(first, last, port)| (first, last, port.target)).collect();
+        let expected = [
+            (8000, 8001, 80),
+            (8003, 8003, 83),
+            (8004, 8004, 90),
+            (65535, 65535, 1),
+            (8002, 8002, 82),
+            (8003, 8003, 83),
+        ];
+        assert_eq!(found, expected);
+        let many: Vec<PortConfig> = (10_000..20_000).map(|number| port(number, number)).collect();
+        assert_eq!(runs(&many).len(), 1);
+    }
+
+    /// Two tasks on node 0, one on node 1, one of them not RUNNING yet.
+    fn set(policy: MeshPolicy) -> AssignmentSet {
+        let mut spec = NetworkSpec::overlay("ingress".parse().expect("name"));
+        spec.ingress = true;
+        let subnet = Subnet {
+            range: "10.255.0.0/16".parse().expect("subnet"),
+            gateway: [10, 255, 0, 1].into(),
+            ip_range: None,
+            reserved: Vec::new(),
+        };
+        let (id, meta) = (NetworkId::from_random(9), types::Meta::default());
+        let network = Arc::new(Network { id, meta, spec: Arc::new(spec), vni: 4096, subnets: vec![subnet] });
+        let service = ServiceId::from_random(1);
+        let endpoint = |(node, number, stage): (u128, u8, EndpointStage)| {
+            let endpoint = OverlayEndpoint {
+                node: NodeId::from_random(node),
+                service,
+                slot: Slot::Replica(u64::from(number)),
+                addresses: vec![[10, 255, 0, number].into()],
+                aliases: Vec::new(),
+                stage,
+            };
+            (TaskId::from_random(u128::from(number)), endpoint)
+        };
+        let (serving, starting) = (EndpointStage::Serving, EndpointStage::Starting);
+        let endpoints = [(0, 2, serving), (0, 3, starting), (1, 4, serving)].map(endpoint).into();
+        let shown = OverlayService {
+            name: "web".parse().expect("name"),
+            mode: EndpointMode::Vip,
+            addresses: Vec::new(),
+            ports: vec![port(8080, 80)],
+            mesh: MeshSpec { policy, affinity: MeshAffinity::None },
+        };
+        let peer = DataPathPeer { address: [192, 0, 2, 1].into(), wireguard_key: None };
+        let network_of =
+            HostNetwork { data_path_peers: BTreeMap::from([(NodeId::from_random(1), peer)]), ..HostNetwork::default() };
+        let state = OverlayState { network, endpoints, services: BTreeMap::from([(service, shown)]) };
+        AssignmentSet { network: network_of, overlays: BTreeMap::from([(id, state)]), ..AssignmentSet::default() }
+    }
+
+    #[test]
+    fn p43_the_policy_chooses_among_the_tasks_that_serve() {
+        let seen = |policy, me: u128| {
+            let mesh = mesh(&set(policy), NodeId::from_random(me)).expect("something is published");
+            mesh.ports[0].backends.keys().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(seen(MeshPolicy::Cluster, 0), "10.255.0.2 10.255.0.4");
+        assert_eq!(seen(MeshPolicy::LocalFirst, 1), "10.255.0.4");
+        assert_eq!(seen(MeshPolicy::LocalFirst, 2), "10.255.0.2 10.255.0.4");
+        assert_eq!(seen(MeshPolicy::LocalOnly, 0), "10.255.0.2");
+        assert_eq!(seen(MeshPolicy::LocalOnly, 2), "");
+    }
+
+    #[test]
+    fn n16_every_other_host_is_an_entry() {
+        let plan = mesh(&set(MeshPolicy::Cluster), NodeId::from_random(0)).expect("something is published");
+        expect![[r#"02:d2:00:00:00:00 {10.255.0.1} 02:d2:00:00:00:01 at 192.0.2.1"#]].assert_eq(&format!(
+            "{} {:?} {}",
+            plan.mac,
+            plan.addresses.iter().collect::<std::collections::BTreeSet<_>>(),
+            plan.entries.iter().map(|(mac, entry)| format!("{mac} at {}", entry.host)).collect::<String>()
+        ));
+    }
+
+    #[test]
+    fn nothing_published_is_no_mesh() {
+        let mut none = set(MeshPolicy::Cluster);
+        let state = none.overlays.values_mut().next().expect("ingress");
+        state.endpoints.clear();
+        state.services.values_mut().for_each(|service| service.ports.clear());
+        assert_eq!(mesh(&none, NodeId::from_random(0)), None);
+    }
+}
