@@ -34,7 +34,7 @@ const MIN_HEARTBEAT: Duration = Duration::from_millis(100);
 
 pub(crate) fn read_init(body: &Value) -> Result<InitRequest, FieldError> {
     let mut from = Object::root(body)?;
-    let address_pools = read_address_pools(&mut from)?;
+    let address_pools = read_address_pools(&mut from, AddressPools::default())?;
     let data_path_port = match from.natural("DataPathPort")?.unwrap_or(0) {
         0 => types::DEFAULT_DATA_PATH_PORT,
         port if DATA_PATH_PORTS.contains(&port) => u16::try_from(port).expect("in a range of ports"),
@@ -54,8 +54,8 @@ pub(crate) fn read_init(body: &Value) -> Result<InitRequest, FieldError> {
     Ok(request)
 }
 
-/// Parity C-06. A family of which no pool is named keeps its built-in one.
-fn read_address_pools(from: &mut Object<'_>) -> Result<AddressPools, FieldError> {
+/// Parity C-06. A family of which no pool is named keeps those it has, and the mask length stays too.
+fn read_address_pools(from: &mut Object<'_>, present: AddressPools) -> Result<AddressPools, FieldError> {
     let mut pools: Vec<Cidr> = Vec::new();
     for (at, text) in from.strings("DefaultAddrPool")?.iter().enumerate() {
         let field = format!("DefaultAddrPool[{at}]");
@@ -65,15 +65,10 @@ fn read_address_pools(from: &mut Object<'_>) -> Result<AddressPools, FieldError>
         }
         pools.push(pool);
     }
-    let built_in = AddressPools::default();
-    for pool in built_in.pools {
-        let is_family = |other: &Cidr| other.address().is_ipv4() == pool.address().is_ipv4();
-        if !pools.iter().any(is_family) {
-            pools.push(pool);
-        }
-    }
+    let named: Vec<bool> = pools.iter().map(|pool| pool.address().is_ipv4()).collect();
+    pools.extend(present.pools.into_iter().filter(|pool| !named.contains(&pool.address().is_ipv4())));
     let mask_length = match from.natural("SubnetSize")?.unwrap_or(0) {
-        0 => built_in.mask_length,
+        0 => present.mask_length,
         size => u8::try_from(size).ok().filter(|size| *size <= MAX_SUBNET_SIZE).ok_or_else(|| {
             from.bad("SubnetSize", format!("{size} is too long a prefix for a subnet; use at most {MAX_SUBNET_SIZE}"))
         })?,
@@ -149,6 +144,8 @@ fn read_spec_object(mut from: Object<'_>, present: &ClusterSpec) -> Result<Clust
         spec.log_driver = policy::read_log_driver(tasks.object("LogDriver")?)?;
     }
     tasks.finish()?;
+    // ours: the original chooses pools at init and for good (P25)
+    spec.address_pools = read_address_pools(&mut from, spec.address_pools)?;
     from.finish()?;
     Ok(spec)
 }

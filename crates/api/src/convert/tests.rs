@@ -463,6 +463,10 @@ fn the_cluster_fits_the_schema_and_its_spec_comes_back() {
         Ok(changed.clone())
     );
     assert_eq!(swarm::read_spec(&written["Spec"], &changed), Ok(cluster().spec));
+    // P25: what is not named stays
+    let pools = swarm::read_spec(&json!({ "DefaultAddrPool": ["10.20.0.0/16"] }), &cluster().spec);
+    let pools = pools.expect("a pool that can be cut").address_pools;
+    assert_eq!((pools.pools[0].to_string().as_str(), pools.pools.len(), pools.mask_length), ("10.20.0.0/16", 2, 24));
     let error = |body: Value| swarm::read_spec(&body, &cluster().spec).expect_err("refused").to_string();
     assert_eq!(
         error(json!({ "CAConfig": { "NodeCertExpiry": 1000 } })),

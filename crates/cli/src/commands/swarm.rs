@@ -63,6 +63,25 @@ impl SpecArgs {
     }
 }
 
+/// Where subnets come from, at `init` and later: networks keep what they have.
+#[derive(Debug, Args)]
+pub(crate) struct PoolArgs {
+    /// Address pool that the subnets of new networks come from, in CIDR format (default 10.0.0.0/8)
+    #[arg(long, value_name = "SUBNET", value_delimiter = ',')]
+    default_addr_pool: Vec<String>,
+    /// Prefix length of the subnets cut from the pools (default 24)
+    #[arg(long, value_name = "BITS")]
+    default_addr_pool_mask_length: Option<u8>,
+}
+
+impl PoolArgs {
+    fn apply(&self, target: &mut Value) {
+        let pools = (!self.default_addr_pool.is_empty()).then(|| self.default_addr_pool.clone());
+        set_some(target, "DefaultAddrPool", pools);
+        set_some(target, "SubnetSize", self.default_addr_pool_mask_length);
+    }
+}
+
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  rswarm init\n  rswarm init --advertise-addr eth1\n  rswarm init --default-addr-pool 10.20.0.0/16 --default-addr-pool-mask-length 26"
@@ -72,12 +91,8 @@ pub(crate) struct InitArgs {
     addresses: AddressArgs,
     #[command(flatten)]
     spec: SpecArgs,
-    /// Address pool that the subnets of networks come from, in CIDR format (default 10.0.0.0/8)
-    #[arg(long, value_name = "SUBNET", value_delimiter = ',')]
-    default_addr_pool: Vec<String>,
-    /// Prefix length of the subnets cut from the pools (default 24)
-    #[arg(long, value_name = "BITS")]
-    default_addr_pool_mask_length: Option<u8>,
+    #[command(flatten)]
+    pools: PoolArgs,
     /// UDP port of the traffic of containers between hosts, 1024 to 49151 (default 4789)
     #[arg(long, value_name = "PORT")]
     data_path_port: Option<u16>,
@@ -128,6 +143,8 @@ pub(crate) struct JoinTokenArgs {
 pub(crate) struct UpdateArgs {
     #[command(flatten)]
     spec: SpecArgs,
+    #[command(flatten)]
+    pools: PoolArgs,
 }
 
 /// The request that the flags of `init` say.
@@ -140,10 +157,7 @@ pub(crate) fn init_request(arguments: &InitArgs) -> Value {
         "ForceNewCluster": arguments.force_new_cluster,
         "Spec": {},
     });
-    if !arguments.default_addr_pool.is_empty() {
-        set_some(&mut body, "DefaultAddrPool", Some(arguments.default_addr_pool.clone()));
-    }
-    set_some(&mut body, "SubnetSize", arguments.default_addr_pool_mask_length);
+    arguments.pools.apply(&mut body);
     set_some(&mut body, "DataPathPort", arguments.data_path_port);
     arguments.spec.apply(&mut body["Spec"]);
     body
@@ -198,6 +212,7 @@ pub(crate) async fn join_token(client: &Client, arguments: JoinTokenArgs) -> any
 pub(crate) async fn update(client: &Client, arguments: UpdateArgs) -> anyhow::Result<()> {
     let mut swarm = client.get("/swarm").await?;
     arguments.spec.apply(&mut swarm["Spec"]);
+    arguments.pools.apply(&mut swarm["Spec"]);
     let path = format!("/swarm/update?version={}", swarm["Version"]["Index"]);
     client.post(&path, Some(&swarm["Spec"])).await?;
     print("Swarm updated.\n")
