@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use crate::error::{ApiError, ApiResult};
 
-/// A spec with a large seccomp profile and many mounts is a tenth of this.
-const MAX_JSON_BYTES: usize = 4 << 20;
+/// A spec that publishes each port of one protocol, and says all of each, takes half of this.
+const MAX_JSON_BYTES: usize = 16 << 20;
 
 /// The JSON of a body; null if there is none.
 pub(crate) async fn json(body: Body) -> ApiResult<Value> {

@@ -305,7 +305,7 @@ impl Fake {
     pub(crate) async fn manager() -> Self {
         let mut fake = Self::alone().await;
         let value = Value(Arc::new(Mutex::new(Tables::default())));
-        value.apply(&admission::bootstrap(first_cluster(), node(1, true), now())).expect("bootstrap");
+        value.apply(&admission::bootstrap(first_cluster(), node(1, true), now(), &mut || 0xffff)).expect("bootstrap");
         for number in [2, 3] {
             let changes = vec![control::Change::PutNode(Box::new(node(number, false)))];
             value.apply(&control::Proposal { at: now(), expects: Vec::new(), changes }).expect("another node");

@@ -24,6 +24,7 @@ macro_rules! docker {
 }
 
 mod networks;
+mod publish;
 
 /// An answer: status line and headers, body.
 async fn http(socket: &Path, request: &str, body: &str) -> (String, String) {
@@ -259,9 +260,6 @@ async fn docker_drives_services() {
     );
     let (ok, text) = docker(&fake, &["service", "create", "-d", "--name", "web", "nginx:1"]).await.expect("installed");
     assert!(!ok && text.contains("already exists"), "{text}");
-    let (ok, text) =
-        docker(&fake, &["service", "create", "-d", "--name", "w2", "-p", "80:80", "nginx:1"]).await.expect("installed");
-    assert!(!ok && text.contains("EndpointSpec.Ports[0].PublishMode"), "{text}");
     running(&fake, 2).await;
     assert!(docker!(fake, "service", "ls").contains("replicated   2/2        nginx:1"));
     let ps = docker!(fake, "service", "ps", "web", "--format", "{{.Name}} {{.DesiredState}} {{.Image}}");

@@ -7,6 +7,7 @@ pub(crate) mod lists;
 pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod port;
+mod publish;
 pub(crate) mod scalars;
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod attachments;
 mod cluster;
 mod network;
 mod node;
+mod ports;
 mod report;
 mod service;
 mod subnets;
@@ -16,16 +17,25 @@ use types::{Cluster, Node, Timestamp, WriteReply, WriteRequest};
 
 pub use cluster::check_new as check_new_cluster;
 pub use node::{LEFT_MESSAGE, describe_node, join_node, set_raft_member, set_role};
+pub(crate) use ports::host_ports;
 pub use report::report_tasks;
-pub(crate) use service::{host_ports, replaces_tasks, rolled_back};
+pub(crate) use service::{replaces_tasks, rolled_back};
 pub use subnets::route_conflicts;
 
 use crate::{Change, Ids, Proposal, Rejection, Tables};
 
-/// The first proposal of a new cluster: the cluster and its first manager.
-pub fn bootstrap(cluster: Cluster, first: Node, now: Timestamp) -> Proposal {
+/// The first proposal of a new cluster: the cluster, its first manager and the ingress network, which is missing
+/// if the address pools or the manager's own routes leave no place for it.
+pub fn bootstrap(cluster: Cluster, first: Node, now: Timestamp, ids: Ids<'_>) -> Proposal {
     let changes = vec![Change::PutCluster(Box::new(cluster)), Change::PutNode(Box::new(first))];
-    Proposal { at: now, expects: Vec::new(), changes }
+    let mut proposal = Proposal { at: now, expects: Vec::new(), changes };
+    let mut tables = Tables::default();
+    if tables.apply(1, &proposal).is_ok()
+        && let Ok((ingress, _)) = network::create(&tables, &network::first_ingress(), now, ids)
+    {
+        proposal.changes.extend(ingress.changes);
+    }
+    proposal
 }
 
 /// Checks a request against the value and says what it changes.

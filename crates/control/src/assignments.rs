@@ -22,25 +22,33 @@ const PEERS_EACH_WAY: usize = 4;
 const LOOK_BACK: u64 = 64;
 
 /// All that one node shall do, as one value has it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Slice {
+    node: NodeId,
     index: u64,
     tasks: Arc<BTreeMap<TaskId, Assignment>>,
+    /// Without its peers.
     network: Arc<HostNetwork>,
+    /// May have the node itself in it, so that it can be the value's own.
+    peers: Peers,
     overlays: BTreeMap<NetworkId, Overlay>,
-    /// What `network` was made from, beside the overlays.
+    /// What `network` was made from.
     nodes: OrdMap<NodeId, Arc<Node>>,
     cluster: Option<Arc<Cluster>>,
 }
+
+type Peers = OrdMap<NodeId, Arc<DataPathPeer>>;
 
 impl Slice {
     /// Ended tasks are in it until the reaper takes them, so that their containers and logs stay.
     pub fn new(tables: &Tables, node: NodeId) -> Self {
         let overlays = overlays::of_node(tables, node);
         Self {
+            node,
             index: tables.index(),
             tasks: Arc::new(tasks(tables, node)),
-            network: Arc::new(network(tables, node, &overlays)),
+            network: Arc::new(network(tables, node)),
+            peers: peers(tables, &overlays),
             overlays,
             nodes: tables.node_map().clone(),
             cluster: tables.cluster().cloned(),
@@ -58,13 +66,15 @@ impl Slice {
         } else {
             overlays::of_node(tables, node)
         };
-        let same_hosts = self.nodes.ptr_eq(tables.node_map())
-            && self.cluster.as_ref().map(Arc::as_ptr) == tables.cluster().map(Arc::as_ptr)
-            && overlays::have_the_same_nodes(&self.overlays, &overlays);
+        let same_nodes = self.nodes.ptr_eq(tables.node_map());
+        let same_hosts = same_nodes && self.cluster.as_ref().map(Arc::as_ptr) == tables.cluster().map(Arc::as_ptr);
+        let same_peers = same_nodes && overlays::have_the_same_nodes(&self.overlays, &overlays);
         Self {
+            node,
             index: tables.index(),
             tasks: if same_tasks { Arc::clone(&self.tasks) } else { Arc::new(tasks(tables, node)) },
-            network: if same_hosts { Arc::clone(&self.network) } else { Arc::new(network(tables, node, &overlays)) },
+            network: if same_hosts { Arc::clone(&self.network) } else { Arc::new(network(tables, node)) },
+            peers: if same_peers { self.peers.clone() } else { peers(tables, &overlays) },
             overlays,
             nodes: tables.node_map().clone(),
             cluster: tables.cluster().cloned(),
@@ -78,7 +88,13 @@ impl Slice {
     /// For a session that begins.
     pub fn whole(&self) -> AssignmentSet {
         let overlays = self.overlays.iter().map(|(id, overlay)| (*id, overlays::whole(overlay))).collect();
-        AssignmentSet { tasks: (*self.tasks).clone(), network: (*self.network).clone(), overlays }
+        AssignmentSet { tasks: (*self.tasks).clone(), network: self.whole_network(), overlays }
+    }
+
+    fn whole_network(&self) -> HostNetwork {
+        let peers = self.peers.iter().filter(|(id, _)| **id != self.node);
+        let data_path_peers = peers.map(|(id, peer)| (*id, (**peer).clone())).collect();
+        HostNetwork { data_path_peers, ..(*self.network).clone() }
     }
 
     /// What brings a node from this slice to the next; `None` if they are equal.
@@ -87,8 +103,14 @@ impl Slice {
         let same = Arc::ptr_eq(&self.tasks, &next.tasks);
         let (upsert, remove) = if same { (Vec::new(), Vec::new()) } else { diff_tasks(&self.tasks, &next.tasks) };
         let same = Arc::ptr_eq(&self.network, &next.network) || self.network == next.network;
-        let network = (!same).then(|| (*next.network).clone());
-        some(AssignmentDiff { upsert, remove, network, overlays, remove_overlays })
+        let network = (!same).then(|| next.whole_network());
+        let (mut upsert_peers, mut remove_peers) = match same && !self.peers.ptr_eq(&next.peers) {
+            true => overlays::diff_maps(&self.peers, &next.peers),
+            false => (BTreeMap::new(), Vec::new()),
+        };
+        upsert_peers.remove(&self.node);
+        remove_peers.retain(|id| *id != self.node);
+        some(AssignmentDiff { upsert, remove, network, upsert_peers, remove_peers, overlays, remove_overlays })
     }
 }
 
@@ -117,7 +139,7 @@ fn assignment(tables: &Tables, task: &Task) -> Option<Assignment> {
     })
 }
 
-fn network(tables: &Tables, me: NodeId, overlays: &BTreeMap<NetworkId, Overlay>) -> HostNetwork {
+fn network(tables: &Tables, me: NodeId) -> HostNetwork {
     let Some(cluster) = tables.cluster() else { return HostNetwork::default() };
     let alive = |node: &&Arc<Node>| node.status.state != NodeState::Down;
     let peer = |node: &Arc<Node>| Some(ProbePeer { node: node.id, address: node.status.address? });
@@ -130,21 +152,16 @@ fn network(tables: &Tables, me: NodeId, overlays: &BTreeMap<NetworkId, Overlay>)
         probe_key: cluster.probe_key,
         probe_peers,
         data_path_port: cluster.data_path_port,
-        data_path_peers: data_path_peers(tables, me, overlays),
+        data_path_peers: BTreeMap::new(),
     }
 }
 
-/// The other nodes of this node's networks, but for those that are down.
-fn data_path_peers(
-    tables: &Tables,
-    me: NodeId,
-    overlays: &BTreeMap<NetworkId, Overlay>,
-) -> BTreeMap<NodeId, DataPathPeer> {
-    let peer = |id: &NodeId| {
-        let node = tables.node(*id).filter(|node| *id != me && node.status.state != NodeState::Down)?;
-        let wireguard_key = node.description.as_ref().and_then(|description| description.wireguard_key);
-        Some((*id, DataPathPeer { address: node.status.address?, wireguard_key }))
-    };
+/// The nodes of a node's networks, but for those that are down: all nodes while there is a routing mesh.
+fn peers(tables: &Tables, overlays: &BTreeMap<NetworkId, Overlay>) -> Peers {
+    if tables.ingress().is_some() {
+        return tables.peers().clone();
+    }
+    let peer = |id: &NodeId| Some((*id, Arc::clone(tables.peers().get(id)?)));
     overlays.values().filter(|overlay| overlay.network.vni != 0).flat_map(|o| o.nodes.iter()).filter_map(peer).collect()
 }
 
@@ -153,10 +170,17 @@ fn data_path_peers(
 /// What a manager last heard of a task is no difference: its node knows that better.
 pub fn diff(old: &AssignmentSet, new: &AssignmentSet) -> Option<AssignmentDiff> {
     let (upsert, remove) = diff_tasks(&old.tasks, &new.tasks);
-    let network = (old.network != new.network).then(|| new.network.clone());
+    let without_peers = |network: &HostNetwork| HostNetwork { data_path_peers: BTreeMap::new(), ..network.clone() };
+    let same = without_peers(&old.network) == without_peers(&new.network);
+    let network = (!same).then(|| new.network.clone());
+    let (upsert_peers, remove_peers) = match same {
+        true => overlays::differ(&old.network.data_path_peers, &new.network.data_path_peers),
+        false => (BTreeMap::new(), Vec::new()),
+    };
     let overlays = new.overlays.iter().filter_map(|(id, state)| overlays::diff_states(old.overlays.get(id), state));
     let remove_overlays = old.overlays.keys().filter(|id| !new.overlays.contains_key(id)).copied().collect();
-    some(AssignmentDiff { upsert, remove, network, overlays: overlays.collect::<Vec<OverlayDiff>>(), remove_overlays })
+    let overlays = overlays.collect::<Vec<OverlayDiff>>();
+    some(AssignmentDiff { upsert, remove, network, upsert_peers, remove_peers, overlays, remove_overlays })
 }
 
 fn some(difference: AssignmentDiff) -> Option<AssignmentDiff> {

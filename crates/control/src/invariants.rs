@@ -2,6 +2,7 @@
 //! it returns is the story of a bug, never an everyday error.
 
 mod networks;
+mod ports;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +22,8 @@ pub fn check(tables: &Tables) -> Result<(), String> {
         capacity(node, tables.load(node.id))?;
         host_ports(node, tables.load(node.id))?;
     }
-    networks::check(tables)
+    networks::check(tables)?;
+    ports::check(tables)
 }
 
 fn indexes(tables: &Tables) -> Result<(), String> {
@@ -77,10 +79,17 @@ fn capacity(node: &Node, load: &NodeLoad) -> Result<(), String> {
 }
 
 fn host_ports(node: &Node, load: &NodeLoad) -> Result<(), String> {
-    match load.ports.iter().find(|(_, holders)| **holders > 1) {
-        Some(((_, port), holders)) => Err(format!("host port {port} of node {} is given to {holders} tasks", node.id)),
-        None => Ok(()),
+    if let Some(((_, port, _), holders)) = load.ports.iter().find(|(_, holders)| **holders > 1) {
+        return Err(format!("host port {port} of node {} is given to {holders} tasks", node.id));
     }
+    // in order: all places of a number lie together
+    for (at, (protocol, port, bind)) in load.ports.keys().enumerate() {
+        let others = load.ports.keys().skip(at + 1).take_while(|(p, n, _)| (p, n) == (protocol, port));
+        if let Some((_, _, other)) = others.into_iter().find(|(_, _, other)| other.overlaps(bind)) {
+            return Err(format!("host port {port} of node {} is given at {bind:?} and at {other:?}", node.id));
+        }
+    }
+    Ok(())
 }
 
 /// Checks what one proposal, made at `at`, did to the value.

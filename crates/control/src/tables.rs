@@ -5,26 +5,27 @@
 
 mod apply;
 mod apply_network;
-mod index;
+pub(crate) mod index;
 mod journal;
 mod load;
 pub(crate) mod overlay;
 pub(crate) mod pool;
+pub(crate) mod ports;
 mod snapshot;
 
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
-use types::{Cluster, Name, Network, NetworkId, Node, NodeId, Service, ServiceId, Slot, Task, TaskId};
+use types::{Cluster, DataPathPeer, Name, Network, NetworkId, Node, NodeId, Service, ServiceId, Slot, Task, TaskId};
 
 pub(crate) use apply::Moment;
 pub(crate) use apply_network::must_not_overlap;
 use journal::Journal;
 pub use journal::Touched;
 pub use load::NodeLoad;
-pub(crate) use load::fixed_ports;
 use overlay::Overlay;
 use pool::Pool;
+use ports::Ports;
 
 /// Persistent maps: a clone shares everything with its origin.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +53,11 @@ pub struct Tables {
     attachable: OrdSet<NetworkId>,
     /// Services that want their tasks in a network or have a virtual address there.
     users: OrdSet<(NetworkId, ServiceId)>,
+    /// The network of the routing mesh.
+    ingress: Option<NetworkId>,
+    ports: Ports,
+    /// Where the data planes of all nodes that are not down are reached.
+    peers: OrdMap<NodeId, Arc<DataPathPeer>>,
     journal: Journal,
 }
 
@@ -154,6 +160,11 @@ impl Tables {
         self.network_names.get(name).and_then(|id| self.network(*id))
     }
 
+    /// The network of the routing mesh, in which every node takes part.
+    pub fn ingress(&self) -> Option<&Arc<Network>> {
+        self.ingress.and_then(|id| self.network(id))
+    }
+
     /// Tasks that hold a place in the network: placed there and not ended.
     pub fn tasks_of_network(&self, network: NetworkId) -> impl Iterator<Item = &Arc<Task>> {
         let range = (network, FIRST_TASK)..=(network, LAST_TASK);
@@ -184,15 +195,24 @@ impl Tables {
         self.pools.get(&network)
     }
 
+    /// Which published number is whose.
+    pub(crate) fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    pub(crate) fn peers(&self) -> &OrdMap<NodeId, Arc<DataPathPeer>> {
+        &self.peers
+    }
+
     pub(crate) fn vnis(&self) -> &OrdMap<u32, NetworkId> {
         &self.vnis
     }
 
-    /// Networks in which a node has a task with a place, and those that any container may join.
+    /// Networks in which a node has a task with a place, those that any container may join, and the ingress network.
     pub(crate) fn networks_of_node(&self, node: NodeId) -> std::collections::BTreeSet<NetworkId> {
         let own = self.tasks_of_node(node).filter(|task| overlay::takes_part(task));
         let own = own.flat_map(|task| task.attachments.iter().map(|place| place.network));
-        own.chain(self.attachable.iter().copied()).collect()
+        own.chain(self.attachable.iter().copied()).chain(self.ingress).collect()
     }
 
     /// What the tasks that have not ended reserve on a node.

@@ -18,7 +18,7 @@ fn proposal(changes: Vec<Change>) -> Proposal {
 fn small() -> (Tables, NodeId, ServiceId) {
     let node = NodeId::from_random(1);
     let mut tables = Tables::default();
-    let first = admission::bootstrap(spec::cluster(), spec::node(node, &["a"], NOW), NOW);
+    let first = admission::bootstrap(spec::cluster(), spec::node(node, &["a"], NOW), NOW, &mut || 3);
     tables.apply(1, &first).unwrap();
     let request = WriteRequest::CreateService(Box::new(spec::service(None, &["web", "x2", "cpu=1"])));
     let (create, reply) = admission::admit(&tables, &request, NOW, &mut || 7).unwrap();
@@ -140,7 +140,8 @@ fn of_two_networks_created_at_once_the_second_chooses_again() {
     control::invariants::check(&tables).unwrap();
     let in_use = [Change::RemoveNetwork(NetworkId::from_random(1))];
     tables.apply(7, &proposal(in_use.to_vec())).unwrap();
-    assert!(tables.networks().map(|network| network.id).eq([NetworkId::from_random(2)]));
+    let left = tables.networks().filter(|network| !network.spec.ingress);
+    assert!(left.map(|network| network.id).eq([NetworkId::from_random(2)]));
 }
 
 #[test]
@@ -207,7 +208,7 @@ fn networks_are_found_and_filtered() {
     let list = |key: &str, value: &str| {
         let filters = Filters::from([(key.to_owned(), vec![value.to_owned()])]);
         match control::view::read(&tables, &ReadRequest::Networks(filters)) {
-            Ok(ReadReply::Networks(all)) => all.len(),
+            Ok(ReadReply::Networks(all)) => all.iter().filter(|view| !view.network.spec.ingress).count(),
             other => panic!("{other:?}"),
         }
     };
@@ -217,6 +218,65 @@ fn networks_are_found_and_filtered() {
     assert!(hidden.iter().all(|(key, value)| list(key, value) == 0));
     let by_name = control::view::read(&tables, &ReadRequest::Network("front-web".to_owned())).unwrap();
     assert!(matches!(by_name, ReadReply::Network(view) if view.usage == [SubnetUsage { used: 1, total: 254 }]));
+}
+
+fn create(tables: &Tables, id: u128, words: &[&str]) -> Proposal {
+    let request = WriteRequest::CreateService(Box::new(spec::service(None, words)));
+    admission::admit(tables, &request, NOW, &mut || id).unwrap().0
+}
+
+/// S-72: what was admitted on one value may not fit the next one; whoever comes second is to ask again.
+#[test]
+fn s_72_of_two_that_take_a_port_at_once_the_second_chooses_again() {
+    let (mut tables, ..) = small();
+    let (one, two) = (create(&tables, 8, &["one", "publish=80:80"]), create(&tables, 9, &["two", "publish=80:80"]));
+    tables.apply(4, &one).unwrap();
+    assert!(matches!(tables.apply(5, &two), Err(Rejection::OutOfSequence { .. })));
+    // 8 and 2776 begin to look at the same number
+    let (one, two) = (create(&tables, 2776, &["a", "publish=80"]), create(&tables, 5544, &["b", "publish=80"]));
+    tables.apply(6, &one).unwrap();
+    assert!(matches!(tables.apply(7, &two), Err(Rejection::OutOfSequence { .. })));
+    tables.apply(8, &create(&tables, 5544, &["b", "publish=80"])).unwrap();
+    let number = |name: &str| {
+        let name = name.parse().unwrap();
+        tables.service_by_name(&name).unwrap().published[0].published.unwrap()
+    };
+    assert_eq!(number("a") + 1, number("b"));
+    control::invariants::check(&tables).unwrap();
+}
+
+#[test]
+fn n_07_the_ingress_network_that_goes_while_a_service_publishes_is_refused_to_the_later() {
+    let (mut tables, ..) = small();
+    let ingress = tables.ingress().unwrap().id;
+    let (publish, remove) =
+        (create(&tables, 8, &["one", "publish=80:80"]), proposal(vec![Change::RemoveNetwork(ingress)]));
+    let mut removed_first = tables.clone();
+    removed_first.apply(4, &remove).unwrap();
+    assert!(matches!(removed_first.apply(5, &publish), Err(Rejection::OutOfSequence { .. })));
+    tables.apply(4, &publish).unwrap();
+    assert!(matches!(tables.apply(5, &remove), Err(Rejection::OutOfSequence { .. })));
+    control::invariants::check(&tables).unwrap();
+}
+
+#[test]
+fn s_72_a_snapshot_keeps_published_ports() {
+    let (mut tables, node, _) = small();
+    tables.apply(4, &create(&tables, 8, &["one", "x2", "publish=80", "publish=host@7000:70"])).unwrap();
+    let mut next = 100;
+    let planned = control::Planner::default().plan(&tables, &control::Observed::new(node, NOW), NOW, &mut || {
+        next += 1;
+        next
+    });
+    tables.apply(5, &planned.proposal(NOW)).unwrap();
+    let bytes = rmp_serde::to_vec_named(&tables).unwrap();
+    let read: Tables = rmp_serde::from_slice(&bytes).unwrap();
+    control::invariants::check(&read).unwrap();
+    assert_eq!(rmp_serde::to_vec_named(&read).unwrap(), bytes);
+    let of_node = control::assignments::of_node(&read, node);
+    assert_eq!(of_node, control::assignments::of_node(&tables, node));
+    assert!(of_node.overlays[&read.ingress().unwrap().id].endpoints.len() == 1, "the second waits for the host port");
+    assert!(read.tasks().filter(|task| task.publishes).count() == 2);
 }
 
 #[test]

@@ -14,8 +14,8 @@ use node::{
     membership::{InitRequest, JoinRequest},
 };
 use types::{
-    Availability, Cluster, ClusterId, ClusterSpec, JoinSecrets, ManagerPeer, Meta, Node, NodeId, NodeRole, NodeSpec,
-    NodeState, NodeStatus, RootCa, Timestamp,
+    Availability, Cluster, ClusterId, ClusterSpec, JoinSecrets, ManagerPeer, Meta, Node, NodeDescription, NodeId,
+    NodeRole, NodeSpec, NodeState, NodeStatus, RootCa, Timestamp,
 };
 
 use crate::{
@@ -58,7 +58,10 @@ pub async fn found(directory: &Path, engine: &Engine, request: InitRequest) -> R
         let identity = NodeIdentity::from_pem(key.pem(), &chain)?;
         identity.save(directory)?;
         let cluster = new_cluster(subject.cluster, request.spec, request.data_path_port, &authority);
-        let first = first_node(subject.node, request.availability, file.data_address);
+        let mut first = first_node(subject.node, request.availability, file.data_address);
+        // its routes: the networks that the cluster begins with keep clear of them
+        let described = engine.info().description(identity.root_pem());
+        first.description = Some(NodeDescription { routes: engine.routes().to_vec(), ..described });
         let manager = Manager::bootstrap(manager_config(directory, &file, &identity), cluster, first).await?;
         let peer = ManagerPeer { node: subject.node, address: file.advertise.to_string() };
         let file = MemberFile { managers: vec![peer], ..file };

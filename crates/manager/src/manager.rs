@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use control::admission;
+use control::{Change, admission};
 use openraft::error::{InitializeError, RaftError};
 use proto::v1::{RaftJoinCall, cluster_client::ClusterClient};
 use tokio::{net::TcpListener, sync::watch};
@@ -109,7 +109,13 @@ impl Manager {
         let me = consensus.raft_id();
         let leads = consensus.raft().wait(Some(BOOTSTRAP_PATIENCE)).current_leader(me, "bootstrap").await;
         leads.map_err(|e| Error::Bootstrap(format!("this manager did not become leader: {e}")))?;
-        let proposal = admission::bootstrap(cluster, first, (self.config.clock)());
+        let proposal = admission::bootstrap(cluster, first, (self.config.clock)(), &mut crate::random::u128);
+        if !proposal.changes.iter().any(|change| matches!(change, Change::PutNetwork(_))) {
+            tracing::warn!(
+                "the address pools have no place for an ingress network: no port can be published through the mesh \
+                 until one is made with `network create --driver overlay --ingress --subnet SUBNET ingress`"
+            );
+        }
         consensus.propose_here(proposal).await.map_err(|e| Error::Bootstrap(e.to_string()))?;
         Ok(())
     }

@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attachment, EndpointMode, MeshSpec, Name, Network, NetworkId, NodeId, PortConfig, ServiceId, Slot, TaskId,
-    TaskSpec, TaskState, TaskStatus, Timestamp,
+    Attachment, DEFAULT_MESH_WEIGHT, EndpointMode, MeshSpec, Name, Network, NetworkId, NodeId, PortConfig, ServiceId,
+    Slot, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp,
 };
 
 /// All that one node shall do.
@@ -30,8 +30,11 @@ pub struct AssignmentDiff {
     pub upsert: Vec<Assignment>,
     /// No longer this node's: containers are removed.
     pub remove: Vec<TaskId>,
-    /// Set when it changed; always whole.
+    /// Set when more than its peers changed; always whole.
     pub network: Option<HostNetwork>,
+    /// Of `network.data_path_peers`: new or changed.
+    pub upsert_peers: BTreeMap<NodeId, DataPathPeer>,
+    pub remove_peers: Vec<NodeId>,
     /// New networks, and differences of known ones.
     pub overlays: Vec<OverlayDiff>,
     /// Networks this node no longer takes part in.
@@ -46,7 +49,7 @@ pub struct Assignment {
     pub service_name: Name,
     pub slot: Slot,
     pub spec: Arc<TaskSpec>,
-    /// Its places in the cluster's networks, in the order of the spec.
+    /// Its places in the cluster's networks, in the order of the spec; behind them the one in the ingress network.
     #[serde(default)]
     pub attachments: Vec<Attachment>,
     /// Host-mode ports of the task: the node publishes them for it.
@@ -68,7 +71,7 @@ pub struct HostNetwork {
     pub probe_peers: Vec<ProbePeer>,
     /// UDP port of VXLAN between hosts.
     pub data_path_port: u16,
-    /// The other nodes of the networks this node takes part in.
+    /// The other nodes of the networks this node takes part in; all that are not down while there is an ingress network.
     pub data_path_peers: BTreeMap<NodeId, DataPathPeer>,
 }
 
@@ -102,6 +105,13 @@ pub struct OverlayEndpoint {
     #[serde(default)]
     pub aliases: Vec<String>,
     pub stage: EndpointStage,
+    /// Its share of the connections that the routing mesh spreads, beside those of the others: 1 to 100.
+    #[serde(default = "default_weight")]
+    pub weight: u16,
+}
+
+fn default_weight() -> u16 {
+    DEFAULT_MESH_WEIGHT
 }
 
 /// What may be sent to an endpoint. It is reachable by its own address in all of them.

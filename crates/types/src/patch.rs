@@ -17,6 +17,10 @@ impl AssignmentSet {
         if let Some(network) = difference.network {
             self.network = network;
         }
+        for id in &difference.remove_peers {
+            self.network.data_path_peers.remove(id);
+        }
+        self.network.data_path_peers.extend(difference.upsert_peers);
         for id in &difference.remove_overlays {
             self.overlays.remove(id);
         }

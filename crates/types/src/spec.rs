@@ -2,8 +2,10 @@
 
 mod cluster;
 mod container;
+mod mesh;
 mod network;
 mod node;
+mod port;
 mod service;
 mod task;
 
@@ -12,6 +14,10 @@ pub use cluster::{
     DispatcherConfig, OrchestrationConfig, RaftConfig,
 };
 pub use container::{ContainerSpec, DnsConfig, HealthCheck, HealthTest, Mount, MountKind, Seccomp, Ulimit};
+pub use mesh::{
+    DEFAULT_MESH_WEIGHT, MAX_MESH_WEIGHT, MESH_AFFINITY_LABEL, MESH_POLICY_LABEL, MESH_WEIGHT_LABEL, MeshError,
+    mesh_weight,
+};
 pub use network::{NetworkAttachmentSpec, NetworkDriver, NetworkSpec, SubnetSpec};
 pub use node::{Availability, NodeRole, NodeSpec};
 pub use service::{

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use control::{Change, NodeLoad, Proposal, admission, invariants, view};
 use types::{
-    Availability, NodeState, PortProtocol, Service, ServiceChange, ServiceId, ServiceMode, ServiceSpec, Task, TaskId,
-    TaskState, WriteRequest,
+    Availability, NodeState, Service, ServiceChange, ServiceId, ServiceMode, ServiceSpec, Task, TaskId, TaskState,
+    WriteRequest,
 };
 
 use crate::{
@@ -133,7 +133,7 @@ impl Cluster {
             change: ServiceChange::Spec(Box::new(spec)),
         };
         let mut spec = (*service.spec).clone();
-        match self.random.below(15) {
+        match self.random.below(18) {
             0 if services.len() < MOST_SERVICES => {
                 let name = format!("s{}", self.random.below(20));
                 let spec = specs::any_service(&name, &mut self.random, most);
@@ -161,6 +161,10 @@ impl Cluster {
             11 => {
                 let networks = self.network_names();
                 spec.task.networks = specs::any_attachments(&networks, &mut self.random);
+                self.write(&with(spec), Origin::Other);
+            }
+            12 | 13 => {
+                spec.endpoint.ports = specs::any_ports(&mut self.random);
                 self.write(&with(spec), Origin::Other);
             }
             // several users at once raise the same counter: each raise that was accepted must be kept
@@ -322,7 +326,9 @@ impl Cluster {
                 _ => true,
             }
         };
-        let mut targets = task.spec.networks.iter().chain(&service.spec.task.networks).map(|a| &a.target);
+        let ingress = self.tables.ingress().map_or_else(|| "gone".to_owned(), |network| network.id.to_string());
+        let mesh = (task.publishes || service.publishes()).then_some(&ingress);
+        let mut targets = task.spec.networks.iter().chain(&service.spec.task.networks).map(|a| &a.target).chain(mesh);
         let found = targets.any(full);
         (!found).then(|| format!("{}.{} waits for a network that is not full", service.spec.name, task.slot))
     }
@@ -346,14 +352,10 @@ impl Cluster {
             && used + gpus(want) <= gpus(has)
             && zones.iter().all(|c| node.spec.labels.get("zone") == Some(&c.value))
             && (most == 0 || here(service) < most)
-            && fixed_ports(task).all(|port| !load.ports.contains_key(&port))
+            && !task.host_ports.iter().any(|port| load.holds_port(port))
     }
 }
 
 fn counter(spec: &ServiceSpec) -> u64 {
     spec.labels.get("count").and_then(|count| count.parse().ok()).unwrap_or(0)
-}
-
-fn fixed_ports(task: &Task) -> impl Iterator<Item = (PortProtocol, u16)> {
-    task.host_ports.iter().filter_map(|port| Some((port.protocol, port.published?)))
 }

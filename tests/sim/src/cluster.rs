@@ -158,6 +158,11 @@ impl Cluster {
         }
         let first = Proposal { at: self.now, expects: Vec::new(), changes };
         self.tables.apply(1, &first).expect("the first proposal fits the empty cluster");
+        let ingress = specs::ingress();
+        let random = &mut self.random;
+        let (proposal, _) = control::admission::admit(&self.tables, &ingress, self.now, &mut || random.id())
+            .expect("an ingress network has place");
+        self.tables.apply(2, &proposal).expect("it is the only network");
         self.after_ms(0, Event::Elect);
         self.after_ms(100, Event::Probe);
         self.after_ms(50, Event::Chaos);

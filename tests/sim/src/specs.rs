@@ -6,8 +6,8 @@ use types::{
     Bytes, Cluster, ClusterId, ClusterSpec, Constraint, ContainerSpec, DisconnectPolicy, EndpointMode, EndpointSpec,
     FailureAction, GenericResource, ImageReference, JoinSecrets, Labels, Meta, Name, NanoCpus, NetworkAttachmentSpec,
     NetworkSpec, Node, NodeDescription, NodeId, NodeRole, NodeSpec, NodeState, NodeStatus, Placement, Platform,
-    PortConfig, PortProtocol, PublishMode, Reconcile, ResourceRequirements, Resources, RestartPolicy, RootCa,
-    ServiceMode, ServiceSpec, SpreadOver, TaskSpec, Timestamp, UpdateConfig, UpdateOrder,
+    PortBind, PortConfig, PortProtocol, PublishMode, Reconcile, ResourceRequirements, Resources, RestartPolicy, RootCa,
+    ServiceMode, ServiceSpec, SpreadOver, TaskSpec, Timestamp, UpdateConfig, UpdateOrder, WriteRequest,
 };
 
 use crate::random::Random;
@@ -83,7 +83,8 @@ pub fn service(name: &str, replicas: u64) -> ServiceSpec {
 pub fn any_network(name: &str, random: &mut Random) -> NetworkSpec {
     let mut spec = NetworkSpec::overlay(name.parse().expect("names of simulated networks are good"));
     spec.ipv6 = random.chance(20);
-    spec.attachable = random.chance(20);
+    spec.ingress = random.chance(20);
+    spec.attachable = !spec.ingress && random.chance(20);
     if random.chance(60) {
         let subnet = format!("10.{}.{}.0/{}", random.between(1, 3), random.below(4), random.between(26, 28));
         let subnet = subnet.parse().expect("a subnet");
@@ -97,6 +98,19 @@ pub fn any_network(name: &str, random: &mut Random) -> NetworkSpec {
     spec
 }
 
+/// Makes the network of the routing mesh, too small for all.
+pub fn ingress() -> WriteRequest {
+    let mut spec = NetworkSpec::overlay("ingress".parse().expect("a good name"));
+    spec.ingress = true;
+    spec.subnets = vec![types::SubnetSpec {
+        subnet: "10.255.0.0/27".parse().expect("a subnet"),
+        gateway: None,
+        ip_range: None,
+        auxiliary: std::collections::BTreeMap::new(),
+    }];
+    WriteRequest::CreateNetwork(Box::new(spec))
+}
+
 /// Some of these networks, for the tasks of a service.
 pub fn any_attachments(names: &[String], random: &mut Random) -> Vec<NetworkAttachmentSpec> {
     let mut picked: Vec<&String> = names.iter().filter(|_| random.chance(40)).collect();
@@ -107,6 +121,26 @@ pub fn any_attachments(names: &[String], random: &mut Random) -> Vec<NetworkAtta
         options: Labels::new(),
     };
     picked.into_iter().map(attachment).collect()
+}
+
+/// None, or one or two ports of few numbers, so that services want the same.
+pub fn any_ports(random: &mut Random) -> Vec<PortConfig> {
+    let mut ports = Vec::new();
+    if random.chance(20) {
+        let published = if random.chance(50) { 8080 } else { 9090 };
+        ports.push(PortConfig::new(PortProtocol::Tcp, 80, Some(published), PublishMode::Host));
+    }
+    if random.chance(30) {
+        let published = *random.pick(&[Some(7000), Some(7001), Some(8080), None, None]).expect("five");
+        let bind = match random.below(4) {
+            0 => PortBind::Address([192, 0, 2, 1].into()),
+            1 => PortBind::Address([192, 0, 2, 2].into()),
+            _ => PortBind::All,
+        };
+        let port = PortConfig::new(PortProtocol::Tcp, 81, published, PublishMode::Ingress);
+        ports.push(PortConfig { bind, ..port });
+    }
+    ports
 }
 
 /// A service with a bit of everything.
@@ -132,10 +166,7 @@ pub fn any_service(name: &str, random: &mut Random, most: u64) -> ServiceSpec {
     if random.chance(15) {
         spec.task.placement.max_replicas = 1;
     }
-    if random.chance(20) {
-        let published = if random.chance(50) { 8080 } else { 9090 };
-        spec.endpoint.ports.push(PortConfig::new(PortProtocol::Tcp, 80, Some(published), PublishMode::Host));
-    }
+    spec.endpoint.ports = any_ports(random);
     if random.chance(25) {
         spec.endpoint.mode = EndpointMode::DnsRoundRobin;
     }

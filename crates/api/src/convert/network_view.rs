@@ -7,7 +7,8 @@ use std::{
 
 use serde_json::{Map, Value, json};
 use types::{
-    Attachment, Network, NetworkDriver, NetworkId, NetworkView, NodeId, NodeView, Service, Slot, Task, VirtualIp,
+    Attachment, Network, NetworkDriver, NetworkId, NetworkView, NodeId, NodeState, NodeView, Service, Slot, Task,
+    VirtualIp,
 };
 
 use super::{
@@ -107,7 +108,8 @@ pub(crate) fn write_inspected(view: &NetworkView, here: Option<NodeId>) -> Field
     }
 }
 
-/// Services with their tasks on all nodes, and the nodes with tasks in the network (parity N-22).
+/// Services with their tasks on all nodes, and the nodes that take part in the network: those with tasks in it, all of
+/// them in the ingress network (parity N-22).
 pub(crate) fn write_verbose(view: &NetworkView, here: Option<NodeId>, nodes: &[NodeView]) -> Fields {
     let address = |id: Option<NodeId>| {
         let node = nodes.iter().find(|node| Some(node.node.id) == id);
@@ -115,7 +117,11 @@ pub(crate) fn write_verbose(view: &NetworkView, here: Option<NodeId>, nodes: &[N
     };
     let hosts: BTreeSet<NodeId> =
         view.tasks.iter().filter(|task| is_alive(task)).filter_map(|task| task.node).collect();
-    let peers = nodes.iter().filter(|node| hosts.contains(&node.node.id)).map(|node| {
+    let takes_part = |node: &&NodeView| match view.network.spec.ingress {
+        true => node.node.status.state != NodeState::Down,
+        false => hosts.contains(&node.node.id),
+    };
+    let peers = nodes.iter().filter(takes_part).map(|node| {
         let hostname = node.node.description.as_ref().map_or("", |description| &description.hostname);
         json!({ "Name": hostname, "IP": address(Some(node.node.id)) })
     });
@@ -131,7 +137,7 @@ pub(crate) fn write_verbose(view: &NetworkView, here: Option<NodeId>, nodes: &[N
         });
         let vip = service.virtual_ips.iter().find(|vip| vip.network == view.network.id);
         let vip = vip.and_then(|vip| vip.addresses.first()).map(ToString::to_string).unwrap_or_default();
-        let ports = service.spec.endpoint.ports.iter().map(endpoint::port_text);
+        let ports = service.ports().map(endpoint::port_text);
         let shown = json!({
             "VIP": vip,
             "Ports": ports.collect::<Vec<_>>(),

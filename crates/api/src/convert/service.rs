@@ -22,7 +22,8 @@ use super::{
 pub(crate) struct Given<'a> {
     /// The name of a new service that was given none.
     pub(crate) name: Option<Name>,
-    /// On update, the spec before: keeps `Disconnect`, which Docker's clients do not send back.
+    /// On update, the spec before: keeps what Docker's clients do not send back (`Disconnect`, `Mesh`, where ports are
+    /// published).
     pub(crate) previous: Option<&'a ServiceSpec>,
 }
 
@@ -51,7 +52,7 @@ pub(crate) fn read(body: &Value, given: Given<'_>) -> Result<ServiceSpec, FieldE
         mode: read_mode(from.object("Mode")?)?,
         update: policy::read_update(from.object("UpdateConfig")?, has_update)?,
         rollback: policy::read_update(from.object("RollbackConfig")?, has_rollback)?,
-        endpoint: endpoint::read(from.object("EndpointSpec")?)?,
+        endpoint: endpoint::read(from.object("EndpointSpec")?, given.previous.map(|spec| &spec.endpoint))?,
         disconnect,
     };
     from.finish()?;
@@ -198,7 +199,7 @@ pub(crate) fn write(view: &ServiceView, with_status: bool, networks: &Networks) 
         .set("UpdatedAt", rfc3339(service.meta.updated_at))
         .set("Spec", write_spec(&service.spec))
         .some("PreviousSpec", service.previous.as_deref().map(write_spec))
-        .set("Endpoint", endpoint::write(&service.spec.endpoint, write_virtual_ips(&service.virtual_ips, networks)))
+        .set("Endpoint", endpoint::write(service, write_virtual_ips(&service.virtual_ips, networks)))
         .some("UpdateStatus", service.update.as_ref().map(write_update_status))
         .some("ServiceStatus", with_status.then(status))
         .done()

@@ -3,6 +3,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "`json!` and `expect!` at the call, without ampersands")]
 
 mod networks;
+mod ports;
 
 use bollard_stubs::models;
 use expect_test::{Expect, expect};
@@ -229,12 +230,6 @@ fn what_is_not_supported_is_named() {
         with("/TaskTemplate/ContainerSpec/Isolation", json!("hyperv")),
         expect![[r#"TaskTemplate.ContainerSpec.Isolation: "hyperv" exists on Windows only; leave it out"#]],
     );
-    refused(
-        with("/EndpointSpec/Ports", json!([{ "TargetPort": 80 }])),
-        expect![
-            "EndpointSpec.Ports[0].PublishMode: publishing through the routing mesh (ingress) is not supported yet; publish on the hosts that run the tasks with mode host"
-        ],
-    );
     refused(with("/Colour", json!("red")), expect!["Colour is not supported yet: leave it out of the request"]);
 }
 
@@ -327,6 +322,7 @@ fn service() -> ServiceView {
             message: "update completed".into(),
         }),
         removing: false,
+        published: std::sync::Arc::default(),
         virtual_ips: Vec::new(),
     };
     ServiceView { service, running: 2, desired: 3 }
@@ -367,6 +363,7 @@ fn task_of(view: &ServiceView) -> types::Task {
         node: Some(NodeId::from_random(3)),
         spec: view.service.task_spec.clone(),
         spec_version: Version(42),
+        publishes: false,
         host_ports: Vec::new(),
         status: types::TaskStatus {
             state: types::TaskState::Failed,

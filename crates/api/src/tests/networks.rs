@@ -98,6 +98,7 @@ async fn docker_drives_networks() {
         bridge bridge local
         front overlay swarm
         host host local
+        ingress overlay swarm
         none null local
     "#]]
     .assert_eq(&docker!(fake, "network", "ls", "--format", "{{.Name}} {{.Driver}} {{.Scope}}"));
@@ -105,7 +106,7 @@ async fn docker_drives_networks() {
     let format = "{{.Attachable}} {{.Internal}} {{(index .IPAM.Config 0).Subnet}} {{(index .IPAM.Config 0).Gateway}} \
                   {{.Options}} {{.Labels}}";
     expect![[r#"
-        true true 10.7.0.0/16 10.7.0.9 map[com.docker.network.driver.mtu:1400 com.docker.network.driver.overlay.vxlanid_list:4096 encrypted:] map[tier:back]
+        true true 10.7.0.0/16 10.7.0.9 map[com.docker.network.driver.mtu:1400 com.docker.network.driver.overlay.vxlanid_list:4097 encrypted:] map[tier:back]
     "#]]
     .assert_eq(&docker!(fake, "network", "inspect", "--format", format, "back"));
     assert!(docker!(fake, "network", "inspect", "-v", "back").contains(r#""Services""#));

@@ -10,7 +10,7 @@ use crate::{
     client::{Client, filters_query},
     output::{
         list::{Layout, Row, Style, render},
-        terminal,
+        ports, terminal,
         units::age,
     },
 };
@@ -146,7 +146,6 @@ fn row(task: &Value, name: String, names: &Names, arguments: &PsArgs, now: jiff:
         (false, Some((short, _))) => short.to_owned(),
         _ => image,
     };
-    let ports: Vec<String> = items(&status["PortStatus"]["Ports"]).map(port).collect();
     let places = items(&task["NetworksAttachments"]);
     let addresses: Vec<String> = places.flat_map(|place| items(&place["Addresses"])).map(text).collect();
     Row::from([
@@ -157,14 +156,9 @@ fn row(task: &Value, name: String, names: &Names, arguments: &PsArgs, now: jiff:
         ("DesiredState", title(&text(&task["DesiredState"]))),
         ("CurrentState", format!("{state} {}", age(&text(&status["Timestamp"]), now))),
         ("Error", if error.is_empty() { error } else { format!("\"{error}\"") }),
-        ("Ports", ports.join(",")),
+        ("Ports", ports::join(items(&status["PortStatus"]["Ports"]), ",", false)),
         ("Addresses", addresses.join(",")),
     ])
-}
-
-pub(crate) fn port(port: &Value) -> String {
-    let (published, target) = (text(&port["PublishedPort"]), text(&port["TargetPort"]));
-    format!("*:{published}->{target}/{}", text(&port["Protocol"]))
 }
 
 pub(crate) fn title(word: &str) -> String {

@@ -142,6 +142,12 @@ pub(crate) struct Scalars {
     /// Endpoint mode (vip or dnsrr)
     #[arg(long, value_name = "MODE")]
     pub(crate) endpoint_mode: Option<String>,
+    /// To which tasks a node leads what arrives at a published port: cluster, local-first or local-only (default cluster)
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) mesh_policy: Option<String>,
+    /// Whether a client stays with its task: none or source (default none)
+    #[arg(long, value_name = "AFFINITY")]
+    pub(crate) mesh_affinity: Option<String>,
     /// How long the tasks of an unreachable node are left alone (default 1m)
     #[arg(long, value_name = "DURATION", value_parser = nanoseconds)]
     pub(crate) disconnect_lost_after: Option<u64>,
@@ -177,7 +183,7 @@ pub(crate) struct CreateLists {
     /// Network to join: NAME, or name=NAME,alias=ALIAS,driver-opt=KEY=VALUE
     #[arg(long)]
     pub(crate) network: Vec<String>,
-    /// Publish a port as a node port
+    /// Publish a port: [[ADDRESS:]PUBLISHED:]TARGET[/PROTOCOL], or published=,target=,protocol=,mode=ingress|host,host_ip=,interface=,proxy_protocol=; ranges too
     #[arg(short, long, value_name = "PORT")]
     pub(crate) publish: Vec<String>,
     /// Add Linux capabilities
@@ -260,8 +266,8 @@ pub(crate) struct UpdateLists {
     /// Add or update a published port
     #[arg(long, value_name = "PORT")]
     pub(crate) publish_add: Vec<String>,
-    /// Remove a published port by its target port
-    #[arg(long, value_name = "TARGET")]
+    /// Remove a published port by its target port: [PUBLISHED:]TARGET[/PROTOCOL]
+    #[arg(long, value_name = "PORT")]
     pub(crate) publish_rm: Vec<String>,
     /// Add Linux capabilities
     #[arg(long, value_name = "CAP")]

@@ -10,7 +10,7 @@ use super::{
     flags::{CreateLists, UpdateLists},
     mount,
     network::{self, Ids},
-    port,
+    publish,
 };
 
 const CONTAINER: &str = "TaskTemplate.ContainerSpec";
@@ -73,7 +73,7 @@ pub(crate) fn update(spec: &mut Value, lists: &UpdateLists, ids: &Ids) -> anyhow
     change_list(spec, &format!("{CONTAINER}.Ulimits"), |ulimit| text_of(ulimit, "Name"), &lists.ulimit_rm, ulimits);
     network::change(spec, &lists.network_add, &lists.network_rm, ids)?;
     preferences(spec, lists)?;
-    publish(spec, lists)?;
+    publish::change(spec, &lists.publish_add, &lists.publish_rm)?;
     generic_resources(spec, lists)
 }
 
@@ -153,25 +153,6 @@ fn preferences(spec: &mut Value, lists: &UpdateLists) -> anyhow::Result<()> {
     let key = |preference: &Value| text_of(&preference["Spread"], "SpreadDescriptor");
     change_list(spec, "TaskTemplate.Placement.Preferences", key, &remove, add);
     Ok(())
-}
-
-fn publish(spec: &mut Value, lists: &UpdateLists) -> anyhow::Result<()> {
-    let mut add = Vec::new();
-    for text in &lists.publish_add {
-        add.extend(port::parse(text)?);
-    }
-    let mut remove = Vec::new();
-    for text in &lists.publish_rm {
-        let ports = port::parse(text)?;
-        remove.extend(ports.iter().map(port_key));
-    }
-    change_list(spec, "EndpointSpec.Ports", port_key, &remove, add);
-    Ok(())
-}
-
-/// Published ports are told apart by the container's port and the protocol.
-fn port_key(port: &Value) -> String {
-    format!("{}/{}", port["TargetPort"], port["Protocol"].as_str().unwrap_or("tcp"))
 }
 
 fn generic_resources(spec: &mut Value, lists: &UpdateLists) -> anyhow::Result<()> {

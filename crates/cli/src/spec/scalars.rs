@@ -18,6 +18,8 @@ pub(crate) fn apply(spec: &mut Value, flags: &Scalars) -> anyhow::Result<()> {
     }
     set_some(spec, "TaskTemplate.Placement.MaxReplicas", flags.replicas_max_per_node);
     set_some(spec, "EndpointSpec.Mode", flags.endpoint_mode.clone());
+    set_some(spec, "EndpointSpec.Mesh.Policy", flags.mesh_policy.clone());
+    set_some(spec, "EndpointSpec.Mesh.Affinity", flags.mesh_affinity.clone());
     set_some(spec, "Disconnect.LostAfter", flags.disconnect_lost_after);
     set_some(spec, "Disconnect.Reconcile", flags.disconnect_reconcile.clone());
     resources(spec, flags);

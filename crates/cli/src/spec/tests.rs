@@ -1,5 +1,7 @@
 //! Command lines in, specs out.
 
+mod publish;
+
 use clap::Parser;
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};

@@ -2,10 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use types::{
-    Cidr, EndpointMode, Meta, Network, NetworkDriver, NetworkId, NetworkSpec, PublishMode, ServiceSpec, Subnet,
-    SubnetSpec, Timestamp,
-};
+use types::{Cidr, Meta, Network, NetworkDriver, NetworkId, NetworkSpec, Subnet, SubnetSpec, Timestamp};
 
 use super::{
     attachments::PREDEFINED,
@@ -20,13 +17,19 @@ const VNIS: (u32, u32) = (4096, (1 << 24) - 1);
 /// Smallest packet IPv4 must carry whole (RFC 791), and smallest link of IPv6 (RFC 8200), which the inside of
 /// WireGuard keeps too.
 const MIN_MTU: u32 = 68;
-const MIN_MTU_IPV6: u32 = 1280;
+pub(super) const MIN_MTU_IPV6: u32 = 1280;
 const MAX_MTU: u32 = 65_535;
 /// How many users of a network a refusal names.
 const NAMED: usize = 5;
 
 fn invalid<T>(what: String) -> Result<T, Rejection> {
     Err(Rejection::Invalid(what))
+}
+
+/// The ingress network that a cluster begins with (parity N-07).
+pub(super) fn first_ingress() -> NetworkSpec {
+    let name = "ingress".parse().expect("a constant that is a name");
+    NetworkSpec { ingress: true, ..NetworkSpec::overlay(name) }
 }
 
 pub(super) fn create(
@@ -210,10 +213,7 @@ fn vni(tables: &Tables, spec: &NetworkSpec) -> Result<u32, Rejection> {
 pub(super) fn remove(tables: &Tables, id: NetworkId, now: Timestamp) -> Result<Proposal, Rejection> {
     let network = tables.network(id).ok_or_else(|| Rejection::not_found("network", id))?;
     let name = &network.spec.name;
-    let mut services: Vec<String> = tables.services_of_network(id).map(|s| s.spec.name.to_string()).collect();
-    if network.spec.ingress {
-        services.extend(tables.services().filter(|s| publishes(&s.spec)).map(|s| s.spec.name.to_string()));
-    }
+    let services: Vec<String> = tables.services_of_network(id).map(|s| s.spec.name.to_string()).collect();
     if !services.is_empty() {
         return refuse_use(name, "service", &services, "update or remove them first");
     }
@@ -230,10 +230,6 @@ pub(super) fn remove(tables: &Tables, id: NetworkId, now: Timestamp) -> Result<P
         return refuse_use(name, "network", &from, "remove them first");
     }
     Ok(Proposal { at: now, expects: Vec::new(), changes: vec![Change::RemoveNetwork(id)] })
-}
-
-fn publishes(spec: &ServiceSpec) -> bool {
-    spec.endpoint.mode == EndpointMode::Vip && spec.endpoint.ports.iter().any(|port| port.mode == PublishMode::Ingress)
 }
 
 fn task_name(tables: &Tables, task: &types::Task) -> String {

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use types::{
     Availability, Meta, Node, NodeDescription, NodeId, NodeRole, NodeSpec, NodeState, NodeStatus, RaftMember,
-    Timestamp, Version,
+    Timestamp, Version, mesh_weight,
 };
 
+use super::subnets::called;
 use crate::{Change, ObjectRef, Proposal, Rejection, Tables};
 
 /// Status message of a node that said goodbye. Such a node is back only with a new session.
@@ -114,6 +115,7 @@ pub(super) fn update(
     if let Some(empty) = spec.labels.keys().find(|key| key.trim().is_empty()) {
         return Err(Rejection::Invalid(format!("node label {empty:?} has no name: write name=value")));
     }
+    mesh_weight(&spec.labels).map_err(|error| Rejection::Invalid(format!("node {}: {error}", called(node))))?;
     let next = Node { spec: spec.clone(), ..node.clone() };
     let expects = vec![(ObjectRef::Node(id), version)];
     Ok(Proposal { at: now, expects, changes: vec![Change::PutNode(Box::new(next))] })

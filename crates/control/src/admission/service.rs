@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use types::{
-    Meta, PortConfig, PublishMode, Service, ServiceChange, ServiceId, ServiceMode, ServiceSpec, Timestamp, UpdateState,
-    UpdateStatus, Version,
+    Meta, Service, ServiceChange, ServiceId, ServiceMode, ServiceSpec, Timestamp, UpdateState, UpdateStatus, Version,
 };
 
-use super::{attachments, validate};
+use super::{attachments, ports, validate};
 use crate::{Change, Ids, ObjectRef, Proposal, Rejection, Tables, tables::overlay::networks_of};
 
 pub(super) fn create(
@@ -23,6 +22,7 @@ pub(super) fn create(
     }
     let spec = attachments::resolved(tables, spec)?;
     let id = ServiceId::from_random(ids());
+    let published = ports::published(tables, id, &spec, &[])?;
     let service = Service {
         id,
         meta: Meta::default(),
@@ -33,6 +33,7 @@ pub(super) fn create(
         update: None,
         removing: false,
         virtual_ips: Vec::new(),
+        published,
     };
     let changes = vec![Change::PutService { service: Box::new(service), new_spec: true }];
     Ok((Proposal { at: now, expects: Vec::new(), changes }, id))
@@ -58,15 +59,7 @@ pub(super) fn update(
     }
     let next = match change {
         ServiceChange::Spec(spec) => with_spec(tables, service, spec)?,
-        ServiceChange::Rollback => {
-            rolled_back(tables, service, now, "rollback requested".to_owned()).ok_or_else(|| {
-                let name = &service.spec.name;
-                Rejection::FailedPrecondition(match &service.previous {
-                    None => format!("service {name} does not have a previous spec"),
-                    Some(_) => format!("service {name} cannot be rolled back: a network of its previous spec is gone"),
-                })
-            })?
-        }
+        ServiceChange::Rollback => rolled_back(tables, service, now, "rollback requested".to_owned())?,
     };
     let new_spec = replaces_tasks(&service.spec, &next.spec);
     let expects = vec![(ObjectRef::Service(id), version)];
@@ -91,32 +84,46 @@ fn with_spec(tables: &Tables, service: &Service, spec: &ServiceSpec) -> Result<S
     // an update that touches no task leaves a running rollout as it is
     let update = if replaces { None } else { service.update.clone() };
     let previous = Some(Arc::clone(old));
-    Ok(Service { spec: Arc::new(spec.clone()), previous, update, ..service.clone() })
+    let published = ports::published(tables, service.id, spec, &service.published)?;
+    Ok(Service { spec: Arc::new(spec.clone()), previous, update, published, ..service.clone() })
 }
 
 fn is_global(spec: &ServiceSpec) -> bool {
     matches!(spec.mode, ServiceMode::Global)
 }
 
-/// The service with its previous spec, which can be rolled back no further (parity S-13). `None` if it has
-/// none, or one with networks that are gone.
-pub(crate) fn rolled_back(tables: &Tables, service: &Service, now: Timestamp, message: String) -> Option<Service> {
-    let spec = Arc::clone(service.previous.as_ref()?);
+/// The service with its previous spec, which can be rolled back no further (parity S-13).
+///
+/// # Errors
+/// It has none, or one with networks that are gone or ports that are another service's by now.
+pub(crate) fn rolled_back(
+    tables: &Tables,
+    service: &Service,
+    now: Timestamp,
+    message: String,
+) -> Result<Service, Rejection> {
+    let name = &service.spec.name;
+    let refuse = |why: String| Err(Rejection::FailedPrecondition(why));
+    let Some(spec) = service.previous.clone() else {
+        return refuse(format!("service {name} does not have a previous spec"));
+    };
     if networks_of(&spec.task).any(|(id, _)| tables.network(id).is_none()) {
-        return None;
+        return refuse(format!("service {name} cannot be rolled back: a network of its previous spec is gone"));
     }
+    let published = match ports::published(tables, service.id, &spec, &service.published) {
+        Ok(published) => published,
+        Err(why) => return refuse(format!("service {name} cannot be rolled back: {why}")),
+    };
     let update = UpdateStatus { state: UpdateState::RollbackStarted, started_at: now, completed_at: None, message };
-    Some(Service { spec, previous: None, update: Some(update), ..service.clone() })
+    Ok(Service { spec, previous: None, update: Some(update), published, ..service.clone() })
 }
 
-/// Whether tasks made from `old` may have to be replaced for `new`: the rollout looks at each.
+/// Whether tasks made from `old` may have to be replaced for `new`: the rollout looks at each. Which numbers the
+/// mesh publishes is no task's matter, only whether it leads to them at all.
 pub(crate) fn replaces_tasks(old: &ServiceSpec, new: &ServiceSpec) -> bool {
-    old.task != new.task || !host_ports(old).eq(host_ports(new))
-}
-
-/// Ports that a task binds on its own node.
-pub(crate) fn host_ports(spec: &ServiceSpec) -> impl Iterator<Item = &PortConfig> {
-    spec.endpoint.ports.iter().filter(|port| port.mode == PublishMode::Host)
+    old.task != new.task
+        || !ports::host_ports(old).eq(ports::host_ports(new))
+        || ports::publishes(old) != ports::publishes(new)
 }
 
 /// Its name is free at once; the service goes when its tasks are gone. Asking twice is no error.

@@ -10,6 +10,7 @@ use std::{
 
 use types::{AddressPools, Cidr, Network, Node, Subnet};
 
+use super::network::MIN_MTU_IPV6;
 use crate::{
     Rejection, Tables,
     tables::{must_not_overlap, pool::number},
@@ -90,7 +91,20 @@ pub(super) fn fill(network: &mut Network, pools: &AddressPools, taken: &Taken<'_
     let has = |ipv4: bool, network: &Network| network.subnets.iter().any(|s| s.range.address().is_ipv4() == ipv4);
     // an interface's hardware address follows from its IPv4 address, so each has one
     if !has(true, network) {
-        let range = cut(network, pools, true, pools.mask_length, taken)?;
+        let usual = network.spec.ingress.then(usual_ingress).filter(|range| is_open(*range, pools, taken));
+        let range = match usual {
+            Some(range) => range,
+            None => cut(network, pools, true, pools.mask_length, taken)?,
+        };
+        network.subnets.push(whole(range));
+    }
+    // the mesh serves clients of both families, where it can
+    let can = network.spec.mtu.is_none_or(|mtu| mtu >= MIN_MTU_IPV6);
+    if network.spec.ingress
+        && !has(false, network)
+        && can
+        && let Ok(range) = cut(network, pools, false, IPV6_SUBNET, taken)
+    {
         network.subnets.push(whole(range));
     }
     if network.spec.ipv6 && !has(false, network) {
@@ -98,6 +112,18 @@ pub(super) fn fill(network: &mut Network, pools: &AddressPools, taken: &Taken<'_
         network.subnets.push(whole(range));
     }
     Ok(())
+}
+
+/// What the ingress network has unless it is taken: Docker's first choice, too, was this large, since each task that
+/// publishes needs an address in it (P09).
+fn usual_ingress() -> Cidr {
+    "10.255.0.0/16".parse().expect("a constant that is a subnet")
+}
+
+/// Whether a range is in the pools and free.
+fn is_open(range: Cidr, pools: &AddressPools, taken: &Taken<'_>) -> bool {
+    let within = |pool: &Cidr| pool.prefix() <= range.prefix() && pool.contains(range.address());
+    pools.pools.iter().any(within) && taken.conflict(range).is_none()
 }
 
 fn whole(range: Cidr) -> Subnet {

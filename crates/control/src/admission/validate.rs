@@ -4,8 +4,7 @@
 use std::collections::BTreeSet;
 
 use types::{
-    Bytes, ContainerSpec, EndpointMode, EndpointSpec, Mount, MountKind, NanoCpus, PublishMode, Resources, ServiceMode,
-    ServiceSpec, TaskSpec, UpdateConfig, UpdateOrder,
+    Bytes, ContainerSpec, Mount, MountKind, NanoCpus, Resources, ServiceMode, ServiceSpec, TaskSpec, UpdateConfig,
 };
 
 use crate::Rejection;
@@ -30,8 +29,7 @@ pub(super) fn service(spec: &ServiceSpec) -> Result<(), Rejection> {
     }
     update("update", &spec.update)?;
     update("rollback", &spec.rollback)?;
-    endpoint(&spec.endpoint)?;
-    host_ports_fit(spec)?;
+    super::ports::check(spec)?;
     task(&spec.task)
 }
 
@@ -41,43 +39,6 @@ fn update(which: &str, config: &UpdateConfig) -> Result<(), Rejection> {
         return invalid(format!("{which}: max failure ratio {ratio} is out of range: give 0 to 1"));
     }
     Ok(())
-}
-
-fn endpoint(endpoint: &EndpointSpec) -> Result<(), Rejection> {
-    let mut published = BTreeSet::new();
-    for port in &endpoint.ports {
-        if port.target == 0 {
-            return invalid("a published port needs the container's port: target must be 1 to 65535".to_owned());
-        }
-        if port.published == Some(0) {
-            return invalid(format!("port {}: published must be 1 to 65535, or left out", port.target));
-        }
-        if port.mode == PublishMode::Ingress && endpoint.mode == EndpointMode::DnsRoundRobin {
-            return invalid(format!(
-                "port {} is published through the mesh, which needs endpoint mode vip; use mode=host or vip",
-                port.target
-            ));
-        }
-        if let Some(number) = port.published
-            && !published.insert((port.protocol, number))
-        {
-            let protocol = format!("{:?}", port.protocol).to_lowercase();
-            return invalid(format!("port {number}/{protocol} is published twice by the same service"));
-        }
-    }
-    Ok(())
-}
-
-fn host_ports_fit(spec: &ServiceSpec) -> Result<(), Rejection> {
-    let fixed = super::service::host_ports(spec).find_map(|port| port.published);
-    let start_first = spec.update.order == UpdateOrder::StartFirst && matches!(spec.mode, ServiceMode::Global);
-    match fixed {
-        Some(number) if start_first => invalid(format!(
-            "a global service with host port {number} cannot be updated start-first: old and new task would need \
-             the port of one node at once; use stop-first"
-        )),
-        _ => Ok(()),
-    }
 }
 
 fn task(spec: &TaskSpec) -> Result<(), Rejection> {

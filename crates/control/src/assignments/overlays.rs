@@ -7,15 +7,16 @@ use types::{NetworkId, NodeId, OverlayDiff, OverlayState};
 
 use crate::{Tables, tables::overlay::Overlay};
 
-/// Networks in which the node has a task that has not ended, with all that is in them; and those that any
-/// container may join, whose contents are told when one does.
+/// Networks in which the node has a task that has not ended, with all that is in them; the ingress network, which is
+/// every node's; and those that any container may join, whose contents are told when one does.
 pub(super) fn of_node(tables: &Tables, node: NodeId) -> BTreeMap<NetworkId, Overlay> {
     let told = |id| Some((id, told(tables.overlay(id)?, node)));
     tables.networks_of_node(node).into_iter().filter_map(told).collect()
 }
 
 fn told(overlay: &Overlay, node: NodeId) -> Overlay {
-    if overlay.nodes.contains(&node) { overlay.clone() } else { Overlay::new(Arc::clone(&overlay.network)) }
+    let takes_part = overlay.network.spec.ingress || overlay.nodes.contains(&node);
+    if takes_part { overlay.clone() } else { Overlay::new(Arc::clone(&overlay.network)) }
 }
 
 /// The same networks as they are now: only for a node whose tasks did not change.
@@ -23,7 +24,8 @@ pub(super) fn again(tables: &Tables, old: &BTreeMap<NetworkId, Overlay>) -> BTre
     let now = |(id, old): (&NetworkId, &Overlay)| {
         let now = tables.overlay(*id)?;
         // what was told without its contents stays so
-        Some((*id, if old.nodes.is_empty() { old.clone() } else { now.clone() }))
+        let is_bare = old.nodes.is_empty() && !old.network.spec.ingress;
+        Some((*id, if is_bare { old.clone() } else { now.clone() }))
     };
     old.iter().filter_map(now).collect()
 }
@@ -79,7 +81,7 @@ fn diff_overlay(id: NetworkId, old: &Overlay, new: &Overlay) -> OverlayDiff {
 }
 
 /// Walks only what the two maps do not share.
-fn diff_maps<K: Ord + Copy, V: Clone + PartialEq>(
+pub(super) fn diff_maps<K: Ord + Copy, V: Clone + PartialEq>(
     old: &OrdMap<K, Arc<V>>,
     new: &OrdMap<K, Arc<V>>,
 ) -> (BTreeMap<K, V>, Vec<K>) {
@@ -106,21 +108,24 @@ pub(super) fn diff_states(old: Option<&OverlayState>, new: &OverlayState) -> Opt
             ..OverlayDiff::of(id)
         });
     };
+    let (upsert_endpoints, remove_endpoints) = differ(&old.endpoints, &new.endpoints);
+    let (upsert_services, remove_services) = differ(&old.services, &new.services);
     some(OverlayDiff {
         network: (old.network != new.network).then(|| Arc::clone(&new.network)),
-        upsert_endpoints: changed(&old.endpoints, &new.endpoints),
-        remove_endpoints: gone(&old.endpoints, &new.endpoints),
-        upsert_services: changed(&old.services, &new.services),
-        remove_services: gone(&old.services, &new.services),
+        upsert_endpoints,
+        remove_endpoints,
+        upsert_services,
+        remove_services,
         ..OverlayDiff::of(id)
     })
 }
 
-fn changed<K: Ord + Copy, V: Clone + PartialEq>(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>) -> BTreeMap<K, V> {
+/// What is new or changed, and what is gone, found by looking at everything.
+pub(super) fn differ<K: Ord + Copy, V: Clone + PartialEq>(
+    old: &BTreeMap<K, V>,
+    new: &BTreeMap<K, V>,
+) -> (BTreeMap<K, V>, Vec<K>) {
     let news = new.iter().filter(|(key, value)| old.get(key) != Some(value));
-    news.map(|(key, value)| (*key, value.clone())).collect()
-}
-
-fn gone<K: Ord + Copy, V>(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>) -> Vec<K> {
-    old.keys().filter(|key| !new.contains_key(key)).copied().collect()
+    let gone = old.keys().filter(|key| !new.contains_key(key));
+    (news.map(|(key, value)| (*key, value.clone())).collect(), gone.copied().collect())
 }

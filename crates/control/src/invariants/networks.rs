@@ -17,7 +17,8 @@ pub(super) fn check(tables: &Tables) -> Result<(), String> {
     ranges(tables)?;
     for task in tables.tasks().filter(|task| task.node.is_some() && !task.status.state.is_terminal()) {
         let has: Vec<NetworkId> = task.attachments.iter().map(|place| place.network).collect();
-        let asked: Vec<NetworkId> = networks_of(&task.spec).map(|(id, _)| id).collect();
+        let ingress = tables.ingress().filter(|_| task.publishes).map(|network| network.id);
+        let asked: Vec<NetworkId> = networks_of(&task.spec).map(|(id, _)| id).chain(ingress).collect();
         if has != asked {
             return Err(format!("task {} asks for networks {asked:?} and has places in {has:?}", task.id));
         }
@@ -124,7 +125,7 @@ fn contents(tables: &Tables, network: &Network) -> Result<(), String> {
     if !overlay.nodes.iter().eq(&nodes) || !tables.tasks_of_network(network.id).map(|task| task.id).eq(tasks) {
         return Err(format!("nodes or tasks of network {name} are not those that have places in it"));
     }
-    let services = tables.services().filter_map(|service| Some((service.id, shown(service, network.id)?)));
+    let services = tables.services().filter_map(|service| Some((service.id, shown(service, network)?)));
     let services: BTreeMap<_, _> = services.collect();
     let known: BTreeMap<_, _> = overlay.services.iter().map(|(id, s)| (*id, (**s).clone())).collect();
     if known != services {

@@ -55,16 +55,28 @@ pub(super) fn lacks_address(draft: &Draft, service: &Service) -> Option<String> 
     Some(full(network, exhausted))
 }
 
-/// The places of one more task, or why there are none.
-pub(super) fn places(draft: &Draft, spec: &TaskSpec) -> Result<Vec<Attachment>, String> {
-    let place = |(id, wanted): (NetworkId, &types::NetworkAttachmentSpec)| {
+/// The places of one more task, or why there are none. One of a service that publishes through the routing mesh
+/// has its last place in the ingress network, where the mesh needs no virtual address and no names.
+pub(super) fn places(draft: &Draft, spec: &TaskSpec, publishes: bool) -> Result<Vec<Attachment>, String> {
+    let place = |(id, aliases): (NetworkId, Vec<String>)| {
         let (Some(network), Some(pool)) = (draft.network(id), draft.pool(id)) else {
             return Err(format!("network {id} is gone: update the service to use another"));
         };
         let addresses = pool.next().map_err(|exhausted| full(network, exhausted))?;
-        Ok(Attachment { network: id, addresses, aliases: wanted.aliases.clone() })
+        Ok(Attachment { network: id, addresses, aliases })
     };
-    networks_of(spec).map(place).collect()
+    let ingress = match draft.ingress() {
+        Some(network) => publishes.then(|| (network.id, Vec::new())),
+        None if publishes => {
+            return Err(
+                "network ingress is gone: make one with `network create --driver overlay --ingress ingress`, or \
+                        publish with mode=host"
+                    .to_owned(),
+            );
+        }
+        None => None,
+    };
+    networks_of(spec).map(|(id, wanted)| (id, wanted.aliases.clone())).chain(ingress).map(place).collect()
 }
 
 fn full(network: &Network, exhausted: Exhausted) -> String {

@@ -3,7 +3,7 @@
 //! It keeps no memory of its own: what is in the value says how far it is, so a new leader goes on where
 //! the old one stopped.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use types::{FailureAction, Service, Task, TaskId, TaskState, Timestamp, UpdateConfig, UpdateState, UpdateStatus};
 
@@ -12,7 +12,7 @@ use super::{
     slots::{self, SlotView, Standing},
     work::Work,
 };
-use crate::{Change, admission};
+use crate::{Change, Rejection, admission};
 
 /// The settings in force: those of the rollback while one is under way.
 pub(super) fn config(service: &Service) -> &UpdateConfig {
@@ -50,7 +50,7 @@ pub(super) fn run(work: &mut Work<'_>, service: &Service) {
     if let Some(failed) = too_many_failed(service, &views, started_at) {
         match config(service).failure_action {
             FailureAction::Continue => {}
-            FailureAction::Pause => return pause(work, service, failed),
+            FailureAction::Pause => return pause(work, service, failed, None),
             FailureAction::Rollback => return roll_back(work, service, failed),
         }
     }
@@ -163,26 +163,31 @@ fn failed_early(task: &Task, monitor: Duration) -> bool {
         && task.running_since.is_none_or(|since| task.meta.updated_at.since(since) <= monitor)
 }
 
-fn pause(work: &mut Work<'_>, service: &Service, failed: TaskId) {
+/// `stuck` says why it is not rolled back, if it should have been.
+fn pause(work: &mut Work<'_>, service: &Service, failed: TaskId, stuck: Option<Rejection>) {
     let (state, what) =
         if is_rollback(service) { (UpdateState::RollbackPaused, "rollback") } else { (UpdateState::Paused, "update") };
-    let message = format!("{what} paused due to failure or early termination of task {failed}");
+    let mut message = format!("{what} paused due to failure or early termination of task {failed}");
+    if let Some(stuck) = stuck {
+        let _ = write!(message, "; {stuck}");
+    }
     let started_at = service.update.as_ref().map_or(work.now(), |update| update.started_at);
     set(work, service, UpdateStatus { state, started_at, completed_at: None, message });
 }
 
 fn roll_back(work: &mut Work<'_>, service: &Service, failed: TaskId) {
     let message = format!("update rolled back due to failure or early termination of task {failed}");
-    let back =
-        if is_rollback(service) { None } else { admission::rolled_back(&work.draft, service, work.now(), message) };
-    match back {
-        Some(next) => {
+    if is_rollback(service) {
+        // a rollback that fails has nowhere further back to go
+        return pause(work, service, failed, None);
+    }
+    match admission::rolled_back(&work.draft, service, work.now(), message) {
+        Ok(next) => {
             let new_spec = admission::replaces_tasks(&service.spec, &next.spec);
             work.draft.depends_on(service.id);
             work.draft.make(Change::PutService { service: Box::new(next), new_spec });
         }
-        // a rollback that fails has nowhere further back to go
-        None => pause(work, service, failed),
+        Err(why) => pause(work, service, failed, Some(why)),
     }
 }
 

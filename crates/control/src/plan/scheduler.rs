@@ -49,12 +49,13 @@ pub(super) fn explain(work: &mut Work<'_>, service: &Service) {
 struct Group {
     spec: Arc<TaskSpec>,
     host_ports: Vec<PortConfig>,
+    publishes: bool,
     tasks: Vec<(TaskId, Slot)>,
 }
 
 impl Group {
     fn takes(&self, task: &Task) -> bool {
-        self.spec == task.spec && self.host_ports == task.host_ports
+        self.spec == task.spec && self.host_ports == task.host_ports && self.publishes == task.publishes
     }
 
     fn ask(&self) -> Ask<'_> {
@@ -79,6 +80,7 @@ fn waiting(work: &Work<'_>, service: &Service) -> Vec<Group> {
             None => groups.push(Group {
                 spec: Arc::clone(&task.spec),
                 host_ports: task.host_ports.clone(),
+                publishes: task.publishes,
                 tasks: vec![entry],
             }),
         }
@@ -158,7 +160,7 @@ fn place(work: &mut Work<'_>, service: &Service, group: &Group) -> bool {
     }
     let mut left = placed.len() < group.tasks.len();
     for (task, node) in placed {
-        match networks::places(&work.draft, &group.spec) {
+        match networks::places(&work.draft, &group.spec, group.publishes) {
             Ok(attachments) => work.draft.place(task, node, attachments),
             Err(_) => left = true,
         }
@@ -173,7 +175,7 @@ fn reasons(work: &Work<'_>, service: &Service, group: &Group) -> Vec<(TaskId, St
     }
     let ask = group.ask();
     let nodes = Standpoint::new(&work.draft, service);
-    let full = networks::places(&work.draft, &group.spec).err();
+    let full = networks::places(&work.draft, &group.spec, group.publishes).err();
     let takes = |candidate: &Candidate<'_>| ask.refuses(candidate).is_none();
     let mut of_all: Option<String> = None;
     let mut for_all = || match &full {

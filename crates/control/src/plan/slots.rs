@@ -147,5 +147,5 @@ fn runs_the_same(service: &Service, task: &Task) -> bool {
             && old.log_driver == new.log_driver
             && old.networks == new.networks
             && old.force_update == new.force_update);
-    same_spec && admission::host_ports(&service.spec).eq(&task.host_ports)
+    same_spec && task.publishes == service.publishes() && admission::host_ports(&service.spec).eq(&task.host_ports)
 }

@@ -178,9 +178,13 @@ impl Tables {
             return Err(Rejection::already_exists("service", &service.spec.name));
         }
         self.check_networks_of(service)?;
+        self.check_ports_of(service)?;
         touched.services.insert(service.id);
         let mut next = Service { meta: next_meta(old.map(|s| s.meta), moment), ..service.clone() };
         next.virtual_ips = old.map_or_else(Vec::new, |old| old.virtual_ips.clone());
+        if let Some(old) = old.filter(|old| old.published == next.published) {
+            next.published = Arc::clone(&old.published);
+        }
         next.spec_version = match old {
             Some(old) if !new_spec => old.spec_version,
             _ => Version(moment.index),
@@ -353,6 +357,7 @@ fn newborn(new: &NewTask, service: &Service, moment: Moment) -> Task {
         spec: Arc::clone(&service.task_spec),
         spec_version: service.spec_version,
         host_ports: admission::host_ports(&service.spec).cloned().collect(),
+        publishes: service.publishes(),
         status: TaskStatus {
             state,
             since: moment.at,

@@ -9,6 +9,7 @@ use super::{
     Tables, Touched,
     apply::{Moment, next_meta},
     overlay::networks_of,
+    ports::hold_the_same,
 };
 use crate::Rejection;
 
@@ -75,6 +76,22 @@ impl Tables {
     pub(super) fn check_networks_of(&self, service: &Service) -> Result<(), Rejection> {
         match networks_of(&service.spec.task).find(|(id, _)| self.network(*id).is_none()) {
             Some((id, _)) => Err(Rejection::not_found("network", id)),
+            None if service.publishes() && self.ingress().is_none() => {
+                Err(Rejection::out_of_sequence("network", "ingress"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Two services that were given or asked for the same number at the same time: whoever comes second is to
+    /// choose again, or be told whose it is.
+    pub(super) fn check_ports_of(&self, service: &Service) -> Result<(), Rejection> {
+        let old = self.service(service.id);
+        if service.removing || old.is_some_and(|old| hold_the_same(old, service)) {
+            return Ok(());
+        }
+        match service.ports().find(|port| self.ports().rival(service.id, port).is_some()) {
+            Some(port) => Err(Rejection::out_of_sequence("port", port.place())),
             None => Ok(()),
         }
     }

@@ -2,26 +2,41 @@
 
 use std::sync::Arc;
 
-use types::{Network, NetworkId, Node, NodeId, NodeState, Service, ServiceId, Task, TaskId};
+use types::{DataPathPeer, Network, NetworkId, Node, NodeId, NodeState, Service, ServiceId, Task, TaskId, mesh_weight};
 
 use super::{
     NodeLoad, Tables,
     overlay::{Overlay, takes_part},
     pool::Pool,
+    ports,
 };
 
 impl Tables {
     pub(super) fn insert_node(&mut self, node: Arc<Node>) {
-        let down = |node: Option<&Arc<Node>>| node.is_none_or(|node| node.status.state == NodeState::Down);
-        let (id, was_down, is_down) = (node.id, down(self.nodes.get(&node.id)), down(Some(&node)));
+        // what the others see of its tasks
+        let down = |node: &Node| node.status.state == NodeState::Down;
+        let seen = |node: &Arc<Node>| (!down(node)).then(|| mesh_weight(&node.spec.labels));
+        let (id, was, is) = (node.id, self.nodes.get(&node.id).and_then(seen), seen(&node));
+        self.set_peer(id, peer(&node));
         self.nodes.insert(id, node);
-        if was_down != is_down {
+        if was != is {
             self.show_node(id);
+        }
+    }
+
+    fn set_peer(&mut self, id: NodeId, now: Option<DataPathPeer>) {
+        match now {
+            Some(now) if self.peers.get(&id).is_none_or(|known| **known != now) => {
+                self.peers.insert(id, Arc::new(now));
+            }
+            None if self.peers.contains_key(&id) => _ = self.peers.remove(&id),
+            _ => {}
         }
     }
 
     pub(super) fn drop_node(&mut self, id: NodeId) {
         self.nodes.remove(&id);
+        self.set_peer(id, None);
         self.show_node(id);
     }
 
@@ -34,6 +49,9 @@ impl Tables {
         if network.spec.attachable {
             self.attachable.insert(id);
         }
+        if network.spec.ingress {
+            self.ingress = Some(id);
+        }
         self.pools.insert(id, Pool::new(&network));
         self.overlays.insert(id, Overlay::new(network));
     }
@@ -44,12 +62,19 @@ impl Tables {
         self.network_names.remove(&network.spec.name);
         self.vnis.remove(&network.vni);
         self.attachable.remove(&id);
+        self.ingress = self.ingress.filter(|ingress| *ingress != id);
         self.pools.remove(&id);
     }
 
     pub(super) fn insert_service(&mut self, service: Arc<Service>) {
         let old = self.services.get(&service.id).cloned();
         self.show_service(old.as_deref(), Some(&service));
+        if !old.as_ref().is_some_and(|old| ports::hold_the_same(old, &service)) {
+            if let Some(old) = &old {
+                self.ports.release(old);
+            }
+            self.ports.claim(&service);
+        }
         if let Some(old) = old
             && self.names.get(&old.spec.name) == Some(&service.id)
         {
@@ -64,6 +89,7 @@ impl Tables {
     pub(super) fn drop_service(&mut self, id: ServiceId) {
         let Some(old) = self.services.remove(&id) else { return };
         self.show_service(Some(&old), None);
+        self.ports.release(&old);
         if self.names.get(&old.spec.name) == Some(&id) {
             self.names.remove(&old.spec.name);
         }
@@ -126,4 +152,11 @@ impl Tables {
             self.loads.remove(&node);
         }
     }
+}
+
+/// Where a node's data plane is reached; nowhere while it is down.
+pub(crate) fn peer(node: &Node) -> Option<DataPathPeer> {
+    let address = node.status.address.filter(|_| node.status.state != NodeState::Down)?;
+    let wireguard_key = node.description.as_ref().and_then(|description| description.wireguard_key);
+    Some(DataPathPeer { address, wireguard_key })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use types::{PortConfig, PortProtocol, Task};
+use types::{PortBind, PortConfig, PortProtocol, Task};
 
 /// Sums over the tasks of a node that have not ended, those being stopped included: what they reserve is
 /// free only when they are gone.
@@ -12,8 +12,8 @@ pub struct NodeLoad {
     pub nano_cpus: u64,
     pub memory: u64,
     pub generic: BTreeMap<String, u64>,
-    /// Host ports, and how many tasks hold each. More than one would be a mistake.
-    pub ports: BTreeMap<(PortProtocol, u16), u64>,
+    /// Host ports, and how many tasks hold each. More than one would be a mistake, as would be two that overlap.
+    pub ports: BTreeMap<(PortProtocol, u16, PortBind), u64>,
 }
 
 static NONE: NodeLoad =
@@ -22,6 +22,17 @@ static NONE: NodeLoad =
 impl NodeLoad {
     pub(crate) fn none() -> &'static Self {
         &NONE
+    }
+
+    /// Whether a task holds the number of `port` here, at an address that `port` would need too (P32). A port
+    /// without a number takes one that is free.
+    pub fn holds_port(&self, port: &PortConfig) -> bool {
+        let Some(number) = port.published else { return false };
+        let at = (port.protocol, number);
+        // the first place of all
+        let held = self.ports.range((at.0, at.1, PortBind::All)..);
+        held.take_while(|((protocol, number, _), _)| (*protocol, *number) == at)
+            .any(|((_, _, bind), _)| bind.overlaps(&port.bind))
     }
 
     /// Whether a task counts on its node.
@@ -63,6 +74,6 @@ impl NodeLoad {
 }
 
 /// Ports that the user chose; of the others each node takes what is free.
-pub(crate) fn fixed_ports(ports: &[PortConfig]) -> impl Iterator<Item = (PortProtocol, u16)> {
-    ports.iter().filter_map(|port| Some((port.protocol, port.published?)))
+fn fixed_ports(ports: &[PortConfig]) -> impl Iterator<Item = (PortProtocol, u16, PortBind)> {
+    ports.iter().filter_map(|port| Some((port.protocol, port.published?, port.bind.clone())))
 }

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 use imbl::{OrdMap, OrdSet, ordmap::DiffItem};
 use types::{
     Attachment, EndpointStage, Network, NetworkAttachmentSpec, NetworkId, Node, NodeId, NodeState, OverlayEndpoint,
-    OverlayService, Service, ServiceId, Task, TaskId, TaskSpec, TaskState,
+    OverlayService, Service, ServiceId, Task, TaskId, TaskSpec, TaskState, mesh_weight,
 };
 
 use super::Tables;
@@ -104,25 +104,41 @@ pub(crate) fn endpoint(task: &Task, node: Option<&Node>, place: &Attachment) -> 
         addresses: place.addresses.clone(),
         aliases: place.aliases.clone(),
         stage,
+        // a label that is no weight is refused at the door
+        weight: mesh_weight(&node.spec.labels).unwrap_or(types::DEFAULT_MESH_WEIGHT),
     })
 }
 
 /// Networks in which a service has a virtual address or wants its tasks.
-pub(super) fn uses(service: &Service) -> BTreeSet<NetworkId> {
+fn uses(service: &Service, ingress: Option<NetworkId>) -> BTreeSet<NetworkId> {
     let wanted = networks_of(&service.spec.task).map(|(id, _)| id);
-    wanted.chain(service.virtual_ips.iter().map(|vip| vip.network)).collect()
+    let ingress = ingress.filter(|_| service.publishes());
+    wanted.chain(service.virtual_ips.iter().map(|vip| vip.network)).chain(ingress).collect()
 }
 
 /// What a network shows of a service: nothing of one that is being removed, whose name may be another's by now.
-pub(crate) fn shown(service: &Service, network: NetworkId) -> Option<OverlayService> {
-    let wanted = networks_of(&service.spec.task).any(|(id, _)| id == network);
+pub(crate) fn shown(service: &Service, network: &Network) -> Option<OverlayService> {
+    let wanted = match network.spec.ingress {
+        true => service.publishes(),
+        false => networks_of(&service.spec.task).any(|(id, _)| id == network.id),
+    };
     (wanted && !service.removing).then(|| OverlayService {
         name: service.spec.name.clone(),
         mode: service.spec.endpoint.mode,
-        addresses: virtual_addresses(service, network).to_vec(),
-        ports: Vec::new(),
-        mesh: service.spec.endpoint.mesh,
+        addresses: virtual_addresses(service, network.id).to_vec(),
+        ports: if network.spec.ingress { service.published.to_vec() } else { Vec::new() },
+        // labels that say nothing known are refused at the door
+        mesh: service.spec.mesh().unwrap_or(service.spec.endpoint.mesh),
     })
+}
+
+/// Whether two states of one service look alike in every network. Looks at what they share first: most changes of
+/// a service are of its status.
+fn look_alike(old: &Service, new: &Service) -> bool {
+    Arc::ptr_eq(&old.spec, &new.spec)
+        && Arc::ptr_eq(&old.published, &new.published)
+        && old.virtual_ips == new.virtual_ips
+        && old.removing == new.removing
 }
 
 pub(super) fn virtual_addresses(service: &Service, network: NetworkId) -> &[IpAddr] {
@@ -194,8 +210,14 @@ impl Tables {
             (Some(service), _) | (None, Some(service)) => service.id,
             (None, None) => return,
         };
-        let was = old.map(uses).unwrap_or_default();
-        let is = new.map(uses).unwrap_or_default();
+        if let (Some(old), Some(new)) = (old, new)
+            && look_alike(old, new)
+        {
+            return;
+        }
+        let ingress = self.ingress;
+        let was = old.map(|service| uses(service, ingress)).unwrap_or_default();
+        let is = new.map(|service| uses(service, ingress)).unwrap_or_default();
         for network in was.union(&is) {
             let before = old.map_or(&[][..], |service| virtual_addresses(service, *network));
             let after = new.map_or(&[][..], |service| virtual_addresses(service, *network));
@@ -211,7 +233,8 @@ impl Tables {
                 self.users.remove(&(*network, id));
             }
             if let Some(overlay) = self.overlays.get_mut(network) {
-                overlay.set_service(id, new.and_then(|service| shown(service, *network)));
+                let shown = new.and_then(|service| shown(service, &overlay.network));
+                overlay.set_service(id, shown);
             }
         }
     }

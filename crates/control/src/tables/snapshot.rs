@@ -38,6 +38,8 @@ struct Row {
     spec_version: Version,
     #[serde(default)]
     host_ports: Vec<PortConfig>,
+    #[serde(default)]
+    publishes: bool,
     status: TaskStatus,
     desired: TaskState,
     not_before: Timestamp,
@@ -85,6 +87,7 @@ fn row(task: &Task, spec: usize) -> Row {
         spec,
         spec_version: task.spec_version,
         host_ports: task.host_ports.clone(),
+        publishes: task.publishes,
         status: task.status.clone(),
         desired: task.desired,
         not_before: task.not_before,
@@ -126,6 +129,7 @@ impl<'de> Deserialize<'de> for Tables {
                 spec: Arc::clone(spec),
                 spec_version: row.spec_version,
                 host_ports: row.host_ports,
+                publishes: row.publishes,
                 status: row.status,
                 desired: row.desired,
                 not_before: row.not_before,

@@ -21,7 +21,7 @@ fn services_are_refused_with_the_reason() {
             refused: invalid cpu value 0.0001 in reservation: must be at least 0.001
             refused: invalid memory value 1048576 in reservation: must be at least 4MiB
             refused: service c asks for 9999999 replicas, at most 1000000 are possible
-            refused: port 80/tcp is published twice by the same service
+            refused: service d publishes port 80/tcp twice: give one of the two another number or address
             refused: a global service with host port 80 cannot be updated start-first: old and new task would need the port of one node at once; use stop-first
             refused: service web does not have a previous spec
         "#]],

@@ -6,6 +6,7 @@ mod health;
 mod networks;
 mod orchestrate;
 mod properties;
+mod publish;
 mod restart;
 mod rollout;
 mod schedule;

@@ -117,7 +117,7 @@ fn networks_are_refused_with_the_reason() {
             refused: network conf is in use by network a: remove them first
             refused: network conf is a configuration only: no task can join it
               web vni 4096 10.5.0.0/24 gateway 10.5.0.1 (1 of 254 used)
-              i vni 4097 10.0.0.0/24 gateway 10.0.0.1 (1 of 254 used)
+              i vni 4097 10.255.0.0/16 gateway 10.255.0.1 (1 of 65534 used) fd72:7377:726d::/64 gateway fd72:7377:726d::1 (1 of 18446744073709551615 used)
               conf vni 0
               a vni 0 10.8.0.0/24 gateway 10.8.0.1 (1 of 254 used)
         "#]],
@@ -137,7 +137,7 @@ fn services_name_networks_and_are_refused_with_the_reason_s_71_s_75() {
          service s net=web:db,DB
          service s net=host:db
          service s net=host net=web
-         service s net=web dnsrr ingress=80
+         service s net=web dnsrr publish=80:80
          service s net=web:db
          remove-network web
          plan
@@ -146,7 +146,7 @@ fn services_name_networks_and_are_refused_with_the_reason_s_71_s_75() {
          settle
          remove-network web
          rollback s
-         service m ingress=80
+         service m publish=80:80
          remove-network i
          networks",
         expect![[r#"
@@ -157,7 +157,7 @@ fn services_name_networks_and_are_refused_with_the_reason_s_71_s_75() {
             refused: alias DB is given twice in network web
             refused: alias db of service s: network host has no names
             refused: service s asks for network host and others: a container on host can join no other network
-            refused: port 80 is published through the mesh, which needs endpoint mode vip; use mode=host or vip
+            refused: service s: port 80 is published through the mesh, which needs endpoint mode vip; use mode=host or vip
             refused: network web is in use by service s: update or remove them first
             0s s has addresses web [10.0.0.2]
             0s create s.1/1 on a 10.0.0.3
@@ -169,7 +169,7 @@ fn services_name_networks_and_are_refused_with_the_reason_s_71_s_75() {
             5s s Completed: update completed
             refused: service s cannot be rolled back: a network of its previous spec is gone
             refused: network i is in use by service m: update or remove them first
-              i vni 4097 10.0.1.0/24 gateway 10.0.1.1 (1 of 254 used)
+              i vni 4097 10.255.0.0/16 gateway 10.255.0.1 (1 of 65534 used) fd72:7377:726d::/64 gateway fd72:7377:726d::1 (1 of 18446744073709551615 used)
         "#]],
     );
 }

@@ -10,11 +10,12 @@ const NODES: [&str; 4] = ["a", "b", "c", "d"];
 const SERVICES: [&str; 4] = ["s0", "s1", "s2", "s3"];
 const START: &str = "network n1 subnet=10.1.0.0/28
 network n2 attachable
+network i ingress subnet=10.255.0.0/28
 node a cpu=4 zone=1\nnode b cpu=4 zone=1\nnode c cpu=4 zone=2\nnode d cpu=4 zone=2
 service s0 x3\nservice s1 global\nservice s2 x2 cpu=1\nservice s3 x2 max=1\nplan";
 
 /// What may be changed of a service.
-const WORDS: [&str; 36] = [
+const WORDS: [&str; 43] = [
     "x0",
     "x1",
     "x3",
@@ -51,10 +52,17 @@ const WORDS: [&str; 36] = [
     "nets=-",
     "dnsrr",
     "vip",
+    "publish=7000:80",
+    "publish=7001:80",
+    "publish=82",
+    "publish=192.0.2.1@7000:80",
+    "publish=host@7001:80",
+    "publish=none",
+    "policy=local-first",
 ];
 
 /// What may be made of a node or service that was removed.
-const BEGINNINGS: [&str; 8] = [
+const BEGINNINGS: [&str; 11] = [
     "node a cpu=4 zone=2",
     "node c cpu=4 zone=2",
     "service s0 x3 port=80",
@@ -63,6 +71,9 @@ const BEGINNINGS: [&str; 8] = [
     "service s2 x4 cpu=2 order=start-first",
     "service s3 x3 max=1 port=81",
     "service s3 x1 image=bad",
+    "service s0 x2 publish=7000:80 order=start-first",
+    "service s2 global publish=82",
+    "network i ingress subnet=10.255.0.0/28",
 ];
 
 fn line() -> impl Strategy<Value = String> {
@@ -77,6 +88,8 @@ fn line() -> impl Strategy<Value = String> {
         2 => prop::sample::select(&BEGINNINGS[..]).prop_map(str::to_owned),
         5 => (verb, node()).prop_map(|(v, n)| format!("{v} {n}")),
         1 => node().prop_map(|n| format!("remove-node {n}")),
+        1 => Just("remove-network i".to_owned()),
+        1 => (node(), 1..3u8).prop_map(|(n, weight)| format!("label {n} rswarm.mesh.weight={weight}")),
         1 => (node(), 1..3u8).prop_map(|(n, zone)| format!("label {n} zone={zone}")),
         1 => (node(), node(), any::<bool>()).prop_map(|(a, b, yes)| {
             format!("probe {a} {b} {}", if yes { "yes" } else { "no" })

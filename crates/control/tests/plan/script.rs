@@ -16,6 +16,8 @@
 //! settle / settle 2m                agents do as told and time passes until nothing happens, at most 10 minutes
 //!                                   or as long as said; print all
 //! show                              tasks as they are
+//! ports                             published ports of all services
+//! mesh a                            what node a was told of the routing mesh
 //! ```
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
@@ -38,7 +40,7 @@ pub struct World {
     pub names: BTreeMap<TaskId, String>,
     pub born: BTreeMap<String, u32>,
     /// What each node was told, by differences since it came.
-    told: BTreeMap<NodeId, (assignments::Slice, AssignmentSet)>,
+    pub told: BTreeMap<NodeId, (assignments::Slice, AssignmentSet)>,
     pub out: String,
 }
 
@@ -111,6 +113,8 @@ impl World {
             "crash" => self.crash(self.nodes[words[0]]),
             "settle" => self.settle(spec::duration(words.first().unwrap_or(&"10m"))),
             "show" => self.show(),
+            "ports" => self.show_ports(),
+            "mesh" => self.show_mesh(self.nodes[words[0]]),
             other => panic!("unknown line {other:?}"),
         }
     }
@@ -136,8 +140,11 @@ impl World {
             let next = slice.next(&self.tables, id);
             let plain = assignments::diff(set, &whole);
             let difference = slice.diff(&next);
-            let nets =
-                |d: &Option<AssignmentDiff>| d.clone().map(|d| (d.overlays, d.remove_overlays)).unwrap_or_default();
+            let nets = |d: &Option<AssignmentDiff>| {
+                let parts =
+                    |d: AssignmentDiff| (d.network, d.upsert_peers, d.remove_peers, d.overlays, d.remove_overlays);
+                d.clone().map(parts).unwrap_or_default()
+            };
             assert_eq!(nets(&difference), nets(&plain), "the short way and the long way differ");
             *slice = next;
             if let Some(difference) = difference {
@@ -276,6 +283,7 @@ impl World {
         let node = || self.nodes.get(name).is_some_and(|id| self.tables.node(*id).is_some());
         match verb {
             "node" => !node(),
+            "remove-network" => self.tables.network_by_name(&name.parse().unwrap()).is_some(),
             "update" | "rollback" | "remove" => service(),
             "drain" | "pause" | "activate" | "label" | "remove-node" => node(),
             _ => true,

@@ -49,7 +49,7 @@ pub fn node(id: NodeId, words: &[&str], now: Timestamp) -> Node {
 
 /// `web x3|global image=a cpu=1 mem=512m gpu=1 constraint=node.labels.zone==a spread=zone max=1 port=80|none
 /// arch=arm64 order=start-first parallelism=2 delay=1s action=rollback monitor=5s ratio=100 restart=none
-/// net=n1:alias net=n2 dnsrr nets=- ingress=80 attempts=3 window=10s pause=10s lost-after=5s reconcile=replacement force`
+/// net=n1:alias net=n2 dnsrr nets=- publish=8080:80|none proxy policy=local-first label=K:V attempts=3 window=10s pause=10s lost-after=5s reconcile=replacement force`
 pub fn service(old: Option<&Arc<ServiceSpec>>, words: &[&str]) -> ServiceSpec {
     let mut spec = old.map_or_else(|| fresh(words[0]), |old| (**old).clone());
     for word in &words[1..] {
@@ -108,12 +108,15 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
             PublishMode::Host,
         )),
         "order" if value == "stop-first" => spec.update.order = UpdateOrder::StopFirst,
-        "ingress" => spec.endpoint.ports.push(PortConfig::new(
-            PortProtocol::Tcp,
-            80,
-            Some(value.parse().unwrap()),
-            PublishMode::Ingress,
-        )),
+        "publish" if value == "none" => spec.endpoint.ports.clear(),
+        "publish" => spec.endpoint.ports.extend(ports(value)),
+        "proxy" => spec.endpoint.ports.iter_mut().for_each(|port| port.proxy_protocol = true),
+        "policy" => spec.endpoint.mesh.policy = value.parse().unwrap(),
+        "affinity" => spec.endpoint.mesh.affinity = value.parse().unwrap(),
+        "label" => {
+            let (name, value) = value.split_once(':').unwrap();
+            _ = spec.labels.insert(name.into(), value.into());
+        }
         "net" => {
             let (target, aliases) = value.split_once(':').unwrap_or((value, ""));
             let aliases = aliases.split(',').filter(|alias| !alias.is_empty()).map(str::to_owned).collect();
@@ -142,6 +145,33 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
         "lost-after" => spec.disconnect.lost_after = duration(value),
         "reconcile" => spec.disconnect.reconcile = Reconcile::KeepReplacement,
         other => panic!("unknown word {other:?}"),
+    }
+}
+
+/// `80`, `8080:80/udp`, `192.0.2.1@8080:80`, `eth0@8080:80`, `host@8080:80`, `7000-7003:70-73`.
+fn ports(text: &str) -> Vec<PortConfig> {
+    let (text, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = match protocol {
+        "tcp" => PortProtocol::Tcp,
+        "udp" => PortProtocol::Udp,
+        _ => PortProtocol::Sctp,
+    };
+    let (place, numbers) = text.split_once('@').unwrap_or(("", text));
+    let bind = match (place, place.parse::<std::net::IpAddr>()) {
+        ("" | "host", _) => PortBind::All,
+        (_, Ok(address)) => PortBind::Address(address),
+        _ => PortBind::Interface(place.into()),
+    };
+    let mode = if place == "host" { PublishMode::Host } else { PublishMode::Ingress };
+    let range = |text: &str| {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        first.parse::<u16>().unwrap()..=last.parse::<u16>().unwrap()
+    };
+    let port =
+        |published, target| PortConfig { bind: bind.clone(), ..PortConfig::new(protocol, target, published, mode) };
+    match numbers.split_once(':') {
+        Some((published, targets)) => range(published).zip(range(targets)).map(|(p, t)| port(Some(p), t)).collect(),
+        None => range(numbers).map(|target| port(None, target)).collect(),
     }
 }
 

@@ -24,6 +24,43 @@ impl World {
         }
     }
 
+    pub fn show_ports(&mut self) {
+        for service in self.tables.services() {
+            let port = |port: &PortConfig| match port.published {
+                Some(_) => format!(" {}->{}", port.place(), port.target),
+                None => format!(" ?->{}", port.target),
+            };
+            let all: String = service.ports().map(port).collect();
+            writeln!(self.out, "{} at{all}", service.spec.name).unwrap();
+        }
+    }
+
+    /// From what the node was told, not from the value.
+    pub fn show_mesh(&mut self, node: NodeId) {
+        let (_, set) = &self.told[&node];
+        let Some(mesh) = set.overlays.values().find(|overlay| overlay.network.spec.ingress) else {
+            return writeln!(self.out, "  no mesh").unwrap();
+        };
+        let mut lines = Vec::new();
+        for service in mesh.services.values() {
+            let ports: String =
+                service.ports.iter().map(|port| format!(" {}->{}", port.place(), port.target)).collect();
+            let MeshSpec { policy, affinity } = service.mesh;
+            lines.push(format!("{} {policy} {affinity} {:?}{ports}", service.name, service.addresses));
+        }
+        for (task, endpoint) in &mesh.endpoints {
+            let (name, node) = (&self.names[task], self.node_name(endpoint.node));
+            let stage = format!("{:?}", endpoint.stage).to_lowercase();
+            lines.push(format!("{name} on {node} {stage} weight {} {:?}", endpoint.weight, endpoint.addresses));
+        }
+        lines.sort();
+        let peers: Vec<_> = set.network.data_path_peers.keys().map(|id| self.node_name(*id)).collect();
+        lines.push(format!("peers {}", peers.join(" ")));
+        for line in lines {
+            writeln!(self.out, "  {line}").unwrap();
+        }
+    }
+
     pub fn node_name(&self, id: NodeId) -> String {
         self.nodes.iter().find(|(_, n)| **n == id).map_or_else(|| id.short(), |(name, _)| name.clone())
     }

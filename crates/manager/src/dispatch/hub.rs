@@ -88,9 +88,11 @@ impl Hub {
 
     /// Wakes the nodes whose tasks changed, and those that share a network with what did.
     fn follow(&self, tables: &Tables, touched: &Touched) {
-        // a network that any container may join is every node's
-        let everybodys = |id: &NetworkId| tables.network(*id).is_none_or(|network| network.spec.attachable);
-        if touched.networks.iter().any(everybodys) {
+        // a network that any container may join is every node's, and so is all that is in the ingress network
+        let everybodys =
+            |id: &NetworkId| tables.network(*id).is_none_or(|network| network.spec.attachable || network.spec.ingress);
+        let mesh = tables.ingress().is_some_and(|network| touched.overlays.contains(&network.id));
+        if mesh || touched.networks.iter().any(everybodys) {
             return self.wake_all();
         }
         let mut nodes = touched.node_tasks.clone();

@@ -140,7 +140,7 @@ async fn take(seen: &Mutex<Seen>, up: &mpsc::Sender<AgentMessage>, message: Down
                     }
                     Content::Difference(bytes) => {
                         assert_eq!(assignments.applies_to, seen.number, "a difference was lost");
-                        apply(&mut seen.set, proto::decode(&bytes).unwrap());
+                        seen.set.apply(proto::decode::<AssignmentDiff>(&bytes).unwrap());
                         seen.differences += 1;
                     }
                 }
@@ -153,18 +153,6 @@ async fn take(seen: &Mutex<Seen>, up: &mpsc::Sender<AgentMessage>, message: Down
     if !reports.is_empty() {
         // the test may be over
         let _ = up.send(self::message(Up::TaskReports(proto::encode(&reports)))).await;
-    }
-}
-
-fn apply(set: &mut AssignmentSet, difference: AssignmentDiff) {
-    for task in difference.upsert {
-        set.tasks.insert(task.id, task);
-    }
-    for id in difference.remove {
-        set.tasks.remove(&id);
-    }
-    if let Some(network) = difference.network {
-        set.network = network;
     }
 }
 

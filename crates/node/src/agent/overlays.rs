@@ -209,6 +209,7 @@ mod tests {
                 addresses: vec![IpAddr::V4([10, 0, 1, n].into())],
                 aliases: vec!["Front".into()],
                 stage,
+                weight: 1,
             };
             (TaskId::from_random(u128::from(n)), endpoint)
         });

@@ -138,7 +138,7 @@ impl Engine {
     }
 
     /// Networks this host has addresses in or routes to, besides rswarm's own.
-    pub(crate) fn routes(&self) -> &[types::Cidr] {
+    pub fn routes(&self) -> &[types::Cidr] {
         self.inner.network.routes()
     }
 

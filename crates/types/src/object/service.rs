@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Meta, ServiceId, ServiceSpec, TaskSpec, Timestamp, Version, VirtualIp};
+use crate::{Meta, PortConfig, PublishMode, ServiceId, ServiceSpec, TaskSpec, Timestamp, Version, VirtualIp};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
@@ -24,9 +24,29 @@ pub struct Service {
     /// One for each of its networks, once allocated; none in mode dnsrr.
     #[serde(default)]
     pub virtual_ips: Vec<VirtualIp>,
+    /// Its ports in the routing mesh, in the order of the spec, each with its number. They are its own until its
+    /// removal is asked for.
+    #[serde(default)]
+    pub published: Arc<Vec<PortConfig>>,
     /// A removal was asked for: its tasks stop, then it goes.
     #[serde(default)]
     pub removing: bool,
+}
+
+impl Service {
+    /// Whether its tasks have a place in the ingress network.
+    pub fn publishes(&self) -> bool {
+        !self.published.is_empty()
+    }
+
+    /// All ports of the spec in their order, those of the routing mesh with their numbers.
+    pub fn ports(&self) -> impl Iterator<Item = &PortConfig> {
+        let mut numbered = self.published.iter();
+        self.spec.endpoint.ports.iter().map(move |port| match port.mode {
+            PublishMode::Ingress => numbered.next().unwrap_or(port),
+            PublishMode::Host => port,
+        })
+    }
 }
 
 /// How a rollout stands (parity S-14).

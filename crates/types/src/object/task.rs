@@ -16,7 +16,7 @@ pub struct Task {
     /// `None` while no node fits: the status then says why.
     pub node: Option<NodeId>,
     pub spec: Arc<TaskSpec>,
-    /// Its places in the cluster's networks, in the order of the spec.
+    /// Its places in the cluster's networks, in the order of the spec; behind them the one in the ingress network.
     #[serde(default)]
     pub attachments: Vec<Attachment>,
     /// The service's `spec_version` this task was made from.
@@ -24,6 +24,10 @@ pub struct Task {
     /// Host-mode ports of the service when this task was made: it holds them on its node until it has ended.
     #[serde(default)]
     pub host_ports: Vec<PortConfig>,
+    /// Its service published ports through the routing mesh when this task was made: it has a place in the ingress
+    /// network too, behind those of the spec.
+    #[serde(default)]
+    pub publishes: bool,
     pub status: TaskStatus,
     /// Where the task shall get to: RUNNING, SHUTDOWN or REMOVE.
     pub desired: TaskState,

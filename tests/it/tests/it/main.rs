@@ -7,6 +7,7 @@ mod docker_cli;
 mod failures;
 mod managers;
 mod networks;
+mod publish;
 mod services;
 
 /// Whether this machine lets us make hosts; says so when it does not.

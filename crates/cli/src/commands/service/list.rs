@@ -3,15 +3,12 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::super::{
-    info::text,
-    parse_filter,
-    tasks::{items, port},
-};
+use super::super::{info::text, parse_filter, tasks::items};
 use crate::{
     client::{Client, filters_query},
     output::{
         list::{Layout, Row, Style, render},
+        ports,
         terminal::print,
     },
 };
@@ -60,14 +57,15 @@ fn row(service: &Value) -> Row {
     let spec = &service["Spec"];
     let image = text(&spec["TaskTemplate"]["ContainerSpec"]["Image"]);
     let image = image.split_once('@').map_or(image.as_str(), |(name, _)| name);
-    let ports: Vec<String> = items(&service["Endpoint"]["Ports"]).map(port).collect();
+    // as in Docker: what is reached at every node
+    let published = items(&service["Endpoint"]["Ports"]).filter(|port| port["PublishMode"] == "ingress");
     Row::from([
         ("ID", text(&service["ID"]).chars().take(12).collect()),
         ("Name", text(&spec["Name"])),
         ("Mode", if spec["Mode"]["Global"].is_object() { "global" } else { "replicated" }.to_owned()),
         ("Replicas", replicas(service)),
         ("Image", image.to_owned()),
-        ("Ports", ports.join(", ")),
+        ("Ports", ports::join(published, ", ", false)),
     ])
 }
 

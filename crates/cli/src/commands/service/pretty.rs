@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde_json::Value;
 
-use super::super::{
-    info::text,
-    tasks::{items, port},
+use super::super::{info::text, tasks::items};
+use crate::output::{
+    ports,
+    units::{age, binary_size, go_duration},
 };
-use crate::output::units::{age, binary_size, go_duration};
 
 type Lines<'a> = &'a mut dyn FnMut(usize, &str, String);
 
@@ -38,10 +38,14 @@ pub(super) fn service(service: &Value, names: &BTreeMap<String, String>) -> Stri
     container(&mut line, &spec["TaskTemplate"]["ContainerSpec"]);
     resources(&mut line, &spec["TaskTemplate"]["Resources"]);
     networks(&mut line, service, names);
-    let ports: Vec<String> = items(&service["Endpoint"]["Ports"]).map(port).collect();
+    let ports = ports::join(items(&service["Endpoint"]["Ports"]), ", ", true);
     line(0, "Endpoint Mode", text(&spec["EndpointSpec"]["Mode"]));
     if !ports.is_empty() {
-        line(0, "Ports", ports.join(", "));
+        line(0, "Ports", ports);
+    }
+    let mesh = &service["Endpoint"]["Mesh"];
+    if mesh.is_object() {
+        line(0, "Mesh", format!("{}, affinity {}", text(&mesh["Policy"]), text(&mesh["Affinity"])));
     }
     out.push('\n');
     out

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use types::{Node, PortProtocol, Resources, ServiceId};
+use types::{Node, Resources, ServiceId};
 
 use crate::NodeLoad;
 
@@ -17,8 +17,8 @@ pub(super) struct Candidate<'a> {
     pub(super) free_cpus: u64,
     pub(super) free_memory: u64,
     pub(super) free_generic: BTreeMap<String, u64>,
-    /// Host ports in use here.
-    pub(super) ports: &'a BTreeMap<(PortProtocol, u16), u64>,
+    /// What tasks hold here.
+    pub(super) held: &'a NodeLoad,
     /// Tasks of the service here.
     pub(super) service_tasks: u64,
     tasks: u64,
@@ -45,7 +45,7 @@ impl<'a> Candidate<'a> {
             free_cpus: total.nano_cpus.0.saturating_sub(load.nano_cpus),
             free_memory: total.memory.0.saturating_sub(load.memory),
             free_generic: total.generic.iter().map(generic).collect(),
-            ports: &load.ports,
+            held: load,
             service_tasks,
             tasks: load.tasks,
             fails,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use types::{NanoCpus, PortProtocol};
+use types::NanoCpus;
 
 use super::{
     candidate::Candidate,
@@ -62,15 +62,7 @@ fn words(refusal: &Refusal, one: bool, ask: &Ask<'_>) -> String {
         Refusal::MaxReplicas => {
             format!("{has} as many tasks as allowed (max replicas per node {})", ask.spec.placement.max_replicas)
         }
-        Refusal::HostPort(protocol, port) => format!("{has} host port {port}/{} in use", protocol_name(*protocol)),
-    }
-}
-
-fn protocol_name(protocol: PortProtocol) -> &'static str {
-    match protocol {
-        PortProtocol::Tcp => "tcp",
-        PortProtocol::Udp => "udp",
-        PortProtocol::Sctp => "sctp",
+        Refusal::HostPort(place) => format!("{has} host port {place} in use"),
     }
 }
 

@@ -1,9 +1,9 @@
 //! The filters, in the order in which they are asked and in which an explanation counts them.
 
-use types::{Availability, NodeState, PortConfig, PortProtocol, Resources, TaskSpec};
+use types::{Availability, NodeState, PortConfig, Resources, TaskSpec};
 
 use super::candidate::Candidate;
-use crate::{plan::placement, tables};
+use crate::plan::placement;
 
 /// What a group of equal tasks asks of a node.
 #[derive(Clone, Copy)]
@@ -26,7 +26,8 @@ pub(super) enum Refusal {
     Constraint(String),
     Platform,
     MaxReplicas,
-    HostPort(PortProtocol, u16),
+    /// Where it is published.
+    HostPort(String),
 }
 
 type Filter = fn(&Ask<'_>, &Candidate<'_>) -> Option<Refusal>;
@@ -45,7 +46,7 @@ impl<'a> Ask<'a> {
 
     /// Whether a node that was fine takes no more now that it got a task of this group.
     pub(super) fn is_used_up(&self, candidate: &Candidate<'_>) -> bool {
-        let takes_ports = tables::fixed_ports(self.host_ports).next().is_some();
+        let takes_ports = self.host_ports.iter().any(|port| port.published.is_some());
         takes_ports || room(self, candidate).is_some() || max_replicas(self, candidate).is_some()
     }
 }
@@ -91,6 +92,6 @@ fn max_replicas(ask: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {
 }
 
 fn host_ports(ask: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {
-    let mut wanted = tables::fixed_ports(ask.host_ports);
-    wanted.find(|port| candidate.ports.contains_key(port)).map(|(protocol, port)| Refusal::HostPort(protocol, port))
+    let held = ask.host_ports.iter().find(|port| candidate.held.holds_port(port));
+    held.map(|port| Refusal::HostPort(port.place()))
 }
