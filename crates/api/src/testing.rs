@@ -9,8 +9,8 @@ use std::{
 };
 
 use control::{Observed, Planner, Tables, admission, view};
-use futures::Stream;
-use node::{HostInfo, image::Store, membership};
+use futures::{FutureExt, Stream, future::BoxFuture};
+use node::{HostInfo, engine::ContainerCounts, image::Store, membership};
 use proto::v1::{
     LogLine, LogsCall, LogsEvent, ReadAnswer, ReadCall, WriteAnswer, WriteCall,
     cluster_client::ClusterClient,
@@ -38,6 +38,10 @@ impl Host for FakeHost {
 
     fn images(&self) -> &Store {
         &self.images
+    }
+
+    fn containers(&self) -> BoxFuture<'_, ContainerCounts> {
+        async { ContainerCounts { running: 2, paused: 0, stopped: 1 } }.boxed()
     }
 }
 

@@ -69,6 +69,16 @@ async fn every_answer_carries_the_versions() {
     assert!(head.starts_with("http/1.1 200") && body.is_empty());
 }
 
+/// Whatever the cluster says or does not say: `info` counts what is on the host, on workers too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn info_counts_the_containers_of_the_host() {
+    let fake = Fake::alone().await;
+    let (_, body) = http(&fake.socket, "GET /info", "").await;
+    let info: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    let counts = ["Containers", "ContainersRunning", "ContainersPaused", "ContainersStopped"].map(|key| &info[key]);
+    assert_eq!(counts, [3, 2, 0, 1]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_outside_a_cluster_says_so_in_dockers_words() {
     let fake = Fake::alone().await;

@@ -117,7 +117,8 @@ impl Cgroup<'_> {
         }
     }
 
-    fn dirs(&self) -> Vec<PathBuf> {
+    /// Its directories in all hierarchies.
+    pub(crate) fn dirs(&self) -> Vec<PathBuf> {
         match self.layout {
             CgroupLayout::V2 { root } => vec![root.join(&self.path)],
             CgroupLayout::V1 { hierarchies } => hierarchies.iter().map(|(_, point)| point.join(&self.path)).collect(),

@@ -9,6 +9,7 @@ mod cgroup;
 mod client;
 mod config;
 mod error;
+mod exec;
 mod launch;
 mod log;
 pub mod oci;
@@ -27,6 +28,7 @@ pub use config::{
     Resources, Seccomp, Ulimit,
 };
 pub use error::{Error, Result};
+pub use exec::{Captured, Exec, ExecConfig, ExecEnd, ExecStreams};
 pub use log::{LogEntry, LogQuery, LogStream, Stream};
 pub use nix::sys::signal::Signal;
 pub use record::{ContainerState, Created, ExitReason, ExitStatus, Status};

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::ExitStatus;
+use crate::{oci::ResolvedUser, record::ExitStatus};
 
 /// No message is larger; the largest is a piece of standard input.
 pub(crate) const MAX_MESSAGE: usize = 64 * 1024;
@@ -53,6 +53,31 @@ pub(crate) enum Response {
 pub(crate) enum CreateResult {
     Created { pid: i32 },
     Failed(String),
+}
+
+/// What the library asks of a helper that runs one more command in a container. With its first byte come three
+/// descriptors: the command's standard input, output and error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ExecRequest {
+    pub(crate) args: Vec<String>,
+    /// Over the container's own variables.
+    pub(crate) env: Vec<String>,
+    /// Empty: the container's own.
+    pub(crate) cwd: String,
+    /// `None`: the user of the container's first process.
+    pub(crate) user: Option<ResolvedUser>,
+}
+
+/// What such a helper says, in this order: `Started` or `Failed`, then `Ended`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ExecEvent {
+    /// The command is executed, as this process of the daemon's pid namespace.
+    Started { pid: i32 },
+    /// It could not be executed; the code is a shell's for that.
+    Failed { code: i32, reason: String },
+    /// Its exit code, or 128 plus the number of the signal that ended it.
+    Ended { code: i32 },
 }
 
 /// A message with its length before it.

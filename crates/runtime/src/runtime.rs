@@ -107,7 +107,7 @@ impl Runtime {
         shim.wait().await.map_err(Error::io(id, "wait for the shim's start"))?;
         match result {
             Ok(Ok(CreateResult::Created { pid })) => Ok(Created { pid }),
-            Ok(Ok(CreateResult::Failed(reason))) => Err(create_error(id, config, reason)),
+            Ok(Ok(CreateResult::Failed(reason))) => Err(command_error(id, "create it", config.args.first(), reason)),
             Ok(Err(err)) => {
                 let said = fs::read_to_string(dir.path().join("shim.log")).unwrap_or_default();
                 let reason = format!("the shim ended without an answer ({err}): {}", said.trim());
@@ -343,7 +343,7 @@ impl Runtime {
 
     /// The directory of an existing container. An id that cannot be one is not found, rather than a
     /// path of somebody else.
-    fn dir(&self, id: &str) -> Result<ContainerDir> {
+    pub(crate) fn dir(&self, id: &str) -> Result<ContainerDir> {
         let path = self.config.run_dir.join(id);
         if !oci::is_id(id) || !path.is_dir() {
             return Err(Error::NotFound { id: id.to_owned() });
@@ -351,11 +351,20 @@ impl Runtime {
         Ok(ContainerDir::new(path))
     }
 
+    /// Removes the control group above all containers' if there is none in it.
+    pub fn remove_empty_parent(&self) {
+        let parent = format!("/{}", self.config.cgroup_parent.trim_matches('/'));
+        for dir in self.layout.cgroup(&parent).dirs() {
+            // The kernel refuses where something is left, which is what is wanted.
+            fs::remove_dir(dir).ok();
+        }
+    }
+
     pub(crate) fn cgroup_path(&self, id: &str) -> String {
         Path::new("/").join(self.config.cgroup_parent.trim_start_matches('/')).join(id).to_string_lossy().into_owned()
     }
 
-    fn cgroup_is_frozen(&self, id: &str) -> bool {
+    pub(crate) fn cgroup_is_frozen(&self, id: &str) -> bool {
         self.record(id).is_ok_and(|record| self.layout.cgroup(&record.cgroup_path).is_frozen())
     }
 
@@ -394,8 +403,8 @@ fn unexpected(id: &str, operation: &'static str, response: &Response) -> Error {
 }
 
 /// The runtimes tell a missing command by text only.
-fn create_error(id: &str, config: &ContainerConfig, reason: String) -> Error {
-    let (id, command) = (id.to_owned(), config.args.first().cloned().unwrap_or_default());
+pub(crate) fn command_error(id: &str, operation: &'static str, command: Option<&String>, reason: String) -> Error {
+    let (id, command) = (id.to_owned(), command.cloned().unwrap_or_default());
     if reason.contains("executable file not found in $PATH")
         || (reason.contains("exec: \"") && reason.contains("no such file or directory"))
     {
@@ -404,5 +413,5 @@ fn create_error(id: &str, config: &ContainerConfig, reason: String) -> Error {
     if reason.contains("exec: \"") && reason.contains("permission denied") {
         return Error::CommandNotExecutable { id, command };
     }
-    Error::Failed { id, operation: "create it", reason }
+    Error::Failed { id, operation, reason }
 }

@@ -12,7 +12,7 @@ pub use cluster::{Cluster, JoinSecrets, RootCa};
 pub use network::{Attachment, Network, Subnet, VirtualIp};
 pub use node::{Node, NodeDescription, NodeState, NodeStatus, RaftMember};
 pub use service::{Service, UpdateState, UpdateStatus};
-pub use task::{ContainerStatus, PortStatus, Slot, Task, TaskState, TaskStatus};
+pub use task::{ContainerHealth, ContainerStatus, PortStatus, Slot, Task, TaskState, TaskStatus};
 
 use crate::Timestamp;
 

@@ -105,7 +105,7 @@ fn read_health(mut from: Object<'_>) -> Result<Option<HealthCheck>, FieldError> 
         start_interval: duration("StartInterval", &mut from)?,
         retries: from.natural("Retries")?.unwrap_or(0).try_into().map_err(|_| from.bad("Retries", "is too large"))?,
         test: match test.split_first() {
-            None => HealthTest::None,
+            None => HealthTest::Image,
             Some((kind, [])) if kind == "NONE" => HealthTest::None,
             Some((kind, words)) if kind == "CMD" && !words.is_empty() => HealthTest::Command(words.to_vec()),
             Some((kind, [script])) if kind == "CMD-SHELL" => HealthTest::Shell(script.clone()),
@@ -116,18 +116,15 @@ fn read_health(mut from: Object<'_>) -> Result<Option<HealthCheck>, FieldError> 
         },
     };
     let silent = HealthCheck {
-        test: HealthTest::None,
+        test: HealthTest::Image,
         interval: Duration::ZERO,
         timeout: Duration::ZERO,
         start_period: Duration::ZERO,
         start_interval: Duration::ZERO,
         retries: 0,
     };
-    if test.is_empty() && check != silent {
-        return Err(from.bad("Test", "is missing: times alone, for the image's own check, are not supported yet"));
-    }
     from.finish()?;
-    Ok((!test.is_empty()).then_some(check))
+    Ok((check != silent).then_some(check))
 }
 
 /// Docker's lower bound (moby `daemon/container.go`).
@@ -213,6 +210,7 @@ fn write_health(check: &HealthCheck) -> Value {
     let mut test: Vec<&str> = Vec::new();
     match &check.test {
         HealthTest::None => test.push("NONE"),
+        HealthTest::Image => {}
         HealthTest::Shell(script) => test.extend(["CMD-SHELL", script.as_str()]),
         HealthTest::Command(words) => {
             test.push("CMD");
@@ -220,7 +218,7 @@ fn write_health(check: &HealthCheck) -> Value {
         }
     }
     Fields::new()
-        .set("Test", test)
+        .unless_empty("Test", test)
         .unless_empty("Interval", nanos(check.interval))
         .unless_empty("Timeout", nanos(check.timeout))
         .unless_empty("StartPeriod", nanos(check.start_period))

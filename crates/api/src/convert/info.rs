@@ -1,6 +1,6 @@
 //! `GET /info` and `GET /version`.
 
-use node::{HostInfo, membership::Status};
+use node::{HostInfo, engine::ContainerCounts, membership::Status};
 use serde_json::{Map, Value, json};
 use types::{Cluster, Counts};
 
@@ -15,24 +15,23 @@ pub(crate) struct Facts<'a> {
     pub(crate) counts: Option<Counts>,
     /// Why the two above are missing although this host is a manager.
     pub(crate) cluster_error: Option<String>,
-    pub(crate) containers_running: usize,
-    pub(crate) containers_stopped: usize,
+    pub(crate) containers: ContainerCounts,
     pub(crate) images: usize,
     /// RFC 3339.
     pub(crate) now: String,
 }
 
 pub(crate) fn write(facts: &Facts<'_>) -> Value {
-    let host = facts.host;
+    let (host, containers) = (facts.host, facts.containers);
     let runtimes: Map<String, Value> =
         host.runtimes.iter().map(|name| (name.clone(), json!({ "path": name }))).collect();
     let labels: Vec<String> = host.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     Fields::new()
         .set("ID", facts.membership.node.map(|id| id.to_string()).unwrap_or_default())
-        .set("Containers", facts.containers_running + facts.containers_stopped)
-        .set("ContainersRunning", facts.containers_running)
-        .set("ContainersPaused", 0)
-        .set("ContainersStopped", facts.containers_stopped)
+        .set("Containers", containers.running + containers.paused + containers.stopped)
+        .set("ContainersRunning", containers.running)
+        .set("ContainersPaused", containers.paused)
+        .set("ContainersStopped", containers.stopped)
         .set("Images", facts.images)
         .set("Driver", &host.storage_driver)
         .set("DriverStatus", json!([]))

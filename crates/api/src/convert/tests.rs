@@ -13,7 +13,7 @@ use types::{NodeId, Service, ServiceId, ServiceView, Timestamp, Version};
 use super::{
     network_view::Networks,
     node,
-    service::{Given, read, write, write_spec},
+    service::{self, Given, read, write, write_spec},
     swarm, task,
 };
 
@@ -138,6 +138,26 @@ fn a_full_spec_comes_back_as_it_went_in() {
         &written,
         &["Disconnect", "TaskTemplate.ContainerSpec.Healthcheck", "TaskTemplate.ContainerSpec.Mounts.Type"],
     );
+}
+
+/// S-58: the three kinds of check, and times alone for the image's own.
+#[test]
+fn s_58_health_checks_come_back_as_they_went_in() {
+    let check = |check: Value| {
+        let body = with("/TaskTemplate/ContainerSpec/Healthcheck", check.clone());
+        let spec = read(&body, Given::default()).expect("a good spec");
+        let health = spec.task.container.health_check.clone();
+        (health.map(|check| check.test), service::write_task(&spec.task)["ContainerSpec"]["Healthcheck"].clone())
+    };
+    for (body, test) in [
+        (json!({ "Test": ["NONE"] }), types::HealthTest::None),
+        (json!({ "Test": ["CMD-SHELL", "a b"], "Retries": 2 }), types::HealthTest::Shell("a b".into())),
+        (json!({ "Test": ["CMD", "a"], "Interval": 1_000_000 }), types::HealthTest::Command(vec!["a".into()])),
+        (json!({ "Interval": 1_000_000_000, "Retries": 1 }), types::HealthTest::Image),
+    ] {
+        assert_eq!(check(body.clone()), (Some(test), body));
+    }
+    assert_eq!(check(json!({ "Test": [], "Retries": 0 })).0, None);
 }
 
 #[test]
@@ -375,6 +395,7 @@ fn task_of(view: &ServiceView) -> types::Task {
                 pid: 0,
                 exit_code: Some(1),
                 address: Some([10, 0, 0, 2].into()),
+                health: None,
             }),
             ports: Vec::new(),
         },

@@ -5,7 +5,7 @@ use axum::{
     extract::{RawQuery, State},
 };
 use serde_json::{Value, json};
-use types::{Filters, Name, Slot, Task, TaskState};
+use types::{ContainerHealth, Filters, Name, Slot, Task, TaskState};
 
 use super::{query, tasks};
 use crate::{
@@ -23,7 +23,13 @@ pub(crate) struct Container {
 
 impl Container {
     pub(crate) fn is_running(&self) -> bool {
-        self.task.status.state == TaskState::Running
+        let is_starting = self.task.status.state == TaskState::Starting && self.health().is_some();
+        self.task.status.state == TaskState::Running || is_starting
+    }
+
+    /// `None` without a health check, or before the container runs.
+    fn health(&self) -> Option<ContainerHealth> {
+        self.task.status.container.as_ref().and_then(|container| container.health)
     }
 
     fn name(&self) -> String {
@@ -66,7 +72,7 @@ pub(crate) async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResu
 }
 
 fn check_filters(filters: &Filters) -> ApiResult<()> {
-    const KNOWN: [&str; 4] = ["id", "label", "name", "status"];
+    const KNOWN: [&str; 5] = ["health", "id", "label", "name", "status"];
     match filters.keys().find(|key| !KNOWN.contains(&key.as_str())) {
         Some(key) => {
             Err(ApiError::bad_request(format!("invalid filter '{key}' for containers: known are {}", KNOWN.join(", "))))
@@ -85,13 +91,14 @@ fn fits(container: &Container, filters: &Filters) -> bool {
     };
     any("id", &|prefix| container.id.starts_with(prefix))
         && any("name", &|part| container.name().contains(part.trim_start_matches('/')))
+        && any("health", &|health| container.health().map_or("none".to_owned(), |h| h.to_string()) == health)
         && any("status", &|state| state_of(container) == state)
         && filters.get("label").is_none_or(|wanted| wanted.iter().all(|wanted| label(wanted)))
 }
 
 fn state_of(container: &Container) -> &'static str {
     match container.task.status.state {
-        TaskState::Running => "running",
+        _ if container.is_running() => "running",
         state if state.is_terminal() => "exited",
         _ => "created",
     }
@@ -115,7 +122,7 @@ fn write(container: &Container) -> Value {
     let state = state_of(container);
     let seconds = |time: types::Timestamp| time.as_unix_ns() / 1_000_000_000;
     let shown = match state {
-        "running" => format!("Up {}", since(status.since)),
+        "running" => format!("Up {}{}", since(status.since), health_text(container.health())),
         "exited" => {
             let code = status.container.as_ref().and_then(|container| container.exit_code).unwrap_or(0);
             format!("Exited ({code}) {} ago", since(status.since))
@@ -137,6 +144,15 @@ fn write(container: &Container) -> Value {
         "NetworkSettings": { "Networks": {} },
         "Mounts": spec.mounts.iter().map(mount::write_mount_point).collect::<Vec<_>>(),
     })
+}
+
+/// What Docker puts behind `Up 5 seconds`.
+fn health_text(health: Option<ContainerHealth>) -> String {
+    match health {
+        None => String::new(),
+        Some(ContainerHealth::Starting) => " (health: starting)".to_owned(),
+        Some(health) => format!(" ({health})"),
+    }
 }
 
 /// `5 seconds`, `3 minutes`, `2 hours`, `4 days`.

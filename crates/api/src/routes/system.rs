@@ -9,7 +9,6 @@ use axum::{
 use serde_json::Value;
 use types::{Cluster, Counts, ReadReply, ReadRequest};
 
-use super::containers;
 use crate::{
     cluster,
     convert::info::{Facts, write, write_version},
@@ -42,17 +41,13 @@ pub(crate) async fn info(State(shared): State<Shared>) -> Json<Value> {
         Ok(known) => (known, None),
         Err(error) => (None, Some(error.message)),
     };
-    // The tasks of this node are known to managers only.
-    let containers = containers::of_this_node(&shared).await.unwrap_or_default();
-    let running = containers.iter().filter(|container| container.is_running()).count();
     let facts = Facts {
         host: shared.host.info(),
         membership: &membership,
         cluster: known.as_ref().map(|(cluster, _)| &**cluster),
         counts: known.as_ref().map(|(_, counts)| *counts),
         cluster_error,
-        containers_running: running,
-        containers_stopped: containers.len() - running,
+        containers: shared.host.containers().await,
         images: shared.host.images().list().len(),
         now: jiff::Timestamp::now().to_string(),
     };

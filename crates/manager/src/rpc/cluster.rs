@@ -190,7 +190,9 @@ impl ClusterService {
                 // a follower hears only the leader; of the others it knows what the value says
                 None => view.node.status.state == NodeState::Ready,
             };
-            view.reachable = view.leader || id == self.consensus.raft_id() || answers;
+            // What the nodes' witnesses have seen end was last heard just now, too.
+            let is_down = view.node.status.state == NodeState::Down;
+            view.reachable = id == self.consensus.raft_id() || (!is_down && (view.leader || answers));
         }
     }
 }

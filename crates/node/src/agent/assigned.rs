@@ -6,6 +6,7 @@
 //! set again it removes nothing.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     io::Write,
     path::{Path, PathBuf},
@@ -13,7 +14,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use types::{AssignmentDiff, AssignmentSet, ManagerPeer};
+use types::{AssignmentDiff, AssignmentSet, ManagerPeer, TaskId};
 
 use super::report::Kept;
 
@@ -86,6 +87,9 @@ pub(crate) struct Saved {
     pub set: Option<AssignmentSet>,
     pub reports: Kept,
     pub managers: Vec<ManagerPeer>,
+    /// Tasks whose container its health check has found healthy: a daemon that finds them need not wait for that
+    /// again before it calls them RUNNING.
+    pub healthy: BTreeSet<TaskId>,
 }
 
 const FILE_NAME: &str = "agent.state";
@@ -188,8 +192,6 @@ fn decode(bytes: &[u8]) -> Option<Saved> {
 
 #[cfg(test)]
 mod tests {
-    use types::TaskId;
-
     use super::*;
     use crate::agent::testing::assignment;
 

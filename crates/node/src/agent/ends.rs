@@ -3,8 +3,13 @@
 use runtime::{ExitReason, ExitStatus};
 use types::TaskState;
 
-/// The state and the error text of a task whose container ended.
-pub(super) fn of_exit(exit: &ExitStatus, was_asked: bool) -> (TaskState, String) {
+/// The state and the error text of a task whose container ended; `unhealthy` says why it was stopped although it
+/// should have gone on.
+pub(super) fn of_exit(exit: &ExitStatus, was_asked: bool, unhealthy: Option<&str>) -> (TaskState, String) {
+    if let Some(why) = unhealthy {
+        // Docker's words, as far as they go: monitoring looks for them.
+        return (TaskState::Failed, format!("task: non-zero exit ({}): unhealthy container: {why}", exit.code));
+    }
     if was_asked {
         return (TaskState::Shutdown, String::new());
     }
@@ -53,12 +58,17 @@ mod tests {
     #[test]
     fn ends_become_states_with_a_reason() {
         let text = |e: &ExitStatus, asked| {
-            let (state, error) = of_exit(e, asked);
+            let (state, error) = of_exit(e, asked, None);
             format!("{state}: {error}")
         };
         assert_eq!(text(&exit(0), false), "complete: ");
         assert_eq!(text(&exit(3), false), "failed: task: non-zero exit (3)");
         assert_eq!(text(&exit(143), true), "shutdown: ");
+        let (state, error) = of_exit(&exit(143), true, Some("health check failed once"));
+        assert_eq!(
+            format!("{state}: {error}"),
+            "failed: task: non-zero exit (143): unhealthy container: health check failed once"
+        );
         let killed = ExitStatus { signal: Some(9), ..exit(137) };
         assert_eq!(text(&killed, false), "failed: task: non-zero exit (137): ended by signal 9");
         assert!(text(&ExitStatus { oom_killed: true, ..killed.clone() }, false).contains("want of memory"));

@@ -12,7 +12,10 @@ use tokio::{
     time::{Duration, Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use types::{ContainerStatus, ManagerPeer, NodeDescription, NodeRole, TaskId, TaskState, TaskStatus, Timestamp};
+use types::{
+    ContainerHealth, ContainerStatus, ManagerPeer, NodeDescription, NodeRole, PortStatus, TaskId, TaskState,
+    TaskStatus, Timestamp,
+};
 
 use super::{
     AgentConfig, AgentEvent, AgentStatus,
@@ -20,6 +23,7 @@ use super::{
     ends,
     keeper::Keeper,
     local::{Local, LocalTask, Phase, Step, StopPolicy},
+    monitors::Monitors,
     overlays::{self, Here},
     perform::Performer,
     probes::{self, ProbeNews},
@@ -54,6 +58,7 @@ pub(super) struct Follower {
     pub(super) containers: HashMap<TaskId, ContainerStatus>,
     pub(super) performer: Performer,
     pub(super) ends: JoinSet<(TaskId, Result<runtime::ExitStatus, TaskError>)>,
+    pub(super) monitors: Monitors,
     pub(super) publisher: Publisher,
     pub(super) probe_news: ProbeNews,
     pub(super) here: Here,
@@ -72,6 +77,8 @@ pub(super) struct Follower {
     pub(super) told: BTreeSet<TaskId>,
     /// Set when the node leaves: nothing is assigned any more, whatever managers say.
     pub(super) leaving: Option<oneshot::Sender<()>>,
+    /// Healthy when an earlier process looked last; of those that were found at start.
+    pub(super) was_healthy: BTreeSet<TaskId>,
     /// Found at start and not in the assignments kept on disk: left alone until a manager has spoken.
     pub(super) unclaimed: Vec<Found>,
 }
@@ -88,7 +95,10 @@ impl Follower {
         let mut has_left = false;
         loop {
             self.act();
-            self.keeper.write(|| saved(&self.assigned, &self.reports, &self.managers));
+            if self.keeper.is_due() {
+                let saved = self.saved();
+                self.keeper.write(saved);
+            }
             self.publish_status();
             if self.leaving.is_some() && self.local.is_empty() {
                 has_left = true;
@@ -104,6 +114,7 @@ impl Follower {
                 }
                 (task, step, outcome) = self.performer.next() => self.step_ended(task, step, outcome),
                 Some(ended) = self.ends.join_next() => self.end_seen(ended),
+                (task, news) = self.monitors.next() => self.health_heard(task, news),
                 () = self.keeper.due() => {}
                 () = sleep_until(flush_at.unwrap_or_else(Instant::now)), if flush_at.is_some() => self.flush(),
                 () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {}
@@ -121,6 +132,7 @@ impl Follower {
         side.cancel();
         self.performer.shutdown().await;
         self.ends.shutdown().await;
+        self.monitors.shutdown().await;
         self.publisher.shutdown().await;
         beside.abort_all();
         while beside.join_next().await.is_some() {}
@@ -128,7 +140,7 @@ impl Follower {
             self.keeper.erase().await;
         } else {
             self.flush();
-            let last = saved(&self.assigned, &self.reports, &self.managers);
+            let last = self.saved();
             self.keeper.finish(last).await;
         }
         if let Some(reply) = self.leaving {
@@ -256,6 +268,11 @@ impl Follower {
             match action {
                 Action::Begin(task, step) => self.begin(task, step),
                 Action::Cancel(task) => self.performer.cancel(task),
+                Action::Drain(task, until) => {
+                    if let Some(local) = self.local.get_mut(&task) {
+                        local.drained_at = Some(until);
+                    }
+                }
                 Action::Report(task, state, why) => {
                     if self.told.insert(task) {
                         self.tell_why(task, state, why, String::new());
@@ -292,7 +309,10 @@ impl Follower {
                 self.tell(task, TaskState::Starting, String::new());
                 self.performer.start(task);
             }
-            (Step::Stop, _) => self.performer.stop(task, stop),
+            (Step::Stop, _) => {
+                self.monitors.end(task);
+                self.performer.stop(task, stop);
+            }
             (Step::Release, _) => self.performer.release(task),
             (Step::Remove, _) => self.performer.remove(task),
             (Step::Prepare | Step::Create, None) => local_idle(&mut self.local, task),
@@ -305,13 +325,14 @@ impl Follower {
     }
 
     pub(super) fn tell_why(&mut self, task: TaskId, state: TaskState, message: &str, error: String) {
+        let ports = self.local.get(&task).filter(|_| !state.is_terminal()).map(|local| local.ports.clone());
         let status = TaskStatus {
             state,
             since: now(),
             message: message.to_owned(),
             error,
             container: self.containers.get(&task).cloned(),
-            ports: Vec::new(),
+            ports: ports.unwrap_or_default().into_iter().map(|port| PortStatus { port }).collect(),
         };
         if !self.reports.note(task, status) {
             return;
@@ -352,6 +373,14 @@ impl Follower {
         self.connection.as_ref().is_some_and(|c| c.messages.try_send(message).is_ok())
     }
 
+    fn saved(&self) -> Saved {
+        let set = self.assigned.is_known().then(|| self.assigned.set().clone());
+        let is_healthy = |status: &ContainerStatus| status.health == Some(ContainerHealth::Healthy);
+        let healthy = self.containers.iter().filter(|(_, status)| is_healthy(status)).map(|(task, _)| *task);
+        let healthy = self.was_healthy.iter().copied().chain(healthy).collect();
+        Saved { set, reports: self.reports.kept(), managers: self.managers.borrow().clone(), healthy }
+    }
+
     fn publish_status(&self) {
         let status = AgentStatus {
             manager: self.connection.as_ref().map(|c| c.manager.clone()),
@@ -365,11 +394,6 @@ impl Follower {
             differs
         });
     }
-}
-
-fn saved(assigned: &Assigned, reports: &Reports, managers: &watch::Sender<Vec<ManagerPeer>>) -> Saved {
-    let set = assigned.is_known().then(|| assigned.set().clone());
-    Saved { set, reports: reports.kept(), managers: managers.borrow().clone() }
 }
 
 fn local_idle(local: &mut Local, task: TaskId) {

@@ -45,14 +45,16 @@ impl Keeper {
         }
     }
 
-    /// Begins a write if one is wanted and none is running.
-    pub(super) fn write(&mut self, saved: impl FnOnce() -> Saved) {
-        if !self.is_dirty || self.writing.is_some() || Instant::now() < self.not_before {
-            return;
-        }
+    /// Whether a write is wanted and may begin.
+    pub(super) fn is_due(&self) -> bool {
+        self.is_dirty && self.writing.is_none() && Instant::now() >= self.not_before
+    }
+
+    /// Begins a write; for when it is due.
+    pub(super) fn write(&mut self, saved: Saved) {
         self.is_dirty = false;
         self.not_before = Instant::now() + PAUSE;
-        let (file, saved) = (self.file.clone(), saved());
+        let file = self.file.clone();
         self.writing = Some(tokio::task::spawn_blocking(move || file.save(&saved)));
     }
 

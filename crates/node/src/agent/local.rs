@@ -5,7 +5,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use types::{TaskId, Timestamp};
+use types::{PortConfig, TaskId, Timestamp};
+
+use crate::engine::health::HealthSettings;
 
 /// Every task this host has something of.
 pub(crate) type Local = BTreeMap<TaskId, LocalTask>;
@@ -18,6 +20,14 @@ pub(crate) struct LocalTask {
     pub busy: Option<Step>,
     /// How to stop it; kept here because the assignment may be gone when it must stop.
     pub stop: StopPolicy,
+    /// How to see whether it is well; `None` without a health check.
+    pub check: Option<HealthSettings>,
+    /// Published on this host while it is there.
+    pub ports: Vec<PortConfig>,
+    /// Why it must be stopped although it shall run: its check failed too often.
+    pub unhealthy: Option<String>,
+    /// When it may be stopped: nobody sends it anything new after that.
+    pub drained_at: Option<Timestamp>,
     /// After a failure that may pass: nothing is tried before this time.
     pub retry_at: Timestamp,
     /// Failures in a row of the step that `retry_at` holds back.
@@ -72,6 +82,16 @@ impl Default for StopPolicy {
 
 impl LocalTask {
     pub(crate) fn new(phase: Phase, stop: StopPolicy) -> Self {
-        Self { phase, busy: None, stop, retry_at: Timestamp::EPOCH, attempts: 0 }
+        Self {
+            phase,
+            busy: None,
+            stop,
+            check: None,
+            ports: Vec::new(),
+            unhealthy: None,
+            drained_at: None,
+            retry_at: Timestamp::EPOCH,
+            attempts: 0,
+        }
     }
 }

@@ -11,6 +11,7 @@ mod follower;
 mod keeper;
 mod local;
 mod mesh;
+mod monitors;
 mod outcomes;
 mod overlays;
 mod perform;

@@ -37,23 +37,22 @@ impl Follower {
         match (step, outcome) {
             (_, Outcome::Prepared(prepared)) => {
                 let id = crate::engine::container_id(task);
-                let container = ContainerStatus { id, pid: 0, exit_code: None, address: prepared.address };
+                let container = ContainerStatus { id, address: prepared.address, ..ContainerStatus::default() };
                 self.containers.insert(task, container);
                 self.prepared.insert(task, prepared);
                 self.phase(task, Phase::Prepared);
             }
             (_, Outcome::Created { pid, prepared }) => {
                 let id = crate::engine::container_id(task);
-                let container = ContainerStatus { id, pid, exit_code: None, address: prepared.address };
+                let container = ContainerStatus { id, pid, address: prepared.address, ..ContainerStatus::default() };
                 self.containers.insert(task, container);
+                if let Some(local) = self.local.get_mut(&task) {
+                    (local.check, local.ports) = (prepared.health, prepared.ports);
+                }
                 self.phase(task, Phase::Created);
                 self.tell(task, TaskState::Ready, String::new());
             }
-            (Step::Start, Outcome::Done) => {
-                self.phase(task, Phase::Running);
-                self.watch_end(task);
-                self.tell(task, TaskState::Running, String::new());
-            }
+            (Step::Start, Outcome::Done) => self.runs(task, now(), false),
             (Step::Release, Outcome::Done) => self.phase(task, Phase::Ended { released: true }),
             (Step::Remove, Outcome::Done) => {
                 self.local.remove(&task);
@@ -121,12 +120,15 @@ impl Follower {
         let container = self.containers.entry(task).or_default();
         (container.pid, container.exit_code) = (0, Some(exit.code));
         let is_wanted = self.assigned.set().tasks.get(&task).is_some_and(|a| a.desired <= TaskState::Running);
-        let was_asked = !is_wanted || self.local.get(&task).is_some_and(|l| l.busy == Some(Step::Stop));
-        let (state, error) = ends::of_exit(exit, was_asked);
+        let local = self.local.get(&task);
+        let unhealthy = local.and_then(|l| l.unhealthy.as_deref()).filter(|_| is_wanted);
+        let was_asked = !is_wanted || local.is_some_and(|l| l.busy == Some(Step::Stop));
+        let (state, error) = ends::of_exit(exit, was_asked, unhealthy);
         self.over(task, state, error);
     }
 
     fn over(&mut self, task: TaskId, state: TaskState, error: String) {
+        self.monitors.end(task);
         if let Some(local) = self.local.get_mut(&task) {
             local.phase = Phase::Ended { released: false };
             local.busy = None;

@@ -5,11 +5,16 @@
 //! a task again that ended: a successor is a new task and the managers' decision. It removes nothing
 //! before a set of assignments is known.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use types::{Assignment, AssignmentSet, TaskId, TaskState, Timestamp};
 
 use super::local::{Local, LocalTask, Phase, Step};
+
+/// From the managers' word that a task shall stop to its stop signal, when others send it something: until then all
+/// nodes have heard the same and balance to it no more (P05). It is moby's `defaultGossipConvergeDelay`
+/// (`daemon/cluster/executor/container/controller.go`); ours is a message in Raft order and takes far less.
+pub(crate) const DRAIN: Duration = Duration::from_secs(2);
 
 /// One thing to do. What is not done now is decided again next time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +23,8 @@ pub(crate) enum Action {
     Begin(TaskId, Step),
     /// A step in progress is no longer wanted: break it off.
     Cancel(TaskId),
+    /// It is on its way out: note that it may be stopped at that time and not before.
+    Drain(TaskId, Timestamp),
     /// Tell the managers a state that follows from the decision alone.
     Report(TaskId, TaskState, &'static str),
     /// Nothing is left of it and nothing is wanted: drop it from the local state.
@@ -72,6 +79,13 @@ fn is_given_up(assignment: &Assignment) -> bool {
     assignment.state >= TaskState::Remove
 }
 
+/// Whether anybody is led to it: it is RUNNING for all, in a network or at a port of this host. (A task given up
+/// with its node is not RUNNING for anybody.)
+fn is_served(assignment: &Assignment) -> bool {
+    let is_reachable = !assignment.attachments.is_empty() || !assignment.host_ports.is_empty();
+    is_reachable && assignment.state == TaskState::Running
+}
+
 /// Towards RUNNING.
 fn advance(
     decision: &mut Decision,
@@ -92,6 +106,7 @@ fn advance(
         Phase::Absent if !assignment.state.is_terminal() => decision.begin(id, Step::Prepare),
         Phase::Prepared => decision.begin(id, Step::Create),
         Phase::Created => decision.begin(id, Step::Start),
+        Phase::Running if task.unhealthy.is_some() => decision.begin(id, Step::Stop),
         Phase::Ended { released: false } => decision.begin(id, Step::Release),
         Phase::Absent | Phase::Running | Phase::Ended { .. } => {}
     }
@@ -111,7 +126,14 @@ fn wind_down(decision: &mut Decision, id: TaskId, assignment: Option<&Assignment
     // What was asked to stop keeps its log until it is asked to go.
     let keeps_log = assignment.is_some_and(|a| a.desired < TaskState::Remove);
     match task.phase {
-        Phase::Running => decision.begin(id, Step::Stop),
+        Phase::Running => match task.drained_at {
+            None if assignment.is_some_and(is_served) => {
+                decision.actions.push(Action::Drain(id, now + DRAIN));
+                decision.wake_at = decision.wake_at.into_iter().chain([now + DRAIN]).min();
+            }
+            Some(at) if at > now => decision.wake_at = decision.wake_at.into_iter().chain([at]).min(),
+            _ => decision.begin(id, Step::Stop),
+        },
         Phase::Ended { released: false } if keeps_log => decision.begin(id, Step::Release),
         Phase::Ended { .. } if keeps_log => {}
         Phase::Absent => {

@@ -1,5 +1,5 @@
 //! Texts in, texts out. A line of assignments: `1 running` (id, desired), then `was=STATE`,
-//! `after=SECONDS`. A line of local state: `1 PHASE`, then `busy=STEP`, `retry=SECONDS`.
+//! `after=SECONDS`, `net=1` or `port=N` for a place in a network or a host-mode port. A line of local state: `1 PHASE`, then `busy=STEP`, `retry=SECONDS`, `sick=WHY`, `drained=SECONDS`.
 
 use std::{fmt::Write, time::Duration};
 
@@ -23,6 +23,9 @@ fn decide(assigned: &str, local: &str, known: bool) -> String {
         let written = match action {
             Action::Begin(task, step) => writeln!(text, "{} {}", format!("{step:?}").to_lowercase(), id(task)),
             Action::Cancel(task) => writeln!(text, "cancel {}", id(task)),
+            Action::Drain(task, until) => {
+                writeln!(text, "drain {} until {}", id(task), until.as_unix_ns() / 1_000_000_000)
+            }
             Action::Report(task, state, why) => writeln!(text, "report {} {state}: {why}", id(task)),
             Action::Forget(task) => writeln!(text, "forget {}", id(task)),
         };
@@ -68,6 +71,15 @@ fn parse_assigned(text: &str) -> std::collections::BTreeMap<TaskId, Assignment> 
         for (key, value) in options {
             match key {
                 "was" => a.state = state(value),
+                "net" => {
+                    let network = types::NetworkId::from_random(1);
+                    let (addresses, aliases) = (vec![[10, 0, 0, 2].into()], Vec::new());
+                    a.attachments = vec![types::Attachment { network, addresses, aliases }];
+                }
+                "port" => {
+                    let (protocol, mode) = (types::PortProtocol::Tcp, types::PublishMode::Host);
+                    a.host_ports = vec![types::PortConfig::new(protocol, 80, value.parse().ok(), mode)];
+                }
                 "after" => a.not_before = seconds(value.parse().expect("seconds")),
                 other => panic!("unknown option {other}"),
             }
@@ -94,6 +106,8 @@ fn parse_local(text: &str) -> Local {
                 ("busy", "prepare") => task.busy = Some(Step::Prepare),
                 ("busy", "start") => task.busy = Some(Step::Start),
                 ("busy", "stop") => task.busy = Some(Step::Stop),
+                ("drained", at) => task.drained_at = Some(seconds(at.parse().expect("seconds"))),
+                ("sick", why) => task.unhealthy = Some(why.to_owned()),
                 ("retry", at) => task.retry_at = seconds(at.parse().expect("seconds")),
                 other => panic!("unknown option {other:?}"),
             }
@@ -265,6 +279,65 @@ fn a_step_that_failed_waits_for_its_time() {
         expect![[r#"
             prepare 2
             wake at 115
+        "#]],
+    );
+}
+
+#[test]
+fn s_58_an_unhealthy_container_is_stopped_and_its_end_released() {
+    check(
+        "1 running was=running
+         2 running was=running
+         3 running was=failed",
+        "1 running sick=timeout
+         2 running sick=timeout busy=stop
+         3 ended sick=timeout",
+        expect![[r#"
+            stop 1
+            release 3
+        "#]],
+    );
+}
+
+#[test]
+fn p05_n_20_what_others_send_to_drains_before_it_is_stopped() {
+    check(
+        "1 shutdown was=running net=1
+         2 remove was=running port=80
+         3 shutdown was=running net=1
+         4 shutdown was=running net=1
+         5 shutdown was=running",
+        "1 running
+         2 running
+         3 running drained=101
+         4 running drained=100
+         5 running",
+        expect![[r#"
+            drain 1 until 102
+            drain 2 until 102
+            stop 4
+            stop 5
+            wake at 101
+        "#]],
+    );
+}
+
+#[test]
+fn p05_what_nobody_is_led_to_is_stopped_at_once() {
+    // Not RUNNING for anybody, given up with its node, nobody's: and one that fails its own check.
+    check(
+        "1 shutdown was=assigned net=1
+         2 shutdown was=orphaned net=1
+         4 running was=running net=1",
+        "1 running
+         2 running
+         3 running
+         4 running sick=timeout",
+        expect![[r#"
+            stop 1
+            stop 2
+            stop 3
+            stop 4
         "#]],
     );
 }

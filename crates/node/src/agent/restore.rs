@@ -18,6 +18,7 @@ use super::{
     follower::Follower,
     keeper::Keeper,
     local::{Local, LocalTask, Phase, StopPolicy},
+    monitors::Monitors,
     overlays::Here,
     perform::Performer,
     probes::ProbeNews,
@@ -48,6 +49,7 @@ impl Follower {
         let mut follower = Self {
             performer: Performer::new(engine.clone(), node),
             publisher: Publisher::new(engine.clone(), node),
+            monitors: Monitors::new(engine.clone()),
             assigned: Assigned::restore(saved.set),
             local: Local::new(),
             reports: Reports::restore(saved.reports),
@@ -65,6 +67,7 @@ impl Follower {
             wake_at: None,
             told: BTreeSet::new(),
             leaving: None,
+            was_healthy: saved.healthy,
             unclaimed: Vec::new(),
             engine,
             config,
@@ -91,11 +94,13 @@ impl Follower {
         for found in std::mem::take(&mut self.unclaimed) {
             self.adopt(found);
         }
+        // Those that are still there have a monitor by now.
+        self.was_healthy.clear();
     }
 
     /// Notes one task of before.
     fn adopt(&mut self, found: Found) {
-        let Found { task, what, stop_signal, stop_grace_ms } = found;
+        let Found { task, what, stop_signal, stop_grace_ms, health } = found;
         let mut stop = StopPolicy { signal: stop_signal, ..StopPolicy::default() };
         if let Some(ms) = stop_grace_ms {
             stop.grace = Duration::from_millis(ms);
@@ -107,7 +112,7 @@ impl Follower {
         let has_ended = assignment.is_some_and(|a| a.state.is_terminal()) || self.reports.ended(task).is_some();
         let address = self.engine.known_address(task);
         let id = container_id(task);
-        let container = ContainerStatus { id, pid: 0, exit_code: None, address };
+        let container = ContainerStatus { id, address, ..ContainerStatus::default() };
         self.containers.insert(task, container);
         let phase = match &what {
             FoundWhat::Log => Phase::Ended { released: true },
@@ -118,13 +123,16 @@ impl Follower {
             FoundWhat::Stopped { released, .. } => Phase::Ended { released: *released },
         };
         let wanted = assignment.is_some();
-        self.local.insert(task, LocalTask::new(phase, stop));
+        let ports = assignment.map(|a| self.engine.known_ports(task, &a.host_ports)).unwrap_or_default();
+        let was_healthy = assignment.is_some_and(|a| a.state == TaskState::Running) || self.was_healthy.contains(&task);
+        self.local.insert(task, LocalTask { check: health, ports, ..LocalTask::new(phase, stop) });
         match what {
-            FoundWhat::Running { pid } => {
+            FoundWhat::Running { pid, started_at } => {
                 self.containers.entry(task).or_default().pid = pid;
-                self.watch_end(task);
                 if wanted {
-                    self.tell(task, TaskState::Running, String::new());
+                    self.runs(task, started_at, was_healthy);
+                } else {
+                    self.watch_end(task);
                 }
             }
             FoundWhat::Stopped { exit, released } if wanted && !has_ended => {

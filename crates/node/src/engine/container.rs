@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use image::RunConfig;
 use runtime::{ContainerConfig, FileMount, LogConfig, LogDriver, Mount, MountKind, Propagation};
-use types::{Assignment, HealthTest, MountKind as WantedMount, Seccomp, TaskSpec};
+use types::{Assignment, MountKind as WantedMount, Seccomp, TaskSpec};
 
 use super::{
     container_id::{container_id, container_name},
+    health::HealthSettings,
     template::{Context, TemplateError},
 };
 
@@ -19,6 +20,8 @@ const LABEL_TASK_NAME: &str = "com.docker.swarm.task.name";
 /// How to stop it, for a daemon that finds the container without its assignment.
 const LABEL_STOP_SIGNAL: &str = "rswarm.stop-signal";
 const LABEL_STOP_GRACE_MS: &str = "rswarm.stop-grace-ms";
+/// How to see whether it is well, for the same daemon.
+const LABEL_HEALTH_CHECK: &str = "rswarm.health-check";
 
 /// A log file's size and number when the spec says nothing: bounded, unlike Docker's, so that no
 /// container can fill the disk (P27).
@@ -29,15 +32,10 @@ const DEFAULT_LOG_FILES: u32 = 5;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     #[error(
-        "health checks are not there yet in this version of rswarm, and running without one would call a sick task \
-         healthy; remove it with --no-healthcheck"
+        "the image's HEALTHCHECK {0:?} is neither NONE nor CMD nor CMD-SHELL; correct the image, or give a check with \
+         --health-cmd or --no-healthcheck"
     )]
-    HealthCheck,
-    #[error(
-        "host-mode port {0} cannot be published: publishing on the host is not there yet in this version of rswarm; \
-         remove the port from the service"
-    )]
-    HostPort(u16),
+    ImageHealthCheck(String),
     #[error("log driver {0:?} is not there; known are json-file and none")]
     LogDriver(String),
     #[error("log option {key}={value:?} is not understood; max-size takes 10m, max-file a number")]
@@ -84,12 +82,6 @@ pub(crate) struct Made {
 pub(super) fn plan(context: &Context<'_>) -> Result<Planned, SpecError> {
     let assignment = context.assignment;
     let spec = &assignment.spec.container;
-    if spec.health_check.as_ref().is_some_and(|check| check.test != HealthTest::None) {
-        return Err(SpecError::HealthCheck);
-    }
-    if let Some(port) = assignment.host_ports.first() {
-        return Err(SpecError::HostPort(port.published.unwrap_or(port.target)));
-    }
     let expand = |text: &String| context.expand(text);
     let mount = |m: &types::Mount| {
         let kind = match &m.kind {
@@ -157,6 +149,7 @@ pub(super) fn container_config(
     planned: &Planned,
     image: &RunConfig,
     made: &Made,
+    health: Option<&HealthSettings>,
 ) -> Result<ContainerConfig, SpecError> {
     let spec = &assignment.spec.container;
     let args = command(&spec.command, &spec.args, image);
@@ -196,7 +189,7 @@ pub(super) fn container_config(
     config.ulimits = spec.ulimits.iter().map(ulimit).collect::<Result<_, _>>()?;
     config.sysctls = spec.sysctls.clone();
     config.oom_score_adj = spec.oom_score_adj;
-    config.labels = labels(assignment, image);
+    config.labels = labels(assignment, image, health);
     Ok(config)
 }
 
@@ -272,7 +265,7 @@ fn ulimit(wanted: &types::Ulimit) -> Result<runtime::Ulimit, SpecError> {
     Ok(runtime::Ulimit { name: wanted.name.clone(), soft: value(wanted.soft)?, hard: value(wanted.hard)? })
 }
 
-fn labels(assignment: &Assignment, image: &RunConfig) -> BTreeMap<String, String> {
+fn labels(assignment: &Assignment, image: &RunConfig, health: Option<&HealthSettings>) -> BTreeMap<String, String> {
     let spec = &assignment.spec.container;
     let mut labels = image.labels.clone();
     labels.extend(spec.labels.clone());
@@ -286,6 +279,12 @@ fn labels(assignment: &Assignment, image: &RunConfig) -> BTreeMap<String, String
         (LABEL_STOP_GRACE_MS, spec.stop_grace_period.as_millis().to_string()),
     ];
     labels.extend(own.map(|(key, value)| (key.to_owned(), value)));
+    // An image cannot bring a check by this way: without one the label must not be there.
+    labels.remove(LABEL_HEALTH_CHECK);
+    if let Some(health) = health {
+        let text = serde_json::to_string(health).expect("settings are plain JSON values");
+        labels.insert(LABEL_HEALTH_CHECK.to_owned(), text);
+    }
     labels
 }
 
@@ -293,6 +292,11 @@ fn labels(assignment: &Assignment, image: &RunConfig) -> BTreeMap<String, String
 pub(super) fn stop_of_labels(labels: &BTreeMap<String, String>) -> (String, Option<u64>) {
     let signal = labels.get(LABEL_STOP_SIGNAL).cloned().unwrap_or_default();
     (signal, labels.get(LABEL_STOP_GRACE_MS).and_then(|ms| ms.parse().ok()))
+}
+
+/// How a found container wants to be looked at.
+pub(super) fn health_of_labels(labels: &BTreeMap<String, String>) -> Option<HealthSettings> {
+    serde_json::from_str(labels.get(LABEL_HEALTH_CHECK)?).ok()
 }
 
 #[cfg(test)]

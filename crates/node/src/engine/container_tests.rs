@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use types::{HealthCheck, LogDriver as WantedLog, PortConfig, PortProtocol, PublishMode};
+use types::LogDriver as WantedLog;
 
 use super::*;
 use crate::agent::testing::assignment;
@@ -44,7 +44,7 @@ fn config(assignment: &Assignment) -> ContainerConfig {
         volumes,
         log_path: "/log".into(),
     };
-    container_config(assignment, &planned, &image(), &made).expect("a good spec")
+    container_config(assignment, &planned, &image(), &made, None).expect("a good spec")
 }
 
 #[test]
@@ -81,15 +81,26 @@ fn the_spec_stands_over_the_image() {
 }
 
 #[test]
+fn s_58_a_check_travels_with_its_container_and_only_ours_does() {
+    let second = std::time::Duration::from_secs(1);
+    let settings = HealthSettings {
+        args: vec!["true".into()],
+        interval: second,
+        timeout: second,
+        start_period: second,
+        start_interval: second,
+        retries: 2,
+    };
+    let assignment = with(|task| {
+        task.container.labels.insert(LABEL_HEALTH_CHECK.into(), "of the user".into());
+    });
+    assert_eq!(health_of_labels(&labels(&assignment, &image(), Some(&settings))), Some(settings));
+    assert_eq!(labels(&assignment, &image(), None).get(LABEL_HEALTH_CHECK), None);
+}
+
+#[test]
 fn what_cannot_be_honoured_is_refused_and_not_ignored() {
     let refused = |a: Assignment| plan(&context(&a)).expect_err("must be refused").to_string();
-    let check = |test| {
-        let zero = std::time::Duration::ZERO;
-        HealthCheck { test, interval: zero, timeout: zero, start_period: zero, start_interval: zero, retries: 0 }
-    };
-    let healthy = |test| with(|task| task.container.health_check = Some(check(test)));
-    assert!(refused(healthy(HealthTest::Shell("true".into()))).contains("health checks are not there yet"));
-    assert!(plan(&context(&healthy(HealthTest::None))).is_ok(), "a check that is switched off is none");
     let driver = |name: &str, options: &[(&str, &str)]| {
         let options = options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         with(|task| task.log_driver = Some(WantedLog { name: name.into(), options }))
@@ -98,9 +109,5 @@ fn what_cannot_be_honoured_is_refused_and_not_ignored() {
     assert!(refused(driver("json-file", &[("max-size", "ten")])).contains("max-size"));
     let log = plan(&context(&driver("json-file", &[("max-size", "10m"), ("max-file", "3")]))).expect("good").log;
     assert_eq!(log, LogDriver::JsonFile { max_size_bytes: 10 << 20, max_files: 3 });
-    let mut a = assignment(1);
-    let (protocol, mode) = (PortProtocol::Tcp, PublishMode::Host);
-    a.host_ports = vec![PortConfig::new(protocol, 80, Some(8080), mode)];
-    assert!(refused(a).contains("host-mode port 8080"));
     assert!(refused(with(|task| task.container.hostname = "{{.Nope}}".into())).contains("unknown placeholder"));
 }

@@ -8,12 +8,15 @@ mod container;
 mod container_id;
 mod error;
 mod files;
+pub(crate) mod health;
 mod host_info;
+mod host_ports;
 mod images;
 mod lock;
 mod logs;
 mod network;
 mod preflight;
+mod sockets;
 mod stop_signal;
 pub(crate) mod tasks;
 mod template;
@@ -32,14 +35,14 @@ pub use host_info::HostInfo;
 pub use logs::{LogLine, LogOptions, LogStream};
 pub(crate) use network::ClusterNetwork;
 use overlay::{EndpointId, ProbeStream};
-use runtime::{Runtime, RuntimeConfig};
+use runtime::{Runtime, RuntimeConfig, Status};
 use tokio::sync::Semaphore;
-use types::TaskId;
+use types::{PortConfig, TaskId};
 
 use self::{
     images::Pulls,
     lock::StateLock,
-    network::{Network, explain},
+    network::{FoundEndpoint, Network, explain},
     preflight::{Facts, find_runtime, missing},
     volumes::Volumes,
 };
@@ -50,6 +53,15 @@ const TURNS: usize = 8;
 
 /// The control group below which all containers are.
 const CGROUP_PARENT: &str = "rswarm";
+
+/// The containers of a host, by what they do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ContainerCounts {
+    pub running: usize,
+    pub paused: usize,
+    /// Also those that were never started, as Docker counts them.
+    pub stopped: usize,
+}
 
 /// A cheap handle on the engine; copies share it.
 #[derive(Clone)]
@@ -66,8 +78,8 @@ struct Inner {
     volumes: Volumes,
     pulls: Pulls,
     turns: Semaphore,
-    /// Addresses of the containers that were found at start.
-    known: BTreeMap<EndpointId, IpAddr>,
+    /// The containers' places in the network that were found at start.
+    known: BTreeMap<EndpointId, FoundEndpoint>,
     _lock: StateLock,
 }
 
@@ -124,6 +136,22 @@ impl Engine {
         self.inner.runtime.list().await.map_err(|e| EngineError::Runtime(explain(&e)))
     }
 
+    /// How many of them there are, by what they do.
+    ///
+    /// # Errors
+    /// As [`Engine::containers`].
+    pub async fn container_counts(&self) -> Result<ContainerCounts, EngineError> {
+        let mut counts = ContainerCounts::default();
+        for container in self.containers().await? {
+            match container.status {
+                Status::Running => counts.running += 1,
+                Status::Paused => counts.paused += 1,
+                Status::Created | Status::Stopped(_) => counts.stopped += 1,
+            }
+        }
+        Ok(counts)
+    }
+
     /// What a task's container wrote; ends at the end of the log, or with the container when following.
     ///
     /// # Errors
@@ -135,6 +163,8 @@ impl Engine {
     /// Ends what the engine started in this process. Containers, the network and its process stay.
     pub async fn shutdown(&self) {
         self.inner.network.stop().await;
+        // Made again with the next container.
+        self.inner.runtime.remove_empty_parent();
     }
 
     /// Networks this host has addresses in or routes to, besides rswarm's own.
@@ -153,7 +183,13 @@ impl Engine {
 
     /// The address of a container that was found at start.
     pub(crate) fn known_address(&self, task: TaskId) -> Option<IpAddr> {
-        self.inner.known.get(&EndpointId::from(task)).copied()
+        self.inner.known.get(&EndpointId::from(task)).and_then(|found| found.address)
+    }
+
+    /// The same for its ports on this host, which are `wanted` as the task's assignment has them.
+    pub(crate) fn known_ports(&self, task: TaskId, wanted: &[PortConfig]) -> Vec<PortConfig> {
+        let own = self.inner.known.get(&EndpointId::from(task)).map_or(&[][..], |found| &found.ports);
+        host_ports::resolved(wanted, own)
     }
 }
 

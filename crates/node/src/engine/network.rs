@@ -12,8 +12,8 @@ use std::{
 };
 
 use overlay::{
-    BridgePlan, BridgePort, Cidr, Client, DataPath, EndpointDns, EndpointId, EndpointPlan, Ipam, MacAddress, MeshPlan,
-    Namespace, NetworkPlan, Observed, OverlayPlan, OverlayPort, ProbeSettings, choose_subnet, default_pools,
+    BridgePlan, BridgePort, Cidr, Client, DataPath, EndpointDns, EndpointId, EndpointPlan, HostPorts, Ipam, MacAddress,
+    MeshPlan, Namespace, NetworkPlan, Observed, OverlayPlan, OverlayPort, ProbeSettings, choose_subnet, default_pools,
     netd::{Launch, NetdConfig, NetdError, ensure_running},
     overlap,
 };
@@ -22,9 +22,14 @@ use tokio::{
     sync::{Mutex, mpsc, oneshot, watch},
     task::JoinHandle,
 };
-use types::{Attachment, NetworkId};
+use types::{Attachment, NetworkId, PortConfig};
 
-use super::{EngineConfig, EngineError};
+use super::{
+    EngineConfig, EngineError,
+    host_ports::{self, Conflict, Held},
+    sockets::HostSocket,
+};
+use crate::clock::random;
 
 /// Requests that wait at most: each container start or end is one.
 const MAX_WAITING: usize = 1024;
@@ -36,6 +41,23 @@ pub(super) struct Attached {
     pub address: Option<IpAddr>,
     /// The namespace, to be joined by path.
     pub namespace: PathBuf,
+    /// Published on this host, every one with its number.
+    pub ports: Vec<PortConfig>,
+}
+
+/// Why a container has no place in the network.
+#[derive(Debug)]
+pub(super) enum AttachError {
+    /// Somebody holds what it asks for.
+    Held(Conflict),
+    /// Trying again may help.
+    Failed(String),
+}
+
+impl From<String> for AttachError {
+    fn from(text: String) -> Self {
+        Self::Failed(text)
+    }
 }
 
 /// What a container shall have of the network.
@@ -46,6 +68,10 @@ pub(super) struct Wanted {
     pub bridge: bool,
     pub overlays: Vec<OverlayPort>,
     pub dns: EndpointDns,
+    /// To be published on this host; needs a place on the bridge.
+    pub ports: Vec<PortConfig>,
+    /// What processes of this host hold of its ports.
+    pub sockets: Vec<HostSocket>,
 }
 
 /// What the cluster says of this host's network, beside the containers on it.
@@ -69,14 +95,21 @@ pub(super) struct Network {
     /// `None` until the cluster has spoken: then things stay as they were before.
     cluster: watch::Sender<Option<ClusterNetwork>>,
     client: Client,
-    found: BTreeMap<EndpointId, IpAddr>,
+    found: BTreeMap<EndpointId, FoundEndpoint>,
     routes: Vec<Cidr>,
     owner: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// An endpoint that was there at start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FoundEndpoint {
+    pub address: Option<IpAddr>,
+    pub ports: Vec<HostPorts>,
+}
+
 #[derive(Debug)]
 enum Request {
-    Attach { id: EndpointId, wanted: Box<Wanted>, reply: oneshot::Sender<Result<Attached, String>> },
+    Attach { id: EndpointId, wanted: Box<Wanted>, reply: oneshot::Sender<Result<Attached, AttachError>> },
     Detach { id: EndpointId, reply: oneshot::Sender<Result<(), String>> },
     Stop,
 }
@@ -112,7 +145,8 @@ impl Network {
         for note in &applied.notes {
             tracing::info!(note, "host network changed");
         }
-        let found = plan.endpoints.iter().filter_map(|(id, e)| Some((id.clone(), address_of(e)?))).collect();
+        let found = |e: &EndpointPlan| FoundEndpoint { address: address_of(e), ports: e.ports.clone() };
+        let found = plan.endpoints.iter().map(|(id, e)| (id.clone(), found(e))).collect();
         let (requests, inbox) = mpsc::channel(MAX_WAITING);
         let (cluster, latest) = watch::channel(None);
         let owner = Owner { client: client.clone(), plan, cluster: latest };
@@ -121,7 +155,7 @@ impl Network {
     }
 
     /// Gives a container its network; the same again gives the same.
-    pub(super) async fn attach(&self, id: EndpointId, wanted: Wanted) -> Result<Attached, String> {
+    pub(super) async fn attach(&self, id: EndpointId, wanted: Wanted) -> Result<Attached, AttachError> {
         let wanted = Box::new(wanted);
         self.ask(|reply| Request::Attach { id, wanted, reply }).await
     }
@@ -152,8 +186,8 @@ impl Network {
         &self.routes
     }
 
-    /// The addresses of endpoints that were there at start.
-    pub(super) fn found(&self) -> &BTreeMap<EndpointId, IpAddr> {
+    /// The endpoints that were there at start.
+    pub(super) fn found(&self) -> &BTreeMap<EndpointId, FoundEndpoint> {
         &self.found
     }
 
@@ -171,16 +205,25 @@ impl Network {
         }
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Request) -> Result<T, String> {
-        let stopping = "the engine is stopping";
+    async fn ask<T, E: From<String>>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Request,
+    ) -> Result<T, E> {
+        let stopping = || E::from("the engine is stopping".to_owned());
         let (reply, answer) = oneshot::channel();
-        self.requests.send(request(reply)).await.map_err(|_| stopping.to_owned())?;
-        answer.await.map_err(|_| stopping.to_owned())?
+        self.requests.send(request(reply)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
     }
 }
 
 /// Tells one asker how the application of the plan went.
 type Answer = Box<dyn FnOnce(&Result<overlay::Applied, String>) + Send>;
+
+/// What an endpoint was given in the plan.
+struct Placed {
+    address: Option<IpAddr>,
+    published: Vec<PortConfig>,
+}
 
 struct Owner {
     client: Client,
@@ -214,9 +257,9 @@ impl Owner {
         for request in batch {
             match request {
                 Request::Attach { id, wanted, reply } => match self.place(&id, *wanted) {
-                    Ok(address) => answers.push(Box::new(move |applied| {
+                    Ok(placed) => answers.push(Box::new(move |applied| {
                         // Nobody waits any more: the step was broken off and its cleanup detaches.
-                        let _ = reply.send(attached(&id, address, applied));
+                        let _ = reply.send(attached(&id, placed, applied).map_err(AttachError::Failed));
                     })),
                     Err(error) => drop(reply.send(Err(error))),
                 },
@@ -276,18 +319,24 @@ impl Owner {
         changed
     }
 
-    fn place(&mut self, id: &EndpointId, wanted: Wanted) -> Result<Option<IpAddr>, String> {
+    fn place(&mut self, id: &EndpointId, wanted: Wanted) -> Result<Placed, AttachError> {
         let known = self.plan.endpoints.get(id).and_then(|endpoint| endpoint.bridge);
         let bridge = match known {
             _ if !wanted.bridge => None,
             Some(port) => Some(port),
             None => Some(self.free_port(id)?),
         };
-        let Wanted { hostname, overlays, dns, .. } = wanted;
-        let endpoint = EndpointPlan { bridge, overlays, hostname, dns, ports: Vec::new() };
+        let Wanted { hostname, overlays, dns, ports, sockets, .. } = wanted;
+        let others = self.plan.endpoints.iter().filter(|(other, _)| *other != id);
+        let others: Vec<_> = others.flat_map(|(other, e)| e.ports.iter().map(move |port| (other, port))).collect();
+        let own = self.plan.endpoints.get(id).map_or(&[][..], |endpoint| &endpoint.ports);
+        let held = Held { sockets: &sockets, endpoints: &others, own };
+        let published = host_ports::choose(&ports, held, random()).map_err(AttachError::Held)?;
+        let ports = host_ports::ranges(&published);
+        let endpoint = EndpointPlan { bridge, overlays, hostname, dns, ports };
         let address = address_of(&endpoint);
         self.plan.endpoints.insert(id.clone(), endpoint);
-        Ok(address)
+        Ok(Placed { address, published })
     }
 
     fn free_port(&self, id: &EndpointId) -> Result<BridgePort, String> {
@@ -305,13 +354,12 @@ fn address_of(endpoint: &EndpointPlan) -> Option<IpAddr> {
     overlay.or_else(|| Some(IpAddr::V4(endpoint.bridge?.address)))
 }
 
-fn attached(
-    id: &EndpointId,
-    address: Option<IpAddr>,
-    applied: &Result<overlay::Applied, String>,
-) -> Result<Attached, String> {
+fn attached(id: &EndpointId, placed: Placed, applied: &Result<overlay::Applied, String>) -> Result<Attached, String> {
+    let Placed { address, published: ports } = placed;
     match applied.as_ref().map_err(Clone::clone)?.endpoints.get(id) {
-        Some(overlay::EndpointResult::Ready { namespace }) => Ok(Attached { address, namespace: namespace.clone() }),
+        Some(overlay::EndpointResult::Ready { namespace }) => {
+            Ok(Attached { address, namespace: namespace.clone(), ports })
+        }
         Some(overlay::EndpointResult::Failed { error }) => Err(error.clone()),
         None => Err("the data plane process did not say what became of it".to_owned()),
     }

@@ -8,14 +8,17 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use image::RunConfig;
 use overlay::{EndpointDns, EndpointId, MacAddress, OverlayPort};
 use runtime::{ExitStatus, Status};
-use types::{Assignment, Attachment, NodeId, TaskId};
+use types::{Assignment, Attachment, NodeId, PortConfig, PortProtocol, TaskId, Timestamp};
 
 use super::{
     Engine,
     container::{self, Made, Planned},
     container_id::{container_id, task_of_container},
     files::{EtcFiles, read_host_resolv_conf},
-    network::{Attached, Wanted, explain},
+    health::{self, HealthSettings},
+    host_ports::Conflict,
+    network::{AttachError, Attached, Wanted, explain},
+    sockets,
     stop_signal::parse_signal,
     template::Context,
 };
@@ -44,6 +47,10 @@ pub(crate) struct Prepared {
     image: RunConfig,
     made: Made,
     pub address: Option<IpAddr>,
+    /// `None` without a health check.
+    pub health: Option<HealthSettings>,
+    /// Published on this host, every one with its number.
+    pub ports: Vec<PortConfig>,
 }
 
 /// A task of which something was found at start.
@@ -54,6 +61,7 @@ pub(crate) struct Found {
     /// Empty for the default.
     pub stop_signal: String,
     pub stop_grace_ms: Option<u64>,
+    pub health: Option<HealthSettings>,
 }
 
 #[derive(Debug, Clone)]
@@ -65,6 +73,7 @@ pub(crate) enum FoundWhat {
     Created,
     Running {
         pid: u32,
+        started_at: Timestamp,
     },
     Stopped {
         exit: ExitStatus,
@@ -99,24 +108,45 @@ impl Engine {
             tokio::join!(self.inner.images.snapshot_mount(&id, &image), self.attach_task(a, &planned.hostname))
         };
         let mounted = mounted.map_err(of_image)?;
-        let Attached { address, namespace } =
-            attached.map_err(|e| TaskError::Transient(format!("attach the container to the network: {e}")))?;
+        let Attached { address, namespace, ports } = attached?;
         let detail = self.inner.images.inspect(&mounted.image.to_string()).map_err(of_image)?;
         let image = detail.config.config;
+        let health = health::settings(a.spec.container.health_check.as_ref(), &image).map_err(refused)?;
         let made = self.make_files(a, &planned, &image, mounted.rootfs, address).await?;
         let made = Made { netns: Some(namespace), ..made };
-        Ok(Prepared { planned, image, made, address })
+        Ok(Prepared { planned, image, made, address, health, ports })
     }
 
-    async fn attach_task(&self, a: &Assignment, hostname: &str) -> Result<Attached, String> {
+    async fn attach_task(&self, a: &Assignment, hostname: &str) -> Result<Attached, TaskError> {
+        // an internal network alone has no way out (N-06), and so none in
+        let bridge = a.attachments.is_empty() || !self.inner.network.are_internal(&a.attachments);
+        let sockets = match a.host_ports.first() {
+            None => Vec::new(),
+            Some(port) if !bridge => {
+                let text = "no port can be published on the host: all networks of the service are internal; remove \
+                            the port or add a network that is not";
+                return Err(TaskError::Refused(format!("{}: {text}", port_name(port.protocol, port.target))));
+            }
+            Some(_) => tokio::task::spawn_blocking(sockets::of_host).await.map_err(|_| stopping())?,
+        };
         let wanted = Wanted {
             hostname: hostname.to_owned(),
-            // an internal network alone has no way out (N-06)
-            bridge: a.attachments.is_empty() || !self.inner.network.are_internal(&a.attachments),
+            bridge,
+            ports: a.host_ports.clone(),
+            sockets,
             overlays: a.attachments.iter().filter_map(overlay_port).collect(),
             dns: EndpointDns { nameservers: a.spec.container.dns.nameservers.clone() },
         };
-        self.inner.network.attach(EndpointId::from(a.id), wanted).await
+        match self.inner.network.attach(EndpointId::from(a.id), wanted).await {
+            Ok(attached) => Ok(attached),
+            Err(AttachError::Failed(e)) => {
+                Err(TaskError::Transient(format!("attach the container to the network: {e}")))
+            }
+            Err(AttachError::Held(conflict)) => {
+                let text = tokio::task::spawn_blocking(move || held_by(&conflict)).await.map_err(|_| stopping())?;
+                Err(TaskError::Refused(text))
+            }
+        }
     }
 
     /// Volumes and the files in /etc: blocking work, done in one go.
@@ -146,8 +176,8 @@ impl Engine {
 
     /// The container, up to but not including its command; gives its first process.
     pub(crate) async fn create_task(&self, a: &Assignment, prepared: &Prepared) -> Result<u32, TaskError> {
-        let config = container::container_config(a, &prepared.planned, &prepared.image, &prepared.made);
-        let config = config.map_err(refused)?;
+        let Prepared { planned, image, made, health, .. } = prepared;
+        let config = container::container_config(a, planned, image, made, health.as_ref()).map_err(refused)?;
         let _turn = self.inner.turns.acquire().await.map_err(|_| stopping())?;
         let created = match self.inner.runtime.create(&config).await {
             // A step broken off half-way left it; it has not run its command yet.
@@ -216,7 +246,7 @@ impl Engine {
         let parts = self.inner.images.snapshot_list().await.map_err(of_image)?;
         let directory = self.logs_root();
         let logs = tokio::task::spawn_blocking(move || tasks_in(&directory)).await.map_err(|_| stopping())?;
-        let plain = |task, what| Found { task, what, stop_signal: String::new(), stop_grace_ms: None };
+        let plain = |task, what| Found { task, what, stop_signal: String::new(), stop_grace_ms: None, health: None };
         for task in logs {
             found.insert(task, plain(task, FoundWhat::Log));
         }
@@ -229,12 +259,14 @@ impl Engine {
             let what = match state.status {
                 Status::Created => FoundWhat::Created,
                 Status::Running | Status::Paused => {
-                    FoundWhat::Running { pid: state.pid.and_then(|p| u32::try_from(p).ok()).unwrap_or(0) }
+                    let pid = state.pid.and_then(|p| u32::try_from(p).ok()).unwrap_or(0);
+                    FoundWhat::Running { pid, started_at: Timestamp::from_unix_ns(state.started_at_ns) }
                 }
                 Status::Stopped(exit) => FoundWhat::Stopped { released: !has_parts.contains(&state.id), exit },
             };
             let (stop_signal, stop_grace_ms) = container::stop_of_labels(&state.labels);
-            found.insert(task, Found { task, what, stop_signal, stop_grace_ms });
+            let health = container::health_of_labels(&state.labels);
+            found.insert(task, Found { task, what, stop_signal, stop_grace_ms, health });
         }
         Ok(found.into_values().collect())
     }
@@ -259,6 +291,26 @@ fn overlay_port(attachment: &Attachment) -> Option<OverlayPort> {
     })?;
     let addresses = attachment.addresses.clone();
     Some(OverlayPort { network: attachment.network, addresses, mac: MacAddress::for_ipv4(first) })
+}
+
+/// Who has the port that a task asks for. Blocking.
+fn held_by(conflict: &Conflict) -> String {
+    let (protocol, port, holder) = match conflict {
+        Conflict::Process { protocol, port, inode } => {
+            let owner = sockets::owner(*inode).unwrap_or_else(|| "a process that cannot be seen from here".to_owned());
+            (*protocol, *port, owner)
+        }
+        Conflict::Endpoint { protocol, port, endpoint } => (*protocol, *port, format!("task {}", endpoint.as_str())),
+        Conflict::NoneFree { protocol } => {
+            return format!("no free port of this host is left for {protocol:?}; publish a fixed one").to_lowercase();
+        }
+    };
+    let name = port_name(protocol, port);
+    format!("port {name} of this host is held by {holder}; stop that, or publish another port")
+}
+
+fn port_name(protocol: PortProtocol, port: u16) -> String {
+    format!("{port}/{protocol:?}").to_lowercase()
 }
 
 async fn check_binds(planned: &Planned) -> Result<(), TaskError> {

@@ -3,6 +3,7 @@
 //!
 //! The binary is also the shim and the data plane process of that host.
 
+mod health;
 mod manager;
 mod scene;
 

@@ -17,9 +17,12 @@ use types::{
     TaskSpec, TaskState, TaskStatus, Timestamp,
 };
 
-use crate::manager::{FakeManager, Heard};
+use crate::{
+    health,
+    manager::{FakeManager, Heard},
+};
 
-const IMAGE: &str = "rswarm-test/busybox:1";
+pub const IMAGE: &str = "rswarm-test/busybox:1";
 
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
@@ -32,9 +35,9 @@ pub async fn up_loopback() -> Result<()> {
     Ok(())
 }
 
-struct Host {
-    dir: tempfile::TempDir,
-    manager: FakeManager,
+pub struct Host {
+    pub dir: tempfile::TempDir,
+    pub manager: FakeManager,
 }
 
 impl Host {
@@ -42,7 +45,7 @@ impl Host {
         overlay::Client::new(&self.dir.path().join("run/netd.sock"))
     }
 
-    async fn engine(&self) -> Result<Engine> {
+    pub async fn engine(&self) -> Result<Engine> {
         let exe = std::env::current_exe()?;
         let run_dir = self.dir.path().join("run");
         let config = EngineConfig {
@@ -63,7 +66,7 @@ impl Host {
         Ok(engine)
     }
 
-    async fn agent(&self, engine: &Engine) -> Result<Agent> {
+    pub async fn agent(&self, engine: &Engine) -> Result<Agent> {
         let config = AgentConfig {
             identity: self.manager.node.clone(),
             identity_dir: self.dir.path().join("identity"),
@@ -75,7 +78,7 @@ impl Host {
     }
 }
 
-fn task(n: u128, image: &str, args: &[&str]) -> Assignment {
+pub fn task(n: u128, image: &str, args: &[&str]) -> Assignment {
     let mut container = ContainerSpec::of_image(image.parse().expect("a reference"));
     container.args = args.iter().map(|a| (*a).to_owned()).collect();
     container.stop_grace_period = Duration::from_secs(1);
@@ -101,26 +104,26 @@ fn task(n: u128, image: &str, args: &[&str]) -> Assignment {
     }
 }
 
-fn set(tasks: impl IntoIterator<Item = Assignment>) -> AssignmentSet {
+pub fn set(tasks: impl IntoIterator<Item = Assignment>) -> AssignmentSet {
     AssignmentSet { tasks: tasks.into_iter().map(|a| (a.id, a)).collect(), ..AssignmentSet::default() }
 }
 
-fn last(heard: &Heard, task: TaskId) -> Option<&TaskStatus> {
+pub fn last(heard: &Heard, task: TaskId) -> Option<&TaskStatus> {
     heard.get(&task)?.last()
 }
 
-fn is(heard: &Heard, task: TaskId, state: TaskState) -> bool {
+pub fn is(heard: &Heard, task: TaskId, state: TaskState) -> bool {
     last(heard, task).is_some_and(|s| s.state == state)
 }
 
-fn pid(heard: &Heard, task: TaskId) -> Result<u32> {
+pub fn pid(heard: &Heard, task: TaskId) -> Result<u32> {
     let container = last(heard, task).and_then(|s| s.container.as_ref()).context("no container was reported")?;
     ensure!(container.id == container_id(task) && container.pid > 0, "{container:?}");
     Ok(container.pid)
 }
 
 #[expect(clippy::print_stdout, reason = "the test's report")]
-fn passed(name: &str, began: Instant) {
+pub fn passed(name: &str, began: Instant) {
     println!("ok: {name} ({} ms)", began.elapsed().as_millis());
 }
 
@@ -142,6 +145,7 @@ async fn scenes(host: &Host) -> Result<()> {
     killed_and_failing(host).await?;
     rejected(host).await?;
     let (engine, agent) = survives_the_daemon(host, engine, agent).await?;
+    let (engine, agent) = health::all(host, engine, agent).await?;
     many(host, &engine).await?;
     let began = Instant::now();
     agent.leave().await;

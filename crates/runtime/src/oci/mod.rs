@@ -4,6 +4,7 @@
 
 mod capabilities;
 mod check;
+mod exec;
 mod mounts;
 mod seccomp;
 mod seccomp_rules;
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 
 pub(crate) use capabilities::names_of as capability_names;
 pub use check::InvalidConfig;
+pub(crate) use exec::exec_process;
 pub use user::{ResolvedUser, resolve as resolve_user};
 
 use crate::config::{ContainerConfig, NamespaceMode, Resources, Seccomp};

@@ -1,8 +1,10 @@
 //! Who the container's process is: `name|uid[:group|gid]` looked up in the text of the root
 //! filesystem's own `/etc/passwd` and `/etc/group`. Pure; the text is read by `rootfs`.
 
-/// The identity of the container's first process.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+/// The identity of a process of the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolvedUser {
     pub uid: u32,
     pub gid: u32,

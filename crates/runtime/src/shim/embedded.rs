@@ -86,7 +86,7 @@ fn build(dir: &ContainerDir, record: &Record, stdio: &mut Stdio) -> Result<i32, 
 }
 
 /// The container inherits signal settings: it shall have those of a freshly started program.
-fn reset_signals() -> nix::Result<()> {
+pub(super) fn reset_signals() -> nix::Result<()> {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     for signal in Signal::iterator().filter(|signal| ![Signal::SIGKILL, Signal::SIGSTOP].contains(signal)) {
         // SAFETY: restores the kernel's own action; no handler of ours is involved.

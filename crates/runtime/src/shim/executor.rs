@@ -9,7 +9,7 @@ use std::{
 };
 
 use libcontainer::{
-    oci_spec::runtime::Spec,
+    oci_spec::runtime::{Process, Spec},
     workload::{Executor, ExecutorError, ExecutorValidationError},
 };
 use nix::{
@@ -28,17 +28,15 @@ pub(super) struct Command {
 
 impl Executor for Command {
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
-        find(spec).map(|_| ()).map_err(ExecutorValidationError::ArgValidationError)
+        process(spec).and_then(find).map(|_| ()).map_err(ExecutorValidationError::ArgValidationError)
     }
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         if self.init {
             init::become_init_and_fork();
         }
-        let (path, args) =
-            find(spec).and_then(|path| Ok((c_string(&path)?, arguments(spec)?))).unwrap_or_else(|problem| {
-                say_and_exit(&problem, 127);
-            });
+        let found = process(spec).and_then(|process| Ok((c_string(&find(process)?)?, arguments(process)?)));
+        let (path, args) = found.unwrap_or_else(|problem| say_and_exit(&problem, 127));
         let Err(errno) = execv(&path, &args);
         let code = if errno == Errno::ENOENT { 127 } else { 126 };
         say_and_exit(&format!("exec {}: {}", path.to_string_lossy(), errno.desc()), code)
@@ -50,21 +48,25 @@ pub(super) fn say_and_exit(problem: &str, code: i32) -> ! {
     std::process::exit(code)
 }
 
-fn words(spec: &Spec) -> &[String] {
-    spec.process().as_ref().and_then(|process| process.args().as_deref()).unwrap_or_default()
+fn process(spec: &Spec) -> Result<&Process, String> {
+    spec.process().as_ref().ok_or_else(|| "no command given".to_owned())
 }
 
-fn arguments(spec: &Spec) -> Result<Vec<CString>, String> {
-    words(spec).iter().map(|word| c_string(word)).collect()
+fn words(process: &Process) -> &[String] {
+    process.args().as_deref().unwrap_or_default()
 }
 
-fn c_string(text: &str) -> Result<CString, String> {
+pub(super) fn arguments(process: &Process) -> Result<Vec<CString>, String> {
+    words(process).iter().map(|word| c_string(word)).collect()
+}
+
+pub(super) fn c_string(text: &str) -> Result<CString, String> {
     CString::new(text).map_err(|_| format!("{text:?} contains a zero byte"))
 }
 
 /// The file to execute, in the words that Docker uses when there is none.
-fn find(spec: &Spec) -> Result<String, String> {
-    let command = words(spec).first().ok_or("no command given")?;
+pub(super) fn find(process: &Process) -> Result<String, String> {
+    let command = words(process).first().ok_or("no command given")?;
     let denied = || format!("exec: \"{command}\": permission denied");
     if command.contains('/') {
         return match check(command) {
@@ -73,7 +75,7 @@ fn find(spec: &Spec) -> Result<String, String> {
             Found::No => Err(format!("exec: \"{command}\": stat {command}: no such file or directory")),
         };
     }
-    let env = spec.process().as_ref().and_then(|process| process.env().as_deref()).unwrap_or_default();
+    let env = process.env().as_deref().unwrap_or_default();
     // The last one counts, as it does for the program itself.
     let path = env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or_default();
     let mut refused = false;

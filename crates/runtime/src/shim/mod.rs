@@ -1,5 +1,6 @@
 //! The process beside a container: creates it, owns its output and its exit, and outlives the
-//! daemon. Run only as the program `rswarm-shim`, with the container's directory as its argument.
+//! daemon. Run only as the program `rswarm-shim`, with the container's directory as its argument; with the
+//! word `exec` after it, it is the helper that runs one more command in the container (`exec`).
 //!
 //! One thread, no async runtime, little memory: there is one such process per container. The memory
 //! that setting up a container takes belongs to a forked child and goes with it. It must
@@ -7,6 +8,9 @@
 #![allow(unsafe_code)]
 
 mod embedded;
+mod enter;
+mod exec;
+mod exec_group;
 mod executor;
 mod external;
 mod init;
@@ -45,13 +49,19 @@ use crate::{
 /// What a step of the shim says when it cannot go on; it becomes the text of the library's error.
 type Failure = String;
 
+/// The program's second argument, for the helper of one more command.
+pub(crate) const EXEC: &str = "exec";
+
 /// The whole program.
 pub fn main() -> ExitCode {
     let Some(dir) = std::env::args_os().nth(1).map(PathBuf::from).filter(|dir| dir.is_absolute()) else {
-        let usage = b"rswarm-shim DIRECTORY: stands beside one container; the rswarm daemon starts it\n";
+        let usage = b"rswarm-shim DIRECTORY [exec]: stands beside one container; the rswarm daemon starts it\n";
         io::stderr().write_all(usage).ok();
         return ExitCode::from(2);
     };
+    if std::env::args_os().nth(2).is_some_and(|word| word == EXEC) {
+        return exec::main(&ContainerDir::new(dir));
+    }
     // SAFETY: this process has one thread, so its child has everything that it had.
     match unsafe { fork() } {
         // The daemon waits for this process only, so that the shim is nobody's child but init's.

@@ -58,6 +58,12 @@ pub(super) fn wait_for(pid: Pid) -> Result<End, Errno> {
     }
 }
 
+/// How a child of ours ended, if it has; it is reaped then.
+pub(super) fn ended_child(pid: Pid) -> Option<End> {
+    let (_, end) = ended(waitpid(pid, Some(WaitPidFlag::WNOHANG)).ok()?)?;
+    Some(end)
+}
+
 /// Reaps every child that has ended except `init`; says how that one ended, but leaves it a zombie,
 /// so that its pid stays its own until the exit is recorded.
 pub(super) fn reap_all_but(init: Pid) -> Option<End> {

@@ -157,7 +157,11 @@ impl Drop for Bench {
             nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).ok();
         }
         let name = self.config.cgroup_parent.trim_start_matches('/').to_owned();
-        for dir in find_cgroups(&name).into_iter().chain(cgroup_dirs(&name)) {
+        // Those of commands first: they lie below the containers'.
+        let below = |dir: &PathBuf| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        let containers = find_cgroups(&name);
+        let commands = containers.iter().flat_map(below).filter(|path| path.is_dir()).collect::<Vec<_>>();
+        for dir in commands.into_iter().chain(containers).chain(cgroup_dirs(&name)) {
             for pid in fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default().lines() {
                 let pid = nix::unistd::Pid::from_raw(pid.parse().unwrap());
                 nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).ok();

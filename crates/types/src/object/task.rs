@@ -136,6 +136,27 @@ pub struct ContainerStatus {
     pub pid: u32,
     pub exit_code: Option<i32>,
     pub address: Option<IpAddr>,
+    /// `None` without a health check.
+    pub health: Option<ContainerHealth>,
+}
+
+/// What a container's health check has found (parity S-58).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ContainerHealth {
+    /// Not healthy yet.
+    Starting,
+    Healthy,
+    Unhealthy,
+}
+
+impl fmt::Display for ContainerHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

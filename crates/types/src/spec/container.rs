@@ -133,6 +133,8 @@ pub struct HealthCheck {
 pub enum HealthTest {
     /// The image's check is switched off.
     None,
+    /// The image's check, at the times given beside.
+    Image,
     Command(Vec<String>),
     Shell(String),
 }

@@ -5,6 +5,8 @@
 mod bad_input;
 mod docker_cli;
 mod failures;
+mod health;
+mod host_ports;
 mod managers;
 mod networks;
 mod publish;

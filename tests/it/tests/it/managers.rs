@@ -130,12 +130,17 @@ fn cluster_p54_dead_manager_is_replaced() -> Result<()> {
     let t = ClusterUnderTest::up("ghost", 3, 0)?;
     let leader = t.leader("h1")?;
     let dead = t.cluster.managers().iter().find(|h| **h != leader).context("there are three")?.clone();
+    let id = t.node_id(&dead)?;
     t.lab().kill(&dead)?;
-    until("it is down", DEADLINE, || {
-        let nodes = t.cli(&leader, &["node", "ls"])?;
-        ensure!(nodes.contains("Down") || nodes.contains("Unreachable"), "{nodes}");
-        Ok(())
-    })?;
+    for through in t.cluster.managers().iter().filter(|host| **host != dead) {
+        let (node, _) = until("it is down", DEADLINE, || {
+            let node = t.api(through)?.get(&format!("/nodes/{id}"))?;
+            ensure!(node["Status"]["State"] == "down", "{node}");
+            Ok(node)
+        })?;
+        // whoever calls it down must not call it a reachable manager in the same breath
+        ensure!(node["ManagerStatus"]["Reachability"] == "unreachable", "{through} says {node}");
+    }
     t.cli(&leader, &["node", "rm", "--force", &dead])?;
     t.lab().start(&dead, StateDir::Fresh)?;
     t.cluster.start_daemon(&dead)?;

@@ -1,0 +1,183 @@
+//! Whether a container is well: how it is found out, and what the findings mean (parity S-58). Pure but for
+//! [`Engine::check_health`], the asking itself.
+//!
+//! Called by the agent, which keeps one monitor per container that has a check. The rules are Docker's
+//! (moby `daemon/health.go`), defaults included. The settings travel with the container as a label, so that
+//! a daemon that finds it goes on with the same check even if the image is gone.
+
+use std::time::Duration;
+
+use image::RunConfig;
+use runtime::{Captured, ExecConfig, ExecEnd};
+use serde::{Deserialize, Serialize};
+use types::{HealthCheck, HealthTest, TaskId, Timestamp};
+
+use super::{Engine, container::SpecError, container_id, network::explain};
+
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+const DEFAULT_START_INTERVAL: Duration = Duration::from_secs(5);
+const DEFAULT_RETRIES: u32 = 3;
+
+/// Of what a check writes, as much is looked at (moby `maxOutputLen`).
+const OUTPUT_MAX: usize = 4096;
+
+/// Of that, as much goes into a task's status, in characters: it is replicated.
+const SHOWN_MAX: usize = 300;
+
+/// What a container's check is, with every default filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HealthSettings {
+    pub args: Vec<String>,
+    pub interval: Duration,
+    pub timeout: Duration,
+    /// Failures do not count this long after the start, until it was healthy once.
+    pub start_period: Duration,
+    /// Between checks in the start period.
+    pub start_interval: Duration,
+    /// Failures in a row that make it unhealthy.
+    pub retries: u32,
+}
+
+/// The check of a container: the spec's over the image's, field by field; `None` if there is none.
+///
+/// # Errors
+/// When the image's own is not one.
+pub(super) fn settings(spec: Option<&HealthCheck>, image: &RunConfig) -> Result<Option<HealthSettings>, SpecError> {
+    let own = image.healthcheck.as_ref();
+    let args = match spec.map_or(&HealthTest::Image, |check| &check.test) {
+        HealthTest::None => None,
+        HealthTest::Command(words) => Some(words.clone()),
+        HealthTest::Shell(script) => Some(shell(script, image)),
+        HealthTest::Image => match own.map_or(&[][..], |check| &check.test) {
+            [] => None,
+            [kind] if kind == "NONE" => None,
+            [kind, words @ ..] if kind == "CMD" && !words.is_empty() => Some(words.to_vec()),
+            [kind, script] if kind == "CMD-SHELL" => Some(shell(script, image)),
+            other => return Err(SpecError::ImageHealthCheck(other.join(" "))),
+        },
+    };
+    let Some(args) = args else { return Ok(None) };
+    let time = |given: Option<Duration>, ns: Option<i64>, default: Duration| {
+        let of_image = ns.and_then(|ns| u64::try_from(ns).ok()).map(Duration::from_nanos);
+        [given, of_image].into_iter().flatten().find(|time| !time.is_zero()).unwrap_or(default)
+    };
+    let retries = [spec.map(|check| check.retries), own.and_then(|check| u32::try_from(check.retries).ok())];
+    Ok(Some(HealthSettings {
+        args,
+        interval: time(spec.map(|c| c.interval), own.map(|c| c.interval), DEFAULT_INTERVAL),
+        timeout: time(spec.map(|c| c.timeout), own.map(|c| c.timeout), DEFAULT_TIMEOUT),
+        start_period: time(spec.map(|c| c.start_period), own.map(|c| c.start_period), Duration::ZERO),
+        start_interval: time(spec.map(|c| c.start_interval), own.map(|c| c.start_interval), DEFAULT_START_INTERVAL),
+        retries: retries.into_iter().flatten().find(|count| *count > 0).unwrap_or(DEFAULT_RETRIES),
+    }))
+}
+
+fn shell(script: &str, image: &RunConfig) -> Vec<String> {
+    let shell = if image.shell.is_empty() { vec!["/bin/sh".to_owned(), "-c".to_owned()] } else { image.shell.clone() };
+    [shell, vec![script.to_owned()]].concat()
+}
+
+/// How one check went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Finding {
+    Well,
+    /// Why not, in words.
+    Sick(String),
+}
+
+/// What a check changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HealthNews {
+    Healthy,
+    /// Not healthy yet; the last check's words.
+    Waiting(String),
+    /// Not to be believed in any more; the last check's words.
+    Unhealthy(String),
+}
+
+/// One container's health so far.
+#[derive(Debug, Clone)]
+pub(crate) struct Health {
+    settings: HealthSettings,
+    started_at: Timestamp,
+    /// It was healthy once.
+    is_healthy: bool,
+    /// Failures in a row that count.
+    failures: u32,
+}
+
+impl Health {
+    pub(crate) fn new(settings: HealthSettings, started_at: Timestamp, is_healthy: bool) -> Self {
+        Self { settings, started_at, is_healthy, failures: 0 }
+    }
+
+    pub(crate) fn settings(&self) -> &HealthSettings {
+        &self.settings
+    }
+
+    /// From the end of one check, or from the start, to the next check.
+    pub(crate) fn pause(&self, now: Timestamp) -> Duration {
+        let is_starting = !self.is_healthy && now.since(self.started_at) < self.settings.start_period;
+        if is_starting { self.settings.start_interval } else { self.settings.interval }
+    }
+
+    /// Takes in a check that began at `began`.
+    pub(crate) fn take(&mut self, began: Timestamp, finding: Finding) -> Option<HealthNews> {
+        let HealthSettings { start_period, retries, .. } = self.settings;
+        let why = match finding {
+            Finding::Well => {
+                self.failures = 0;
+                return (!std::mem::replace(&mut self.is_healthy, true)).then_some(HealthNews::Healthy);
+            }
+            Finding::Sick(why) => why,
+        };
+        if !self.is_healthy && began.since(self.started_at) < start_period {
+            return Some(HealthNews::Waiting(format!("health check failed in the start period: {why}")));
+        }
+        self.failures += 1;
+        if self.failures >= retries {
+            let times = if retries == 1 { "once".to_owned() } else { format!("{retries} times in a row") };
+            return Some(HealthNews::Unhealthy(format!("health check failed {times}, last: {why}")));
+        }
+        let news = format!("health check failed ({} of {retries}): {why}", self.failures);
+        (!self.is_healthy).then_some(HealthNews::Waiting(news))
+    }
+}
+
+impl Engine {
+    /// Asks a container once. A check that cannot be executed failed, as in Docker.
+    pub(crate) async fn check_health(&self, task: TaskId, settings: &HealthSettings) -> Finding {
+        let command = ExecConfig { args: settings.args.clone(), ..ExecConfig::default() };
+        let runtime = &self.inner.runtime;
+        match runtime.exec_captured(&container_id(task), &command, settings.timeout, OUTPUT_MAX).await {
+            Ok(captured) => finding(&captured, settings.timeout),
+            Err(error) => Finding::Sick(shown(explain(&error).as_bytes())),
+        }
+    }
+}
+
+fn finding(captured: &Captured, timeout: Duration) -> Finding {
+    let output = shown(&captured.output);
+    let says = if output.is_empty() { String::new() } else { format!(": {output}") };
+    match captured.end {
+        ExecEnd::Code(0) => Finding::Well,
+        ExecEnd::Code(code) => Finding::Sick(format!("exit code {code}{says}")),
+        ExecEnd::TimedOut => Finding::Sick(format!("it took longer than {timeout:?} and was killed{says}")),
+    }
+}
+
+/// The end of an output is where the reason stands; in one line, because a status is one.
+fn shown(output: &[u8]) -> String {
+    let text = String::from_utf8_lossy(output);
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let line: Vec<char> = words.collect::<Vec<_>>().join(" ").chars().collect();
+    match line.len().checked_sub(SHOWN_MAX) {
+        Some(cut @ 1..) => format!("…{}", line[cut..].iter().collect::<String>()),
+        _ => line.into_iter().collect(),
+    }
+}
+
+#[cfg(test)]
+#[path = "health_tests.rs"]
+mod tests;

@@ -1,0 +1,151 @@
+//! From a task's host-mode ports to what its endpoint publishes on this host (S-34, P31). Pure.
+//!
+//! Called by the owner of the network's plan, which knows what the other endpoints hold; what processes hold
+//! is handed in. A port that somebody has is never taken away from them: the task is refused and told who.
+
+use overlay::{EndpointId, HostPorts};
+use types::{PortBind, PortConfig, PortProtocol};
+
+use super::sockets::HostSocket;
+
+/// Of these a port is chosen for a task that names none: the kernel's own ephemeral range
+/// (`net.ipv4.ip_local_port_range`), as Docker does.
+const DYNAMIC: (u16, u16) = (32768, 60999);
+
+/// Why a port cannot be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Conflict {
+    /// A process of this host listens there.
+    Process { protocol: PortProtocol, port: u16, inode: u64 },
+    /// Another container of this host publishes it.
+    Endpoint { protocol: PortProtocol, port: u16, endpoint: EndpointId },
+    /// Every port of the dynamic range is in use.
+    NoneFree { protocol: PortProtocol },
+}
+
+/// What is held on this host.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held<'a> {
+    pub sockets: &'a [HostSocket],
+    /// The other endpoints' ports.
+    pub endpoints: &'a [(&'a EndpointId, &'a HostPorts)],
+    /// The endpoint's own, from before.
+    pub own: &'a [HostPorts],
+}
+
+/// The ports with every published one filled in. The same again, with what was chosen before as its own, gives the
+/// same. `random` spreads the dynamic ones.
+pub(super) fn choose(wanted: &[PortConfig], held: Held<'_>, random: u64) -> Result<Vec<PortConfig>, Conflict> {
+    let mut chosen: Vec<PortConfig> = Vec::new();
+    // Fixed ones first, so that no dynamic one takes what a fixed one names.
+    let (fixed, dynamic): (Vec<_>, Vec<_>) = wanted.iter().partition(|port| port.published.is_some());
+    for port in fixed.into_iter().chain(dynamic) {
+        let own = port.published.or_else(|| of_own(port, held.own).filter(|p| is_unused(port, *p, &chosen)));
+        let published = match own {
+            Some(number) if has(held.own, port, number) => number,
+            Some(number) => holder(port, number, held).map_or(Ok(number), Err)?,
+            None => free(port, held, &chosen, random)?,
+        };
+        chosen.push(PortConfig { published: Some(published), ..port.clone() });
+    }
+    // In the order of the spec, which is how people read them.
+    chosen.sort_by_key(|port| wanted.iter().position(|w| w.target == port.target && w.protocol == port.protocol));
+    Ok(chosen)
+}
+
+/// The ports as an endpoint from before has them; those it does not have are left out.
+pub(super) fn resolved(wanted: &[PortConfig], own: &[HostPorts]) -> Vec<PortConfig> {
+    let found = |port: &PortConfig| Some(PortConfig { published: Some(of_own(port, own)?), ..port.clone() });
+    wanted.iter().filter_map(found).collect()
+}
+
+/// Successive ports as one: a rule per range, not per port (P53).
+pub(super) fn ranges(ports: &[PortConfig]) -> Vec<HostPorts> {
+    let mut sorted: Vec<(&PortConfig, u16)> = ports.iter().filter_map(|p| Some((p, p.published?))).collect();
+    sorted.sort_by(|(a, at), (b, bt)| (&a.bind, a.protocol, at, a.target).cmp(&(&b.bind, b.protocol, bt, b.target)));
+    let mut ranges: Vec<HostPorts> = Vec::new();
+    for (port, published) in sorted {
+        if let Some(last) = ranges.last_mut() {
+            let follows = last.published.1.checked_add(1) == Some(published)
+                && last.target.checked_add(last.published.1 - last.published.0 + 1) == Some(port.target);
+            if follows && last.bind == port.bind && last.protocol == port.protocol {
+                last.published.1 = published;
+                continue;
+            }
+        }
+        ranges.push(HostPorts {
+            bind: port.bind.clone(),
+            protocol: port.protocol,
+            published: (published, published),
+            target: port.target,
+        });
+    }
+    ranges
+}
+
+/// The published port that an endpoint from before has for this one.
+fn of_own(port: &PortConfig, own: &[HostPorts]) -> Option<u16> {
+    own.iter().filter(|range| range.bind == port.bind && range.protocol == port.protocol).find_map(|range| {
+        let published = range.published.0.checked_add(port.target.checked_sub(range.target)?)?;
+        let fits = published <= range.published.1 && port.published.is_none_or(|wanted| wanted == published);
+        fits.then_some(published)
+    })
+}
+
+fn has(own: &[HostPorts], port: &PortConfig, number: u16) -> bool {
+    of_own(&PortConfig { published: Some(number), ..port.clone() }, own) == Some(number)
+}
+
+fn is_unused(port: &PortConfig, number: u16, chosen: &[PortConfig]) -> bool {
+    !chosen.iter().any(|other| other.protocol == port.protocol && other.published == Some(number))
+}
+
+fn holder(port: &PortConfig, number: u16, held: Held<'_>) -> Option<Conflict> {
+    let protocol = port.protocol;
+    let holds = |range: &HostPorts| {
+        range.protocol == protocol
+            && (range.published.0..=range.published.1).contains(&number)
+            && binds_meet(&range.bind, &port.bind)
+    };
+    if let Some((endpoint, _)) = held.endpoints.iter().find(|(_, range)| holds(range)) {
+        return Some(Conflict::Endpoint { protocol, port: number, endpoint: (*endpoint).clone() });
+    }
+    let listens = |socket: &&HostSocket| {
+        socket.is_listening && socket.protocol == protocol && socket.port == number && meets(&port.bind, socket)
+    };
+    held.sockets.iter().find(listens).map(|socket| Conflict::Process { protocol, port: number, inode: socket.inode })
+}
+
+fn free(port: &PortConfig, held: Held<'_>, chosen: &[PortConfig], random: u64) -> Result<u16, Conflict> {
+    let (first, last) = DYNAMIC;
+    let count = u64::from(last - first) + 1;
+    let number = |step: u64| u16::try_from(u64::from(first) + (random % count + step) % count).unwrap_or(first);
+    // Also not one that a client of this host talks from: its answers would look like the task's.
+    let is_free = |number: &u16| {
+        let used = |socket: &HostSocket| socket.protocol == port.protocol && socket.port == *number;
+        is_unused(port, *number, chosen) && holder(port, *number, held).is_none() && !held.sockets.iter().any(used)
+    };
+    (0..count).map(number).find(is_free).ok_or(Conflict::NoneFree { protocol: port.protocol })
+}
+
+/// An interface may have any address but the loopback's.
+fn meets(bind: &PortBind, socket: &HostSocket) -> bool {
+    match bind {
+        PortBind::All => true,
+        PortBind::Address(address) => socket.address.is_unspecified() || socket.address == *address,
+        PortBind::Interface(name) => name == "lo" || !socket.address.is_loopback(),
+    }
+}
+
+/// An interface may have the address that another bind names.
+fn binds_meet(a: &PortBind, b: &PortBind) -> bool {
+    match (a, b) {
+        (PortBind::Address(a), PortBind::Address(b)) => a == b,
+        (PortBind::Interface(a), PortBind::Interface(b)) => a == b,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+#[path = "host_ports_tests.rs"]
+mod tests;

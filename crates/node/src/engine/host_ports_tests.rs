@@ -1,0 +1,91 @@
+//! Ports in, ports out; `8080:80/tcp` is published:target, `*` a dynamic one.
+
+use std::net::IpAddr;
+
+use types::{PublishMode, TaskId};
+
+use super::*;
+
+fn port(text: &str) -> PortConfig {
+    let (numbers, protocol) = text.split_once('/').expect("a protocol");
+    let (published, target) = numbers.split_once(':').expect("two numbers");
+    let protocol = if protocol == "udp" { PortProtocol::Udp } else { PortProtocol::Tcp };
+    let published = (published != "*").then(|| published.parse().expect("a port"));
+    PortConfig::new(protocol, target.parse().expect("a port"), published, PublishMode::Host)
+}
+
+fn ports(text: &str) -> Vec<PortConfig> {
+    text.split_whitespace().map(port).collect()
+}
+
+fn written(ports: &[PortConfig]) -> String {
+    let one = |p: &PortConfig| {
+        let protocol = if p.protocol == PortProtocol::Udp { "udp" } else { "tcp" };
+        format!("{}:{}/{protocol}", p.published.expect("chosen"), p.target)
+    };
+    ports.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
+fn socket(protocol: PortProtocol, address: &str, port: u16, is_listening: bool) -> HostSocket {
+    let address: IpAddr = address.parse().expect("an address");
+    HostSocket { protocol, address, port, inode: u64::from(port), is_listening }
+}
+
+const NOTHING: Held<'_> = Held { sockets: &[], endpoints: &[], own: &[] };
+
+#[test]
+fn p53_runs_of_ports_become_ranges() {
+    let check = |text: &str, want: &str| {
+        let one = |r: &HostPorts| format!("{}-{}>{}", r.published.0, r.published.1, r.target);
+        assert_eq!(ranges(&ports(text)).iter().map(one).collect::<Vec<_>>().join(" "), want);
+    };
+    check("8002:82/tcp 8000:80/tcp 8001:81/tcp", "8000-8002>80");
+    check("8000:80/tcp 8001:80/tcp", "8000-8000>80 8001-8001>80");
+    check("8000:80/tcp 8001:81/udp 8002:82/tcp", "8000-8000>80 8002-8002>82 8001-8001>81");
+    check("65535:65535/tcp 1:1/tcp", "1-1>1 65535-65535>65535");
+    let many: Vec<PortConfig> = (10_000..20_000).map(|n| port(&format!("{n}:{n}/udp"))).collect();
+    assert_eq!(ranges(&many).len(), 1);
+}
+
+#[test]
+fn s_34_a_port_that_a_process_or_a_container_holds_is_not_taken_from_it() {
+    let other = EndpointId::from(TaskId::from_random(1));
+    let held_by_other = ranges(&ports("8080:80/tcp"));
+    let sockets = [
+        socket(PortProtocol::Tcp, "127.0.0.1", 53, true),
+        socket(PortProtocol::Tcp, "0.0.0.0", 40_000, false),
+        socket(PortProtocol::Udp, "::", 514, true),
+    ];
+    let endpoints: Vec<_> = held_by_other.iter().map(|range| (&other, range)).collect();
+    let held = Held { sockets: &sockets, endpoints: &endpoints, own: &[] };
+    let protocol = PortProtocol::Tcp;
+    let refused = |text: &str| choose(&ports(text), held, 0).expect_err("held by somebody");
+    assert_eq!(refused("8080:1/tcp"), Conflict::Endpoint { protocol, port: 8080, endpoint: other.clone() });
+    assert_eq!(refused("1:1/tcp 53:53/tcp"), Conflict::Process { protocol, port: 53, inode: 53 });
+    assert!(matches!(refused("514:514/udp"), Conflict::Process { .. }));
+    // the other protocol, a connection of a client, another address
+    let fine = choose(&ports("8080:80/udp 53:53/udp 40000:1/tcp"), held, 0).expect("free");
+    assert_eq!(written(&fine), "8080:80/udp 53:53/udp 40000:1/tcp");
+    let elsewhere = PortConfig { bind: PortBind::Address([192, 0, 2, 1].into()), ..port("53:53/tcp") };
+    assert!(choose(&[elsewhere], held, 0).is_ok());
+    let everywhere = PortConfig { bind: PortBind::Address([192, 0, 2, 1].into()), ..port("514:53/udp") };
+    assert!(choose(&[everywhere], held, 0).is_err());
+}
+
+#[test]
+fn s_34_a_dynamic_port_is_free_and_stays_what_it_was() {
+    let sockets =
+        [socket(PortProtocol::Tcp, "0.0.0.0", 32_768, true), socket(PortProtocol::Tcp, "10.0.0.1", 32_769, false)];
+    let held = Held { sockets: &sockets, ..NOTHING };
+    let wanted = ports("*:80/tcp *:443/tcp 32770:1/tcp");
+    let chosen = choose(&wanted, held, 0).expect("free");
+    assert_eq!(written(&chosen), "32771:80/tcp 32772:443/tcp 32770:1/tcp");
+    let own = ranges(&chosen);
+    let now = [&sockets[..], &[socket(PortProtocol::Tcp, "0.0.0.0", 32_771, true)]].concat();
+    let again = choose(&wanted, Held { sockets: &now, own: &own, ..NOTHING }, 7).expect("its own");
+    assert_eq!((written(&again), written(&resolved(&wanted, &own))), (written(&chosen), written(&chosen)));
+    assert_eq!(choose(&ports("*:80/tcp"), NOTHING, 28_231).expect("the last")[0].published, Some(60_999));
+    let all: Vec<_> = (DYNAMIC.0..=DYNAMIC.1).map(|n| socket(PortProtocol::Tcp, "0.0.0.0", n, true)).collect();
+    let full = choose(&ports("*:80/tcp"), Held { sockets: &all, ..NOTHING }, 5).expect_err("none left");
+    assert_eq!(full, Conflict::NoneFree { protocol: PortProtocol::Tcp });
+}
