@@ -50,10 +50,8 @@ fn backends(state: &OverlayState, service: ServiceId, policy: MeshPolicy, me: No
     let has_own = serving.iter().any(|endpoint| endpoint.node == me);
     let own_only = policy == MeshPolicy::LocalOnly || (policy == MeshPolicy::LocalFirst && has_own);
     let chosen = serving.into_iter().filter(|endpoint| !own_only || endpoint.node == me);
-    chosen.flat_map(|endpoint| endpoint.addresses.iter().map(|address| (*address, WEIGHT))).collect()
+    chosen.flat_map(|endpoint| endpoint.addresses.iter().map(|address| (*address, endpoint.weight))).collect()
 }
-
-const WEIGHT: u16 = 1;
 
 /// Ports whose numbers follow one another on both sides, as first and last published number and the first port.
 pub(crate) fn runs(ports: &[PortConfig]) -> Vec<(u16, u16, &PortConfig)> {
@@ -134,6 +132,7 @@ mod tests {
                 addresses: vec![[10, 255, 0, number].into()],
                 aliases: Vec::new(),
                 stage,
+                weight: 1,
             };
             (TaskId::from_random(u128::from(number)), endpoint)
         };
