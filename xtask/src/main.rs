@@ -23,6 +23,8 @@ const USAGE: &str = "usage: cargo xtask <command>
   bench cluster     start, failover and memory figures of a real cluster on this machine, as JSON
   bench overlay     one stream through an encrypted overlay, against raw veth, hand-made VXLAN and (where it is
                     installed) VXLAN over boringtun-cli, as JSON
+  bench mesh        new connections and requests through a published port, against the server itself, a user-space
+                    proxy and (where it is installed) HAProxy, and with 1,000 services, as JSON
   gen               shell completions into target/completions";
 
 fn main() -> ExitCode {
@@ -39,6 +41,9 @@ fn main() -> ExitCode {
         }
         ["bench", "overlay", rest @ ..] => {
             cargo(&[&["run", "--quiet", "-p", "overlay", "--example", "bench_overlay", "--"], rest].concat())
+        }
+        ["bench", "mesh", rest @ ..] => {
+            cargo(&[&["run", "--quiet", "-p", "overlay", "--example", "bench_mesh", "--"], rest].concat())
         }
         ["gen"] => gen_completions(),
         _ => Err(anyhow::anyhow!(USAGE)),

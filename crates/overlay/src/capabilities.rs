@@ -79,6 +79,12 @@ const VXLAN: Trial = Trial {
     required: false,
     advice: "overlay networks do not work on this host: modprobe vxlan (in a container: on its host)",
 };
+const MESH: Trial = Trial {
+    name: "routing mesh",
+    required: false,
+    advice: "published ports do not work on this host, which needs Linux 5.17 or newer: modprobe -a nft_fib_inet nft_hash \
+             nft_numgen nft_socket nft_reject_inet nft_masq nf_conntrack_netlink",
+};
 const TUN: Trial = Trial {
     name: "tun",
     required: false,
@@ -111,6 +117,7 @@ pub async fn capabilities() -> Result<Vec<Capability>, KernelError> {
         found.push(report(&NFTABLES, loaded.map(drop).map_err(|error| explain(&error))));
         let balances = run_nft(&["-f", "-"], TRIAL_BALANCE, "load a table").await;
         found.push(report(&BALANCING, balances.map(drop).map_err(|error| explain(&error))));
+        found.push(report(&MESH, crate::kernel::try_mesh("trial1").await.map_err(|error| explain(&error))));
         // Of the new namespace, not of the host.
         let forwarding = std::fs::write("/proc/sys/net/ipv4/ip_forward", "1");
         found.push(report(&FORWARDING, forwarding.map_err(|error| error.to_string())));

@@ -5,13 +5,14 @@
 //! plan by the caller ([`NetworkPlan::without`]).
 
 mod endpoint;
+mod mesh;
 mod overlay;
 
 use std::collections::BTreeSet;
 
 use crate::{
-    BridgePlan, EndpointStep, Link, MacAddress, NetworkPlan, NftTable, Observed, OverlayNamespace, Place, Step, nft,
-    plan::veth_name,
+    BridgePlan, EndpointStep, Link, MacAddress, NetworkPlan, NftTable, Observed, OverlayNamespace, Place, Step,
+    mesh::INGRESS, nft, plan::veth_name,
 };
 use endpoint::Networks;
 
@@ -23,14 +24,14 @@ use endpoint::Networks;
 pub fn diff(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
     let mut steps = removals(plan, observed);
     steps.extend(nft_steps(plan, observed));
-    if let Some(bridge) = &plan.bridge {
-        if !observed.ip_forward {
-            steps.push(Step::EnableForwarding);
-        }
-        steps.extend(bridge_steps(bridge, observed));
+    if (plan.bridge.is_some() || plan.mesh.is_some()) && !observed.ip_forward {
+        steps.push(Step::EnableForwarding);
     }
+    steps.extend(plan.bridge.iter().flat_map(|bridge| bridge_steps(bridge, observed)));
     steps.extend(overlay::neighbour_limit(plan, observed));
     let (come, go) = overlay::steps(plan, observed);
+    steps.extend(come);
+    let (come, last) = mesh::steps(plan, observed);
     steps.extend(come);
     let networks = Networks::new(plan, observed);
     for (id, endpoint) in &plan.endpoints {
@@ -39,6 +40,7 @@ pub fn diff(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
             steps.push(Step::Endpoint { id: id.clone(), steps: todo });
         }
     }
+    steps.extend(last);
     steps.extend(go);
     steps
 }
@@ -65,10 +67,12 @@ fn removals(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
     let on_bridge = plan.endpoints.iter().filter(|(_, endpoint)| endpoint.bridge.is_some());
     let mut wanted: BTreeSet<String> = on_bridge.map(|(id, _)| veth_name(id)).collect();
     wanted.extend(plan.bridge.as_ref().map(|bridge| bridge.name.clone()));
+    wanted.extend(plan.mesh.as_ref().map(|_| INGRESS.to_owned()));
     wanted.append(&mut gone_with_endpoint);
     let left_over = observed.links.keys().filter(|name| !wanted.contains(*name));
     steps.extend(left_over.map(|name| Step::RemoveLink { name: name.clone() }));
     steps.extend(overlay::removals(plan, observed));
+    steps.extend(mesh::removals(plan, observed));
     steps
 }
 fn nft_steps(plan: &NetworkPlan, observed: &Observed) -> Option<Step> {
@@ -116,6 +120,8 @@ fn bridge_steps(bridge: &BridgePlan, observed: &Observed) -> Vec<Step> {
     steps
 }
 
+#[cfg(test)]
+mod mesh_tests;
 #[cfg(test)]
 mod overlay_tests;
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod dns;
 mod ipam;
 mod kernel;
 mod mac;
+mod mesh;
 mod mtu;
 pub mod netd;
 pub mod nft;
@@ -36,6 +37,7 @@ pub use dns::{DnsCounters, SERVER_ADDRESS as DNS_SERVER};
 pub use ipam::{Ipam, IpamError, choose_subnet, default_pools, overlap};
 pub use kernel::{Kernel, KernelError, StepFailure, explain};
 pub use mac::{MacAddress, MacError};
+pub use mesh::{HostMesh, PortTable, backend::Backend};
 pub use mtu::overlay_mtu;
 pub use netd::protocol::{Applied, EndpointResult, ProbeUpdate, Status};
 pub use observed::{
@@ -48,5 +50,5 @@ pub use plan::{
     Remote,
 };
 pub use probe::{FullSize, PeerState, ProbeKey, ProbeSettings, ProbeTable, Verdict};
-pub use step::{EndpointStep, InsideStep, OverlayStep, Place, Step, Subject};
+pub use step::{EndpointStep, InsideStep, MeshStep, OverlayStep, Place, Step, Subject};
 pub use types::{Cidr, CidrError};

@@ -23,13 +23,19 @@ impl MacAddress {
         Self([0x02, 0x42, a, b, c, d])
     }
 
-    /// The address of a node's own port in the ingress network: `02:d2` and 32 bits of its id, which are random.
+    /// The address of a node's own port in the ingress network: `02:d2` and 31 bits of its id, which are random.
+    /// The bit that is set in all of them tells the mark of a connection through the mesh from no mark.
     ///
-    /// Two nodes of one cluster share it with a probability of nodes² / 2³³: one in 8,600 with a thousand nodes.
+    /// Two nodes of one cluster share it with a probability of nodes² / 2³²: one in 4,300 with a thousand nodes.
     #[allow(clippy::cast_possible_truncation)] // the low bits of the id are what is wanted
     pub const fn for_node(node: types::NodeId) -> Self {
         let [a, b, c, d] = (node.as_u128() as u32).to_be_bytes();
-        Self([0x02, 0xd2, a, b, c, d])
+        Self([0x02, 0xd2, a, b, c, d | 0x80])
+    }
+
+    /// Whether it is of the kind that [`MacAddress::for_node`] gives.
+    pub const fn is_of_node(self) -> bool {
+        matches!(self.0, [0x02, 0xd2, _, _, _, last] if last & 0x80 != 0)
     }
 
     pub const fn from_bytes(bytes: [u8; 6]) -> Self {
@@ -81,6 +87,15 @@ impl<'de> Deserialize<'de> for MacAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_nodes_address_is_known_as_such() {
+        for id in [0, 1, 0x1234_5678, u128::MAX] {
+            assert!(MacAddress::for_node(types::NodeId::from_random(id)).is_of_node(), "{id}");
+        }
+        assert!(!MacAddress::for_ipv4(Ipv4Addr::new(172, 17, 0, 200)).is_of_node());
+        assert!(!MacAddress::from_bytes([0x02, 0xd2, 0, 0, 0, 0]).is_of_node());
+    }
 
     #[test]
     fn text_round_trips() {

@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use types::NetworkId;
 
-use crate::{Cidr, EndpointId, MacAddress};
+use crate::{Cidr, EndpointId, HostMesh, MacAddress, mesh::backend::Backend};
 
 /// The state of this host's network, as far as it is ours.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub struct Observed {
     pub neighbour_limit: Option<u32>,
     /// Destinations of the host's other routes and networks of its other addresses: input of `choose_subnet`.
     pub host_routes: Vec<Cidr>,
+    #[serde(default)]
+    pub mesh: HostMesh,
     /// The host's other addresses, and the MTU of the interface that bears each.
     pub underlay: BTreeMap<IpAddr, u32>,
 }
@@ -48,13 +50,16 @@ pub struct Link {
     pub controller: Option<u32>,
     /// Of a veth: index of its other end.
     pub peer: Option<u32>,
-    /// IPv4 addresses, with their prefix; looked at in the host's namespace only.
+    /// With their prefix, without link-local ones; looked at in the host's namespace only, of a bridge those of IPv4.
     pub addresses: Vec<Cidr>,
     /// Whether IPv6 is off on it; looked at for the host's bridges only.
     pub ipv6_off: bool,
     /// How its bridge treats it; looked at in an overlay's namespace only.
     pub port: Option<PortRole>,
     pub vxlan: Option<Vxlan>,
+    /// Whether its bridge sends back to it what came from it.
+    #[serde(default)]
+    pub hairpin: bool,
 }
 
 /// What a bridge does for one of its ports, as far as it differs between those of ours.
@@ -94,6 +99,9 @@ pub struct Inside {
     pub default_route: Option<Ipv4Addr>,
     /// The virtual addresses that are balanced there; None when that is not known: then all are loaded again.
     pub vips: Option<LoadedVips>,
+    /// What is there of the mesh's rules for replies, if anything is.
+    #[serde(default)]
+    pub mesh: Option<Backend>,
 }
 
 /// An interface of an endpoint.

@@ -50,6 +50,8 @@ pub enum Step {
     RemoveLink {
         name: String,
     },
+    /// A change of the routing mesh or of published ports on this host.
+    Mesh(MeshStep),
     /// What one overlay needs, in order; after a failure the rest of its list is left for the next time.
     Overlay {
         id: NetworkId,
@@ -59,6 +61,61 @@ pub enum Step {
     Endpoint {
         id: EndpointId,
         steps: Vec<EndpointStep>,
+    },
+}
+
+/// A change of the host's side of the routing mesh and of published ports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MeshStep {
+    /// The operator's own table, as far as it is missing.
+    CreateUserTable,
+    /// If it still is empty.
+    RemoveUserTable,
+    /// Load these rules, in one transaction, and end untranslated flows of datagrams to these ports.
+    LoadPorts {
+        ruleset: String,
+        fresh: BTreeSet<(u16, u16)>,
+    },
+    RemovePorts,
+    /// `net.ipv6.conf.all.forwarding=1`, and what listened to router advertisements still does.
+    EnableIpv6Forwarding,
+    /// The host's port in the ingress network: a veth pair between that and the host's namespace.
+    CreateIngress {
+        network: NetworkId,
+        mac: MacAddress,
+        mtu: u32,
+    },
+    /// The pair's end in the network: port of its bridge for this MAC address, up, with this MTU.
+    PlugIngress {
+        network: NetworkId,
+        mac: MacAddress,
+        mtu: u32,
+    },
+    /// The pair's end in the network, by itself: the other one is not there.
+    RemoveOuterIngress {
+        network: NetworkId,
+    },
+    /// The pair's end on the host: up, with this MTU.
+    SetIngress {
+        mtu: u32,
+    },
+    /// IPv6 on, without router advertisements and without a search for duplicates.
+    EnableIngressIpv6,
+    /// Whether 127.0.0.0/8 may be routed through this link.
+    SetLocalnet {
+        link: String,
+        on: bool,
+    },
+    AddNeighbour {
+        address: IpAddr,
+        mac: MacAddress,
+    },
+    RemoveNeighbour {
+        address: IpAddr,
+    },
+    /// End the flows that were led to one of these addresses, which are gone.
+    EndFlows {
+        to: BTreeSet<IpAddr>,
     },
 }
 
@@ -154,6 +211,11 @@ pub enum EndpointStep {
         bridge: String,
         mtu: u32,
     },
+    /// The outer end on the host: its bridge sends back to it what came from it. Where packets between ports of a bridge
+    /// pass the host's rules, an endpoint reaches a published port of its own only so.
+    Hairpin {
+        name: String,
+    },
     /// The outer end in an overlay: port of its bridge for this MAC address, up, with this MTU.
     Plug {
         network: NetworkId,
@@ -173,6 +235,14 @@ pub enum EndpointStep {
         ruleset: String,
         digests: BTreeMap<IpAddr, String>,
     },
+    /// Reply through the mesh, by the rules of `mesh::backend`: all of it, whatever is there.
+    JoinMesh {
+        interface: String,
+        next_hops: Vec<IpAddr>,
+        ruleset: String,
+    },
+    /// Nothing of that is left.
+    LeaveMesh,
     /// End the flows that were balanced to one of these addresses, which are gone.
     EndFlows {
         to: BTreeSet<IpAddr>,

@@ -218,7 +218,7 @@ fn this_machine_has_what_is_required() {
         assert!(missing.is_empty(), "{missing:?}");
         assert_eq!(overlay::capabilities::refusal(&found), None);
         let has = |name| found.iter().any(|c| c.name == name && c.present);
-        assert!(has("vxlan") && has("service addresses"), "{found:?}");
+        assert!(has("vxlan") && has("service addresses") && has("routing mesh"), "{found:?}");
         assert_eq!(links(), ["lo"], "the trial leaves nothing behind");
     });
 }

@@ -8,8 +8,9 @@ use std::{
 use types::NetworkId;
 
 use crate::{
-    Cidr, EndpointId, EndpointPlan, EndpointStep, Inside, InsideLink, InsideStep, Link, MacAddress, Namespace,
-    NetworkPlan, Observed, OverlayInside, OverlayNamespace, OverlayPlan, Place, PortRole,
+    Cidr, EndpointId, EndpointPlan, EndpointStep, Inside, InsideLink, InsideStep, Link, LoadedVips, MacAddress,
+    Namespace, NetworkPlan, Observed, OverlayInside, OverlayNamespace, OverlayPlan, OverlayPort, Place, PortRole,
+    mesh::backend::{self, Backend},
     mtu::planned_mtu,
     plan::{INSIDE_PREFIX, OVERLAY_BRIDGE, veth_name},
     vip,
@@ -102,10 +103,21 @@ impl<'a> Networks<'a> {
                 mac: port.mac,
                 mtu: network.mtu,
                 addresses: addresses.collect(),
-                gateway: None,
+                gateway: self.mesh_way_out(endpoint, port),
             });
         }
         wires
+    }
+
+    /// The mesh's own IPv4 address, where an endpoint has no other way out: replies of datagram sockets that are
+    /// bound to no address need one to take their source from.
+    fn mesh_way_out(&self, endpoint: &EndpointPlan, port: &OverlayPort) -> Option<Ipv4Addr> {
+        let mesh = self.plan.mesh.as_ref().filter(|mesh| mesh.network == port.network && endpoint.bridge.is_none())?;
+        port.addresses.iter().find(|address| address.is_ipv4())?;
+        mesh.addresses.iter().find_map(|address| match address {
+            IpAddr::V4(v4) => Some(*v4),
+            IpAddr::V6(_) => None,
+        })
     }
 }
 
@@ -114,7 +126,7 @@ fn inner_name(place: usize) -> String {
 }
 
 /// The address as an interface in this network bears it.
-fn with_prefix(overlay: &OverlayPlan, address: IpAddr) -> Option<Cidr> {
+pub fn with_prefix(overlay: &OverlayPlan, address: IpAddr) -> Option<Cidr> {
     let subnet = overlay.subnets.iter().find(|subnet| subnet.contains(address))?;
     Cidr::new(address, subnet.prefix()).ok()
 }
@@ -161,11 +173,48 @@ pub fn steps(id: &EndpointId, endpoint: &EndpointPlan, networks: &Networks<'_>) 
     let left_over = inside.iter().flat_map(|inside| inside.interfaces.keys());
     let left_over = left_over.filter(|name| !wires.iter().any(|wire| wire.inner == **name));
     steps.extend(left_over.map(|name| EndpointStep::RemoveInterface { name: name.clone() }));
+    let mut rewired = Vec::new();
     for wire in &wires {
-        steps.extend(wire_steps(wire, inside));
+        let todo = wire_steps(wire, inside);
+        rewired.extend((!todo.is_empty()).then_some(wire.at));
+        steps.extend(todo);
     }
-    steps.extend(vip_steps(id, endpoint, inside, networks));
+    steps.extend(hairpin(endpoint, &wires, &rewired));
+    let mesh = mesh_step(endpoint, &wires, &rewired, inside, networks);
+    // Loading those rules moves the ruleset's number on, which those of virtual addresses build upon.
+    let loaded = inside.and_then(|inside| inside.vips.as_ref()).filter(|_| mesh.is_none());
+    steps.extend(mesh);
+    steps.extend(vip_steps(id, endpoint, inside.is_some(), loaded, networks));
     steps
+}
+
+/// For one that publishes ports of its own.
+fn hairpin(endpoint: &EndpointPlan, wires: &[Wire<'_>], rewired: &[Place]) -> Option<EndpointStep> {
+    let wire = wires.iter().find(|wire| wire.at == Place::Host).filter(|_| !endpoint.ports.is_empty())?;
+    let stands = !rewired.contains(&wire.at) && wire.outside.is_some_and(|link| link.hairpin);
+    (!stands).then(|| EndpointStep::Hairpin { name: wire.outer.clone() })
+}
+
+/// Replies through the mesh. Rules and routes may have gone with an interface that is made anew.
+fn mesh_step(
+    endpoint: &EndpointPlan,
+    wires: &[Wire<'_>],
+    rewired: &[Place],
+    inside: Option<&Inside>,
+    networks: &Networks<'_>,
+) -> Option<EndpointStep> {
+    let had = inside.and_then(|inside| inside.mesh.as_ref());
+    let mesh = networks.plan.mesh.as_ref();
+    let wire = mesh.and_then(|mesh| wires.iter().find(|wire| wire.at == Place::Overlay(mesh.network)));
+    let Some((mesh, wire)) = mesh.zip(wire) else { return had.map(|_| EndpointStep::LeaveMesh) };
+    let speaks = |hop: &&IpAddr| wire.addresses.iter().any(|own| own.address().is_ipv4() == hop.is_ipv4());
+    let next_hops: Vec<IpAddr> = mesh.addresses.iter().filter(speaks).copied().collect();
+    let way_out = endpoint.bridge.filter(|_| networks.plan.bridge.is_some()).map(|port| port.address);
+    let place = backend::Place { interface: &wire.inner, next_hops: &next_hops, way_out };
+    if !rewired.contains(&wire.at) && had == Some(&Backend::wanted(&place)) {
+        return None;
+    }
+    Some(EndpointStep::JoinMesh { interface: wire.inner.clone(), ruleset: backend::ruleset(&place), next_hops })
 }
 
 fn wire_steps(wire: &Wire<'_>, inside: Option<&Inside>) -> Vec<EndpointStep> {
@@ -238,7 +287,8 @@ fn inside_steps(wire: &Wire<'_>, inside: Option<&Inside>, kept: Option<&InsideLi
 fn vip_steps(
     id: &EndpointId,
     endpoint: &EndpointPlan,
-    inside: Option<&Inside>,
+    is_there: bool,
+    loaded: Option<&LoadedVips>,
     networks: &Networks<'_>,
 ) -> Vec<EndpointStep> {
     let places: Vec<&Network<'_>> =
@@ -251,12 +301,11 @@ fn vip_steps(
         let found = places.iter().find_map(|network| network.plan.services.get(vip));
         found.cloned().unwrap_or_default()
     };
-    let loaded = inside.and_then(|inside| inside.vips.as_ref());
     let load = vip::plan_load(id, wanted, loaded, backends_of);
     let mut steps: Vec<EndpointStep> = Vec::new();
     steps.extend(load.map(|vip::Load { onto, ruleset, digests }| EndpointStep::SetVips { onto, ruleset, digests }));
     let gone: BTreeSet<IpAddr> = places.iter().flat_map(|network| network.gone.iter().copied()).collect();
-    if inside.is_some() && !gone.is_empty() {
+    if is_there && !gone.is_empty() {
         steps.push(EndpointStep::EndFlows { to: gone });
     }
     steps

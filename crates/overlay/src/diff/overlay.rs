@@ -1,12 +1,16 @@
 //! The steps of the overlays: namespace, bridge, the port towards the other hosts, and who is where.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use types::NetworkId;
 
 use crate::{
     DataPath, Link, MacAddress, NetworkPlan, Observed, OverlayInside, OverlayNamespace, OverlayPlan, OverlayStep,
     PortRole, Step, Vxlan,
+    mesh::INGRESS,
     mtu::planned_mtu,
     plan::{OVERLAY_BRIDGE, OVERLAY_TAP, OVERLAY_VXLAN, VETH_PREFIX, veth_name},
 };
@@ -44,14 +48,32 @@ pub fn steps(plan: &NetworkPlan, observed: &Observed) -> (Vec<Step>, Vec<Step>) 
     let veths = veths_of(plan);
     let none = BTreeSet::new();
     for (id, overlay) in &plan.overlays {
-        let (first, last) = overlay_steps(*id, overlay, path, veths.get(id).unwrap_or(&none), observed);
+        let hosts = hosts_of(plan, *id, overlay);
+        let around = Around { path, veths: veths.get(id).unwrap_or(&none), hosts: &hosts };
+        let (first, last) = overlay_steps(*id, overlay, &around, observed);
         come.extend((!first.is_empty()).then_some(Step::Overlay { id: *id, steps: first }));
         go.extend((!last.is_empty()).then_some(Step::Overlay { id: *id, steps: last }));
     }
     (come, go)
 }
 
-/// Of each overlay the outer ends of the endpoints that are in it.
+/// What an overlay's own plan does not say.
+struct Around<'a> {
+    path: &'a DataPath,
+    /// Outer ends of the pairs that lead into it.
+    veths: &'a BTreeSet<String>,
+    /// On which host each MAC address is.
+    hosts: &'a BTreeMap<MacAddress, IpAddr>,
+}
+
+/// The remote endpoints, and in the mesh's network the ports of the other hosts.
+fn hosts_of(plan: &NetworkPlan, id: NetworkId, overlay: &OverlayPlan) -> BTreeMap<MacAddress, IpAddr> {
+    let remotes = overlay.remotes.iter().map(|(mac, remote)| (*mac, remote.host));
+    let mesh = plan.mesh.iter().filter(|mesh| mesh.network == id);
+    remotes.chain(mesh.flat_map(|mesh| &mesh.entries).map(|(mac, entry)| (*mac, entry.host))).collect()
+}
+
+/// Of each overlay the outer ends of the endpoints that are in it, and of this host's port in the mesh.
 fn veths_of(plan: &NetworkPlan) -> BTreeMap<NetworkId, BTreeSet<String>> {
     let mut veths: BTreeMap<NetworkId, BTreeSet<String>> = BTreeMap::new();
     for (id, endpoint) in plan.endpoints.iter().filter(|(_, endpoint)| !endpoint.overlays.is_empty()) {
@@ -59,6 +81,9 @@ fn veths_of(plan: &NetworkPlan) -> BTreeMap<NetworkId, BTreeSet<String>> {
         for port in &endpoint.overlays {
             veths.entry(port.network).or_default().insert(name.clone());
         }
+    }
+    if let Some(mesh) = &plan.mesh {
+        veths.entry(mesh.network).or_default().insert(INGRESS.to_owned());
     }
     veths
 }
@@ -71,10 +96,10 @@ pub fn bridge_of(inside: Option<&OverlayInside>) -> Option<&Link> {
 fn overlay_steps(
     id: NetworkId,
     overlay: &OverlayPlan,
-    path: &DataPath,
-    veths: &BTreeSet<String>,
+    around: &Around<'_>,
     observed: &Observed,
 ) -> (Vec<OverlayStep>, Vec<OverlayStep>) {
+    let Around { path, veths, hosts } = around;
     let mut steps = Vec::new();
     let empty = OverlayInside::default();
     let inside = match observed.overlays.get(&id) {
@@ -99,8 +124,10 @@ fn overlay_steps(
     let uplink = uplink_steps(overlay, path, mtu, inside, &mut steps);
     let mut last = Vec::new();
     if let Some((name, is_new)) = uplink {
-        host_steps(overlay, if is_new { &empty } else { inside }, &mut steps, &mut last);
-        port_steps(overlay, name, if is_new || bridge.is_none() { &empty } else { inside }, &mut steps, &mut last);
+        if !overlay.encrypted {
+            host_steps(hosts, if is_new { &empty } else { inside }, &mut steps, &mut last);
+        }
+        port_steps(hosts, name, if is_new || bridge.is_none() { &empty } else { inside }, &mut steps, &mut last);
     }
     neighbour_steps(overlay, if bridge.is_some() { inside } else { &empty }, &mut steps, &mut last);
     (steps, last)
@@ -156,30 +183,32 @@ fn uplink_steps(
 }
 
 /// On which host each MAC address is.
-fn host_steps(overlay: &OverlayPlan, inside: &OverlayInside, come: &mut Vec<OverlayStep>, go: &mut Vec<OverlayStep>) {
-    if overlay.encrypted {
-        return;
+fn host_steps(
+    hosts: &BTreeMap<MacAddress, IpAddr>,
+    inside: &OverlayInside,
+    come: &mut Vec<OverlayStep>,
+    go: &mut Vec<OverlayStep>,
+) {
+    for (mac, host) in hosts.iter().filter(|(mac, host)| inside.hosts.get(mac) != Some(host)) {
+        come.push(OverlayStep::AddHost { mac: *mac, host: *host });
     }
-    for (mac, remote) in overlay.remotes.iter().filter(|(mac, remote)| inside.hosts.get(mac) != Some(&remote.host)) {
-        come.push(OverlayStep::AddHost { mac: *mac, host: remote.host });
-    }
-    let gone = inside.hosts.keys().filter(|mac| !overlay.remotes.contains_key(mac));
+    let gone = inside.hosts.keys().filter(|mac| !hosts.contains_key(mac));
     go.extend(gone.map(|mac| OverlayStep::RemoveHost { mac: *mac }));
 }
 
 /// Which MAC addresses are behind the uplink. Those of endpoints here go with their links.
 fn port_steps(
-    overlay: &OverlayPlan,
+    hosts: &BTreeMap<MacAddress, IpAddr>,
     uplink: &str,
     inside: &OverlayInside,
     come: &mut Vec<OverlayStep>,
     go: &mut Vec<OverlayStep>,
 ) {
     let behind = |mac: &MacAddress| inside.ports.get(mac).is_some_and(|link| link == uplink);
-    for mac in overlay.remotes.keys().filter(|mac| !behind(mac)) {
+    for mac in hosts.keys().filter(|mac| !behind(mac)) {
         come.push(OverlayStep::AddPort { mac: *mac, link: uplink.to_owned() });
     }
-    for mac in inside.ports.keys().filter(|mac| behind(mac) && !overlay.remotes.contains_key(mac)) {
+    for mac in inside.ports.keys().filter(|mac| behind(mac) && !hosts.contains_key(mac)) {
         go.push(OverlayStep::RemovePort { mac: *mac, link: uplink.to_owned() });
     }
 }

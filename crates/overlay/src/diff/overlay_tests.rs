@@ -83,7 +83,7 @@ fn applied(plan: &NetworkPlan, underlay: u32) -> Observed {
     };
     let vips = Some(LoadedVips { generation: 5, digests: vip::digests(&overlay.services) });
     let interfaces = [("eth0".to_owned(), interface)].into();
-    let inside = Inside { loopback_up: true, interfaces, default_route: None, vips };
+    let inside = Inside { loopback_up: true, interfaces, default_route: None, vips, mesh: None };
     observed.namespaces.insert(id, Namespace::Alive(inside));
     observed
 }

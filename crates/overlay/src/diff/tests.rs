@@ -46,7 +46,7 @@ fn applied(plan: &NetworkPlan) -> Observed {
         };
         let interfaces = BTreeMap::from([("eth0".to_owned(), interface)]);
         let default_route = Some(bridge.gateway);
-        let inside = Inside { loopback_up: true, interfaces, default_route, vips: None };
+        let inside = Inside { loopback_up: true, interfaces, default_route, ..Inside::default() };
         observed.namespaces.insert(id.clone(), Namespace::Alive(inside));
     }
     observed

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Files, KernelError, StepFailure, endpoint, nft, overlay,
+    Files, KernelError, StepFailure, endpoint, mesh, nft, overlay,
     session::{NamespaceFile, Session},
     sysctl,
 };
@@ -70,6 +70,7 @@ async fn perform(session: &Session, files: &Files, step: &Step) -> Result<(), Ke
         Step::AddAddress { link, address } => host.add_address(link, *address).await,
         Step::RemoveAddress { link, address } => host.remove_address(link, *address).await,
         Step::RemoveLink { name } => host.remove_link(name).await,
+        Step::Mesh(step) => mesh::perform(session, files, step).await,
         Step::Overlay { id, steps } => overlay::apply(session, &files.overlays.join(id.to_string()), steps).await,
         Step::Endpoint { id, steps } => endpoint::apply(session, files, id, steps).await,
     }

@@ -76,6 +76,13 @@ impl Netlink {
         self.set_link(name, "bring up", rtnetlink::LinkMessageBuilder::up).await
     }
 
+    /// Its bridge sends back to the port what came from it.
+    pub async fn set_hairpin(&self, name: &str) -> Result<(), KernelError> {
+        let port = LinkBridgePort::new(self.index(name).await?).hairpin(true);
+        let set = self.handle.link().set_port(port.build()).execute().await;
+        done(set, &[], || format!("set the bridge port {name}"))
+    }
+
     /// The VXLAN interface `link` sends what is for `mac` to `host`.
     pub async fn set_host(&self, link: u32, mac: MacAddress, host: IpAddr) -> Result<(), KernelError> {
         let request = self.handle.neighbours().add_bridge(link, &mac.bytes()).replace();

@@ -6,7 +6,7 @@ use rtnetlink::LinkMessageBuilder;
 use types::NetworkId;
 
 use super::{
-    Files, KernelError, flows, namespace,
+    Files, KernelError, flows, mesh, namespace,
     session::{NamespaceFile, Netlink, Session},
     sysctl, vip,
 };
@@ -71,6 +71,7 @@ impl Work<'_> {
                 let bridge = host.index(bridge).await?;
                 host.set_link(name, "attach to the bridge", |l| l.controller(bridge).mtu(*mtu).up()).await
             }
+            EndpointStep::Hairpin { name } => host.set_hairpin(name).await,
             EndpointStep::Plug { network, name, mac, mtu } => {
                 let overlay = self.overlay(*network)?;
                 let bridge = overlay.index(OVERLAY_BRIDGE).await?;
@@ -84,13 +85,19 @@ impl Work<'_> {
                 }
                 Ok(())
             }
+            EndpointStep::JoinMesh { interface, next_hops, ruleset } => {
+                let namespace = open(&self.path)?;
+                mesh::join(self.session, (&namespace, &self.path), interface, next_hops, ruleset).await
+            }
+            EndpointStep::LeaveMesh => mesh::leave(self.session, (&open(&self.path)?, &self.path)).await,
             EndpointStep::SetVips { onto, ruleset, digests } => {
                 let namespace = open(&self.path)?;
                 vip::load(self.session, &namespace, &self.record, (*onto, ruleset), digests).await
             }
             EndpointStep::EndFlows { to } => {
                 let namespace = open(&self.path)?;
-                let ended = self.session.visit(&namespace, || flows::end(to)).and_then(|ended| ended);
+                let ended =
+                    self.session.visit(&namespace, || flows::end(to, flows::Clients::Here)).and_then(|ended| ended);
                 let doing = || "end the connections to backends that are gone".to_owned();
                 ended.map(drop).map_err(|source| KernelError::Netlink { doing: doing(), source })
             }

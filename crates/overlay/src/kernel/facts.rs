@@ -22,6 +22,7 @@ pub struct Facts {
     pub peer: Option<u32>,
     pub port: Option<PortRole>,
     pub vxlan: Option<Vxlan>,
+    pub hairpin: bool,
 }
 
 pub fn facts(link: &LinkMessage) -> Facts {
@@ -36,7 +37,10 @@ pub fn facts(link: &LinkMessage) -> Facts {
             LinkAttribute::LinkInfo(infos) => infos.iter().for_each(|info| match info {
                 LinkInfo::Kind(kind) => facts.kind = kind.to_string(),
                 LinkInfo::Data(InfoData::Vxlan(infos)) => facts.vxlan = Some(vxlan(infos)),
-                LinkInfo::PortData(InfoPortData::BridgePort(infos)) => facts.port = Some(role(infos)),
+                LinkInfo::PortData(InfoPortData::BridgePort(infos)) => {
+                    facts.port = Some(role(infos));
+                    facts.hairpin = infos.contains(&InfoBridgePort::HairpinMode(true));
+                }
                 _ => {}
             }),
             _ => {}
@@ -85,9 +89,9 @@ pub fn is_up(link: &LinkMessage) -> bool {
 
 /// Without what only a further question would tell.
 pub fn link_of(link: &LinkMessage, facts: Facts) -> Link {
-    let Facts { kind, mtu, mac, controller, peer, port, vxlan, .. } = facts;
+    let Facts { kind, mtu, mac, controller, peer, port, vxlan, hairpin, .. } = facts;
     let (index, up) = (link.header.index, is_up(link));
-    Link { index, kind, up, mtu, mac, controller, peer, port, vxlan, ..Link::default() }
+    Link { index, kind, up, mtu, mac, controller, peer, port, vxlan, hairpin, ..Link::default() }
 }
 
 /// The interface's addresses without link-local ones of IPv6, which the kernel gives by itself.

@@ -1,7 +1,11 @@
 //! Ends the flows of an endpoint that lead to addresses which are gone: connections fail at once instead of
 //! hanging, datagrams find another backend. Works in the namespace the calling thread is in.
 
-use std::{collections::BTreeSet, io, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
 use super::netfilter::{NLM_F_ACK, NLM_F_DUMP, address, ask, attribute, generic_header, nested};
 
@@ -32,8 +36,17 @@ struct Tuple {
     ports: [[u8; 2]; 2],
 }
 
+/// Where those are whose connections end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clients {
+    /// In this namespace.
+    Here,
+    /// Beyond it as well: they are told over the network.
+    Anywhere,
+}
+
 /// Ends what was rewritten to one of these addresses, and returns how many flows that were.
-pub fn end(to: &BTreeSet<IpAddr>) -> io::Result<usize> {
+pub fn end(to: &BTreeSet<IpAddr>, clients: Clients) -> io::Result<usize> {
     let mut ended = 0;
     let flows = ask(libc::NETLINK_NETFILTER as isize, GET, NLM_F_DUMP, &generic_header(libc::AF_UNSPEC))?;
     for flow in flows.iter().filter_map(|flow| flow.get(4..)) {
@@ -44,16 +57,47 @@ pub fn end(to: &BTreeSet<IpAddr>) -> io::Result<usize> {
         if original.destination == reply.source || !to.contains(&reply.source) {
             continue;
         }
-        // The client's socket hears of it now; deleting the entry alone would leave a silent reader waiting.
-        if i32::from(original.protocol) == libc::IPPROTO_TCP {
-            destroy_socket(&original)?;
+        // The client hears of it now; deleting the entry alone would leave a silent reader waiting.
+        let is_tcp = i32::from(original.protocol) == libc::IPPROTO_TCP;
+        let is_told = is_tcp && destroy_socket(&original)?;
+        forget(&original, begun)?;
+        if is_tcp && !is_told && clients == Clients::Anywhere {
+            let end = |address, port: [u8; 2]| SocketAddr::new(address, u16::from_be_bytes(port));
+            let [from, to] = original.ports;
+            // One to whom no route leads any more has no connection either.
+            let _ = super::reset::ask_client(end(original.destination, to), end(original.source, from));
         }
-        let mut body = generic_header(family(original.source)).to_vec();
-        body.extend(nested(CTA_TUPLE_ORIG, begun)?);
-        missing_is_fine(ask(libc::NETLINK_NETFILTER as isize, DELETE, NLM_F_ACK, &body))?;
         ended += 1;
     }
     Ok(ended)
+}
+
+/// Forgets the flows of datagrams to these ports, first and last, that are not translated at all: the next datagram of
+/// each begins anew, under the rules of then. Without such flows it costs a look at the table.
+pub fn forget_untranslated(ports: &BTreeSet<(u16, u16)>) -> io::Result<()> {
+    if ports.is_empty() {
+        return Ok(());
+    }
+    let flows = ask(libc::NETLINK_NETFILTER as isize, GET, NLM_F_DUMP, &generic_header(libc::AF_UNSPEC))?;
+    for flow in flows.iter().filter_map(|flow| flow.get(4..)) {
+        let Some(begun) = attribute(flow, CTA_TUPLE_ORIG) else { continue };
+        let Some((original, reply)) = tuple(begun).zip(attribute(flow, CTA_TUPLE_REPLY).and_then(tuple)) else {
+            continue;
+        };
+        let port = u16::from_be_bytes(original.ports[1]);
+        let is_meant = ports.iter().any(|(first, last)| (*first..=*last).contains(&port));
+        let is_plain = original.destination == reply.source && original.source == reply.destination;
+        if i32::from(original.protocol) == libc::IPPROTO_UDP && is_meant && is_plain {
+            forget(&original, begun)?;
+        }
+    }
+    Ok(())
+}
+
+fn forget(flow: &Tuple, begun: &[u8]) -> io::Result<()> {
+    let mut body = generic_header(family(flow.source)).to_vec();
+    body.extend(nested(CTA_TUPLE_ORIG, begun)?);
+    missing_is_fine(ask(libc::NETLINK_NETFILTER as isize, DELETE, NLM_F_ACK, &body))
 }
 
 fn tuple(bytes: &[u8]) -> Option<Tuple> {
@@ -68,8 +112,8 @@ fn tuple(bytes: &[u8]) -> Option<Tuple> {
     })
 }
 
-/// The client's TCP socket fails with "connection aborted".
-fn destroy_socket(flow: &Tuple) -> io::Result<()> {
+/// The client's TCP socket, if it is here, fails with "connection aborted".
+fn destroy_socket(flow: &Tuple) -> io::Result<bool> {
     // struct inet_diag_req_v2 (linux/inet_diag.h)
     let mut body = vec![u8::try_from(family(flow.source)).unwrap_or(0), flow.protocol, 0, 0];
     body.extend(u32::MAX.to_ne_bytes());
@@ -86,10 +130,11 @@ fn destroy_socket(flow: &Tuple) -> io::Result<()> {
     body.extend(0u32.to_ne_bytes());
     body.extend([0xff; 8]);
     let asked = ask(libc::NETLINK_SOCK_DIAG as isize, SOCK_DESTROY, NLM_F_ACK, &body);
-    match missing_is_fine(asked) {
-        // A kernel without CONFIG_INET_DIAG_DESTROY: the client hears of it when it sends next.
-        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
-        other => other,
+    match asked {
+        Ok(_) => Ok(true),
+        // EOPNOTSUPP: a kernel without CONFIG_INET_DIAG_DESTROY, the client hears of it when it sends next.
+        Err(error) if [libc::ENOENT, libc::EOPNOTSUPP].contains(&error.raw_os_error().unwrap_or_default()) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -11,11 +11,13 @@ mod error;
 mod facts;
 mod flows;
 mod link;
+mod mesh;
 mod namespace;
 mod netfilter;
 mod nft;
 mod observe;
 mod overlay;
+mod reset;
 mod session;
 mod sysctl;
 mod vip;
@@ -30,6 +32,7 @@ pub use error::{KernelError, StepFailure, explain};
 pub use watch::Watch;
 
 pub(crate) use error::netlink_io;
+pub(crate) use mesh::try_mesh;
 pub(crate) use nft::run as run_nft;
 pub(crate) use session::Session;
 

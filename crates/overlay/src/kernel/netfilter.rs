@@ -13,6 +13,7 @@ const NLMSG_DONE: u16 = 3;
 pub const NLM_F_REQUEST: u16 = 1;
 pub const NLM_F_ACK: u16 = 4;
 pub const NLM_F_DUMP: u16 = 0x300;
+pub const NLM_F_CREATE: u16 = 0x400;
 const HEADER: usize = 16;
 /// An attribute's type without the marks "nested" and "network byte order".
 const TYPE_MASK: u16 = 0x3fff;
@@ -20,19 +21,16 @@ const TYPE_MASK: u16 = 0x3fff;
 /// `NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN` (linux/netfilter/nfnetlink.h, nf_tables.h).
 const GET_GENERATION: u16 = 10 << 8 | 16;
 const NFTA_GEN_ID: u16 = 1;
+/// Around the messages of one transaction of nftables (linux/netfilter/nfnetlink.h).
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+const NFTABLES: u16 = 10;
 
 /// Sends one request and collects the bodies of the answers.
 pub fn ask(protocol: isize, kind: u16, flags: u16, body: &[u8]) -> io::Result<Vec<Vec<u8>>> {
     let mut socket = Socket::new(protocol)?;
     socket.bind_auto()?;
-    let length = u32::try_from(HEADER + body.len()).map_err(io::Error::other)?;
-    let mut message = length.to_ne_bytes().to_vec();
-    message.extend(kind.to_ne_bytes());
-    message.extend((NLM_F_REQUEST | flags).to_ne_bytes());
-    // Sequence and port: one question on a socket of its own needs neither.
-    message.extend([0; 8]);
-    message.extend(body);
-    socket.send(&message, 0)?;
+    socket.send(&message(kind, flags, body)?, 0)?;
     let mut answers = Vec::new();
     loop {
         let (datagram, _) = socket.recv_from_full()?;
@@ -49,6 +47,45 @@ pub fn ask(protocol: isize, kind: u16, flags: u16, body: &[u8]) -> io::Result<Ve
             return Ok(answers);
         }
     }
+}
+
+/// One transaction of nftables, each change with its type, flags and body: all of them, or none.
+pub fn batch(changes: &[(u16, u16, Vec<u8>)]) -> io::Result<()> {
+    let mut socket = Socket::new(libc::NETLINK_NETFILTER as isize)?;
+    socket.bind_auto()?;
+    // `struct nfgenmsg`, whose resource is the subsystem.
+    let edge = [&[0, 0][..], &NFTABLES.to_be_bytes()].concat();
+    let mut sent = message(BATCH_BEGIN, 0, &edge)?;
+    for (kind, flags, body) in changes {
+        sent.extend(message(*kind, NLM_F_ACK | flags, body)?);
+    }
+    sent.extend(message(BATCH_END, 0, &edge)?);
+    socket.send(&sent, 0)?;
+    let mut answered = 0;
+    while answered < changes.len() {
+        let (datagram, _) = socket.recv_from_full()?;
+        let mut rest = &datagram[..];
+        while let Some((kind, body, after)) = split_message(rest) {
+            if kind == NLMSG_ERROR {
+                error_of(body)?;
+                answered += 1;
+            }
+            rest = after;
+        }
+    }
+    Ok(())
+}
+
+fn message(kind: u16, flags: u16, body: &[u8]) -> io::Result<Vec<u8>> {
+    let length = HEADER + body.len();
+    let mut message = u32::try_from(length).map_err(io::Error::other)?.to_ne_bytes().to_vec();
+    message.extend(kind.to_ne_bytes());
+    message.extend((NLM_F_REQUEST | flags).to_ne_bytes());
+    // Sequence and port: a conversation on a socket of its own needs neither.
+    message.extend([0; 8]);
+    message.extend(body);
+    message.resize(length.next_multiple_of(4), 0);
+    Ok(message)
 }
 
 fn split_message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
@@ -82,9 +119,14 @@ pub fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
 /// A nested attribute with this content.
 pub fn nested(kind: u16, content: &[u8]) -> io::Result<Vec<u8>> {
     const NESTED: u16 = 0x8000;
+    plain(kind | NESTED, content)
+}
+
+/// An attribute with this content.
+pub fn plain(kind: u16, content: &[u8]) -> io::Result<Vec<u8>> {
     let length = u16::try_from(4 + content.len()).map_err(io::Error::other)?;
     let mut bytes = length.to_ne_bytes().to_vec();
-    bytes.extend((kind | NESTED).to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
     bytes.extend(content);
     bytes.resize(bytes.len().next_multiple_of(4), 0);
     Ok(bytes)

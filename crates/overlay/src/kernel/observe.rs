@@ -19,7 +19,7 @@ use super::{
     facts::{
         Facts, Forwarding, addresses_of, cidr_of, facts, forwarding, is_ipv4, is_up, link_of, permanent_neighbour,
     },
-    namespace, nft,
+    mesh, namespace, nft,
     session::{NamespaceFile, Session},
     sysctl, vip,
 };
@@ -56,6 +56,7 @@ pub(super) async fn observe(
         let facts = facts(link);
         observed.links.insert(facts.name.clone(), host_link(link, facts, &addresses)?);
     }
+    observed.mesh = mesh::observe(session, &observed.links).await?;
     for id in namespace::list(&files.namespaces)? {
         let namespace = match seen.and_then(|seen| unchanged(&id, seen, &observed)) {
             Some(known) if namespace::is_alive(&files.namespaces.join(id.as_str())) => known.clone(),
@@ -87,7 +88,7 @@ fn is_ours(name: &str) -> bool {
 fn host_link(link: &LinkMessage, facts: Facts, addresses: &[AddressMessage]) -> Result<Link, KernelError> {
     let ipv6_off = facts.kind == "bridge" && sysctl::is_on(&sysctl::disable_ipv6_path(&facts.name), true)?;
     let mut addresses = addresses_of(link.header.index, addresses);
-    addresses.retain(|cidr| cidr.address().is_ipv4());
+    addresses.retain(|cidr| cidr.address().is_ipv4() || facts.kind != "bridge");
     Ok(Link { addresses, ipv6_off, port: None, vxlan: None, ..link_of(link, facts) })
 }
 
@@ -101,9 +102,11 @@ async fn inside(session: &Session, files: &Files, id: &EndpointId) -> Result<Nam
     let netlink = session.netlink_in(&file, &path)?;
     let (links, addresses) = (netlink.links().await?, netlink.addresses().await?);
     let routes = netlink.routes().await?;
+    let mut names = BTreeMap::new();
     let mut inside = Inside { default_route: routes.iter().find_map(default_gateway), ..Inside::default() };
     for link in &links {
         let Facts { name, kind, mtu, mac, peer, .. } = facts(link);
+        names.insert(link.header.index, name.clone());
         if name == "lo" {
             inside.loopback_up = is_up(link);
         }
@@ -117,6 +120,7 @@ async fn inside(session: &Session, files: &Files, id: &EndpointId) -> Result<Nam
         inside.interfaces.insert(name, InsideLink { index, up: is_up(link), mtu, mac, peer, addresses, ipv6_off });
     }
     inside.vips = vip::observe(session, &file, &files.vips.join(id.as_str())).map_err(failed)?;
+    inside.mesh = mesh::observe_backend(session, &file, &netlink, &names).await?;
     Ok(Namespace::Alive(inside))
 }
 

@@ -16,6 +16,7 @@ use rtnetlink::{
     Handle,
     packet_route::{
         AddressFamily, address::AddressMessage, link::LinkMessage, neighbour::NeighbourMessage, route::RouteMessage,
+        rule::RuleMessage,
     },
 };
 
@@ -62,6 +63,11 @@ impl Session {
         Ok(Self { host: Netlink::open()?, home })
     }
 
+    /// The namespace this thread was started in.
+    pub fn home(&self) -> RawFd {
+        self.home.as_raw_fd()
+    }
+
     /// Runs `work` inside the namespace and comes back. Nothing may be awaited in there.
     pub fn visit<T>(&self, namespace: &NamespaceFile, work: impl FnOnce() -> T) -> io::Result<T> {
         setns(namespace.0.as_fd(), CloneFlags::CLONE_NEWNET)?;
@@ -106,6 +112,17 @@ impl Netlink {
     pub async fn neighbours(&self, family: AddressFamily) -> Result<Vec<NeighbourMessage>, KernelError> {
         let asked = self.handle.neighbours().get().set_address_family(family).execute();
         collected("list neighbours", asked.try_collect().await)
+    }
+
+    /// All rules of routing of a family.
+    pub async fn rules(&self, version: rtnetlink::IpVersion) -> Result<Vec<RuleMessage>, KernelError> {
+        collected("list rules of routing", self.handle.rule().get(version).execute().try_collect().await)
+    }
+
+    /// All IPv6 routes of all tables.
+    pub async fn ipv6_routes(&self) -> Result<Vec<RouteMessage>, KernelError> {
+        let all_ipv6 = rtnetlink::RouteMessageBuilder::<std::net::Ipv6Addr>::new().build();
+        collected("list routes", self.handle.route().get(all_ipv6).execute().try_collect().await)
     }
 
     /// All IPv4 routes of all tables.

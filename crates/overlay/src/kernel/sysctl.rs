@@ -7,6 +7,12 @@ use super::KernelError;
 /// Forwarding of IPv4 packets between interfaces (kernel documentation, ip-sysctl).
 pub const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
+/// The same of IPv6, for all interfaces.
+pub const IPV6_FORWARD: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
+const IPV6_INTERFACES: &str = "/proc/sys/net/ipv6/conf";
+/// An accepted TCP connection takes its mark from the packet that began it.
+const ACCEPT_MARK: &str = "/proc/sys/net/ipv4/tcp_fwmark_accept";
+
 /// Whether the setting is `1`. A kernel without it (IPv6 compiled out) gives `missing`.
 pub fn is_on(path: &str, missing: bool) -> Result<bool, KernelError> {
     match fs::read_to_string(path) {
@@ -24,6 +30,11 @@ pub fn turn_on(path: &str) -> Result<(), KernelError> {
 /// Sets it to `0`; a kernel without the setting has nothing to turn off.
 pub fn turn_off(path: &str) -> Result<(), KernelError> {
     set(path, "0")
+}
+
+/// Sets it to `1` or `0`.
+pub fn set_switch(path: &str, on: bool) -> Result<(), KernelError> {
+    if on { turn_on(path) } else { turn_off(path) }
 }
 
 fn set(path: &str, value: &str) -> Result<(), KernelError> {
@@ -47,6 +58,49 @@ pub fn enable_ipv6(link: &str) -> Result<(), KernelError> {
     turn_off(&format!("{conf}/autoconf"))?;
     turn_off(&format!("{conf}/accept_dad"))?;
     turn_off(&format!("{conf}/disable_ipv6"))
+}
+
+/// The setting that lets packets of 127.0.0.0/8 be routed through an interface.
+pub fn localnet_path(link: &str) -> String {
+    format!("/proc/sys/net/ipv4/conf/{link}/route_localnet")
+}
+
+/// Forwarding of IPv6. An interface that listened to router advertisements as a host still does as a router (2);
+/// else the kernel would forget the routes it learnt from them.
+pub fn forward_ipv6() -> Result<(), KernelError> {
+    let failed = |source| KernelError::Sysctl { doing: "list", path: IPV6_INTERFACES.to_owned(), source };
+    let interfaces = match fs::read_dir(IPV6_INTERFACES) {
+        // A kernel without IPv6.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        interfaces => interfaces.map_err(failed)?,
+    };
+    for interface in interfaces {
+        let path = interface.map_err(failed)?.path().join("accept_ra").display().to_string();
+        // An interface may go while we look.
+        if is_on(&path, false)? {
+            set(&path, "2")?;
+        }
+    }
+    turn_on(IPV6_FORWARD)
+}
+
+/// What arrives through the mesh has sources that the main table leads elsewhere.
+pub fn accept_any_source(link: &str) -> Result<(), KernelError> {
+    for interface in ["all", link] {
+        turn_off(&source_check_path(interface))?;
+    }
+    turn_on(ACCEPT_MARK)
+}
+
+/// Whether that was done.
+pub fn accepts_any_source(link: &str) -> Result<bool, KernelError> {
+    let checks = |interface: &str| fs::read_to_string(source_check_path(interface)).map(|text| text.trim() != "0");
+    let any_checks = ["all", link].into_iter().any(|interface| checks(interface).unwrap_or(false));
+    Ok(!any_checks && is_on(ACCEPT_MARK, true)?)
+}
+
+fn source_check_path(link: &str) -> String {
+    format!("/proc/sys/net/ipv4/conf/{link}/rp_filter")
 }
 
 /// For a fresh overlay namespace, before it has interfaces: none of them speaks IP itself, and bridged

@@ -20,7 +20,7 @@ use super::{
     protocol::{Applied, EndpointResult, LastApply},
 };
 use crate::{
-    EndpointId, EndpointStep, Kernel, NetworkPlan, Observed, Step, diff, dns,
+    EndpointId, EndpointStep, Kernel, MeshStep, NetworkPlan, Observed, Step, diff, dns,
     kernel::{KernelError, StepFailure, Watch, explain},
     mtu::shortfalls,
     plan::Problems,
@@ -260,6 +260,11 @@ fn without_changed(mut observed: Observed, steps: &[Step]) -> Option<Observed> {
     for step in steps {
         match step {
             Step::LoadNft { .. } | Step::RemoveNft => return None,
+            Step::Mesh(
+                MeshStep::CreateIngress { network, .. }
+                | MeshStep::PlugIngress { network, .. }
+                | MeshStep::RemoveOuterIngress { network },
+            ) => drop(observed.overlays.remove(network)),
             Step::Overlay { id, .. } => drop(observed.overlays.remove(id)),
             Step::Endpoint { id, steps } => {
                 observed.namespaces.remove(id);
@@ -284,6 +289,8 @@ fn outcome(kernel: &Kernel, plan: &NetworkPlan, problems: &Problems, failures: &
             Subject::Endpoint(id) => drop(failed.insert(id.clone(), explain(error))),
         }
     }
+    applied.errors.extend(problems.mesh.iter().map(|problem| format!("routing mesh: {problem}")));
+    applied.errors.extend(problems.ports.values().map(|problem| format!("routing mesh: {problem}")));
     applied.endpoints = plan.endpoints.keys().map(|id| (id.clone(), result_of(kernel, id, &mut failed))).collect();
     // What is left belongs to endpoints that should have gone.
     applied.errors.extend(failed.into_iter().map(|(id, error)| format!("cannot remove endpoint {id}: {error}")));
@@ -307,6 +314,10 @@ fn nothing_done(plan: &NetworkPlan, error: &KernelError) -> Applied {
 fn notes(steps: &[Step]) -> Vec<String> {
     let note = |step: &Step| match step {
         Step::EnableForwarding => Some("turned on IPv4 forwarding on this host (net.ipv4.ip_forward=1)".to_owned()),
+        Step::Mesh(MeshStep::EnableIpv6Forwarding) => Some(
+            "turned on IPv6 forwarding on this host (net.ipv6.conf.all.forwarding=1; accept_ra=2 where it was 1)"
+                .to_owned(),
+        ),
         Step::RaiseNeighbourLimit(limit) => {
             Some(format!("made room for {limit} neighbours on this host (net.ipv4.neigh.default.gc_thresh3, and ipv6)"))
         }

@@ -1,5 +1,7 @@
 //! What of a plan cannot be done, found before anything is touched. Pure.
 
+mod ports;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
@@ -22,6 +24,10 @@ pub struct Problems {
     pub endpoints: BTreeMap<EndpointId, String>,
     /// Of single overlays: these are left out, and so are the endpoints that are in them.
     pub overlays: BTreeMap<NetworkId, String>,
+    /// Of the routing mesh: it is left out.
+    pub mesh: Option<String>,
+    /// Of single published ports of the mesh, by their place in the plan: these are left out.
+    pub ports: BTreeMap<usize, String>,
 }
 
 impl NetworkPlan {
@@ -32,14 +38,26 @@ impl NetworkPlan {
             Err(host) => return Problems { host: vec![host], ..Problems::default() },
         };
         let overlays = overlay_problems(&self.overlays, self.data_path.as_ref());
+        let mesh = self.mesh.as_ref().and_then(|mesh| ports::mesh_problem(mesh, self, &overlays));
+        let mut taken = ports::Taken::default();
+        let ports = self.port_problems(mesh.is_some(), &mut taken);
         let mut seen = BTreeSet::new();
         let mut endpoints = BTreeMap::new();
         for (id, endpoint) in &self.endpoints {
             let on_bridge = endpoint.bridge.and_then(|port| bridge_problem(&port, bridge.as_ref(), &mut seen));
             let problem = on_bridge.or_else(|| place_problem(endpoint, &self.overlays, &overlays));
+            let problem = problem.or_else(|| ports::endpoint_problem(id.as_str(), endpoint, &mut taken));
             endpoints.extend(problem.map(|problem| (id.clone(), problem)));
         }
-        Problems { host: Vec::new(), endpoints, overlays }
+        Problems { host: Vec::new(), endpoints, overlays, mesh, ports }
+    }
+
+    /// By their place in the plan; none when the mesh is left out as a whole.
+    fn port_problems(&self, is_left_out: bool, taken: &mut ports::Taken) -> BTreeMap<usize, String> {
+        let Some(mesh) = self.mesh.as_ref().filter(|_| !is_left_out) else { return BTreeMap::new() };
+        let Some(overlay) = self.overlays.get(&mesh.network) else { return BTreeMap::new() };
+        let published = mesh.ports.iter().enumerate();
+        published.filter_map(|(place, port)| Some((place, ports::port_problem(port, overlay, taken)?))).collect()
     }
 
     /// The plan without what has problems of its own.
@@ -47,6 +65,11 @@ impl NetworkPlan {
         let mut possible = self.clone();
         possible.endpoints.retain(|id, _| !problems.endpoints.contains_key(id));
         possible.overlays.retain(|id, _| !problems.overlays.contains_key(id));
+        possible.mesh = possible.mesh.filter(|_| problems.mesh.is_none());
+        if let Some(mesh) = &mut possible.mesh {
+            let mut place = 0..;
+            mesh.ports.retain(|_| place.next().is_some_and(|place| !problems.ports.contains_key(&place)));
+        }
         possible
     }
 }

@@ -35,7 +35,7 @@ pub use envelope::tunnel_address;
 pub use keys::{generate_key_pair, public_key};
 pub use table::Dropped;
 
-use crate::{DataPath, NetworkPlan, OverlayPlan};
+use crate::{DataPath, EntryHost, MacAddress, NetworkPlan, OverlayPlan, Remote};
 use control::{Command, Control};
 
 /// Plans that wait: the worker waits for each answer, so there is never a second.
@@ -84,7 +84,15 @@ pub struct Settings {
 impl Settings {
     pub fn of(plan: &NetworkPlan, namespace: impl Fn(NetworkId) -> PathBuf) -> Self {
         let encrypted = plan.overlays.iter().filter(|(_, overlay)| overlay.encrypted);
-        let overlays: BTreeMap<_, _> = encrypted.map(|(id, overlay)| (*id, overlay.clone())).collect();
+        let mut overlays: BTreeMap<_, _> = encrypted.map(|(id, overlay)| (*id, overlay.clone())).collect();
+        let in_mesh = plan.mesh.as_ref().and_then(|mesh| Some((mesh, overlays.get_mut(&mesh.network)?)));
+        if let Some((mesh, overlay)) = in_mesh {
+            // The other hosts' own ports: frames come from and go to them, but nobody asks for their addresses.
+            let port = |(mac, entry): (&MacAddress, &EntryHost)| {
+                (*mac, Remote { addresses: Vec::new(), node: entry.node, host: entry.host })
+            };
+            overlay.remotes.extend(mesh.entries.iter().map(port));
+        }
         let namespaces = overlays.keys().map(|id| (*id, namespace(*id))).collect();
         Self { data_path: plan.data_path.clone(), overlays, namespaces }
     }

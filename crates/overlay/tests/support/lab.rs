@@ -70,7 +70,7 @@ impl Lab {
         ip(&format!("link set switch mtu {mtu}"));
     }
 
-    fn number(&self, host: &str) -> u8 {
+    pub fn number(&self, host: &str) -> u8 {
         self.hosts.iter().position(|known| known == host).expect(host) as u8 + 1
     }
 
@@ -246,6 +246,12 @@ impl Lab {
             }
         }
         plan
+    }
+
+    /// A network as the host sees it, whether or not it has an endpoint there.
+    pub fn network(&self, cluster: &Cluster, host: &str, name: &str) -> (NetworkId, OverlayPlan) {
+        let network = &cluster.networks[name];
+        (network.id, self.overlay(cluster, host, name, network))
     }
 
     fn overlay(&self, cluster: &Cluster, host: &str, name: &str, network: &Network) -> OverlayPlan {

@@ -1,6 +1,8 @@
 //! A host for a test: a thread in fresh network and mount namespaces, which end with it, pass or fail.
 #![allow(dead_code)]
 
+pub mod daemons;
+pub mod ingress;
 pub mod lab;
 
 use std::{

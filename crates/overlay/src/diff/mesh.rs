@@ -1,0 +1,185 @@
+//! The steps of the routing mesh on the host's side, and of published ports: the rules, the host's port in the
+//! ingress network, and the neighbours behind it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use crate::{
+    Cidr, DataPath, Link, MacAddress, MeshPlan, MeshStep, NetworkPlan, Observed, OverlayInside, OverlayNamespace,
+    OverlayPlan, PortRole, Step,
+    mesh::{INGRESS, USER_CHAINS, ports, skeleton},
+    mtu::planned_mtu,
+};
+
+use super::endpoint::with_prefix;
+
+/// The mesh of a plan with all that it stands on.
+struct Ingress<'a> {
+    mesh: &'a MeshPlan,
+    overlay: &'a OverlayPlan,
+    inside: Option<&'a OverlayInside>,
+    mtu: u32,
+}
+
+impl<'a> Ingress<'a> {
+    fn of(plan: &'a NetworkPlan, observed: &'a Observed) -> Option<Self> {
+        let (mesh, path): (&MeshPlan, &DataPath) = (plan.mesh.as_ref()?, plan.data_path.as_ref()?);
+        let overlay = plan.overlays.get(&mesh.network)?;
+        let inside = match observed.overlays.get(&mesh.network) {
+            Some(OverlayNamespace::Alive(inside)) => Some(inside),
+            _ => None,
+        };
+        let mtu = planned_mtu(overlay, path, observed, super::overlay::bridge_of(inside).map(|link| link.mtu));
+        Some(Self { mesh, overlay, inside, mtu })
+    }
+
+    /// Both ends, if they are a pair of ours.
+    fn pair(&self, observed: &'a Observed) -> Option<(&'a Link, &'a Link)> {
+        let (outer, inner) = (self.inside?.links.get(INGRESS)?, observed.links.get(INGRESS)?);
+        let agree = inner.peer == Some(outer.index) && outer.peer == Some(inner.index);
+        (inner.kind == "veth" && agree && inner.mac == Some(self.mesh.mac)).then_some((outer, inner))
+    }
+
+    fn addresses(&self) -> Vec<Cidr> {
+        self.mesh.addresses.iter().filter_map(|address| with_prefix(self.overlay, *address)).collect()
+    }
+
+    fn has_ipv6(&self) -> bool {
+        self.mesh.addresses.iter().any(IpAddr::is_ipv6)
+    }
+}
+
+fn needs_rules(plan: &NetworkPlan) -> bool {
+    plan.mesh.is_some() || plan.endpoints.values().any(|endpoint| !endpoint.ports.is_empty())
+}
+
+/// What the plan has no use for. The interface itself goes with all other links that nobody wants.
+pub fn removals(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let wanted = skeleton::localnet_links(plan);
+    let stays = |link: &&String| plan.bridge.as_ref().is_some_and(|bridge| bridge.name == **link);
+    let open = observed.mesh.localnet.iter().filter(|link| !wanted.contains(link)).filter(stays);
+    steps.extend(open.map(|link| Step::Mesh(MeshStep::SetLocalnet { link: link.clone(), on: false })));
+    if !needs_rules(plan) {
+        steps.extend(observed.mesh.ports.as_ref().map(|_| Step::Mesh(MeshStep::RemovePorts)));
+        let user = observed.mesh.user_chains.as_ref().filter(|_| observed.mesh.user_is_empty);
+        steps.extend(user.map(|_| Step::Mesh(MeshStep::RemoveUserTable)));
+    }
+    steps
+}
+
+/// What must be there before the endpoints, and what goes after them.
+///
+/// The rules come before the interface that they guard. A backend that is gone first gets no new
+/// connections, then its flows end, then its neighbour entry goes: as long as that stands, there is
+/// something to end.
+pub fn steps(plan: &NetworkPlan, observed: &Observed) -> (Vec<Step>, Vec<Step>) {
+    if !needs_rules(plan) {
+        return (Vec::new(), Vec::new());
+    }
+    let ingress = Ingress::of(plan, observed);
+    let mut come: Vec<Step> = Vec::new();
+    let is_there = |chain: &str| observed.mesh.user_chains.as_ref().is_some_and(|chains| chains.contains(chain));
+    if !USER_CHAINS.into_iter().all(is_there) {
+        come.push(Step::Mesh(MeshStep::CreateUserTable));
+    }
+    come.extend(rule_step(plan, ingress.as_ref(), observed).map(Step::Mesh));
+    come.extend(bridge_localnet(plan, observed));
+    let Some(ingress) = &ingress else { return (come, Vec::new()) };
+    if ingress.has_ipv6() && !observed.mesh.ipv6_forward {
+        come.push(Step::Mesh(MeshStep::EnableIpv6Forwarding));
+    }
+    let pair = ingress.pair(observed);
+    come.extend(link_steps(ingress, pair, observed));
+    let (first, last) = neighbour_steps(plan, ingress, pair.map(|_| observed));
+    come.extend(first.into_iter().map(Step::Mesh));
+    (come, last.into_iter().map(Step::Mesh).collect())
+}
+
+fn rule_step(plan: &NetworkPlan, ingress: Option<&Ingress<'_>>, observed: &Observed) -> Option<MeshStep> {
+    let had = observed.mesh.ports.as_ref();
+    let entries = ports::entries(plan);
+    let salt =
+        ingress.map_or(0, |ingress| ingress.mesh.mac.bytes().iter().fold(0, |salt, byte| salt << 8 | u64::from(*byte)));
+    let skeleton = skeleton::chains(plan, ingress.map(|ingress| ingress.mtu));
+    let ruleset = ports::plan_load(&skeleton, &entries, salt, had)?;
+    Some(MeshStep::LoadPorts { ruleset, fresh: ports::fresh_datagram_ports(&entries, had) })
+}
+
+/// The bridge is there by now; a new one has the kernel's own setting, which is off.
+fn bridge_localnet(plan: &NetworkPlan, observed: &Observed) -> Option<Step> {
+    let bridge = plan.bridge.as_ref()?;
+    let is_wanted = skeleton::localnet_links(plan).contains(&bridge.name);
+    let is_on = super::standing_bridge(bridge, observed).is_some() && observed.mesh.localnet.contains(&bridge.name);
+    (is_wanted && !is_on).then(|| Step::Mesh(MeshStep::SetLocalnet { link: bridge.name.clone(), on: true }))
+}
+
+fn link_steps(ingress: &Ingress<'_>, pair: Option<(&Link, &Link)>, observed: &Observed) -> Vec<Step> {
+    let (network, mac, mtu) = (ingress.mesh.network, ingress.mesh.mac, ingress.mtu);
+    let mut steps = Vec::new();
+    if pair.is_none() {
+        if observed.links.contains_key(INGRESS) {
+            steps.push(Step::RemoveLink { name: INGRESS.to_owned() });
+        }
+        if ingress.inside.is_some_and(|inside| inside.links.contains_key(INGRESS)) {
+            steps.push(Step::Mesh(MeshStep::RemoveOuterIngress { network }));
+        }
+        steps.push(Step::Mesh(MeshStep::CreateIngress { network, mac, mtu }));
+    }
+    let bridge = super::overlay::bridge_of(ingress.inside).map(|link| link.index);
+    let is_plugged = pair.is_some_and(|(outer, _)| {
+        let in_bridge = bridge.is_some() && outer.controller == bridge;
+        outer.up && outer.mtu == mtu && in_bridge && outer.port == Some(PortRole::Endpoint)
+    });
+    let leads_there = ingress.inside.is_some_and(|inside| inside.ports.get(&mac).is_some_and(|link| link == INGRESS));
+    if !is_plugged || !leads_there {
+        steps.push(Step::Mesh(MeshStep::PlugIngress { network, mac, mtu }));
+    }
+    let ipv6_off = pair.map(|_| observed.mesh.ipv6_off);
+    if ipv6_off.is_none_or(|off| off == ingress.has_ipv6()) {
+        steps.push(if ingress.has_ipv6() {
+            Step::Mesh(MeshStep::EnableIngressIpv6)
+        } else {
+            Step::DisableIpv6 { link: INGRESS.to_owned() }
+        });
+    }
+    if pair.is_none() || !observed.mesh.localnet.contains(INGRESS) {
+        steps.push(Step::Mesh(MeshStep::SetLocalnet { link: INGRESS.to_owned(), on: true }));
+    }
+    let wanted = ingress.addresses();
+    let had = pair.map_or(&[][..], |(_, inner)| &inner.addresses);
+    let link = || INGRESS.to_owned();
+    steps.extend(had.iter().filter(|a| !wanted.contains(a)).map(|a| Step::RemoveAddress { link: link(), address: *a }));
+    steps.extend(wanted.iter().filter(|a| !had.contains(a)).map(|a| Step::AddAddress { link: link(), address: *a }));
+    if !pair.is_some_and(|(_, inner)| inner.up && inner.mtu == mtu) {
+        steps.push(Step::Mesh(MeshStep::SetIngress { mtu }));
+    }
+    steps
+}
+
+/// Who is behind the interface: every endpoint of the network, here and elsewhere. What comes, and what goes last.
+/// `kept` is what stands on an interface that stays.
+fn neighbour_steps(
+    plan: &NetworkPlan,
+    ingress: &Ingress<'_>,
+    kept: Option<&Observed>,
+) -> (Vec<MeshStep>, Vec<MeshStep>) {
+    let here = plan.endpoints.values().flat_map(|endpoint| &endpoint.overlays);
+    let here = here.filter(|port| port.network == ingress.mesh.network).map(|port| (port.mac, &port.addresses));
+    let there = ingress.overlay.remotes.iter().map(|(mac, remote)| (*mac, &remote.addresses));
+    let wanted: BTreeMap<IpAddr, MacAddress> =
+        here.chain(there).flat_map(|(mac, addresses)| addresses.iter().map(move |address| (*address, mac))).collect();
+    let nothing = BTreeMap::new();
+    let had = kept.map_or(&nothing, |observed| &observed.mesh.neighbours);
+    let fresh = wanted.iter().filter(|(address, mac)| had.get(address) != Some(mac));
+    let come = fresh.map(|(address, mac)| MeshStep::AddNeighbour { address: *address, mac: *mac }).collect();
+    let gone: BTreeSet<IpAddr> = had.keys().filter(|address| !wanted.contains_key(address)).copied().collect();
+    let mut go = Vec::new();
+    if !gone.is_empty() {
+        go.push(MeshStep::EndFlows { to: gone.clone() });
+    }
+    go.extend(gone.into_iter().map(|address| MeshStep::RemoveNeighbour { address }));
+    (come, go)
+}

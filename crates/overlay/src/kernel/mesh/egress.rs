@@ -1,0 +1,124 @@
+//! The one rule that the `nft` program has no words for: on the way out of an interface, four bytes of the frame's
+//! destination are the packet's mark. (Its types differ, `@ll,16,32 set meta mark` is refused.) So the
+//! table of family `netdev` is written as netlink messages.
+
+use std::io;
+
+use super::{
+    super::netfilter::{NLM_F_CREATE, batch, generic_header, nested, plain},
+    rules::{NETDEV, named},
+};
+use crate::mesh::{
+    BACKEND_TABLE, MARK_BIT,
+    backend::{EGRESS, egress_digest},
+};
+
+/// `NFNL_SUBSYS_NFTABLES << 8` and what is done (linux/netfilter/nf_tables.h).
+const NEW_TABLE: u16 = 10 << 8;
+const DELETE_TABLE: u16 = 10 << 8 | 2;
+const NEW_CHAIN: u16 = 10 << 8 | 3;
+const NEW_RULE: u16 = 10 << 8 | 6;
+/// After the rules that are there.
+const NLM_F_APPEND: u16 = 0x800;
+const OF_TABLE: u16 = 1;
+const NFTA_CHAIN_NAME: u16 = 3;
+const NFTA_CHAIN_HOOK: u16 = 4;
+const NFTA_CHAIN_TYPE: u16 = 7;
+const NFTA_HOOK_HOOKNUM: u16 = 1;
+const NFTA_HOOK_PRIORITY: u16 = 2;
+const NFTA_HOOK_DEV: u16 = 3;
+/// `NF_NETDEV_EGRESS`
+const EGRESS_HOOK: u32 = 1;
+const NFTA_RULE_CHAIN: u16 = 2;
+const NFTA_RULE_EXPRESSIONS: u16 = 4;
+const NFTA_RULE_USERDATA: u16 = 7;
+const NFTA_LIST_ELEM: u16 = 1;
+const NFTA_EXPR_NAME: u16 = 1;
+const NFTA_EXPR_DATA: u16 = 2;
+const NFTA_DATA_VALUE: u16 = 1;
+/// `NFT_REG_1`, `NFT_META_MARK`, `NFT_CMP_NEQ`, `NFT_PAYLOAD_LL_HEADER`
+const REGISTER: u32 = 1;
+const META_MARK: u32 = 3;
+const NOT_EQUAL: u32 = 1;
+const LINK_HEADER: u32 = 0;
+/// What the mark replaces of the destination: the bytes after its fixed beginning.
+const OFFSET: u32 = 2;
+const LENGTH: u32 = 4;
+
+/// Loads the table in place of what is there.
+pub fn load(interface: &str) -> io::Result<()> {
+    let table = message(&[named(OF_TABLE, BACKEND_TABLE)?]);
+    let comment = format!("{} 1/1\0", egress_digest(interface));
+    let length = u8::try_from(comment.len()).map_err(io::Error::other)?;
+    let rule = message(&[
+        named(OF_TABLE, BACKEND_TABLE)?,
+        named(NFTA_RULE_CHAIN, EGRESS)?,
+        nested(NFTA_RULE_EXPRESSIONS, &expressions()?)?,
+        plain(NFTA_RULE_USERDATA, &[&[0, length], comment.as_bytes()].concat())?,
+    ]);
+    batch(&[
+        (NEW_TABLE, NLM_F_CREATE, table.clone()),
+        (DELETE_TABLE, 0, table.clone()),
+        (NEW_TABLE, NLM_F_CREATE, table),
+        (NEW_CHAIN, NLM_F_CREATE, chain(interface)?),
+        (NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, rule),
+    ])
+}
+
+/// Removes the table if it is there.
+pub fn remove() -> io::Result<()> {
+    let table = message(&[named(OF_TABLE, BACKEND_TABLE)?]);
+    batch(&[(NEW_TABLE, NLM_F_CREATE, table.clone()), (DELETE_TABLE, 0, table)])
+}
+
+fn chain(interface: &str) -> io::Result<Vec<u8>> {
+    let hook =
+        [number(NFTA_HOOK_HOOKNUM, EGRESS_HOOK)?, number(NFTA_HOOK_PRIORITY, 0)?, named(NFTA_HOOK_DEV, interface)?];
+    Ok(message(&[
+        named(OF_TABLE, BACKEND_TABLE)?,
+        named(NFTA_CHAIN_NAME, EGRESS)?,
+        nested(NFTA_CHAIN_HOOK, &hook.concat())?,
+        named(NFTA_CHAIN_TYPE, "filter")?,
+    ]))
+}
+
+/// The mark's bit is set; then the mark, as it stands in memory, goes into the frame. It came from one the same way.
+fn expressions() -> io::Result<Vec<u8>> {
+    let zero = 0u32.to_ne_bytes();
+    let mark = expression("meta", &[number(1, REGISTER)?, number(2, META_MARK)?])?;
+    let masked = [
+        number(1, REGISTER)?,
+        number(2, REGISTER)?,
+        number(3, LENGTH)?,
+        value(4, &MARK_BIT.to_ne_bytes())?,
+        value(5, &zero)?,
+    ];
+    let differs = [number(1, REGISTER)?, number(2, NOT_EQUAL)?, value(3, &zero)?];
+    let written = [number(2, LINK_HEADER)?, number(3, OFFSET)?, number(4, LENGTH)?, number(5, REGISTER)?];
+    let all = [
+        mark.clone(),
+        expression("bitwise", &masked)?,
+        expression("cmp", &differs)?,
+        mark,
+        expression("payload", &written)?,
+    ];
+    Ok(all.concat())
+}
+
+fn expression(name: &str, data: &[Vec<u8>]) -> io::Result<Vec<u8>> {
+    nested(NFTA_LIST_ELEM, &[named(NFTA_EXPR_NAME, name)?, nested(NFTA_EXPR_DATA, &data.concat())?].concat())
+}
+
+fn message(attributes: &[Vec<u8>]) -> Vec<u8> {
+    [generic_header(NETDEV).to_vec(), attributes.concat()].concat()
+}
+
+/// An attribute that is a number.
+fn number(kind: u16, number: u32) -> io::Result<Vec<u8>> {
+    plain(kind, &number.to_be_bytes())
+}
+
+/// Bytes of a register.
+fn value(kind: u16, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    nested(kind, &plain(NFTA_DATA_VALUE, bytes)?)
+}

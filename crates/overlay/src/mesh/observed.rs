@@ -1,0 +1,38 @@
+//! What the kernel has of the mesh in the host's namespace, as plain data. Written by `kernel::mesh`, read by `diff`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::MacAddress;
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostMesh {
+    /// `net.ipv6.conf.all.forwarding`; true where the kernel has no IPv6.
+    pub ipv6_forward: bool,
+    /// Links of ours through which addresses of 127.0.0.0/8 may be routed.
+    pub localnet: BTreeSet<String>,
+    /// Whether IPv6 is off on [`super::INGRESS`].
+    pub ipv6_off: bool,
+    /// What was set on [`super::INGRESS`].
+    pub neighbours: BTreeMap<IpAddr, MacAddress>,
+    /// None: there is no such table.
+    pub ports: Option<PortTable>,
+    /// Chains of the operator's table; None: there is no such table.
+    pub user_chains: Option<BTreeSet<String>>,
+    /// Whether that has chains of ours alone, and no rule and no set.
+    pub user_is_empty: bool,
+}
+
+/// [`super::TABLE`] as it is in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PortTable {
+    /// Chains that have a rule, with their digests ([`super::chain::digest_of`]).
+    pub chains: BTreeMap<String, String>,
+    /// For each map its keys, as nft writes them, and the chains they lead to.
+    pub elements: BTreeMap<String, BTreeMap<String, String>>,
+}

@@ -1,0 +1,129 @@
+//! The chains of the host's table that do not depend on which ports are published. Pure.
+
+use std::net::IpAddr;
+
+use super::{INGRESS, chain::Chain, ports::NOBODY};
+use crate::NetworkPlan;
+
+/// TCP's header and that of IPv4 or IPv6: what a segment is smaller than its packet.
+const HEADERS: [(&str, u32); 2] = [("ipv4", 40), ("ipv6", 60)];
+/// Before routing, where the operator's own table comes first.
+const TRANSLATE: &str = "nat hook prerouting priority dstnat";
+/// Priority -100 is "dstnat", a name nft knows only before routing.
+const TRANSLATE_OWN: &str = "nat hook output priority -100";
+/// Before the bridge's own masquerading, which knows nothing of the mesh.
+const SOURCES: &str = "nat hook postrouting priority srcnat - 1";
+
+/// The chains for this plan, each before those that lead to it. `mtu` is the ingress network's, None without a mesh.
+pub fn chains(plan: &NetworkPlan, mtu: Option<u32>) -> Vec<Chain> {
+    let mut chains = vec![
+        Chain::new(
+            NOBODY,
+            None,
+            texts(&["meta l4proto tcp reject with tcp reset", "reject with icmpx port-unreachable"]),
+        ),
+        Chain::new(
+            "by-address",
+            None,
+            texts(&[
+                "ip daddr . meta l4proto . th dport vmap @ports4",
+                "ip6 daddr . meta l4proto . th dport vmap @ports6",
+                "ip daddr . meta l4proto . th dport vmap @port-ranges4",
+                "ip6 daddr . meta l4proto . th dport vmap @port-ranges6",
+            ]),
+        ),
+        Chain::new(
+            "by-port",
+            None,
+            texts(&["meta l4proto . th dport vmap @ports", "meta l4proto . th dport vmap @port-ranges"]),
+        ),
+        Chain::new(
+            "prerouting",
+            Some(TRANSLATE),
+            texts(&[
+                "fib daddr type local jump by-address",
+                // Of that very interface: a port bound to it is not open at the addresses of others.
+                "fib daddr . iif type local iifname . meta l4proto . th dport vmap @ports-on",
+                "fib daddr . iif type local iifname . meta l4proto . th dport vmap @port-ranges-on",
+                "fib daddr type local jump by-port",
+            ]),
+        ),
+        Chain::new(
+            "output",
+            Some(TRANSLATE_OWN),
+            texts(&[
+                // The kernel routes no reply to ::1: refused at once, the client takes 127.0.0.1.
+                "ip6 daddr ::1 accept",
+                "fib daddr type local jump by-address",
+                "fib daddr type local oifname . meta l4proto . th dport vmap @ports-on",
+                "fib daddr type local oifname . meta l4proto . th dport vmap @port-ranges-on",
+                "fib daddr type local jump by-port",
+            ]),
+        ),
+        Chain::new("sources", Some(SOURCES), sources(plan)),
+    ];
+    let guarded = localnet_links(plan).into_iter().map(|link| format!("iifname \"{link}\" ip daddr 127.0.0.0/8 drop"));
+    chains.push(Chain::new("loopback", Some("filter hook prerouting priority raw"), guarded.collect()));
+    if let Some(mtu) = mtu {
+        chains.extend(ingress_chains(mtu));
+    }
+    chains.retain(|chain| !chain.rules.is_empty());
+    chains
+}
+
+/// Links through which this host's own connections to 127.0.0.0/8 may be led.
+pub fn localnet_links(plan: &NetworkPlan) -> Vec<String> {
+    let has_ports = plan.endpoints.values().any(|endpoint| !endpoint.ports.is_empty());
+    let bridge = plan.bridge.as_ref().filter(|_| has_ports).map(|bridge| bridge.name.clone());
+    plan.mesh.iter().map(|_| INGRESS.to_owned()).chain(bridge).collect()
+}
+
+/// The few sources that a reply could not find: the loopback's, and those of endpoints on the bridge, which
+/// on another host are somebody else's and on this one are reached past the host.
+fn sources(plan: &NetworkPlan) -> Vec<String> {
+    let mut rules = Vec::new();
+    if plan.mesh.is_some() {
+        rules.push(format!("oifname \"{INGRESS}\" ip saddr 127.0.0.0/8 masquerade"));
+    }
+    let Some(bridge) = &plan.bridge else { return rules };
+    let (name, subnet) = (&bridge.name, bridge.subnet.network());
+    if plan.mesh.is_some() {
+        let own = plan.data_path.as_ref().map(|path| path.address);
+        let to = match own {
+            Some(IpAddr::V4(address)) => format!("snat ip to {address}"),
+            _ => "masquerade".to_owned(),
+        };
+        rules.push(format!("oifname \"{INGRESS}\" ip saddr {subnet} {to}"));
+    }
+    rules.push(format!("oifname \"{name}\" ct status dnat ip saddr {{ 127.0.0.0/8, {subnet} }} masquerade"));
+    rules
+}
+
+/// What guards the host's port in the ingress network: out goes what a published port led there, in come
+/// its replies; nobody reaches a backend past a published port, and no backend this host or the world through it.
+fn ingress_chains(mtu: u32) -> Vec<Chain> {
+    let clamp = |interface: &str| {
+        HEADERS.map(|(family, headers)| {
+            let size = mtu.saturating_sub(headers);
+            format!(
+                "{interface} \"{INGRESS}\" meta nfproto {family} tcp flags & (syn | rst) == syn \
+                 tcp option maxseg size set {size}"
+            )
+        })
+    };
+    let mut inwards: Vec<String> = vec![format!("iifname \"{INGRESS}\" ct state != {{ established, related }} drop")];
+    inwards.extend(clamp("iifname"));
+    vec![
+        Chain::new("from-backends", Some("filter hook prerouting priority mangle"), inwards),
+        Chain::new("to-backends", Some("filter hook postrouting priority mangle"), clamp("oifname").to_vec()),
+        Chain::new(
+            "forward",
+            Some("filter hook forward priority filter"),
+            vec![format!("oifname \"{INGRESS}\" ct status & dnat == 0 drop")],
+        ),
+    ]
+}
+
+fn texts(rules: &[&str]) -> Vec<String> {
+    rules.iter().map(ToString::to_string).collect()
+}
