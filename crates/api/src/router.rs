@@ -17,7 +17,7 @@ use crate::{
     convert::info::{API_VERSION, MIN_API_VERSION},
     error::ApiError,
     host::Host,
-    routes::{containers, images, logs, networks, nodes, services, swarm, system, tasks, unsupported},
+    routes::{containers, doctor, images, logs, networks, nodes, services, swarm, system, tasks, unsupported},
 };
 
 /// What every route can reach.
@@ -76,6 +76,8 @@ fn router(shared: Shared) -> Router {
         .route("/_ping", get(system::ping))
         .route("/version", get(system::version))
         .route("/info", get(system::info))
+        .route("/doctor", get(doctor::checks))
+        .route("/doctor/networks", get(doctor::networks))
         .route("/swarm", get(swarm::inspect))
         .route("/swarm/init", post(swarm::init))
         .route("/swarm/join", post(swarm::join))

@@ -1,6 +1,7 @@
 //! The functions behind the paths, one module per noun.
 
 pub(crate) mod containers;
+pub(crate) mod doctor;
 pub(crate) mod images;
 pub(crate) mod logs;
 pub(crate) mod networks;

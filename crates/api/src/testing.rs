@@ -9,8 +9,8 @@ use std::{
 };
 
 use control::{Observed, Planner, Tables, admission, view};
-use futures::{FutureExt, Stream, future::BoxFuture};
-use node::{HostInfo, engine::ContainerCounts, image::Store, membership};
+use futures::{FutureExt as _, Stream, future::BoxFuture};
+use node::{HostInfo, doctor::Findings, engine::ContainerCounts, image::Store, membership};
 use proto::v1::{
     LogLine, LogsCall, LogsEvent, ReadAnswer, ReadCall, WriteAnswer, WriteCall,
     cluster_client::ClusterClient,
@@ -19,7 +19,7 @@ use proto::v1::{
 };
 use tokio::{net::TcpListener, net::TcpStream, sync::watch, task::JoinHandle};
 use tonic::{Request, Response, Status};
-use types::{NodeId, ReadReply, TaskId, TaskReport, TaskState, Timestamp};
+use types::{Check, NodeId, ReadReply, TaskId, TaskReport, TaskState, Timestamp};
 
 use crate::{host::Host, router::Api, server::serve_api};
 
@@ -42,6 +42,14 @@ impl Host for FakeHost {
 
     fn containers(&self) -> BoxFuture<'_, ContainerCounts> {
         async { ContainerCounts { running: 2, paused: 0, stopped: 1 } }.boxed()
+    }
+
+    fn network_findings(&self) -> BoxFuture<'_, Result<Findings, String>> {
+        std::future::ready(Ok(Findings::default())).boxed()
+    }
+
+    fn path_checks(&self) -> BoxFuture<'_, Vec<Check>> {
+        std::future::ready(Vec::new()).boxed()
     }
 }
 
@@ -329,6 +337,7 @@ impl Fake {
             role: Some(types::NodeRole::Manager),
             error: String::new(),
             managers: vec![types::ManagerPeer { node: node_id(1), address: "10.0.0.1:2377".into() }],
+            identity: None,
             cluster: Some(ClusterClient::new(channel)),
         });
         fake

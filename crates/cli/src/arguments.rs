@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::{
+    doctor::DoctorArgs,
     image::{ImageCommand, ImportArgs, ListArgs as ImageListArgs, LoadArgs, PullArgs, RemoveArgs},
     info::FormatArgs,
     network::NetworkCommand,
@@ -38,6 +39,9 @@ pub(crate) enum Command {
     Leave(LeaveArgs),
     /// Show, or replace, what a host needs to join
     JoinToken(JoinTokenArgs),
+    /// Check this host: kernel, firewall, ports and the way to every peer; exit code 1 when something fails
+    #[command(after_help = "Example: rswarm doctor --quiet")]
+    Doctor(DoctorArgs),
     /// Show this host and its cluster
     Info(FormatArgs),
     /// Show the version of client and daemon

@@ -1,5 +1,6 @@
 //! One module per noun. Each turns arguments into requests, and answers into text.
 
+pub(crate) mod doctor;
 pub(crate) mod image;
 pub(crate) mod info;
 pub(crate) mod inspect;
@@ -13,12 +14,12 @@ use anyhow::Context as _;
 use clap::CommandFactory as _;
 
 use crate::{
-    Quit,
+    HostChecks, Quit,
     arguments::{Command, Root, SwarmCommand},
     client::{Client, DEFAULT_HOST},
 };
 
-pub(crate) fn run(root: Root) -> anyhow::Result<()> {
+pub(crate) fn run(root: Root, host_checks: HostChecks) -> anyhow::Result<()> {
     if let Command::Completion(arguments) = &root.command {
         let mut script = Vec::new();
         clap_complete::generate(arguments.shell, &mut Root::command(), "rswarm", &mut script);
@@ -32,9 +33,11 @@ pub(crate) fn run(root: Root) -> anyhow::Result<()> {
         };
     }
     let client = Client::new(&host(root.daemon))?;
+    // Before there is a runtime here: it brings its own.
+    let checks = if matches!(root.command, Command::Doctor(_)) { host_checks() } else { Vec::new() };
     // One thread is enough for one request after another.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(dispatch(&client, root.command));
+    let result = runtime.block_on(dispatch(&client, root.command, checks));
     // A read of standard input may hang in the pool; nobody waits for it.
     runtime.shutdown_background();
     result
@@ -47,7 +50,7 @@ fn host(flag: Option<String>) -> String {
         .unwrap_or_else(|| DEFAULT_HOST.to_owned())
 }
 
-async fn dispatch(client: &Client, command: Command) -> anyhow::Result<()> {
+async fn dispatch(client: &Client, command: Command, checks: Vec<types::Check>) -> anyhow::Result<()> {
     match command {
         Command::Init(arguments) | Command::Swarm(SwarmCommand::Init(arguments)) => {
             swarm::init(client, arguments).await
@@ -62,6 +65,7 @@ async fn dispatch(client: &Client, command: Command) -> anyhow::Result<()> {
             swarm::join_token(client, arguments).await
         }
         Command::Swarm(SwarmCommand::Update(arguments)) => swarm::update(client, arguments).await,
+        Command::Doctor(arguments) => doctor::doctor(client, arguments, checks).await,
         Command::Info(arguments) => info::info(client, arguments).await,
         Command::Version(arguments) => info::version(client, arguments).await,
         Command::Node(command) => node::run(client, command).await,

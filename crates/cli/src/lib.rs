@@ -34,9 +34,12 @@ fn usage_code(kind: ErrorKind) -> ExitCode {
     }
 }
 
+/// What the program itself finds out about its host, for `rswarm doctor`.
+pub type HostChecks = fn() -> Vec<types::Check>;
+
 /// Runs one command line (program name first). 0: done; 1: not done, the reason is on stderr;
 /// 125: a flag or its value is wrong, as docker says it.
-pub fn main(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
+pub fn main(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>, host_checks: HostChecks) -> ExitCode {
     let root = match Root::try_parse_from(arguments) {
         Ok(root) => root,
         Err(error) => {
@@ -45,7 +48,7 @@ pub fn main(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) ->
             return usage_code(error.kind());
         }
     };
-    match commands::run(root) {
+    match commands::run(root, host_checks) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match error.downcast_ref::<Quit>() {
             Some(Quit(code)) => ExitCode::from(*code),

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use types::{
-    Attachment, Cluster, Network, NetworkId, Node, NodeDescription, NodeId, NodeRole, NodeState, RaftMember, Service,
-    ServiceId, Slot, TaskId, TaskState, TaskStatus, Timestamp, UpdateStatus, Version, VirtualIp,
+    Attachment, Cluster, Network, NetworkId, Node, NodeDescription, NodeId, NodeRole, NodeState, PeerProblem,
+    RaftMember, Service, ServiceId, Slot, TaskId, TaskState, TaskStatus, Timestamp, UpdateStatus, Version, VirtualIp,
 };
 
 use crate::Component;
@@ -47,7 +47,8 @@ pub enum Change {
     },
     NodePeers {
         node: NodeId,
-        unreachable_peers: Vec<NodeId>,
+        #[serde(default, rename = "peer_problems")]
+        unreachable_peers: Vec<PeerProblem>,
     },
     NodeDescribed {
         node: NodeId,

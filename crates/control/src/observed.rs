@@ -23,7 +23,10 @@ pub struct Observed {
 /// One prober's last word about one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeVerdict {
-    pub answered: bool,
+    /// None: its giver is no witness of the host's life.
+    pub answered: Option<bool>,
+    /// Something between the two does not work.
+    pub impaired: bool,
     pub at: Timestamp,
     /// Direction, port and size in words.
     pub detail: String,

@@ -4,6 +4,7 @@
 //! parsed, because they start often and must stay small.
 
 mod addresses;
+mod checks;
 mod config;
 mod helpers;
 mod host;
@@ -22,6 +23,6 @@ fn main() -> ExitCode {
         Some("daemon") => host::main(&config::Config::parse_from(&arguments[1..])),
         Some(helpers::NETD) => helpers::netd(&arguments[2..]),
         Some(helpers::LAB_HOST) => helpers::lab_host(&arguments[2..]),
-        _ => cli::main(arguments),
+        _ => cli::main(arguments, checks::of_host),
     }
 }

@@ -289,6 +289,7 @@ impl Supervisor {
             role: Some(member.identity.role()),
             error: self.trouble.clone(),
             managers: member.file.managers.clone(),
+            identity: Some(member.identity.clone()),
             cluster: member.manager.as_ref().map(Manager::cluster_client),
         }
     }

@@ -48,6 +48,13 @@ pub struct Accepted {
     pub peer: Option<Subject>,
 }
 
+/// Says whose it is, never the key.
+impl std::fmt::Debug for NodeIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("NodeIdentity").field(&self.node()).finish()
+    }
+}
+
 impl NodeIdentity {
     /// From a private key and the chain that `CertificateAuthority::sign` gave (leaf, root).
     ///

@@ -105,7 +105,7 @@ fn saved_identities_load_again_with_private_modes() {
     assert_eq!(mode, 0o600);
 
     std::fs::write(inner.join("node.pem"), "rubbish").unwrap();
-    assert!(NodeIdentity::load(&inner).err().expect("damaged").to_string().contains("PEM"));
+    assert!(NodeIdentity::load(&inner).expect_err("damaged").to_string().contains("PEM"));
 }
 
 #[test]

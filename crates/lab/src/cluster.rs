@@ -88,7 +88,9 @@ impl Cluster {
                 return Ok(());
             }
             let token = cluster.step(first, "join-token", &["join-token", "-q", role])?;
-            in_parallel(hosts, |host| cluster.step(host, "join", &["join", "--token", token.trim(), &remote]).map(drop))
+            in_parallel(hosts, |host| {
+                cluster.step(host, "join", &["join", "--detach", "--token", token.trim(), &remote]).map(drop)
+            })
         };
         join(&cluster.managers[1..], "manager")?;
         join(&cluster.workers, "worker")?;

@@ -183,8 +183,15 @@ impl<'a> Term<'a> {
 
     fn take_probe(&mut self, by: NodeId, report: ProbeReport, now: Timestamp) -> bool {
         let verdicts = self.observed.probes.entry(report.peer).or_default();
-        let verdict = control::ProbeVerdict { answered: report.answered, at: now, detail: report.detail };
-        let before = verdicts.insert(by, verdict);
-        before.is_none_or(|before| before.answered != report.answered)
+        let ProbeReport { answered, impaired, detail, .. } = report;
+        if answered.is_none() && !impaired {
+            // it does not ask that node any more: what it said before says nothing now
+            return verdicts.remove(&by).is_some();
+        }
+        let verdict = control::ProbeVerdict { answered, impaired, at: now, detail };
+        match verdicts.insert(by, verdict.clone()) {
+            Some(before) => before != control::ProbeVerdict { at: before.at, ..verdict },
+            None => true,
+        }
     }
 }

@@ -8,10 +8,14 @@
 //! bear rswarm's names.
 
 pub mod agent;
+pub mod checkup;
 mod clock;
 pub mod engine;
 pub mod join;
 pub mod membership;
+
+/// What the doctor of this host's networks found.
+pub use overlay::doctor;
 
 /// The image store's own types, for whoever shows images.
 pub use image;

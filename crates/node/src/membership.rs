@@ -4,6 +4,7 @@
 //! The daemon serves the commands one at a time; the API holds a [`Membership`], which is cheap to
 //! clone. Nothing here decides or does anything: it is the door between the two.
 
+use identity::NodeIdentity;
 use proto::v1::cluster_client::ClusterClient;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::transport::Channel;
@@ -84,6 +85,8 @@ pub struct Status {
     /// What is wrong when `local_state` is `Error`, else empty.
     pub error: String,
     pub managers: Vec<ManagerPeer>,
+    /// Set while the host is a node: with it the API asks managers whether they are reached.
+    pub identity: Option<NodeIdentity>,
     /// Set on managers while they serve.
     pub cluster: Option<ClusterClient<Channel>>,
 }

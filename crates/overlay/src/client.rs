@@ -46,6 +46,13 @@ impl Client {
         Ok(self.connect().await?.1)
     }
 
+    /// Waits until the process that answers now is gone. Returns at once when nobody answers.
+    pub async fn gone(&self) {
+        let Ok((mut stream, _)) = self.connect().await else { return };
+        // It says nothing unasked: whatever ends this read, the conversation is over.
+        let _ = stream.read_u8().await;
+    }
+
     /// Makes the host match the plan. Tries again while the process is being replaced: applying a plan
     /// twice is the same as once.
     ///
@@ -78,6 +85,17 @@ impl Client {
     /// [`NetdError::Connect`] when nobody answers.
     pub async fn plan(&self) -> Result<Option<NetworkPlan>, NetdError> {
         match self.patiently(|| self.ask("Plan", &Request::Plan)).await? {
+            Response::Plan(plan) => Ok(plan.map(|plan| *plan)),
+            other => Err(unexpected("Plan", other)),
+        }
+    }
+
+    /// The same without waiting for a process that is away.
+    ///
+    /// # Errors
+    /// [`NetdError::Connect`] when nobody answers.
+    pub async fn held_plan(&self) -> Result<Option<NetworkPlan>, NetdError> {
+        match self.ask("Plan", &Request::Plan).await? {
             Response::Plan(plan) => Ok(plan.map(|plan| *plan)),
             other => Err(unexpected("Plan", other)),
         }

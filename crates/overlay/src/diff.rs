@@ -123,6 +123,6 @@ fn bridge_steps(bridge: &BridgePlan, observed: &Observed) -> Vec<Step> {
 #[cfg(test)]
 mod mesh_tests;
 #[cfg(test)]
-mod overlay_tests;
+pub(crate) mod overlay_tests;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ pub mod capabilities;
 mod client;
 mod diff;
 mod dns;
+pub mod doctor;
 mod ipam;
 mod kernel;
 mod mac;
@@ -49,6 +50,6 @@ pub use plan::{
     EndpointPlan, EntryHost, HostPorts, MeshPlan, NetworkPlan, OverlayPlan, OverlayPort, PrivateKey, PublishedPorts,
     Remote,
 };
-pub use probe::{FullSize, PeerState, ProbeKey, ProbeSettings, ProbeTable, Verdict};
+pub use probe::{FullSize, PeerState, ProbeKey, ProbePath, ProbeSettings, ProbeTable, Verdict, Way};
 pub use step::{EndpointStep, InsideStep, MeshStep, OverlayStep, Place, Step, Subject};
 pub use types::{Cidr, CidrError};

@@ -181,8 +181,13 @@ pub struct ProbePeer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeReport {
     pub peer: NodeId,
-    pub answered: bool,
-    /// Direction, port and size in words, for `node inspect`.
+    /// Whether the host answers. None: this node is none of its witnesses, or does not know yet.
+    #[serde(default)]
+    pub answered: Option<bool>,
+    /// Whether something of the way there or back does not carry what it should.
+    #[serde(default)]
+    pub impaired: bool,
+    /// Direction, port and size in words, for `node inspect`; empty when nothing is wrong.
     pub detail: String,
 }
 

@@ -6,6 +6,7 @@
 //! older one still reads the rest (see docs/design/001-one-schema.md).
 
 pub mod assignment;
+mod check;
 pub mod cidr;
 pub mod constraint;
 pub mod id;
@@ -22,6 +23,7 @@ pub use assignment::{
     Assignment, AssignmentDiff, AssignmentSet, DataPathPeer, EndpointStage, HostNetwork, ManagerPeer, OverlayDiff,
     OverlayEndpoint, OverlayService, OverlayState, ProbePeer, ProbeReport, TaskReport,
 };
+pub use check::{Check, CheckVerdict};
 pub use cidr::{Cidr, CidrError};
 pub use constraint::{Constraint, ConstraintError};
 pub use id::{ClusterId, Id, IdError, NetworkId, NodeId, ServiceId, TaskId};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use lab::{Cluster, Guard, Lab};
+use lab::{Cluster, Guard, Lab, LabSpec};
 use serde_json::{Value, json};
 
 use crate::{Api, DEADLINE, until};
@@ -76,17 +76,42 @@ impl ClusterUnderTest {
     /// A cluster of daemons with the test image on every host.
     pub fn up(test: &str, managers: usize, workers: usize) -> Result<Self> {
         let this = Self::without_image(test, managers, workers)?;
-        let tar = image::busybox_archive(IMAGE).context("make the test image")?;
-        for host in this.cluster.hosts() {
-            this.api(&host)?.post_tar("/images/load", &tar).with_context(|| format!("load the image on {host}"))?;
-        }
+        this.load_image()?;
         Ok(this)
+    }
+
+    fn load_image(&self) -> Result<()> {
+        let tar = image::busybox_archive(IMAGE).context("make the test image")?;
+        for host in self.cluster.hosts() {
+            self.api(&host)?.post_tar("/images/load", &tar).with_context(|| format!("load the image on {host}"))?;
+        }
+        Ok(())
     }
 
     /// A cluster of daemons without any image.
     pub fn without_image(test: &str, managers: usize, workers: usize) -> Result<Self> {
+        Self::on(&LabSpec::new(Guard::name(test)?, managers + workers, rswarm_binary()?), managers, workers)
+    }
+
+    /// A cluster of daemons with the test image, on cables of this MTU in bytes.
+    pub fn with_mtu(test: &str, managers: usize, workers: usize, mtu: u32) -> Result<Self> {
+        let spec = LabSpec::new(Guard::name(test)?, managers + workers, rswarm_binary()?);
+        let this = Self::on(&LabSpec { underlay_mtu: mtu, ..spec }, managers, workers)?;
+        this.load_image()?;
+        Ok(this)
+    }
+
+    /// The same as [`Self::up`] and further hosts that belong to no cluster, the last of the lab.
+    pub fn with_bare(test: &str, managers: usize, workers: usize, bare: usize) -> Result<Self> {
+        let spec = LabSpec::new(Guard::name(test)?, managers + workers + bare, rswarm_binary()?);
+        let this = Self::on(&spec, managers, workers)?;
+        this.load_image()?;
+        Ok(this)
+    }
+
+    fn on(spec: &LabSpec, managers: usize, workers: usize) -> Result<Self> {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let guard = Guard::up(test, managers + workers, &rswarm_binary()?)?;
+        let guard = Guard::up_with(spec)?;
         let cluster = Cluster::up(&guard, managers, workers)?;
         Ok(Self { cluster, guard, _turn: turn })
     }

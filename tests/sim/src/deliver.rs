@@ -173,9 +173,10 @@ impl Cluster {
         let mut news = false;
         for (about, by, answered) in words {
             let known = leader.observed.probes.entry(about).or_default();
-            if known.get(&by).map(|word| word.answered) != Some(answered) {
-                known.insert(by, ProbeVerdict { answered, at: now, detail: String::new() });
-                news |= !answered;
+            if known.get(&by).and_then(|word| word.answered) != Some(answered) {
+                let (answered, impaired, detail) = (Some(answered), false, String::new());
+                known.insert(by, ProbeVerdict { answered, impaired, at: now, detail });
+                news |= answered == Some(false);
             }
         }
         if news {

@@ -1,7 +1,7 @@
 //! Nodes: `NodeView` to Docker's `Node`, and a `NodeSpec` from a request.
 
 use serde_json::{Value, json};
-use types::{Availability, NodeDescription, NodeRole, NodeSpec, NodeState, NodeView};
+use types::{Availability, NodeDescription, NodeRole, NodeSpec, NodeState, NodeView, PeerProblem};
 
 use super::{
     policy,
@@ -100,10 +100,13 @@ fn write_status(view: &NodeView) -> Value {
         NodeState::Unreachable => "disconnected",
         NodeState::Down => "down",
     };
+    let problem = |peer: &PeerProblem| json!({ "NodeID": peer.by, "Detail": peer.detail });
+    let problems: Vec<Value> = status.unreachable_peers.iter().map(problem).collect();
     Fields::new()
         .set("State", state)
         .unless_empty("Message", &status.message)
         .set("Addr", status.address.map_or_else(|| "0.0.0.0".to_owned(), |address| address.to_string()))
-        .unless_empty("UnreachablePeers", &status.unreachable_peers)
+        .unless_empty("UnreachablePeers", status.unreachable_peers.iter().map(|peer| peer.by).collect::<Vec<_>>())
+        .unless_empty("PeerProblems", problems)
         .done()
 }

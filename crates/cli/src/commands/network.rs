@@ -1,6 +1,7 @@
 //! `network create/ls/inspect/rm/prune`.
 
 mod create;
+mod doctor;
 
 #[cfg(test)]
 pub(crate) use create::request;
@@ -48,6 +49,9 @@ pub(crate) enum NetworkCommand {
     /// Show all of one or more networks, with used and free addresses
     #[command(after_help = "Example: rswarm network inspect --format '{{json .Status.IPAM.Subnets}}' back")]
     Inspect(InspectArgs),
+    /// Compare this host's overlay networks, entry by entry, with what the cluster says of them
+    #[command(after_help = "Example: rswarm network doctor --format json back")]
+    Doctor(doctor::DoctorArgs),
     /// Remove networks
     #[command(visible_alias = "remove")]
     Rm(RemoveArgs),
@@ -107,6 +111,7 @@ pub(crate) async fn run(client: &Client, command: NetworkCommand) -> anyhow::Res
         NetworkCommand::Create(arguments) => create::create(client, *arguments).await,
         NetworkCommand::Ls(arguments) => list(client, arguments).await,
         NetworkCommand::Inspect(arguments) => inspect_networks(client, arguments).await,
+        NetworkCommand::Doctor(arguments) => doctor::doctor(client, arguments).await,
         NetworkCommand::Rm(arguments) => remove(client, arguments).await,
         NetworkCommand::Prune(arguments) => prune(client, arguments).await,
     }

@@ -4,9 +4,13 @@ use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use super::doctor;
 use crate::{
     client::Client,
-    output::{terminal::print, units::parse_duration},
+    output::{
+        terminal::{print, print_error},
+        units::parse_duration,
+    },
     spec::edit::set_some,
 };
 
@@ -109,6 +113,9 @@ pub(crate) struct JoinArgs {
     /// Token for entry into the cluster (`rswarm join-token` on a manager shows it)
     #[arg(long)]
     token: String,
+    /// Do not wait for the first probes to say which ports work
+    #[arg(short, long)]
+    detach: bool,
     /// Address of a manager
     #[arg(value_name = "HOST:PORT", required = true)]
     remotes: Vec<String>,
@@ -184,7 +191,17 @@ pub(crate) async fn join(client: &Client, arguments: JoinArgs) -> anyhow::Result
     client.post("/swarm/join", Some(&body)).await?;
     let info = client.get("/info").await?;
     let is_manager = info["Swarm"]["ControlAvailable"] == json!(true);
-    print(&format!("This node joined a swarm as a {}.\n", if is_manager { "manager" } else { "worker" }))
+    print(&format!("This node joined a swarm as a {}.\n", if is_manager { "manager" } else { "worker" }))?;
+    if arguments.detach {
+        return Ok(());
+    }
+    // It has joined, whatever is found now.
+    match doctor::after_join(client).await {
+        Err(error) if error.downcast_ref::<crate::Quit>().is_none() => {
+            print_error(&format!("WARNING: the ports could not be checked: {error:#}; try rswarm doctor\n"))
+        }
+        other => other,
+    }
 }
 
 pub(crate) async fn leave(client: &Client, arguments: LeaveArgs) -> anyhow::Result<()> {

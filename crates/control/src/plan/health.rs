@@ -5,10 +5,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use types::{Node, NodeId, NodeState, Timestamp};
+use types::{MAX_PEER_PROBLEMS, Node, NodeId, NodeState, PeerProblem, Timestamp};
 
 use super::draft::Draft;
-use crate::{Change, Observed, Tables, admission::LEFT_MESSAGE};
+use crate::{Change, Observed, ProbeVerdict, Tables, admission::LEFT_MESSAGE};
 
 /// Silence after which a node is unreachable, in heartbeat periods: one lost or late beat is an everyday
 /// thing, two in a row are not. With the period of 1 s: 2.0 s.
@@ -171,26 +171,39 @@ fn witnesses(tables: &Draft, observed: &Observed, patience: Patience, about: Nod
         if *by == about || !is_believed(tables, observed, patience, *by) {
             continue;
         }
-        if word.answered {
-            counted.confirming += 1;
-        } else {
-            counted.denying += 1;
+        match word.answered {
+            Some(true) => counted.confirming += 1,
+            Some(false) => counted.denying += 1,
+            // it asks by the data path only: not whether the host lives, but whether containers reach it
+            None => {}
         }
     }
     counted
 }
 
-/// Degraded: the control stream works and some peers get no answer. Written so that `node ls` can say it.
+/// Whether somebody says that it does not reach the node. The leader's own node has no deadlines, so this alone
+/// brings it before the judges.
+pub(super) fn is_complained_of(observed: &Observed, node: NodeId) -> bool {
+    observed.probes.get(&node).is_some_and(|words| words.values().any(is_complaint))
+}
+
+fn is_complaint(word: &ProbeVerdict) -> bool {
+    word.answered == Some(false) || word.impaired
+}
+
+/// Degraded: the control stream works, and some peers do not reach it, or not with everything. Written so that
+/// `node ls` can say it, and `node inspect` why.
 fn judge_peers(draft: &mut Draft, observed: &Observed, patience: Patience, id: NodeId) {
     let Some(node) = draft.node(id).cloned() else { return };
-    let mut failing: Vec<NodeId> = Vec::new();
+    let mut failing: Vec<PeerProblem> = Vec::new();
     if node.status.state == NodeState::Ready {
         for (by, word) in observed.probes.get(&node.id).into_iter().flatten() {
-            if *by != node.id && !word.answered && is_believed(draft, observed, patience, *by) {
-                failing.push(*by);
+            if *by != node.id && is_complaint(word) && is_believed(draft, observed, patience, *by) {
+                failing.push(PeerProblem { by: *by, detail: word.detail.clone() });
             }
         }
     }
+    failing.truncate(MAX_PEER_PROBLEMS);
     if failing != node.status.unreachable_peers {
         draft.make(Change::NodePeers { node: node.id, unreachable_peers: failing });
     }

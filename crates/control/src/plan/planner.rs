@@ -83,6 +83,7 @@ impl Planner {
         judged.extend(self.node_deadlines.due(draft.now()));
         judged.extend(&self.suspects);
         judged.extend(&before.nodes);
+        judged.extend(health::is_complained_of(observed, observed.me).then_some(observed.me));
         let patience = Patience::of(draft);
         health::judge(draft, observed, patience, &judged);
         for id in judged.iter().copied() {

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use types::{
-    Attachment, Cluster, Meta, Node, NodeId, NodeState, Service, ServiceId, Task, TaskId, TaskState, TaskStatus,
-    Version,
+    Attachment, Cluster, Meta, Node, NodeId, NodeState, PeerProblem, Service, ServiceId, Task, TaskId, TaskState,
+    TaskStatus, Version,
 };
 use types::{Timestamp, UpdateStatus};
 
@@ -155,7 +155,7 @@ impl Tables {
 
     /// A remark for people. No decision depends on it, so the version stays: who edits the node meanwhile is
     /// not refused, and a label does not look fresh because a probe failed.
-    fn node_peers(&mut self, id: NodeId, peers: &[NodeId], touched: &mut Touched) -> Result<(), Rejection> {
+    fn node_peers(&mut self, id: NodeId, peers: &[PeerProblem], touched: &mut Touched) -> Result<(), Rejection> {
         let mut node = Arc::clone(self.node(id).ok_or_else(|| Rejection::not_found("node", id))?);
         touched.nodes.insert(id);
         peers.clone_into(&mut Arc::make_mut(&mut node).status.unreachable_peers);

@@ -187,9 +187,10 @@ fn the_leaders_own_node_is_never_judged_silent() {
     check(
         "node a\nnode b\nme a\nservice web\nsettle\nsilent a\nprobe b a no\nwait 30s\nplan\nshow",
         expect![[r#"
-        0s create web.1/1 on b
-          web.1/1 on b running (wants running)
-    "#]],
+            0s create web.1/1 on b
+            30s node a cannot be reached by ["b"]
+              web.1/1 on b running (wants running)
+        "#]],
     );
 }
 
@@ -237,6 +238,25 @@ fn a_node_that_is_back_keeps_its_task_from_being_replaced_by_a_plan_made_before(
               web.1/2 on c failed (wants running)
             3s node b cannot be reached by ["a"]
             3s want web.1/2 shutdown
+        "#]],
+    );
+}
+
+/// P03: a way that does not carry containers' packets makes a node degraded, and counts for nothing when the node
+/// falls silent: who asks by the data path only is no witness. The leader's own node is looked at too.
+#[test]
+fn p03_an_impaired_way_degrades_and_is_no_witness() {
+    check(
+        "node a\nnode b\nnode c\nme a\nsettle
+         impaired b c yes\nimpaired b a yes\nwait 2s\nplan
+         silent c\nwait 2s\nplan
+         impaired b a no\nwait 1s\nplan",
+        expect![[r#"
+            2s node a cannot be reached by ["b"]
+            2s node c cannot be reached by ["b"]
+            4s node c unreachable control stream silent for 2.0s; 0 of 0 probing nodes still reach it: its tasks are left alone
+            4s node c cannot be reached by []
+            5s node a cannot be reached by []
         "#]],
     );
 }

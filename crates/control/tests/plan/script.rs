@@ -102,7 +102,8 @@ impl World {
                 let id = self.nodes[words[0]];
                 self.silent.retain(|silent| *silent != id);
             }
-            "probe" => self.probe(words[0], words[1], words[2] == "yes"),
+            "probe" => self.probe(words[0], words[1], Some(words[2] == "yes"), false),
+            "impaired" => self.probe(words[0], words[1], None, words[2] == "yes"),
             "me" => self.observed.me = self.nodes[words[0]],
             "back" => self.back(self.nodes[words[0]]),
             "wait" => self.wait(spec::duration(words[0])),
@@ -263,8 +264,8 @@ impl World {
         }
     }
 
-    fn probe(&mut self, by: &str, about: &str, answered: bool) {
-        let verdict = ProbeVerdict { answered, at: self.now, detail: String::new() };
+    fn probe(&mut self, by: &str, about: &str, answered: Option<bool>, impaired: bool) {
+        let verdict = ProbeVerdict { answered, impaired, at: self.now, detail: String::new() };
         self.observed.probes.entry(self.nodes[about]).or_default().insert(self.nodes[by], verdict);
     }
 

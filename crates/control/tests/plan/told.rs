@@ -113,7 +113,7 @@ impl World {
                 format!("node {} {} {message}", self.node_name(*node), format!("{state:?}").to_lowercase())
             }
             Change::NodePeers { node, unreachable_peers } => {
-                let peers: Vec<_> = unreachable_peers.iter().map(|id| self.node_name(*id)).collect();
+                let peers: Vec<_> = unreachable_peers.iter().map(|peer| self.node_name(peer.by)).collect();
                 format!("node {} cannot be reached by {peers:?}", self.node_name(*node))
             }
             Change::ServiceUpdate { service, update } => {

@@ -113,7 +113,7 @@ impl Agent {
     }
 
     pub async fn probe(&self, peer: NodeId, answered: bool) {
-        let report = ProbeReport { peer, answered, detail: "probe".to_owned() };
+        let report = ProbeReport { peer, answered: Some(answered), impaired: false, detail: "probe".to_owned() };
         self.up.send(message(Up::ProbeReports(proto::encode(&vec![report])))).await.unwrap();
     }
 }

@@ -26,7 +26,7 @@ use super::{
     monitors::Monitors,
     overlays::{self, Here},
     perform::Performer,
-    probes::{self, ProbeNews},
+    probes::{self, ProbeNews, Unreachable},
     publish::Publisher,
     reconcile::{Action, reconcile},
     renewal::Renewal,
@@ -61,6 +61,10 @@ pub(super) struct Follower {
     pub(super) monitors: Monitors,
     pub(super) publisher: Publisher,
     pub(super) probe_news: ProbeNews,
+    /// What follows from it for the balancing.
+    pub(super) unreachable: Unreachable,
+    /// Whether a manager has spoken since this agent started; until then the set is the one from the disk.
+    pub(super) has_heard: bool,
     pub(super) here: Here,
     /// Of the data plane, for the managers.
     pub(super) public_key: [u8; 32],
@@ -90,8 +94,7 @@ impl Follower {
         let (probe_updates, mut probed) = mpsc::channel(MAX_WAITING);
         let side = CancellationToken::new();
         let mut beside = self.start_beside(session_events, probe_updates, &side);
-        let kept = overlays::cluster_network(self.assigned.set(), &self.here);
-        self.engine.set_cluster_network(ClusterNetwork { is_kept: true, ..kept });
+        self.set_network();
         let mut has_left = false;
         loop {
             self.act();
@@ -109,8 +112,7 @@ impl Follower {
             tokio::select! {
                 Some(event) = heard.recv() => self.hear(event).await,
                 Some(update) = probed.recv() => {
-                    self.probe_news.take(update);
-                    self.send_probes();
+                    self.take_probes(update);
                 }
                 (task, step, outcome) = self.performer.next() => self.step_ended(task, step, outcome),
                 Some(ended) = self.ends.join_next() => self.end_seen(ended),
@@ -246,15 +248,28 @@ impl Follower {
         }
         self.told.retain(|task| self.assigned.set().tasks.contains_key(task));
         self.keeper.mark();
+        self.has_heard = true;
         self.set_network();
     }
 
     fn set_network(&self) {
-        self.engine.set_cluster_network(overlays::cluster_network(self.assigned.set(), &self.here));
+        let said = overlays::cluster_network(self.assigned.set(), &self.here, &self.unreachable);
+        self.engine.set_cluster_network(ClusterNetwork { is_kept: !self.has_heard, ..said });
+    }
+
+    fn take_probes(&mut self, update: overlay::ProbeUpdate) {
+        self.probe_news.take(update);
+        self.send_probes();
+        let unreachable = self.probe_news.unreachable();
+        if unreachable != self.unreachable {
+            self.unreachable = unreachable;
+            self.set_network();
+        }
     }
 
     fn begin_leave(&mut self, reply: oneshot::Sender<()>) {
         self.assigned = Assigned::restore(Some(types::AssignmentSet::default()));
+        self.has_heard = true;
         self.set_network();
         self.claim();
         self.leaving = Some(reply);
@@ -361,7 +376,7 @@ impl Follower {
     }
 
     fn send_probes(&mut self) {
-        let news = self.probe_news.news();
+        let news = self.probe_news.news(&self.assigned.set().network, self.here.address);
         if !news.is_empty() && self.send(agent_message::Message::ProbeReports(proto::encode(&news))) {
             self.probe_news.told(news);
         }

@@ -2,7 +2,10 @@
 //!
 //! Called by [`super::overlays`] whenever the assignments changed.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use overlay::{EntryHost, MacAddress, MeshPlan, PublishedPorts};
 use types::{
@@ -10,16 +13,26 @@ use types::{
     PortConfig, ServiceId,
 };
 
+use super::{overlays::reachable, probes::Unreachable};
+
+/// This node, and those that containers' packets do not get to from it.
+type Here<'a> = (NodeId, &'a BTreeSet<NodeId>);
+
 /// None while nothing is published and nothing that was is still on its way out.
-pub(super) fn mesh(set: &AssignmentSet, me: NodeId) -> Option<MeshPlan> {
+pub(super) fn mesh(set: &AssignmentSet, me: NodeId, unreachable: &Unreachable) -> Option<MeshPlan> {
     let (network, state) = set.overlays.iter().find(|(_, state)| state.network.spec.ingress)?;
     let is_used = !state.endpoints.is_empty() || state.services.values().any(|service| !service.ports.is_empty());
+    let unreachable = if state.network.spec.encrypted { &unreachable.wireguard } else { &unreachable.vxlan };
     is_used.then(|| MeshPlan {
         network: *network,
         mac: MacAddress::for_node(me),
         addresses: state.network.subnets.iter().map(|subnet| subnet.gateway).collect(),
         entries: entries(&set.network, me),
-        ports: state.services.iter().flat_map(|(id, service)| published(state, *id, service, me)).collect(),
+        ports: state
+            .services
+            .iter()
+            .flat_map(|(id, service)| published(state, *id, service, (me, unreachable)))
+            .collect(),
     })
 }
 
@@ -28,8 +41,8 @@ fn entries(network: &HostNetwork, me: NodeId) -> BTreeMap<MacAddress, EntryHost>
     others.map(|(node, peer)| (MacAddress::for_node(*node), EntryHost { node: *node, host: peer.address })).collect()
 }
 
-fn published(state: &OverlayState, id: ServiceId, service: &OverlayService, me: NodeId) -> Vec<PublishedPorts> {
-    let backends = backends(state, id, service.mesh.policy, me);
+fn published(state: &OverlayState, id: ServiceId, service: &OverlayService, here: Here<'_>) -> Vec<PublishedPorts> {
+    let backends = backends(state, id, service.mesh.policy, here);
     let ports = runs(&service.ports).into_iter();
     let port = |(first, last, port): (u16, u16, &PortConfig)| PublishedPorts {
         bind: port.bind.clone(),
@@ -44,9 +57,14 @@ fn published(state: &OverlayState, id: ServiceId, service: &OverlayService, me: 
 }
 
 /// The tasks that take new connections which come in by this node, with their weights.
-fn backends(state: &OverlayState, service: ServiceId, policy: MeshPolicy, me: NodeId) -> BTreeMap<IpAddr, u16> {
+fn backends(
+    state: &OverlayState,
+    service: ServiceId,
+    policy: MeshPolicy,
+    (me, unreachable): Here<'_>,
+) -> BTreeMap<IpAddr, u16> {
     let serves = |e: &&OverlayEndpoint| e.service == service && e.stage == EndpointStage::Serving;
-    let serving: Vec<&OverlayEndpoint> = state.endpoints.values().filter(serves).collect();
+    let serving = reachable(state.endpoints.values().filter(serves).collect(), unreachable);
     let has_own = serving.iter().any(|endpoint| endpoint.node == me);
     let own_only = policy == MeshPolicy::LocalOnly || (policy == MeshPolicy::LocalFirst && has_own);
     let chosen = serving.into_iter().filter(|endpoint| !own_only || endpoint.node == me);
@@ -155,7 +173,8 @@ mod tests {
     #[test]
     fn p43_the_policy_chooses_among_the_tasks_that_serve() {
         let seen = |policy, me: u128| {
-            let mesh = mesh(&set(policy), NodeId::from_random(me)).expect("something is published");
+            let mesh =
+                mesh(&set(policy), NodeId::from_random(me), &Unreachable::default()).expect("something is published");
             mesh.ports[0].backends.keys().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(seen(MeshPolicy::Cluster, 0), "10.255.0.2 10.255.0.4");
@@ -166,8 +185,22 @@ mod tests {
     }
 
     #[test]
+    fn p03_tasks_on_nodes_that_packets_do_not_reach_are_left_out_while_others_serve() {
+        let all = set(MeshPolicy::Cluster);
+        let seen = |out: &[u128]| {
+            let vxlan = out.iter().map(|node| NodeId::from_random(*node)).collect();
+            let out = Unreachable { vxlan, ..Unreachable::default() };
+            let mesh = mesh(&all, NodeId::from_random(0), &out).expect("something is published");
+            mesh.ports[0].backends.keys().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(seen(&[1]), "10.255.0.2");
+        assert_eq!(seen(&[0, 1]), "10.255.0.2 10.255.0.4");
+    }
+
+    #[test]
     fn n16_every_other_host_is_an_entry() {
-        let plan = mesh(&set(MeshPolicy::Cluster), NodeId::from_random(0)).expect("something is published");
+        let plan = mesh(&set(MeshPolicy::Cluster), NodeId::from_random(0), &Unreachable::default())
+            .expect("something is published");
         expect![[r#"02:d2:00:00:00:00 {10.255.0.1} 02:d2:00:00:00:01 at 192.0.2.1"#]].assert_eq(&format!(
             "{} {:?} {}",
             plan.mac,
@@ -182,6 +215,6 @@ mod tests {
         let state = none.overlays.values_mut().next().expect("ingress");
         state.endpoints.clear();
         state.services.values_mut().for_each(|service| service.ports.clear());
-        assert_eq!(mesh(&none, NodeId::from_random(0)), None);
+        assert_eq!(mesh(&none, NodeId::from_random(0), &Unreachable::default()), None);
     }
 }

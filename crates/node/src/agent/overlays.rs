@@ -14,7 +14,10 @@ use types::{
     Slot, TaskId,
 };
 
-use super::{mesh, probes};
+use super::{
+    mesh,
+    probes::{self, Unreachable},
+};
 use crate::engine::ClusterNetwork;
 
 /// This host, as its data plane sees it.
@@ -27,10 +30,10 @@ pub(super) struct Here {
 }
 
 /// UDP port of WireGuard (its registered one), next to VXLAN's: the same on every host.
-const ENCRYPTION_PORT: u16 = 51820;
+pub(super) const ENCRYPTION_PORT: u16 = 51820;
 
 /// What the engine is told.
-pub(super) fn cluster_network(set: &AssignmentSet, here: &Here) -> ClusterNetwork {
+pub(super) fn cluster_network(set: &AssignmentSet, here: &Here, unreachable: &Unreachable) -> ClusterNetwork {
     let network = &set.network;
     let encrypted = set.overlays.values().any(|overlay| overlay.network.spec.encrypted);
     let encryption = encrypted.then(|| encryption(&network.data_path_peers, here));
@@ -39,14 +42,19 @@ pub(super) fn cluster_network(set: &AssignmentSet, here: &Here) -> ClusterNetwor
         port: network.data_path_port,
         encryption,
     });
-    let overlays = set.overlays.iter().map(|(id, state)| (*id, overlay(state, network, here.node))).collect();
+    let overlays = set.overlays.iter().map(|(id, state)| {
+        let encrypted = state.network.spec.encrypted;
+        let out = if encrypted { &unreachable.wireguard } else { &unreachable.vxlan };
+        (*id, overlay(state, network, here.node, out))
+    });
+    let overlays = overlays.collect();
     let internal = set.overlays.iter().filter(|(_, state)| state.network.spec.internal).map(|(id, _)| *id).collect();
     ClusterNetwork {
-        probes: probes::settings(network, here.node, here.address),
+        probes: probes::settings(set, here.node, here.address),
         data_path,
         overlays,
         internal,
-        mesh: mesh::mesh(set, here.node),
+        mesh: mesh::mesh(set, here.node, unreachable),
         is_kept: false,
     }
 }
@@ -59,7 +67,7 @@ fn encryption(peers: &BTreeMap<NodeId, DataPathPeer>, here: &Here) -> Encryption
     Encryption { private_key: here.private_key.clone(), port: ENCRYPTION_PORT, peers }
 }
 
-fn overlay(state: &OverlayState, network: &HostNetwork, me: NodeId) -> OverlayPlan {
+fn overlay(state: &OverlayState, network: &HostNetwork, me: NodeId, unreachable: &BTreeSet<NodeId>) -> OverlayPlan {
     let spec = &state.network.spec;
     // whoever is in the ingress network is reached by its published ports alone
     let names = if spec.ingress { Names::default() } else { Names::of(state) };
@@ -70,7 +78,7 @@ fn overlay(state: &OverlayState, network: &HostNetwork, me: NodeId) -> OverlayPl
         mtu: spec.mtu,
         encrypted: spec.encrypted,
         remotes: state.endpoints.values().filter(|e| e.node != me).filter_map(|e| remote(e, network)).collect(),
-        services: balanced(state),
+        services: balanced(state, unreachable),
         names: names.forward,
         reverse: names.reverse,
     }
@@ -89,12 +97,24 @@ fn first_ipv4(addresses: &[IpAddr]) -> Option<Ipv4Addr> {
     })
 }
 
+/// Of endpoints those on nodes that packets get to from here; all of them when none is left: a wrong word of
+/// the probes must not take the last backend away (P03).
+pub(super) fn reachable<'a>(
+    endpoints: Vec<&'a OverlayEndpoint>,
+    unreachable: &BTreeSet<NodeId>,
+) -> Vec<&'a OverlayEndpoint> {
+    let is_reached = |endpoint: &&OverlayEndpoint| !unreachable.contains(&endpoint.node);
+    let reached: Vec<_> = endpoints.iter().copied().filter(is_reached).collect();
+    if reached.is_empty() { endpoints } else { reached }
+}
+
 /// Each virtual address with the endpoints that take new connections, of the same family.
-fn balanced(state: &OverlayState) -> BTreeMap<IpAddr, BTreeSet<IpAddr>> {
+fn balanced(state: &OverlayState, unreachable: &BTreeSet<NodeId>) -> BTreeMap<IpAddr, BTreeSet<IpAddr>> {
     let mut balanced: BTreeMap<IpAddr, BTreeSet<IpAddr>> = BTreeMap::new();
     for (id, service) in &state.services {
         let serving = state.endpoints.values().filter(|e| e.service == *id && e.stage == EndpointStage::Serving);
-        let backends: BTreeSet<IpAddr> = serving.flat_map(|e| e.addresses.iter().copied()).collect();
+        let serving = reachable(serving.collect(), unreachable);
+        let backends: BTreeSet<IpAddr> = serving.iter().flat_map(|e| e.addresses.iter().copied()).collect();
         for address in &service.addresses {
             let same = |backend: &&IpAddr| backend.is_ipv4() == address.is_ipv4();
             balanced.insert(*address, backends.iter().filter(same).copied().collect());
@@ -230,7 +250,7 @@ mod tests {
             data_path_peers: BTreeMap::from([(NodeId::from_random(1), peer)]),
             ..HostNetwork::default()
         };
-        let plan = overlay(state, &host, NodeId::from_random(0));
+        let plan = overlay(state, &host, NodeId::from_random(0), &BTreeSet::new());
         let mut text = String::new();
         let list = |all: &mut dyn Iterator<Item = &IpAddr>| all.map(ToString::to_string).collect::<Vec<_>>().join(" ");
         for (name, addresses) in &plan.names {
@@ -266,6 +286,22 @@ mod tests {
             02:42:0a:00:01:05 at 192.0.2.1: 10.0.1.5
         "#]],
         );
+    }
+
+    /// P03: a backend that this host's packets do not get to is left out while another one remains.
+    #[test]
+    fn p03_virtual_addresses_lead_to_reachable_nodes() {
+        let state = state(EndpointMode::Vip, &[[10, 0, 1, 9]]);
+        let backends = |unreachable: &[u128]| {
+            let unreachable = unreachable.iter().map(|n| NodeId::from_random(*n)).collect();
+            let balanced = balanced(&state, &unreachable);
+            let backends = &balanced[&IpAddr::from([10, 0, 1, 9])];
+            backends.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(backends(&[]), "10.0.1.2 10.0.1.3");
+        assert_eq!(backends(&[1]), "10.0.1.2");
+        assert_eq!(backends(&[0]), "10.0.1.3");
+        assert_eq!(backends(&[0, 1]), "10.0.1.2 10.0.1.3");
     }
 
     #[test]

@@ -1,32 +1,44 @@
-//! Between the data plane's probes and the session: which peers, and what they answered.
+//! Between the data plane's probes and the session: whom to ask, and what is told to the managers.
 //!
-//! A task owned by the agent carries findings up; which of them are news is decided by [`ProbeNews`],
-//! which is pure. Nothing here calls a host lost.
+//! A task owned by the agent carries findings up; which of them are news, and which peers cannot be reached,
+//! is decided by [`ProbeNews`], which is pure. Nothing here calls a host lost.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
-use overlay::{FullSize, PeerState, ProbeKey, ProbeSettings, ProbeUpdate, Verdict};
+use overlay::{FullSize, PeerState, ProbeKey, ProbePath, ProbeSettings, ProbeUpdate, Verdict, Way};
 use tokio::sync::mpsc;
-use types::{HostNetwork, NodeId, ProbeReport};
+use types::{AssignmentSet, HostNetwork, NodeId, ProbePeer, ProbeReport};
 
+use super::overlays::ENCRYPTION_PORT;
 use crate::engine::Engine;
 
 /// What is known of the peers, and what the present session was told.
 #[derive(Debug, Default)]
 pub(super) struct ProbeNews {
-    peers: BTreeMap<NodeId, PeerState>,
+    peers: BTreeMap<(ProbePath, NodeId), PeerState>,
     told: BTreeMap<NodeId, ProbeReport>,
+}
+
+/// The nodes that containers' packets do not get to from here, by kind of network.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Unreachable {
+    pub vxlan: BTreeSet<NodeId>,
+    pub wireguard: BTreeSet<NodeId>,
 }
 
 impl ProbeNews {
     pub(super) fn take(&mut self, update: ProbeUpdate) {
+        let keyed = |peer: PeerState| ((peer.path, peer.node), peer);
         match update {
-            ProbeUpdate::Whole(all) => self.peers = all.into_iter().map(|p| (p.node, p)).collect(),
+            ProbeUpdate::Whole(all) => self.peers = all.into_iter().map(keyed).collect(),
             ProbeUpdate::Changed { upsert, remove } => {
-                for node in remove {
-                    self.peers.remove(&node);
+                for key in remove {
+                    self.peers.remove(&key);
                 }
-                self.peers.extend(upsert.into_iter().map(|p| (p.node, p)));
+                self.peers.extend(upsert.into_iter().map(keyed));
             }
         }
     }
@@ -36,43 +48,102 @@ impl ProbeNews {
         self.told.clear();
     }
 
-    /// What the session was not told yet.
-    pub(super) fn news(&self) -> Vec<ProbeReport> {
-        let reports = self.peers.values().filter_map(report);
-        reports.filter(|r| self.told.get(&r.peer) != Some(r)).collect()
+    /// What the session was not told yet; of a peer that is not asked any more, that nothing is known of it.
+    pub(super) fn news(&self, network: &HostNetwork, from: IpAddr) -> Vec<ProbeReport> {
+        let now = self.reports(network, from);
+        let gone = self.told.values().filter(|told| !now.contains_key(&told.peer) && !is_empty(told));
+        let gone: Vec<ProbeReport> = gone.map(|told| empty(told.peer)).collect();
+        let changed = now.into_values().filter(|report| match self.told.get(&report.peer) {
+            Some(told) => told != report,
+            None => !is_empty(report),
+        });
+        changed.chain(gone).collect()
     }
 
     /// These were sent.
     pub(super) fn told(&mut self, reports: Vec<ProbeReport>) {
         self.told.extend(reports.into_iter().map(|r| (r.peer, r)));
     }
+
+    /// Judged by the prober, which does not change its mind for a lost packet or two.
+    pub(super) fn unreachable(&self) -> Unreachable {
+        let by = |path: ProbePath| {
+            let peers = self.peers.values().filter(|peer| peer.path == path);
+            let carries_not = |peer: &&PeerState| {
+                peer.verdict == Verdict::Unanswered || matches!(peer.full_size, FullSize::Failed { .. })
+            };
+            peers.filter(carries_not).map(|peer| peer.node).collect()
+        };
+        Unreachable { vxlan: by(ProbePath::Vxlan), wireguard: by(ProbePath::Wireguard) }
+    }
+
+    fn reports(&self, network: &HostNetwork, from: IpAddr) -> BTreeMap<NodeId, ProbeReport> {
+        let mut reports: BTreeMap<NodeId, ProbeReport> = BTreeMap::new();
+        for peer in self.peers.values() {
+            let report = reports.entry(peer.node).or_insert_with(|| empty(peer.node));
+            if peer.path == ProbePath::Host {
+                report.answered = match peer.verdict {
+                    Verdict::Unknown => None,
+                    Verdict::Answered => Some(true),
+                    Verdict::Unanswered => Some(false),
+                };
+            }
+            report.impaired |= peer.is_impaired();
+            let Some(problem) = way(peer, network, from).and_then(|way| peer.problem(way)) else { continue };
+            let between = if report.detail.is_empty() { "" } else { "; " };
+            report.detail = format!("{}{between}{problem}", report.detail);
+        }
+        reports
+    }
 }
 
-/// A peer asked too seldom to say anything gives no report.
-fn report(peer: &PeerState) -> Option<ProbeReport> {
-    let answered = match peer.verdict {
-        Verdict::Unknown => return None,
-        Verdict::Answered => true,
-        Verdict::Unanswered => false,
+fn empty(peer: NodeId) -> ProbeReport {
+    ProbeReport { peer, answered: None, impaired: false, detail: String::new() }
+}
+
+fn is_empty(report: &ProbeReport) -> bool {
+    *report == empty(report.peer)
+}
+
+fn way(peer: &PeerState, network: &HostNetwork, from: IpAddr) -> Option<Way> {
+    let watched = || network.probe_peers.iter().find(|other| other.node == peer.node).map(|other| other.address);
+    let by_data_path = || network.data_path_peers.get(&peer.node).map(|peer| peer.address).or_else(watched);
+    let (to, port) = match peer.path {
+        ProbePath::Host => (peer.address, types::DEFAULT_PROBE_PORT),
+        ProbePath::Vxlan => (by_data_path()?, network.data_path_port),
+        ProbePath::Wireguard => (by_data_path()?, ENCRYPTION_PORT),
     };
-    let mut detail = Vec::new();
-    if !answered {
-        let reason = peer.last_error.as_deref().unwrap_or("no answer");
-        detail.push(format!("to {} udp: {reason}", peer.address));
-    }
-    if let FullSize::Failed { bytes, reason } = &peer.full_size {
-        detail.push(format!("to {} udp, {bytes} bytes: {reason}", peer.address));
-    }
-    if peer.hears_us == Some(false) {
-        detail.push(format!("from {} udp: its probes are not answered here", peer.address));
-    }
-    Some(ProbeReport { peer: peer.node, answered, detail: detail.join("; ") })
+    Some(Way { from, to, port })
 }
 
 /// The settings that follow from the value; `None` while it says nothing.
-pub(super) fn settings(network: &HostNetwork, node: NodeId, address: IpAddr) -> Option<ProbeSettings> {
-    let is_set = network.probe_key != [0; 32];
-    is_set.then(|| ProbeSettings::new(node, address, ProbeKey::from(network.probe_key), network.probe_peers.clone()))
+pub(super) fn settings(set: &AssignmentSet, node: NodeId, address: IpAddr) -> Option<ProbeSettings> {
+    let network = &set.network;
+    if network.probe_key == [0; 32] {
+        return None;
+    }
+    let settings = ProbeSettings::new(node, address, ProbeKey::from(network.probe_key), network.probe_peers.clone());
+    let mut through_vxlan = sharing(set, node, false);
+    if network.data_path_port != 0 {
+        // Those whose lives it watches too: so a new node knows its data path before the first network.
+        let shared: BTreeSet<NodeId> = through_vxlan.iter().map(|peer| peer.node).collect();
+        through_vxlan.extend(network.probe_peers.iter().filter(|peer| !shared.contains(&peer.node)));
+    }
+    let through_wireguard = sharing(set, node, true);
+    Some(ProbeSettings { through_vxlan, through_wireguard, ..settings })
+}
+
+/// The nodes that have endpoints in an overlay of this kind in which this node has one too. So both of two
+/// nodes know of each other, and each finds the other's end when it asks.
+fn sharing(set: &AssignmentSet, me: NodeId, encrypted: bool) -> Vec<ProbePeer> {
+    let overlays = set.overlays.values().filter(|overlay| overlay.network.spec.encrypted == encrypted);
+    let nodes = overlays.flat_map(|overlay| {
+        let nodes: BTreeSet<NodeId> = overlay.endpoints.values().map(|endpoint| endpoint.node).collect();
+        if nodes.contains(&me) { nodes } else { BTreeSet::new() }
+    });
+    let nodes: BTreeSet<NodeId> = nodes.filter(|node| *node != me).collect();
+    let peers = &set.network.data_path_peers;
+    nodes.into_iter().filter_map(|node| Some(ProbePeer { node, address: peers.get(&node)?.address })).collect()
 }
 
 /// Passes findings to the loop.
@@ -83,13 +154,16 @@ pub(super) async fn hand_up(engine: Engine, updates: mpsc::Sender<ProbeUpdate>) 
 
 #[cfg(test)]
 mod tests {
-    use types::Timestamp;
+    use types::{DataPathPeer, Timestamp};
 
     use super::*;
 
-    fn peer(n: u128, verdict: Verdict) -> PeerState {
+    const HERE: [u8; 4] = [192, 0, 2, 9];
+
+    fn peer(n: u128, path: ProbePath, verdict: Verdict) -> PeerState {
         PeerState {
             node: NodeId::from_random(n),
+            path,
             address: [192, 0, 2, 1].into(),
             verdict,
             since: Timestamp::EPOCH,
@@ -97,23 +171,66 @@ mod tests {
             last_error: None,
             full_size: FullSize::Unknown,
             hears_us: None,
+            arrives: false,
+            corrupted: false,
         }
+    }
+
+    fn network() -> HostNetwork {
+        let peer = DataPathPeer { address: [192, 0, 2, 2].into(), wireguard_key: None };
+        let data_path_peers = [(NodeId::from_random(2), peer)].into();
+        HostNetwork { data_path_port: 4789, data_path_peers, ..HostNetwork::default() }
+    }
+
+    fn news(news: &ProbeNews) -> Vec<String> {
+        let reports = news.news(&network(), HERE.into());
+        let line = |r: &ProbeReport| format!("{} {:?} {} {}", r.peer.as_u128(), r.answered, r.impaired, r.detail);
+        reports.iter().map(line).collect()
+    }
+
+    fn tell(probes: &mut ProbeNews) {
+        let reports = probes.news(&network(), HERE.into());
+        probes.told(reports);
     }
 
     #[test]
     fn only_changes_are_told_and_everything_to_a_new_session() {
-        let mut news = ProbeNews::default();
-        news.take(ProbeUpdate::Whole(vec![peer(1, Verdict::Answered), peer(2, Verdict::Unknown)]));
-        let first = news.news();
-        assert_eq!(first.iter().map(|r| (r.peer.as_u128(), r.answered)).collect::<Vec<_>>(), [(1, true)]);
-        news.told(first);
-        let faster = PeerState { rtt_us: Some(10), ..peer(1, Verdict::Answered) };
-        news.take(ProbeUpdate::Changed { upsert: vec![faster], remove: vec![] });
-        assert!(news.news().is_empty(), "a round trip time is no news");
-        news.take(ProbeUpdate::Changed { upsert: vec![peer(1, Verdict::Unanswered)], remove: vec![] });
-        assert_eq!(news.news()[0].detail, "to 192.0.2.1 udp: no answer");
-        news.told(news.news());
-        news.session_began();
-        assert_eq!(news.news().len(), 1);
+        use ProbePath::Host;
+        let mut probes = ProbeNews::default();
+        probes.take(ProbeUpdate::Whole(vec![peer(1, Host, Verdict::Answered), peer(2, Host, Verdict::Unknown)]));
+        assert_eq!(news(&probes), ["1 Some(true) false "]);
+        tell(&mut probes);
+        let faster = PeerState { rtt_us: Some(10), ..peer(1, Host, Verdict::Answered) };
+        probes.take(ProbeUpdate::Changed { upsert: vec![faster], remove: vec![] });
+        assert!(news(&probes).is_empty(), "a round trip time is no news");
+        probes.take(ProbeUpdate::Changed { upsert: vec![peer(1, Host, Verdict::Unanswered)], remove: vec![] });
+        assert!(news(&probes)[0].starts_with("1 Some(false) true 192.0.2.9 <-> 192.0.2.1 UDP port 7946: no answer"));
+        tell(&mut probes);
+        probes.session_began();
+        assert_eq!(news(&probes).len(), 1);
+        tell(&mut probes);
+        probes.take(ProbeUpdate::Changed { upsert: vec![], remove: vec![(Host, NodeId::from_random(1))] });
+        assert_eq!(news(&probes), ["1 None false "], "who is not asked any more is complained of no longer");
+        tell(&mut probes);
+        assert!(news(&probes).is_empty());
+    }
+
+    /// P03: a host that answers while the containers' packets do not get there is degraded, not lost.
+    #[test]
+    fn p03_the_data_path_is_told_apart_from_the_host() {
+        use ProbePath::{Host, Vxlan};
+        let mut probes = ProbeNews::default();
+        let arriving = PeerState { arrives: true, ..peer(2, Vxlan, Verdict::Unanswered) };
+        probes.take(ProbeUpdate::Whole(vec![
+            peer(2, Host, Verdict::Answered),
+            arriving,
+            peer(3, Vxlan, Verdict::Answered),
+        ]));
+        let said = news(&probes);
+        assert_eq!(said.len(), 1, "{said:?}");
+        let start = "2 Some(true) true 192.0.2.9 -> 192.0.2.2 UDP port 4789 (VXLAN): nothing gets through";
+        assert!(said[0].starts_with(start), "{said:?}");
+        let unreachable = probes.unreachable();
+        assert_eq!((unreachable.vxlan, unreachable.wireguard), ([NodeId::from_random(2)].into(), BTreeSet::new()));
     }
 }

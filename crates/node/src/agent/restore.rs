@@ -21,7 +21,7 @@ use super::{
     monitors::Monitors,
     overlays::Here,
     perform::Performer,
-    probes::ProbeNews,
+    probes::{ProbeNews, Unreachable},
     publish::Publisher,
     report::Reports,
 };
@@ -57,6 +57,8 @@ impl Follower {
             containers: HashMap::new(),
             ends: JoinSet::new(),
             probe_news: ProbeNews::default(),
+            unreachable: Unreachable::default(),
+            has_heard: false,
             here,
             public_key,
             connection: None,

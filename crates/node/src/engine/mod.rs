@@ -6,6 +6,7 @@
 mod config;
 mod container;
 mod container_id;
+mod doctor;
 mod error;
 mod files;
 pub(crate) mod health;
@@ -14,8 +15,9 @@ mod host_ports;
 mod images;
 mod lock;
 mod logs;
+mod netd_keeper;
 mod network;
-mod preflight;
+pub(crate) mod preflight;
 mod sockets;
 mod stop_signal;
 pub(crate) mod tasks;

@@ -20,13 +20,14 @@ use overlay::{
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{Mutex, mpsc, oneshot, watch},
-    task::JoinHandle,
+    task::{AbortHandle, JoinHandle},
 };
 use types::{Attachment, NetworkId, PortConfig};
 
 use super::{
     EngineConfig, EngineError,
     host_ports::{self, Conflict, Held},
+    netd_keeper,
     sockets::HostSocket,
 };
 use crate::clock::random;
@@ -98,6 +99,8 @@ pub(super) struct Network {
     found: BTreeMap<EndpointId, FoundEndpoint>,
     routes: Vec<Cidr>,
     owner: Mutex<Option<JoinHandle<()>>>,
+    /// Starts the data plane process again whenever it ends.
+    keeper: AbortHandle,
 }
 
 /// An endpoint that was there at start.
@@ -149,9 +152,10 @@ impl Network {
         let found = plan.endpoints.iter().map(|(id, e)| (id.clone(), found(e))).collect();
         let (requests, inbox) = mpsc::channel(MAX_WAITING);
         let (cluster, latest) = watch::channel(None);
+        let keeper = tokio::spawn(netd_keeper::keep(client.clone(), launch)).abort_handle();
         let owner = Owner { client: client.clone(), plan, cluster: latest };
         let owner = Mutex::new(Some(tokio::spawn(owner.run(inbox))));
-        Ok(Self { requests, cluster, client, found, routes: observed.host_routes, owner })
+        Ok(Self { requests, cluster, client, found, routes: observed.host_routes, owner, keeper })
     }
 
     /// Gives a container its network; the same again gives the same.
@@ -181,6 +185,11 @@ impl Network {
         attachments.iter().all(internal)
     }
 
+    /// The overlays as managers last spoke of them; None until one has.
+    pub(super) fn overlays_of_cluster(&self) -> Option<BTreeMap<NetworkId, OverlayPlan>> {
+        self.cluster.borrow().as_ref().filter(|cluster| !cluster.is_kept).map(|cluster| cluster.overlays.clone())
+    }
+
     /// Networks this host had addresses in or routes to when the engine started, besides our own.
     pub(super) fn routes(&self) -> &[Cidr] {
         &self.routes
@@ -197,6 +206,7 @@ impl Network {
 
     /// Ends the owner of the plan. The network and its process stay.
     pub(super) async fn stop(&self) {
+        self.keeper.abort();
         // An owner that is gone already needs no word.
         let _ = self.requests.send(Request::Stop).await;
         if let Some(owner) = self.owner.lock().await.take() {

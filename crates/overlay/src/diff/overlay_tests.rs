@@ -11,21 +11,21 @@ use crate::{
     Observed, OverlayInside, OverlayNamespace, OverlayPlan, OverlayPort, PortRole, Remote, Vxlan, plan::veth_name, vip,
 };
 
-fn network() -> NetworkId {
+pub(crate) fn network() -> NetworkId {
     NetworkId::from_random(7)
 }
 
-fn mac(last: u8) -> MacAddress {
+pub(crate) fn mac(last: u8) -> MacAddress {
     MacAddress::from_bytes([2, 0x42, 10, 0, 0, last])
 }
 
-fn remote(last: u8, host: [u8; 4]) -> (MacAddress, Remote) {
+pub(crate) fn remote(last: u8, host: [u8; 4]) -> (MacAddress, Remote) {
     let addresses = vec![IpAddr::from([10, 0, 0, last])];
     (mac(last), Remote { addresses, node: NodeId::from_random(1), host: host.into() })
 }
 
 /// A host at 192.0.2.1 with endpoint `a` at 10.0.0.2, one remote at 10.0.0.9 and one service of both.
-fn plan() -> NetworkPlan {
+pub(crate) fn plan() -> NetworkPlan {
     let data_path = Some(DataPath { address: [192, 0, 2, 1].into(), port: 4789, encryption: None });
     let overlay = OverlayPlan {
         name: "web".to_owned(),
@@ -49,7 +49,7 @@ fn plan() -> NetworkPlan {
 }
 
 /// What the kernel has once `plan` is applied on an underlay of this MTU.
-fn applied(plan: &NetworkPlan, underlay: u32) -> Observed {
+pub(crate) fn applied(plan: &NetworkPlan, underlay: u32) -> Observed {
     let mut observed = Observed { underlay: [([192, 0, 2, 1].into(), underlay)].into(), ..Observed::default() };
     let Some(overlay) = plan.overlays.get(&network()) else { return observed };
     let mtu = underlay - 50;

@@ -7,6 +7,7 @@
 //! asking endpoint is not in.
 
 mod answer;
+pub(crate) mod check;
 mod endpoint;
 mod forward;
 mod message;

@@ -31,7 +31,11 @@ use lock::Lock;
 use server::Server;
 use worker::{Parts, Worker};
 
-use crate::{Kernel, NetworkPlan, dns, probe, wireguard::Wireguard};
+use crate::{
+    Kernel, NetworkPlan, dns,
+    probe::{self, Place, ProbePath},
+    wireguard::Wireguard,
+};
 
 /// Plans waiting for the worker. The newest wins, so more would only be thrown away.
 const COMMANDS: usize = 64;
@@ -72,6 +76,11 @@ pub fn run(config: &NetdConfig) -> Result<(), NetdError> {
     runtime.block_on(serve(config))
 }
 
+/// The plan that a process with this state directory left on disk, for a look at what it was to do.
+pub(crate) fn kept_plan(state_dir: &std::path::Path) -> Option<NetworkPlan> {
+    plan_file::read(state_dir)
+}
+
 async fn serve(config: &NetdConfig) -> Result<(), NetdError> {
     let plan = plan_file::read(&config.state_dir);
     let listener = listen(config)?;
@@ -82,13 +91,19 @@ async fn serve(config: &NetdConfig) -> Result<(), NetdError> {
     let (wireguard, encryption) = Wireguard::start().map_err(NetdError::Encryption)?;
     let (names, answers, metrics) = dns::new();
     let kernel = Kernel::new(&config.state_dir);
+    let places =
+        ProbePath::OVERLAYS.map(|path| Place { path, namespace: Some(kernel.namespace_path(&path.endpoint())) });
     let parts = Parts { probes: probe_settings, dns: names, wireguard };
     let (worker, last_apply) = Worker::new(kernel, &config.state_dir, plan, parts);
     let server = Server::new(config.version.clone(), commands, table, metrics, encryption, last_apply, stop);
 
     // Every task is owned here: the first that ends, ends the process.
     let mut tasks = JoinSet::new();
-    tasks.spawn(probe::run(settings, table_writer));
+    for place in places {
+        tasks.spawn(probe::run(place, settings.clone(), table_writer.clone()));
+    }
+    let between_hosts = Place { path: ProbePath::Host, namespace: None };
+    tasks.spawn(probe::run(between_hosts, settings, table_writer));
     tasks.spawn(dns::run(answers));
     tasks.spawn(worker.run(inbox));
     tasks.spawn(server.run(listener));

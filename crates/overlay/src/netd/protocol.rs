@@ -10,12 +10,12 @@ use types::{NetworkId, NodeId, Timestamp};
 
 use crate::{
     DnsCounters, EndpointId, NetworkPlan, Observed,
-    probe::{PeerState, ProbeTable},
+    probe::{PeerState, ProbePath, ProbeTable},
     wireguard::Standing,
 };
 
 /// Raised when an older client could not understand the answers.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// Longest message, in bytes: a plan with a hundred thousand endpoints fits.
 pub const MAX_FRAME: usize = 32 * 1024 * 1024;
 
@@ -99,7 +99,11 @@ impl Applied {
 #[serde(rename_all = "snake_case")]
 pub enum ProbeUpdate {
     Whole(Vec<PeerState>),
-    Changed { upsert: Vec<PeerState>, remove: Vec<NodeId> },
+    /// A peer may be known by several ways.
+    Changed {
+        upsert: Vec<PeerState>,
+        remove: Vec<(ProbePath, NodeId)>,
+    },
 }
 
 /// The process as it is now.

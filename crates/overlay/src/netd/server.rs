@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     NetworkPlan, dns,
-    probe::{PeerState, ProbeTable},
+    probe::{PeerState, ProbePath, ProbeTable},
     wireguard::Standing,
 };
 
@@ -145,7 +145,7 @@ impl Server {
     /// Sends the whole, then what differs from what this client was last told. A slow client gets fewer,
     /// larger differences; nothing queues up.
     async fn stream_probes(&mut self, mut stream: UnixStream) -> Result<(), NetdError> {
-        let mut told = self.probes.borrow_and_update().peers.clone();
+        let mut told = by_way(&self.probes.borrow_and_update());
         let whole = ProbeUpdate::Whole(told.values().cloned().collect());
         write_frame(&mut stream, &Response::Probes(whole)).await?;
         loop {
@@ -154,7 +154,7 @@ impl Server {
                 // The client says nothing more; this ends when it hangs up.
                 ended = end_of(&stream) => return ended,
             }
-            let now = self.probes.borrow_and_update().peers.clone();
+            let now = by_way(&self.probes.borrow_and_update());
             if let Some(update) = difference(&told, &now) {
                 write_frame(&mut stream, &Response::Probes(update)).await?;
             }
@@ -176,10 +176,17 @@ async fn end_of(stream: &UnixStream) -> Result<(), NetdError> {
     }
 }
 
-fn difference(told: &BTreeMap<NodeId, PeerState>, now: &BTreeMap<NodeId, PeerState>) -> Option<ProbeUpdate> {
-    let is_news = |peer: &&PeerState| told.get(&peer.node).is_none_or(|old| crate::probe::is_news(old, peer));
+type ByWay = BTreeMap<(ProbePath, NodeId), PeerState>;
+
+fn by_way(table: &ProbeTable) -> ByWay {
+    table.all().map(|peer| ((peer.path, peer.node), peer.clone())).collect()
+}
+
+fn difference(told: &ByWay, now: &ByWay) -> Option<ProbeUpdate> {
+    let is_news =
+        |peer: &&PeerState| told.get(&(peer.path, peer.node)).is_none_or(|old| crate::probe::is_news(old, peer));
     let upsert: Vec<PeerState> = now.values().filter(is_news).cloned().collect();
-    let remove: Vec<NodeId> = told.keys().filter(|node| !now.contains_key(*node)).copied().collect();
+    let remove: Vec<_> = told.keys().filter(|key| !now.contains_key(*key)).copied().collect();
     (!upsert.is_empty() || !remove.is_empty()).then_some(ProbeUpdate::Changed { upsert, remove })
 }
 
@@ -188,10 +195,24 @@ mod tests {
     use super::*;
     use crate::probe::{FullSize, Verdict};
 
-    fn state(node: u128, verdict: Verdict) -> (NodeId, PeerState) {
-        let (node, address) = (NodeId::from_random(node), [10, 0, 0, 1].into());
+    fn state(node: u128, verdict: Verdict) -> ((ProbePath, NodeId), PeerState) {
+        let (node, path, address) = (NodeId::from_random(node), ProbePath::Host, [10, 0, 0, 1].into());
         let (since, full_size) = (Timestamp::EPOCH, FullSize::Unknown);
-        (node, PeerState { node, address, verdict, since, rtt_us: None, last_error: None, full_size, hears_us: None })
+        let (rtt_us, last_error, hears_us, arrives, corrupted) = (None, None, None, false, false);
+        let state = PeerState {
+            node,
+            path,
+            address,
+            verdict,
+            since,
+            rtt_us,
+            last_error,
+            full_size,
+            hears_us,
+            arrives,
+            corrupted,
+        };
+        ((path, node), state)
     }
 
     #[test]
@@ -200,10 +221,10 @@ mod tests {
             BTreeMap::from([state(1, Verdict::Answered), state(2, Verdict::Answered), state(3, Verdict::Unknown)]);
         assert_eq!(difference(&told, &told), None);
         let mut now = BTreeMap::from([state(1, Verdict::Answered), state(2, Verdict::Unanswered)]);
-        now.get_mut(&NodeId::from_random(1)).expect("peer").rtt_us = Some(5);
+        now.get_mut(&(ProbePath::Host, NodeId::from_random(1))).expect("peer").rtt_us = Some(5);
         let expected = ProbeUpdate::Changed {
             upsert: vec![state(2, Verdict::Unanswered).1],
-            remove: vec![NodeId::from_random(3)],
+            remove: vec![(ProbePath::Host, NodeId::from_random(3))],
         };
         assert_eq!(difference(&told, &now), Some(expected));
     }

@@ -186,25 +186,43 @@ fn refusal(plan: &NetworkPlan) -> Option<String> {
 /// The kernel, then the TAPs of encrypted overlays in the namespaces that stand now; what is new there
 /// gets its place in the bridge at once. Then the resolvers in the endpoints' namespaces.
 async fn converge_all(kernel: &Kernel, parts: &mut Parts, plan: &NetworkPlan, seen: &mut Option<Observed>) -> Applied {
-    let mut applied = converge(kernel, plan, seen).await;
-    let settings = wireguard::Settings::of(plan, |id| kernel.overlay_path(id));
+    let whole = &plan.with_probe_overlays();
+    let mut applied = converge(kernel, whole, seen).await;
+    let settings = wireguard::Settings::of(whole, |id| kernel.overlay_path(id));
     let report = parts.wireguard.apply(settings).await;
     if report.made > 0 {
         *seen = None;
         let Applied { steps, took_us, notes, .. } = applied;
-        applied = converge(kernel, plan, seen).await;
+        applied = converge(kernel, whole, seen).await;
         (applied.steps, applied.took_us, applied.notes) = (applied.steps + steps, applied.took_us + took_us, notes);
     }
     applied.errors.extend(report.errors.into_values());
+    let failed = without_probe_overlays(&mut applied, plan);
+    applied.errors.extend(failed);
     if parts.dns.publish(plan, &mut applied).await {
         // the resolver's rules moved the ruleset's number on, which looks like a foreign hand: look once more
         *seen = None;
-        let again = converge(kernel, plan, seen).await;
+        let mut again = converge(kernel, whole, seen).await;
+        without_probe_overlays(&mut again, plan);
         (applied.steps, applied.took_us) = (applied.steps + again.steps, applied.took_us + again.took_us);
         let failed = again.endpoints.into_iter().filter(|(_, result)| matches!(result, EndpointResult::Failed { .. }));
         applied.endpoints.extend(failed);
     }
     applied
+}
+
+/// Takes out what nobody outside knows: the overlays and endpoints of the probes. What failed there is said.
+fn without_probe_overlays(applied: &mut Applied, plan: &NetworkPlan) -> Vec<String> {
+    let mut failed = Vec::new();
+    applied.endpoints.retain(|id, result| {
+        let is_known = plan.endpoints.contains_key(id);
+        if let (EndpointResult::Failed { error }, false) = (result, is_known) {
+            failed.push(format!("probes through the data path: {error}"));
+        }
+        is_known
+    });
+    applied.overlays.retain(|id, _| plan.overlays.contains_key(id));
+    failed
 }
 
 /// Observe, diff, apply. With something `seen` before, a glance will do; what is learnt goes there.

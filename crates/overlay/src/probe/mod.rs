@@ -2,20 +2,27 @@
 //!
 //! Every host's `netd` answers small authenticated UDP messages and sends them to its peers. A daemon
 //! that is stopped, stalled or upgrading does not matter to them: they are answered by another
-//! process. Nothing here decides that a host is lost; it reports what was answered and what was not.
+//! process. Where hosts share overlays they also ask each other through the data path ([`ProbePath`]):
+//! whether containers' packets pass is another question than whether the host lives. Nothing here decides that a host is lost; it reports what was answered and what was not.
 
 mod message;
+mod path;
 mod peer;
+mod place;
 mod prober;
 mod socket;
+mod words;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use types::{NodeId, ProbePeer, ProbeReport, Timestamp};
+use types::{NodeId, ProbePeer, Timestamp};
 
+pub use path::ProbePath;
 pub(crate) use peer::is_news;
+pub(crate) use place::Place;
 pub(crate) use prober::run;
+pub use words::Way;
 
 /// What a host needs to answer and to send probes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +43,12 @@ pub struct ProbeSettings {
     /// So many unanswered probes in a row make a peer [`Verdict::Unanswered`].
     #[serde(default = "default_misses")]
     pub misses: u32,
+    /// Whom to ask through the data path of plain overlays too: the nodes that this host shares one with.
+    #[serde(default)]
+    pub through_vxlan: Vec<ProbePeer>,
+    /// The same for encrypted overlays.
+    #[serde(default)]
+    pub through_wireguard: Vec<ProbePeer>,
 }
 
 fn default_port() -> u16 {
@@ -54,7 +67,8 @@ impl ProbeSettings {
     /// The usual port, interval and number of misses.
     pub fn new(node: NodeId, address: IpAddr, key: ProbeKey, peers: Vec<ProbePeer>) -> Self {
         let (port, interval_ms, misses) = (default_port(), default_interval_ms(), default_misses());
-        Self { node, address, port, key, peers, interval_ms, misses }
+        let (through_vxlan, through_wireguard) = (Vec::new(), Vec::new());
+        Self { node, address, port, key, peers, interval_ms, misses, through_vxlan, through_wireguard }
     }
 }
 
@@ -100,6 +114,9 @@ impl<'de> Deserialize<'de> for ProbeKey {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerState {
     pub node: NodeId,
+    #[serde(default)]
+    pub path: ProbePath,
+    /// Where it is asked: by the data path, its address in the overlay of the probes.
     pub address: IpAddr,
     pub verdict: Verdict,
     /// Since when the verdict stands.
@@ -111,33 +128,13 @@ pub struct PeerState {
     pub full_size: FullSize,
     /// Whether the peer's own probes are answered by this host, as the peer last said.
     pub hears_us: Option<bool>,
-}
-
-impl PeerState {
-    /// What is told to the managers; `port` is the one probes go to. None while nothing is known.
-    pub fn report(&self, port: u16) -> Option<ProbeReport> {
-        let Self { node, address, .. } = self;
-        let answered = match self.verdict {
-            Verdict::Unknown => return None,
-            Verdict::Answered => true,
-            Verdict::Unanswered => false,
-        };
-        let detail = match (answered, &self.full_size, self.hears_us) {
-            (false, ..) => {
-                let why = self.last_error.as_deref().unwrap_or("no answer");
-                format!("{address} does not answer on UDP port {port}: {why}")
-            }
-            (true, FullSize::Failed { reason, .. }, _) => {
-                format!("{address} answers on UDP port {port}, but not at full size: {reason}")
-            }
-            (true, _, Some(false)) => {
-                format!("{address} answers, but its own probes to this host's UDP port {port} stay unanswered")
-            }
-            (true, FullSize::Ok { bytes }, _) => format!("{address} answers, packets of {bytes} bytes pass"),
-            (true, FullSize::Unknown, _) => format!("{address} answers"),
-        };
-        Some(ProbeReport { peer: *node, answered, detail })
-    }
+    /// Whether probes of the peer have come lately.
+    #[serde(default)]
+    pub arrives: bool,
+    /// Whether packets that are spoilt inside (wrong checksum, not authentic) come by this way, while the peer does
+    /// not answer.
+    #[serde(default)]
+    pub corrupted: bool,
 }
 
 /// Whether a peer answers.
@@ -169,10 +166,41 @@ pub enum FullSize {
 /// All that the probes know.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ProbeTable {
+    /// From host to host.
     pub peers: BTreeMap<NodeId, PeerState>,
+    /// Through the data path of plain overlays.
+    #[serde(default)]
+    pub vxlan: BTreeMap<NodeId, PeerState>,
+    /// Through that of encrypted ones.
+    #[serde(default)]
+    pub wireguard: BTreeMap<NodeId, PeerState>,
     pub counters: Counters,
     /// Why probes are not answered here: the address or port cannot be bound. None: they are, or nobody asked for it.
     pub responder_error: Option<String>,
+}
+
+impl ProbeTable {
+    /// The peers by this way.
+    pub fn by(&self, path: ProbePath) -> &BTreeMap<NodeId, PeerState> {
+        match path {
+            ProbePath::Host => &self.peers,
+            ProbePath::Vxlan => &self.vxlan,
+            ProbePath::Wireguard => &self.wireguard,
+        }
+    }
+
+    fn by_mut(&mut self, path: ProbePath) -> &mut BTreeMap<NodeId, PeerState> {
+        match path {
+            ProbePath::Host => &mut self.peers,
+            ProbePath::Vxlan => &mut self.vxlan,
+            ProbePath::Wireguard => &mut self.wireguard,
+        }
+    }
+
+    /// The peers by all ways.
+    pub fn all(&self) -> impl Iterator<Item = &PeerState> {
+        self.peers.values().chain(self.vxlan.values()).chain(self.wireguard.values())
+    }
 }
 
 /// What passed by since the process started.
@@ -192,37 +220,6 @@ pub struct Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_report_says_direction_port_and_size() {
-        let state = PeerState {
-            node: NodeId::from_random(2),
-            address: [10, 0, 0, 2].into(),
-            verdict: Verdict::Answered,
-            since: Timestamp::EPOCH,
-            rtt_us: None,
-            last_error: None,
-            full_size: FullSize::Ok { bytes: 1500 },
-            hears_us: Some(true),
-        };
-        let detail = |state: PeerState| state.report(7946).map(|report| (report.answered, report.detail));
-        let said = |answered, text: &str| Some((answered, text.to_owned()));
-        assert_eq!(detail(state.clone()), said(true, "10.0.0.2 answers, packets of 1500 bytes pass"));
-        assert_eq!(detail(PeerState { verdict: Verdict::Unknown, ..state.clone() }), None);
-        assert_eq!(
-            detail(PeerState { verdict: Verdict::Unanswered, ..state.clone() }),
-            said(false, "10.0.0.2 does not answer on UDP port 7946: no answer")
-        );
-        assert_eq!(
-            detail(PeerState { hears_us: Some(false), ..state.clone() }),
-            said(true, "10.0.0.2 answers, but its own probes to this host's UDP port 7946 stay unanswered")
-        );
-        let full_size = FullSize::Failed { bytes: 1500, reason: "small packets pass".to_owned() };
-        assert_eq!(
-            detail(PeerState { full_size, ..state }),
-            said(true, "10.0.0.2 answers on UDP port 7946, but not at full size: small packets pass")
-        );
-    }
 
     #[test]
     fn the_key_is_never_printed() {

@@ -7,10 +7,10 @@ use std::{
 
 use types::{NodeId, ProbePeer, Timestamp};
 
-use super::{FullSize, PeerState, Verdict};
+use super::{FullSize, PeerState, ProbePath, Verdict};
 
 /// Between two full-size probes that went well.
-const FULL_SIZE_EVERY: Duration = Duration::from_secs(10);
+const FULL_SIZE_EVERY: Duration = Duration::from_secs(7);
 /// How long a full-size probe may take: also the time between two attempts.
 const FULL_SIZE_WAIT: Duration = Duration::from_secs(1);
 /// One lost packet says nothing about size; so many in a row, while small ones pass, do.
@@ -31,6 +31,8 @@ pub struct Peer {
     full: Full,
     /// Newest question of the peer itself: its boot and sequence. Older ones are replays.
     heard: Option<(u64, u64)>,
+    /// Own probes sent since then.
+    since_heard: u64,
 }
 
 #[derive(Debug)]
@@ -40,9 +42,10 @@ enum Full {
 }
 
 impl Peer {
-    pub fn new(peer: ProbePeer, misses: u32, now: Timestamp) -> Self {
+    pub fn new(peer: ProbePeer, path: ProbePath, misses: u32, now: Timestamp) -> Self {
         let state = PeerState {
             node: peer.node,
+            path,
             address: peer.address,
             verdict: Verdict::Unknown,
             since: now,
@@ -50,9 +53,12 @@ impl Peer {
             last_error: None,
             full_size: FullSize::Unknown,
             hears_us: None,
+            arrives: false,
+            corrupted: false,
         };
         let (misses, next, answered) = (u64::from(misses.max(1)), 1, 0);
-        Self { state, misses, next, answered, open: VecDeque::new(), full: Full::Idle { next: None }, heard: None }
+        let (open, full) = (VecDeque::new(), Full::Idle { next: None });
+        Self { state, misses, next, answered, open, full, heard: None, since_heard: 0 }
     }
 
     pub fn state(&self) -> &PeerState {
@@ -72,6 +78,11 @@ impl Peer {
         }
     }
 
+    /// Whether packets that nobody can read come by this peer's way; it matters while the peer is silent.
+    pub fn set_corrupted(&mut self, corrupted: bool) {
+        self.state.corrupted = corrupted && self.state.verdict == Verdict::Unanswered;
+    }
+
     /// It is time for the next probe: judges the silence so far and returns the sequence to send.
     pub fn tick(&mut self, now: Instant, wall: Timestamp) -> u64 {
         if self.silence() >= self.misses {
@@ -81,6 +92,8 @@ impl Peer {
             self.state.full_size = FullSize::Unknown;
             self.full = Full::Idle { next: None };
         }
+        self.since_heard += 1;
+        self.state.arrives &= self.since_heard <= self.misses;
         let sequence = self.take_sequence();
         self.open.push_back((sequence, now));
         let remembered = usize::try_from(self.misses).unwrap_or(usize::MAX).saturating_add(LATE_ANSWERS);
@@ -142,6 +155,7 @@ impl Peer {
         let is_new = self.heard.is_none_or(|(known, newest)| boot != known || sequence > newest);
         if is_new {
             self.heard = Some((boot, sequence));
+            (self.since_heard, self.state.arrives) = (0, true);
             if view.is_some() {
                 self.state.hears_us = view;
             }
@@ -215,7 +229,7 @@ mod tests {
     impl Scene {
         fn new() -> Self {
             let peer = ProbePeer { node: NodeId::from_random(2), address: [10, 0, 0, 2].into() };
-            Self { peer: Peer::new(peer, 4, Timestamp::EPOCH), start: Instant::now(), ticks: 0 }
+            Self { peer: Peer::new(peer, ProbePath::Host, 4, Timestamp::EPOCH), start: Instant::now(), ticks: 0 }
         }
 
         fn now(&self) -> Instant {
@@ -300,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn full_size_fails_after_three_and_recovers_ten_seconds_later() {
+    fn full_size_fails_after_three_and_recovers_seconds_later() {
         let mut scene = Scene::new();
         let mut attempts = 0;
         for _ in 0..30 {
@@ -331,6 +345,20 @@ mod tests {
         assert_eq!(scene.peer.state.hears_us, Some(true));
         scene.peer.asked(7, 11, Some(false));
         assert_eq!(scene.peer.state.hears_us, Some(false));
+    }
+
+    /// P03: which of the two directions is broken.
+    #[test]
+    fn whether_the_peers_own_probes_come_is_known() {
+        let mut scene = Scene::new();
+        assert!(!scene.peer.state.arrives);
+        scene.peer.asked(7, 1, None);
+        for _ in 0..4 {
+            scene.tick(false);
+            assert!(scene.peer.state.arrives);
+        }
+        scene.tick(false);
+        assert!(!scene.peer.state.arrives);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The loop that answers probes and sends them. It owns all their state; others read the [`ProbeTable`].
 //!
-//! `netd` runs exactly one. Each peer has a socket of its own, so that the kernel's reports (nobody
+//! `netd` runs exactly one for each way. Each peer has a socket of its own, so that the kernel's reports (nobody
 //! listens there, no route) come back to the peer they are about; one more socket answers.
 
 use std::{
@@ -24,9 +24,10 @@ use tokio::{
 use types::{NodeId, ProbePeer, Timestamp};
 
 use super::{
-    Counters, ProbeSettings, ProbeTable,
+    Counters, ProbePath, ProbeSettings, ProbeTable, Verdict,
     message::{HEADER, Kind, Message, Refused},
     peer::{Peer, is_news},
+    place::Place,
     socket,
 };
 
@@ -37,6 +38,9 @@ const RECEIVE_BUFFER: usize = 16 * 1024;
 const EVENTS: usize = 1024;
 /// A socket that reports errors without end must not keep the processor busy.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
+
+/// Ticks after which the last spoilt datagram says nothing any more.
+const SPOILT_LATELY: u32 = 5;
 
 /// Something a peer's socket received.
 struct Event {
@@ -51,6 +55,11 @@ struct Line {
 }
 
 struct Prober {
+    place: Place,
+    /// Which namespace the sockets are in.
+    inode: Option<u64>,
+    /// Datagrams so far that came spoilt by this way, and the ticks since one came.
+    spoilt: (u64, u32),
     settings: ProbeSettings,
     key: hmac::Key,
     boot: u64,
@@ -63,18 +72,22 @@ struct Prober {
 }
 
 /// Runs until the sender of `settings` is gone.
-pub(crate) async fn run(mut settings: watch::Receiver<Option<ProbeSettings>>, table: watch::Sender<ProbeTable>) {
+pub(crate) async fn run(
+    place: Place,
+    mut settings: watch::Receiver<Option<ProbeSettings>>,
+    table: watch::Sender<ProbeTable>,
+) {
     let mut counters = Counters::default();
     loop {
-        let wanted = settings.borrow_and_update().clone();
+        let wanted = wanted_by(&place, &settings.borrow_and_update());
         let next = match wanted {
             None => {
-                table.send_replace(ProbeTable { counters, ..ProbeTable::default() });
+                table.send_if_modified(|table| place.clear(table));
                 settings.changed().await
             }
             Some(wanted) => {
                 let (events, inbox) = mpsc::channel(EVENTS);
-                let mut prober = Prober::new(wanted, counters, events);
+                let mut prober = Prober::new(place.clone(), wanted, counters, events);
                 let ended = prober.run(inbox, &mut settings, &table).await;
                 counters = prober.counters;
                 ended
@@ -86,9 +99,17 @@ pub(crate) async fn run(mut settings: watch::Receiver<Option<ProbeSettings>>, ta
     }
 }
 
+fn wanted_by(place: &Place, settings: &Option<ProbeSettings>) -> Option<ProbeSettings> {
+    settings.as_ref().and_then(|settings| settings.by(place.path))
+}
+
 impl Prober {
-    fn new(settings: ProbeSettings, counters: Counters, events: mpsc::Sender<Event>) -> Self {
+    fn new(place: Place, settings: ProbeSettings, counters: Counters, events: mpsc::Sender<Event>) -> Self {
+        let spoilt = (place.spoilt().unwrap_or(0) + counters.bad_mac, SPOILT_LATELY);
         let mut prober = Self {
+            inode: place.inode(),
+            spoilt,
+            place,
             key: hmac::Key::new(hmac::HMAC_SHA256, &settings.key.0),
             boot: random(),
             responder: None,
@@ -116,7 +137,7 @@ impl Prober {
             tokio::select! {
                 changed = settings.changed() => {
                     changed?;
-                    let Some(wanted) = settings.borrow_and_update().clone() else { return Ok(()) };
+                    let Some(wanted) = wanted_by(&self.place, &settings.borrow_and_update()) else { return Ok(()) };
                     self.reconfigure(wanted);
                     ticks = self.ticker();
                 }
@@ -148,30 +169,54 @@ impl Prober {
         self.key = hmac::Key::new(hmac::HMAC_SHA256, &self.settings.key.0);
         let same_place = old.address == self.settings.address && old.port == self.settings.port;
         if !same_place {
-            self.responder = None;
-            self.lines.values_mut().for_each(Line::hang_up);
+            self.hang_up();
         }
         self.adopt_peers();
     }
 
+    fn hang_up(&mut self) {
+        self.responder = None;
+        self.lines.values_mut().for_each(Line::hang_up);
+    }
+
     /// Peers that stay keep what is known of them; a peer at a new address starts anew.
     fn adopt_peers(&mut self) {
-        let misses = self.settings.misses;
+        let (misses, path) = (self.settings.misses, self.place.path);
         let mut before = std::mem::take(&mut self.lines);
         for peer in self.settings.peers.iter().filter(|peer| peer.node != self.settings.node) {
             let kept = before.remove(&peer.node).filter(|line| line.peer.state().address == peer.address);
-            let mut line = kept.unwrap_or_else(|| Line { peer: Peer::new(*peer, misses, wall()), link: None });
+            let mut line = kept.unwrap_or_else(|| Line { peer: Peer::new(*peer, path, misses, wall()), link: None });
             line.peer.set_misses(misses);
             self.lines.insert(peer.node, line);
         }
     }
 
     async fn tick(&mut self) {
+        let inode = self.place.inode();
+        if inode != self.inode {
+            // Sockets of a namespace that was made anew still are in the old one.
+            self.inode = inode;
+            self.hang_up();
+        }
         self.listen().await;
+        self.look_for_spoilt();
         let nodes: Vec<NodeId> = self.lines.keys().copied().collect();
         for node in nodes {
             self.probe(node).await;
         }
+    }
+
+    /// Asked for only while somebody is silent: it costs a visit to the namespace.
+    fn look_for_spoilt(&mut self) {
+        let silent = |line: &Line| line.peer.state().verdict == Verdict::Unanswered;
+        if self.place.namespace.is_none() || !self.lines.values().any(silent) {
+            return;
+        }
+        // Where nobody but the peers can send, what is not authentic was theirs when it left.
+        let now = self.place.spoilt().unwrap_or(0) + self.counters.bad_mac;
+        self.spoilt = if now == self.spoilt.0 { (now, self.spoilt.1.saturating_add(1)) } else { (now, 0) };
+        let corrupted = self.spoilt.1 < SPOILT_LATELY;
+        self.lines.values_mut().for_each(|line| line.peer.set_corrupted(corrupted));
     }
 
     /// Binds the responder if it is not. The address may come later than this process.
@@ -180,7 +225,7 @@ impl Prober {
             return;
         }
         let at = SocketAddr::new(self.settings.address, self.settings.port);
-        match socket::bind(at).await {
+        match socket::bind(at, self.place.namespace.as_deref()).await {
             Ok(socket) => {
                 (self.responder, self.responder_error) = (Some(socket), None);
             }
@@ -195,7 +240,8 @@ impl Prober {
         let sequence = line.peer.tick(now, wall());
         let peer = ProbePeer { node, address: line.peer.state().address };
         if line.link.is_none() {
-            match connect(self.settings.address, SocketAddr::new(peer.address, port)).await {
+            let to = SocketAddr::new(peer.address, port);
+            match connect(&self.place, self.settings.address, to).await {
                 Ok(socket) => {
                     let socket = Arc::new(socket);
                     let reader = self.readers.spawn(read(node, Arc::clone(&socket), self.events.clone()));
@@ -272,14 +318,20 @@ impl Prober {
 
     /// Readers always see the newest numbers; they are woken only for news.
     fn publish(&self, table: &watch::Sender<ProbeTable>) {
+        let path = self.place.path;
         table.send_if_modified(|table| {
-            table.counters = self.counters;
-            let mut news = table.responder_error != self.responder_error || table.peers.len() != self.lines.len();
-            table.responder_error.clone_from(&self.responder_error);
-            table.peers.retain(|node, _| self.lines.contains_key(node));
+            let mut news = table.by(path).len() != self.lines.len();
+            // What is counted and said of the responder is about the hosts' own probes.
+            if path == ProbePath::Host {
+                table.counters = self.counters;
+                news |= table.responder_error != self.responder_error;
+                table.responder_error.clone_from(&self.responder_error);
+            }
+            let peers = table.by_mut(path);
+            peers.retain(|node, _| self.lines.contains_key(node));
             for (node, line) in &self.lines {
                 let state = line.peer.state();
-                match table.peers.get_mut(node) {
+                match peers.get_mut(node) {
                     Some(old) if old == state => {}
                     Some(old) => {
                         news |= is_news(old, state);
@@ -287,7 +339,7 @@ impl Prober {
                     }
                     None => {
                         news = true;
-                        table.peers.insert(*node, state.clone());
+                        peers.insert(*node, state.clone());
                     }
                 }
             }
@@ -318,8 +370,8 @@ async fn receive(socket: Option<&UdpSocket>, buffer: &mut [u8]) -> io::Result<(u
     }
 }
 
-async fn connect(from: std::net::IpAddr, to: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = socket::bind(SocketAddr::new(from, 0)).await?;
+async fn connect(place: &Place, from: std::net::IpAddr, to: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket::bind(SocketAddr::new(from, 0), place.namespace.as_deref()).await?;
     socket.connect(to).await?;
     Ok(socket)
 }

@@ -2,20 +2,32 @@
 #![allow(unsafe_code)]
 
 use std::{
+    fs::File,
     io,
     net::{IpAddr, SocketAddr},
-    os::fd::{AsRawFd, RawFd},
+    os::fd::{AsFd, AsRawFd, RawFd},
+    path::Path,
 };
 
-use nix::sys::socket::{MsgFlags, SockaddrStorage};
+use nix::{
+    sched::{CloneFlags, setns},
+    sys::socket::{MsgFlags, SockaddrStorage},
+};
 use tokio::net::UdpSocket;
 
 /// Largest IP packet a probe makes: jumbo frames, not the 64 KiB of the loopback device.
 const LARGEST_PACKET: u32 = 9000;
 
-/// A socket on this address with "don't fragment" on every packet.
-pub async fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(address).await?;
+/// A socket on this address with "don't fragment" on every packet; in another network namespace if one is given.
+pub async fn bind(address: SocketAddr, namespace: Option<&Path>) -> io::Result<UdpSocket> {
+    let socket = match namespace {
+        None => UdpSocket::bind(address).await?,
+        Some(path) => {
+            let socket = inside(path, || std::net::UdpSocket::bind(address))??;
+            socket.set_nonblocking(true)?;
+            UdpSocket::from_std(socket)?
+        }
+    };
     let fd = socket.as_raw_fd();
     match address {
         SocketAddr::V4(_) => set(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?,
@@ -25,6 +37,15 @@ pub async fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
         }
     }
     Ok(socket)
+}
+
+/// Runs `work` in the namespace and comes back: nothing else runs on this thread meanwhile.
+pub fn inside<T>(namespace: &Path, work: impl FnOnce() -> T) -> io::Result<T> {
+    let home = File::open("/proc/thread-self/ns/net")?;
+    setns(File::open(namespace)?.as_fd(), CloneFlags::CLONE_NEWNET)?;
+    let result = work();
+    setns(home.as_fd(), CloneFlags::CLONE_NEWNET).expect("a thread may return to the namespace it came from");
+    Ok(result)
 }
 
 /// The MTU of a connected socket's path as the kernel knows it, in bytes of the IP packet.

@@ -31,9 +31,24 @@ pub struct NodeStatus {
     pub since: Timestamp,
     /// Where the node's data plane is reached.
     pub address: Option<IpAddr>,
-    /// Peers whose probes fail although the control stream works: `node ls` shows DEGRADED.
+    /// Peers that do not reach it, or not with everything, although the control stream works: `node ls` shows
+    /// DEGRADED. At most [`MAX_PEER_PROBLEMS`].
+    #[serde(default, rename = "peer_problems")]
+    pub unreachable_peers: Vec<PeerProblem>,
+}
+
+/// Peers that are named of one node: enough to see what is wrong, few enough that a node which lost all others does
+/// not fill the value with their words.
+pub const MAX_PEER_PROBLEMS: usize = 16;
+
+/// What a peer says of its way to a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerProblem {
+    /// Who says it.
+    pub by: NodeId,
+    /// Direction, port, size and what to do, in one sentence.
     #[serde(default)]
-    pub unreachable_peers: Vec<NodeId>,
+    pub detail: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

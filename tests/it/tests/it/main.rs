@@ -3,14 +3,22 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod bad_input;
+mod churn;
 mod docker_cli;
+mod doctor;
 mod failures;
 mod health;
 mod host_ports;
+mod hosts;
+mod inject;
 mod managers;
+mod mesh;
+mod mtu;
 mod networks;
+mod paths;
 mod publish;
 mod services;
+mod survive;
 
 /// Whether this machine lets us make hosts; says so when it does not.
 fn can_make_hosts(test: &str) -> bool {

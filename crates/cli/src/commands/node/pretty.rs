@@ -29,8 +29,9 @@ pub(super) fn node(node: &Value) -> String {
     if !text(&node["Status"]["Message"]).is_empty() {
         line(1, "Message", text(&node["Status"]["Message"]));
     }
-    for peer in items(&node["Status"]["UnreachablePeers"]) {
-        line(1, "No answer from", text(peer));
+    for peer in items(&node["Status"]["PeerProblems"]) {
+        let (by, detail) = (text(&peer["NodeID"]), text(&peer["Detail"]));
+        line(1, "Not reached by", format!("{by}: {detail}"));
     }
     line(1, "Availability", title(&text(&node["Spec"]["Availability"])));
     line(1, "Address", text(&node["Status"]["Addr"]));
