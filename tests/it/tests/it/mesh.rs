@@ -27,7 +27,7 @@ s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 s.bind(('::', 53))
 while True:
     data, client = s.recvfrom(2048)
-    s.sendto((client[0] + ' ' + socket.gethostname()).encode(), client)
+    s.sendto((client[0].replace('::ffff:', '') + ' ' + socket.gethostname()).encode(), client)
 ";
 /// Sends one datagram and prints the answer; only one from the address that was asked counts.
 const UDP_CLIENT: &str = "
