@@ -5,7 +5,10 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use node::{image, membership};
+use node::{
+    engine::{NetworkError, NetworkErrorKind},
+    image, membership,
+};
 use tonic::Code;
 
 use crate::convert::reader::FieldError;
@@ -99,6 +102,19 @@ impl From<membership::Error> for ApiError {
             // What Docker answers to a command that does not fit the host's state.
             membership::ErrorKind::Conflict | membership::ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             membership::ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error.message)
+    }
+}
+
+impl From<NetworkError> for ApiError {
+    fn from(error: NetworkError) -> Self {
+        let status = match error.kind {
+            NetworkErrorKind::NotFound => StatusCode::NOT_FOUND,
+            NetworkErrorKind::Conflict => StatusCode::CONFLICT,
+            NetworkErrorKind::Invalid => StatusCode::BAD_REQUEST,
+            NetworkErrorKind::Forbidden => StatusCode::FORBIDDEN,
+            NetworkErrorKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.message)
     }

@@ -1,9 +1,19 @@
 //! What the API asks of its host. `node::Engine` is the real one; the tests have one without
 //! containers.
 
+use std::sync::Arc;
+
 use futures::{FutureExt as _, future::BoxFuture};
-use node::{Engine, HostInfo, doctor::Findings, engine::ContainerCounts, image::Store};
-use types::Check;
+use node::{
+    Engine, HostInfo,
+    doctor::Findings,
+    engine::{ContainerCounts, ContainerPlace, LocalNetworkView, NetworkError, PlaceIn},
+    image::Store,
+};
+use types::{Check, Network, NetworkId, NetworkSpec};
+
+/// What becomes of a request about the host's networks.
+pub(crate) type Done<'a, T> = BoxFuture<'a, Result<T, NetworkError>>;
 
 pub(crate) trait Host: Send + Sync + 'static {
     fn info(&self) -> &HostInfo;
@@ -12,6 +22,14 @@ pub(crate) trait Host: Send + Sync + 'static {
     fn containers(&self) -> BoxFuture<'_, ContainerCounts>;
     fn network_findings(&self) -> BoxFuture<'_, Result<Findings, String>>;
     fn path_checks(&self) -> BoxFuture<'_, Vec<Check>>;
+    /// Those of this host alone; first the host's own bridge.
+    fn local_networks(&self) -> Arc<Vec<LocalNetworkView>>;
+    /// Those of the cluster that this host was told of.
+    fn cluster_networks(&self) -> Vec<Arc<Network>>;
+    fn create_network(&self, spec: NetworkSpec) -> Done<'_, NetworkId>;
+    fn remove_network(&self, id: NetworkId) -> Done<'_, ()>;
+    fn connect<'a>(&'a self, container: &'a str, place: ContainerPlace) -> Done<'a, ()>;
+    fn disconnect<'a>(&'a self, container: &'a str, network: PlaceIn) -> Done<'a, ()>;
 }
 
 impl Host for Engine {
@@ -33,5 +51,29 @@ impl Host for Engine {
 
     fn path_checks(&self) -> BoxFuture<'_, Vec<Check>> {
         Engine::path_checks(self).boxed()
+    }
+
+    fn local_networks(&self) -> Arc<Vec<LocalNetworkView>> {
+        Engine::local_networks(self)
+    }
+
+    fn cluster_networks(&self) -> Vec<Arc<Network>> {
+        Engine::cluster_networks(self)
+    }
+
+    fn create_network(&self, spec: NetworkSpec) -> Done<'_, NetworkId> {
+        Box::pin(Engine::create_network(self, spec))
+    }
+
+    fn remove_network(&self, id: NetworkId) -> Done<'_, ()> {
+        Box::pin(Engine::remove_network(self, id))
+    }
+
+    fn connect<'a>(&'a self, container: &'a str, place: ContainerPlace) -> Done<'a, ()> {
+        Box::pin(Engine::connect(self, container, place))
+    }
+
+    fn disconnect<'a>(&'a self, container: &'a str, network: PlaceIn) -> Done<'a, ()> {
+        Box::pin(Engine::disconnect(self, container, network))
     }
 }

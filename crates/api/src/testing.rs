@@ -10,7 +10,16 @@ use std::{
 
 use control::{Observed, Planner, Tables, admission, view};
 use futures::{FutureExt as _, Stream, future::BoxFuture};
-use node::{HostInfo, doctor::Findings, engine::ContainerCounts, image::Store, membership};
+use node::{
+    HostInfo,
+    doctor::Findings,
+    engine::{
+        ContainerCounts, ContainerPlace, HostFacts, LocalNetworkView, LocalNetworks, NetworkError, NetworkErrorKind,
+        PlaceIn,
+    },
+    image::Store,
+    membership,
+};
 use proto::v1::{
     LogLine, LogsCall, LogsEvent, ReadAnswer, ReadCall, WriteAnswer, WriteCall,
     cluster_client::ClusterClient,
@@ -21,7 +30,11 @@ use tokio::{net::TcpListener, net::TcpStream, sync::watch, task::JoinHandle};
 use tonic::{Request, Response, Status};
 use types::{Check, NodeId, ReadReply, TaskId, TaskReport, TaskState, Timestamp};
 
-use crate::{host::Host, router::Api, server::serve_api};
+use crate::{
+    host::{Done, Host},
+    router::Api,
+    server::serve_api,
+};
 
 /// How often the pretended nodes go one step on.
 const STEP: Duration = Duration::from_millis(20);
@@ -29,6 +42,14 @@ const STEP: Duration = Duration::from_millis(20);
 pub(crate) struct FakeHost {
     info: HostInfo,
     images: Store,
+    /// As the engine keeps them; no container is in any.
+    networks: Mutex<LocalNetworks>,
+}
+
+impl FakeHost {
+    fn networks(&self) -> MutexGuard<'_, LocalNetworks> {
+        self.networks.lock().expect("no test panics while it holds the networks")
+    }
 }
 
 impl Host for FakeHost {
@@ -51,6 +72,42 @@ impl Host for FakeHost {
     fn path_checks(&self) -> BoxFuture<'_, Vec<Check>> {
         std::future::ready(Vec::new()).boxed()
     }
+
+    fn local_networks(&self) -> Arc<Vec<LocalNetworkView>> {
+        let bridge = LocalNetworkView { network: None, subnet: None, gateway: None, endpoints: Vec::new() };
+        let own = self.networks().iter().cloned().collect::<Vec<_>>();
+        let own = own.into_iter().map(|network| {
+            let subnet = network.subnets.first().map(|subnet| subnet.range);
+            LocalNetworkView { network: Some(network), subnet, gateway: None, endpoints: Vec::new() }
+        });
+        Arc::new([bridge].into_iter().chain(own).collect())
+    }
+
+    fn cluster_networks(&self) -> Vec<Arc<types::Network>> {
+        Vec::new()
+    }
+
+    fn create_network(&self, spec: types::NetworkSpec) -> Done<'_, types::NetworkId> {
+        let facts = HostFacts { interfaces: ["eth0".to_owned()].into(), ..HostFacts::default() };
+        let made = self.networks().create(&spec, types::NetworkId::from_random(ids()()), now(), &facts);
+        Box::pin(std::future::ready(made))
+    }
+
+    fn remove_network(&self, id: types::NetworkId) -> Done<'_, ()> {
+        Box::pin(std::future::ready(self.networks().remove(id)))
+    }
+
+    fn connect<'a>(&'a self, container: &'a str, _: ContainerPlace) -> Done<'a, ()> {
+        Box::pin(std::future::ready(Err(no_container(container))))
+    }
+
+    fn disconnect<'a>(&'a self, container: &'a str, _: PlaceIn) -> Done<'a, ()> {
+        Box::pin(std::future::ready(Err(no_container(container))))
+    }
+}
+
+fn no_container(name: &str) -> NetworkError {
+    NetworkError::new(NetworkErrorKind::NotFound, format!("No such container: {name}"))
 }
 
 fn host_info() -> HostInfo {
@@ -296,7 +353,10 @@ impl Fake {
         let (membership, served) = membership::channel();
         let (stop, stopping) = watch::channel(false);
         let socket = directory.path().join("api.sock");
-        let api = Arc::new(Api::new(Arc::new(FakeHost { info: host_info(), images }), membership));
+        let api = Arc::new(Api::new(
+            Arc::new(FakeHost { info: host_info(), images, networks: Mutex::default() }),
+            membership,
+        ));
         let path = socket.clone();
         let serving = tokio::spawn(async move { serve_api(&path, api, stopping).await.expect("serve") });
         while std::os::unix::net::UnixStream::connect(&socket).is_err() {

@@ -6,7 +6,10 @@
 use std::{fs::OpenOptions, io};
 
 use nix::sched::{CloneFlags, unshare};
-use rtnetlink::{LinkBridge, LinkVeth, LinkVxlan, LinkWireguard, packet_route::link::LinkMessage};
+use rtnetlink::{
+    LinkBridge, LinkIpVlan, LinkMacVlan, LinkVeth, LinkVlan, LinkVxlan, LinkWireguard,
+    packet_route::link::{IpVlanMode, LinkMessage, MacVlanMode},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::{KernelError, Session, explain, on_own_thread, run_nft};
@@ -95,6 +98,25 @@ const WIREGUARD: Trial = Trial {
     required: false,
     advice: "not in this kernel: encryption is done in user space, which works with every peer",
 };
+/// By this name whoever makes a network of the driver looks it up.
+pub const MACVLAN: &str = "macvlan";
+pub const VLAN: &str = "vlan";
+pub const IPVLAN: &str = "ipvlan";
+const MACVLAN_TRIAL: Trial = Trial {
+    name: MACVLAN,
+    required: false,
+    advice: "macvlan networks do not work on this host: modprobe macvlan (in a container: on its host)",
+};
+const VLAN_TRIAL: Trial = Trial {
+    name: VLAN,
+    required: false,
+    advice: "macvlan networks on a VLAN (parent=eth0.50) need its interface made by hand: modprobe 8021q",
+};
+const IPVLAN_TRIAL: Trial = Trial {
+    name: IPVLAN,
+    required: false,
+    advice: "ipvlan networks do not work on this host: modprobe ipvlan (in a container: on its host), or use macvlan",
+};
 
 /// Tries everything. Takes a few milliseconds.
 ///
@@ -122,6 +144,13 @@ pub async fn capabilities() -> Result<Vec<Capability>, KernelError> {
         let forwarding = std::fs::write("/proc/sys/net/ipv4/ip_forward", "1");
         found.push(report(&FORWARDING, forwarding.map_err(|error| error.to_string())));
         found.push(report(&VXLAN, try_link(LinkVxlan::new("trial3", 7).port(4789).build()).await));
+        found.push(report(
+            &MACVLAN_TRIAL,
+            try_on_veth(|on| LinkMacVlan::new("trial5", on, MacVlanMode::Bridge).build()).await,
+        ));
+        found.push(report(&VLAN_TRIAL, try_on_veth(|on| LinkVlan::new("trial6", on, 50).build()).await));
+        found
+            .push(report(&IPVLAN_TRIAL, try_on_veth(|on| LinkIpVlan::new("trial7", on, IpVlanMode::L2).build()).await));
         found.push(report(&TUN, try_tun()));
         found.push(report(&WIREGUARD, try_link(LinkWireguard::new("trial4").build()).await));
         found
@@ -147,6 +176,14 @@ fn report(trial: &Trial, result: Result<(), String>) -> Capability {
 async fn try_link(message: LinkMessage) -> Result<(), String> {
     let session = Session::open().map_err(|error| explain(&error))?;
     let made = session.host.handle.link().add(message).execute().await;
+    made.map_err(|error| crate::kernel::netlink_io(&error).to_string())
+}
+
+/// On the veth that was tried before.
+async fn try_on_veth(message: impl FnOnce(u32) -> LinkMessage) -> Result<(), String> {
+    let session = Session::open().map_err(|error| explain(&error))?;
+    let on = session.host.index("trial1").await.map_err(|error| explain(&error))?;
+    let made = session.host.handle.link().add(message(on)).execute().await;
     made.map_err(|error| crate::kernel::netlink_io(&error).to_string())
 }
 

@@ -5,29 +5,32 @@
 //! plan by the caller ([`NetworkPlan::without`]).
 
 mod endpoint;
+mod local;
 mod mesh;
 mod overlay;
 
 use std::collections::BTreeSet;
 
 use crate::{
-    BridgePlan, EndpointStep, Link, MacAddress, NetworkPlan, NftTable, Observed, OverlayNamespace, Place, Step,
-    mesh::INGRESS, nft, plan::veth_name,
+    BridgePlan, EndpointStep, Link, MacAddress, Namespace, NetworkPlan, NftTable, Observed, OverlayNamespace, Place,
+    Step, mesh::INGRESS, nft, plan::veth_name,
 };
 use endpoint::Networks;
 
 /// The steps that make the kernel match `plan`, in the order in which they must be done.
 ///
-/// First what nobody wants goes, then the rules, the bridge and the overlays come, then the endpoints:
+/// First what nobody wants goes, then the rules, the bridges and the overlays come, then the endpoints:
 /// no packet is forwarded before the rules that bound it stand. Last the overlays forget remote
 /// endpoints that are gone, once no connection is led to them any more.
 pub fn diff(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
     let mut steps = removals(plan, observed);
     steps.extend(nft_steps(plan, observed));
-    if (plan.bridge.is_some() || plan.mesh.is_some()) && !observed.ip_forward {
+    let forwards = plan.bridge.is_some() || plan.mesh.is_some() || !plan.locals.is_empty();
+    if forwards && !observed.ip_forward {
         steps.push(Step::EnableForwarding);
     }
     steps.extend(plan.bridge.iter().flat_map(|bridge| bridge_steps(bridge, observed)));
+    steps.extend(local::steps(plan, observed));
     steps.extend(overlay::neighbour_limit(plan, observed));
     let (come, go) = overlay::steps(plan, observed);
     steps.extend(come);
@@ -48,9 +51,14 @@ pub fn diff(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
 fn removals(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut gone_with_endpoint = BTreeSet::new();
-    for id in observed.namespaces.keys().filter(|id| !plan.endpoints.contains_key(id)) {
+    for (id, namespace) in observed.namespaces.iter().filter(|(id, _)| !plan.endpoints.contains_key(id)) {
         let veth = veth_name(id);
         let mut todo = Vec::new();
+        // The kernel takes its time to empty a namespace, and until then the MAC address would be taken on the parent.
+        if let Namespace::Alive(inside) = namespace {
+            let on_parents = inside.interfaces.iter().filter(|(_, link)| link.is_macvlan);
+            todo.extend(on_parents.map(|(name, _)| EndpointStep::RemoveInterface { name: name.clone() }));
+        }
         if observed.links.contains_key(&veth) {
             todo.push(EndpointStep::RemoveVeth { at: Place::Host, name: veth.clone() });
             gone_with_endpoint.insert(veth.clone());
@@ -68,6 +76,7 @@ fn removals(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
     let mut wanted: BTreeSet<String> = on_bridge.map(|(id, _)| veth_name(id)).collect();
     wanted.extend(plan.bridge.as_ref().map(|bridge| bridge.name.clone()));
     wanted.extend(plan.mesh.as_ref().map(|_| INGRESS.to_owned()));
+    wanted.extend(local::wanted_links(plan, observed));
     wanted.append(&mut gone_with_endpoint);
     let left_over = observed.links.keys().filter(|name| !wanted.contains(*name));
     steps.extend(left_over.map(|name| Step::RemoveLink { name: name.clone() }));
@@ -120,6 +129,8 @@ fn bridge_steps(bridge: &BridgePlan, observed: &Observed) -> Vec<Step> {
     steps
 }
 
+#[cfg(test)]
+mod local_tests;
 #[cfg(test)]
 mod mesh_tests;
 #[cfg(test)]

@@ -96,6 +96,25 @@ impl Ipam {
         Ok(ipam)
     }
 
+    /// A free address as [`Ipam::allocate`] gives it, of this part of the subnet only.
+    ///
+    /// # Errors
+    /// [`IpamError::Exhausted`] when every address in it is taken.
+    pub fn allocate_in(&self, part: Cidr, taken: &BTreeSet<Ipv4Addr>, id: &str) -> Result<Ipv4Addr, IpamError> {
+        let (IpAddr::V4(first), IpAddr::V4(last)) = (part.network().address(), part.last()) else {
+            return Err(IpamError::Subnet(part));
+        };
+        let end = u64::from(self.first) + u64::from(self.usable);
+        let first = u32::from(first).max(self.first);
+        let usable = (u64::from(u32::from(last)) + 1).min(end).saturating_sub(first.into()) as u32;
+        match usable {
+            0 => Err(IpamError::Exhausted { subnet: part, usable: 0 }),
+            usable => Self { first, usable, ..*self }
+                .allocate(taken, id)
+                .map_err(|_| IpamError::Exhausted { subnet: part, usable }),
+        }
+    }
+
     pub const fn subnet(&self) -> Cidr {
         self.subnet
     }
@@ -181,6 +200,27 @@ mod tests {
         }
         let error = ipam.allocate(&taken, "one more").expect_err("full");
         assert!(error.to_string().starts_with("no free address in 10.9.8.0/28: all 13 are taken"), "{error}");
+    }
+
+    #[test]
+    fn e31_a_range_bounds_what_is_given_out() {
+        let ipam = Ipam::new("10.9.8.0/24".parse().expect("subnet")).expect("room");
+        let part = "10.9.8.0/30".parse().expect("range");
+        let mut taken = BTreeSet::new();
+        while let Ok(address) = ipam.allocate_in(part, &taken, "x") {
+            taken.insert(address);
+        }
+        assert_eq!(
+            taken,
+            [[10, 9, 8, 2], [10, 9, 8, 3]].map(Ipv4Addr::from).into(),
+            "not the gateway, not the network"
+        );
+        let error = ipam.allocate_in(part, &taken, "x").expect_err("full");
+        assert_eq!(
+            error.to_string(),
+            "no free address in 10.9.8.0/30: all 3 are taken; remove a container or choose a larger subnet"
+        );
+        assert!(ipam.allocate_in("10.9.9.0/24".parse().expect("range"), &taken, "x").is_err(), "elsewhere");
     }
 
     #[test]

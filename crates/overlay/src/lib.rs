@@ -42,13 +42,13 @@ pub use mesh::{HostMesh, PortTable, backend::Backend};
 pub use mtu::overlay_mtu;
 pub use netd::protocol::{Applied, EndpointResult, ProbeUpdate, Status};
 pub use observed::{
-    Inside, InsideLink, Link, LoadedVips, Namespace, NftTable, Observed, OverlayInside, OverlayNamespace, PortRole,
-    Vxlan,
+    Inside, InsideLink, Link, LoadedVips, Namespace, NftTable, Observed, OverlayInside, OverlayNamespace, Parent,
+    PortRole, Vxlan,
 };
 pub use plan::{
     BridgePlan, BridgePort, DataPath, Encryption, EncryptionPeer, EndpointDns, EndpointId, EndpointIdError,
-    EndpointPlan, EntryHost, HostPorts, MeshPlan, NetworkPlan, OverlayPlan, OverlayPort, PrivateKey, PublishedPorts,
-    Remote,
+    EndpointPlan, EntryHost, HostPorts, LocalDriver, LocalNetworkPlan, LocalPort, MeshPlan, NetworkPlan, OverlayPlan,
+    OverlayPort, ParentLink, PrivateKey, PublishedPorts, Remote,
 };
 pub use probe::{FullSize, PeerState, ProbeKey, ProbePath, ProbeSettings, ProbeTable, Verdict, Way};
 pub use step::{EndpointStep, InsideStep, MeshStep, OverlayStep, Place, Step, Subject};

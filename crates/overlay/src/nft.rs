@@ -3,6 +3,8 @@
 //! Everything of ours is in `table inet rswarm`. A verdict `accept` here ends only this table's chain:
 //! a drop in the host's own firewall still counts, and nothing outside this table is ever written.
 
+mod local;
+
 use std::fmt::Write;
 
 use crate::{BridgePlan, NetworkPlan};
@@ -14,15 +16,20 @@ pub const TABLE: &str = "inet rswarm";
 ///
 /// None when the plan needs no rules.
 pub fn render(plan: &NetworkPlan) -> Option<String> {
-    let bridge = plan.bridge.as_ref()?;
+    if plan.bridge.is_none() && plan.locals.is_empty() {
+        return None;
+    }
     let mut text = String::new();
     let out = &mut text;
     writeln!(out, "table {TABLE}").and_then(|()| writeln!(out, "delete table {TABLE}")).expect(INFALLIBLE);
     writeln!(out, "table {TABLE} {{").expect(INFALLIBLE);
-    forward_chain(out, bridge).expect(INFALLIBLE);
-    if bridge.masquerade {
-        masquerade_chain(out, bridge).expect(INFALLIBLE);
+    if let Some(bridge) = &plan.bridge {
+        forward_chain(out, bridge).expect(INFALLIBLE);
+        if bridge.masquerade {
+            masquerade_chain(out, bridge).expect(INFALLIBLE);
+        }
     }
+    local::chains(out, plan).expect(INFALLIBLE);
     writeln!(out, "}}").expect(INFALLIBLE);
     Some(text)
 }

@@ -1,7 +1,7 @@
 //! What the kernel has of our objects, as plain data. Written by `kernel::observe`, read by `diff`.
 //!
-//! Only what bears one of our names is listed; foreign interfaces, tables and namespaces never appear
-//! here, so nothing that compares and removes can touch them.
+//! What can be removed is listed only if it bears one of our names; foreign tables and namespaces never
+//! appear here, foreign interfaces only as `parents`, so nothing that compares and removes can touch them.
 
 use std::{
     collections::BTreeMap,
@@ -33,8 +33,19 @@ pub struct Observed {
     pub host_routes: Vec<Cidr>,
     #[serde(default)]
     pub mesh: HostMesh,
+    /// The host's other interfaces, by name: what macvlan interfaces can be put on.
+    #[serde(default)]
+    pub parents: BTreeMap<String, Parent>,
     /// The host's other addresses, and the MTU of the interface that bears each.
     pub underlay: BTreeMap<IpAddr, u32>,
+}
+
+/// An interface of the host that is not ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    pub index: u32,
+    /// In bytes.
+    pub mtu: u32,
 }
 
 /// An interface in the host's or an overlay's namespace.
@@ -111,8 +122,10 @@ pub struct InsideLink {
     pub up: bool,
     pub mtu: u32,
     pub mac: Option<MacAddress>,
-    /// Index of its other end in the host's or the overlay's namespace.
+    /// Index of its other end in the host's or the overlay's namespace; of a macvlan interface: of its parent.
     pub peer: Option<u32>,
+    #[serde(default)]
+    pub is_macvlan: bool,
     /// Without IPv6's link-local ones, which are the kernel's own affair.
     pub addresses: Vec<Cidr>,
     /// Whether IPv6 is off on it: an endpoint without an IPv6 address must not listen to router advertisements.

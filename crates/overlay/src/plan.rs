@@ -14,8 +14,10 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use types::{MeshAffinity, NetworkId, NodeId, PortBind, PortProtocol};
 
+mod local;
 mod problems;
 
+pub use local::{LocalDriver, LocalNetworkPlan, LocalPort, ParentLink, bridge_name, local_veth_name};
 pub use problems::Problems;
 
 use crate::{Cidr, Ipam, MacAddress, probe::ProbeSettings};
@@ -52,6 +54,8 @@ pub struct NetworkPlan {
     pub data_path: Option<DataPath>,
     /// The overlay networks that have an endpoint on this host.
     pub overlays: BTreeMap<NetworkId, OverlayPlan>,
+    /// The user's networks of this host alone.
+    pub locals: BTreeMap<NetworkId, LocalNetworkPlan>,
     /// None: no port of the routing mesh is open on this host.
     pub mesh: Option<MeshPlan>,
 }
@@ -194,6 +198,13 @@ pub struct EndpointPlan {
     pub bridge: Option<BridgePort>,
     /// In the user's order.
     pub overlays: Vec<OverlayPort>,
+    /// In the user's order, after the overlays.
+    pub locals: Vec<LocalPort>,
+    /// Numbers of the interfaces of places that are not named by their position: one that was there keeps its
+    /// name when others go.
+    pub interfaces: BTreeMap<NetworkId, u32>,
+    /// Number of the interface on the bridge.
+    pub bridge_interface: u32,
     /// The name its container bears.
     pub hostname: String,
     pub dns: EndpointDns,

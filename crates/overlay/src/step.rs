@@ -52,6 +52,18 @@ pub enum Step {
     },
     /// A change of the routing mesh or of published ports on this host.
     Mesh(MeshStep),
+    /// An interface for what bears this VLAN tag on the host's interface `parent`, up.
+    CreateVlan {
+        name: String,
+        parent: String,
+        tag: u16,
+    },
+    /// What one of the host's own networks needs, in order; after a failure the rest of its list is left for the
+    /// next time.
+    Local {
+        id: NetworkId,
+        steps: Vec<Step>,
+    },
     /// What one overlay needs, in order; after a failure the rest of its list is left for the next time.
     Overlay {
         id: NetworkId,
@@ -205,6 +217,15 @@ pub enum EndpointStep {
         mac: MacAddress,
         mtu: u32,
     },
+    /// An interface inside with a MAC address of its own on the host's interface `parent`.
+    CreateMacvlan {
+        /// The network's name, for messages.
+        network: String,
+        parent: String,
+        inside: String,
+        mac: MacAddress,
+        mtu: u32,
+    },
     /// The outer end on the host: port of this bridge, up, with this MTU.
     Attach {
         name: String,
@@ -267,6 +288,8 @@ pub enum InsideStep {
 pub enum Subject {
     Host,
     Overlay(NetworkId),
+    /// One of the host's own networks.
+    Local(NetworkId),
     Endpoint(EndpointId),
 }
 
@@ -275,6 +298,7 @@ impl Step {
         match self {
             Self::Endpoint { id, .. } => Subject::Endpoint(id.clone()),
             Self::Overlay { id, .. } => Subject::Overlay(*id),
+            Self::Local { id, .. } => Subject::Local(*id),
             _ => Subject::Host,
         }
     }

@@ -33,8 +33,8 @@ pub(crate) fn is_predefined(name: &str) -> bool {
 pub(crate) enum Wanted {
     /// A network of the cluster.
     Cluster(Box<NetworkSpec>),
-    /// A network of this host alone, of this driver.
-    HostOnly(NetworkDriver),
+    /// A network of this host alone.
+    HostOnly(Box<NetworkSpec>),
     /// One that every host has already.
     Predefined(String),
 }
@@ -54,20 +54,18 @@ pub(crate) fn read(body: &Value) -> Result<Wanted, FieldError> {
     let scope = from.string("Scope")?;
     let config_only = from.boolean("ConfigOnly")?;
     let is_cluster = match scope.as_str() {
-        "" => driver == NetworkDriver::Overlay || config_only,
+        // a configuration is each host's own as in docker, unless the cluster is named
+        "" => driver == NetworkDriver::Overlay && !config_only,
         "swarm" => true,
-        "local" if driver == NetworkDriver::Overlay => {
+        "local" if driver == NetworkDriver::Overlay && !config_only => {
             return Err(from.bad("Scope", "an overlay network spans the cluster; leave it out, or say swarm"));
         }
-        "local" => config_only,
+        "local" => false,
         other => return Err(from.bad("Scope", format!("{other:?} is no scope; use swarm or local"))),
     };
-    if !is_cluster {
-        return Ok(Wanted::HostOnly(driver));
-    }
     let spec = read_spec(&mut from, &name, if config_only { NetworkDriver::Null } else { driver }, config_only)?;
     from.finish()?;
-    Ok(Wanted::Cluster(Box::new(spec)))
+    Ok(if is_cluster { Wanted::Cluster(Box::new(spec)) } else { Wanted::HostOnly(Box::new(spec)) })
 }
 
 fn read_spec(
@@ -121,7 +119,7 @@ fn read_driver(text: &str) -> Result<NetworkDriver, String> {
         "ipvlan" => NetworkDriver::Ipvlan,
         "host" => NetworkDriver::Host,
         "null" => NetworkDriver::Null,
-        other => return Err(format!("{other:?} is no network driver; use overlay")),
+        other => return Err(format!("{other:?} is no network driver; use overlay, bridge or macvlan")),
     })
 }
 
@@ -175,7 +173,8 @@ struct KnownOptions {
     mtu: Option<u32>,
 }
 
-/// The options of an overlay that rswarm understands. Others would be silently without effect.
+/// The options of an overlay that rswarm understands. Others would be silently without effect; those of other
+/// drivers are judged by the host that makes the network.
 fn read_options(from: &Object<'_>, driver: NetworkDriver, options: &Labels) -> Result<KnownOptions, FieldError> {
     let mut known = KnownOptions::default();
     for (name, value) in options {

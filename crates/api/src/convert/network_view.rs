@@ -5,6 +5,7 @@ use std::{
     net::IpAddr,
 };
 
+use node::engine::{LocalEndpoint, LocalNetworkView};
 use serde_json::{Map, Value, json};
 use types::{
     Attachment, Network, NetworkDriver, NetworkId, NetworkView, NodeId, NodeState, NodeView, Service, Slot, Task,
@@ -64,6 +65,47 @@ fn write_subnets(network: &Network) -> Vec<Value> {
         return subnets.map(|subnet| entry(subnet.subnet, subnet.gateway, subnet.ip_range)).collect();
     }
     network.subnets.iter().map(|subnet| entry(subnet.range, Some(subnet.gateway), subnet.ip_range)).collect()
+}
+
+/// A network of this host alone (parity E-31).
+pub(crate) fn write_local(view: &LocalNetworkView) -> Option<Fields> {
+    Some(write(view.network.as_ref()?).set("Scope", "local").set("IPAM", write_ipam(view)))
+}
+
+/// With the containers in it.
+pub(crate) fn write_local_inspected(view: &LocalNetworkView) -> Option<Fields> {
+    Some(write_local(view)?.set("Containers", write_local_containers(view)))
+}
+
+/// The host's own bridge.
+pub(crate) fn write_bridge(view: &LocalNetworkView, scope: &str) -> Value {
+    let mut shown = write_predefined("bridge", NetworkDriver::Bridge, scope);
+    shown["IPAM"] = write_ipam(view);
+    shown["Containers"] = Value::Object(write_local_containers(view));
+    shown
+}
+
+fn write_ipam(view: &LocalNetworkView) -> Value {
+    let network = view.network.as_deref();
+    let mut config = network.map(write_subnets).unwrap_or_default();
+    if let ([], Some(subnet)) = (&config[..], view.subnet) {
+        config.push(Fields::new().set("Subnet", subnet).some("Gateway", view.gateway).done());
+    }
+    json!({ "Driver": "default", "Options": null, "Config": config })
+}
+
+fn write_local_containers(view: &LocalNetworkView) -> Map<String, Value> {
+    let container = |endpoint: &LocalEndpoint| {
+        let shown = json!({
+            "Name": endpoint.name,
+            "EndpointID": endpoint.container,
+            "MacAddress": endpoint.mac,
+            "IPv4Address": endpoint.address,
+            "IPv6Address": "",
+        });
+        (endpoint.container.clone(), shown)
+    };
+    view.endpoints.iter().map(container).collect()
 }
 
 /// One of the networks that every node has; `scope` as it was asked for.

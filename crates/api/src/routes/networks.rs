@@ -1,8 +1,11 @@
 //! `/networks…`.
 //!
-//! Networks of the cluster are the managers'; the three that every host has are put beside them.
+//! Networks of the cluster are the managers', and on other hosts those that the host was told of; the three that
+//! every host has and those of this host alone are put beside them.
 
+mod connect;
 mod filter;
+mod find;
 
 use std::collections::BTreeSet;
 
@@ -12,26 +15,33 @@ use axum::{
     extract::{Path, RawQuery, State},
     http::StatusCode,
 };
+use node::engine::NetworkErrorKind;
 use serde_json::{Value, json};
-use types::{Filters, NetworkId, NetworkView, ReadReply, ReadRequest, WriteReply, WriteRequest};
+use types::{Filters, Name, NetworkId, NetworkView, ReadReply, ReadRequest, WriteReply, WriteRequest};
 
 use super::{query, tasks};
 use crate::{
     bodies, cluster,
     convert::{
         network::{PREDEFINED, Wanted, driver_name, is_predefined, read},
-        network_view::{Networks, predefined, write, write_inspected, write_predefined, write_verbose},
+        network_view::{
+            Networks, predefined, write, write_bridge, write_inspected, write_local, write_local_inspected,
+            write_predefined, write_verbose,
+        },
+        writer::Fields,
     },
     error::{ApiError, ApiResult},
     query::Query,
     router::Shared,
 };
+pub(crate) use connect::{connect, disconnect};
 use filter::{Criteria, Subject, check_keys};
+use find::{Found, find};
 
-/// All networks of the cluster; none on a host that is no manager.
+/// All networks of the cluster; on a host that is no manager those that it was told of (P30).
 async fn of_cluster(shared: &Shared) -> ApiResult<Vec<NetworkView>> {
     if shared.membership.cluster().is_none() {
-        return Ok(Vec::new());
+        return Ok(shared.host.cluster_networks().iter().map(|network| find::told(network)).collect());
     }
     match cluster::read(&shared.membership, &ReadRequest::Networks(Filters::new())).await? {
         ReadReply::Networks(networks) => Ok(networks),
@@ -76,6 +86,12 @@ pub(crate) async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResu
             shown.push(write_predefined(name, driver, ""));
         }
     }
+    for view in shared.host.local_networks().iter() {
+        let Some(network) = &view.network else { continue };
+        if criteria.fits(&Subject::local(network, !view.endpoints.is_empty())) {
+            shown.extend(write_local(view).map(Fields::done));
+        }
+    }
     for NetworkView { network, .. } in of_cluster(&shared).await? {
         if criteria.fits(&Subject::of(&network, used.contains(&network.id))) {
             shown.push(write(&network).done());
@@ -91,13 +107,22 @@ pub(crate) async fn inspect(
 ) -> ApiResult<Json<Value>> {
     let query = query(raw);
     let scope = query.get("scope");
+    let locals = shared.host.local_networks();
+    if let Some(bridge) = locals.first().filter(|view| name == "bridge" && view.network.is_none()) {
+        return Ok(Json(write_bridge(bridge, scope)));
+    }
     if let Some(found) = predefined(&name, scope) {
         return Ok(Json(found));
     }
-    if !matches!(scope, "" | "swarm") {
-        return Err(ApiError::not_found(format!("network {name} not found with scope {scope}")));
-    }
-    let view = find(&shared, &name).await?;
+    let elsewhere = || ApiError::not_found(format!("network {name} not found with scope {scope}"));
+    let view = match find(&shared, &name).await {
+        Ok(Found::Local(view)) if matches!(scope, "" | "local") => {
+            return write_local_inspected(&view).map(|fields| Json(fields.done())).ok_or_else(elsewhere);
+        }
+        Ok(Found::Cluster(view)) if matches!(scope, "" | "swarm") => view,
+        Ok(_) => return Err(elsewhere()),
+        Err(error) => return Err(error),
+    };
     let here = shared.membership.status().node;
     if !query.flag("verbose") {
         return Ok(Json(write_inspected(&view, here).done()));
@@ -109,37 +134,39 @@ pub(crate) async fn inspect(
     Ok(Json(write_verbose(&view, here, &nodes).done()))
 }
 
-/// By full id, name, or the beginning of an id.
-async fn find(shared: &Shared, name: &str) -> ApiResult<Box<NetworkView>> {
-    if shared.membership.cluster().is_none() {
-        return Err(ApiError::not_found(format!(
-            "network {name} not found on this host; the networks of a cluster are known to its managers"
-        )));
-    }
-    match cluster::read_current(&shared.membership, &ReadRequest::Network(name.to_owned())).await? {
-        ReadReply::Network(view) => Ok(view),
-        other => Err(cluster::unexpected(&other)),
-    }
-}
-
 pub(crate) async fn create(State(shared): State<Shared>, body: Body) -> ApiResult<(StatusCode, Json<Value>)> {
     let spec = match read(&bodies::json(body).await?)? {
         Wanted::Cluster(spec) => spec,
-        Wanted::HostOnly(driver) => {
-            return Err(ApiError::unsupported(format!(
-                "networks of a single host (driver {}) are not there yet; make one for the cluster with --driver overlay",
-                driver_name(driver)
-            )));
+        Wanted::HostOnly(spec) => {
+            check_name(&shared, &spec.name).await?;
+            let id = shared.host.create_network(*spec).await?;
+            return Ok((StatusCode::CREATED, Json(json!({ "Id": id, "Warning": "" }))));
         }
         Wanted::Predefined(name) => {
             let message = format!("operation is not permitted on predefined {name} network: choose another name");
             return Err(ApiError::new(StatusCode::FORBIDDEN, message));
         }
     };
+    if find::local(&shared, |network| network.spec.name == spec.name).is_some() {
+        return Err(name_taken(&spec.name, "on this host"));
+    }
     match cluster::write(&shared.membership, &WriteRequest::CreateNetwork(spec)).await? {
         WriteReply::CreatedNetwork(id) => Ok((StatusCode::CREATED, Json(json!({ "Id": id, "Warning": "" })))),
         other => Err(cluster::unexpected(&other)),
     }
+}
+
+/// Names lead to one network: those of the host and of the cluster must differ, as far as this host can see.
+async fn check_name(shared: &Shared, name: &Name) -> ApiResult<()> {
+    match of_cluster(shared).await?.iter().any(|view| view.network.spec.name == *name) {
+        true => Err(name_taken(name, "in the cluster")),
+        false => Ok(()),
+    }
+}
+
+fn name_taken(name: &Name, place: &str) -> ApiError {
+    let message = format!("network with name {name} already exists {place}: choose another, or remove that one first");
+    ApiError::new(StatusCode::CONFLICT, message)
 }
 
 pub(crate) async fn remove(State(shared): State<Shared>, Path(name): Path<String>) -> ApiResult<StatusCode> {
@@ -147,7 +174,15 @@ pub(crate) async fn remove(State(shared): State<Shared>, Path(name): Path<String
         let message = format!("{name} is a pre-defined network and cannot be removed");
         return Err(ApiError::new(StatusCode::FORBIDDEN, message));
     }
-    let id = find(&shared, &name).await?.network.id;
+    let id = match find(&shared, &name).await? {
+        Found::Local(view) => {
+            let id = view.network.map(|network| network.id);
+            let id = id.ok_or_else(|| ApiError::not_found(format!("network {name} not found")))?;
+            shared.host.remove_network(id).await?;
+            return Ok(StatusCode::NO_CONTENT);
+        }
+        Found::Cluster(view) => view.network.id,
+    };
     let removed = cluster::write(&shared.membership, &WriteRequest::RemoveNetwork(id)).await;
     // The request has nothing in it that could be wrong: the network is in use.
     removed.map(|_| StatusCode::NO_CONTENT).map_err(|error| match error.status {
@@ -156,14 +191,28 @@ pub(crate) async fn remove(State(shared): State<Shared>, Path(name): Path<String
     })
 }
 
-/// Removes the networks of the cluster that nothing uses. One that is taken into use meanwhile stays.
+/// Removes the networks of this host and, on a manager, of the cluster that nothing uses. One that is taken into
+/// use meanwhile stays.
 pub(crate) async fn prune(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Json<Value>> {
     let query: Query = query(raw);
     let filters = query.filters()?;
     check_keys(&filters, &["label", "label!", "until"])?;
     let criteria = Criteria::read(&filters)?;
-    let used = in_use(&shared).await?;
     let mut deleted = Vec::new();
+    for view in shared.host.local_networks().iter().filter(|view| view.endpoints.is_empty()) {
+        let Some(network) = view.network.as_ref().filter(|network| !network.spec.config_only) else { continue };
+        if criteria.fits(&Subject::local(network, false)) {
+            match shared.host.remove_network(network.id).await {
+                Ok(()) => deleted.push(network.spec.name.to_string()),
+                Err(error) if error.kind == NetworkErrorKind::Failed => return Err(error.into()),
+                Err(_) => {}
+            }
+        }
+    }
+    if shared.membership.cluster().is_none() {
+        return Ok(Json(json!({ "NetworksDeleted": deleted })));
+    }
+    let used = in_use(&shared).await?;
     for NetworkView { network, .. } in of_cluster(&shared).await? {
         let is_spare = !network.spec.ingress && !network.spec.config_only && !used.contains(&network.id);
         if !is_spare || !criteria.fits(&Subject::of(&network, false)) {
@@ -176,17 +225,4 @@ pub(crate) async fn prune(State(shared): State<Shared>, raw: RawQuery) -> ApiRes
         }
     }
     Ok(Json(json!({ "NetworksDeleted": deleted })))
-}
-
-pub(crate) async fn connect() -> ApiError {
-    ApiError::unsupported(
-        "connecting single containers to networks is not there yet; attach a service with `service update --network-add`",
-    )
-}
-
-pub(crate) async fn disconnect() -> ApiError {
-    ApiError::unsupported(
-        "disconnecting single containers from networks is not there yet; detach a service with `service update \
-         --network-rm`",
-    )
 }

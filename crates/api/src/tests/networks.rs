@@ -8,10 +8,6 @@ use crate::testing::Fake;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_made_or_removed_is_said() {
     let fake = Fake::manager().await;
-    let bridge = r#"{"Name":"mine","Driver":"bridge"}"#;
-    check(&fake, "POST /networks/create", bridge, expect![[r#"
-        501 not implemented
-        {"message":"networks of a single host (driver bridge) are not there yet; make one for the cluster with --driver overlay"}"#]]).await;
     check(
         &fake,
         "POST /networks/create",
@@ -39,9 +35,6 @@ async fn what_cannot_be_made_or_removed_is_said() {
             {"message":"network nope not found"}"#]],
     )
     .await;
-    check(&fake, "POST /networks/x/connect", r#"{"Container":"c"}"#, expect![[r#"
-        501 not implemented
-        {"message":"connecting single containers to networks is not there yet; attach a service with `service update --network-add`"}"#]]).await;
     check(&fake, "GET /networks?filters=%7B%22colour%22:%5B%22red%22%5D%7D", "", expect![[r#"
         400 bad request
         {"message":"invalid filter 'colour' for networks: known are dangling, driver, id, label, name, scope, type"}"#]]).await;
@@ -82,6 +75,96 @@ async fn a_host_outside_a_cluster_has_its_own_networks_only() {
     .await;
 }
 
+/// E-31, N-10, N-21: networks of this host beside those of the cluster, under names that differ.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn networks_of_this_host() {
+    let fake = Fake::manager().await;
+    let (head, body) = http(&fake.socket, "POST /networks/create", r#"{"Name":"mine","Driver":"bridge"}"#).await;
+    assert!(head.starts_with("http/1.1 201"), "{head} {body}");
+    let (_, body) = http(&fake.socket, "GET /networks?filters=%7B%22type%22:%5B%22custom%22%5D%7D", "").await;
+    assert!(body.contains(r#""Name":"mine""#) && body.contains(r#""Scope":"local""#), "{body}");
+    let (_, body) = http(&fake.socket, "GET /networks/mine", "").await;
+    assert!(body.contains(r#""Config":[{"Subnet":"172.17.0.0/16","Gateway":"172.17.0.1"}]"#), "{body}");
+    let (head, _) = http(&fake.socket, "GET /networks/mine?scope=swarm", "").await;
+    assert!(head.starts_with("http/1.1 404"), "{head}");
+    check(
+        &fake,
+        "POST /networks/create",
+        r#"{"Name":"mine","Driver":"overlay"}"#,
+        expect![[r#"
+        409 conflict
+        {"message":"network with name mine already exists on this host: choose another, or remove that one first"}"#]],
+    )
+    .await;
+    let (head, _) = http(&fake.socket, "POST /networks/create", r#"{"Name":"all","Driver":"overlay"}"#).await;
+    assert!(head.starts_with("http/1.1 201"), "{head}");
+    check(
+        &fake,
+        "POST /networks/create",
+        r#"{"Name":"all","Driver":"bridge"}"#,
+        expect![[r#"
+        409 conflict
+        {"message":"network with name all already exists in the cluster: choose another, or remove that one first"}"#]],
+    )
+    .await;
+    check(
+        &fake,
+        "POST /networks/create",
+        r#"{"Name":"v","Driver":"macvlan","Options":{"parent":"eth7"},"IPAM":{"Config":[{"Subnet":"192.0.2.0/24"}]}}"#,
+        expect![[r#"
+            400 bad request
+            {"message":"network v: parent eth7: this host has no interface eth7; it has eth0"}"#]],
+    )
+    .await;
+    check(
+        &fake,
+        "POST /networks/create",
+        r#"{"Name":"v","Driver":"ipvlan","Options":{"parent":"eth0"}}"#,
+        expect![[r#"
+            400 bad request
+            {"message":"network v: driver ipvlan: not there yet in this version of rswarm; use macvlan"}"#]],
+    )
+    .await;
+    check(
+        &fake,
+        "POST /networks/mine/connect",
+        r#"{"Container":"c"}"#,
+        expect![[r#"
+        404 not found
+        {"message":"No such container: c"}"#]],
+    )
+    .await;
+    check(
+        &fake,
+        "POST /networks/all/connect",
+        r#"{"Container":"c"}"#,
+        expect![[r#"
+        403 forbidden
+        {"message":"network all not manually attachable: it was made for services; make one with --attachable"}"#]],
+    )
+    .await;
+    check(
+        &fake,
+        "POST /networks/host/connect",
+        r#"{"Container":"c"}"#,
+        expect![[r#"
+        403 forbidden
+        {"message":"container cannot be disconnected from host network or connected to host network"}"#]],
+    )
+    .await;
+    check(
+        &fake,
+        "POST /networks/nope/disconnect",
+        r#"{"Container":"c"}"#,
+        expect![[r#"
+        404 not found
+        {"message":"network nope not found"}"#]],
+    )
+    .await;
+    let (_, body) = http(&fake.socket, "POST /networks/prune", "").await;
+    assert!(body.contains("mine") && body.contains("all"), "{body}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn docker_drives_networks() {
     let fake = Fake::manager().await;
@@ -120,4 +203,16 @@ async fn docker_drives_networks() {
     assert!(docker!(fake, "network", "prune", "-f").contains("front"));
     let (ok, text) = docker(&fake, &["network", "rm", "front"]).await.expect("installed");
     assert!(!ok && text.contains("network front not found"), "{text}");
+    // E-31, N-10, N-21: networks of this host, as docker asks for them
+    docker!(fake, "network", "create", "--subnet", "10.8.0.0/24", "--ip-range", "10.8.0.128/25", "mine");
+    let format = "{{.Scope}} {{.Driver}} {{(index .IPAM.Config 0).IPRange}} {{(index .IPAM.Config 0).Gateway}}";
+    assert_eq!(
+        docker!(fake, "network", "inspect", "--format", format, "mine"),
+        "local bridge 10.8.0.128/25 10.8.0.1\n"
+    );
+    docker!(fake, "network", "create", "--config-only", "--subnet", "192.0.2.0/24", "-o", "parent=eth0", "conf");
+    docker!(fake, "network", "create", "-d", "macvlan", "--scope", "swarm", "--config-from", "conf", "wire");
+    let (ok, text) = docker(&fake, &["network", "connect", "--alias", "db", "mine", "c1"]).await.expect("installed");
+    assert!(!ok && text.contains("No such container: c1"), "{text}");
+    docker!(fake, "network", "rm", "mine");
 }

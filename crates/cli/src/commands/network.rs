@@ -1,5 +1,6 @@
-//! `network create/ls/inspect/rm/prune`.
+//! `network create/connect/disconnect/ls/inspect/rm/prune`.
 
+mod connect;
 mod create;
 mod doctor;
 
@@ -40,9 +41,14 @@ const LAYOUT: Layout = Layout {
 pub(crate) enum NetworkCommand {
     /// Create a network
     #[command(
-        after_help = "Examples:\n  rswarm network create back\n  rswarm network create --subnet 10.7.0.0/16 --opt encrypted --attachable back\n  rswarm network create --opt com.docker.network.driver.mtu=1400 --internal back"
+        after_help = "Examples:\n  rswarm network create back\n  rswarm network create --subnet 10.7.0.0/16 --opt encrypted --attachable back\n  rswarm network create --opt com.docker.network.driver.mtu=1400 --internal back\n  rswarm network create -d bridge here\n  rswarm network create -d macvlan --subnet 192.0.2.0/24 --opt parent=eth0 lan"
     )]
     Create(Box<create::CreateArgs>),
+    /// Give a container of this host a place in a network
+    #[command(after_help = "Example: rswarm network connect --alias db back 4f6a0b1c2d3e")]
+    Connect(connect::ConnectArgs),
+    /// Take a container's place in a network away
+    Disconnect(connect::DisconnectArgs),
     /// List networks
     #[command(visible_alias = "list", after_help = "Example: rswarm network ls --filter driver=overlay")]
     Ls(ListArgs),
@@ -109,6 +115,8 @@ pub(crate) struct PruneArgs {
 pub(crate) async fn run(client: &Client, command: NetworkCommand) -> anyhow::Result<()> {
     match command {
         NetworkCommand::Create(arguments) => create::create(client, *arguments).await,
+        NetworkCommand::Connect(arguments) => connect::connect(client, arguments).await,
+        NetworkCommand::Disconnect(arguments) => connect::disconnect(client, arguments).await,
         NetworkCommand::Ls(arguments) => list(client, arguments).await,
         NetworkCommand::Inspect(arguments) => inspect_networks(client, arguments).await,
         NetworkCommand::Doctor(arguments) => doctor::doctor(client, arguments).await,
@@ -171,7 +179,7 @@ fn is_not_found(error: &anyhow::Error) -> bool {
 }
 
 async fn prune(client: &Client, arguments: PruneArgs) -> anyhow::Result<()> {
-    const QUESTION: &str = "WARNING! This will remove all networks of the cluster that no service uses.\nAre you sure you \
+    const QUESTION: &str = "WARNING! This will remove all networks of this host and of the cluster that nothing uses.\nAre you sure you \
                             want to continue? [y/N] ";
     if !arguments.force && !confirmed(QUESTION)? {
         return Ok(());

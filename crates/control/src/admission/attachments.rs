@@ -34,6 +34,16 @@ pub(super) fn resolved(tables: &Tables, spec: &ServiceSpec) -> Result<ServiceSpe
             "service {service} asks for network {alone} and others: a container on {alone} can join no other network"
         ));
     }
+    if let (Some(alone), Some(port)) = (alone, spec.endpoint.ports.first()) {
+        let why = match alone.as_str() {
+            "host" => "its containers have the host's own ports: they listen there by themselves",
+            _ => "its containers have no network that a port could lead to",
+        };
+        let number = port.published.unwrap_or(port.target);
+        return invalid(format!(
+            "service {service} publishes port {number} and asks for network {alone}: {why}; leave one of the two out"
+        ));
+    }
     Ok(next)
 }
 

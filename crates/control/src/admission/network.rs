@@ -56,8 +56,8 @@ pub(super) fn create(
     };
     let spec = Arc::clone(&network.spec);
     network.subnets = spec.subnets.iter().map(|wanted| subnet(&spec, wanted)).collect::<Result<_, _>>()?;
-    if spec.config_only {
-        // a template: what is made from it has the subnets
+    if spec.config_only || spec.driver == NetworkDriver::Bridge {
+        // a template: what is made from it has the subnets; a bridge: each node gives out the addresses of its own
         network.subnets.clear();
     } else {
         let taken = Taken::new(tables);
@@ -77,7 +77,12 @@ pub(super) fn create(
 /// The spec with what it takes from a configuration (parity N-10).
 fn configured(tables: &Tables, spec: &NetworkSpec) -> Result<NetworkSpec, Rejection> {
     let Some(from) = &spec.config_from else { return Ok(spec.clone()) };
-    let source = tables.network_by_name(from).ok_or_else(|| Rejection::not_found("network", from))?;
+    let Some(source) = tables.network_by_name(from) else {
+        // Docker's way: each node has a configuration of this name, with the name of its own interface in it
+        let is_nodes = matches!(spec.driver, NetworkDriver::Bridge | NetworkDriver::Macvlan) && !spec.config_only;
+        let is_bare = spec.subnets.is_empty() && spec.options.is_empty() && spec.mtu.is_none();
+        return if is_nodes && is_bare { Ok(spec.clone()) } else { Err(Rejection::not_found("network", from)) };
+    };
     if !source.spec.config_only {
         return invalid(format!("network {from} is no configuration: create it with config-only to take it as one"));
     }
@@ -101,6 +106,20 @@ fn check(tables: &Tables, spec: &NetworkSpec) -> Result<(), Rejection> {
         let what = if spec.encrypted { "encrypted" } else { "the ingress network" };
         return invalid(format!("network {name} cannot be {what}: only overlay networks can"));
     }
+    match spec.driver {
+        NetworkDriver::Ipvlan => {
+            return invalid(format!(
+                "network {name}: driver ipvlan is not there yet in this version of rswarm: use macvlan"
+            ));
+        }
+        NetworkDriver::Bridge | NetworkDriver::Macvlan if spec.ipv6 => {
+            return invalid(format!(
+                "network {name}: networks of single hosts have IPv4 only in this version of rswarm"
+            ));
+        }
+        NetworkDriver::Macvlan if spec.config_from.is_none() => of_parent(spec)?,
+        _ => {}
+    }
     if spec.ingress {
         if let Some(other) = tables.networks().find(|network| network.spec.ingress) {
             return Err(Rejection::AlreadyExists {
@@ -123,6 +142,21 @@ fn check(tables: &Tables, spec: &NetworkSpec) -> Result<(), Rejection> {
                 first.subnet, second.subnet
             ));
         }
+    }
+    Ok(())
+}
+
+/// What a macvlan network cannot be without, unless the nodes' configurations have it.
+fn of_parent(spec: &NetworkSpec) -> Result<(), Rejection> {
+    let (name, has_parent) = (&spec.name, spec.options.get("parent").is_some_and(|parent| !parent.is_empty()));
+    if !has_parent {
+        return invalid(format!(
+            "network {name}: a macvlan network needs an interface of each host: give the option parent=eth0, or take \
+             the nodes' own configurations with config-from"
+        ));
+    }
+    if spec.subnets.is_empty() {
+        return invalid(format!("network {name}: a macvlan network needs the subnet its parents are on: give it"));
     }
     Ok(())
 }

@@ -137,6 +137,8 @@ fn services_name_networks_and_are_refused_with_the_reason_s_71_s_75() {
          service s net=web:db,DB
          service s net=host:db
          service s net=host net=web
+         service s net=host port=8080
+         service s net=none port=80
          service s net=web dnsrr publish=80:80
          service s net=web:db
          remove-network web
@@ -157,6 +159,8 @@ fn services_name_networks_and_are_refused_with_the_reason_s_71_s_75() {
             refused: alias DB is given twice in network web
             refused: alias db of service s: network host has no names
             refused: service s asks for network host and others: a container on host can join no other network
+            refused: service s publishes port 8080 and asks for network host: its containers have the host's own ports: they listen there by themselves; leave one of the two out
+            refused: service s publishes port 80 and asks for network none: its containers have no network that a port could lead to; leave one of the two out
             refused: service s: port 80 is published through the mesh, which needs endpoint mode vip; use mode=host or vip
             refused: network web is in use by service s: update or remove them first
             0s s has addresses web [10.0.0.2]
@@ -303,4 +307,35 @@ fn a_24_fills_up_frees_and_fills_again_whoever_leads() {
         }
         assert_eq!(count(&world), replicas);
     }
+}
+
+/// Networks that end at the host: the cluster gives out the addresses of a macvlan network, whose hosts share one
+/// wire, and leaves those of bridges to the hosts; none has a virtual address (N-11).
+#[test]
+fn networks_of_single_hosts_n_10_n_11() {
+    check(
+        "node a
+         network b driver=bridge subnet=172.30.0.0/24
+         network l driver=macvlan parent=eth0 subnet=192.0.2.0/24
+         network m driver=macvlan subnet=192.0.2.0/24
+         network m driver=macvlan parent=eth0
+         network m driver=ipvlan
+         network m driver=bridge ipv6
+         network m driver=macvlan from=of-the-nodes
+         network n from=of-the-nodes
+         networks
+         service s net=b net=l net=m net=bridge
+         plan",
+        expect![[r#"
+            refused: network m: a macvlan network needs an interface of each host: give the option parent=eth0, or take the nodes' own configurations with config-from
+            refused: network m: a macvlan network needs the subnet its parents are on: give it
+            refused: network m: driver ipvlan is not there yet in this version of rswarm: use macvlan
+            refused: network m: networks of single hosts have IPv4 only in this version of rswarm
+            refused: network of-the-nodes not found
+              b vni 0
+              l vni 0 192.0.2.0/24 gateway 192.0.2.1 (1 of 254 used)
+              m vni 0
+            0s create s.1/1 on a 192.0.2.2
+        "#]],
+    );
 }

@@ -176,7 +176,7 @@ fn ports(text: &str) -> Vec<PortConfig> {
 }
 
 /// `n1 subnet=10.1.0.0/29 gateway=10.1.0.1 range=10.1.0.4/30 aux=10.1.0.5 mtu=1400 vni=5000 driver=macvlan
-/// from=c config-only attachable encrypted internal ingress ipv6`
+/// parent=eth0 from=c config-only attachable encrypted internal ingress ipv6`
 pub fn network(words: &[&str]) -> NetworkSpec {
     let mut spec = NetworkSpec::overlay(words[0].parse().unwrap());
     for word in &words[1..] {
@@ -202,9 +202,11 @@ pub fn network(words: &[&str]) -> NetworkSpec {
                 spec.driver = match value {
                     "bridge" => NetworkDriver::Bridge,
                     "host" => NetworkDriver::Host,
+                    "ipvlan" => NetworkDriver::Ipvlan,
                     _ => NetworkDriver::Macvlan,
                 };
             }
+            "parent" => _ = spec.options.insert("parent".into(), value.into()),
             "from" => spec.config_from = Some(value.parse().unwrap()),
             "config-only" => spec.config_only = true,
             "attachable" => spec.attachable = true,

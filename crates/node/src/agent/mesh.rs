@@ -201,7 +201,7 @@ mod tests {
     fn n16_every_other_host_is_an_entry() {
         let plan = mesh(&set(MeshPolicy::Cluster), NodeId::from_random(0), &Unreachable::default())
             .expect("something is published");
-        expect![[r#"02:d2:00:00:00:00 {10.255.0.1} 02:d2:00:00:00:01 at 192.0.2.1"#]].assert_eq(&format!(
+        expect![[r#"02:d2:00:00:00:80 {10.255.0.1} 02:d2:00:00:00:81 at 192.0.2.1"#]].assert_eq(&format!(
             "{} {:?} {}",
             plan.mac,
             plan.addresses.iter().collect::<std::collections::BTreeSet<_>>(),

@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
+    sync::Arc,
 };
 
 use overlay::{DataPath, Encryption, EncryptionPeer, MacAddress, OverlayPlan, PrivateKey, Remote};
@@ -42,18 +43,20 @@ pub(super) fn cluster_network(set: &AssignmentSet, here: &Here, unreachable: &Un
         port: network.data_path_port,
         encryption,
     });
-    let overlays = set.overlays.iter().map(|(id, state)| {
+    // one of another driver is each host's own: the engine has a place for it
+    let across_hosts = set.overlays.iter().filter(|(_, state)| state.network.vni != 0);
+    let overlays = across_hosts.map(|(id, state)| {
         let encrypted = state.network.spec.encrypted;
         let out = if encrypted { &unreachable.wireguard } else { &unreachable.vxlan };
         (*id, overlay(state, network, here.node, out))
     });
     let overlays = overlays.collect();
-    let internal = set.overlays.iter().filter(|(_, state)| state.network.spec.internal).map(|(id, _)| *id).collect();
+    let networks = set.overlays.iter().map(|(id, state)| (*id, Arc::clone(&state.network))).collect();
     ClusterNetwork {
         probes: probes::settings(set, here.node, here.address),
         data_path,
         overlays,
-        internal,
+        networks,
         mesh: mesh::mesh(set, here.node, unreachable),
         is_kept: false,
     }
@@ -201,8 +204,6 @@ fn lower(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use expect_test::{Expect, expect};
     use types::{EndpointMode, MeshSpec, Network, NetworkId, NetworkSpec, ServiceId, Subnet};
 
@@ -323,5 +324,19 @@ mod tests {
             02:42:0a:00:01:05 at 192.0.2.1: 10.0.1.5
         "#]],
         );
+    }
+
+    /// N-10: a network that each host has for itself is no overlay: the engine hears of it and has a place for it.
+    #[test]
+    fn n10_networks_of_single_hosts_are_left_to_the_engine() {
+        let (spread, single) = (state(EndpointMode::Vip, &[]), state(EndpointMode::Vip, &[]));
+        let network = Network { id: NetworkId::from_random(10), vni: 0, ..(*single.network).clone() };
+        let (here, there) = (network.id, spread.network.id);
+        let single = OverlayState { network: Arc::new(network), ..single };
+        let set = AssignmentSet { overlays: [(here, single), (there, spread)].into(), ..AssignmentSet::default() };
+        let me = Here { node: NodeId::from_random(0), address: [192, 0, 2, 9].into(), private_key: [7; 32].into() };
+        let told = cluster_network(&set, &me, &Unreachable::default());
+        assert_eq!(told.overlays.keys().collect::<Vec<_>>(), [&there]);
+        assert_eq!(told.networks.len(), 2);
     }
 }

@@ -28,6 +28,16 @@ const LABEL_HEALTH_CHECK: &str = "rswarm.health-check";
 const DEFAULT_LOG_BYTES: u64 = 20 << 20;
 const DEFAULT_LOG_FILES: u32 = 5;
 
+/// Networks that every host has of its own, by name (parity N-11).
+const HOST: &str = "host";
+pub(super) const BRIDGE: &str = "bridge";
+pub(super) const NONE: &str = "none";
+
+/// Whether the container shares the host's network namespace.
+pub(super) fn is_on_host(spec: &TaskSpec) -> bool {
+    spec.networks.iter().any(|network| network.target == HOST)
+}
+
 /// Why a spec cannot be run on this host. The text goes into the task's status.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
@@ -99,7 +109,11 @@ pub(super) fn plan(context: &Context<'_>) -> Result<Planned, SpecError> {
     };
     let hostname = expand(&spec.hostname)?;
     Ok(Planned {
-        hostname: if hostname.is_empty() { container_id(assignment.id)[..12].to_owned() } else { hostname },
+        hostname: match hostname.is_empty() {
+            false => hostname,
+            true if is_on_host(&assignment.spec) => context.node_hostname.to_owned(),
+            true => container_id(assignment.id)[..12].to_owned(),
+        },
         env: spec.env.iter().map(expand).collect::<Result<_, _>>()?,
         mounts: spec.mounts.iter().map(mount).collect::<Result<_, _>>()?,
         log: log_driver(&assignment.spec)?,

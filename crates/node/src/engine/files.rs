@@ -38,6 +38,22 @@ impl EtcFiles {
         }
     }
 
+    /// The files of a container that shares the host's network: the host's own, with what the spec sets.
+    pub(super) fn of_host(spec: &ContainerSpec, hostname: &str, host: &HostFiles) -> Self {
+        let dns = &spec.dns;
+        let is_hosts = dns.nameservers.is_empty() && dns.search.is_empty() && dns.options.is_empty();
+        let resolv_conf = match is_hosts {
+            true => host.resolv_conf.clone(),
+            false => resolv_conf(dns, false, &host.resolv_conf),
+        };
+        let mut hosts = host.hosts.clone();
+        if !hosts.is_empty() && !hosts.ends_with('\n') {
+            hosts.push('\n');
+        }
+        add_hosts(&mut hosts, &spec.hosts);
+        Self { resolv_conf, hosts, hostname: format!("{hostname}\n") }
+    }
+
     /// Writes them below `directory`; gives each file's path and its place in the container.
     pub(super) fn write(&self, directory: &Path) -> io::Result<Vec<(PathBuf, &'static str)>> {
         fs::create_dir_all(directory)?;
@@ -51,6 +67,21 @@ impl EtcFiles {
             fs::write(&path, text).map(|()| (path, target))
         };
         files.into_iter().map(write).collect()
+    }
+}
+
+/// The host's own files, as they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct HostFiles {
+    resolv_conf: String,
+    hosts: String,
+}
+
+impl HostFiles {
+    /// One that is not there is empty, as for the host's own programs.
+    pub(super) fn read() -> Self {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        Self { resolv_conf: read(HOST_RESOLV_CONF), hosts: read("/etc/hosts") }
     }
 }
 
@@ -110,15 +141,19 @@ fn hosts(extra: &[String], hostname: &str, address: Option<IpAddr>) -> String {
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
          ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
     );
+    add_hosts(&mut text, extra);
+    if let Some(address) = address {
+        writeln!(text, "{address}\t{hostname}").expect("a string takes all");
+    }
+    text
+}
+
+fn add_hosts(text: &mut String, extra: &[String]) {
     for line in extra {
         let mut parts = line.split_whitespace();
         let address = parts.next().unwrap_or_default();
         writeln!(text, "{address}\t{}", parts.collect::<Vec<_>>().join(" ")).expect("a string takes all");
     }
-    if let Some(address) = address {
-        writeln!(text, "{address}\t{hostname}").expect("a string takes all");
-    }
-    text
 }
 
 #[cfg(test)]
@@ -149,5 +184,19 @@ mod tests {
         let text = hosts(&["192.0.2.9  db db.example".into()], "web-1", Some([172, 17, 0, 2].into()));
         assert!(text.starts_with("127.0.0.1\tlocalhost\n"));
         assert!(text.ends_with("192.0.2.9\tdb db.example\n172.17.0.2\tweb-1\n"), "{text}");
+    }
+
+    /// N-11: on the host's network its loopback resolver is the right one.
+    #[test]
+    fn n11_on_the_hosts_network_its_own_files_are_used() {
+        let host = HostFiles { resolv_conf: HOST.into(), hosts: "127.0.0.1\tlocalhost".into() };
+        let mut spec = ContainerSpec::of_image("app:1".parse().expect("a reference"));
+        spec.hosts = vec!["192.0.2.9 db".into()];
+        let files = EtcFiles::of_host(&spec, "h1", &host);
+        assert_eq!((files.resolv_conf.as_str(), files.hostname.as_str()), (HOST, "h1\n"));
+        assert_eq!(files.hosts, "127.0.0.1\tlocalhost\n192.0.2.9\tdb\n");
+        spec.dns.nameservers = vec![[198, 51, 100, 1].into()];
+        let text = EtcFiles::of_host(&spec, "h1", &host).resolv_conf;
+        assert_eq!(text, "nameserver 198.51.100.1\nsearch a.example b.example\noptions ndots:2\n");
     }
 }

@@ -17,6 +17,7 @@ mod lock;
 mod logs;
 mod netd_keeper;
 mod network;
+mod networks;
 pub(crate) mod preflight;
 mod sockets;
 mod stop_signal;
@@ -36,6 +37,10 @@ pub use error::EngineError;
 pub use host_info::HostInfo;
 pub use logs::{LogLine, LogOptions, LogStream};
 pub(crate) use network::ClusterNetwork;
+pub use network::{
+    ContainerNetwork, ContainerPlace, HostFacts, LocalEndpoint, LocalNetworkView, LocalNetworks, NetworkError,
+    NetworkErrorKind, PlaceIn,
+};
 use overlay::{EndpointId, ProbeStream};
 use runtime::{Runtime, RuntimeConfig, Status};
 use tokio::sync::Semaphore;
@@ -105,8 +110,12 @@ impl Engine {
         let images = image::Store::open(&config.state_dir.join("images")).await?;
         let runtime = open_runtime(&config)?;
         let containers = runtime.list().await.map_err(|e| EngineError::Runtime(explain(&e)))?;
-        let running: BTreeSet<EndpointId> =
-            containers.iter().filter_map(|c| task_of_container(&c.id)).map(EndpointId::from).collect();
+        // a single container's endpoint bears its own id
+        let endpoint = |c: &runtime::ContainerState| match task_of_container(&c.id) {
+            Some(task) => Some(EndpointId::from(task)),
+            None => c.id.parse().ok(),
+        };
+        let running: BTreeSet<EndpointId> = containers.iter().filter_map(endpoint).collect();
         let network = Network::start(&config, |id| running.contains(id)).await?;
         let known = network.found().clone();
         let volumes = Volumes::new(&config.state_dir);
@@ -169,7 +178,7 @@ impl Engine {
         self.inner.runtime.remove_empty_parent();
     }
 
-    /// Networks this host has addresses in or routes to, besides rswarm's own.
+    /// Ranges this host has addresses in or routes to, the networks that were made for it alone included.
     pub fn routes(&self) -> &[types::Cidr] {
         self.inner.network.routes()
     }

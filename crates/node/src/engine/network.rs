@@ -5,24 +5,38 @@
 //! plan, so twenty containers that start at once do not wait for one another. What the plan was before
 //! is asked of the data plane process at start; only the choice of the subnet is kept on disk.
 
+mod containers;
+mod definition;
+mod file;
+mod local;
+mod owned;
+mod start;
+mod view;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
-    path::{Path, PathBuf},
+    path::PathBuf,
+    sync::Arc,
+};
+
+pub(super) use self::{containers::no_container, local::first_ipv4};
+pub use self::{
+    containers::{ContainerNetwork, ContainerPlace, PlaceIn},
+    local::{HostFacts, LocalNetworks, NetworkError, NetworkErrorKind},
+    view::{LocalEndpoint, LocalNetworkView},
 };
 
 use overlay::{
-    BridgePlan, BridgePort, Cidr, Client, DataPath, EndpointDns, EndpointId, EndpointPlan, HostPorts, Ipam, MacAddress,
-    MeshPlan, Namespace, NetworkPlan, Observed, OverlayPlan, OverlayPort, ProbeSettings, choose_subnet, default_pools,
+    BridgePort, Cidr, Client, DataPath, EndpointDns, EndpointId, EndpointPlan, HostPorts, Ipam, MacAddress, MeshPlan,
+    NetworkPlan, OverlayPlan, OverlayPort, ProbeSettings,
     netd::{Launch, NetdConfig, NetdError, ensure_running},
-    overlap,
 };
-use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{Mutex, mpsc, oneshot, watch},
     task::{AbortHandle, JoinHandle},
 };
-use types::{Attachment, NetworkId, PortConfig};
+use types::{Attachment, Network as NetworkObject, NetworkId, NetworkSpec, PortConfig};
 
 use super::{
     EngineConfig, EngineError,
@@ -68,11 +82,23 @@ pub(super) struct Wanted {
     /// A place on the host's bridge: the way to the world.
     pub bridge: bool,
     pub overlays: Vec<OverlayPort>,
+    /// In networks of this host, which gives the addresses.
+    pub locals: Vec<LocalWanted>,
     pub dns: EndpointDns,
     /// To be published on this host; needs a place on the bridge.
     pub ports: Vec<PortConfig>,
     /// What processes of this host hold of its ports.
     pub sockets: Vec<HostSocket>,
+}
+
+/// A place in a network that each host has for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LocalWanted {
+    pub network: NetworkId,
+    /// None: any free one; the same again for who has one already.
+    pub address: Option<Ipv4Addr>,
+    /// Lower case; the first is its own.
+    pub names: Vec<String>,
 }
 
 /// What the cluster says of this host's network, beside the containers on it.
@@ -82,8 +108,8 @@ pub(crate) struct ClusterNetwork {
     pub probes: Option<ProbeSettings>,
     pub data_path: Option<DataPath>,
     pub overlays: BTreeMap<NetworkId, OverlayPlan>,
-    /// Those that have no way out (parity N-06).
-    pub internal: BTreeSet<NetworkId>,
+    /// All networks that this host may have endpoints in, overlays and others.
+    pub networks: BTreeMap<NetworkId, Arc<NetworkObject>>,
     pub mesh: Option<MeshPlan>,
     /// From this host's disk, and so older than what the data plane holds: fills only what is missing there.
     pub is_kept: bool,
@@ -98,6 +124,7 @@ pub(super) struct Network {
     client: Client,
     found: BTreeMap<EndpointId, FoundEndpoint>,
     routes: Vec<Cidr>,
+    locals: watch::Receiver<Arc<Vec<LocalNetworkView>>>,
     owner: Mutex<Option<JoinHandle<()>>>,
     /// Starts the data plane process again whenever it ends.
     keeper: AbortHandle,
@@ -114,13 +141,8 @@ pub(super) struct FoundEndpoint {
 enum Request {
     Attach { id: EndpointId, wanted: Box<Wanted>, reply: oneshot::Sender<Result<Attached, AttachError>> },
     Detach { id: EndpointId, reply: oneshot::Sender<Result<(), String>> },
+    Local(owned::Request),
     Stop,
-}
-
-/// What stays over a reboot.
-#[derive(Debug, Serialize, Deserialize)]
-struct Kept {
-    subnet: Cidr,
 }
 
 impl Network {
@@ -140,7 +162,9 @@ impl Network {
         ensure_running(&launch).await.map_err(failed)?;
         let observed = client.observe().await.map_err(failed)?;
         let before = client.plan().await.map_err(failed)?.unwrap_or_default();
-        let plan = initial_plan(config, before, &observed, wanted)?;
+        let networks = file::load(&config.state_dir)?;
+        let mut plan = start::initial_plan(config, before, &observed, &networks, wanted)?;
+        owned::follow(&mut plan, &networks);
         let applied = client.apply(&plan).await.map_err(failed)?;
         if !applied.errors.is_empty() {
             return Err(EngineError::Network(applied.errors.join("; ")));
@@ -150,12 +174,15 @@ impl Network {
         }
         let found = |e: &EndpointPlan| FoundEndpoint { address: address_of(e), ports: e.ports.clone() };
         let found = plan.endpoints.iter().map(|(id, e)| (id.clone(), found(e))).collect();
+        let routes = observed.host_routes.iter().copied().chain(networks.bridge_subnets()).collect();
         let (requests, inbox) = mpsc::channel(MAX_WAITING);
         let (cluster, latest) = watch::channel(None);
+        let (shown, locals) = watch::channel(Arc::new(view::view(&plan, &networks)));
         let keeper = tokio::spawn(netd_keeper::keep(client.clone(), launch)).abort_handle();
-        let owner = Owner { client: client.clone(), plan, cluster: latest };
+        let state_dir = config.state_dir.clone();
+        let owner = Owner { client: client.clone(), plan, cluster: latest, networks, state_dir, shown };
         let owner = Mutex::new(Some(tokio::spawn(owner.run(inbox))));
-        Ok(Self { requests, cluster, client, found, routes: observed.host_routes, owner, keeper })
+        Ok(Self { requests, cluster, client, found, routes, locals, owner, keeper })
     }
 
     /// Gives a container its network; the same again gives the same.
@@ -169,6 +196,27 @@ impl Network {
         self.ask(|reply| Request::Detach { id, reply }).await
     }
 
+    /// The namespace of an endpoint that is there.
+    pub(super) async fn namespace(&self, id: EndpointId) -> Result<Option<PathBuf>, NetworkError> {
+        self.ask_local(|reply| owned::Request::Namespace { id, reply }).await
+    }
+
+    pub(super) async fn create(&self, spec: NetworkSpec, id: NetworkId) -> Result<NetworkId, NetworkError> {
+        self.ask_local(|reply| owned::Request::Create { spec: Box::new(spec), id, reply }).await
+    }
+
+    pub(super) async fn remove(&self, id: NetworkId) -> Result<(), NetworkError> {
+        self.ask_local(|reply| owned::Request::Remove { id, reply }).await
+    }
+
+    pub(super) async fn connect(&self, id: EndpointId, place: ContainerPlace) -> Result<(), NetworkError> {
+        self.ask_local(|reply| owned::Request::Connect { id, place: Box::new(place), reply }).await
+    }
+
+    pub(super) async fn disconnect(&self, id: EndpointId, network: PlaceIn) -> Result<(), NetworkError> {
+        self.ask_local(|reply| owned::Request::Disconnect { id, network, reply }).await
+    }
+
     /// What the cluster says now. Whatever is attached after this call sees it.
     pub(super) fn set_cluster(&self, network: ClusterNetwork) {
         self.cluster.send_if_modified(|known| {
@@ -178,11 +226,9 @@ impl Network {
         });
     }
 
-    /// Whether none of the networks has a way out.
-    pub(super) fn are_internal(&self, attachments: &[Attachment]) -> bool {
-        let cluster = self.cluster.borrow();
-        let internal = |a: &Attachment| cluster.as_ref().is_some_and(|c| c.internal.contains(&a.network));
-        attachments.iter().all(internal)
+    /// The cluster's network of this id, as it was told last.
+    pub(super) fn of_cluster(&self, id: NetworkId) -> Option<Arc<NetworkObject>> {
+        self.cluster.borrow().as_ref()?.networks.get(&id).cloned()
     }
 
     /// The overlays as managers last spoke of them; None until one has.
@@ -190,7 +236,32 @@ impl Network {
         self.cluster.borrow().as_ref().filter(|cluster| !cluster.is_kept).map(|cluster| cluster.overlays.clone())
     }
 
-    /// Networks this host had addresses in or routes to when the engine started, besides our own.
+    /// All of the cluster's networks that containers here may be in.
+    pub(super) fn all_of_cluster(&self) -> Vec<Arc<NetworkObject>> {
+        self.cluster.borrow().iter().flat_map(|cluster| cluster.networks.values().cloned()).collect()
+    }
+
+    /// The networks of this host alone, with what is in them.
+    pub(super) fn locals(&self) -> Arc<Vec<LocalNetworkView>> {
+        Arc::clone(&self.locals.borrow())
+    }
+
+    /// Whether something that is in all of these networks, and in no other, needs the host's bridge as its way out.
+    pub(super) fn need_way_out(&self, attachments: &[Attachment]) -> bool {
+        let mut networks = attachments.iter().filter_map(|place| self.of_cluster(place.network));
+        let has_own = networks.any(|network| network.vni == 0 && !network.spec.internal);
+        !has_own && !self.are_internal(attachments)
+    }
+
+    /// Whether these are networks without a way out, all of them. One that is not known is taken for an overlay
+    /// with one, as most are.
+    pub(super) fn are_internal(&self, attachments: &[Attachment]) -> bool {
+        let is_internal = |place: &Attachment| self.of_cluster(place.network).is_some_and(|n| n.spec.internal);
+        !attachments.is_empty() && attachments.iter().all(is_internal)
+    }
+
+    /// Networks this host had addresses in or routes to when the engine started, and those made for it alone: no
+    /// overlay may lie there (P25).
     pub(super) fn routes(&self) -> &[Cidr] {
         &self.routes
     }
@@ -213,6 +284,16 @@ impl Network {
             // It does not panic; and if it did, there is nothing left to undo here.
             let _ = owner.await;
         }
+    }
+
+    async fn ask_local<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, NetworkError>>) -> owned::Request,
+    ) -> Result<T, NetworkError> {
+        let stopping = || owned::failed("the engine is stopping");
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request::Local(request(reply))).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
     }
 
     async fn ask<T, E: From<String>>(
@@ -239,6 +320,9 @@ struct Owner {
     client: Client,
     plan: NetworkPlan,
     cluster: watch::Receiver<Option<ClusterNetwork>>,
+    networks: LocalNetworks,
+    state_dir: PathBuf,
+    shown: watch::Sender<Arc<Vec<LocalNetworkView>>>,
 }
 
 impl Owner {
@@ -264,9 +348,10 @@ impl Owner {
     async fn serve(&mut self, batch: Vec<Request>) {
         let before: BTreeSet<EndpointId> = self.plan.endpoints.keys().cloned().collect();
         let mut answers: Vec<Answer> = Vec::new();
+        let mut later = Vec::new();
         for request in batch {
             match request {
-                Request::Attach { id, wanted, reply } => match self.place(&id, *wanted) {
+                Request::Attach { id, wanted, reply } => match self.place(&id, *wanted).await {
                     Ok(placed) => answers.push(Box::new(move |applied| {
                         // Nobody waits any more: the step was broken off and its cleanup detaches.
                         let _ = reply.send(attached(&id, placed, applied).map_err(AttachError::Failed));
@@ -279,13 +364,22 @@ impl Owner {
                         drop(reply.send(applied.as_ref().map(drop).map_err(Clone::clone)));
                     }));
                 }
+                Request::Local(request) => later.push(request),
                 Request::Stop => {}
             }
         }
         let changed = self.follow_cluster();
-        if answers.is_empty() && !changed {
-            return;
+        owned::follow(&mut self.plan, &self.networks);
+        if !answers.is_empty() || changed {
+            self.apply(&before, answers).await;
         }
+        for request in later {
+            self.serve_local(request).await;
+        }
+        self.show();
+    }
+
+    async fn apply(&mut self, before: &BTreeSet<EndpointId>, answers: Vec<Answer>) {
         // Applied even if the plan is the same: asking twice may mean that something was lost.
         let applied = self.client.apply(&self.plan).await.map_err(|error| explain(&error));
         if let Err(error) = &applied {
@@ -329,21 +423,26 @@ impl Owner {
         changed
     }
 
-    fn place(&mut self, id: &EndpointId, wanted: Wanted) -> Result<Placed, AttachError> {
+    async fn place(&mut self, id: &EndpointId, wanted: Wanted) -> Result<Placed, AttachError> {
         let known = self.plan.endpoints.get(id).and_then(|endpoint| endpoint.bridge);
         let bridge = match known {
             _ if !wanted.bridge => None,
             Some(port) => Some(port),
             None => Some(self.free_port(id)?),
         };
-        let Wanted { hostname, overlays, dns, ports, sockets, .. } = wanted;
+        let Wanted { hostname, overlays, locals, dns, ports, sockets, .. } = wanted;
+        let mut places = Vec::new();
+        for local in &locals {
+            places.push(self.local_port(id, local).await?);
+        }
         let others = self.plan.endpoints.iter().filter(|(other, _)| *other != id);
         let others: Vec<_> = others.flat_map(|(other, e)| e.ports.iter().map(move |port| (other, port))).collect();
         let own = self.plan.endpoints.get(id).map_or(&[][..], |endpoint| &endpoint.ports);
         let held = Held { sockets: &sockets, endpoints: &others, own };
         let published = host_ports::choose(&ports, held, random()).map_err(AttachError::Held)?;
         let ports = host_ports::ranges(&published);
-        let endpoint = EndpointPlan { bridge, overlays, hostname, dns, ports };
+        let endpoint =
+            EndpointPlan { bridge, overlays, locals: places, hostname, dns, ports, ..EndpointPlan::default() };
         let address = address_of(&endpoint);
         self.plan.endpoints.insert(id.clone(), endpoint);
         Ok(Placed { address, published })
@@ -361,7 +460,8 @@ impl Owner {
 /// What an endpoint is known by: its address in its first network.
 fn address_of(endpoint: &EndpointPlan) -> Option<IpAddr> {
     let overlay = endpoint.overlays.first().and_then(|port| port.addresses.first().copied());
-    overlay.or_else(|| Some(IpAddr::V4(endpoint.bridge?.address)))
+    let local = || Some(IpAddr::V4(endpoint.locals.first()?.address));
+    overlay.or_else(local).or_else(|| Some(IpAddr::V4(endpoint.bridge?.address)))
 }
 
 fn attached(id: &EndpointId, placed: Placed, applied: &Result<overlay::Applied, String>) -> Result<Attached, String> {
@@ -373,56 +473,6 @@ fn attached(id: &EndpointId, placed: Placed, applied: &Result<overlay::Applied, 
         Some(overlay::EndpointResult::Failed { error }) => Err(error.clone()),
         None => Err("the data plane process did not say what became of it".to_owned()),
     }
-}
-
-/// The plan of before without the endpoints that nobody wants any more. What of the wanted ones a plan that
-/// was lost does not name is taken from what the kernel has.
-fn initial_plan(
-    config: &EngineConfig,
-    mut plan: NetworkPlan,
-    observed: &Observed,
-    wanted: impl Fn(&EndpointId) -> bool,
-) -> Result<NetworkPlan, EngineError> {
-    plan.endpoints.retain(|id, _| wanted(id));
-    for (id, namespace) in observed.namespaces.iter().filter(|(id, _)| wanted(id)) {
-        if let Some(bridge) = observed_port(namespace) {
-            let found = || EndpointPlan { bridge: Some(bridge), ..EndpointPlan::default() };
-            plan.endpoints.entry(id.clone()).or_insert_with(found);
-        }
-    }
-    if plan.endpoints.is_empty() || plan.bridge.is_none() {
-        let subnet = subnet(&config.state_dir, &observed.host_routes, plan.endpoints.is_empty())?;
-        plan.bridge = Some(BridgePlan::new(subnet).map_err(|e| EngineError::Network(e.to_string()))?);
-    }
-    Ok(plan)
-}
-
-fn observed_port(namespace: &Namespace) -> Option<BridgePort> {
-    let Namespace::Alive(inside) = namespace else { return None };
-    let interface = inside.interfaces.get("eth0")?;
-    let address = interface.addresses.iter().find_map(|cidr| match cidr.address() {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    })?;
-    Some(BridgePort { address, mac: interface.mac.unwrap_or_else(|| MacAddress::for_ipv4(address)) })
-}
-
-/// The subnet of before, unless the host has come to use it otherwise and no container is on it.
-fn subnet(state_dir: &Path, routes: &[Cidr], may_change: bool) -> Result<Cidr, EngineError> {
-    let path = state_dir.join("network.json");
-    let kept = match std::fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice::<Kept>(&bytes).ok().map(|k| k.subnet),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(source) => return Err(EngineError::file("read", &path, source)),
-    };
-    if let Some(subnet) = kept.filter(|s| !may_change || overlap(*s, routes).is_none()) {
-        return Ok(subnet);
-    }
-    let subnet = choose_subnet(&default_pools(), routes).map_err(|e| EngineError::Network(e.to_string()))?;
-    let text = serde_json::to_vec(&Kept { subnet }).map_err(|e| EngineError::file("write", &path, e.into()))?;
-    std::fs::write(&path, text).map_err(|source| EngineError::file("write", &path, source))?;
-    tracing::info!(%subnet, "chose the subnet of the bridge");
-    Ok(subnet)
 }
 
 /// An error with its causes in one line.

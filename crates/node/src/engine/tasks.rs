@@ -12,12 +12,12 @@ use types::{Assignment, Attachment, NodeId, PortConfig, PortProtocol, TaskId, Ti
 
 use super::{
     Engine,
-    container::{self, Made, Planned},
-    container_id::{container_id, task_of_container},
-    files::{EtcFiles, read_host_resolv_conf},
+    container::{self, BRIDGE, Made, NONE, Planned, is_on_host},
+    container_id::{container_id, container_name, task_of_container},
+    files::{EtcFiles, HostFiles, read_host_resolv_conf},
     health::{self, HealthSettings},
     host_ports::Conflict,
-    network::{AttachError, Attached, Wanted, explain},
+    network::{AttachError, Attached, LocalWanted, Wanted, explain, first_ipv4},
     sockets,
     stop_signal::parse_signal,
     template::Context,
@@ -108,18 +108,31 @@ impl Engine {
             tokio::join!(self.inner.images.snapshot_mount(&id, &image), self.attach_task(a, &planned.hostname))
         };
         let mounted = mounted.map_err(of_image)?;
-        let Attached { address, namespace, ports } = attached?;
+        let attached = attached?;
+        let address = attached.as_ref().and_then(|attached| attached.address);
         let detail = self.inner.images.inspect(&mounted.image.to_string()).map_err(of_image)?;
         let image = detail.config.config;
         let health = health::settings(a.spec.container.health_check.as_ref(), &image).map_err(refused)?;
         let made = self.make_files(a, &planned, &image, mounted.rootfs, address).await?;
-        let made = Made { netns: Some(namespace), ..made };
-        Ok(Prepared { planned, image, made, address, health, ports })
+        let (netns, ports) = attached.map(|attached| (attached.namespace, attached.ports)).unzip();
+        let made = Made { netns, ..made };
+        Ok(Prepared { planned, image, made, address, health, ports: ports.unwrap_or_default() })
     }
 
-    async fn attach_task(&self, a: &Assignment, hostname: &str) -> Result<Attached, TaskError> {
-        // an internal network alone has no way out (N-06), and so none in
-        let bridge = a.attachments.is_empty() || !self.inner.network.are_internal(&a.attachments);
+    /// `None` on the host's own network.
+    async fn attach_task(&self, a: &Assignment, hostname: &str) -> Result<Option<Attached>, TaskError> {
+        if is_on_host(&a.spec) {
+            return Ok(None);
+        }
+        let network = &self.inner.network;
+        let (mut overlays, mut locals) = (Vec::new(), Vec::new());
+        for place in &a.attachments {
+            match network.of_cluster(place.network).is_some_and(|network| network.vni == 0) {
+                true => locals.push(local_wanted(a, place)),
+                false => overlays.extend(overlay_port(place)),
+            }
+        }
+        let bridge = self.is_on_bridge(a);
         let sockets = match a.host_ports.first() {
             None => Vec::new(),
             Some(port) if !bridge => {
@@ -134,11 +147,12 @@ impl Engine {
             bridge,
             ports: a.host_ports.clone(),
             sockets,
-            overlays: a.attachments.iter().filter_map(overlay_port).collect(),
+            overlays,
+            locals,
             dns: EndpointDns { nameservers: a.spec.container.dns.nameservers.clone() },
         };
-        match self.inner.network.attach(EndpointId::from(a.id), wanted).await {
-            Ok(attached) => Ok(attached),
+        match network.attach(EndpointId::from(a.id), wanted).await {
+            Ok(attached) => Ok(Some(attached)),
             Err(AttachError::Failed(e)) => {
                 Err(TaskError::Transient(format!("attach the container to the network: {e}")))
             }
@@ -147,6 +161,18 @@ impl Engine {
                 Err(TaskError::Refused(text))
             }
         }
+    }
+
+    /// Ports on the host lead over its bridge. An internal network alone has no way out (N-06), and so none in;
+    /// `none` has neither (N-11).
+    fn is_on_bridge(&self, a: &Assignment) -> bool {
+        let network = &self.inner.network;
+        let asked = |name: &str| a.spec.networks.iter().any(|network| network.target == name);
+        let needed = || match a.host_ports.is_empty() {
+            true => network.need_way_out(&a.attachments),
+            false => !network.are_internal(&a.attachments),
+        };
+        asked(BRIDGE) || (!asked(NONE) && needed())
     }
 
     /// Volumes and the files in /etc: blocking work, done in one go.
@@ -164,8 +190,13 @@ impl Engine {
         let log_dir = self.log_directory(a.id);
         let work = move || {
             let targets = volumes.for_task(a.id, &planned, &image, &rootfs).map_err(|e| refused_chain(&e))?;
-            let host = read_host_resolv_conf();
-            let files = EtcFiles::new(&a.spec.container, &planned.hostname, address, !a.attachments.is_empty(), &host);
+            let files = match is_on_host(&a.spec) {
+                true => EtcFiles::of_host(&a.spec.container, &planned.hostname, &HostFiles::read()),
+                false => {
+                    let host = read_host_resolv_conf();
+                    EtcFiles::new(&a.spec.container, &planned.hostname, address, !a.attachments.is_empty(), &host)
+                }
+            };
             let io = |what: &str, e: std::io::Error| TaskError::Transient(format!("{what}: {e}"));
             let files = files.write(&etc).map_err(|e| io("write the container's /etc files", e))?;
             std::fs::create_dir_all(&log_dir).map_err(|e| io("make the log's directory", e))?;
@@ -283,12 +314,24 @@ impl Engine {
 /// Name of the log in its task's directory.
 pub(super) const LOG_NAME: &str = "json.log";
 
+/// A task's place in a network that each host has for itself: found by the names that a service has in overlays,
+/// on this host alone.
+fn local_wanted(a: &Assignment, place: &Attachment) -> LocalWanted {
+    let service = a.service_name.as_str();
+    let own = [
+        container_name(a),
+        format!("{service}.{}", a.slot),
+        service.to_owned(),
+        format!("tasks.{service}"),
+        container_id(a.id)[..12].to_owned(),
+    ];
+    let names = own.into_iter().chain(place.aliases.iter().cloned()).map(|name| name.to_ascii_lowercase()).collect();
+    LocalWanted { network: place.network, address: first_ipv4(&place.addresses), names }
+}
+
 /// `None` for an attachment without an IPv4 address, which the value does not make.
 fn overlay_port(attachment: &Attachment) -> Option<OverlayPort> {
-    let first = attachment.addresses.iter().find_map(|address| match address {
-        IpAddr::V4(v4) => Some(*v4),
-        IpAddr::V6(_) => None,
-    })?;
+    let first = first_ipv4(&attachment.addresses)?;
     let addresses = attachment.addresses.clone();
     Some(OverlayPort { network: attachment.network, addresses, mac: MacAddress::for_ipv4(first) })
 }

@@ -5,6 +5,7 @@
 
 mod health;
 mod manager;
+mod networks;
 mod scene;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};

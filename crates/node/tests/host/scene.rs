@@ -148,6 +148,9 @@ async fn scenes(host: &Host) -> Result<()> {
     let (engine, agent) = health::all(host, engine, agent).await?;
     many(host, &engine).await?;
     let began = Instant::now();
+    crate::networks::single_containers(&engine).await?;
+    passed("networks of the host, and single containers in them", began);
+    let began = Instant::now();
     agent.leave().await;
     ensure!(engine.containers().await?.is_empty(), "containers are left after leaving");
     engine.shutdown().await;

@@ -7,9 +7,11 @@ use std::{
 
 use types::NetworkId;
 
+use super::local::{self, Outer};
 use crate::{
-    Cidr, EndpointId, EndpointPlan, EndpointStep, Inside, InsideLink, InsideStep, Link, LoadedVips, MacAddress,
-    Namespace, NetworkPlan, Observed, OverlayInside, OverlayNamespace, OverlayPlan, OverlayPort, Place, PortRole,
+    Cidr, EndpointId, EndpointPlan, EndpointStep, Inside, InsideLink, InsideStep, Link, LoadedVips, LocalNetworkPlan,
+    LocalPort, MacAddress, Namespace, NetworkPlan, Observed, OverlayInside, OverlayNamespace, OverlayPlan, OverlayPort,
+    Place, PortRole,
     mesh::backend::{self, Backend},
     mtu::planned_mtu,
     plan::{INSIDE_PREFIX, OVERLAY_BRIDGE, veth_name},
@@ -32,9 +34,11 @@ struct Network<'a> {
     gone: BTreeSet<IpAddr>,
 }
 
-/// One veth pair of an endpoint, as it shall be.
+/// One interface of an endpoint, as it shall be: a veth pair, or a macvlan interface.
 struct Wire<'a> {
     at: Place,
+    /// The host's interface that it is a macvlan interface of: then there is no outer end.
+    parent: Option<Parent>,
     /// The outer end, if it is there.
     outside: Option<&'a Link>,
     bridge: String,
@@ -48,6 +52,14 @@ struct Wire<'a> {
     mtu: u32,
     addresses: Vec<Cidr>,
     gateway: Option<Ipv4Addr>,
+}
+
+struct Parent {
+    /// Of the user's network, for messages.
+    network: String,
+    interface: String,
+    /// None: not there yet.
+    index: Option<u32>,
 }
 
 impl<'a> Networks<'a> {
@@ -75,12 +87,13 @@ impl<'a> Networks<'a> {
         if let (Some(port), Some(bridge)) = (&endpoint.bridge, &self.plan.bridge) {
             wires.push(Wire {
                 at: Place::Host,
+                parent: None,
                 outside: self.observed.links.get(&outer),
                 bridge: bridge.name.clone(),
                 is_known: true,
                 bridge_index: super::standing_bridge(bridge, self.observed).map(|link| link.index),
                 outer: outer.clone(),
-                inner: inner_name(0),
+                inner: format!("{INSIDE_PREFIX}{}", endpoint.bridge_interface),
                 mac: port.mac,
                 mtu: bridge.mtu,
                 addresses: vec![bridge.with_prefix(port.address)],
@@ -94,17 +107,23 @@ impl<'a> Networks<'a> {
             let leads_there = network.inside.is_some_and(|inside| inside.ports.get(&port.mac) == Some(&outer));
             wires.push(Wire {
                 at: Place::Overlay(port.network),
+                parent: None,
                 outside,
                 bridge: OVERLAY_BRIDGE.to_owned(),
                 is_known: leads_there && outside.is_some_and(|link| link.port == Some(PortRole::Endpoint)),
                 bridge_index: super::overlay::bridge_of(network.inside).map(|link| link.index),
                 outer: outer.clone(),
-                inner: inner_name(wires.len()),
+                inner: inner_name(endpoint, port.network, wires.len()),
                 mac: port.mac,
                 mtu: network.mtu,
                 addresses: addresses.collect(),
                 gateway: self.mesh_way_out(endpoint, port),
             });
+        }
+        for (port, network) in local::places(self.plan, endpoint) {
+            let leads_out = !network.internal && wires.iter().all(|wire| wire.gateway.is_none());
+            let wire = self.local_wire(id, port, network, inner_name(endpoint, port.network, wires.len()));
+            wires.push(Wire { gateway: leads_out.then_some(network.gateway), ..wire });
         }
         wires
     }
@@ -113,16 +132,48 @@ impl<'a> Networks<'a> {
     /// bound to no address need one to take their source from.
     fn mesh_way_out(&self, endpoint: &EndpointPlan, port: &OverlayPort) -> Option<Ipv4Addr> {
         let mesh = self.plan.mesh.as_ref().filter(|mesh| mesh.network == port.network && endpoint.bridge.is_none())?;
+        if local::places(self.plan, endpoint).any(|(_, network)| !network.internal) {
+            return None;
+        }
         port.addresses.iter().find(|address| address.is_ipv4())?;
         mesh.addresses.iter().find_map(|address| match address {
             IpAddr::V4(v4) => Some(*v4),
             IpAddr::V6(_) => None,
         })
     }
+
+    fn local_wire(&self, id: &EndpointId, port: &LocalPort, network: &LocalNetworkPlan, inner: String) -> Wire<'a> {
+        let (outer, mtu) = local::outer(id, port.network, network, self.observed);
+        let wire = Wire {
+            at: Place::Host,
+            parent: None,
+            outside: None,
+            bridge: String::new(),
+            is_known: true,
+            bridge_index: None,
+            outer: String::new(),
+            inner,
+            mac: port.mac,
+            mtu,
+            addresses: vec![network.with_prefix(port.address)],
+            gateway: None,
+        };
+        match outer {
+            Outer::Bridge { name, index, veth, found } => {
+                Wire { outside: found, bridge: name, bridge_index: index, outer: veth, ..wire }
+            }
+            Outer::Parent { name, index } => {
+                let parent = Parent { network: network.name.clone(), interface: name, index };
+                Wire { parent: Some(parent), ..wire }
+            }
+        }
+    }
 }
 
-fn inner_name(place: usize) -> String {
-    format!("{INSIDE_PREFIX}{place}")
+/// By its number in the plan, else by its position.
+fn inner_name(endpoint: &EndpointPlan, network: NetworkId, position: usize) -> String {
+    let number = endpoint.interfaces.get(&network).map_or(position, |number| *number as usize);
+    format!("{INSIDE_PREFIX}{number}")
 }
 
 /// The address as an interface in this network bears it.
@@ -180,7 +231,7 @@ pub fn steps(id: &EndpointId, endpoint: &EndpointPlan, networks: &Networks<'_>) 
         steps.extend(todo);
     }
     steps.extend(hairpin(endpoint, &wires, &rewired));
-    let mesh = mesh_step(endpoint, &wires, &rewired, inside, networks);
+    let mesh = mesh_step(&wires, &rewired, inside, networks);
     // Loading those rules moves the ruleset's number on, which those of virtual addresses build upon.
     let loaded = inside.and_then(|inside| inside.vips.as_ref()).filter(|_| mesh.is_none());
     steps.extend(mesh);
@@ -197,7 +248,6 @@ fn hairpin(endpoint: &EndpointPlan, wires: &[Wire<'_>], rewired: &[Place]) -> Op
 
 /// Replies through the mesh. Rules and routes may have gone with an interface that is made anew.
 fn mesh_step(
-    endpoint: &EndpointPlan,
     wires: &[Wire<'_>],
     rewired: &[Place],
     inside: Option<&Inside>,
@@ -209,7 +259,8 @@ fn mesh_step(
     let Some((mesh, wire)) = mesh.zip(wire) else { return had.map(|_| EndpointStep::LeaveMesh) };
     let speaks = |hop: &&IpAddr| wire.addresses.iter().any(|own| own.address().is_ipv4() == hop.is_ipv4());
     let next_hops: Vec<IpAddr> = mesh.addresses.iter().filter(speaks).copied().collect();
-    let way_out = endpoint.bridge.filter(|_| networks.plan.bridge.is_some()).map(|port| port.address);
+    let way_out = wires.iter().find(|wire| wire.at == Place::Host && wire.gateway.is_some());
+    let way_out = way_out.and_then(|wire| wire.addresses.iter().find_map(ipv4));
     let place = backend::Place { interface: &wire.inner, next_hops: &next_hops, way_out };
     if !rewired.contains(&wire.at) && had == Some(&Backend::wanted(&place)) {
         return None;
@@ -217,7 +268,17 @@ fn mesh_step(
     Some(EndpointStep::JoinMesh { interface: wire.inner.clone(), ruleset: backend::ruleset(&place), next_hops })
 }
 
+fn ipv4(address: &Cidr) -> Option<Ipv4Addr> {
+    match address.address() {
+        IpAddr::V4(v4) => Some(v4),
+        IpAddr::V6(_) => None,
+    }
+}
+
 fn wire_steps(wire: &Wire<'_>, inside: Option<&Inside>) -> Vec<EndpointStep> {
+    if let Some(parent) = &wire.parent {
+        return macvlan_steps(wire, parent, inside);
+    }
     let mut steps = Vec::new();
     let Wire { at, outside, outer, inner, mac, mtu, .. } = wire;
     let interface = inside.and_then(|inside| inside.interfaces.get(inner));
@@ -241,9 +302,34 @@ fn wire_steps(wire: &Wire<'_>, inside: Option<&Inside>) -> Vec<EndpointStep> {
     steps
 }
 
+fn macvlan_steps(wire: &Wire<'_>, parent: &Parent, inside: Option<&Inside>) -> Vec<EndpointStep> {
+    let mut steps = Vec::new();
+    let Wire { inner, mac, mtu, .. } = wire;
+    let found = inside.and_then(|inside| inside.interfaces.get(inner));
+    let is_right = |link: &&InsideLink| {
+        link.is_macvlan && link.mac == Some(*mac) && parent.index.is_some() && link.peer == parent.index
+    };
+    let kept = found.filter(is_right);
+    if kept.is_none() {
+        steps.extend(found.map(|_| EndpointStep::RemoveInterface { name: inner.clone() }));
+        steps.push(EndpointStep::CreateMacvlan {
+            network: parent.network.clone(),
+            parent: parent.interface.clone(),
+            inside: inner.clone(),
+            mac: *mac,
+            mtu: *mtu,
+        });
+    }
+    let within = inside_steps(wire, inside, kept);
+    if !within.is_empty() {
+        steps.push(EndpointStep::Inside { interface: inner.clone(), steps: within });
+    }
+    steps
+}
+
 /// Both ends must agree: an index alone may belong to a link of another namespace.
 fn is_pair(outside: &Link, inside: &InsideLink, mac: MacAddress) -> bool {
-    let agree = inside.peer == Some(outside.index) && outside.peer == Some(inside.index);
+    let agree = inside.peer == Some(outside.index) && outside.peer == Some(inside.index) && !inside.is_macvlan;
     outside.kind == "veth" && agree && inside.mac == Some(mac)
 }
 

@@ -78,6 +78,7 @@ pub(crate) fn applied(plan: &NetworkPlan, underlay: u32) -> Observed {
         mtu,
         mac: Some(mac(2)),
         peer: Some(4),
+        is_macvlan: false,
         addresses: vec!["10.0.0.2/24".parse().expect("address")],
         ipv6_off: true,
     };

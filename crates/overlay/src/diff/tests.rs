@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::{BridgePort, EndpointId, EndpointPlan, Inside, InsideLink, Namespace};
+use crate::{BridgePort, EndpointId, EndpointPlan, Inside, InsideLink};
 
 fn plan(ids: &[(&str, u8)]) -> NetworkPlan {
     let bridge = BridgePlan::new("172.17.0.0/16".parse().expect("subnet")).expect("bridge");
@@ -41,6 +41,7 @@ fn applied(plan: &NetworkPlan) -> Observed {
             mtu: bridge.mtu,
             mac: Some(port.mac),
             peer: Some(index),
+            is_macvlan: false,
             addresses: vec![bridge.with_prefix(port.address)],
             ipv6_off: true,
         };

@@ -21,7 +21,7 @@ use super::{
     supervisor::{States, Wanted, WantedEndpoint},
     zone::{Elsewhere, View, Zone},
 };
-use crate::{Applied, EndpointId, EndpointPlan, EndpointResult, NetworkPlan};
+use crate::{Applied, EndpointId, EndpointPlan, EndpointResult, LocalPort, NetworkPlan};
 
 /// A socket and three rules take milliseconds each; hundreds at once, under load, may need seconds.
 const COMES_UP: Duration = Duration::from_secs(5);
@@ -82,7 +82,8 @@ impl Publisher {
     fn send(&mut self, plan: &NetworkPlan, namespaces: BTreeMap<EndpointId, PathBuf>) -> u64 {
         self.adopt_zones(plan);
         let endpoint = |(id, namespace): (EndpointId, PathBuf)| {
-            let view = self.view(plan.endpoints.get(&id)?);
+            let endpoint = plan.endpoints.get(&id)?;
+            let view = self.view(endpoint, plan.has_way_out(endpoint));
             Some((id, WantedEndpoint { namespace, view: Arc::new(view) }))
         };
         let endpoints = namespaces.into_iter().filter_map(endpoint).collect();
@@ -97,11 +98,22 @@ impl Publisher {
             let kept = before.remove(network).filter(|zone| zone.is_of(overlay));
             self.zones.insert(*network, kept.unwrap_or_else(|| Arc::new(Zone::new(overlay))));
         }
+        let mut ports: BTreeMap<NetworkId, Vec<&LocalPort>> = BTreeMap::new();
+        for port in plan.endpoints.values().flat_map(|endpoint| &endpoint.locals) {
+            ports.entry(port.network).or_default().push(port);
+        }
+        for (network, local) in &plan.locals {
+            let zone = Zone::of_local(local, ports.get(network).map_or(&[], Vec::as_slice));
+            let kept = before.remove(network).filter(|kept| **kept == zone);
+            self.zones.insert(*network, kept.unwrap_or_else(|| Arc::new(zone)));
+        }
     }
 
-    fn view(&self, endpoint: &EndpointPlan) -> View {
-        let zones = endpoint.overlays.iter().filter_map(|port| self.zones.get(&port.network)).cloned().collect();
-        View { zones, own: own(endpoint), elsewhere: elsewhere(endpoint) }
+    fn view(&self, endpoint: &EndpointPlan, has_way_out: bool) -> View {
+        let overlays = endpoint.overlays.iter().map(|port| &port.network);
+        let networks = overlays.chain(endpoint.locals.iter().map(|port| &port.network));
+        let zones = networks.filter_map(|network| self.zones.get(network)).cloned().collect();
+        View { zones, own: own(endpoint), elsewhere: elsewhere(endpoint, has_way_out) }
     }
 }
 
@@ -109,12 +121,13 @@ impl Publisher {
 fn own(endpoint: &EndpointPlan) -> Option<(String, Vec<IpAddr>)> {
     let name = endpoint.hostname.to_ascii_lowercase();
     let overlay = endpoint.overlays.first().map(|port| port.addresses.clone());
+    let local = || Some(vec![endpoint.locals.first()?.address.into()]);
     let bridge = || endpoint.bridge.iter().map(|port| port.address.into()).collect();
-    (!name.is_empty()).then(|| (name, overlay.unwrap_or_else(bridge)))
+    (!name.is_empty()).then(|| (name, overlay.or_else(local).unwrap_or_else(bridge)))
 }
 
-pub(super) fn elsewhere(endpoint: &EndpointPlan) -> Elsewhere {
-    if endpoint.bridge.is_none() {
+pub(super) fn elsewhere(endpoint: &EndpointPlan, has_way_out: bool) -> Elsewhere {
+    if !has_way_out {
         return Elsewhere::Nobody;
     }
     match &endpoint.dns.nameservers[..] {

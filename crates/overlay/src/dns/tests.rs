@@ -362,9 +362,9 @@ fn only_an_endpoint_with_a_way_to_the_world_asks_the_world() {
     let bridge = Some(BridgePort { address, mac: MacAddress::for_ipv4(address) });
     let dns = EndpointDns { nameservers: vec![IpAddr::from([9, 9, 9, 9]); 5] };
     let internal = EndpointPlan { dns: dns.clone(), ..EndpointPlan::default() };
-    assert_eq!(elsewhere(&internal), Elsewhere::Nobody);
-    assert_eq!(elsewhere(&EndpointPlan { bridge, ..EndpointPlan::default() }), Elsewhere::Host);
-    let Elsewhere::Servers(servers) = elsewhere(&EndpointPlan { bridge, dns, ..EndpointPlan::default() }) else {
+    assert_eq!(elsewhere(&internal, false), Elsewhere::Nobody);
+    assert_eq!(elsewhere(&EndpointPlan { bridge, ..EndpointPlan::default() }, true), Elsewhere::Host);
+    let Elsewhere::Servers(servers) = elsewhere(&EndpointPlan { bridge, dns, ..EndpointPlan::default() }, true) else {
         panic!("its own servers")
     };
     assert_eq!(*servers, [([9, 9, 9, 9], 53).into(); 3]);

@@ -8,10 +8,10 @@ use std::{
 
 use types::Cidr;
 
-use crate::OverlayPlan;
+use crate::{LocalNetworkPlan, LocalPort, OverlayPlan};
 
 /// The names of one network. All endpoints in it share one; it never changes, a new one takes its place.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Zone {
     /// Lower case, without the final dot.
     pub names: BTreeMap<String, Vec<IpAddr>>,
@@ -45,6 +45,19 @@ impl Zone {
     pub fn new(overlay: &OverlayPlan) -> Self {
         let OverlayPlan { names, reverse, subnets, .. } = overlay;
         Self { names: names.clone(), reverse: reverse.clone(), subnets: subnets.clone() }
+    }
+
+    /// Of a network of this host alone: its endpoints by the names that they have in it.
+    pub fn of_local(network: &LocalNetworkPlan, ports: &[&LocalPort]) -> Self {
+        let mut zone = Self { subnets: vec![network.subnet.network()], ..Self::default() };
+        for port in ports {
+            let address = IpAddr::V4(port.address);
+            for name in &port.names {
+                zone.names.entry(name.clone()).or_default().push(address);
+            }
+            zone.reverse.extend(port.names.first().map(|name| (address, name.clone())));
+        }
+        zone
     }
 
     /// Whether it says exactly what the plan says.

@@ -15,7 +15,10 @@ pub fn differences(plan: &NetworkPlan, observed: &Observed) -> Vec<(Option<Netwo
     let problems = plan.problems();
     let possible = plan.without(&problems);
     let host = problems.host.iter().map(|why| (None, impossible("plan", why)));
-    let overlays = problems.overlays.iter().map(|(id, why)| (Some(*id), impossible("overlay network", why)));
+    let overlays = problems.overlays.iter().map(|(id, why)| match plan.locals.get(id) {
+        Some(local) => (None, impossible(&format!("network {}", local.name), why)),
+        None => (Some(*id), impossible("overlay network", why)),
+    });
     let endpoints = problems.endpoints.iter().map(|(id, why)| {
         let network = plan.endpoints.get(id).and_then(|endpoint| endpoint.overlays.first());
         (network.map(|port| port.network), impossible(&format!("endpoint {id}"), why))
@@ -39,6 +42,7 @@ pub fn differences(plan: &NetworkPlan, observed: &Observed) -> Vec<(Option<Netwo
                 });
                 found.extend(differences);
             }
+            Step::Local { steps, .. } => found.extend(steps.iter().map(|step| (None, of_host(step, observed)))),
             step => found.push((None, of_host(&step, observed))),
         }
     }
@@ -82,7 +86,13 @@ fn of_host(step: &Step, observed: &Observed) -> Difference {
             differs("published ports", "the rules of the plan".to_owned(), "other rules, or none".to_owned())
         }
         Step::Mesh(step) => differs("the host's port in the ingress network", format!("{step:?}"), String::new()),
-        other => differs("host network", String::new(), format!("{other:?}")),
+        Step::CreateVlan { name, parent, tag } => {
+            differs(name, format!("an interface for VLAN tag {tag} of {parent}, up"), link(name))
+        }
+        // These are told step by step.
+        Step::Local { .. } | Step::Overlay { .. } | Step::Endpoint { .. } => {
+            differs("host network", "as planned".to_owned(), "otherwise".to_owned())
+        }
     }
 }
 
@@ -148,6 +158,11 @@ fn of_endpoint(id: &EndpointId, step: &EndpointStep, observed: &Observed) -> Vec
         EndpointStep::CreateVeth { at, name, inside, mac, mtu } => {
             let expected = format!("{mac}, MTU {mtu}, the inner end of {name}");
             differs(inside, &expected, &outside(at, name).unwrap_or_default())
+        }
+        EndpointStep::CreateMacvlan { network, parent, inside: name, mac, mtu } => {
+            let expected = format!("{mac}, MTU {mtu}, a macvlan interface of {parent} for network {network}");
+            let link = inside.and_then(|inside| inside.interfaces.get(name));
+            differs(name, &expected, &link.map(|link| format!("MTU {}, up: {}", link.mtu, link.up)).unwrap_or_default())
         }
         EndpointStep::Attach { name, bridge, mtu } => {
             let expected = format!("up, MTU {mtu}, a port of {bridge}");

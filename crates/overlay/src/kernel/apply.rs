@@ -71,6 +71,13 @@ async fn perform(session: &Session, files: &Files, step: &Step) -> Result<(), Ke
         Step::RemoveAddress { link, address } => host.remove_address(link, *address).await,
         Step::RemoveLink { name } => host.remove_link(name).await,
         Step::Mesh(step) => mesh::perform(session, files, step).await,
+        Step::CreateVlan { name, parent, tag } => host.create_vlan(name, parent, *tag).await,
+        Step::Local { steps, .. } => {
+            for step in steps {
+                Box::pin(perform(session, files, step)).await?;
+            }
+            Ok(())
+        }
         Step::Overlay { id, steps } => overlay::apply(session, &files.overlays.join(id.to_string()), steps).await,
         Step::Endpoint { id, steps } => endpoint::apply(session, files, id, steps).await,
     }

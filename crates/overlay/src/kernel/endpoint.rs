@@ -6,7 +6,9 @@ use rtnetlink::LinkMessageBuilder;
 use types::NetworkId;
 
 use super::{
-    Files, KernelError, flows, mesh, namespace,
+    Files, KernelError, flows,
+    local::NewMacvlan,
+    mesh, namespace,
     session::{NamespaceFile, Netlink, Session},
     sysctl, vip,
 };
@@ -66,6 +68,11 @@ impl Work<'_> {
                     Place::Host => host.create_veth(name, inner, *mac, *mtu).await,
                     Place::Overlay(network) => self.overlay(*network)?.create_veth(name, inner, *mac, *mtu).await,
                 }
+            }
+            EndpointStep::CreateMacvlan { network, parent, inside, mac, mtu } => {
+                let namespace = open(&self.path)?;
+                let new = NewMacvlan { network, parent, name: inside, mac: *mac, mtu: *mtu };
+                host.create_macvlan(&new, namespace.raw()).await
             }
             EndpointStep::Attach { name, bridge, mtu } => {
                 let bridge = host.index(bridge).await?;

@@ -52,6 +52,18 @@ pub enum KernelError {
          `ss -ulpn sport = :{port}` names it; end it, or choose another data path port"
     )]
     PortTaken { port: u16 },
+    #[error(
+        "network {network} needs the interface {parent}, which this host does not have: `ip link` lists what there is; \
+         make it, or make the network with another parent"
+    )]
+    NoParent { network: String, parent: String },
+    #[error("cannot make {kind} interfaces, which this kernel lacks: modprobe {module} (in a container: on its host)")]
+    NoDriver {
+        kind: &'static str,
+        module: &'static str,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot work on a thread of its own")]
     Thread(#[source] io::Error),
 }

@@ -11,6 +11,7 @@ mod error;
 mod facts;
 mod flows;
 mod link;
+mod local;
 mod mesh;
 mod namespace;
 mod netfilter;

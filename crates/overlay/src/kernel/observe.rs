@@ -24,7 +24,7 @@ use super::{
     sysctl, vip,
 };
 use crate::{
-    Cidr, EndpointId, Inside, InsideLink, Link, Namespace, Observed, OverlayInside, OverlayNamespace,
+    Cidr, EndpointId, Inside, InsideLink, Link, Namespace, Observed, OverlayInside, OverlayNamespace, Parent,
     plan::{BRIDGE_PREFIX, INSIDE_PREFIX, OVERLAY_BRIDGE, OVERLAY_VXLAN, VETH_PREFIX, veth_name},
 };
 
@@ -49,6 +49,7 @@ pub(super) async fn observe(
         ip_forward: sysctl::is_on(sysctl::IP_FORWARD, false)?,
         neighbour_limit: sysctl::neighbour_limit(),
         host_routes: host_routes(&addresses, &routes, &ours_by_index),
+        parents: parents(&links, &ours_by_index),
         underlay: underlay(&links, &addresses, &ours_by_index),
         ..Observed::default()
     };
@@ -110,14 +111,16 @@ async fn inside(session: &Session, files: &Files, id: &EndpointId) -> Result<Nam
         if name == "lo" {
             inside.loopback_up = is_up(link);
         }
-        if kind != "veth" || !name.starts_with(INSIDE_PREFIX) {
+        let is_macvlan = kind == "macvlan";
+        if !(is_macvlan || kind == "veth") || !name.starts_with(INSIDE_PREFIX) {
             continue;
         }
         let setting = sysctl::disable_ipv6_path(&name);
         let ipv6_off = session.visit(&file, || sysctl::is_on(&setting, true)).map_err(failed)??;
         let index = link.header.index;
         let addresses = addresses_of(index, &addresses);
-        inside.interfaces.insert(name, InsideLink { index, up: is_up(link), mtu, mac, peer, addresses, ipv6_off });
+        let link = InsideLink { index, up: is_up(link), mtu, mac, peer, is_macvlan, addresses, ipv6_off };
+        inside.interfaces.insert(name, link);
     }
     inside.vips = vip::observe(session, &file, &files.vips.join(id.as_str())).map_err(failed)?;
     inside.mesh = mesh::observe_backend(session, &file, &netlink, &names).await?;
@@ -165,6 +168,16 @@ fn default_gateway(route: &RouteMessage) -> Option<Ipv4Addr> {
         RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => Some(*gateway),
         _ => None,
     })
+}
+
+/// The host's interfaces that are not ours, but for the loopback.
+fn parents(links: &[LinkMessage], ours: &BTreeSet<u32>) -> BTreeMap<String, Parent> {
+    let foreign = links.iter().filter(|link| !ours.contains(&link.header.index));
+    let parent = |link: &LinkMessage| {
+        let facts = facts(link);
+        (facts.name, Parent { index: link.header.index, mtu: facts.mtu })
+    };
+    foreign.map(parent).filter(|(name, _)| name != "lo").collect()
 }
 
 /// Each foreign address of the host, and the MTU of the interface that bears it.

@@ -67,7 +67,7 @@ pub struct Applied {
     pub notes: Vec<String>,
     /// One for each endpoint of the plan.
     pub endpoints: BTreeMap<EndpointId, EndpointResult>,
-    /// The overlays that do not stand as planned, and why. Their endpoints are there, but may not reach others.
+    /// The overlays and local networks that do not stand as planned, and why. Their endpoints are there, but may not reach others.
     #[serde(default)]
     pub overlays: BTreeMap<NetworkId, String>,
 }

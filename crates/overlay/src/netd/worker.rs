@@ -164,7 +164,7 @@ impl Worker {
             EndpointResult::Failed { error } => Some(format!("endpoint {id}: {error}")),
             EndpointResult::Ready { .. } => None,
         });
-        let overlays = applied.overlays.iter().map(|(id, error)| format!("overlay network {id}: {error}"));
+        let overlays = applied.overlays.iter().map(|(id, error)| format!("network {id}: {error}"));
         for error in applied.errors.iter().cloned().chain(failed).chain(overlays) {
             tracing::warn!(error, "the network is not as planned");
         }
@@ -303,7 +303,7 @@ fn outcome(kernel: &Kernel, plan: &NetworkPlan, problems: &Problems, failures: &
     for StepFailure { subject, error } in failures {
         match subject {
             Subject::Host => applied.errors.push(explain(error)),
-            Subject::Overlay(id) => drop(applied.overlays.insert(*id, explain(error))),
+            Subject::Overlay(id) | Subject::Local(id) => drop(applied.overlays.insert(*id, explain(error))),
             Subject::Endpoint(id) => drop(failed.insert(id.clone(), explain(error))),
         }
     }

@@ -9,7 +9,10 @@ use std::{
 
 use types::NetworkId;
 
-use super::{BridgePort, DataPath, EndpointId, EndpointPlan, MTU_RANGE, NetworkPlan, OverlayPlan, OverlayPort};
+use super::{
+    BridgePort, DataPath, EndpointId, EndpointPlan, LocalDriver, LocalNetworkPlan, MTU_RANGE, NetworkPlan, OverlayPlan,
+    OverlayPort,
+};
 use crate::Ipam;
 
 /// The largest VXLAN network identifier: 24 bits (RFC 7348). Zero is left to nobody.
@@ -22,7 +25,7 @@ pub struct Problems {
     pub host: Vec<String>,
     /// Of single endpoints: these are left out, all others are served.
     pub endpoints: BTreeMap<EndpointId, String>,
-    /// Of single overlays: these are left out, and so are the endpoints that are in them.
+    /// Of single overlays and local networks: these are left out, and so are the endpoints that are in them.
     pub overlays: BTreeMap<NetworkId, String>,
     /// Of the routing mesh: it is left out.
     pub mesh: Option<String>,
@@ -37,16 +40,20 @@ impl NetworkPlan {
             Ok(bridge) => bridge,
             Err(host) => return Problems { host: vec![host], ..Problems::default() },
         };
-        let overlays = overlay_problems(&self.overlays, self.data_path.as_ref());
+        let mut overlays = overlay_problems(&self.overlays, self.data_path.as_ref());
+        overlays.extend(local_problems(self));
         let mesh = self.mesh.as_ref().and_then(|mesh| ports::mesh_problem(mesh, self, &overlays));
         let mut taken = ports::Taken::default();
         let ports = self.port_problems(mesh.is_some(), &mut taken);
         let mut seen = BTreeSet::new();
+        let mut places = BTreeSet::new();
         let mut endpoints = BTreeMap::new();
         for (id, endpoint) in &self.endpoints {
             let on_bridge = endpoint.bridge.and_then(|port| bridge_problem(&port, bridge.as_ref(), &mut seen));
-            let problem = on_bridge.or_else(|| place_problem(endpoint, &self.overlays, &overlays));
-            let problem = problem.or_else(|| ports::endpoint_problem(id.as_str(), endpoint, &mut taken));
+            let problem = on_bridge
+                .or_else(|| place_problem(endpoint, &self.overlays, &overlays))
+                .or_else(|| local_place_problem(endpoint, &self.locals, &overlays, &mut places))
+                .or_else(|| ports::endpoint_problem(id.as_str(), endpoint, &mut taken));
             endpoints.extend(problem.map(|problem| (id.clone(), problem)));
         }
         Problems { host: Vec::new(), endpoints, overlays, mesh, ports }
@@ -65,6 +72,7 @@ impl NetworkPlan {
         let mut possible = self.clone();
         possible.endpoints.retain(|id, _| !problems.endpoints.contains_key(id));
         possible.overlays.retain(|id, _| !problems.overlays.contains_key(id));
+        possible.locals.retain(|id, _| !problems.overlays.contains_key(id));
         possible.mesh = possible.mesh.filter(|_| problems.mesh.is_none());
         if let Some(mesh) = &mut possible.mesh {
             let mut place = 0..;
@@ -137,6 +145,53 @@ fn overlay_problems(
             continue;
         };
         problems.insert(*id, problem);
+    }
+    problems
+}
+
+/// Of an endpoint's places in local networks; `seen` are the addresses of those before it.
+fn local_place_problem(
+    endpoint: &EndpointPlan,
+    locals: &BTreeMap<NetworkId, LocalNetworkPlan>,
+    problems: &BTreeMap<NetworkId, String>,
+    seen: &mut BTreeSet<(NetworkId, Ipv4Addr)>,
+) -> Option<String> {
+    endpoint.locals.iter().find_map(|port| {
+        let (network, address) = (port.network, port.address);
+        let Some(plan) = locals.get(&network) else {
+            return Some(format!("the plan does not name the network {network} that it is in"));
+        };
+        let name = &plan.name;
+        let ipam = Ipam::with_gateway(plan.subnet, plan.gateway);
+        if let Some(problem) = problems.get(&network) {
+            Some(format!("network {name}: {problem}"))
+        } else if !ipam.is_ok_and(|ipam| ipam.is_host_address(address) && ipam.gateway() != address) {
+            Some(format!("address {address} cannot be an endpoint's in {} of the network {name}", plan.subnet))
+        } else if port.mac.bytes()[0] & 1 == 1 {
+            Some(format!("MAC address {} is a group address", port.mac))
+        } else if !seen.insert((network, address)) {
+            Some(format!("address {address} of the network {name} is another endpoint's, or it is in there twice"))
+        } else {
+            None
+        }
+    })
+}
+
+fn local_problems(plan: &NetworkPlan) -> BTreeMap<NetworkId, String> {
+    let mut bridges = Vec::from_iter(plan.bridge.iter().map(|bridge| (bridge.name.as_str(), bridge.subnet)));
+    let mut problems = BTreeMap::new();
+    for (id, local) in &plan.locals {
+        let is_bridge = matches!(local.driver, LocalDriver::Bridge { .. });
+        let overlaps = || bridges.iter().find(|(_, subnet)| is_bridge && subnet.overlaps(local.subnet));
+        let problem = local.problem().or_else(|| {
+            let (other, subnet) = overlaps()?;
+            Some(format!("subnet {} overlaps {subnet} of the bridge network {other}", local.subnet))
+        });
+        match problem {
+            Some(problem) => drop(problems.insert(*id, problem)),
+            None if is_bridge => bridges.push((&local.name, local.subnet)),
+            None => {}
+        }
     }
     problems
 }

@@ -6,6 +6,7 @@ mod bad_input;
 mod churn;
 mod docker_cli;
 mod doctor;
+mod drivers;
 mod failures;
 mod health;
 mod host_ports;

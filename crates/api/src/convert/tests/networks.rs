@@ -80,7 +80,7 @@ fn a_full_request_is_understood_and_shown_again() {
 fn where_a_network_goes() {
     let kind = |body: Value| match read(&body).expect("understood") {
         Wanted::Cluster(spec) => format!("cluster {:?}", spec.driver),
-        Wanted::HostOnly(driver) => format!("host {driver:?}"),
+        Wanted::HostOnly(spec) => format!("host {:?}", spec.driver),
         Wanted::Predefined(name) => format!("predefined {name}"),
     };
     assert_eq!(kind(json!({ "Name": "a" })), "host Bridge");
@@ -89,7 +89,10 @@ fn where_a_network_goes() {
         kind(json!({ "Name": "a", "Driver": "macvlan", "Scope": "swarm", "ConfigFrom": { "Network": "c" } })),
         "cluster Macvlan"
     );
-    assert_eq!(kind(json!({ "Name": "a", "ConfigOnly": true, "Options": { "parent": "eth0" } })), "cluster Null");
+    let config =
+        |scope: &str| json!({ "Name": "a", "Scope": scope, "ConfigOnly": true, "Options": { "parent": "eth0" } });
+    assert_eq!((kind(config("")), kind(config("local"))), ("host Null".to_owned(), "host Null".to_owned()));
+    assert_eq!(kind(config("swarm")), "cluster Null");
     assert_eq!(kind(json!({ "Name": "default" })), "predefined default");
 }
 
@@ -102,7 +105,10 @@ fn mistakes_are_named() {
     };
     let config = |value: Value| overlay("IPAM", json!({ "Config": [value] }));
     refused(json!({ "Driver": "overlay" }), expect!["Name is missing: give the name of the network"]);
-    refused(overlay("Driver", json!("wave")), expect![[r#"Driver: "wave" is no network driver; use overlay"#]]);
+    refused(
+        overlay("Driver", json!("wave")),
+        expect![[r#"Driver: "wave" is no network driver; use overlay, bridge or macvlan"#]],
+    );
     refused(
         overlay("Scope", json!("local")),
         expect!["Scope: an overlay network spans the cluster; leave it out, or say swarm"],

@@ -17,10 +17,16 @@ pub(crate) struct Subject<'a> {
     scope: &'static str,
     labels: Option<&'a Labels>,
     created: Timestamp,
+    is_builtin: bool,
     used: bool,
 }
 
 impl<'a> Subject<'a> {
+    /// One of this host alone.
+    pub(crate) fn local(network: &'a Network, used: bool) -> Self {
+        Self { scope: "local", ..Self::of(network, used) }
+    }
+
     pub(crate) fn of(network: &'a Network, used: bool) -> Self {
         Self {
             id: network.id.to_string(),
@@ -29,13 +35,15 @@ impl<'a> Subject<'a> {
             scope: "swarm",
             labels: Some(&network.spec.labels),
             created: network.meta.created_at,
+            is_builtin: false,
             used,
         }
     }
 
     /// Every node's own: always there, never dangling.
     pub(crate) fn predefined(name: &'a str, driver: &'a str) -> Self {
-        Self { id: name.to_owned(), name, driver, scope: "local", labels: None, created: Timestamp::EPOCH, used: true }
+        let (id, created) = (name.to_owned(), Timestamp::EPOCH);
+        Self { id, name, driver, scope: "local", labels: None, created, is_builtin: true, used: true }
     }
 }
 
@@ -87,7 +95,7 @@ impl<'a> Criteria<'a> {
     }
 
     pub(crate) fn fits(&self, subject: &Subject<'_>) -> bool {
-        let kind = if subject.scope == "local" { "builtin" } else { "custom" };
+        let kind = if subject.is_builtin { "builtin" } else { "custom" };
         self.any("id", |value| subject.id.starts_with(value))
             && self.any("name", |value| subject.name.contains(value))
             && self.any("driver", |value| subject.driver == value)

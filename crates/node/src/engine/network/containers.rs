@@ -1,0 +1,178 @@
+//! Single containers and their places in networks: what is asked for, and connecting and disconnecting one that is
+//! there (parity E-17, N-21).
+
+use std::net::Ipv4Addr;
+
+use overlay::{EndpointId, EndpointPlan};
+use types::NetworkId;
+
+use super::{
+    LocalWanted, Owner,
+    local::{NetworkError, NetworkErrorKind as Kind},
+    owned::failed,
+};
+
+/// Whose network a single container is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContainerNetwork {
+    /// A loopback and nothing else.
+    None,
+    /// The host's own.
+    Host,
+    /// That of another container, by its id.
+    Container(String),
+    /// One of its own, with these places.
+    Places(Vec<ContainerPlace>),
+}
+
+/// A place that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerPlace {
+    pub network: PlaceIn,
+    /// Further names in this network.
+    pub aliases: Vec<String>,
+    /// None: any free one.
+    pub address: Option<Ipv4Addr>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlaceIn {
+    /// The host's own bridge.
+    Bridge,
+    /// One of this host alone, or one of the cluster that each host has for itself.
+    Network(NetworkId),
+}
+
+impl ContainerPlace {
+    /// What the owner of the plan is asked for; None for a place on the host's bridge.
+    pub(in crate::engine) fn wanted(self, own_name: &str, container: &str) -> Option<LocalWanted> {
+        let PlaceIn::Network(network) = self.network else { return None };
+        let short = container.get(..12).unwrap_or(container);
+        let mut names = vec![own_name.to_ascii_lowercase()];
+        names.extend(self.aliases.iter().map(|alias| alias.to_ascii_lowercase()));
+        names.push(short.to_ascii_lowercase());
+        let mut seen = std::collections::BTreeSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        Some(LocalWanted { network, address: self.address, names })
+    }
+}
+
+impl Owner {
+    /// Gives a container one more place; all that it has stays as it is.
+    pub(super) async fn connect(&mut self, id: &EndpointId, place: ContainerPlace) -> Result<(), NetworkError> {
+        let before = self.plan.endpoints.get(id).cloned().ok_or_else(|| no_container(id))?;
+        let mut next = before.clone();
+        let number = pin(&mut next);
+        let own_name = before.locals.first().and_then(|port| port.names.first()).unwrap_or(&before.hostname).clone();
+        match place.network {
+            PlaceIn::Bridge if before.bridge.is_some() => return Err(twice(id, "bridge")),
+            PlaceIn::Bridge => {
+                next.bridge = Some(self.free_port(id).map_err(|why| NetworkError::new(Kind::Conflict, why))?);
+                next.bridge_interface = number;
+            }
+            PlaceIn::Network(network) => {
+                if before.locals.iter().any(|port| port.network == network) {
+                    return Err(twice(id, &self.name_of(network)));
+                }
+                let wanted = place.wanted(&own_name, id.as_str()).expect("a place in a network is one");
+                let port = self.local_port(id, &wanted).await;
+                next.locals.push(port.map_err(|why| NetworkError::new(Kind::Conflict, why))?);
+                next.interfaces.insert(network, number);
+            }
+        }
+        self.replace(id, before, next).await
+    }
+
+    /// Takes a place away.
+    pub(super) async fn disconnect(&mut self, id: &EndpointId, network: PlaceIn) -> Result<(), NetworkError> {
+        let before = self.plan.endpoints.get(id).cloned().ok_or_else(|| no_container(id))?;
+        let mut next = before.clone();
+        pin(&mut next);
+        match network {
+            PlaceIn::Bridge => next.bridge = None,
+            PlaceIn::Network(network) => {
+                next.locals.retain(|port| port.network != network);
+                next.interfaces.remove(&network);
+            }
+        }
+        if (next.bridge, next.locals.len()) == (before.bridge, before.locals.len()) {
+            let name = match network {
+                PlaceIn::Bridge => "bridge".to_owned(),
+                PlaceIn::Network(network) => self.name_of(network),
+            };
+            let message = format!("container {id} is not connected to network {name}");
+            return Err(NetworkError::new(Kind::Forbidden, message));
+        }
+        self.replace(id, before, next).await
+    }
+
+    /// All or nothing.
+    async fn replace(&mut self, id: &EndpointId, before: EndpointPlan, next: EndpointPlan) -> Result<(), NetworkError> {
+        self.plan.endpoints.insert(id.clone(), next);
+        super::owned::follow(&mut self.plan, &self.networks);
+        let Err(error) = self.apply_for(id).await else { return Ok(()) };
+        self.plan.endpoints.insert(id.clone(), before);
+        super::owned::follow(&mut self.plan, &self.networks);
+        if let Err(second) = self.apply_for(id).await {
+            return Err(failed(format!("{error}; and what was there before could not be restored: {second}")));
+        }
+        Err(error)
+    }
+
+    fn name_of(&self, network: NetworkId) -> String {
+        let own = self.networks.get(network).cloned();
+        let found = own.or_else(|| self.of_cluster(|known| known.id == network));
+        found.map_or_else(|| network.to_string(), |network| network.spec.name.to_string())
+    }
+}
+
+/// Notes the number of each interface, so that none changes its name when others come and go; gives a free one.
+fn pin(endpoint: &mut EndpointPlan) -> u32 {
+    let on_bridge = u32::from(endpoint.bridge.is_some());
+    let overlays = endpoint.overlays.iter().map(|port| port.network);
+    let networks: Vec<NetworkId> = overlays.chain(endpoint.locals.iter().map(|port| port.network)).collect();
+    for (network, position) in networks.into_iter().zip(on_bridge..) {
+        endpoint.interfaces.entry(network).or_insert(position);
+    }
+    let is_taken = |number: u32| {
+        (endpoint.bridge.is_some() && endpoint.bridge_interface == number)
+            || endpoint.interfaces.values().any(|taken| *taken == number)
+    };
+    (0..).find(|number| !is_taken(*number)).expect("there are more numbers than interfaces")
+}
+
+pub(in crate::engine) fn no_container(id: &EndpointId) -> NetworkError {
+    NetworkError::new(Kind::NotFound, format!("No such container: {id}"))
+}
+
+fn twice(id: &EndpointId, network: &str) -> NetworkError {
+    let message = format!("container {id} is in network {network} already: disconnect it first to change its place");
+    NetworkError::new(Kind::Forbidden, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use overlay::{BridgePort, LocalPort, MacAddress};
+
+    use super::*;
+
+    /// N-21: numbers stay with their networks, and the least free one is given.
+    #[test]
+    fn n21_interfaces_keep_their_numbers() {
+        let port = |number: u8| {
+            let address = Ipv4Addr::new(10, number, 0, 2);
+            let network = NetworkId::from_random(number.into());
+            LocalPort { network, address, mac: MacAddress::for_ipv4(address), names: Vec::new() }
+        };
+        let address = Ipv4Addr::new(172, 17, 0, 2);
+        let bridge = Some(BridgePort { address, mac: MacAddress::for_ipv4(address) });
+        let mut endpoint = EndpointPlan { bridge, locals: vec![port(1), port(2)], ..EndpointPlan::default() };
+        assert_eq!(pin(&mut endpoint), 3);
+        let gone = endpoint.locals.remove(0);
+        endpoint.interfaces.remove(&gone.network);
+        assert_eq!(pin(&mut endpoint), 1, "the one that went");
+        assert_eq!(endpoint.interfaces[&NetworkId::from_random(2)], 2, "the other keeps its own");
+        endpoint.bridge = None;
+        assert_eq!(pin(&mut endpoint), 0);
+    }
+}

@@ -1,0 +1,223 @@
+//! The networks of this host alone as a value: what is there, what may be added, what may go (parity N-10, E-31).
+//! Pure; the owner of the plan keeps it and writes it to disk.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use overlay::{Cidr, Ipam, LocalDriver, ParentLink, choose_subnet, default_pools, overlap};
+use serde::{Deserialize, Serialize};
+use types::{Meta, Name, Network, NetworkDriver, NetworkId, NetworkSpec, Subnet, Timestamp};
+
+use super::definition::{Definition, whole};
+
+/// Why something about a network was not done. The message says what to do next.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct NetworkError {
+    pub kind: NetworkErrorKind,
+    pub message: String,
+}
+
+/// What a front end turns into a status code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NetworkErrorKind {
+    NotFound,
+    /// The name or the address is another's.
+    Conflict,
+    Invalid,
+    /// Not as things stand: it is in use, or not for this.
+    Forbidden,
+    /// The host could not do it.
+    Failed,
+}
+
+impl NetworkError {
+    pub fn new(kind: NetworkErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
+/// What must be known of the host before a network is made.
+#[derive(Debug, Clone, Default)]
+pub struct HostFacts {
+    /// Ranges that are in use: the host's routes and addresses, the networks that containers here can be in.
+    pub taken: Vec<Cidr>,
+    /// The host's interfaces, but for rswarm's own.
+    pub interfaces: BTreeSet<String>,
+    /// Kinds of interfaces that the kernel lacks, with what to do (`overlay::capabilities`).
+    pub lacking: BTreeMap<String, String>,
+}
+
+/// All networks that were made for this host alone, configurations included. `vni` is 0 in all.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LocalNetworks {
+    networks: BTreeMap<NetworkId, Arc<Network>>,
+}
+
+impl LocalNetworks {
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Network>> {
+        self.networks.values()
+    }
+
+    pub fn get(&self, id: NetworkId) -> Option<&Arc<Network>> {
+        self.networks.get(&id)
+    }
+
+    pub fn by_name(&self, name: &str) -> Option<&Arc<Network>> {
+        self.iter().find(|network| network.spec.name.as_str() == name)
+    }
+
+    /// Adds a network, with a subnet if it needs one.
+    ///
+    /// # Errors
+    /// A sentence that begins with the network and says what cannot be; nothing is added then.
+    pub fn create(
+        &mut self,
+        spec: &NetworkSpec,
+        id: NetworkId,
+        now: Timestamp,
+        facts: &HostFacts,
+    ) -> Result<NetworkId, NetworkError> {
+        use NetworkErrorKind as Kind;
+        let name = spec.name.clone();
+        if self.by_name(name.as_str()).is_some() {
+            return Err(NetworkError::new(Kind::Conflict, format!("network with name {name} already exists")));
+        }
+        let spec = self.configured(spec)?;
+        let mut subnets = Vec::new();
+        if !spec.config_only {
+            let invalid = |why: String| NetworkError::new(Kind::Invalid, format!("network {name}: {why}"));
+            let definition = Definition::of(&spec).map_err(invalid)?;
+            check_driver(&definition, facts).map_err(invalid)?;
+            let subnet = self.subnet(&definition, facts).map_err(invalid)?;
+            subnets.push(subnet);
+        }
+        let meta = Meta { created_at: now, updated_at: now, ..Meta::default() };
+        self.networks.insert(id, Arc::new(Network { id, meta, spec: Arc::new(spec), vni: 0, subnets }));
+        Ok(id)
+    }
+
+    /// Takes a network away that nobody is in.
+    ///
+    /// # Errors
+    /// When there is none, or another network has its configuration from it.
+    pub fn remove(&mut self, id: NetworkId) -> Result<(), NetworkError> {
+        let missing = || NetworkError::new(NetworkErrorKind::NotFound, format!("network {id} not found"));
+        let network = self.networks.get(&id).ok_or_else(missing)?;
+        let name = &network.spec.name;
+        let user = self.iter().find(|other| network.spec.config_only && other.spec.config_from.as_ref() == Some(name));
+        if let Some(user) = user {
+            let message =
+                format!("configuration network {name} is in use by network {}: remove it first", user.spec.name);
+            return Err(NetworkError::new(NetworkErrorKind::Forbidden, message));
+        }
+        self.networks.remove(&id);
+        Ok(())
+    }
+
+    /// The spec with what it takes from a configuration of this host.
+    fn configured(&self, spec: &NetworkSpec) -> Result<NetworkSpec, NetworkError> {
+        let Some(from) = &spec.config_from else { return Ok(spec.clone()) };
+        if spec.config_only || !spec.subnets.is_empty() || !spec.options.is_empty() || spec.mtu.is_some() {
+            let message = format!(
+                "network {} takes its configuration from {from}: it can have no subnets, options or config-only of its own",
+                spec.name
+            );
+            return Err(NetworkError::new(NetworkErrorKind::Invalid, message));
+        }
+        let source =
+            self.configuration(from).map_err(|message| NetworkError::new(NetworkErrorKind::NotFound, message))?;
+        Ok(merged(spec, &source.spec))
+    }
+
+    fn configuration(&self, name: &Name) -> Result<&Network, String> {
+        match self.by_name(name.as_str()) {
+            Some(source) if source.spec.config_only => Ok(source),
+            Some(_) => Err(format!("network {name} is no configuration: create it with config-only to take it as one")),
+            None => {
+                Err(format!("configuration network {name} not found on this host: create it here with config-only"))
+            }
+        }
+    }
+
+    /// What a network is on this host: one of its own, or one of the cluster that is each node's own. The latter
+    /// may leave its configuration to the nodes.
+    pub(super) fn definition(&self, network: &Network) -> Result<Definition, String> {
+        let spec = &network.spec;
+        let is_left_to_us = spec.subnets.is_empty() && spec.options.is_empty();
+        let merged = match spec.config_from.as_ref().filter(|_| is_left_to_us) {
+            Some(from) => merged(spec, &self.configuration(from)?.spec),
+            None => (**spec).clone(),
+        };
+        let definition = Definition::of(&merged)?;
+        let subnet = network.subnets.first().cloned().or_else(|| definition.subnet.clone());
+        Ok(Definition { subnet, ..definition })
+    }
+
+    /// As asked for, if it is free; else the first free one.
+    pub(super) fn subnet(&self, definition: &Definition, facts: &HostFacts) -> Result<Subnet, String> {
+        let is_bridge = matches!(definition.driver, LocalDriver::Bridge { .. });
+        let Some(subnet) = &definition.subnet else {
+            return choose(&facts.taken);
+        };
+        match overlap(subnet.range, &facts.taken).filter(|_| is_bridge) {
+            Some(with) => Err(format!(
+                "subnet {} overlaps {with}, which this host has a network in or a route to: choose another, or none",
+                subnet.range
+            )),
+            None => Ok(subnet.clone()),
+        }
+    }
+
+    /// The subnets of the bridges.
+    pub fn bridge_subnets(&self) -> impl Iterator<Item = Cidr> {
+        let bridges = self.iter().filter(|network| network.spec.driver == NetworkDriver::Bridge);
+        bridges.flat_map(|network| network.subnets.iter().map(|subnet| subnet.range))
+    }
+}
+
+pub(super) fn choose(taken: &[Cidr]) -> Result<Subnet, String> {
+    let range = choose_subnet(&default_pools(), taken).map_err(|error| error.to_string())?;
+    let gateway = Ipam::new(range).map_err(|error| error.to_string())?.gateway();
+    Ok(whole(range, gateway))
+}
+
+fn merged(spec: &NetworkSpec, from: &NetworkSpec) -> NetworkSpec {
+    let NetworkSpec { options, internal, ipv6, encrypted, mtu, subnets, .. } = from.clone();
+    NetworkSpec { options, internal: internal || spec.internal, ipv6, encrypted, mtu, subnets, ..spec.clone() }
+}
+
+/// Whether this kernel and this host have what the driver needs.
+fn check_driver(definition: &Definition, facts: &HostFacts) -> Result<(), String> {
+    let LocalDriver::Macvlan { parent } = &definition.driver else { return Ok(()) };
+    let lacks = |kind: &str| facts.lacking.get(kind).map_or(Ok(()), |advice| Err(format!("driver {kind}: {advice}")));
+    lacks(overlay::capabilities::MACVLAN)?;
+    let ParentLink { interface, vlan } = parent;
+    if facts.interfaces.contains(&parent.text()) {
+        return Ok(());
+    }
+    if !facts.interfaces.contains(interface) {
+        let known = Vec::from_iter(facts.interfaces.iter().map(String::as_str)).join(", ");
+        return Err(format!("parent {}: this host has no interface {interface}; it has {known}", parent.text()));
+    }
+    if vlan.is_none() {
+        return Ok(());
+    }
+    lacks(overlay::capabilities::VLAN).map_err(|why| format!("parent {}: {why}", parent.text()))
+}
+
+/// The first IPv4 address, which a macvlan network of the cluster was given for the endpoint.
+pub(in crate::engine) fn first_ipv4(addresses: &[IpAddr]) -> Option<std::net::Ipv4Addr> {
+    addresses.iter().find_map(|address| match address {
+        IpAddr::V4(v4) => Some(*v4),
+        IpAddr::V6(_) => None,
+    })
+}
+
+#[cfg(test)]
+#[path = "local_tests.rs"]
+mod tests;

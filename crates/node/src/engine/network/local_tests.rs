@@ -1,0 +1,85 @@
+//! What may be made on this host, and what is said of what may not.
+
+use types::SubnetSpec;
+
+use super::*;
+
+fn spec(name: &str, driver: NetworkDriver) -> NetworkSpec {
+    NetworkSpec { driver, ..NetworkSpec::overlay(name.parse().expect("name")) }
+}
+
+fn with_subnet(mut spec: NetworkSpec, subnet: &str) -> NetworkSpec {
+    let subnet = subnet.parse().expect("subnet");
+    spec.subnets.push(SubnetSpec { subnet, gateway: None, ip_range: None, auxiliary: BTreeMap::new() });
+    spec
+}
+
+fn lan(name: &str, parent: &str) -> NetworkSpec {
+    let mut spec = with_subnet(spec(name, NetworkDriver::Macvlan), "192.0.2.0/24");
+    spec.options.insert("parent".into(), parent.into());
+    spec
+}
+
+fn facts() -> HostFacts {
+    HostFacts {
+        taken: vec!["172.17.0.0/16".parse().expect("range"), "192.0.2.0/24".parse().expect("range")],
+        interfaces: ["eth0".to_owned()].into(),
+        lacking: [("vlan".to_owned(), "modprobe 8021q".to_owned())].into(),
+    }
+}
+
+fn create(networks: &mut LocalNetworks, spec: &NetworkSpec) -> Result<String, String> {
+    let id = NetworkId::from_random(networks.networks.len() as u128 + 1);
+    let made = networks.create(spec, id, Timestamp::EPOCH, &facts()).map_err(|error| error.message)?;
+    let subnets = &networks.get(made).expect("made").subnets;
+    Ok(subnets.iter().map(|s| format!("{} gateway {}", s.range, s.gateway)).collect::<Vec<_>>().join(" "))
+}
+
+#[test]
+fn e31_a_bridge_gets_a_free_subnet_p25() {
+    let mut networks = LocalNetworks::default();
+    let (bridge, made) = (NetworkDriver::Bridge, |text: &str| Ok(text.to_owned()));
+    assert_eq!(create(&mut networks, &spec("a", bridge)), made("172.18.0.0/16 gateway 172.18.0.1"));
+    let twice = create(&mut networks, &spec("a", bridge)).expect_err("taken");
+    assert_eq!(twice, "network with name a already exists");
+    let near = create(&mut networks, &with_subnet(spec("b", bridge), "192.0.2.128/25")).expect_err("overlap");
+    assert_eq!(
+        near,
+        "network b: subnet 192.0.2.128/25 overlaps 192.0.2.0/24, which this host has a network in or a route to: choose \
+         another, or none"
+    );
+    assert!(networks.by_name("b").is_none(), "nothing is half there");
+}
+
+#[test]
+fn n10_macvlan_needs_its_parent() {
+    let mut networks = LocalNetworks::default();
+    assert!(create(&mut networks, &lan("lan", "eth0")).is_ok(), "it lies where the host's own network is");
+    let missing = create(&mut networks, &lan("far", "eth7")).expect_err("missing");
+    assert_eq!(missing, "network far: parent eth7: this host has no interface eth7; it has eth0");
+    let vlan = create(&mut networks, &lan("v", "eth0.50")).expect_err("no VLANs here");
+    assert_eq!(vlan, "network v: parent eth0.50: driver vlan: modprobe 8021q");
+}
+
+#[test]
+fn n10_a_configuration_is_taken_and_kept_while_used() {
+    let mut networks = LocalNetworks::default();
+    let conf = NetworkSpec { config_only: true, ..lan("conf", "eth0") };
+    let conf = NetworkSpec { driver: NetworkDriver::Null, ..conf };
+    assert_eq!(create(&mut networks, &conf), Ok(String::new()), "nothing is made of it");
+    let user = NetworkSpec { config_from: "conf".parse().ok(), ..spec("lan", NetworkDriver::Macvlan) };
+    assert_eq!(create(&mut networks, &user), Ok("192.0.2.0/24 gateway 192.0.2.1".to_owned()));
+    let id = networks.by_name("conf").expect("there").id;
+    let refused = networks.remove(id).expect_err("in use");
+    assert_eq!(refused.message, "configuration network conf is in use by network lan: remove it first");
+    // a network of the cluster that leaves its configuration to the nodes
+    let of_cluster = |spec: NetworkSpec| {
+        let meta = Meta::default();
+        let network =
+            Network { id: NetworkId::from_random(99), meta, spec: Arc::new(spec), vni: 0, subnets: Vec::new() };
+        networks.definition(&network)
+    };
+    assert_eq!(of_cluster(user.clone()).expect("known").subnet.expect("of the configuration").range.prefix(), 24);
+    let absent = of_cluster(NetworkSpec { config_from: "other".parse().ok(), ..user }).expect_err("unknown");
+    assert_eq!(absent, "configuration network other not found on this host: create it here with config-only");
+}

@@ -1,0 +1,257 @@
+//! What the owner of the plan does about networks of this host: makes and removes them, and gives addresses in
+//! them. Each request here is applied and answered by itself: they are rare.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use overlay::{EndpointId, EndpointResult, Ipam, LocalDriver, LocalPort, MacAddress, NetworkPlan, capabilities};
+use tokio::sync::oneshot;
+use types::{Network, NetworkDriver, NetworkId, NetworkSpec, Subnet};
+
+use super::{
+    LocalWanted, Owner,
+    containers::{ContainerPlace, PlaceIn},
+    definition::whole,
+    explain, file,
+    local::{HostFacts, LocalNetworks, NetworkError, NetworkErrorKind as Kind, choose},
+    view,
+};
+use crate::clock::now;
+
+type Reply<T> = oneshot::Sender<Result<T, NetworkError>>;
+
+/// What is asked about networks of this host.
+#[derive(Debug)]
+pub(super) enum Request {
+    Create {
+        spec: Box<NetworkSpec>,
+        id: NetworkId,
+        reply: Reply<NetworkId>,
+    },
+    Remove {
+        id: NetworkId,
+        reply: Reply<()>,
+    },
+    Connect {
+        id: EndpointId,
+        place: Box<ContainerPlace>,
+        reply: Reply<()>,
+    },
+    Disconnect {
+        id: EndpointId,
+        network: PlaceIn,
+        reply: Reply<()>,
+    },
+    /// None when it has none of its own.
+    Namespace {
+        id: EndpointId,
+        reply: Reply<Option<PathBuf>>,
+    },
+}
+
+impl Owner {
+    pub(super) async fn serve_local(&mut self, request: Request) {
+        // Whoever asked may have gone away; what was done stands.
+        match request {
+            Request::Create { spec, id, reply } => drop(reply.send(self.create(*spec, id).await)),
+            Request::Remove { id, reply } => drop(reply.send(self.remove(id).await)),
+            Request::Connect { id, place, reply } => drop(reply.send(self.connect(&id, *place).await)),
+            Request::Disconnect { id, network, reply } => drop(reply.send(self.disconnect(&id, network).await)),
+            Request::Namespace { id, reply } => drop(reply.send(self.namespace(&id).await)),
+        }
+    }
+
+    async fn namespace(&self, id: &EndpointId) -> Result<Option<PathBuf>, NetworkError> {
+        if !self.plan.endpoints.contains_key(id) {
+            return Ok(None);
+        }
+        let applied = self.client.apply(&self.plan).await.map_err(|error| failed(explain(&error)))?;
+        match applied.endpoints.get(id) {
+            Some(EndpointResult::Ready { namespace }) => Ok(Some(namespace.clone())),
+            Some(EndpointResult::Failed { error }) => Err(failed(error)),
+            None => Ok(None),
+        }
+    }
+
+    /// What the others see, now.
+    pub(super) fn show(&self) {
+        let now = view::view(&self.plan, &self.networks);
+        self.shown.send_if_modified(|known| {
+            let differs = **known != now;
+            if differs {
+                *known = Arc::new(now);
+            }
+            differs
+        });
+    }
+
+    async fn create(&mut self, spec: NetworkSpec, id: NetworkId) -> Result<NetworkId, NetworkError> {
+        if let Some(other) = self.of_cluster(|network| network.spec.name == spec.name) {
+            let message = format!("network with name {} already exists in the cluster ({})", spec.name, other.id);
+            return Err(NetworkError::new(Kind::Conflict, message));
+        }
+        let facts = self.facts(Some(spec.driver)).await.map_err(failed)?;
+        let mut next = self.networks.clone();
+        next.create(&spec, id, now(), &facts)?;
+        self.adopt(next).await?;
+        let applied = self.client.apply(&self.plan).await.map_err(|error| explain(&error));
+        let problem = match applied {
+            Ok(applied) => applied.overlays.get(&id).cloned(),
+            Err(error) => Some(error),
+        };
+        let Some(problem) = problem else { return Ok(id) };
+        let mut back = self.networks.clone();
+        back.remove(id)?;
+        self.adopt(back).await?;
+        if let Err(error) = self.client.apply(&self.plan).await {
+            tracing::warn!(error = explain(&error), "a network that could not be made was not tidied up");
+        }
+        Err(failed(problem))
+    }
+
+    async fn remove(&mut self, id: NetworkId) -> Result<(), NetworkError> {
+        let name = self.networks.get(id).map(|network| network.spec.name.to_string()).unwrap_or_default();
+        let users = self.plan.endpoints.iter().filter(|(_, e)| e.locals.iter().any(|port| port.network == id));
+        let users: Vec<String> = users.map(|(_, endpoint)| endpoint.hostname.clone()).collect();
+        if !users.is_empty() {
+            let message = format!(
+                "network {name} has active endpoints ({}): disconnect or remove their containers first",
+                users.join(", ")
+            );
+            return Err(NetworkError::new(Kind::Forbidden, message));
+        }
+        let mut next = self.networks.clone();
+        next.remove(id)?;
+        self.adopt(next).await?;
+        self.client.apply(&self.plan).await.map(drop).map_err(|error| failed(explain(&error)))
+    }
+
+    /// On disk first: what could not be written is not there.
+    async fn adopt(&mut self, next: LocalNetworks) -> Result<(), NetworkError> {
+        let (written, state_dir) = (next.clone(), self.state_dir.clone());
+        let saved = tokio::task::spawn_blocking(move || file::save(&state_dir, &written)).await;
+        saved.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(explain(&error)))?;
+        self.networks = next;
+        follow(&mut self.plan, &self.networks);
+        Ok(())
+    }
+
+    /// Applies the plan and says how it went with one endpoint.
+    pub(super) async fn apply_for(&self, id: &EndpointId) -> Result<(), NetworkError> {
+        let mut applied = self.client.apply(&self.plan).await.map_err(|error| failed(explain(&error)))?;
+        match applied.endpoints.remove(id) {
+            Some(EndpointResult::Failed { error }) => Err(failed(error)),
+            Some(EndpointResult::Ready { .. }) | None => Ok(()),
+        }
+    }
+
+    pub(super) fn of_cluster(&self, wanted: impl Fn(&Network) -> bool) -> Option<Arc<Network>> {
+        let cluster = self.cluster.borrow();
+        cluster.as_ref()?.networks.values().find(|network| wanted(network)).cloned()
+    }
+
+    /// What the host has now. What the kernel lacks is tried for a driver that needs to know.
+    async fn facts(&self, driver: Option<NetworkDriver>) -> Result<HostFacts, String> {
+        let observed = self.client.observe().await.map_err(|error| explain(&error))?;
+        let overlays = self.cluster.borrow().as_ref().map_or_else(Vec::new, |cluster| {
+            let overlays = cluster.networks.values().filter(|network| network.vni != 0);
+            overlays.flat_map(|network| network.subnets.iter().map(|subnet| subnet.range)).collect()
+        });
+        let is_bridge = |driver: &LocalDriver| matches!(driver, LocalDriver::Bridge { .. });
+        let bridges = self.plan.locals.values().filter(|local| is_bridge(&local.driver)).map(|local| local.subnet);
+        let ours = self.plan.bridge.iter().map(|bridge| bridge.subnet).chain(bridges);
+        let taken = observed.host_routes.into_iter().chain(overlays).chain(ours).collect();
+        let mut lacking = BTreeMap::new();
+        if matches!(driver, Some(NetworkDriver::Macvlan | NetworkDriver::Ipvlan)) {
+            let found = capabilities::capabilities().await.map_err(|error| explain(&error))?;
+            lacking.extend(found.into_iter().filter(|c| !c.present).map(|c| (c.name, c.advice)));
+        }
+        Ok(HostFacts { taken, interfaces: observed.parents.into_keys().collect(), lacking })
+    }
+
+    /// A place for the endpoint, in a network of this host or in one of the cluster that each host has for itself.
+    pub(super) async fn local_port(&mut self, id: &EndpointId, wanted: &LocalWanted) -> Result<LocalPort, String> {
+        let network = wanted.network;
+        let found = self.networks.get(network).cloned().or_else(|| self.of_cluster(|known| known.id == network));
+        let found = found.ok_or_else(|| format!("network {network} not found on this host"))?;
+        let name = found.spec.name.to_string();
+        if found.spec.config_only {
+            return Err(format!("network {name} is a configuration only: no container can join it"));
+        }
+        let definition = self.networks.definition(&found).map_err(|why| format!("network {name}: {why}"))?;
+        let subnet = match (self.plan.locals.get(&network), &definition.subnet) {
+            (_, Some(subnet)) => subnet.clone(),
+            (Some(planned), None) => whole(planned.subnet, planned.gateway),
+            (None, None) => choose(&self.facts(None).await?.taken)?,
+        };
+        if let Entry::Vacant(place) = self.plan.locals.entry(network) {
+            place.insert(definition.plan(&name, &subnet)?);
+        }
+        let address =
+            self.free_address(id, network, &subnet, wanted.address).map_err(|e| format!("network {name}: {e}"))?;
+        Ok(LocalPort { network, address, mac: MacAddress::for_ipv4(address), names: wanted.names.clone() })
+    }
+
+    /// As wished, else what it has already, else any.
+    fn free_address(
+        &self,
+        id: &EndpointId,
+        network: NetworkId,
+        subnet: &Subnet,
+        wished: Option<Ipv4Addr>,
+    ) -> Result<Ipv4Addr, String> {
+        let ports = self.plan.endpoints.iter().flat_map(|(id, endpoint)| endpoint.locals.iter().map(move |p| (id, p)));
+        let here: Vec<(&EndpointId, Ipv4Addr)> =
+            ports.filter(|(_, port)| port.network == network).map(|(id, port)| (id, port.address)).collect();
+        let known = here.iter().find(|(owner, _)| *owner == id).map(|(_, address)| *address);
+        let reserved = subnet.reserved.iter().filter_map(|address| match address {
+            IpAddr::V4(v4) => Some(*v4),
+            IpAddr::V6(_) => None,
+        });
+        let others = here.iter().filter(|(owner, _)| *owner != id).map(|(_, address)| *address);
+        let mut taken: BTreeSet<Ipv4Addr> = others.collect();
+        let IpAddr::V4(gateway) = subnet.gateway else { return Err("its gateway is not IPv4".to_owned()) };
+        let ipam = Ipam::with_gateway(subnet.range, gateway).map_err(|error| error.to_string())?;
+        if let Some(address) = wished {
+            return match ipam.is_host_address(address) && address != gateway {
+                true if taken.contains(&address) => Err(format!("address {address} is already in use")),
+                true => Ok(address),
+                false => Err(format!("address {address} cannot be a container's in {}", subnet.range)),
+            };
+        }
+        taken.extend(reserved);
+        if let Some(address) = known.filter(|address| !taken.contains(address)) {
+            return Ok(address);
+        }
+        let found = match subnet.ip_range {
+            Some(part) => ipam.allocate_in(part, &taken, id.as_str()),
+            None => ipam.allocate(&taken, id.as_str()),
+        };
+        found.map_err(|error| error.to_string())
+    }
+}
+
+/// Bridges stand from when they are made; what else the plan has of local networks goes with its last endpoint.
+pub(super) fn follow(plan: &mut NetworkPlan, networks: &LocalNetworks) {
+    let used: BTreeSet<NetworkId> =
+        plan.endpoints.values().flat_map(|endpoint| endpoint.locals.iter().map(|port| port.network)).collect();
+    let is_bridge = |id: &NetworkId| networks.get(*id).is_some_and(|n| n.spec.driver == NetworkDriver::Bridge);
+    plan.locals.retain(|id, _| used.contains(id) || is_bridge(id));
+    for network in networks.iter().filter(|network| is_bridge(&network.id)) {
+        let Some(subnet) = network.subnets.first() else { continue };
+        let planned = networks.definition(network).and_then(|d| d.plan(network.spec.name.as_str(), subnet));
+        match planned {
+            Ok(planned) => drop(plan.locals.insert(network.id, planned)),
+            // It was checked when it was made, perhaps by another version.
+            Err(why) => tracing::warn!(network = %network.spec.name, why, "a network of this host cannot be made"),
+        }
+    }
+}
+
+pub(super) fn failed(message: impl Into<String>) -> NetworkError {
+    NetworkError::new(Kind::Failed, message)
+}

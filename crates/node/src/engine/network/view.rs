@@ -1,0 +1,71 @@
+//! The networks of this host alone as others see them, with the endpoints in each. Pure.
+
+use std::{net::Ipv4Addr, sync::Arc};
+
+use overlay::{Cidr, EndpointId, MacAddress, NetworkPlan};
+use types::{Network, NetworkId, TaskId};
+
+use super::local::LocalNetworks;
+use crate::engine::container_id;
+
+/// A network of this host alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalNetworkView {
+    /// None: the host's own bridge, which every host has.
+    pub network: Option<Arc<Network>>,
+    /// As it stands; None for a configuration.
+    pub subnet: Option<Cidr>,
+    pub gateway: Option<Ipv4Addr>,
+    pub endpoints: Vec<LocalEndpoint>,
+}
+
+/// A container's place in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalEndpoint {
+    /// Of the container.
+    pub container: String,
+    /// By which others in the network find it; else its host name.
+    pub name: String,
+    pub address: Cidr,
+    pub mac: MacAddress,
+}
+
+/// The host's bridge first.
+pub(super) fn view(plan: &NetworkPlan, networks: &LocalNetworks) -> Vec<LocalNetworkView> {
+    let bridge = plan.bridge.as_ref();
+    let on_bridge = plan.endpoints.iter().filter_map(|(id, endpoint)| {
+        let port = endpoint.bridge?;
+        let address = bridge?.with_prefix(port.address);
+        Some(LocalEndpoint { container: container(id), name: endpoint.hostname.clone(), address, mac: port.mac })
+    });
+    let first = LocalNetworkView {
+        network: None,
+        subnet: bridge.map(|bridge| bridge.subnet),
+        gateway: bridge.map(|bridge| bridge.gateway),
+        endpoints: on_bridge.collect(),
+    };
+    let own = networks.iter().map(|network| {
+        let planned = plan.locals.get(&network.id);
+        let asked = network.subnets.first();
+        let subnet = planned.map(|local| local.subnet).or_else(|| asked.map(|subnet| subnet.range));
+        let endpoints = subnet.map_or_else(Vec::new, |subnet| endpoints(plan, network.id, subnet));
+        let gateway = planned.map(|local| local.gateway);
+        LocalNetworkView { network: Some(Arc::clone(network)), subnet, gateway, endpoints }
+    });
+    [first].into_iter().chain(own).collect()
+}
+
+fn endpoints(plan: &NetworkPlan, network: NetworkId, subnet: Cidr) -> Vec<LocalEndpoint> {
+    let place = |(id, endpoint): (&EndpointId, &overlay::EndpointPlan)| {
+        let port = endpoint.locals.iter().find(|port| port.network == network)?;
+        let name = port.names.first().unwrap_or(&endpoint.hostname).clone();
+        let address = Cidr::new(port.address.into(), subnet.prefix()).ok()?;
+        Some(LocalEndpoint { container: container(id), name, address, mac: port.mac })
+    };
+    plan.endpoints.iter().filter_map(place).collect()
+}
+
+/// A task's endpoint has the task's id, a single container's the container's.
+fn container(id: &EndpointId) -> String {
+    id.as_str().parse::<TaskId>().map_or_else(|_| id.to_string(), container_id)
+}

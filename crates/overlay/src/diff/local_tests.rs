@@ -1,0 +1,202 @@
+//! Local networks as steps: what is made, what is kept, and what goes with its last user.
+
+use std::net::Ipv4Addr;
+
+use expect_test::expect;
+use types::NetworkId;
+
+use super::{tests::check, *};
+use crate::{
+    EndpointId, EndpointPlan, Inside, InsideLink, LocalDriver, LocalNetworkPlan, LocalPort, Namespace, Observed,
+    Parent, ParentLink,
+};
+
+fn network() -> NetworkId {
+    NetworkId::from_random(7)
+}
+
+fn id() -> EndpointId {
+    "a".parse().expect("id")
+}
+
+fn plan(driver: LocalDriver) -> NetworkPlan {
+    let address = Ipv4Addr::new(10, 5, 0, 2);
+    let port =
+        LocalPort { network: network(), address, mac: MacAddress::for_ipv4(address), names: vec!["a".to_owned()] };
+    let local = LocalNetworkPlan {
+        name: "lan".to_owned(),
+        subnet: "10.5.0.0/24".parse().expect("subnet"),
+        gateway: Ipv4Addr::new(10, 5, 0, 1),
+        mtu: None,
+        internal: false,
+        driver,
+    };
+    let endpoint = EndpointPlan { locals: vec![port], ..EndpointPlan::default() };
+    NetworkPlan { locals: [(network(), local)].into(), endpoints: [(id(), endpoint)].into(), ..NetworkPlan::default() }
+}
+
+fn macvlan(parent: &str) -> NetworkPlan {
+    plan(LocalDriver::Macvlan { parent: ParentLink::parse(parent) })
+}
+
+fn host() -> Observed {
+    let parents = [("eth0".to_owned(), Parent { index: 2, mtu: 1450 })].into();
+    Observed { ip_forward: true, parents, ..Observed::default() }
+}
+
+fn with_rules(plan: &NetworkPlan, mut observed: Observed) -> Observed {
+    observed.nft = NftTable::Loaded { digest: nft::digest(&nft::render(plan).expect("rules")) };
+    observed
+}
+
+#[test]
+fn e31_a_users_bridge_comes_before_its_endpoints() {
+    let plan = plan(LocalDriver::Bridge { masquerade: true });
+    check(
+        &plan,
+        &host(),
+        &expect![[r#"
+        LoadNft
+        Local { id: 0000000000000000000000007, steps: [CreateBridge { name: "rs-brff86ba62a7", mac: MacAddress([2, 66, 10, 5, 0, 1]), mtu: 1500 }, DisableIpv6 { link: "rs-brff86ba62a7" }, AddAddress { link: "rs-brff86ba62a7", address: Cidr { address: 10.5.0.1, prefix: 24 } }] }
+        a: CreateNamespace
+        a: LoopbackUp
+        a: CreateVeth { at: Host, name: "rs-274f1103c069", inside: "eth0", mac: MacAddress([2, 66, 10, 5, 0, 2]), mtu: 1500 }
+        a: Attach { name: "rs-274f1103c069", bridge: "rs-brff86ba62a7", mtu: 1500 }
+        a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(10.5.0.1)] }
+    "#]],
+    );
+}
+
+#[test]
+fn macvlan_interfaces_stand_on_their_parent() {
+    let plan = macvlan("eth0");
+    check(
+        &plan,
+        &with_rules(&plan, host()),
+        &expect![[r#"
+        a: CreateNamespace
+        a: LoopbackUp
+        a: CreateMacvlan { network: "lan", parent: "eth0", inside: "eth0", mac: MacAddress([2, 66, 10, 5, 0, 2]), mtu: 1450 }
+        a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(10.5.0.1)] }
+    "#]],
+    );
+    let mut observed = with_rules(&plan, host());
+    let interface = InsideLink {
+        index: 5,
+        up: true,
+        mtu: 1450,
+        mac: Some(MacAddress::for_ipv4([10, 5, 0, 2].into())),
+        peer: Some(2),
+        is_macvlan: true,
+        addresses: vec!["10.5.0.2/24".parse().expect("address")],
+        ipv6_off: true,
+    };
+    let interfaces = [("eth0".to_owned(), interface)].into();
+    let default_route = Some([10, 5, 0, 1].into());
+    let vips = Some(crate::LoadedVips { generation: 1, digests: Default::default() });
+    let inside = Inside { loopback_up: true, interfaces, default_route, vips, ..Inside::default() };
+    observed.namespaces.insert(id(), Namespace::Alive(inside));
+    check(&plan, &observed, &expect![""]);
+    let without = NetworkPlan { endpoints: Default::default(), ..plan.clone() };
+    check(
+        &without,
+        &observed,
+        &expect![[r#"
+            a: RemoveInterface { name: "eth0" }
+            a: RemoveNamespace
+        "#]],
+    );
+    // the parent was made anew under its name: the old interface went with it, or is on a stranger
+    observed.parents.insert("eth0".to_owned(), Parent { index: 9, mtu: 1450 });
+    check(
+        &plan,
+        &observed,
+        &expect![[r#"
+        a: RemoveInterface { name: "eth0" }
+        a: CreateMacvlan { network: "lan", parent: "eth0", inside: "eth0", mac: MacAddress([2, 66, 10, 5, 0, 2]), mtu: 1450 }
+        a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(10.5.0.1)] }
+    "#]],
+    );
+}
+
+#[test]
+fn a_vlan_is_made_once_and_goes_with_its_last_user() {
+    let plan = macvlan("eth0.50");
+    check(
+        &plan,
+        &with_rules(&plan, host()),
+        &expect![[r#"
+        Local { id: 0000000000000000000000007, steps: [CreateVlan { name: "rs-v50-a05764d0", parent: "eth0", tag: 50 }] }
+        a: CreateNamespace
+        a: LoopbackUp
+        a: CreateMacvlan { network: "lan", parent: "rs-v50-a05764d0", inside: "eth0", mac: MacAddress([2, 66, 10, 5, 0, 2]), mtu: 1450 }
+        a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(10.5.0.1)] }
+    "#]],
+    );
+    let mut observed = with_rules(&plan, host());
+    let name = ParentLink::parse("eth0.50").vlan_name().expect("a VLAN");
+    let link = Link { index: 8, kind: "vlan".to_owned(), up: true, mtu: 1450, peer: Some(2), ..Link::default() };
+    observed.links.insert(name, link);
+    check(
+        &plan,
+        &observed,
+        &expect![[r#"
+        a: CreateNamespace
+        a: LoopbackUp
+        a: CreateMacvlan { network: "lan", parent: "rs-v50-a05764d0", inside: "eth0", mac: MacAddress([2, 66, 10, 5, 0, 2]), mtu: 1450 }
+        a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(10.5.0.1)] }
+    "#]],
+    );
+    let without = NetworkPlan { endpoints: Default::default(), ..plan.clone() };
+    check(
+        &without,
+        &observed,
+        &expect![[r#"
+        RemoveLink { name: "rs-v50-a05764d0" }
+    "#]],
+    );
+    // one that the host has by itself is used and never touched
+    observed = with_rules(&plan, host());
+    observed.parents.insert("eth0.50".to_owned(), Parent { index: 4, mtu: 1400 });
+    check(
+        &plan,
+        &observed,
+        &expect![[r#"
+        a: CreateNamespace
+        a: LoopbackUp
+        a: CreateMacvlan { network: "lan", parent: "eth0.50", inside: "eth0", mac: MacAddress([2, 66, 10, 5, 0, 2]), mtu: 1400 }
+        a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(10.5.0.1)] }
+    "#]],
+    );
+}
+
+/// The rules as text: nothing begins in a bridge from elsewhere, nothing of an internal one leaves.
+#[test]
+fn isolation_is_in_the_rules() {
+    let mut plan = plan(LocalDriver::Bridge { masquerade: true });
+    let mut second = plan.locals[&network()].clone();
+    (second.internal, second.subnet) = (true, "10.6.0.0/24".parse().expect("subnet"));
+    second.gateway = [10, 6, 0, 1].into();
+    plan.locals.insert(NetworkId::from_random(8), second);
+    expect![[r#"
+        table inet rswarm
+        delete table inet rswarm
+        table inet rswarm {
+        	chain isolation {
+        		type filter hook forward priority filter - 1; policy accept;
+        		ct state established,related accept
+        		ct status dnat accept
+        		iifname "rs-brff86ba62a7" oifname "rs-brff86ba62a7" accept
+        		oifname "rs-brff86ba62a7" drop
+        		iifname "rs-br883326e448" oifname "rs-br883326e448" accept
+        		oifname "rs-br883326e448" drop
+        		iifname "rs-br883326e448" drop
+        	}
+        	chain bridges {
+        		type nat hook postrouting priority srcnat; policy accept;
+        		ip saddr 10.5.0.0/24 ip daddr != 10.5.0.0/24 oifname != "rs-brff86ba62a7" masquerade
+        	}
+        }
+    "#]]
+    .assert_eq(&nft::render(&plan).expect("rules"));
+}

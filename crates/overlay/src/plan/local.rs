@@ -1,0 +1,208 @@
+//! The user's networks of this host alone: bridges of their own, and places on the host's own links (macvlan).
+//! Plain data and the names of what is made of it; read by `diff`, `nft` and `dns`.
+
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use serde::{Deserialize, Serialize};
+use types::NetworkId;
+
+use super::{BridgePlan, EndpointId, EndpointPlan, LINK_NAME_MAX, MTU_RANGE, NetworkPlan, VETH_PREFIX};
+use crate::{Cidr, Ipam, MacAddress};
+
+/// The bridges of users' networks start with this. No veth of ours does: `r` is no hexadecimal digit.
+pub const USER_BRIDGE_PREFIX: &str = "rs-br";
+/// The VLAN interfaces that we make for macvlan networks start with this.
+pub const VLAN_PREFIX: &str = "rs-v";
+/// Of a VLAN tag (IEEE 802.1Q): 0 and 4095 are reserved.
+const VLAN_IDS: std::ops::RangeInclusive<u16> = 1..=4094;
+
+/// A network that ends at this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalNetworkPlan {
+    /// For messages.
+    pub name: String,
+    pub subnet: Cidr,
+    /// Of the endpoints' default route; a bridge bears it.
+    pub gateway: Ipv4Addr,
+    /// In bytes; None: 1500 on a bridge, on a link as much as the link has.
+    #[serde(default)]
+    pub mtu: Option<u32>,
+    /// No way out of it.
+    #[serde(default)]
+    pub internal: bool,
+    pub driver: LocalDriver,
+}
+
+/// What a local network is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LocalDriver {
+    /// A bridge of its own.
+    Bridge {
+        /// Whether endpoints reach the world under the host's own address.
+        masquerade: bool,
+    },
+    /// Its endpoints are neighbours of whatever is on this link, with MAC addresses of their own.
+    Macvlan { parent: ParentLink },
+}
+
+/// A link of the host's that is not ours.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ParentLink {
+    pub interface: String,
+    /// The tag on it, of a VLAN (IEEE 802.1Q) whose interface is made if the host has none.
+    #[serde(default)]
+    pub vlan: Option<u16>,
+}
+
+/// A place in a local network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalPort {
+    pub network: NetworkId,
+    pub address: Ipv4Addr,
+    pub mac: MacAddress,
+    /// By which the others in the network find it, lower case; the first is its own.
+    #[serde(default)]
+    pub names: Vec<String>,
+}
+
+impl LocalNetworkPlan {
+    /// The bridge, if it is made of one.
+    pub(crate) fn bridge(&self, id: NetworkId) -> Option<BridgePlan> {
+        let LocalDriver::Bridge { masquerade } = self.driver else { return None };
+        Some(BridgePlan {
+            name: bridge_name(id),
+            subnet: self.subnet,
+            gateway: self.gateway,
+            mtu: self.mtu.unwrap_or(1500),
+            masquerade: masquerade && !self.internal,
+        })
+    }
+
+    /// The address as an interface in this network bears it.
+    pub(crate) fn with_prefix(&self, address: Ipv4Addr) -> Cidr {
+        Cidr::new(address.into(), self.subnet.prefix().min(32)).expect("a prefix of at most 32 fits IPv4")
+    }
+
+    /// Why it cannot be made, as far as can be known without asking the kernel.
+    pub(super) fn problem(&self) -> Option<String> {
+        if let Some(mtu) = self.mtu.filter(|mtu| !MTU_RANGE.contains(mtu)) {
+            return Some(format!("MTU {mtu} is outside {}-{}", MTU_RANGE.start(), MTU_RANGE.end()));
+        }
+        if let LocalDriver::Macvlan { parent: ParentLink { interface, vlan } } = &self.driver {
+            let is_name = |b: u8| b.is_ascii_graphic() && b != b'/';
+            if interface.is_empty() || interface.len() > LINK_NAME_MAX || !interface.bytes().all(is_name) {
+                return Some(format!("{interface:?} is no name of an interface"));
+            }
+            if let Some(vlan) = vlan.filter(|vlan| !VLAN_IDS.contains(vlan)) {
+                return Some(format!("VLAN {vlan} is outside {}-{}", VLAN_IDS.start(), VLAN_IDS.end()));
+            }
+        }
+        Ipam::with_gateway(self.subnet, self.gateway).err().map(|error| error.to_string())
+    }
+}
+
+impl ParentLink {
+    /// `eth0`, or `eth0.50` for VLAN 50 on it, as users write it.
+    pub fn parse(text: &str) -> Self {
+        let tagged = text.rsplit_once('.').and_then(|(interface, tag)| Some((interface, tag.parse().ok()?)));
+        match tagged {
+            Some((interface, vlan)) => Self { interface: interface.to_owned(), vlan: Some(vlan) },
+            None => Self { interface: text.to_owned(), vlan: None },
+        }
+    }
+
+    /// As users write it, which is how a VLAN's interface is usually called.
+    pub fn text(&self) -> String {
+        match self.vlan {
+            Some(vlan) => format!("{}.{vlan}", self.interface),
+            None => self.interface.clone(),
+        }
+    }
+
+    /// The interface that we make for a VLAN where the host has none of the usual name.
+    pub(crate) fn vlan_name(&self) -> Option<String> {
+        let mut name = format!("{VLAN_PREFIX}{}-{}", self.vlan?, hash(&self.text()));
+        name.truncate(LINK_NAME_MAX);
+        Some(name)
+    }
+}
+
+impl NetworkPlan {
+    /// Whether something that the endpoint sends to the world can get there.
+    pub(crate) fn has_way_out(&self, endpoint: &EndpointPlan) -> bool {
+        let leads_out = |port: &LocalPort| self.locals.get(&port.network).is_some_and(|network| !network.internal);
+        endpoint.bridge.is_some() || endpoint.locals.iter().any(leads_out)
+    }
+
+    /// The VLAN interfaces that endpoints need, by name, with the first network that needs each.
+    pub(crate) fn vlans(&self) -> BTreeMap<String, (NetworkId, &ParentLink)> {
+        let mut vlans = BTreeMap::new();
+        for port in self.endpoints.values().flat_map(|endpoint| &endpoint.locals) {
+            let Some(network) = self.locals.get(&port.network) else { continue };
+            let LocalDriver::Macvlan { parent } = &network.driver else { continue };
+            if let Some(name) = parent.vlan_name() {
+                vlans.entry(name).or_insert((port.network, parent));
+            }
+        }
+        vlans
+    }
+}
+
+/// The bridge of a network: `rs-br` and 10 hexadecimal digits that depend on the id alone.
+pub fn bridge_name(id: NetworkId) -> String {
+    format!("{USER_BRIDGE_PREFIX}{}", &hash(&id.to_string())[..10])
+}
+
+/// The host's end of an endpoint's veth pair into a local bridge.
+pub fn local_veth_name(id: &EndpointId, network: NetworkId) -> String {
+    format!("{VETH_PREFIX}{}", hash(&format!("{id}/{network}")))
+}
+
+/// 12 hexadecimal digits.
+fn hash(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e17_a_parent_is_an_interface_or_a_vlan_on_one() {
+        let parse = |text| (ParentLink::parse(text).interface, ParentLink::parse(text).vlan);
+        assert_eq!(parse("eth0"), ("eth0".to_owned(), None));
+        assert_eq!(parse("eth0.50"), ("eth0".to_owned(), Some(50)));
+        assert_eq!(parse("bond.x"), ("bond.x".to_owned(), None));
+        for parent in ["eth0.50", "enp0s31f6.4094"].map(ParentLink::parse) {
+            let name = parent.vlan_name().expect("a VLAN");
+            assert!(name.len() <= LINK_NAME_MAX && name.starts_with(VLAN_PREFIX), "{name}");
+        }
+        assert_ne!(ParentLink::parse("eth0.50").vlan_name(), ParentLink::parse("eth1.50").vlan_name());
+        let id = NetworkId::from_random(1);
+        assert!(bridge_name(id).len() <= LINK_NAME_MAX && bridge_name(id) != bridge_name(NetworkId::from_random(2)));
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_said() {
+        let parent = ParentLink::parse("eth0");
+        let good = LocalNetworkPlan {
+            name: "lan".to_owned(),
+            subnet: "192.0.2.0/24".parse().expect("subnet"),
+            gateway: Ipv4Addr::new(192, 0, 2, 1),
+            mtu: None,
+            internal: false,
+            driver: LocalDriver::Macvlan { parent },
+        };
+        assert_eq!(good.problem(), None);
+        let with = |text: &str| LocalNetworkPlan {
+            driver: LocalDriver::Macvlan { parent: ParentLink::parse(text) },
+            ..good.clone()
+        };
+        assert_eq!(with("eth0.4095").problem().expect("reserved"), "VLAN 4095 is outside 1-4094");
+        assert_eq!(with("a/b").problem().expect("no name"), "\"a/b\" is no name of an interface");
+        let far = LocalNetworkPlan { gateway: Ipv4Addr::new(192, 0, 3, 1), ..good };
+        assert!(far.problem().expect("outside").starts_with("the gateway 192.0.3.1 is not a host address"));
+    }
+}

@@ -1,0 +1,229 @@
+//! The kernel as witness: users' bridges and macvlan networks (parity N-10, E-17, E-31), in namespaces of each
+//! test's own.
+
+mod support;
+
+use std::{net::Ipv4Addr, path::Path};
+
+use overlay::{
+    EndpointPlan, Kernel, LocalDriver, LocalNetworkPlan, LocalPort, MacAddress, NetworkPlan, ParentLink, diff, explain,
+    plan::{bridge_name, local_veth_name},
+};
+use support::*;
+use types::NetworkId;
+
+fn network(number: u8) -> NetworkId {
+    NetworkId::from_random(number.into())
+}
+
+fn bridge(number: u8, internal: bool) -> (NetworkId, LocalNetworkPlan) {
+    let plan = LocalNetworkPlan {
+        name: format!("net{number}"),
+        subnet: format!("172.30.{number}.0/24").parse().expect("subnet"),
+        gateway: Ipv4Addr::new(172, 30, number, 1),
+        mtu: None,
+        internal,
+        driver: LocalDriver::Bridge { masquerade: true },
+    };
+    (network(number), plan)
+}
+
+fn macvlan(parent: &str) -> (NetworkId, LocalNetworkPlan) {
+    let plan = LocalNetworkPlan {
+        name: "lan".to_owned(),
+        subnet: "192.0.2.0/24".parse().expect("subnet"),
+        gateway: Ipv4Addr::new(192, 0, 2, 2),
+        mtu: None,
+        internal: false,
+        driver: LocalDriver::Macvlan { parent: ParentLink::parse(parent) },
+    };
+    (network(9), plan)
+}
+
+fn port(network: NetworkId, address: [u8; 4], name: &str) -> LocalPort {
+    let address = Ipv4Addr::from(address);
+    LocalPort { network, address, mac: MacAddress::for_ipv4(address), names: vec![name.to_owned()] }
+}
+
+/// The usual bridge with nobody on it, these networks, and endpoints in them.
+fn plan(networks: &[(NetworkId, LocalNetworkPlan)], endpoints: &[(&str, &[LocalPort])]) -> NetworkPlan {
+    let endpoint = |(id, ports): &(&str, &[LocalPort])| {
+        let endpoint = EndpointPlan { locals: ports.to_vec(), hostname: (*id).to_owned(), ..EndpointPlan::default() };
+        (id.parse().expect("id"), endpoint)
+    };
+    let endpoints = endpoints.iter().map(endpoint).collect();
+    NetworkPlan { locals: networks.iter().cloned().collect(), endpoints, ..support::plan(&[]) }
+}
+
+async fn failures(kernel: &Kernel, plan: &NetworkPlan) -> Vec<String> {
+    let steps = diff(plan, &kernel.observe().await.expect("observe"));
+    kernel.apply(steps).await.iter().map(|failure| explain(&failure.error)).collect()
+}
+
+async fn apply(kernel: &Kernel, plan: &NetworkPlan) {
+    assert_eq!(failures(kernel, plan).await, [""; 0]);
+    assert_eq!(diff(plan, &kernel.observe().await.expect("observe")), [], "the second time there is nothing to do");
+}
+
+fn links() -> Vec<String> {
+    let all = json("ip -j link");
+    all.as_array().expect("list").iter().map(|link| link["ifname"].as_str().expect("name").to_owned()).collect()
+}
+
+/// E-31: two bridges: inside each all reach each other and the world, between them nothing passes, by whatever
+/// way; not from the host's bridge either.
+#[test]
+fn e_31_bridges_are_apart() {
+    in_host(|| async {
+        outside_world();
+        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let (a, b) = (network(1), network(2));
+        let two = port(a, [172, 30, 1, 2], "a");
+        let mut plan = plan(
+            &[bridge(1, false), bridge(2, false)],
+            &[("a", &[two]), ("b", &[port(a, [172, 30, 1, 3], "b")]), ("c", &[port(b, [172, 30, 2, 2], "c")])],
+        );
+        plan.endpoints.extend(support::plan(&[("d", [0, 2])]).endpoints);
+        apply(&kernel, &plan).await;
+        let reaches = |from: &str, to: &str| pings(&namespace_of(from), to);
+        assert!(reaches("a", "172.30.1.1"), "its gateway");
+        assert!(reaches("a", "172.30.1.3") && reaches("b", "172.30.1.2"), "its neighbour");
+        // The world has no route to the subnets: an answer proves the masquerade.
+        assert!(reaches("a", "192.0.2.2") && reaches("c", "192.0.2.2"), "the world");
+        for (from, to) in [("a", "172.30.2.2"), ("c", "172.30.1.2"), ("d", "172.30.1.2"), ("a", "172.17.0.2")] {
+            assert!(!reaches(from, to), "{from} reaches {to} in another bridge");
+        }
+        ip("-n outside route add 172.30.0.0/16 via 192.0.2.1");
+        assert!(!pings(Path::new("/run/netns/outside"), "172.30.1.2"), "a stranger who knows the way gets nowhere");
+        // The kernel says who is on which bridge.
+        let on = json(&format!("ip -j link show master {}", bridge_name(a)));
+        let on: Vec<&str> = on.as_array().expect("list").iter().filter_map(|link| link["ifname"].as_str()).collect();
+        let mut wanted = ["a", "b"].map(|id| local_veth_name(&id.parse().expect("id"), a));
+        wanted.sort();
+        let mut found: Vec<String> = on.into_iter().map(str::to_owned).collect();
+        found.sort();
+        assert_eq!(found, wanted);
+    });
+}
+
+/// N-06, E-31: an internal bridge has neighbours and no way out.
+#[test]
+fn n_06_an_internal_bridge_has_no_way_out() {
+    in_host(|| async {
+        outside_world();
+        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let a = network(1);
+        let ports = [port(a, [172, 30, 1, 2], "a"), port(a, [172, 30, 1, 3], "b")];
+        apply(&kernel, &plan(&[bridge(1, true)], &[("a", &ports[..1]), ("b", &ports[1..])])).await;
+        let path = namespace_of("a");
+        assert!(pings(&path, "172.30.1.3"), "its neighbour");
+        assert!(!pings(&path, "192.0.2.2"), "the world");
+        run(&format!("nsenter --net={} ip route add default via 172.30.1.1", path.display()));
+        assert!(!pings(&path, "192.0.2.2"), "not even for one who sets a route");
+    });
+}
+
+/// One that loses a network keeps the interfaces of the others, with their names and numbers.
+#[test]
+fn n_21_a_place_that_goes_leaves_the_others_alone() {
+    in_host(|| async {
+        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let ports = [port(network(1), [172, 30, 1, 2], "a"), port(network(2), [172, 30, 2, 2], "a")];
+        let both = [bridge(1, false), bridge(2, false)];
+        let mut before = plan(&both, &[("a", &ports)]);
+        let numbers = [(network(1), 0), (network(2), 1)].into();
+        before
+            .endpoints
+            .values_mut()
+            .for_each(|endpoint| endpoint.interfaces = std::collections::BTreeMap::clone(&numbers));
+        apply(&kernel, &before).await;
+        let line = |what: &str| format!("nsenter --net={} ip -j {what}", namespace_of("a").display());
+        let index = |name: &str| json(&line(&format!("link show dev {name}")))[0]["ifindex"].clone();
+        let second = index("eth1");
+        let mut after = before.clone();
+        after.endpoints.values_mut().for_each(|endpoint| drop(endpoint.locals.remove(0)));
+        apply(&kernel, &after).await;
+        assert_eq!(index("eth1"), second, "the same interface");
+        assert_eq!(json(&line("route show default"))[0]["gateway"], "172.30.2.1", "which is the way out now");
+        assert!(!links().contains(&local_veth_name(&"a".parse().expect("id"), network(1))));
+    });
+}
+
+/// N-10: macvlan: a neighbour of what is on the parent, under its own MAC address; nothing is left afterwards,
+/// and the parent is as it was.
+#[test]
+fn n_10_macvlan_is_a_neighbour_on_the_parent() {
+    in_host(|| async {
+        outside_world();
+        let before = run("ip -j -d link show up0");
+        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let ports = [port(network(9), [192, 0, 2, 7], "a"), port(network(9), [192, 0, 2, 8], "b")];
+        let plan = plan(&[macvlan("up0")], &[("a", &ports[..1]), ("b", &ports[1..])]);
+        apply(&kernel, &plan).await;
+        let path = namespace_of("a");
+        assert!(pings(&path, "192.0.2.2"), "who is on the link");
+        assert!(pings(&path, "192.0.2.8"), "the other container");
+        let neighbours = json("ip -n outside -j neigh show 192.0.2.7");
+        assert_eq!(neighbours[0]["lladdr"], "02:42:c0:00:02:07", "seen under its own address");
+        let inside = json(&format!("nsenter --net={} ip -j -d link show eth0", path.display()));
+        assert_eq!(inside[0]["linkinfo"]["info_data"]["mode"], "bridge", "{inside}");
+        let routes = json(&format!("nsenter --net={} ip -j route show default", path.display()));
+        assert_eq!(routes[0]["gateway"], "192.0.2.2");
+        run(&format!("nsenter --net={} ip link del eth0", path.display()));
+        apply(&kernel, &plan).await;
+        assert!(pings(&path, "192.0.2.2"), "repaired");
+        apply(&kernel, &support::plan(&[])).await;
+        assert_eq!(run("ip -j -d link show up0"), before, "the parent is as it was");
+    });
+}
+
+#[test]
+fn a_parent_that_is_missing_is_named() {
+    in_host(|| async {
+        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let ports = [port(network(9), [192, 0, 2, 7], "a")];
+        let said = failures(&kernel, &plan(&[macvlan("nope0")], &[("a", &ports)])).await;
+        let wanted = "network lan needs the interface nope0, which this host does not have: `ip link` lists what there \
+                      is; make it, or make the network with another parent";
+        assert_eq!(said, [wanted]);
+    });
+}
+
+/// A VLAN interface is made for the first user and goes with the last; where the kernel has none, that is said.
+#[test]
+fn n_10_a_vlan_comes_and_goes_with_its_users() {
+    in_host(|| async {
+        outside_world();
+        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let ports = [port(network(9), [192, 0, 2, 7], "a")];
+        let plan = plan(&[macvlan("up0.50")], &[("a", &ports)]);
+        let can = overlay::capabilities().await.expect("capabilities");
+        if !can.iter().any(|c| c.name == overlay::capabilities::VLAN && c.present) {
+            let said = failures(&kernel, &plan).await;
+            assert!(
+                said[0].contains("cannot make VLAN interfaces, which this kernel lacks: modprobe 8021q"),
+                "{said:?}"
+            );
+            eprintln!("SKIPPED the rest of n_10_a_vlan_comes_and_goes_with_its_users: this kernel has no VLANs");
+            return;
+        }
+        let before = links();
+        apply(&kernel, &plan).await;
+        let vlans = json("ip -j -d link show type vlan");
+        assert_eq!(vlans[0]["linkinfo"]["info_data"]["id"], 50, "{vlans}");
+        apply(&kernel, &support::plan(&[])).await;
+        assert_eq!(links().len(), before.len() + 1, "only the usual bridge is more: {:?}", links());
+    });
+}
+
+/// E-17 `none`: a namespace with nothing but its loopback.
+#[test]
+fn e_17_none_is_a_loopback_alone() {
+    in_host(|| async {
+        let kernel = Kernel::new(Path::new(RUN_DIR));
+        apply(&kernel, &plan(&[], &[("a", &[])])).await;
+        let inside = json(&format!("nsenter --net={} ip -j addr", namespace_of("a").display()));
+        assert_eq!(inside.as_array().map(Vec::len), Some(1), "{inside}");
+        assert!(pings(&namespace_of("a"), "127.0.0.1"));
+    });
+}
