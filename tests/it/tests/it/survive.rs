@@ -21,6 +21,9 @@ const PLAIN_STALL: usize = 10;
 /// P15: an encrypted one goes on within 2 s by itself; twice that for a machine that builds besides.
 const SEALED_STALL: usize = 40;
 
+/// Takes streams. Its own input never ends: else `nc` would end its direction at once, and the sender with it.
+const SINK: &str = "busybox mkfifo /tmp/open; exec 3<>/tmp/open; while :; do nc -l -p 5001 <&3 >/dev/null; done";
+
 fn create(t: &ClusterUnderTest, name: &str, network: &str, host: &str, command: &str) -> Result<Member> {
     let constraint = format!("node.hostname=={host}");
     let head = ["service", "create", "--detach", "--name", name, "--network", network, "--constraint", &constraint];
@@ -91,7 +94,7 @@ fn survive_p_44_streams_outlive_netd_and_the_daemon() -> Result<()> {
     t.cli("h1", &["network", "create", "-d", "overlay", "--opt", "encrypted", "sealed"])?;
     for (network, limit) in [("plain", PLAIN_STALL), ("sealed", SEALED_STALL)] {
         let (sink, source) = (format!("sink-{network}"), format!("source-{network}"));
-        let receiver = create(&t, &sink, network, "h2", "while :; do nc -l -p 5001 >/dev/null; done")?;
+        let receiver = create(&t, &sink, network, "h2", SINK)?;
         let send = format!("while :; do dd if=/dev/zero bs=64k 2>/dev/null | nc tasks.{sink} 5001; sleep 0.2; done");
         create(&t, &source, network, "h1", &send)?;
         until("the stream flows", DEADLINE, || {
