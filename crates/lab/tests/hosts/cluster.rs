@@ -42,8 +42,8 @@ fn the_first_host_inits_and_the_others_join_by_role() {
     let address = lab.address("h1").unwrap();
     let calls = |host| out(&lab, host, "cat /run/calls");
     assert_eq!(calls("h1"), format!("init --advertise-addr {address}\njoin-token -q manager\njoin-token -q worker"));
-    assert_eq!(calls("h2"), format!("join --token TOKEN-manager {address}:2377"));
-    assert_eq!(calls("h3"), format!("join --token TOKEN-worker {address}:2377"));
+    assert_eq!(calls("h2"), format!("join --detach --token TOKEN-manager {address}:2377"));
+    assert_eq!(calls("h3"), format!("join --detach --token TOKEN-worker {address}:2377"));
 
     let again = Cluster::open(&lab).unwrap();
     assert_eq!((again.managers(), again.workers()), (&["h1".to_owned(), "h2".to_owned()][..], &["h3".to_owned()][..]));
