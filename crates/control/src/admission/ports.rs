@@ -42,15 +42,6 @@ pub(super) fn check(spec: &ServiceSpec) -> Result<(), Rejection> {
         one(spec, port)?;
     }
     twice(spec)?;
-    let alone = spec.task.networks.iter().find(|network| matches!(network.target.as_str(), "host" | "none"));
-    if let (Some(network), Some(port)) = (alone, ingress_ports(spec).next()) {
-        return invalid(format!(
-            "service {service} publishes port {} through the mesh and is on network {}, which cannot be reached from \
-             it: publish with mode=host, or take another network",
-            port.place(),
-            network.target
-        ));
-    }
     fixed_on_one_node(spec)
 }
 
@@ -74,6 +65,13 @@ fn one(spec: &ServiceSpec, port: &PortConfig) -> Result<(), Rejection> {
         return invalid(format!(
             "service {service}: port {} cannot begin with a PROXY protocol header: only connections over tcp have a \
              beginning; leave proxy_protocol out",
+            port.place()
+        ));
+    }
+    if port.proxy_protocol {
+        return invalid(format!(
+            "service {service}: port {} cannot begin with a PROXY protocol header: this version does not write one; \
+             leave proxy_protocol out: the application sees the client's own address anyway",
             port.place()
         ));
     }

@@ -139,6 +139,7 @@ fn services_name_networks_and_are_refused_with_the_reason_s_71_s_75() {
          service s net=host net=web
          service s net=host port=8080
          service s net=none port=80
+         service s net=none publish=80:80
          service s net=web dnsrr publish=80:80
          service s net=web:db
          remove-network web
@@ -160,6 +161,7 @@ fn services_name_networks_and_are_refused_with_the_reason_s_71_s_75() {
             refused: alias db of service s: network host has no names
             refused: service s asks for network host and others: a container on host can join no other network
             refused: service s publishes port 8080 and asks for network host: its containers have the host's own ports: they listen there by themselves; leave one of the two out
+            refused: service s publishes port 80 and asks for network none: its containers have no network that a port could lead to; leave one of the two out
             refused: service s publishes port 80 and asks for network none: its containers have no network that a port could lead to; leave one of the two out
             refused: service s: port 80 is published through the mesh, which needs endpoint mode vip; use mode=host or vip
             refused: network web is in use by service s: update or remove them first

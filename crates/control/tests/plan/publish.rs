@@ -107,6 +107,7 @@ fn s_72_contradictions_are_refused() {
          service web publish=80:80 dnsrr
          service web publish=53:53/udp proxy
          service web publish=53:53/sctp proxy
+         service web publish=80:80 proxy
          service web publish=80:80 publish=80:81
          service web publish=80:80 publish=127.0.0.1@80:81
          service web publish=80 publish=80
@@ -128,13 +129,14 @@ fn s_72_contradictions_are_refused() {
             refused: service web: port 80 is published through the mesh, which needs endpoint mode vip; use mode=host or vip
             refused: service web: port 53/udp cannot begin with a PROXY protocol header: only connections over tcp have a beginning; leave proxy_protocol out
             refused: service web: port 53/sctp cannot begin with a PROXY protocol header: only connections over tcp have a beginning; leave proxy_protocol out
+            refused: service web: port 80/tcp cannot begin with a PROXY protocol header: this version does not write one; leave proxy_protocol out: the application sees the client's own address anyway
             refused: service web publishes port 80/tcp twice: give one of the two another number or address
             refused: service web publishes port 127.0.0.1:80/tcp twice: give one of the two another number or address
             refused: service web publishes port 80/tcp twice without a number: leave one out, or give it a number
             refused: service web: host address 0.0.0.0 of port 80 stands for every address: leave it out to publish at all addresses, IPv4 and IPv6
             refused: service web: host address :: of port 80 stands for every address: leave it out to publish at all addresses, IPv4 and IPv6
             refused: service web: "an-interface-with-a-long-name", where port 80 shall be published, is no name of an interface: 1 to 15 characters without '/' and blanks
-            refused: service web publishes port 80/tcp through the mesh and is on network host, which cannot be reached from it: publish with mode=host, or take another network
+            refused: service web publishes port 80 and asks for network host: its containers have the host's own ports: they listen there by themselves; leave one of the two out
             refused: service web: label rswarm.mesh.policy: "fastest" is no mesh policy; use cluster, local-first or local-only
             refused: service web: label rswarm.mesh.affinity: "cookie" is no mesh affinity; use none or source
             refused: service web: label rswarm.mesh.policy=cluster contradicts the spec, which says local-only: change one of them

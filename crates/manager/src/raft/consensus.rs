@@ -40,14 +40,17 @@ pub(crate) struct Consensus {
     resigning: Arc<watch::Sender<bool>>,
 }
 
+/// What to do about a write of which nobody can say whether it happened.
+const ADVICE: &str = "look, then repeat";
+
 /// Why a proposal did not become part of the value.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum ProposeError {
     #[error(transparent)]
     Rejected(Rejection),
-    #[error("this manager does not lead any more; what was asked may or may not have happened: look, then repeat")]
+    #[error("this manager does not lead any more; what was asked may or may not have happened: {ADVICE}")]
     NotLeader,
-    #[error("no majority of the managers confirmed the write within {} s; it may still happen: look, then repeat", COMMIT_PATIENCE.as_secs())]
+    #[error("no majority of the managers confirmed the write within {} s; it may still happen: {ADVICE}", COMMIT_PATIENCE.as_secs())]
     Timeout,
     #[error("the replicated state of this manager has stopped: {0}")]
     Stopped(String),
@@ -336,13 +339,14 @@ fn is_of_transport(status: &Status) -> bool {
     )
 }
 
+/// A manager that was asked says the same by itself.
 fn uncertain(lost: &Status) -> Status {
-    if lost.message().contains("look, then repeat") {
+    if lost.message().ends_with(ADVICE) {
         return lost.clone();
     }
     Status::unavailable(format!(
         "the leader did not answer ({}) and no other took its place; what was asked may or may not have happened: \
-         look, then repeat",
+         {ADVICE}",
         lost.message()
     ))
 }

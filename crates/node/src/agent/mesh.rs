@@ -14,6 +14,7 @@ use types::{
 };
 
 use super::{overlays::reachable, probes::Unreachable};
+use crate::engine::host_ports::runs;
 
 /// This node, and those that containers' packets do not get to from it.
 type Here<'a> = (NodeId, &'a BTreeSet<NodeId>);
@@ -71,62 +72,20 @@ fn backends(
     chosen.flat_map(|endpoint| endpoint.addresses.iter().map(|address| (*address, endpoint.weight))).collect()
 }
 
-/// Ports whose numbers follow one another on both sides, as first and last published number and the first port.
-pub(crate) fn runs(ports: &[PortConfig]) -> Vec<(u16, u16, &PortConfig)> {
-    let mut sorted: Vec<(u16, &PortConfig)> = ports.iter().filter_map(|port| Some((port.published?, port))).collect();
-    sorted.sort_by(|(a_number, a), (b_number, b)| {
-        (&a.bind, a.protocol, a.proxy_protocol, a_number).cmp(&(&b.bind, b.protocol, b.proxy_protocol, b_number))
-    });
-    let mut runs: Vec<(u16, u16, &PortConfig)> = Vec::new();
-    for (number, port) in sorted {
-        let goes_on = |(first, last, begin): &&mut (u16, u16, &PortConfig)| {
-            let alike =
-                (&begin.bind, begin.protocol, begin.proxy_protocol) == (&port.bind, port.protocol, port.proxy_protocol);
-            alike
-                && last.checked_add(1) == Some(number)
-                && begin.target.checked_add(number - *first) == Some(port.target)
-        };
-        match runs.last_mut().filter(goes_on) {
-            Some((_, last, _)) => *last = number,
-            None => runs.push((number, number, port)),
-        }
-    }
-    runs
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use expect_test::expect;
     use types::{
-        DataPathPeer, EndpointMode, MeshAffinity, MeshSpec, Network, NetworkId, NetworkSpec, PortBind, PortProtocol,
-        PublishMode, Slot, Subnet, TaskId,
+        DataPathPeer, EndpointMode, MeshAffinity, MeshSpec, Network, NetworkId, NetworkSpec, PortProtocol, PublishMode,
+        Slot, Subnet, TaskId,
     };
 
     use super::*;
 
     fn port(published: u16, target: u16) -> PortConfig {
         PortConfig::new(PortProtocol::Tcp, target, Some(published), PublishMode::Ingress)
-    }
-
-    #[test]
-    fn p53_ports_that_follow_one_another_are_one_run() {
-        let bound = PortConfig { bind: PortBind::Interface("lan".into()), ..port(8003, 83) };
-        let udp = PortConfig { protocol: PortProtocol::Udp, ..port(8002, 82) };
-        let ports = [port(8001, 81), port(8000, 80), udp, port(8003, 83), bound, port(8004, 90), port(65535, 1)];
-        let found: Vec<_> = runs(&ports).into_iter().map(|(first, last, port)| (first, last, port.target)).collect();
-        let expected = [
-            (8000, 8001, 80),
-            (8003, 8003, 83),
-            (8004, 8004, 90),
-            (65535, 65535, 1),
-            (8002, 8002, 82),
-            (8003, 8003, 83),
-        ];
-        assert_eq!(found, expected);
-        let many: Vec<PortConfig> = (10_000..20_000).map(|number| port(number, number)).collect();
-        assert_eq!(runs(&many).len(), 1);
     }
 
     /// Two tasks on node 0, one on node 1, one of them not RUNNING yet.

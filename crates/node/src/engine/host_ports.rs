@@ -61,26 +61,34 @@ pub(super) fn resolved(wanted: &[PortConfig], own: &[HostPorts]) -> Vec<PortConf
 
 /// Successive ports as one: a rule per range, not per port (P53).
 pub(super) fn ranges(ports: &[PortConfig]) -> Vec<HostPorts> {
-    let mut sorted: Vec<(&PortConfig, u16)> = ports.iter().filter_map(|p| Some((p, p.published?))).collect();
-    sorted.sort_by(|(a, at), (b, bt)| (&a.bind, a.protocol, at, a.target).cmp(&(&b.bind, b.protocol, bt, b.target)));
-    let mut ranges: Vec<HostPorts> = Vec::new();
-    for (port, published) in sorted {
-        if let Some(last) = ranges.last_mut() {
-            let follows = last.published.1.checked_add(1) == Some(published)
-                && last.target.checked_add(last.published.1 - last.published.0 + 1) == Some(port.target);
-            if follows && last.bind == port.bind && last.protocol == port.protocol {
-                last.published.1 = published;
-                continue;
-            }
+    let range = |(first, last, port): (u16, u16, &PortConfig)| HostPorts {
+        bind: port.bind.clone(),
+        protocol: port.protocol,
+        published: (first, last),
+        target: port.target,
+    };
+    runs(ports).into_iter().map(range).collect()
+}
+
+/// Ports whose numbers follow one another on both sides, as first and last published number and the first port.
+pub(crate) fn runs(ports: &[PortConfig]) -> Vec<(u16, u16, &PortConfig)> {
+    let mut sorted: Vec<(u16, &PortConfig)> = ports.iter().filter_map(|port| Some((port.published?, port))).collect();
+    sorted.sort_by_key(|(number, port)| (&port.bind, port.protocol, port.proxy_protocol, *number, port.target));
+    let mut runs: Vec<(u16, u16, &PortConfig)> = Vec::new();
+    for (number, port) in sorted {
+        let goes_on = |(first, last, begin): &&mut (u16, u16, &PortConfig)| {
+            let alike =
+                (&begin.bind, begin.protocol, begin.proxy_protocol) == (&port.bind, port.protocol, port.proxy_protocol);
+            alike
+                && last.checked_add(1) == Some(number)
+                && begin.target.checked_add(number - *first) == Some(port.target)
+        };
+        match runs.last_mut().filter(goes_on) {
+            Some((_, last, _)) => *last = number,
+            None => runs.push((number, number, port)),
         }
-        ranges.push(HostPorts {
-            bind: port.bind.clone(),
-            protocol: port.protocol,
-            published: (published, published),
-            target: port.target,
-        });
     }
-    ranges
+    runs
 }
 
 /// The published port that an endpoint from before has for this one.
@@ -105,7 +113,7 @@ fn holder(port: &PortConfig, number: u16, held: Held<'_>) -> Option<Conflict> {
     let holds = |range: &HostPorts| {
         range.protocol == protocol
             && (range.published.0..=range.published.1).contains(&number)
-            && binds_meet(&range.bind, &port.bind)
+            && range.bind.overlaps(&port.bind)
     };
     if let Some((endpoint, _)) = held.endpoints.iter().find(|(_, range)| holds(range)) {
         return Some(Conflict::Endpoint { protocol, port: number, endpoint: (*endpoint).clone() });
@@ -134,15 +142,6 @@ fn meets(bind: &PortBind, socket: &HostSocket) -> bool {
         PortBind::All => true,
         PortBind::Address(address) => socket.address.is_unspecified() || socket.address == *address,
         PortBind::Interface(name) => name == "lo" || !socket.address.is_loopback(),
-    }
-}
-
-/// An interface may have the address that another bind names.
-fn binds_meet(a: &PortBind, b: &PortBind) -> bool {
-    match (a, b) {
-        (PortBind::Address(a), PortBind::Address(b)) => a == b,
-        (PortBind::Interface(a), PortBind::Interface(b)) => a == b,
-        _ => true,
     }
 }
 

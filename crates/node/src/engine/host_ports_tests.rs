@@ -89,3 +89,18 @@ fn s_34_a_dynamic_port_is_free_and_stays_what_it_was() {
     let full = choose(&ports("*:80/tcp"), Held { sockets: &all, ..NOTHING }, 5).expect_err("none left");
     assert_eq!(full, Conflict::NoneFree { protocol: PortProtocol::Tcp });
 }
+
+#[test]
+fn p53_ports_that_follow_one_another_are_one_run() {
+    let port =
+        |published: u16, target: u16| PortConfig::new(PortProtocol::Tcp, target, Some(published), PublishMode::Ingress);
+    let bound = PortConfig { bind: PortBind::Interface("lan".into()), ..port(8003, 83) };
+    let udp = PortConfig { protocol: PortProtocol::Udp, ..port(8002, 82) };
+    let ports = [port(8001, 81), port(8000, 80), udp, port(8003, 83), bound, port(8004, 90), port(65535, 1)];
+    let found: Vec<_> = runs(&ports).into_iter().map(|(first, last, port)| (first, last, port.target)).collect();
+    let expected =
+        [(8000, 8001, 80), (8003, 8003, 83), (8004, 8004, 90), (65535, 65535, 1), (8002, 8002, 82), (8003, 8003, 83)];
+    assert_eq!(found, expected);
+    let many: Vec<PortConfig> = (10_000..20_000).map(|number| port(number, number)).collect();
+    assert_eq!(runs(&many).len(), 1);
+}

@@ -11,7 +11,7 @@ mod error;
 mod files;
 pub(crate) mod health;
 mod host_info;
-mod host_ports;
+pub(crate) mod host_ports;
 mod images;
 mod lock;
 mod logs;

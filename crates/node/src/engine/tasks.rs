@@ -345,7 +345,7 @@ fn held_by(conflict: &Conflict) -> String {
         }
         Conflict::Endpoint { protocol, port, endpoint } => (*protocol, *port, format!("task {}", endpoint.as_str())),
         Conflict::NoneFree { protocol } => {
-            return format!("no free port of this host is left for {protocol:?}; publish a fixed one").to_lowercase();
+            return format!("no free port of this host is left for {protocol}; publish a fixed one");
         }
     };
     let name = port_name(protocol, port);
@@ -353,7 +353,7 @@ fn held_by(conflict: &Conflict) -> String {
 }
 
 fn port_name(protocol: PortProtocol, port: u16) -> String {
-    format!("{port}/{protocol:?}").to_lowercase()
+    format!("{port}/{protocol}")
 }
 
 async fn check_binds(planned: &Planned) -> Result<(), TaskError> {

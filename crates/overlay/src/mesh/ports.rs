@@ -74,15 +74,6 @@ pub fn entries(plan: &NetworkPlan) -> Vec<Entry<'_>> {
     of_mesh.chain(of_endpoints).collect()
 }
 
-/// `tcp`, `udp` or `sctp`, as nft writes it.
-pub fn protocol_name(protocol: PortProtocol) -> &'static str {
-    match protocol {
-        PortProtocol::Tcp => "tcp",
-        PortProtocol::Udp => "udp",
-        PortProtocol::Sctp => "sctp",
-    }
-}
-
 /// `8080` or `8000-8010`.
 pub fn span((first, last): (u16, u16)) -> String {
     if first == last { first.to_string() } else { format!("{first}-{last}") }
@@ -96,7 +87,7 @@ pub fn key(protocol: &str, published: (u16, u16)) -> String {
 impl Entry<'_> {
     /// The map it is an element of, and its key there.
     fn element(&self) -> (&'static str, String) {
-        let key = key(protocol_name(self.protocol), self.published);
+        let key = key(self.protocol.as_str(), self.published);
         let is_range = self.published.0 != self.published.1;
         let of = |single, range| if is_range { range } else { single };
         match self.bind {
@@ -109,7 +100,7 @@ impl Entry<'_> {
 
     /// Colons have no place in a chain's name.
     fn chain_name(&self) -> String {
-        let name = format!("{}-{}", protocol_name(self.protocol), span(self.published));
+        let name = format!("{}-{}", self.protocol.as_str(), span(self.published));
         match self.bind {
             PortBind::All => name,
             PortBind::Address(IpAddr::V4(at)) => format!("{name}-{at}"),
@@ -152,11 +143,8 @@ impl Entry<'_> {
         };
         let map: Vec<String> =
             order.iter().enumerate().map(|(turn, to)| format!("{turn} : {}", with_port(to))).collect();
-        let mut rule = format!(
-            "meta l4proto {} dnat {family} to {pick} map {{ {} }}",
-            protocol_name(self.protocol),
-            map.join(", ")
-        );
+        let mut rule =
+            format!("meta l4proto {} dnat {family} to {pick} map {{ {} }}", self.protocol.as_str(), map.join(", "));
         if moves && first != last {
             let targets: Vec<String> =
                 (first..=last).zip(self.target..).map(|(from, to)| format!("{from} : {to}")).collect();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
-use it::{ClusterUnderTest, IMAGE, TaskRow};
+use it::{ClusterUnderTest, DEADLINE, IMAGE, TaskRow, until};
 use lab::ExecOptions;
 
 /// A web server that answers with the address it sees the client under, and its own host name.
@@ -73,6 +73,18 @@ pub fn members(t: &ClusterUnderTest, service: &str, count: usize) -> Result<Vec<
         Ok(Member { host, task })
     };
     tasks.into_iter().map(member).collect()
+}
+
+/// A server `web` on the second host and a client on the first, which reach each other through the encrypted
+/// network `vault`; gives the client.
+pub fn encrypted_pair(t: &ClusterUnderTest) -> Result<Member> {
+    t.cli("h1", &["network", "create", "-d", "overlay", "--opt", "encrypted", "vault"])?;
+    create(t, "web", "1", &["--network", "vault", "--constraint", "node.hostname==h2"])?;
+    create(t, "client", "1", &["--network", "vault", "--constraint", "node.hostname==h1"])?;
+    members(t, "web", 1)?;
+    let client = members(t, "client", 1)?.remove(0);
+    until("the two reach each other", DEADLINE, || client.ask(t, "web").map(drop))?;
+    Ok(client)
 }
 
 /// Drops packets with this look on their way into a host.

@@ -282,7 +282,8 @@ fn p10_connections_outlive_processes_and_dead_hosts_are_left_out() -> Result<()>
     thread::sleep(Duration::from_secs(1));
     let daemon = t.cluster.daemon("h2")?.context("it runs")?;
     t.lab().signal("h2", daemon, Signal::SIGKILL)?;
-    t.lab().run("h2", &["pkill", "-KILL", "-f", "rswarm netd"])?;
+    let netd = t.lab().run("h2", &["pgrep", "-o", "-f", "rswarm netd"])?;
+    t.lab().run("h2", &["kill", "-9", netd.trim()])?;
     thread::sleep(Duration::from_secs(2));
     t.cluster.start_daemon("h2")?;
     until("the port answers again", DEADLINE, || ask(&t, OUTSIDE, &second).map(drop))?;

@@ -10,7 +10,7 @@ use lab::ExecOptions;
 
 use crate::{
     can_make_hosts,
-    hosts::{answer, create, members},
+    hosts::{answer, create, encrypted_pair, members},
 };
 
 /// N-01, N-14, N-17, S-70, P02: by name inside one network, over hosts; never across networks.
@@ -127,12 +127,7 @@ fn net_n_04_an_encrypted_network_shows_nothing_to_the_underlay() -> Result<()> {
         return Ok(());
     }
     let t = ClusterUnderTest::up("sealed", 1, 1)?;
-    t.cli("h1", &["network", "create", "-d", "overlay", "--opt", "encrypted", "vault"])?;
-    create(&t, "web", "1", &["--network", "vault", "--constraint", "node.hostname==h2"])?;
-    create(&t, "client", "1", &["--network", "vault", "--constraint", "node.hostname==h1"])?;
-    members(&t, "web", 1)?;
-    let client = members(&t, "client", 1)?.remove(0);
-    until("the two reach each other", DEADLINE, || client.ask(&t, "web").map(drop))?;
+    let client = encrypted_pair(&t)?;
     let capture = ["timeout", "6", "tcpdump", "-i", "any", "-n", "-A", "-s", "0", "udp or tcp port 80"];
     let script = "sleep 1; i=0; while [ $i -lt 50 ]; do wget -q -O - http://web/cgi-bin/who?marker-in-the-clear; \
                   i=$((i+1)); done";

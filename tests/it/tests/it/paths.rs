@@ -8,7 +8,7 @@ use it::{ClusterUnderTest, DEADLINE, until};
 
 use crate::{
     can_make_hosts,
-    hosts::{Member, create, members, tear_down, wall},
+    hosts::{Member, create, encrypted_pair, members, tear_down, wall},
 };
 
 /// P03 wants this within 15 s; a machine that builds besides gets the rest.
@@ -129,12 +129,7 @@ fn path_p_03_the_encrypted_path_has_its_own_port() -> Result<()> {
         return Ok(());
     }
     let t = ClusterUnderTest::up("sealedpath", 1, 1)?;
-    t.cli("h1", &["network", "create", "-d", "overlay", "--opt", "encrypted", "vault"])?;
-    create(&t, "web", "1", &["--network", "vault", "--constraint", "node.hostname==h2"])?;
-    create(&t, "client", "1", &["--network", "vault", "--constraint", "node.hostname==h1"])?;
-    members(&t, "web", 1)?;
-    let client = members(&t, "client", 1)?.remove(0);
-    until("the two reach each other", DEADLINE, || client.ask(&t, "web").map(drop))?;
+    let client = encrypted_pair(&t)?;
     shows(&t, "h2", "Ready")?;
     wall(&t, "h2", "udp dport 51820")?;
     let seen = shows(&t, "h2", "Degraded")?;

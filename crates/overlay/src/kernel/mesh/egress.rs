@@ -6,7 +6,7 @@ use std::io;
 
 use super::{
     super::netfilter::{NLM_F_CREATE, batch, generic_header, nested, plain},
-    rules::{NETDEV, named},
+    rules::{NETDEV, NFTA_CHAIN_NAME, NFTA_DATA_VALUE, NFTA_RULE_CHAIN, NFTA_RULE_USERDATA, OF_TABLE, named},
 };
 use crate::mesh::{
     BACKEND_TABLE, MARK_BIT,
@@ -20,8 +20,6 @@ const NEW_CHAIN: u16 = 10 << 8 | 3;
 const NEW_RULE: u16 = 10 << 8 | 6;
 /// After the rules that are there.
 const NLM_F_APPEND: u16 = 0x800;
-const OF_TABLE: u16 = 1;
-const NFTA_CHAIN_NAME: u16 = 3;
 const NFTA_CHAIN_HOOK: u16 = 4;
 const NFTA_CHAIN_TYPE: u16 = 7;
 const NFTA_HOOK_HOOKNUM: u16 = 1;
@@ -29,13 +27,10 @@ const NFTA_HOOK_PRIORITY: u16 = 2;
 const NFTA_HOOK_DEV: u16 = 3;
 /// `NF_NETDEV_EGRESS`
 const EGRESS_HOOK: u32 = 1;
-const NFTA_RULE_CHAIN: u16 = 2;
 const NFTA_RULE_EXPRESSIONS: u16 = 4;
-const NFTA_RULE_USERDATA: u16 = 7;
 const NFTA_LIST_ELEM: u16 = 1;
 const NFTA_EXPR_NAME: u16 = 1;
 const NFTA_EXPR_DATA: u16 = 2;
-const NFTA_DATA_VALUE: u16 = 1;
 /// `NFT_REG_1`, `NFT_META_MARK`, `NFT_CMP_NEQ`, `NFT_PAYLOAD_LL_HEADER`
 const REGISTER: u32 = 1;
 const META_MARK: u32 = 3;

@@ -22,16 +22,16 @@ const GET_RULE: u16 = 10 << 8 | 7;
 const GET_SET: u16 = 10 << 8 | 10;
 const GET_ELEMENTS: u16 = 10 << 8 | 13;
 /// `NFTA_TABLE_NAME`, and the table that a chain, a rule or a set is of.
-const OF_TABLE: u16 = 1;
-const NFTA_CHAIN_NAME: u16 = 3;
-const NFTA_RULE_CHAIN: u16 = 2;
-const NFTA_RULE_USERDATA: u16 = 7;
+pub const OF_TABLE: u16 = 1;
+pub const NFTA_CHAIN_NAME: u16 = 3;
+pub const NFTA_RULE_CHAIN: u16 = 2;
+pub const NFTA_RULE_USERDATA: u16 = 7;
 const NFTA_SET_ELEM_LIST_SET: u16 = 2;
 const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
 const NFTA_SET_ELEM_KEY: u16 = 1;
 const NFTA_SET_ELEM_DATA: u16 = 2;
 const NFTA_SET_ELEM_KEY_END: u16 = 10;
-const NFTA_DATA_VALUE: u16 = 1;
+pub const NFTA_DATA_VALUE: u16 = 1;
 const NFTA_DATA_VERDICT: u16 = 2;
 const NFTA_VERDICT_CHAIN: u16 = 2;
 /// The kind of user data that is a rule's comment (libnftnl, udata.h).

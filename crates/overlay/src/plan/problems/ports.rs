@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use types::{PortBind, PortProtocol};
 
 use super::super::{EndpointPlan, HostPorts, LINK_NAME_MAX, MeshPlan, NetworkPlan, OverlayPlan, PublishedPorts};
-use crate::mesh::ports::{protocol_name, span};
+use crate::mesh::ports::span;
 
 /// Who has which ports; two may share a port where one is bound to an address or an interface and the other is not.
 #[derive(Default)]
@@ -25,7 +25,7 @@ impl Taken {
             && *other_last >= first
         {
             let clash = (first.max(*other_first), last.min(*other_last));
-            return Some(format!("port {}/{} is {other} already", span(clash), protocol_name(protocol)));
+            return Some(format!("port {}/{} is {other} already", span(clash), protocol));
         }
         ports.insert(first, (last, who.to_owned()));
         None
@@ -150,7 +150,7 @@ fn title(bind: &PortBind, protocol: PortProtocol, published: (u16, u16)) -> Stri
         PortBind::Address(at) => format!(" at {at}"),
         PortBind::Interface(name) => format!(" on {name}"),
     };
-    format!("{}/{}{at}", span(published), protocol_name(protocol))
+    format!("{}/{}{at}", span(published), protocol)
 }
 
 #[cfg(test)]
