@@ -17,6 +17,7 @@ use nix::{
     mount::{MntFlags, MsFlags},
     sched::CloneFlags,
 };
+use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 
 /// `OVERLAYFS_SUPER_MAGIC` of linux/magic.h.
 const OVERLAYFS_MAGIC: u64 = 0x794c_7630;
@@ -88,6 +89,16 @@ pub(super) fn unmount(target: &Path) -> io::Result<()> {
     match nix::mount::umount2(target, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
         Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
         Err(e) => Err(e.into()),
+    }
+}
+
+/// Whether something is mounted on `path`, which exists. One call however many mounts the host has; kernels
+/// before 5.8 do not tell, and the mount table is read instead.
+pub(super) fn is_mount_point(path: &Path) -> io::Result<bool> {
+    let found = rustix::fs::statx(rustix::fs::CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty())?;
+    match found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
+        true => Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
+        false => Ok(mount_points()?.contains(path)),
     }
 }
 

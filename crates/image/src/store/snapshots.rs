@@ -15,7 +15,7 @@ use super::{
     Inner, MAX_LAYERS, Store,
     catalog::LayerRecord,
     make_directory,
-    mount::{mount_overlay, mount_points, unmount},
+    mount::{is_mount_point, mount_overlay, mount_points, unmount},
 };
 use crate::{
     digest::Digest,
@@ -139,8 +139,8 @@ impl Inner {
     fn mount_snapshot(&self, container: &str, record: &SnapshotRecord) -> Result<PathBuf> {
         let target = self.rootfs_path(container);
         let failed = |reason: String, source| Error::Mount { container: container.to_owned(), reason, source };
-        let points = mount_points().map_err(|e| failed("cannot read the mount table".to_owned(), e))?;
-        if points.contains(&target) {
+        let mounted = is_mount_point(&target);
+        if mounted.map_err(|e| failed("cannot see whether it is mounted".to_owned(), e))? {
             return Ok(target);
         }
         let options = self.mount_options(container, record)?;
