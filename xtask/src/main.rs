@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         ["fix"] => fix(),
         ["tidy"] => tidy::run(&root()),
         ["sim", rest @ ..] => cargo(&[&["run", "--quiet", "-p", "sim", "--"], rest].concat()),
-        ["bench", "plan", rest @ ..] => cargo(&[&["run", "--quiet", "-p", "sim", "--", "bench-plan"], rest].concat()),
+        ["bench", "plan", rest @ ..] => cargo(&[&["run", "--quiet", "-p", "sim", "--", "--bench-plan"], rest].concat()),
         ["bench", "cluster", rest @ ..] => {
             cargo(&[&["run", "--quiet", "-p", "benches", "--bin", "bench-cluster", "--"], rest].concat())
         }
