@@ -37,7 +37,8 @@ pub struct Tables {
     /// Of services that are not being removed: a name is free again as soon as a removal was asked for.
     names: OrdMap<Name, ServiceId>,
     tasks: OrdMap<TaskId, Arc<Task>>,
-    by_slot: OrdSet<(ServiceId, Slot, TaskId)>,
+    /// With the tasks themselves: most passes read all tasks of a service.
+    by_slot: OrdMap<(ServiceId, Slot, TaskId), Arc<Task>>,
     by_node: OrdSet<(NodeId, TaskId)>,
     loads: OrdMap<NodeId, NodeLoad>,
     /// The networks, each with who is in it.
@@ -135,12 +136,12 @@ impl Tables {
     /// Ordered by slot, then by id.
     pub fn tasks_of_service(&self, service: ServiceId) -> impl Iterator<Item = &Arc<Task>> {
         let range = (service, FIRST_SLOT, FIRST_TASK)..=(service, LAST_SLOT, LAST_TASK);
-        self.by_slot.range(range).filter_map(|(_, _, id)| self.tasks.get(id))
+        self.by_slot.range(range).map(|(_, task)| task)
     }
 
     pub fn tasks_of_slot(&self, service: ServiceId, slot: Slot) -> impl Iterator<Item = &Arc<Task>> {
         let range = (service, slot, FIRST_TASK)..=(service, slot, LAST_TASK);
-        self.by_slot.range(range).filter_map(|(_, _, id)| self.tasks.get(id))
+        self.by_slot.range(range).map(|(_, task)| task)
     }
 
     pub fn tasks_of_node(&self, node: NodeId) -> impl Iterator<Item = &Arc<Task>> {
@@ -218,6 +219,16 @@ impl Tables {
     /// What the tasks that have not ended reserve on a node.
     pub fn load(&self, node: NodeId) -> &NodeLoad {
         self.loads.get(&node).unwrap_or(NodeLoad::none())
+    }
+
+    /// All nodes with what the tasks reserve on each: both are in the order of the ids, so nothing is looked up.
+    pub(crate) fn nodes_with_load(&self) -> impl Iterator<Item = (&Node, &NodeLoad)> {
+        let mut loads = self.loads.iter().peekable();
+        self.nodes.values().map(move |node| {
+            while loads.next_if(|(id, _)| **id < node.id).is_some() {}
+            let load = loads.next_if(|(id, _)| **id == node.id).map(|(_, load)| load);
+            (&**node, load.unwrap_or(NodeLoad::none()))
+        })
     }
 
     /// What changed after the proposal with this index; `None` if that is too long ago to know.

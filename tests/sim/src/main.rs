@@ -51,7 +51,8 @@ fn bench_all_sizes() -> anyhow::Result<Vec<serde_json::Value>> {
     let sizes = BENCH_NODES.into_iter().flat_map(|nodes| BENCH_TASKS.map(|tasks| (nodes, tasks)));
     let one = |(nodes, tasks): (usize, usize)| {
         let arguments = ["--nodes", &nodes.to_string(), "--bench-tasks", &tasks.to_string()];
-        let output = std::process::Command::new(&own).args(arguments).stderr(std::process::Stdio::inherit()).output()?;
+        let output =
+            std::process::Command::new(&own).args(arguments).stderr(std::process::Stdio::inherit()).output()?;
         anyhow::ensure!(output.status.success(), "{tasks} tasks on {nodes} nodes: {}", output.status);
         Ok(serde_json::from_slice(&output.stdout)?)
     };

@@ -8,9 +8,13 @@ mod explain;
 mod filter;
 mod spread;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use types::{NodeId, PortConfig, Service, Slot, Task, TaskId, TaskSpec, TaskState};
+use types::{Node, NodeId, PortConfig, Service, Slot, Task, TaskId, TaskSpec, TaskState};
 
 use super::{
     draft::Draft,
@@ -18,6 +22,7 @@ use super::{
     slots::{self, Standing},
     work::Work,
 };
+use crate::NodeLoad;
 use candidate::Candidate;
 use explain::Reasons;
 use filter::Ask;
@@ -70,7 +75,11 @@ fn waiting(work: &Work<'_>, service: &Service) -> Vec<Group> {
     if service.removing {
         return groups;
     }
+    let mut had_place = BTreeSet::new();
     for task in work.draft.tasks_of_service(service.id) {
+        if task.node.is_some() {
+            had_place.insert(task.slot);
+        }
         if task.node.is_some() || task.desired != TaskState::Running || task.status.state.is_terminal() {
             continue;
         }
@@ -85,9 +94,8 @@ fn waiting(work: &Work<'_>, service: &Service) -> Vec<Group> {
             }),
         }
     }
-    let had_place = |slot| work.draft.tasks_of_slot(service.id, slot).any(|task| task.node.is_some());
     for group in &mut groups {
-        group.tasks.sort_by_cached_key(|(id, slot)| (!had_place(*slot), *slot, *id));
+        group.tasks.sort_by_cached_key(|(id, slot)| (!had_place.contains(slot), *slot, *id));
     }
     groups.sort_by_key(|group| group.spec != service.task_spec);
     groups
@@ -132,13 +140,16 @@ impl<'a> Standpoint<'a> {
     }
 
     fn candidate(&self, id: NodeId) -> Option<Candidate<'a>> {
-        let here = self.presence.get(&id).copied().unwrap_or_default();
-        let fails = here.failures >= MANY_FAILURES;
-        Some(Candidate::new(self.draft.node(id)?, self.draft.load(id), self.service.id, here.tasks, fails))
+        Some(self.judge(self.draft.node(id)?, self.draft.load(id)))
     }
 
     fn all(&self) -> impl Iterator<Item = Candidate<'a>> {
-        self.draft.nodes().filter_map(|node| self.candidate(node.id))
+        self.draft.nodes_with_load().map(|(node, load)| self.judge(node, load))
+    }
+
+    fn judge(&self, node: &'a Node, load: &'a NodeLoad) -> Candidate<'a> {
+        let here = self.presence.get(&node.id).copied().unwrap_or_default();
+        Candidate::new(node, load, self.service.id, here.tasks, here.failures >= MANY_FAILURES)
     }
 }
 

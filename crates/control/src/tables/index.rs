@@ -99,9 +99,9 @@ impl Tables {
         let (id, service, slot, node) = (task.id, task.service, task.slot, task.node);
         let counts = NodeLoad::counts(task);
         let old = self.tasks.insert(id, Arc::clone(task));
+        self.by_slot.insert((service, slot, id), Arc::clone(task));
         match &old {
             None => {
-                self.by_slot.insert((service, slot, id));
                 if let Some(node) = node {
                     self.by_node.insert((node, id));
                 }

@@ -1,6 +1,6 @@
 //! A node as the scheduler sees it while it hands out tasks: what is free, and how good a choice it is.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use types::{Node, Resources, ServiceId};
 
@@ -13,7 +13,7 @@ const TASK_WEIGHT: u64 = 10;
 pub(super) type Rank = (bool, u64, u64, u64);
 
 pub(super) struct Candidate<'a> {
-    pub(super) node: Arc<Node>,
+    pub(super) node: &'a Node,
     pub(super) free_cpus: u64,
     pub(super) free_memory: u64,
     pub(super) free_generic: BTreeMap<String, u64>,
@@ -27,13 +27,7 @@ pub(super) struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    pub(super) fn new(
-        node: &Arc<Node>,
-        load: &'a NodeLoad,
-        service: ServiceId,
-        service_tasks: u64,
-        fails: bool,
-    ) -> Self {
+    pub(super) fn new(node: &'a Node, load: &'a NodeLoad, service: ServiceId, service_tasks: u64, fails: bool) -> Self {
         let none = Resources::default();
         let total = node.description.as_ref().map_or(&none, |d| &d.resources);
         let generic = |(kind, amount): (&String, &types::GenericResource)| {
@@ -41,7 +35,7 @@ impl<'a> Candidate<'a> {
             (kind.clone(), amount.amount().saturating_sub(used))
         };
         Self {
-            node: Arc::clone(node),
+            node,
             free_cpus: total.nano_cpus.0.saturating_sub(load.nano_cpus),
             free_memory: total.memory.0.saturating_sub(load.memory),
             free_generic: total.generic.iter().map(generic).collect(),

@@ -78,12 +78,12 @@ fn room(ask: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {
 }
 
 fn constraints(ask: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {
-    placement::first_unmet(&candidate.node, &ask.spec.placement.constraints)
+    placement::first_unmet(candidate.node, &ask.spec.placement.constraints)
         .map(|constraint| Refusal::Constraint(constraint.to_string()))
 }
 
 fn platform(ask: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {
-    (!placement::platform_fits(&candidate.node, &ask.spec.placement.platforms)).then_some(Refusal::Platform)
+    (!placement::platform_fits(candidate.node, &ask.spec.placement.platforms)).then_some(Refusal::Platform)
 }
 
 fn max_replicas(ask: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {

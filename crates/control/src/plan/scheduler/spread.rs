@@ -53,7 +53,7 @@ impl Branch {
         match preferences {
             [] => self.heap.push(Reverse((candidate.rank(), position))),
             [outer, inner @ ..] => {
-                let value = label(&candidate.node, outer);
+                let value = label(candidate.node, outer);
                 self.inner.entry(value).or_default().insert(inner, candidate, position);
             }
         }
