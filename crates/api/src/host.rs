@@ -10,7 +10,7 @@ use node::{
     engine::{ContainerCounts, ContainerPlace, LocalNetworkView, NetworkError, PlaceIn},
     image::Store,
 };
-use types::{Check, Network, NetworkId, NetworkSpec};
+use types::{Check, ContainerAttachment, Network, NetworkId, NetworkSpec};
 
 /// What becomes of a request about the host's networks.
 pub(crate) type Done<'a, T> = BoxFuture<'a, Result<T, NetworkError>>;
@@ -26,6 +26,8 @@ pub(crate) trait Host: Send + Sync + 'static {
     fn local_networks(&self) -> Arc<Vec<LocalNetworkView>>;
     /// Those of the cluster that this host was told of.
     fn cluster_networks(&self) -> Vec<Arc<Network>>;
+    /// Places of this host's single containers in them.
+    fn cluster_places(&self) -> Vec<ContainerAttachment>;
     fn create_network(&self, spec: NetworkSpec) -> Done<'_, NetworkId>;
     fn remove_network(&self, id: NetworkId) -> Done<'_, ()>;
     fn connect<'a>(&'a self, container: &'a str, place: ContainerPlace) -> Done<'a, ()>;
@@ -59,6 +61,10 @@ impl Host for Engine {
 
     fn cluster_networks(&self) -> Vec<Arc<Network>> {
         Engine::cluster_networks(self)
+    }
+
+    fn cluster_places(&self) -> Vec<ContainerAttachment> {
+        Engine::cluster_places(self)
     }
 
     fn create_network(&self, spec: NetworkSpec) -> Done<'_, NetworkId> {

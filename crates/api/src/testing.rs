@@ -87,6 +87,10 @@ impl Host for FakeHost {
         Vec::new()
     }
 
+    fn cluster_places(&self) -> Vec<types::ContainerAttachment> {
+        Vec::new()
+    }
+
     fn create_network(&self, spec: types::NetworkSpec) -> Done<'_, types::NetworkId> {
         let facts = HostFacts { interfaces: ["eth0".to_owned()].into(), ..HostFacts::default() };
         let made = self.networks().create(&spec, types::NetworkId::from_random(ids()()), now(), &facts);

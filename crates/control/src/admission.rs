@@ -5,6 +5,7 @@
 
 mod attachments;
 mod cluster;
+mod guest;
 mod network;
 mod node;
 mod ports;
@@ -68,5 +69,11 @@ pub fn admit(
             cluster::update(tables, *version, spec, rotate, now, ids).map(done)
         }
         WriteRequest::Leave { id, force } => node::leave(tables, *id, *force, now).map(done),
+        WriteRequest::Attach(wanted) => {
+            guest::attach(tables, wanted, now).map(|(proposal, addresses)| (proposal, WriteReply::Attached(addresses)))
+        }
+        WriteRequest::Detach { node, network, container } => {
+            guest::detach(tables, *node, *network, container, now).map(done)
+        }
     }
 }

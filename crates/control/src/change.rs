@@ -7,8 +7,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use types::{
-    Attachment, Cluster, Network, NetworkId, Node, NodeDescription, NodeId, NodeRole, NodeState, PeerProblem,
-    RaftMember, Service, ServiceId, Slot, TaskId, TaskState, TaskStatus, Timestamp, UpdateStatus, Version, VirtualIp,
+    Attachment, Cluster, ContainerAttachment, Network, NetworkId, Node, NodeDescription, NodeId, NodeRole, NodeState,
+    PeerProblem, RaftMember, Service, ServiceId, Slot, TaskId, TaskState, TaskStatus, Timestamp, UpdateStatus, Version,
+    VirtualIp,
 };
 
 use crate::Component;
@@ -101,6 +102,12 @@ pub enum Change {
         desired: TaskState,
     },
     RemoveTask(TaskId),
+    /// A single container's new place in a network.
+    Attach(Box<ContainerAttachment>),
+    Detach {
+        network: NetworkId,
+        container: String,
+    },
 }
 
 /// A task to be: its spec and spec version are the service's at the time of `apply`, its state follows

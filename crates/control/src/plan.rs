@@ -20,6 +20,7 @@ mod work;
 
 use types::{Timestamp, Version};
 
+pub(crate) use networks::full;
 pub use planner::Planner;
 
 use crate::{Change, ObjectRef, Proposal};

@@ -5,6 +5,7 @@
 
 mod apply;
 mod apply_network;
+pub(crate) mod guests;
 pub(crate) mod index;
 mod journal;
 mod load;
@@ -16,7 +17,10 @@ mod snapshot;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
-use types::{Cluster, DataPathPeer, Name, Network, NetworkId, Node, NodeId, Service, ServiceId, Slot, Task, TaskId};
+use types::{
+    Cluster, ContainerAttachment, DataPathPeer, Name, Network, NetworkId, Node, NodeId, Service, ServiceId, Slot, Task,
+    TaskId,
+};
 
 pub(crate) use apply::Moment;
 pub(crate) use apply_network::must_not_overlap;
@@ -54,6 +58,9 @@ pub struct Tables {
     attachable: OrdSet<NetworkId>,
     /// Services that want their tasks in a network or have a virtual address there.
     users: OrdSet<(NetworkId, ServiceId)>,
+    /// Places of single containers.
+    guests: OrdMap<(NetworkId, String), Arc<ContainerAttachment>>,
+    guests_by_node: OrdSet<(NodeId, NetworkId, String)>,
     /// The network of the routing mesh.
     ingress: Option<NetworkId>,
     ports: Ports,

@@ -67,6 +67,7 @@ fn network_view(tables: &Tables, network: &Arc<Network>) -> NetworkView {
         usage: tables.pool(network.id).map_or_else(Vec::new, crate::tables::pool::Pool::usage),
         services: Vec::new(),
         tasks: Vec::new(),
+        containers: tables.guests_of_network(network.id).map(|guest| (**guest).clone()).collect(),
     }
 }
 

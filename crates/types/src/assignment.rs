@@ -92,6 +92,20 @@ pub struct OverlayState {
     pub endpoints: BTreeMap<TaskId, OverlayEndpoint>,
     #[serde(default)]
     pub services: BTreeMap<ServiceId, OverlayService>,
+    /// Single containers, by their ids.
+    #[serde(default)]
+    pub containers: BTreeMap<String, OverlayContainer>,
+}
+
+/// A single container's place in a network, on whatever node it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverlayContainer {
+    pub node: NodeId,
+    pub name: String,
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// IPv4 before IPv6, as an [`OverlayEndpoint`]'s.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// A task's place in a network, on whatever node it is.
@@ -155,6 +169,10 @@ pub struct OverlayDiff {
     pub upsert_services: BTreeMap<ServiceId, OverlayService>,
     #[serde(default)]
     pub remove_services: Vec<ServiceId>,
+    #[serde(default)]
+    pub upsert_containers: BTreeMap<String, OverlayContainer>,
+    #[serde(default)]
+    pub remove_containers: Vec<String>,
 }
 
 impl OverlayDiff {
@@ -167,6 +185,8 @@ impl OverlayDiff {
             remove_endpoints: Vec::new(),
             upsert_services: BTreeMap::new(),
             remove_services: Vec::new(),
+            upsert_containers: BTreeMap::new(),
+            remove_containers: Vec::new(),
         }
     }
 }

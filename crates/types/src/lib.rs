@@ -20,8 +20,8 @@ pub mod spec;
 pub mod time;
 
 pub use assignment::{
-    Assignment, AssignmentDiff, AssignmentSet, DataPathPeer, EndpointStage, HostNetwork, ManagerPeer, OverlayDiff,
-    OverlayEndpoint, OverlayService, OverlayState, ProbePeer, ProbeReport, TaskReport,
+    Assignment, AssignmentDiff, AssignmentSet, DataPathPeer, EndpointStage, HostNetwork, ManagerPeer, OverlayContainer,
+    OverlayDiff, OverlayEndpoint, OverlayService, OverlayState, ProbePeer, ProbeReport, TaskReport,
 };
 pub use check::{Check, CheckVerdict};
 pub use cidr::{Cidr, CidrError};
@@ -31,8 +31,8 @@ pub use image_reference::{ImageReference, ImageReferenceError};
 pub use name::{Name, NameError};
 pub use object::*;
 pub use request::{
-    Counts, Filters, NetworkView, NodeView, ReadReply, ReadRequest, ServiceChange, ServiceView, SubnetUsage,
-    WriteReply, WriteRequest,
+    AttachRequest, Counts, Filters, NetworkView, NodeView, ReadReply, ReadRequest, ServiceChange, ServiceView,
+    SubnetUsage, WriteReply, WriteRequest,
 };
 pub use resources::{Bytes, GenericResource, NanoCpus, Resources};
 pub use spec::*;

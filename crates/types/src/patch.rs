@@ -44,6 +44,7 @@ fn apply_overlay(overlays: &mut BTreeMap<NetworkId, OverlayState>, difference: O
             network,
             endpoints: BTreeMap::new(),
             services: BTreeMap::new(),
+            containers: BTreeMap::new(),
         }),
         (None, None) => return,
     };
@@ -53,6 +54,10 @@ fn apply_overlay(overlays: &mut BTreeMap<NetworkId, OverlayState>, difference: O
     for id in &difference.remove_services {
         state.services.remove(id);
     }
+    for id in &difference.remove_containers {
+        state.containers.remove(id);
+    }
     state.endpoints.extend(difference.upsert_endpoints);
     state.services.extend(difference.upsert_services);
+    state.containers.extend(difference.upsert_containers);
 }

@@ -3,13 +3,13 @@
 //! Reads are answered by any manager from its own state; writes are forwarded to the leader in one
 //! hop. The two are separate types so that a read can never change anything.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cluster, ClusterSpec, Network, NetworkId, NetworkSpec, Node, NodeId, NodeSpec, Service, ServiceId, ServiceSpec,
-    Task, Version,
+    Cluster, ClusterSpec, ContainerAttachment, Network, NetworkId, NetworkSpec, Node, NodeId, NodeSpec, Service,
+    ServiceId, ServiceSpec, Task, Version,
 };
 
 /// Filters of a list: key to accepted values, as the Docker API has them (`{"name":["a","b"]}`).
@@ -56,6 +56,9 @@ pub struct NetworkView {
     pub services: Vec<Service>,
     #[serde(default)]
     pub tasks: Vec<Task>,
+    /// Single containers with a place in it.
+    #[serde(default)]
+    pub containers: Vec<ContainerAttachment>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -123,6 +126,28 @@ pub enum WriteRequest {
         id: NodeId,
         force: bool,
     },
+    /// A node wants a place in a network for a single container of its own; the same again gives the same.
+    Attach(Box<AttachRequest>),
+    /// It gives the place back; one that is not there is fine.
+    Detach {
+        node: NodeId,
+        network: NetworkId,
+        container: String,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachRequest {
+    pub node: NodeId,
+    pub network: NetworkId,
+    /// The container's id.
+    pub container: String,
+    pub name: String,
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// Addresses that are wanted, one of each subnet at most; of the other subnets any.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,4 +162,6 @@ pub enum WriteReply {
     Created(ServiceId),
     CreatedNetwork(NetworkId),
     Done,
+    /// One of each subnet of the network.
+    Attached(Vec<IpAddr>),
 }

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use control::{Change, NodeLoad, Proposal, admission, invariants, view};
 use types::{
-    Availability, NodeState, Service, ServiceChange, ServiceId, ServiceMode, ServiceSpec, Task, TaskId, TaskState,
-    WriteRequest,
+    AttachRequest, Availability, NetworkId, NodeState, Service, ServiceChange, ServiceId, ServiceMode, ServiceSpec,
+    Task, TaskId, TaskState, WriteRequest,
 };
 
 use crate::{
@@ -193,6 +193,25 @@ impl Cluster {
         let ids: Vec<_> = self.tables.networks().map(|network| network.id).collect();
         if let Some(id) = self.random.pick(&ids).copied() {
             self.write(&WriteRequest::RemoveNetwork(id), Origin::Other);
+        }
+        self.change_containers(&ids);
+    }
+
+    /// Single containers of some node join networks, attachable or not, and leave them.
+    fn change_containers(&mut self, networks: &[NetworkId]) {
+        for _ in 0..self.random.between(1, 4) {
+            let Some(network) = self.random.pick(networks).copied() else { return };
+            let node = self.agents[self.random.below(self.agents.len() as u64) as usize].id;
+            let container = format!("c{}", self.random.below(6));
+            let request = if self.random.chance(60) {
+                let name = container.clone();
+                let wanted =
+                    AttachRequest { node, network, container, name, aliases: Vec::new(), addresses: Vec::new() };
+                WriteRequest::Attach(Box::new(wanted))
+            } else {
+                WriteRequest::Detach { node, network, container }
+            };
+            self.write(&request, Origin::Other);
         }
     }
 

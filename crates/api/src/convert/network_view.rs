@@ -8,8 +8,8 @@ use std::{
 use node::engine::{LocalEndpoint, LocalNetworkView};
 use serde_json::{Map, Value, json};
 use types::{
-    Attachment, Network, NetworkDriver, NetworkId, NetworkView, NodeId, NodeState, NodeView, Service, Slot, Task,
-    VirtualIp,
+    Attachment, ContainerAttachment, Network, NetworkDriver, NetworkId, NetworkView, NodeId, NodeState, NodeView,
+    Service, Slot, Task, VirtualIp,
 };
 
 use super::{
@@ -150,15 +150,16 @@ pub(crate) fn write_inspected(view: &NetworkView, here: Option<NodeId>) -> Field
     }
 }
 
-/// Services with their tasks on all nodes, and the nodes that take part in the network: those with tasks in it, all of
-/// them in the ingress network (parity N-22).
+/// Services with their tasks on all nodes, and the nodes that take part in the network: those with tasks or
+/// containers in it, all of them in the ingress network (parity N-22).
 pub(crate) fn write_verbose(view: &NetworkView, here: Option<NodeId>, nodes: &[NodeView]) -> Fields {
     let address = |id: Option<NodeId>| {
         let node = nodes.iter().find(|node| Some(node.node.id) == id);
         node.and_then(|node| node.node.status.address).map(|address| address.to_string()).unwrap_or_default()
     };
+    let guests = view.containers.iter().map(|guest| guest.node);
     let hosts: BTreeSet<NodeId> =
-        view.tasks.iter().filter(|task| is_alive(task)).filter_map(|task| task.node).collect();
+        view.tasks.iter().filter(|task| is_alive(task)).filter_map(|task| task.node).chain(guests).collect();
     let takes_part = |node: &&NodeView| match view.network.spec.ingress {
         true => node.node.status.state != NodeState::Down,
         false => hosts.contains(&node.node.id),
@@ -231,7 +232,25 @@ fn write_containers(view: &NetworkView, here: Option<NodeId>) -> Map<String, Val
         });
         containers.insert(container.id.clone(), shown);
     }
+    for guest in view.containers.iter().filter(|guest| Some(guest.node) == here) {
+        containers.insert(guest.container.clone(), write_guest(&view.network, guest));
+    }
     containers
+}
+
+/// A single container in the network.
+fn write_guest(network: &Network, guest: &ContainerAttachment) -> Value {
+    let first = |is_v4: bool| {
+        let address = guest.addresses.iter().find(|address| address.is_ipv4() == is_v4);
+        address.map(|address| with_prefix(Some(network), *address)).unwrap_or_default()
+    };
+    json!({
+        "Name": guest.name,
+        "EndpointID": guest.container,
+        "MacAddress": "",
+        "IPv4Address": first(true),
+        "IPv6Address": first(false),
+    })
 }
 
 /// `10.0.1.3/24`; without the prefix while the network is not known.

@@ -60,7 +60,9 @@ async fn in_use(shared: &Shared) -> ApiResult<BTreeSet<NetworkId>> {
         return Ok(BTreeSet::new());
     }
     let mut used = BTreeSet::new();
-    let ingress = of_cluster(shared).await?.into_iter().map(|view| view.network).find(|network| network.spec.ingress);
+    let networks = of_cluster(shared).await?;
+    used.extend(networks.iter().filter(|view| !view.containers.is_empty()).map(|view| view.network.id));
+    let ingress = networks.into_iter().map(|view| view.network).find(|network| network.spec.ingress);
     for view in tasks::services(shared).await?.values() {
         used.extend(ingress.as_ref().filter(|_| view.service.publishes()).map(|network| network.id));
         used.extend(view.service.virtual_ips.iter().map(|vip| vip.network));

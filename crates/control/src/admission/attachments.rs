@@ -79,10 +79,15 @@ pub(super) fn find<'a>(tables: &'a Tables, text: &str) -> Option<&'a Network> {
 }
 
 fn aliases(attachment: &NetworkAttachmentSpec, network: &str) -> Result<(), Rejection> {
+    check_aliases(&attachment.aliases, network)
+}
+
+/// Further names in a network, each a DNS name and given once.
+pub(super) fn check_aliases(aliases: &[String], network: &str) -> Result<(), Rejection> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let ends = |alias: &str| alias.starts_with(['-', '.']) || alias.ends_with(['-', '.']);
     let mut seen = BTreeSet::new();
-    for alias in &attachment.aliases {
+    for alias in aliases {
         if alias.is_empty() || alias.len() > MAX_ALIAS || !alias.bytes().all(good) || ends(alias) {
             return invalid(format!(
                 "alias {alias:?} in network {network} is no DNS name: letters, digits, '-', '_' and '.', at most \

@@ -255,6 +255,14 @@ pub(super) fn remove(tables: &Tables, id: NetworkId, now: Timestamp) -> Result<P
     if !tasks.is_empty() {
         return refuse_use(name, "task", &tasks, "they are being replaced, wait for their end");
     }
+    let guests: Vec<&str> = tables.guests_of_network(id).map(|guest| guest.name.as_str()).collect();
+    if !guests.is_empty() {
+        // Docker's words, with who they are
+        return Err(Rejection::FailedPrecondition(format!(
+            "network {name} has active endpoints ({}): disconnect or remove their containers first",
+            named(&guests)
+        )));
+    }
     let from: Vec<String> = tables
         .networks()
         .filter(|other| network.spec.config_only && other.spec.config_from.as_ref() == Some(name))
@@ -272,9 +280,16 @@ fn task_name(tables: &Tables, task: &types::Task) -> String {
 }
 
 fn refuse_use(network: &types::Name, kind: &str, users: &[String], advice: &str) -> Result<Proposal, Rejection> {
-    let shown = users.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    let more = users.len().saturating_sub(NAMED);
-    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let shown = named(users);
     let plural = if users.len() == 1 { "" } else { "s" };
-    Err(Rejection::FailedPrecondition(format!("network {network} is in use by {kind}{plural} {shown}{rest}: {advice}")))
+    Err(Rejection::FailedPrecondition(format!("network {network} is in use by {kind}{plural} {shown}: {advice}")))
+}
+
+/// Some of them by name, the others by number.
+fn named<T: std::borrow::Borrow<str>>(all: &[T]) -> String {
+    let shown = all.iter().take(NAMED).map(T::borrow).collect::<Vec<&str>>().join(", ");
+    match all.len().saturating_sub(NAMED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }

@@ -7,7 +7,7 @@ use types::{NetworkId, NodeId, OverlayDiff, OverlayState};
 
 use crate::{Tables, tables::overlay::Overlay};
 
-/// Networks in which the node has a task that has not ended, with all that is in them; the ingress network, which is
+/// Networks in which the node has a task that has not ended or a single container, with all that is in them; the ingress network, which is
 /// every node's; and those that any container may join, whose contents are told when one does.
 pub(super) fn of_node(tables: &Tables, node: NodeId) -> BTreeMap<NetworkId, Overlay> {
     let told = |id| Some((id, told(tables.overlay(id)?, node)));
@@ -40,6 +40,7 @@ pub(super) fn whole(overlay: &Overlay) -> OverlayState {
         network: Arc::clone(&overlay.network),
         endpoints: overlay.endpoints.iter().map(|(id, endpoint)| (*id, (**endpoint).clone())).collect(),
         services: overlay.services.iter().map(|(id, service)| (*id, (**service).clone())).collect(),
+        containers: overlay.containers.iter().map(|(id, container)| (id.clone(), (**container).clone())).collect(),
     }
 }
 
@@ -70,6 +71,7 @@ fn diff_overlay(id: NetworkId, old: &Overlay, new: &Overlay) -> OverlayDiff {
     let same = Arc::ptr_eq(&old.network, &new.network) || old.network == new.network;
     let (upsert_endpoints, remove_endpoints) = diff_maps(&old.endpoints, &new.endpoints);
     let (upsert_services, remove_services) = diff_maps(&old.services, &new.services);
+    let (upsert_containers, remove_containers) = diff_maps(&old.containers, &new.containers);
     OverlayDiff {
         id,
         network: (!same).then(|| Arc::clone(&new.network)),
@@ -77,11 +79,13 @@ fn diff_overlay(id: NetworkId, old: &Overlay, new: &Overlay) -> OverlayDiff {
         remove_endpoints,
         upsert_services,
         remove_services,
+        upsert_containers,
+        remove_containers,
     }
 }
 
 /// Walks only what the two maps do not share.
-pub(super) fn diff_maps<K: Ord + Copy, V: Clone + PartialEq>(
+pub(super) fn diff_maps<K: Ord + Clone, V: Clone + PartialEq>(
     old: &OrdMap<K, Arc<V>>,
     new: &OrdMap<K, Arc<V>>,
 ) -> (BTreeMap<K, V>, Vec<K>) {
@@ -89,9 +93,9 @@ pub(super) fn diff_maps<K: Ord + Copy, V: Clone + PartialEq>(
     for item in old.diff(new) {
         match item {
             DiffItem::Add(key, value) | DiffItem::Update { new: (key, value), .. } => {
-                upsert.insert(*key, (**value).clone());
+                upsert.insert(key.clone(), (**value).clone());
             }
-            DiffItem::Remove(key, _) => remove.push(*key),
+            DiffItem::Remove(key, _) => remove.push(key.clone()),
         }
     }
     (upsert, remove)
@@ -105,27 +109,31 @@ pub(super) fn diff_states(old: Option<&OverlayState>, new: &OverlayState) -> Opt
             network: Some(Arc::clone(&new.network)),
             upsert_endpoints: new.endpoints.clone(),
             upsert_services: new.services.clone(),
+            upsert_containers: new.containers.clone(),
             ..OverlayDiff::of(id)
         });
     };
     let (upsert_endpoints, remove_endpoints) = differ(&old.endpoints, &new.endpoints);
     let (upsert_services, remove_services) = differ(&old.services, &new.services);
+    let (upsert_containers, remove_containers) = differ(&old.containers, &new.containers);
     some(OverlayDiff {
         network: (old.network != new.network).then(|| Arc::clone(&new.network)),
         upsert_endpoints,
         remove_endpoints,
         upsert_services,
         remove_services,
+        upsert_containers,
+        remove_containers,
         ..OverlayDiff::of(id)
     })
 }
 
 /// What is new or changed, and what is gone, found by looking at everything.
-pub(super) fn differ<K: Ord + Copy, V: Clone + PartialEq>(
+pub(super) fn differ<K: Ord + Clone, V: Clone + PartialEq>(
     old: &BTreeMap<K, V>,
     new: &BTreeMap<K, V>,
 ) -> (BTreeMap<K, V>, Vec<K>) {
     let news = new.iter().filter(|(key, value)| old.get(key) != Some(value));
     let gone = old.keys().filter(|key| !new.contains_key(key));
-    (news.map(|(key, value)| (*key, value.clone())).collect(), gone.copied().collect())
+    (news.map(|(key, value)| (key.clone(), value.clone())).collect(), gone.cloned().collect())
 }

@@ -23,6 +23,15 @@ pub(super) fn check(tables: &Tables) -> Result<(), String> {
             return Err(format!("task {} asks for networks {asked:?} and has places in {has:?}", task.id));
         }
     }
+    for guest in tables.guests() {
+        let (network, node) = (tables.network(guest.network), tables.node(guest.node));
+        if !network.is_some_and(|network| network.spec.attachable) || node.is_none() {
+            return Err(format!("container {} is in no network that it could be in, or on no node", guest.container));
+        }
+        if !tables.guests_of_node(guest.node).any(|own| own == guest) {
+            return Err(format!("container {} is not found by its node", guest.container));
+        }
+    }
     for network in tables.networks() {
         addresses(tables, network)?;
         contents(tables, network)?;
@@ -81,6 +90,15 @@ fn addresses(tables: &Tables, network: &Network) -> Result<(), String> {
             }
         }
     }
+    for guest in tables.guests_of_network(network.id) {
+        if guest.addresses.len() != network.subnets.len() {
+            let name = &network.spec.name;
+            return Err(format!("container {} has not one address of each subnet of {name}", guest.container));
+        }
+        for (subnet, address) in network.subnets.iter().zip(&guest.addresses) {
+            hold(subnet, *address, format!("container {}", guest.container))?;
+        }
+    }
     let usage = tables.pool(network.id).map_or_else(Vec::new, crate::tables::pool::Pool::usage);
     let kept = |subnet: &Subnet| {
         let all: BTreeSet<_> = subnet.reserved.iter().chain([&subnet.gateway]).copied().collect();
@@ -117,7 +135,14 @@ fn contents(tables: &Tables, network: &Network) -> Result<(), String> {
             endpoints.insert(task.id, endpoint);
         }
     }
+    nodes.extend(tables.guests_of_network(network.id).map(|guest| guest.node));
     let name = &network.spec.name;
+    let guests = tables.guests_of_network(network.id);
+    let guests = guests.filter_map(|guest| Some((guest.container.clone(), tables.shown_guest(guest)?)));
+    let known = overlay.containers.iter().map(|(id, container)| (id.clone(), (**container).clone()));
+    if !known.eq(guests) {
+        return Err(format!("network {name} shows other single containers than have places in it"));
+    }
     let known: BTreeMap<_, _> = overlay.endpoints.iter().map(|(id, e)| (*id, (**e).clone())).collect();
     if known != endpoints {
         return Err(format!("network {name} has endpoints {known:?}, its tasks make {endpoints:?}"));

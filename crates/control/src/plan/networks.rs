@@ -79,7 +79,8 @@ pub(super) fn places(draft: &Draft, spec: &TaskSpec, publishes: bool) -> Result<
     networks_of(spec).map(|(id, wanted)| (id, wanted.aliases.clone())).chain(ingress).map(place).collect()
 }
 
-fn full(network: &Network, exhausted: Exhausted) -> String {
+/// Why a network has no address left.
+pub(crate) fn full(network: &Network, exhausted: Exhausted) -> String {
     let Exhausted { subnet, usage } = exhausted;
     format!(
         "network {}: all {} addresses of {subnet} are in use (gateway and virtual addresses included)",

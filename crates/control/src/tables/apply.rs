@@ -98,6 +98,7 @@ impl Tables {
             Change::RemoveNode(id) => {
                 self.node(*id).ok_or_else(|| Rejection::not_found("node", id))?;
                 touched.nodes.insert(*id);
+                touched.freed |= self.drop_guests_of(*id);
                 self.drop_node(*id);
                 Ok(())
             }
@@ -116,6 +117,11 @@ impl Tables {
             Change::TaskStatus { task, by, status } => self.task_status(moment, *task, *by, status, touched),
             Change::TaskDesired { task, desired } => self.task_desired(moment, *task, *desired, touched),
             Change::RemoveTask(id) => self.remove_task(*id, touched),
+            Change::Attach(guest) => self.attach(moment, guest, touched),
+            Change::Detach { network, container } => {
+                self.detach(*network, container, touched);
+                Ok(())
+            }
         }
     }
 

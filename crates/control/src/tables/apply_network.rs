@@ -40,7 +40,8 @@ impl Tables {
 
     pub(super) fn remove_network(&mut self, id: NetworkId, touched: &mut Touched) -> Result<(), Rejection> {
         let network = self.network(id).ok_or_else(|| Rejection::not_found("network", id))?;
-        if self.services_of_network(id).next().is_some() || self.tasks_of_network(id).next().is_some() {
+        let has_guests = self.guests_of_network(id).next().is_some();
+        if has_guests || self.services_of_network(id).next().is_some() || self.tasks_of_network(id).next().is_some() {
             return Err(Rejection::out_of_sequence("network", &network.spec.name));
         }
         touched.networks.insert(id);

@@ -7,8 +7,8 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use imbl::{OrdMap, OrdSet, ordmap::DiffItem};
 use types::{
-    Attachment, EndpointStage, Network, NetworkAttachmentSpec, NetworkId, Node, NodeId, NodeState, OverlayEndpoint,
-    OverlayService, Service, ServiceId, Task, TaskId, TaskSpec, TaskState, mesh_weight,
+    Attachment, EndpointStage, Network, NetworkAttachmentSpec, NetworkId, Node, NodeId, NodeState, OverlayContainer,
+    OverlayEndpoint, OverlayService, Service, ServiceId, Task, TaskId, TaskSpec, TaskState, mesh_weight,
 };
 
 use super::Tables;
@@ -20,9 +20,11 @@ pub(crate) struct Overlay {
     /// Tasks that can be reached: those on nodes that are not down.
     pub(crate) endpoints: OrdMap<TaskId, Arc<OverlayEndpoint>>,
     pub(crate) services: OrdMap<ServiceId, Arc<OverlayService>>,
-    /// Nodes with a task that has a place here and has not ended.
+    /// Single containers on nodes that are not down.
+    pub(crate) containers: OrdMap<String, Arc<OverlayContainer>>,
+    /// Nodes with a task that has a place here and has not ended, or with a single container here.
     pub(crate) nodes: OrdSet<NodeId>,
-    /// How many such tasks each has.
+    /// How many such tasks and containers each has.
     seats: OrdMap<NodeId, u32>,
 }
 
@@ -32,13 +34,21 @@ impl PartialEq for Overlay {
         Arc::ptr_eq(&self.network, &other.network)
             && self.endpoints.ptr_eq(&other.endpoints)
             && self.services.ptr_eq(&other.services)
+            && self.containers.ptr_eq(&other.containers)
             && self.nodes.ptr_eq(&other.nodes)
     }
 }
 
 impl Overlay {
     pub(crate) fn new(network: Arc<Network>) -> Self {
-        Self { network, endpoints: OrdMap::new(), services: OrdMap::new(), nodes: OrdSet::new(), seats: OrdMap::new() }
+        Self {
+            network,
+            endpoints: OrdMap::new(),
+            services: OrdMap::new(),
+            containers: OrdMap::new(),
+            nodes: OrdSet::new(),
+            seats: OrdMap::new(),
+        }
     }
 
     pub(super) fn sit(&mut self, node: NodeId) {
@@ -64,6 +74,16 @@ impl Overlay {
                 self.endpoints.insert(task, Arc::new(endpoint));
             }
             None if self.endpoints.contains_key(&task) => _ = self.endpoints.remove(&task),
+            _ => {}
+        }
+    }
+
+    pub(super) fn set_container(&mut self, id: &str, container: Option<OverlayContainer>) {
+        match container {
+            Some(container) if self.containers.get(id).is_none_or(|known| **known != container) => {
+                self.containers.insert(id.to_owned(), Arc::new(container));
+            }
+            None if self.containers.contains_key(id) => _ = self.containers.remove(id),
             _ => {}
         }
     }
@@ -196,12 +216,13 @@ impl Tables {
         }
     }
 
-    /// Shows all tasks of a node again: it went down, or is back.
+    /// Shows all tasks and containers of a node again: it went down, or is back.
     pub(super) fn show_node(&mut self, id: NodeId) {
         let tasks: Vec<Arc<Task>> = self.tasks_of_node(id).filter(|task| takes_part(task)).cloned().collect();
         for task in tasks {
             self.show_task(&task);
         }
+        self.show_guests_of(id);
     }
 
     /// A service takes, keeps and leaves networks and virtual addresses.

@@ -32,6 +32,16 @@ pub(crate) struct Exhausted {
     pub(crate) usage: SubnetUsage,
 }
 
+/// Why addresses cannot be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unavailable {
+    Exhausted(Exhausted),
+    /// Somebody has it, or it is not to be given out.
+    Taken(IpAddr),
+    /// Of no subnet of the network.
+    Outside(IpAddr),
+}
+
 impl Pool {
     pub(super) fn new(network: &Network) -> Self {
         Self { subnets: network.subnets.iter().map(SubnetPool::new).collect() }
@@ -40,6 +50,23 @@ impl Pool {
     /// An address of each subnet that nobody has.
     pub(crate) fn next(&self) -> Result<Vec<IpAddr>, Exhausted> {
         self.subnets.iter().map(SubnetPool::next).collect()
+    }
+
+    /// The wanted addresses, and of subnets of which none is wanted one that nobody has.
+    pub(crate) fn choose(&self, wanted: &[IpAddr]) -> Result<Vec<IpAddr>, Unavailable> {
+        if let Some(stray) = wanted.iter().find(|address| !self.subnets.iter().any(|s| s.range.contains(**address))) {
+            return Err(Unavailable::Outside(*stray));
+        }
+        let one = |subnet: &SubnetPool| {
+            let mut asked = wanted.iter().filter(|address| subnet.range.contains(**address));
+            match (asked.next(), asked.next()) {
+                (None, _) => subnet.next().map_err(Unavailable::Exhausted),
+                (Some(_), Some(second)) => Err(Unavailable::Taken(*second)),
+                (Some(address), None) if subnet.is_free(*address) => Ok(*address),
+                (Some(address), None) => Err(Unavailable::Taken(*address)),
+            }
+        };
+        self.subnets.iter().map(one).collect()
     }
 
     /// Whether these are one address of each subnet, and all free.

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use types::{
-    Attachment, Cluster, Meta, Network, NetworkId, Node, NodeId, PortConfig, Service, ServiceId, Slot, Task, TaskId,
-    TaskSpec, TaskState, TaskStatus, Timestamp, Version,
+    Attachment, Cluster, ContainerAttachment, Meta, Network, NetworkId, Node, NodeId, PortConfig, Service, ServiceId,
+    Slot, Task, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp, Version,
 };
 
 use super::Tables;
@@ -24,6 +24,9 @@ struct Snapshot {
     /// Where each network goes on giving out addresses.
     #[serde(default)]
     cursors: Vec<(NetworkId, Vec<IpAddr>)>,
+    /// Missing in snapshots of managers that knew no places of single containers.
+    #[serde(default)]
+    guests: Vec<Arc<ContainerAttachment>>,
 }
 
 /// A task with its spec as a position in `Snapshot::specs`.
@@ -71,6 +74,7 @@ impl Serialize for Tables {
             specs,
             tasks,
             networks: self.networks().cloned().collect(),
+            guests: self.guests().cloned().collect(),
             cursors: self.pools.iter().map(|(id, pool)| (*id, pool.cursors())).collect(),
         }
         .serialize(serializer)
@@ -138,6 +142,9 @@ impl<'de> Deserialize<'de> for Tables {
                 attachments: row.attachments,
                 running_since: row.running_since,
             }));
+        }
+        for guest in snapshot.guests {
+            tables.insert_guest(guest);
         }
         for (id, cursors) in snapshot.cursors {
             if let Some(pool) = tables.pools.get_mut(&id) {

@@ -341,3 +341,174 @@ fn networks_of_single_hosts_n_10_n_11() {
         "#]],
     );
 }
+
+/// N-12, E-34: single containers get addresses that nobody has, are shown to all that have the network, and go.
+#[test]
+fn single_containers_in_attachable_networks_n_12() {
+    check(
+        "node a
+         node b
+         node c
+         network web subnet=10.1.0.0/24 attachable
+         network closed
+         service db x1 net=web constraint=node.hostname==a
+         settle
+         attach b c1 web
+         attach b c2 web 10.1.0.9 db front
+         attach b c2 web 10.1.0.9 db front
+         attach c c3 web
+         guests
+         attach c c2 web
+         attach c c4 web 10.1.0.9
+         attach c c4 web 10.2.0.9
+         attach c c4 web 10.1.0.1
+         attach c c4 web -x
+         attach c c4 closed
+         remove-network web
+         attach b c2 web other
+         detach c c1 web
+         detach b c1 web
+         detach b c1 web
+         guests
+         networks",
+        expect![[r#"
+            0s db has addresses web [10.1.0.2]
+            0s create db.1/1 on a 10.1.0.3
+              c1 in web at 10.1.0.4 [] told to a b c
+              c2 in web at 10.1.0.9 [db,front] told to a b c
+              c3 in web at 10.1.0.10 [] told to a b c
+            refused: container c2 is in network web on node 00000000000alio6svwp1hpfl: remove it there first
+            refused: network web: address 10.1.0.9 is already in use, or not to be given out: choose another, or none
+            refused: network web: no configured subnet contains IP address 10.2.0.9
+            refused: network web: address 10.1.0.1 is already in use, or not to be given out: choose another, or none
+            refused: alias "-x" in network web is no DNS name: letters, digits, '-', '_' and '.', at most 253 characters, beginning and ending with a letter or digit
+            refused: Could not attach to network closed: rpc error: code = PermissionDenied desc = network closed not manually attachable
+            refused: network web is in use by service db: update or remove them first
+            refused: container c1 is one of node 00000000000alio6svwp1hpfl, which alone may take it out of a network
+              c2 in web at 10.1.0.9 [other] told to a b c
+              c3 in web at 10.1.0.10 [] told to a b c
+              web vni 4096 10.1.0.0/24 gateway 10.1.0.1 (5 of 254 used)
+              closed vni 4097 10.0.0.0/24 gateway 10.0.0.1 (1 of 254 used)
+        "#]],
+    );
+}
+
+/// N-12: with its node a container's place goes; while the node is only down nobody is led there.
+#[test]
+fn places_of_single_containers_follow_their_node_n_12() {
+    check(
+        "node a
+         node b
+         network web subnet=10.1.0.0/24 attachable
+         attach a c1 web
+         attach b c2 web
+         guests
+         me a
+         silent b
+         probe b a no
+         wait 20s
+         settle
+         guests
+         heard b
+         probe b a yes
+         back b
+         guests
+         snapshot
+         guests
+         remove-node b
+         guests
+         networks",
+        expect![[r#"
+              c1 in web at 10.1.0.2 [] told to a b
+              c2 in web at 10.1.0.3 [] told to a b
+            3600s node b unreachable control stream silent for 60m0s; 0 of 0 probing nodes still reach it: its tasks are left alone
+              c1 in web at 10.1.0.2 [] told to a b
+              c2 in web at 10.1.0.3 [] told to a b
+              c1 in web at 10.1.0.2 [] told to a b
+              c2 in web at 10.1.0.3 [] told to a b
+              c1 in web at 10.1.0.2 [] told to a b
+              c2 in web at 10.1.0.3 [] told to a b
+              c1 in web at 10.1.0.2 [] told to a b
+              web vni 4096 10.1.0.0/24 gateway 10.1.0.1 (2 of 254 used)
+        "#]],
+    );
+}
+
+/// N-23, P09: every address of a subnet is used, one task more waits and says why, and what is given back is given
+/// out again, whoever leads.
+#[test]
+fn a_full_network_p_09() {
+    check(
+        "node a
+         network small subnet=10.1.0.0/29 attachable
+         service web x5 net=small
+         settle 1m
+         networks
+         attach a c1 small
+         update web x3
+         settle
+         attach a c1 small
+         guests
+         snapshot
+         update web x4
+         settle 1m
+         detach a c1 small
+         settle 1m
+         show
+         networks",
+        expect![[r#"
+            0s web has addresses small [10.1.0.2]
+            0s create web.1/1 on a 10.1.0.3
+            0s create web.2/1 on a 10.1.0.4
+            0s create web.3/1 on a 10.1.0.5
+            0s create web.4/1 on a 10.1.0.6
+            0s create web.5/1 waiting: network small: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included)
+              small vni 4096 10.1.0.0/29 gateway 10.1.0.1 (6 of 6 used)
+            refused: network small: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included): remove tasks or containers from it, or make a larger network
+            598.8s want web.5/1 remove
+            598.8s status web.5/1 shutdown: network small: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included)
+            598.8s forget web.5/1
+            refused: network small: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included): remove tasks or containers from it, or make a larger network
+            598.8s create web.5/2 waiting: network small: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included)
+              web.1/1 on a running (wants running)
+              web.2/1 on a running (wants running)
+              web.3/1 on a running (wants running)
+              web.4/1 on a running (wants running)
+              web.5/2 on - pending (wants running): network small: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included)
+              small vni 4096 10.1.0.0/29 gateway 10.1.0.1 (6 of 6 used)
+        "#]],
+    );
+}
+
+/// N-23: the same of a subnet of Docker's usual size: 253 addresses beside the gateway's, one of them virtual.
+#[test]
+fn a_network_of_253_addresses_n_23() {
+    let mut world = crate::script::World::new();
+    for line in ["node a", "network wide subnet=10.1.0.0/24", "service web x254 net=wide", "settle"] {
+        world.line(line);
+    }
+    let placed = |world: &crate::script::World| {
+        let placed = world.tables.tasks().filter(|task| task.status.state == types::TaskState::Running);
+        let addresses: std::collections::BTreeSet<_> = placed.map(|task| task.attachments[0].addresses[0]).collect();
+        addresses.len()
+    };
+    let waits = |world: &crate::script::World| {
+        let waiting = world.tables.tasks().filter(|task| task.status.state == types::TaskState::Pending);
+        waiting.map(|task| task.status.error.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(placed(&world), 252);
+    let full = "network wide: all 254 addresses of 10.1.0.0/24 are in use (gateway and virtual addresses included)";
+    assert_eq!(waits(&world), [full, full]);
+    for line in ["snapshot", "update web x200", "settle", "update web x252", "settle"] {
+        world.line(line);
+        control::invariants::check(&world.tables).expect("invariant");
+    }
+    assert_eq!((placed(&world), waits(&world)), (252, Vec::new()));
+    for line in ["snapshot", "remove web", "settle"] {
+        world.line(line);
+    }
+    assert_eq!(world.tables.tasks().count(), 0);
+    world.out.clear();
+    world.line("networks");
+    assert_eq!(world.out.trim(), "wide vni 4096 10.1.0.0/24 gateway 10.1.0.1 (1 of 254 used)");
+}

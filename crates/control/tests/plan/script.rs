@@ -15,7 +15,10 @@
 //! crash a                           what runs on node a fails
 //! settle / settle 2m                agents do as told and time passes until nothing happens, at most 10 minutes
 //!                                   or as long as said; print all
+//! snapshot                          another manager leads, which has the value from a snapshot
 //! show                              tasks as they are
+//! attach a c1 n1 10.1.0.9 db        node a wants a place in network n1 for container c1: address and aliases, if any
+//! detach a c1 n1                    it gives it back; `guests` shows all such places
 //! ports                             published ports of all services
 //! mesh a                            what node a was told of the routing mesh
 //! ```
@@ -88,6 +91,14 @@ impl World {
             "network" => self.write(&WriteRequest::CreateNetwork(Box::new(spec::network(&words)))),
             "remove-network" => self.write(&WriteRequest::RemoveNetwork(self.network_id(words[0]))),
             "networks" => self.show_networks(),
+            "attach" => self.attach(&words),
+            "detach" => self.write(&WriteRequest::Detach {
+                node: self.nodes[words[0]],
+                network: self.network_id(words[2]),
+                container: words[1].to_owned(),
+            }),
+            "guests" => self.show_guests(),
+            "snapshot" => self.snapshot(),
             "update" => self.update(&words),
             "rollback" => self.change_service(words[0], ServiceChange::Rollback),
             "remove" => {
@@ -162,6 +173,44 @@ impl World {
 
     pub fn network_name(&self, id: NetworkId) -> String {
         self.tables.network(id).map_or_else(|| id.short(), |network| network.spec.name.to_string())
+    }
+
+    fn attach(&mut self, words: &[&str]) {
+        let (addresses, aliases): (Vec<&str>, Vec<&str>) =
+            words[3..].iter().partition(|word| word.parse::<std::net::IpAddr>().is_ok());
+        let wanted = AttachRequest {
+            node: self.nodes[words[0]],
+            network: self.network_id(words[2]),
+            container: words[1].to_owned(),
+            name: format!("name-of-{}", words[1]),
+            aliases: aliases.into_iter().map(str::to_owned).collect(),
+            addresses: addresses.into_iter().map(|address| address.parse().unwrap()).collect(),
+        };
+        self.write(&WriteRequest::Attach(Box::new(wanted)));
+    }
+
+    /// Places of single containers, and who is told of them.
+    fn show_guests(&mut self) {
+        let all: Vec<_> = self.tables.guests().cloned().collect();
+        for guest in all {
+            let addresses = guest.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            let network = self.network_name(guest.network);
+            let hears = |node: &NodeId| {
+                let told = self.told.get(node).and_then(|(_, set)| set.overlays.get(&guest.network));
+                told.is_some_and(|told| told.containers.contains_key(&guest.container))
+            };
+            let hear: Vec<&str> =
+                self.nodes.iter().filter(|(_, id)| hears(id)).map(|(name, _)| name.as_str()).collect();
+            let (container, aliases) = (&guest.container, guest.aliases.join(","));
+            let line = format!("  {container} in {network} at {addresses} [{aliases}] told to {}", hear.join(" "));
+            writeln!(self.out, "{}", line.trim_end()).unwrap();
+        }
+    }
+
+    fn snapshot(&mut self) {
+        let bytes = rmp_serde::to_vec_named(&self.tables).unwrap();
+        self.tables = rmp_serde::from_slice(&bytes).unwrap();
+        self.planner = Planner::default();
     }
 
     fn show_networks(&mut self) {

@@ -84,6 +84,8 @@ impl ClusterService {
         let subject = peer::node(request, &tables)?;
         match wanted {
             WriteRequest::Leave { id, .. } if *id == subject.node => Ok(()),
+            WriteRequest::Attach(wanted) if wanted.node == subject.node => Ok(()),
+            WriteRequest::Detach { node, .. } if *node == subject.node => Ok(()),
             _ => peer::manager(request, &tables).map(drop),
         }
     }

@@ -36,7 +36,7 @@ use super::{
 use crate::{
     clock::now,
     engine::{
-        ClusterNetwork, Engine,
+        ClusterNetwork, Engine, Uplink,
         tasks::{Found, Prepared, TaskError},
     },
 };
@@ -184,6 +184,8 @@ impl Follower {
     async fn hear(&mut self, event: Event) {
         match event {
             Event::Began(connection) => {
+                let uplink = Uplink { node: self.here.node, channel: connection.channel.clone() };
+                self.engine.set_uplink(Some(uplink));
                 self.connection = Some(connection);
                 self.assigned.session_began();
                 self.told.clear();
@@ -192,7 +194,10 @@ impl Follower {
                 self.flush_at = self.reports.has_unsent().then(Instant::now);
                 self.send_probes();
             }
-            Event::Ended => self.connection = None,
+            Event::Ended => {
+                self.connection = None;
+                self.engine.set_uplink(None);
+            }
             Event::Assignments { applies_to, results_in, content } => self.assign(applies_to, results_in, *content),
             Event::Managers(managers) => {
                 let changed = self.managers.send_if_modified(|known| {

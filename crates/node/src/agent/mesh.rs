@@ -125,7 +125,12 @@ mod tests {
         let peer = DataPathPeer { address: [192, 0, 2, 1].into(), wireguard_key: None };
         let network_of =
             HostNetwork { data_path_peers: BTreeMap::from([(NodeId::from_random(1), peer)]), ..HostNetwork::default() };
-        let state = OverlayState { network, endpoints, services: BTreeMap::from([(service, shown)]) };
+        let state = OverlayState {
+            network,
+            endpoints,
+            services: BTreeMap::from([(service, shown)]),
+            containers: BTreeMap::new(),
+        };
         AssignmentSet { network: network_of, overlays: BTreeMap::from([(id, state)]), ..AssignmentSet::default() }
     }
 

@@ -11,15 +11,15 @@ use std::{
 
 use overlay::{DataPath, Encryption, EncryptionPeer, MacAddress, OverlayPlan, PrivateKey, Remote};
 use types::{
-    AssignmentSet, DataPathPeer, EndpointStage, HostNetwork, NodeId, OverlayEndpoint, OverlayService, OverlayState,
-    Slot, TaskId,
+    AssignmentSet, DataPathPeer, EndpointStage, HostNetwork, NodeId, OverlayContainer, OverlayEndpoint, OverlayService,
+    OverlayState, Slot, TaskId,
 };
 
 use super::{
     mesh,
     probes::{self, Unreachable},
 };
-use crate::engine::ClusterNetwork;
+use crate::engine::{ClusterNetwork, Place};
 
 /// This host, as its data plane sees it.
 #[derive(Debug, Clone)]
@@ -58,8 +58,16 @@ pub(super) fn cluster_network(set: &AssignmentSet, here: &Here, unreachable: &Un
         overlays,
         networks,
         mesh: mesh::mesh(set, here.node, unreachable),
+        guests: guests(set, here.node),
         is_kept: false,
     }
+}
+
+/// Places of this host's single containers.
+fn guests(set: &AssignmentSet, me: NodeId) -> BTreeMap<Place, OverlayContainer> {
+    let all = set.overlays.iter().flat_map(|(network, state)| state.containers.iter().map(move |c| (*network, c)));
+    let own = all.filter(|(_, (_, container))| container.node == me);
+    own.map(|(network, (id, container))| ((network, id.clone()), container.clone())).collect()
 }
 
 fn encryption(peers: &BTreeMap<NodeId, DataPathPeer>, here: &Here) -> Encryption {
@@ -80,17 +88,23 @@ fn overlay(state: &OverlayState, network: &HostNetwork, me: NodeId, unreachable:
         subnets: state.network.subnets.iter().map(|subnet| subnet.range).collect(),
         mtu: spec.mtu,
         encrypted: spec.encrypted,
-        remotes: state.endpoints.values().filter(|e| e.node != me).filter_map(|e| remote(e, network)).collect(),
+        remotes: remotes(state, network, me),
         services: balanced(state, unreachable),
         names: names.forward,
         reverse: names.reverse,
     }
 }
 
-fn remote(endpoint: &OverlayEndpoint, network: &HostNetwork) -> Option<(MacAddress, Remote)> {
-    let host = network.data_path_peers.get(&endpoint.node)?.address;
-    let mac = MacAddress::for_ipv4(first_ipv4(&endpoint.addresses)?);
-    Some((mac, Remote { addresses: endpoint.addresses.clone(), node: endpoint.node, host }))
+/// Tasks and single containers on other nodes.
+fn remotes(state: &OverlayState, network: &HostNetwork, me: NodeId) -> BTreeMap<MacAddress, Remote> {
+    let tasks = state.endpoints.values().map(|endpoint| (endpoint.node, &endpoint.addresses));
+    let containers = state.containers.values().map(|container| (container.node, &container.addresses));
+    let remote = |(node, addresses): (NodeId, &Vec<IpAddr>)| {
+        let host = network.data_path_peers.get(&node)?.address;
+        let mac = MacAddress::for_ipv4(first_ipv4(addresses)?);
+        Some((mac, Remote { addresses: addresses.clone(), node, host }))
+    };
+    tasks.chain(containers).filter(|(node, _)| *node != me).filter_map(remote).collect()
 }
 
 fn first_ipv4(addresses: &[IpAddr]) -> Option<Ipv4Addr> {
@@ -126,8 +140,8 @@ fn balanced(state: &OverlayState, unreachable: &BTreeSet<NodeId>) -> BTreeMap<Ip
     balanced
 }
 
-/// What the DNS answers (parity N-17, P42): services, `tasks.<service>`, aliases, `<service>.<slot>` and
-/// `<service>.<slot>.<task id>`.
+/// What the DNS answers (parity N-17, P42): services, `tasks.<service>`, aliases, `<service>.<slot>`,
+/// `<service>.<slot>.<task id>`, and single containers.
 #[derive(Default)]
 struct Names {
     forward: BTreeMap<String, Vec<IpAddr>>,
@@ -156,11 +170,27 @@ impl Names {
         for ((service, slot), (_, endpoint)) in slots {
             names.forward.insert(format!("{service}.{slot}"), endpoint.addresses.clone());
         }
+        for (id, container) in &state.containers {
+            names.container(id, container);
+        }
         for addresses in names.forward.values_mut() {
             addresses.sort_unstable();
             addresses.dedup();
         }
         names
+    }
+
+    /// By its name, its aliases and the beginning of its id. A name that others have too leads to all of them.
+    fn container(&mut self, id: &str, container: &OverlayContainer) {
+        let own = lower(&container.name);
+        for address in &container.addresses {
+            self.reverse.insert(*address, own.clone());
+        }
+        let short = lower(id.get(..12).unwrap_or(id));
+        let names: BTreeSet<String> = container.aliases.iter().map(|alias| lower(alias)).chain([own, short]).collect();
+        for name in names {
+            self.forward.entry(name).or_default().extend(&container.addresses);
+        }
     }
 
     fn endpoint(&mut self, service: &OverlayService, task: TaskId, endpoint: &OverlayEndpoint) {
@@ -241,6 +271,7 @@ mod tests {
             network: network(NetworkSpec::overlay("net".parse().expect("name"))),
             endpoints: endpoints.collect(),
             services: BTreeMap::from([(ServiceId::from_random(1), service)]),
+            containers: BTreeMap::new(),
         }
     }
 

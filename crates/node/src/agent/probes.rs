@@ -10,7 +10,7 @@ use std::{
 
 use overlay::{FullSize, PeerState, ProbeKey, ProbePath, ProbeSettings, ProbeUpdate, Verdict, Way};
 use tokio::sync::mpsc;
-use types::{AssignmentSet, HostNetwork, NodeId, ProbePeer, ProbeReport};
+use types::{AssignmentSet, HostNetwork, NodeId, OverlayState, ProbePeer, ProbeReport};
 
 use super::overlays::ENCRYPTION_PORT;
 use crate::engine::Engine;
@@ -133,12 +133,18 @@ pub(super) fn settings(set: &AssignmentSet, node: NodeId, address: IpAddr) -> Op
     Some(ProbeSettings { through_vxlan, through_wireguard, ..settings })
 }
 
+/// Nodes with a task or a single container in it.
+fn nodes_in(overlay: &OverlayState) -> BTreeSet<NodeId> {
+    let tasks = overlay.endpoints.values().map(|endpoint| endpoint.node);
+    tasks.chain(overlay.containers.values().map(|container| container.node)).collect()
+}
+
 /// The nodes that have endpoints in an overlay of this kind in which this node has one too. So both of two
 /// nodes know of each other, and each finds the other's end when it asks.
 fn sharing(set: &AssignmentSet, me: NodeId, encrypted: bool) -> Vec<ProbePeer> {
     let overlays = set.overlays.values().filter(|overlay| overlay.network.spec.encrypted == encrypted);
     let nodes = overlays.flat_map(|overlay| {
-        let nodes: BTreeSet<NodeId> = overlay.endpoints.values().map(|endpoint| endpoint.node).collect();
+        let nodes = nodes_in(overlay);
         if nodes.contains(&me) { nodes } else { BTreeSet::new() }
     });
     let nodes: BTreeSet<NodeId> = nodes.filter(|node| *node != me).collect();

@@ -36,7 +36,7 @@ pub use container_id::{container_id, container_name, task_of_container};
 pub use error::EngineError;
 pub use host_info::HostInfo;
 pub use logs::{LogLine, LogOptions, LogStream};
-pub(crate) use network::ClusterNetwork;
+pub(crate) use network::{ClusterNetwork, Place, Uplink};
 pub use network::{
     ContainerNetwork, ContainerPlace, HostFacts, LocalEndpoint, LocalNetworkView, LocalNetworks, NetworkError,
     NetworkErrorKind, PlaceIn,

@@ -8,6 +8,7 @@
 mod containers;
 mod definition;
 mod file;
+mod guests;
 mod local;
 mod owned;
 mod start;
@@ -20,11 +21,15 @@ use std::{
     sync::Arc,
 };
 
-pub(super) use self::{containers::no_container, local::first_ipv4};
+pub(crate) use self::guests::{Place, Uplink};
 pub use self::{
     containers::{ContainerNetwork, ContainerPlace, PlaceIn},
     local::{HostFacts, LocalNetworks, NetworkError, NetworkErrorKind},
     view::{LocalEndpoint, LocalNetworkView},
+};
+pub(super) use self::{
+    containers::{no_container, overlay_port},
+    local::first_ipv4,
 };
 
 use overlay::{
@@ -36,7 +41,7 @@ use tokio::{
     sync::{Mutex, mpsc, oneshot, watch},
     task::{AbortHandle, JoinHandle},
 };
-use types::{Attachment, Network as NetworkObject, NetworkId, NetworkSpec, PortConfig};
+use types::{Attachment, Network as NetworkObject, NetworkId, NetworkSpec, OverlayContainer, PortConfig};
 
 use super::{
     EngineConfig, EngineError,
@@ -111,6 +116,8 @@ pub(crate) struct ClusterNetwork {
     /// All networks that this host may have endpoints in, overlays and others.
     pub networks: BTreeMap<NetworkId, Arc<NetworkObject>>,
     pub mesh: Option<MeshPlan>,
+    /// Places that the value has for single containers of this host.
+    pub guests: BTreeMap<Place, OverlayContainer>,
     /// From this host's disk, and so older than what the data plane holds: fills only what is missing there.
     pub is_kept: bool,
 }
@@ -125,6 +132,9 @@ pub(super) struct Network {
     found: BTreeMap<EndpointId, FoundEndpoint>,
     routes: Vec<Cidr>,
     locals: watch::Receiver<Arc<Vec<LocalNetworkView>>>,
+    guests: Arc<guests::Guests>,
+    /// Gives back places that nothing here has.
+    giver: AbortHandle,
     owner: Mutex<Option<JoinHandle<()>>>,
     /// Starts the data plane process again whenever it ends.
     keeper: AbortHandle,
@@ -178,11 +188,14 @@ impl Network {
         let (requests, inbox) = mpsc::channel(MAX_WAITING);
         let (cluster, latest) = watch::channel(None);
         let (shown, locals) = watch::channel(Arc::new(view::view(&plan, &networks)));
+        let (present, there) = watch::channel(Arc::new(view::present(&plan)));
+        let guests = Arc::new(guests::Guests::new(latest.clone(), there));
+        let giver = tokio::spawn(Arc::clone(&guests).give_back()).abort_handle();
         let keeper = tokio::spawn(netd_keeper::keep(client.clone(), launch)).abort_handle();
         let state_dir = config.state_dir.clone();
-        let owner = Owner { client: client.clone(), plan, cluster: latest, networks, state_dir, shown };
+        let owner = Owner { client: client.clone(), plan, cluster: latest, networks, state_dir, shown, present };
         let owner = Mutex::new(Some(tokio::spawn(owner.run(inbox))));
-        Ok(Self { requests, cluster, client, found, routes, locals, owner, keeper })
+        Ok(Self { requests, cluster, client, found, routes, locals, guests, giver, owner, keeper })
     }
 
     /// Gives a container its network; the same again gives the same.
@@ -209,11 +222,17 @@ impl Network {
         self.ask_local(|reply| owned::Request::Remove { id, reply }).await
     }
 
-    pub(super) async fn connect(&self, id: EndpointId, place: ContainerPlace) -> Result<(), NetworkError> {
-        self.ask_local(|reply| owned::Request::Connect { id, place: Box::new(place), reply }).await
+    /// `given`: what the cluster gave for it, where it is the cluster that gives addresses.
+    async fn connect_to(
+        &self,
+        id: EndpointId,
+        place: ContainerPlace,
+        given: Option<Vec<IpAddr>>,
+    ) -> Result<(), NetworkError> {
+        self.ask_local(|reply| owned::Request::Connect { id, place: Box::new(place), given, reply }).await
     }
 
-    pub(super) async fn disconnect(&self, id: EndpointId, network: PlaceIn) -> Result<(), NetworkError> {
+    async fn disconnect_from(&self, id: EndpointId, network: PlaceIn) -> Result<(), NetworkError> {
         self.ask_local(|reply| owned::Request::Disconnect { id, network, reply }).await
     }
 
@@ -278,6 +297,7 @@ impl Network {
     /// Ends the owner of the plan. The network and its process stay.
     pub(super) async fn stop(&self) {
         self.keeper.abort();
+        self.giver.abort();
         // An owner that is gone already needs no word.
         let _ = self.requests.send(Request::Stop).await;
         if let Some(owner) = self.owner.lock().await.take() {
@@ -323,6 +343,7 @@ struct Owner {
     networks: LocalNetworks,
     state_dir: PathBuf,
     shown: watch::Sender<Arc<Vec<LocalNetworkView>>>,
+    present: watch::Sender<Arc<guests::Present>>,
 }
 
 impl Owner {
@@ -392,6 +413,8 @@ impl Owner {
                 tracing::warn!(error, "a part of the host network is not as it should be");
             }
         }
+        // Before anybody is answered: who has its place now need not be told that it is coming.
+        self.show();
         for answer in answers {
             answer(&applied);
         }

@@ -1,15 +1,17 @@
 //! The engine's networks for whoever asks from outside the agent: the API lists, makes and removes those of this
 //! host, and gives single containers their places.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use overlay::EndpointId;
-use types::{Network, NetworkId, NetworkSpec};
+use types::{ContainerAttachment, Network, NetworkId, NetworkSpec};
 
 use super::{
     Engine, LocalNetworkView, NetworkError, NetworkErrorKind as Kind,
     container_id::task_of_container,
-    network::{AttachError, ContainerNetwork, ContainerPlace, PlaceIn, Wanted, no_container},
+    network::{
+        AttachError, ContainerNetwork, ContainerPlace, PlaceIn, Uplink, Wanted, first_ipv4, no_container, overlay_port,
+    },
 };
 
 impl Engine {
@@ -22,6 +24,11 @@ impl Engine {
     /// in reach too (P30).
     pub fn cluster_networks(&self) -> Vec<Arc<Network>> {
         self.inner.network.all_of_cluster()
+    }
+
+    /// Places in the cluster's networks that this host's single containers hold, as managers told them last.
+    pub fn cluster_places(&self) -> Vec<ContainerAttachment> {
+        self.inner.network.cluster_places()
     }
 
     /// Makes a network of this host alone; a configuration if the spec says so.
@@ -60,11 +67,36 @@ impl Engine {
             ContainerNetwork::None => Vec::new(),
             ContainerNetwork::Places(places) => places,
         };
-        let bridge = places.iter().any(|place| place.network == PlaceIn::Bridge);
-        let locals = places.into_iter().filter_map(|place: ContainerPlace| place.wanted(name, container)).collect();
+        let network = &self.inner.network;
         let hostname = container.get(..12).unwrap_or(container).to_owned();
-        let wanted = Wanted { hostname, bridge, locals, ..Wanted::default() };
-        let attached = self.inner.network.attach(id, wanted).await;
+        let mut wanted = Wanted { hostname, ..Wanted::default() };
+        let (mut coming, mut spread) = (Vec::new(), Vec::new());
+        for mut place in places {
+            match place.network {
+                PlaceIn::Bridge => wanted.bridge = true,
+                PlaceIn::Network(of) if network.gives_addresses(of) => {
+                    let address = place.address.map(IpAddr::V4);
+                    let given = network.attach_single(container, of, name, &place.aliases, address).await;
+                    // What was given before is given back when no endpoint has it.
+                    let given = given?;
+                    match network.of_cluster(of).is_some_and(|of| of.vni != 0) {
+                        true => {
+                            wanted.overlays.extend(overlay_port(of, &given.addresses));
+                            spread.push(of);
+                        }
+                        false => {
+                            place.address = first_ipv4(&given.addresses);
+                            wanted.locals.extend(place.wanted(name, container));
+                        }
+                    }
+                    coming.push(given);
+                }
+                PlaceIn::Network(_) => wanted.locals.extend(place.wanted(name, container)),
+            }
+        }
+        wanted.bridge |= wanted.locals.is_empty() && network.leaves_by_bridge(&spread);
+        let attached = network.attach(id, wanted).await;
+        drop(coming);
         match attached {
             Ok(attached) => Ok(Some(attached.namespace)),
             Err(AttachError::Failed(why)) => Err(NetworkError::new(Kind::Failed, why)),
@@ -79,7 +111,9 @@ impl Engine {
     /// When the host could not do it.
     pub async fn detach_container(&self, container: &str) -> Result<(), NetworkError> {
         let detached = self.inner.network.detach(endpoint(container)?).await;
-        detached.map_err(|why| NetworkError::new(Kind::Failed, why))
+        detached.map_err(|why| NetworkError::new(Kind::Failed, why))?;
+        self.inner.network.detach_single(container).await;
+        Ok(())
     }
 
     /// Gives a container that is there one more place.
@@ -87,8 +121,9 @@ impl Engine {
     /// # Errors
     /// When there is no such container, it is a task's, or the place cannot be had; it is as before then.
     pub async fn connect(&self, container: &str, place: ContainerPlace) -> Result<(), NetworkError> {
-        let id = self.single_container(container).await?;
-        self.inner.network.connect(id, place).await
+        let is_clusters = self.is_clusters(place.network);
+        let (id, name) = self.single_container(container, |_| is_clusters).await?;
+        self.inner.network.connect(id, name, place).await
     }
 
     /// Takes a place away from a container that is there.
@@ -96,31 +131,49 @@ impl Engine {
     /// # Errors
     /// When there is no such container, it is a task's, or it has no such place.
     pub async fn disconnect(&self, container: &str, network: PlaceIn) -> Result<(), NetworkError> {
-        let id = self.single_container(container).await?;
+        // of a task's places those that were connected by hand
+        let may_go = |id: &str| matches!(network, PlaceIn::Network(of) if self.inner.network.holds(of, id));
+        let (id, _) = self.single_container(container, may_go).await?;
         self.inner.network.disconnect(id, network).await
     }
 
-    /// By full id or by a beginning of it that no other has. A task's container belongs to its service.
-    async fn single_container(&self, text: &str) -> Result<EndpointId, NetworkError> {
+    /// The session with a manager, through which places in networks of the cluster are asked for.
+    pub(crate) fn set_uplink(&self, uplink: Option<Uplink>) {
+        self.inner.network.set_uplink(uplink);
+    }
+
+    fn is_clusters(&self, network: PlaceIn) -> bool {
+        matches!(network, PlaceIn::Network(of) if self.inner.network.gives_addresses(of))
+    }
+
+    /// By full id or by a beginning of it that no other has, with its name if it has one. A task's container belongs
+    /// to its service, but for what `of_task` allows to be done by hand.
+    async fn single_container(
+        &self,
+        text: &str,
+        of_task: impl Fn(&str) -> bool,
+    ) -> Result<(EndpointId, Option<String>), NetworkError> {
         let known = self.containers().await.map_err(|error| NetworkError::new(Kind::Failed, error.to_string()))?;
         let task_name = |labels: &std::collections::BTreeMap<String, String>| {
             labels.get("com.docker.swarm.task.name").is_some_and(|name| name == text)
         };
-        let found: Vec<&str> = known
-            .iter()
-            .filter(|container| container.id.starts_with(text) || task_name(&container.labels))
-            .map(|container| container.id.as_str())
-            .collect();
+        let found: Vec<_> =
+            known.iter().filter(|container| container.id.starts_with(text) || task_name(&container.labels)).collect();
         match found[..] {
-            [] => endpoint(text),
-            [one] if task_of_container(one).is_some() => Err(NetworkError::new(
-                Kind::Forbidden,
-                format!(
-                    "container {text} is a task's, and its networks are its service's: use `service update \
-                     --network-add` or `--network-rm`"
-                ),
-            )),
-            [one] => endpoint(one),
+            [] => Ok((endpoint(text)?, None)),
+            [one] => match task_of_container(&one.id) {
+                Some(task) if of_task(&one.id) => {
+                    Ok((EndpointId::from(task), one.labels.get("com.docker.swarm.task.name").cloned()))
+                }
+                Some(_) => Err(NetworkError::new(
+                    Kind::Forbidden,
+                    format!(
+                        "container {text} is a task's, and its networks are its service's: use `service update \
+                         --network-add` or `--network-rm`"
+                    ),
+                )),
+                None => Ok((endpoint(&one.id)?, None)),
+            },
             _ => Err(NetworkError::new(Kind::Invalid, format!("container {text}: {} ids begin with it", found.len()))),
         }
     }

@@ -6,7 +6,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use image::RunConfig;
-use overlay::{EndpointDns, EndpointId, MacAddress, OverlayPort};
+use overlay::{EndpointDns, EndpointId};
 use runtime::{ExitStatus, Status};
 use types::{Assignment, Attachment, NodeId, PortConfig, PortProtocol, TaskId, Timestamp};
 
@@ -17,7 +17,7 @@ use super::{
     files::{EtcFiles, HostFiles, read_host_resolv_conf},
     health::{self, HealthSettings},
     host_ports::Conflict,
-    network::{AttachError, Attached, LocalWanted, Wanted, explain, first_ipv4},
+    network::{AttachError, Attached, LocalWanted, Wanted, explain, first_ipv4, overlay_port},
     sockets,
     stop_signal::parse_signal,
     template::Context,
@@ -129,7 +129,7 @@ impl Engine {
         for place in &a.attachments {
             match network.of_cluster(place.network).is_some_and(|network| network.vni == 0) {
                 true => locals.push(local_wanted(a, place)),
-                false => overlays.extend(overlay_port(place)),
+                false => overlays.extend(overlay_port(place.network, &place.addresses)),
             }
         }
         let bridge = self.is_on_bridge(a);
@@ -327,13 +327,6 @@ fn local_wanted(a: &Assignment, place: &Attachment) -> LocalWanted {
     ];
     let names = own.into_iter().chain(place.aliases.iter().cloned()).map(|name| name.to_ascii_lowercase()).collect();
     LocalWanted { network: place.network, address: first_ipv4(&place.addresses), names }
-}
-
-/// `None` for an attachment without an IPv4 address, which the value does not make.
-fn overlay_port(attachment: &Attachment) -> Option<OverlayPort> {
-    let first = first_ipv4(&attachment.addresses)?;
-    let addresses = attachment.addresses.clone();
-    Some(OverlayPort { network: attachment.network, addresses, mac: MacAddress::for_ipv4(first) })
 }
 
 /// Who has the port that a task asks for. Blocking.

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Cidr, Meta, NetworkId, NetworkSpec};
+use crate::{Cidr, Meta, NetworkId, NetworkSpec, NodeId};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
@@ -42,6 +42,24 @@ pub struct Attachment {
     pub addresses: Vec<IpAddr>,
     #[serde(default)]
     pub aliases: Vec<String>,
+}
+
+/// The place of a single container, one that is no task, in one network of the cluster (parity N-12). Its node asks
+/// for it and gives it back; it goes with its node at the latest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerAttachment {
+    #[serde(default)]
+    pub meta: Meta,
+    pub network: NetworkId,
+    /// The container's id: it has one place in a network at most.
+    pub container: String,
+    pub node: NodeId,
+    /// By which the others in the network find it.
+    pub name: String,
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// One of each subnet, in the order of the network's subnets.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// The stable address of a service in one network (parity S-70).

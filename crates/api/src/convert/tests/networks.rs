@@ -206,6 +206,7 @@ fn an_inspected_network_shows_its_use() {
         usage: vec![SubnetUsage { used: 3, total: 254 }, SubnetUsage { used: 2, total: 1 << 20 }],
         services: vec![service],
         tasks: vec![task.clone()],
+        containers: Vec::new(),
     };
     let shown = write_inspected(&view, task.node).done();
     check_schema::<models::NetworkInspect>(&shown, &[]);

@@ -9,7 +9,6 @@ use axum::{
 };
 use node::engine::{ContainerPlace, PlaceIn};
 use serde_json::Value;
-use types::NetworkDriver;
 
 use super::find::{Found, find};
 use crate::{
@@ -69,17 +68,12 @@ async fn place_in(shared: &Shared, name: &str) -> ApiResult<PlaceIn> {
     let network = match find(shared, name).await? {
         Found::Local(view) => view.network.map(|network| (*network).clone()),
         Found::Cluster(view) if !view.network.spec.attachable => {
+            // Docker's own words: clients know them.
+            let name = &view.network.spec.name;
             return refused(format!(
-                "network {} not manually attachable: it was made for services; make one with --attachable",
-                view.network.spec.name
+                "Could not attach to network {name}: rpc error: code = PermissionDenied desc = network {name} not \
+                 manually attachable"
             ));
-        }
-        Found::Cluster(view) if view.network.spec.driver == NetworkDriver::Overlay => {
-            return Err(ApiError::unsupported(format!(
-                "connecting single containers to overlay networks is not there yet in this version of rswarm; attach a \
-                 service to {} with `service update --network-add`",
-                view.network.spec.name
-            )));
         }
         Found::Cluster(view) => Some(view.network),
     };

@@ -31,7 +31,9 @@ pub(super) async fn find(shared: &Shared, text: &str) -> ApiResult<Found> {
     let told_of = shared.host.cluster_networks();
     let exact = told_of.iter().find(|network| is_it(network));
     if let Some(network) = exact.or_else(|| told_of.iter().find(|network| begins(network))) {
-        return Ok(Found::Cluster(Box::new(told(network))));
+        let places = shared.host.cluster_places();
+        let containers = places.into_iter().filter(|place| place.network == network.id).collect();
+        return Ok(Found::Cluster(Box::new(NetworkView { containers, ..told(network) })));
     }
     let missing = || {
         ApiError::not_found(format!(
@@ -47,7 +49,13 @@ pub(super) fn local(shared: &Shared, is_it: impl Fn(&Network) -> bool) -> Option
     all.iter().find(|view| view.network.as_ref().is_some_and(|network| is_it(network))).cloned()
 }
 
-/// A network of the cluster as a host knows it that is no manager: without what is in it elsewhere.
+/// A network of the cluster as a host knows it that is no manager: without what is in it.
 pub(super) fn told(network: &Network) -> NetworkView {
-    NetworkView { network: network.clone(), usage: Vec::new(), services: Vec::new(), tasks: Vec::new() }
+    NetworkView {
+        network: network.clone(),
+        usage: Vec::new(),
+        services: Vec::new(),
+        tasks: Vec::new(),
+        containers: Vec::new(),
+    }
 }

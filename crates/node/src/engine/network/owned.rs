@@ -39,6 +39,7 @@ pub(super) enum Request {
     Connect {
         id: EndpointId,
         place: Box<ContainerPlace>,
+        given: Option<Vec<IpAddr>>,
         reply: Reply<()>,
     },
     Disconnect {
@@ -59,7 +60,9 @@ impl Owner {
         match request {
             Request::Create { spec, id, reply } => drop(reply.send(self.create(*spec, id).await)),
             Request::Remove { id, reply } => drop(reply.send(self.remove(id).await)),
-            Request::Connect { id, place, reply } => drop(reply.send(self.connect(&id, *place).await)),
+            Request::Connect { id, place, given, reply } => {
+                drop(reply.send(self.connect(&id, *place, given).await));
+            }
             Request::Disconnect { id, network, reply } => drop(reply.send(self.disconnect(&id, network).await)),
             Request::Namespace { id, reply } => drop(reply.send(self.namespace(&id).await)),
         }
@@ -81,6 +84,14 @@ impl Owner {
     pub(super) fn show(&self) {
         let now = view::view(&self.plan, &self.networks);
         self.shown.send_if_modified(|known| {
+            let differs = **known != now;
+            if differs {
+                *known = Arc::new(now);
+            }
+            differs
+        });
+        let now = view::present(&self.plan);
+        self.present.send_if_modified(|known| {
             let differs = **known != now;
             if differs {
                 *known = Arc::new(now);

@@ -5,7 +5,10 @@ use std::{net::Ipv4Addr, sync::Arc};
 use overlay::{Cidr, EndpointId, MacAddress, NetworkPlan};
 use types::{Network, NetworkId, TaskId};
 
-use super::local::LocalNetworks;
+use super::{
+    guests::{self, Present},
+    local::LocalNetworks,
+};
 use crate::engine::container_id;
 
 /// A network of this host alone.
@@ -55,6 +58,19 @@ pub(super) fn view(plan: &NetworkPlan, networks: &LocalNetworks) -> Vec<LocalNet
     [first].into_iter().chain(own).collect()
 }
 
+/// What is there of containers, for whoever asks the managers for their places.
+pub(super) fn present(plan: &NetworkPlan) -> Present {
+    let mut present = Present::default();
+    for (id, endpoint) in &plan.endpoints {
+        let own_name = endpoint.locals.first().and_then(|port| port.names.first()).unwrap_or(&endpoint.hostname);
+        present.containers.insert(container(id), own_name.clone());
+        let networks = endpoint.overlays.iter().map(|port| port.network);
+        let networks = networks.chain(endpoint.locals.iter().map(|port| port.network));
+        present.places.extend(networks.map(|network| guests::place(network, id)));
+    }
+    present
+}
+
 fn endpoints(plan: &NetworkPlan, network: NetworkId, subnet: Cidr) -> Vec<LocalEndpoint> {
     let place = |(id, endpoint): (&EndpointId, &overlay::EndpointPlan)| {
         let port = endpoint.locals.iter().find(|port| port.network == network)?;
@@ -66,6 +82,6 @@ fn endpoints(plan: &NetworkPlan, network: NetworkId, subnet: Cidr) -> Vec<LocalE
 }
 
 /// A task's endpoint has the task's id, a single container's the container's.
-fn container(id: &EndpointId) -> String {
+pub(super) fn container(id: &EndpointId) -> String {
     id.as_str().parse::<TaskId>().map_or_else(|_| id.to_string(), container_id)
 }

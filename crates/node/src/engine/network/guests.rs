@@ -1,0 +1,263 @@
+//! Places of single containers in the cluster's networks: asked of the managers at a container's start or when it is
+//! connected, and given back when it no longer has the place (parity N-12).
+//!
+//! Which places this host holds is part of the value and comes back with its assignments; whatever of it no endpoint
+//! here has is given back, whether a container ended, a step was broken off or the daemon was killed in between.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use overlay::EndpointId;
+use proto::v1::{WriteCall, cluster_client::ClusterClient};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout},
+};
+use tonic::{Code, Status, transport::Channel};
+use types::{AttachRequest, ContainerAttachment, Meta, NetworkId, NodeId, OverlayContainer, WriteReply, WriteRequest};
+
+use super::{
+    ClusterNetwork,
+    local::{NetworkError, NetworkErrorKind as Kind},
+    owned::failed,
+};
+
+/// For a session with some manager to begin; an agent that lost one finds the next within two seconds.
+const SESSION_PATIENCE: Duration = Duration::from_secs(10);
+/// For one write, the manager's own patience with its leader included.
+const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+/// From the managers' answer to the assignments that show the place, with the names of the others in the network.
+const TOLD_PATIENCE: Duration = Duration::from_secs(5);
+/// After the start of the daemon, before places that no container took up again are given back: containers that
+/// are started with it shall find their old addresses (P30).
+const TAKE_UP: Duration = Duration::from_secs(30);
+/// Before a place that could not be given back is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+
+/// The network's id and the container's.
+pub(crate) type Place = (NetworkId, String);
+
+/// The way to a manager, while there is a session.
+#[derive(Debug, Clone)]
+pub(crate) struct Uplink {
+    pub node: NodeId,
+    pub channel: Channel,
+}
+
+/// What endpoints of this host are there, as the owner of the plan has them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Present {
+    /// Containers, with the names they are known by in their first network.
+    pub containers: BTreeMap<String, String>,
+    /// Their places in networks, those of tasks included.
+    pub places: BTreeSet<Place>,
+}
+
+#[derive(Debug)]
+pub(in crate::engine) struct Guests {
+    uplink: watch::Sender<Option<Uplink>>,
+    cluster: watch::Receiver<Option<ClusterNetwork>>,
+    present: watch::Receiver<Arc<Present>>,
+    /// Asked for, and not in an endpoint yet.
+    coming: Mutex<BTreeSet<Place>>,
+    started: Instant,
+}
+
+/// A place that is being taken: as long as this lives nobody gives it back.
+#[derive(Debug)]
+pub(in crate::engine) struct Coming<'a> {
+    guests: &'a Guests,
+    place: Place,
+    /// One of each subnet.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        self.guests.coming().remove(&self.place);
+    }
+}
+
+impl Guests {
+    pub(super) fn new(
+        cluster: watch::Receiver<Option<ClusterNetwork>>,
+        present: watch::Receiver<Arc<Present>>,
+    ) -> Self {
+        let (uplink, coming) = (watch::Sender::new(None), Mutex::default());
+        Self { uplink, cluster, present, coming, started: Instant::now() }
+    }
+
+    pub(super) fn set_uplink(&self, uplink: Option<Uplink>) {
+        self.uplink.send_replace(uplink);
+    }
+
+    /// The name by which a container is known on this host.
+    pub(super) fn name_of(&self, container: &str) -> Option<String> {
+        let told = self.told().into_iter().find(|((_, id), _)| id == container).map(|(_, guest)| guest.name);
+        told.or_else(|| self.present.borrow().containers.get(container).cloned())
+    }
+
+    pub(super) fn is_there(&self, container: &str) -> bool {
+        self.present.borrow().containers.contains_key(container)
+    }
+
+    pub(super) fn has(&self, place: &Place) -> bool {
+        self.present.borrow().places.contains(place)
+    }
+
+    /// Whether the managers hold this place for a single container of this host.
+    pub(super) fn holds(&self, place: &Place) -> bool {
+        self.cluster.borrow().as_ref().is_some_and(|cluster| cluster.guests.contains_key(place))
+    }
+
+    /// What the managers hold for a container of this host.
+    pub(super) fn of_container(&self, container: &str) -> Vec<NetworkId> {
+        self.told().into_keys().filter(|(_, id)| id == container).map(|(network, _)| network).collect()
+    }
+
+    /// Asks the managers for a place. One that they hold already is taken up without them, so that a container comes
+    /// back under its old addresses with none in reach (P30).
+    pub(super) async fn attach(&self, wanted: AttachRequest) -> Result<Coming<'_>, NetworkError> {
+        let place = (wanted.network, wanted.container.clone());
+        if !self.coming().insert(place.clone()) {
+            let message = format!("container {} is being connected to this network by another request", wanted.name);
+            return Err(NetworkError::new(Kind::Conflict, message));
+        }
+        let mut coming = Coming { guests: self, place, addresses: Vec::new() };
+        let known = self.told().remove(&coming.place);
+        let fits = |known: &OverlayContainer| {
+            known.name == wanted.name
+                && known.aliases == wanted.aliases
+                && wanted.addresses.iter().all(|address| known.addresses.contains(address))
+        };
+        if let Some(known) = known.filter(fits) {
+            coming.addresses = known.addresses;
+            return Ok(coming);
+        }
+        let asked = wanted.network;
+        let make = |node| WriteRequest::Attach(Box::new(AttachRequest { node, ..wanted.clone() }));
+        coming.addresses = match self.write(make).await? {
+            WriteReply::Attached(addresses) => addresses,
+            other => return Err(failed(format!("the managers answered with something else: {other:?}"))),
+        };
+        let mut cluster = self.cluster.clone();
+        let told = cluster.wait_for(|now| now.as_ref().is_some_and(|now| now.guests.contains_key(&coming.place)));
+        if timeout(TOLD_PATIENCE, told).await.is_err() && !self.knows(asked) {
+            // What the managers hold is given back, for no endpoint has it.
+            let seconds = TOLD_PATIENCE.as_secs();
+            return Err(failed(format!("the managers gave a place, and in {seconds} s told nothing of the network")));
+        }
+        Ok(coming)
+    }
+
+    /// Gives a place back; none is fine.
+    pub(super) async fn detach(&self, place: &Place) -> Result<(), NetworkError> {
+        let (network, container) = place.clone();
+        let make = |node| WriteRequest::Detach { node, network, container };
+        self.write(make).await.map(drop)
+    }
+
+    /// Gives back what no endpoint of this host has. Runs as long as the engine.
+    pub(super) async fn give_back(self: Arc<Self>) {
+        let (mut cluster, mut present, mut uplink) =
+            (self.cluster.clone(), self.present.clone(), self.uplink.subscribe());
+        let mut seen = BTreeSet::new();
+        let mut again = Some(self.started + TAKE_UP);
+        loop {
+            seen.extend(present.borrow_and_update().places.iter().cloned());
+            let (is_late, is_linked) = (Instant::now() >= self.started + TAKE_UP, uplink.borrow_and_update().is_some());
+            cluster.mark_unchanged();
+            let spare = self.spare(|place| is_late || seen.contains(place));
+            let mut failures = false;
+            for place in spare.iter().filter(|_| is_linked) {
+                match self.detach(place).await {
+                    Ok(()) => drop(seen.remove(place)),
+                    Err(error) => {
+                        failures = true;
+                        tracing::debug!(%error, container = place.1, "a place in a network could not be given back yet");
+                    }
+                }
+            }
+            again = match failures {
+                true => Some(Instant::now() + RETRY_PAUSE),
+                false => again.filter(|at| *at > Instant::now()),
+            };
+            tokio::select! {
+                changed = cluster.changed() => if changed.is_err() { return },
+                changed = present.changed() => if changed.is_err() { return },
+                changed = uplink.changed() => if changed.is_err() { return },
+                () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {}
+            }
+        }
+    }
+
+    /// Places that the managers hold for this host and no endpoint has.
+    fn spare(&self, is_due: impl Fn(&Place) -> bool) -> Vec<Place> {
+        let cluster = self.cluster.borrow();
+        // What was kept on disk may be long over.
+        let Some(cluster) = cluster.as_ref().filter(|cluster| !cluster.is_kept) else { return Vec::new() };
+        let (present, coming) = (self.present.borrow(), self.coming());
+        let is_spare = |place: &&Place| !present.places.contains(*place) && !coming.contains(*place) && is_due(place);
+        cluster.guests.keys().filter(is_spare).cloned().collect()
+    }
+
+    /// All that the managers hold for this host.
+    pub(super) fn all(&self) -> Vec<ContainerAttachment> {
+        let shown = |((network, container), guest): (Place, OverlayContainer)| {
+            let OverlayContainer { node, name, aliases, addresses } = guest;
+            ContainerAttachment { meta: Meta::default(), network, container, node, name, aliases, addresses }
+        };
+        self.told().into_iter().map(shown).collect()
+    }
+
+    fn told(&self) -> BTreeMap<Place, OverlayContainer> {
+        self.cluster.borrow().as_ref().map(|cluster| cluster.guests.clone()).unwrap_or_default()
+    }
+
+    fn knows(&self, network: NetworkId) -> bool {
+        self.cluster.borrow().as_ref().is_some_and(|cluster| cluster.networks.contains_key(&network))
+    }
+
+    fn coming(&self) -> std::sync::MutexGuard<'_, BTreeSet<Place>> {
+        // A set of names is whole whenever the lock is free.
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn write(&self, make: impl FnOnce(NodeId) -> WriteRequest) -> Result<WriteReply, NetworkError> {
+        let mut link = self.uplink.subscribe();
+        let found = timeout(SESSION_PATIENCE, link.wait_for(Option::is_some)).await;
+        let uplink = found.ok().and_then(Result::ok).and_then(|found| found.clone());
+        let Some(Uplink { node, channel }) = uplink else {
+            return Err(failed(
+                "this host has no session with a manager, and addresses in networks of the cluster are the managers' to \
+                 give: see `rswarm doctor`, and try again when one can be reached",
+            ));
+        };
+        let call = WriteCall { write_request: proto::encode(&make(node)), ..WriteCall::default() };
+        let answer = timeout(WRITE_PATIENCE, ClusterClient::new(channel).write(call)).await;
+        let answer =
+            answer.map_err(|_| failed(format!("no answer from a manager in {} s", WRITE_PATIENCE.as_secs())))?;
+        let reply = answer.map_err(|status| of_status(&status))?.into_inner().write_reply;
+        proto::decode(&reply).map_err(|error| failed(format!("the manager's answer is not understood: {error}")))
+    }
+}
+
+fn of_status(status: &Status) -> NetworkError {
+    let kind = match status.code() {
+        Code::NotFound => Kind::NotFound,
+        Code::InvalidArgument => Kind::Invalid,
+        Code::FailedPrecondition => Kind::Forbidden,
+        Code::AlreadyExists | Code::Aborted => Kind::Conflict,
+        _ => Kind::Failed,
+    };
+    NetworkError::new(kind, status.message())
+}
+
+/// The same of an endpoint's id: a task's endpoint bears the task's, a single container's the container's.
+pub(super) fn place(network: NetworkId, id: &EndpointId) -> Place {
+    (network, super::view::container(id))
+}
