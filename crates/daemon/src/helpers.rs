@@ -7,6 +7,8 @@ use overlay::netd::NetdConfig;
 
 /// The network data plane of a host: `rswarm netd RUN_DIR`.
 pub const NETD: &str = "netd";
+/// What writes PROXY protocol headers: `rswarm port-proxy RUN_DIR`.
+pub const PORT_PROXY: &str = "port-proxy";
 /// Process 1 of a lab's host: `rswarm lab-host PLAN`.
 pub const LAB_HOST: &str = "lab-host";
 
@@ -20,9 +22,24 @@ pub fn netd(arguments: &[OsString]) -> ExitCode {
     if let Err(error) = crate::logging::start("info") {
         return failed(NETD, &format!("{error:#}"));
     }
-    match overlay::netd::run(&NetdConfig::in_dir(run_dir, VERSION)) {
+    // By its name in /proc: an upgrade may have put another file in this one's place.
+    let port_proxy = vec!["/proc/self/exe".into(), PORT_PROXY.into(), run_dir.clone()];
+    match overlay::netd::run(&NetdConfig { port_proxy, ..NetdConfig::in_dir(run_dir, VERSION) }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(NETD, &chain(&error)),
+    }
+}
+
+pub fn port_proxy(arguments: &[OsString]) -> ExitCode {
+    let [run_dir] = arguments else {
+        return usage("rswarm port-proxy RUN_DIR", "the data plane starts it when a published port needs it");
+    };
+    if let Err(error) = crate::logging::start("info") {
+        return failed(PORT_PROXY, &format!("{error:#}"));
+    }
+    match overlay::proxy::run(Path::new(run_dir), VERSION) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(PORT_PROXY, &chain(&error)),
     }
 }
 

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
     match arguments.get(1).and_then(|word| word.to_str()) {
         Some("daemon") => host::main(&config::Config::parse_from(&arguments[1..])),
         Some(helpers::NETD) => helpers::netd(&arguments[2..]),
+        Some(helpers::PORT_PROXY) => helpers::port_proxy(&arguments[2..]),
         Some(helpers::LAB_HOST) => helpers::lab_host(&arguments[2..]),
         _ => cli::main(arguments, checks::of_host),
     }

@@ -27,6 +27,7 @@ pub mod nft;
 mod observed;
 pub mod plan;
 pub mod probe;
+pub mod proxy;
 mod step;
 mod vip;
 pub mod wireguard;

@@ -73,6 +73,16 @@ pub struct MeshPlan {
     /// The same ports of the other hosts.
     pub entries: BTreeMap<MacAddress, EntryHost>,
     pub ports: Vec<PublishedPorts>,
+    /// What is dialled here is a process's of this host, although its port is published at all addresses.
+    #[serde(default)]
+    pub spared: BTreeSet<(IpAddr, PortProtocol, u16)>,
+}
+
+impl NetworkPlan {
+    /// Whether a published port asks for headers of the PROXY protocol.
+    pub fn needs_port_proxy(&self) -> bool {
+        self.mesh.iter().flat_map(|mesh| &mesh.ports).any(|ports| ports.proxy_protocol)
+    }
 }
 
 /// Another host through which connections come.

@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use types::NetworkId;
 
-use crate::{Cidr, EndpointId, MacAddress};
+use crate::{Cidr, EndpointId, MacAddress, PortTable};
 
 /// A change of the host's network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +87,8 @@ pub enum MeshStep {
     LoadPorts {
         ruleset: String,
         fresh: BTreeSet<(u16, u16)>,
+        /// What the table has then.
+        loaded: PortTable,
     },
     RemovePorts,
     /// `net.ipv6.conf.all.forwarding=1`, and what listened to router advertisements still does.

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 pub use cluster::{Cluster, JoinSecrets, RootCa};
 pub use network::{Attachment, ContainerAttachment, Network, Subnet, VirtualIp};
-pub use node::{MAX_PEER_PROBLEMS, Node, NodeDescription, NodeState, NodeStatus, PeerProblem, RaftMember};
+pub use node::{
+    MAX_PEER_PROBLEMS, MAX_PORT_TROUBLES, Node, NodeDescription, NodeState, NodeStatus, PeerProblem, RaftMember,
+};
 pub use service::{Service, UpdateState, UpdateStatus};
 pub use task::{ContainerHealth, ContainerStatus, PortStatus, Slot, Task, TaskState, TaskStatus};
 

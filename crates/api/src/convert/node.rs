@@ -102,9 +102,15 @@ fn write_status(view: &NodeView) -> Value {
     };
     let problem = |peer: &PeerProblem| json!({ "NodeID": peer.by, "Detail": peer.detail });
     let problems: Vec<Value> = status.unreachable_peers.iter().map(problem).collect();
+    // A node that works is not open at every published port; who asks for its state shall see it.
+    let troubles = view.node.description.iter().flat_map(|described| &described.port_troubles);
+    let message = match status.state {
+        NodeState::Ready if status.message.is_empty() => troubles.cloned().collect::<Vec<_>>().join("; "),
+        _ => status.message.clone(),
+    };
     Fields::new()
         .set("State", state)
-        .unless_empty("Message", &status.message)
+        .unless_empty("Message", &message)
         .set("Addr", status.address.map_or_else(|| "0.0.0.0".to_owned(), |address| address.to_string()))
         .unless_empty("UnreachablePeers", status.unreachable_peers.iter().map(|peer| peer.by).collect::<Vec<_>>())
         .unless_empty("PeerProblems", problems)

@@ -183,7 +183,7 @@ pub(crate) struct CreateLists {
     /// Network to join: NAME, or name=NAME,alias=ALIAS,driver-opt=KEY=VALUE
     #[arg(long)]
     pub(crate) network: Vec<String>,
-    /// Publish a port: [[ADDRESS:]PUBLISHED:]TARGET[/PROTOCOL], or published=,target=,protocol=,mode=ingress|host,host_ip=,interface=,proxy_protocol=; ranges too
+    /// Publish a port: [[ADDRESS:]PUBLISHED:]TARGET[/PROTOCOL], or published=,target=,protocol=,mode=ingress|host,host_ip=,interface=,proxy_protocol=v2; ranges too
     #[arg(short, long, value_name = "PORT")]
     pub(crate) publish: Vec<String>,
     /// Add Linux capabilities

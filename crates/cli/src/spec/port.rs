@@ -47,8 +47,11 @@ fn read_long(text: &str) -> anyhow::Result<Published<'_>> {
             "host_ip" => option.host_ip = Some(address(value)?),
             "interface" => option.interface = Some(value),
             "proxy_protocol" => {
-                option.proxy_protocol =
-                    value.parse().with_context(|| format!("proxy_protocol is true or false, not {value:?}"))?;
+                option.proxy_protocol = match value {
+                    "v2" | "true" => true,
+                    "false" => false,
+                    _ => bail!("proxy_protocol is v2 or true, or false, not {value:?}; version 1 is not written"),
+                };
             }
             other => bail!(
                 "unexpected key {other:?}; known are published, target, protocol, mode, host_ip, interface and \

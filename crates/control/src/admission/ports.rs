@@ -68,10 +68,17 @@ fn one(spec: &ServiceSpec, port: &PortConfig) -> Result<(), Rejection> {
             port.place()
         ));
     }
-    if port.proxy_protocol {
+    if port.proxy_protocol && port.mode == PublishMode::Host {
         return invalid(format!(
-            "service {service}: port {} cannot begin with a PROXY protocol header: this version does not write one; \
-             leave proxy_protocol out: the application sees the client's own address anyway",
+            "service {service}: port {} cannot begin with a PROXY protocol header: only the routing mesh writes one; \
+             publish it with mode=ingress, or leave proxy_protocol out",
+            port.place()
+        ));
+    }
+    if port.proxy_protocol && matches!(port.bind, PortBind::Interface(_)) {
+        return invalid(format!(
+            "service {service}: port {} cannot both begin with a PROXY protocol header and be bound to an interface; \
+             bind it to an address of that interface (host_ip), or leave proxy_protocol out",
             port.place()
         ));
     }

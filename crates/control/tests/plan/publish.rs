@@ -129,7 +129,6 @@ fn s_72_contradictions_are_refused() {
             refused: service web: port 80 is published through the mesh, which needs endpoint mode vip; use mode=host or vip
             refused: service web: port 53/udp cannot begin with a PROXY protocol header: only connections over tcp have a beginning; leave proxy_protocol out
             refused: service web: port 53/sctp cannot begin with a PROXY protocol header: only connections over tcp have a beginning; leave proxy_protocol out
-            refused: service web: port 80/tcp cannot begin with a PROXY protocol header: this version does not write one; leave proxy_protocol out: the application sees the client's own address anyway
             refused: service web publishes port 80/tcp twice: give one of the two another number or address
             refused: service web publishes port 127.0.0.1:80/tcp twice: give one of the two another number or address
             refused: service web publishes port 80/tcp twice without a number: leave one out, or give it a number

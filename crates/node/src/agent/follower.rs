@@ -166,6 +166,7 @@ impl Follower {
                 routes: self.engine.routes().to_vec(),
                 ..self.engine.info().description(identity.root_pem())
             },
+            port_holders: self.engine.port_holders(),
             data_address: self.config.data_address,
         };
         beside.spawn(session::run(session, self.managers.subscribe(), session_events, stop.clone()));

@@ -34,6 +34,7 @@ pub(super) fn mesh(set: &AssignmentSet, me: NodeId, unreachable: &Unreachable) -
             .iter()
             .flat_map(|(id, service)| published(state, *id, service, (me, unreachable)))
             .collect(),
+        spared: BTreeSet::new(),
     })
 }
 

@@ -6,11 +6,14 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use overlay::{
     FullSize, Kernel, NetworkPlan, PeerState, ProbePath, ProbeSettings, ProbeTable, Verdict, Way,
-    doctor::{Findings, examine},
+    doctor::{Difference, Findings, examine},
 };
 use types::{Check, NodeId};
 
-use super::{Engine, network::explain};
+use super::{
+    Engine,
+    network::{PortHolder, explain},
+};
 
 /// A data plane process that is there answers within milliseconds.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -23,7 +26,22 @@ impl Engine {
     /// A sentence when the kernel cannot be asked, or no plan is to be had.
     pub async fn network_findings(&self) -> Result<Findings, String> {
         let (network, run_dir) = (&self.inner.network, &self.inner.config.run_dir);
-        examine(network.client(), &Kernel::new(run_dir), run_dir, || network.overlays_of_cluster()).await
+        let value = || network.overlays_of_cluster();
+        let mut findings = examine(network.client(), &Kernel::new(run_dir), run_dir, value).await?;
+        for holder in network.port_holders().borrow().iter() {
+            let PortHolder { port, is_trouble, sentence } = holder;
+            if !is_trouble {
+                findings.notes.push(sentence.clone());
+                continue;
+            }
+            findings.host.push(Difference {
+                what: format!("published port {port}"),
+                place: "sockets of this host".to_owned(),
+                expected: "the routing mesh alone".to_owned(),
+                found: sentence.clone(),
+            });
+        }
+        Ok(findings)
     }
 
     /// One line for each way to each peer that the probes ask.

@@ -137,7 +137,7 @@ fn free(port: &PortConfig, held: Held<'_>, chosen: &[PortConfig], random: u64) -
 }
 
 /// An interface may have any address but the loopback's.
-fn meets(bind: &PortBind, socket: &HostSocket) -> bool {
+pub(super) fn meets(bind: &PortBind, socket: &HostSocket) -> bool {
     match bind {
         PortBind::All => true,
         PortBind::Address(address) => socket.address.is_unspecified() || socket.address == *address,

@@ -15,6 +15,7 @@ pub(crate) mod host_ports;
 mod images;
 mod lock;
 mod logs;
+mod mesh_ports;
 mod netd_keeper;
 mod network;
 mod networks;
@@ -36,7 +37,7 @@ pub use container_id::{container_id, container_name, task_of_container};
 pub use error::EngineError;
 pub use host_info::HostInfo;
 pub use logs::{LogLine, LogOptions, LogStream};
-pub(crate) use network::{ClusterNetwork, Place, Uplink};
+pub(crate) use network::{ClusterNetwork, Place, PortHolder, Uplink};
 pub use network::{
     ContainerNetwork, ContainerPlace, HostFacts, LocalEndpoint, LocalNetworkView, LocalNetworks, NetworkError,
     NetworkErrorKind, PlaceIn,
@@ -181,6 +182,11 @@ impl Engine {
     /// Ranges this host has addresses in or routes to, the networks that were made for it alone included.
     pub fn routes(&self) -> &[types::Cidr] {
         self.inner.network.routes()
+    }
+
+    /// Processes of this host that listen where the mesh would.
+    pub(crate) fn port_holders(&self) -> tokio::sync::watch::Receiver<Arc<Vec<PortHolder>>> {
+        self.inner.network.port_holders()
     }
 
     /// What the cluster says of this host's network; tasks prepared after this call see it.

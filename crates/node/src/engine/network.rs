@@ -9,6 +9,7 @@ mod containers;
 mod definition;
 mod file;
 mod guests;
+mod held;
 mod local;
 mod owned;
 mod start;
@@ -22,6 +23,9 @@ use std::{
 };
 
 pub(crate) use self::guests::{Place, Uplink};
+pub(crate) use self::held::PortHolder;
+use self::held::{Held as HeldPorts, LOOK_EVERY};
+pub(super) use self::{containers::no_container, local::first_ipv4};
 pub use self::{
     containers::{ContainerNetwork, ContainerPlace, PlaceIn},
     local::{HostFacts, LocalNetworks, NetworkError, NetworkErrorKind},
@@ -135,6 +139,7 @@ pub(super) struct Network {
     guests: Arc<guests::Guests>,
     /// Gives back places that nothing here has.
     giver: AbortHandle,
+    port_holders: watch::Receiver<Arc<Vec<PortHolder>>>,
     owner: Mutex<Option<JoinHandle<()>>>,
     /// Starts the data plane process again whenever it ends.
     keeper: AbortHandle,
@@ -193,9 +198,11 @@ impl Network {
         let giver = tokio::spawn(Arc::clone(&guests).give_back()).abort_handle();
         let keeper = tokio::spawn(netd_keeper::keep(client.clone(), launch)).abort_handle();
         let state_dir = config.state_dir.clone();
-        let owner = Owner { client: client.clone(), plan, cluster: latest, networks, state_dir, shown, present };
+        let (held, port_holders) = HeldPorts::new();
+        let owner =
+            Owner { client: client.clone(), plan, cluster: latest, networks, state_dir, shown, present, held };
         let owner = Mutex::new(Some(tokio::spawn(owner.run(inbox))));
-        Ok(Self { requests, cluster, client, found, routes, locals, guests, giver, owner, keeper })
+        Ok(Self { requests, cluster, client, found, routes, locals, guests, giver, port_holders, owner, keeper })
     }
 
     /// Gives a container its network; the same again gives the same.
@@ -263,6 +270,11 @@ impl Network {
     /// The networks of this host alone, with what is in them.
     pub(super) fn locals(&self) -> Arc<Vec<LocalNetworkView>> {
         Arc::clone(&self.locals.borrow())
+    }
+
+    /// Processes of this host that listen where the mesh would.
+    pub(super) fn port_holders(&self) -> watch::Receiver<Arc<Vec<PortHolder>>> {
+        self.port_holders.clone()
     }
 
     /// Whether something that is in all of these networks, and in no other, needs the host's bridge as its way out.
@@ -344,11 +356,14 @@ struct Owner {
     state_dir: PathBuf,
     shown: watch::Sender<Arc<Vec<LocalNetworkView>>>,
     present: watch::Sender<Arc<guests::Present>>,
+    held: HeldPorts,
 }
 
 impl Owner {
     async fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
         let mut batch = Vec::new();
+        let mut clock = tokio::time::interval(LOOK_EVERY);
+        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let count = tokio::select! {
                 count = inbox.recv_many(&mut batch, MAX_WAITING) => count,
@@ -356,6 +371,7 @@ impl Owner {
                     if changed.is_err() { return }
                     0
                 }
+                _ = clock.tick(), if self.publishes() => 0,
             };
             let stop = batch.iter().any(|r| matches!(r, Request::Stop)) || (count == 0 && inbox.is_closed());
             self.serve(std::mem::take(&mut batch)).await;
@@ -389,7 +405,7 @@ impl Owner {
                 Request::Stop => {}
             }
         }
-        let changed = self.follow_cluster();
+        let changed = self.follow_cluster().await;
         owned::follow(&mut self.plan, &self.networks);
         if !answers.is_empty() || changed {
             self.apply(&before, answers).await;
@@ -398,6 +414,12 @@ impl Owner {
             self.serve_local(request).await;
         }
         self.show();
+        self.held.tell().await;
+    }
+
+    /// Whether the cluster publishes ports through its mesh here.
+    fn publishes(&self) -> bool {
+        self.cluster.borrow().as_ref().is_some_and(|cluster| cluster.mesh.is_some())
     }
 
     async fn apply(&mut self, before: &BTreeSet<EndpointId>, answers: Vec<Answer>) {
@@ -422,10 +444,14 @@ impl Owner {
 
     /// Brings what the cluster says into the plan: the mesh, its overlay, and of the other overlays those that
     /// have an endpoint here. An overlay that the cluster no longer names stays while an endpoint is on it.
-    fn follow_cluster(&mut self) -> bool {
+    async fn follow_cluster(&mut self) -> bool {
+        if self.publishes() {
+            self.held.look().await;
+        }
         let latest = self.cluster.borrow_and_update();
         let Some(cluster) = latest.as_ref() else { return false };
         let mesh = if cluster.is_kept { self.plan.mesh.clone().or(cluster.mesh.clone()) } else { cluster.mesh.clone() };
+        let mesh = self.held.yielding(mesh, self.plan.mesh.as_ref());
         let used = self.plan.endpoints.values().flat_map(|e| e.overlays.iter().map(|port| port.network));
         let used: BTreeSet<NetworkId> = used.chain(mesh.iter().map(|mesh| mesh.network)).collect();
         let (said, held) = (&cluster.overlays, &self.plan.overlays);

@@ -100,12 +100,14 @@ pub fn steps(plan: &NetworkPlan, observed: &Observed) -> (Vec<Step>, Vec<Step>) 
 
 fn rule_step(plan: &NetworkPlan, ingress: Option<&Ingress<'_>>, observed: &Observed) -> Option<MeshStep> {
     let had = observed.mesh.ports.as_ref();
-    let entries = ports::entries(plan);
+    let entries = ports::entries(plan, observed.mesh.port_proxy);
     let salt =
         ingress.map_or(0, |ingress| ingress.mesh.mac.bytes().iter().fold(0, |salt, byte| salt << 8 | u64::from(*byte)));
     let skeleton = skeleton::chains(plan, ingress.map(|ingress| ingress.mtu));
-    let ruleset = ports::plan_load(&skeleton, &entries, salt, had)?;
-    Some(MeshStep::LoadPorts { ruleset, fresh: ports::fresh_datagram_ports(&entries, had) })
+    let nothing = ports::Spared::new();
+    let spared = plan.mesh.as_ref().map_or(&nothing, |mesh| &mesh.spared);
+    let (ruleset, loaded) = ports::plan_load(&skeleton, &entries, spared, salt, had)?;
+    Some(MeshStep::LoadPorts { ruleset, fresh: ports::fresh_datagram_ports(&entries, had), loaded })
 }
 
 /// The bridge is there by now; a new one has the kernel's own setting, which is off.

@@ -49,6 +49,7 @@ fn plan() -> NetworkPlan {
         data_path: Some(DataPath { address: [192, 0, 2, 1].into(), port: 4789, encryption: None }),
         overlays: [(network(), overlay)].into(),
         mesh: Some(MeshPlan {
+            spared: std::collections::BTreeSet::new(),
             network: network(),
             mac: mac(1),
             addresses: vec![[10, 255, 0, 1].into()],

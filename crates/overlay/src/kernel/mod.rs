@@ -37,7 +37,7 @@ pub(crate) use mesh::try_mesh;
 pub(crate) use nft::run as run_nft;
 pub(crate) use session::Session;
 
-use crate::{Observed, Step};
+use crate::{Observed, PortTable, Step};
 
 /// The kernel of this host, and where the files of ours are.
 #[derive(Debug, Clone)]
@@ -48,6 +48,8 @@ pub struct Kernel {
 /// Where this crate keeps what belongs to the running kernel; gone after a reboot, like the kernel's objects.
 #[derive(Debug, Clone)]
 pub(crate) struct Files {
+    /// The directory of all of them.
+    pub state_dir: PathBuf,
     /// One bind-mounted file per endpoint namespace.
     pub namespaces: PathBuf,
     /// One bind-mounted file per overlay namespace.
@@ -62,6 +64,7 @@ impl Kernel {
     /// Files go under `run_dir`, usually `/run/rswarm`.
     pub fn new(run_dir: &Path) -> Self {
         let files = Files {
+            state_dir: run_dir.to_owned(),
             namespaces: run_dir.join("netns"),
             overlays: run_dir.join("overlay"),
             vips: run_dir.join("vips"),
@@ -104,6 +107,17 @@ impl Kernel {
             observe::observe(&session, &files, seen.as_ref()).await
         })
         .await?
+    }
+
+    /// A look after a load of the published ports: what was loaded is believed to be there while the ruleset's number says
+    /// that this was the only change of rules. The next look lists them otherwise.
+    pub(crate) fn with_ports(&self, mut known: Observed, loaded: PortTable) -> Observed {
+        let now = netfilter::ruleset_generation().ok();
+        if now.is_some() && known.mesh.generation.map(|number| number.wrapping_add(1)) == now {
+            known.mesh.generation = now;
+            known.mesh.ports = Some(loaded);
+        }
+        known
     }
 
     /// Does the steps in order and goes on after a failure; all failures are returned.

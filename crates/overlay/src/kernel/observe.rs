@@ -57,7 +57,7 @@ pub(super) async fn observe(
         let facts = facts(link);
         observed.links.insert(facts.name.clone(), host_link(link, facts, &addresses)?);
     }
-    observed.mesh = mesh::observe(session, &observed.links).await?;
+    observed.mesh = mesh::observe(session, files, &observed.links, seen.map(|seen| &seen.mesh)).await?;
     for id in namespace::list(&files.namespaces)? {
         let namespace = match seen.and_then(|seen| unchanged(&id, seen, &observed)) {
             Some(known) if namespace::is_alive(&files.namespaces.join(id.as_str())) => known.clone(),

@@ -39,10 +39,21 @@ pub const MARK_BIT: u32 = u32::from_ne_bytes([0, 0, 0, 0x80]);
 pub const ROUTES: u32 = 0x7273;
 pub const RULE_PRIORITY: u32 = 99;
 
+/// What the marks of connections have in common that [`crate::proxy`] makes; the rest says whose slot it is. "rs".
+pub const RELAY_MARK: u32 = 0x7273_0000;
+pub const RELAY_MASK: u32 = 0xffff_0000;
+
+/// The mark of a connection that is made for this client.
+pub fn relay_mark(client: IpAddr) -> u32 {
+    RELAY_MARK | spread::slot_of(client)
+}
+
 /// Rules of both namespaces with every word that ours have, to find out what the kernel knows.
 pub fn trial_ruleset(interface: &str) -> String {
     let mut text =
-        ports::plan_load(&skeleton::chains(&NetworkPlan::default(), Some(1500)), &[], 0, None).unwrap_or_default();
+        ports::plan_load(&skeleton::chains(&NetworkPlan::default(), Some(1500)), &[], &ports::Spared::new(), 0, None)
+            .map(|(text, _)| text)
+            .unwrap_or_default();
     let next_hops = [IpAddr::from(Ipv4Addr::new(192, 0, 2, 1)), Ipv6Addr::LOCALHOST.into()];
     let way_out = Some(Ipv4Addr::new(192, 0, 2, 2));
     text.push_str(&backend::ruleset(&backend::Place { interface, next_hops: &next_hops, way_out }));

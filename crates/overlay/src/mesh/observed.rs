@@ -20,8 +20,13 @@ pub struct HostMesh {
     pub ipv6_off: bool,
     /// What was set on [`super::INGRESS`].
     pub neighbours: BTreeMap<IpAddr, MacAddress>,
+    /// The ruleset's number in the kernel when the next three were read; each change of any rule raises it by one.
+    #[serde(skip)]
+    pub generation: Option<u32>,
     /// None: there is no such table.
     pub ports: Option<PortTable>,
+    /// Where the process listens that writes PROXY protocol headers ([`crate::proxy`]); None: it does not run.
+    pub port_proxy: Option<u16>,
     /// Chains of the operator's table; None: there is no such table.
     pub user_chains: Option<BTreeSet<String>>,
     /// Whether that has chains of ours alone, and no rule and no set.

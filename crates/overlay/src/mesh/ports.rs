@@ -14,7 +14,7 @@ use std::{
 use types::{MeshAffinity, PortBind, PortProtocol};
 
 use super::{
-    PortTable, TABLE,
+    PortTable, RELAY_MARK, RELAY_MASK, TABLE,
     chain::{Chain, INFALLIBLE, short_digest},
     spread::{SLOTS, slots, turns},
 };
@@ -27,6 +27,9 @@ const HASH_SEED: u32 = 0x7273;
 
 /// Where the chains of ports without a backend end: at once, not after the client's patience.
 pub const NOBODY: &str = "nobody";
+
+/// Where what stays with processes of this host ends: it goes where it would without us.
+pub const SPARED: &str = "spared";
 
 /// Each map's name and the type of its keys; those of ranges hold intervals.
 pub const MAPS: [(&str, &str); 8] = [
@@ -49,10 +52,22 @@ pub struct Entry<'a> {
     target: u16,
     backends: Cow<'a, BTreeMap<IpAddr, u16>>,
     affinity: MeshAffinity,
+    header: Header,
 }
 
-/// All of a plan: those of the mesh, then those of single endpoints.
-pub fn entries(plan: &NetworkPlan) -> Vec<Entry<'_>> {
+/// Addresses and ports that stay with processes of the host.
+pub type Spared = BTreeSet<(IpAddr, PortProtocol, u16)>;
+
+/// Whether connections get a header of the PROXY protocol before they reach a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Header {
+    None,
+    /// The process that writes it listens on this port of the host; None: it does not run, and nothing may pass without.
+    From(Option<u16>),
+}
+
+/// All of a plan: those of the mesh, then those of single endpoints. `port_proxy` is where [`crate::proxy`] listens.
+pub fn entries(plan: &NetworkPlan, port_proxy: Option<u16>) -> Vec<Entry<'_>> {
     let of_mesh = plan.mesh.iter().flat_map(|mesh| &mesh.ports).map(|ports| Entry {
         bind: &ports.bind,
         protocol: ports.protocol,
@@ -60,6 +75,7 @@ pub fn entries(plan: &NetworkPlan) -> Vec<Entry<'_>> {
         target: ports.target,
         backends: Cow::Borrowed(&ports.backends),
         affinity: ports.affinity,
+        header: if ports.proxy_protocol { Header::From(port_proxy) } else { Header::None },
     });
     let of_endpoints = plan.endpoints.values().filter_map(|endpoint| Some((endpoint.bridge?, &endpoint.ports)));
     let of_endpoints = of_endpoints.flat_map(|(port, ports)| ports.iter().map(move |ports| (port.address, ports)));
@@ -70,6 +86,7 @@ pub fn entries(plan: &NetworkPlan) -> Vec<Entry<'_>> {
         target: ports.target,
         backends: Cow::Owned(BTreeMap::from([(IpAddr::V4(address), 1)])),
         affinity: MeshAffinity::None,
+        header: Header::None,
     });
     of_mesh.chain(of_endpoints).collect()
 }
@@ -111,11 +128,28 @@ impl Entry<'_> {
 
     /// Cheap, where writing the rules may not be.
     fn digest(&self, salt: u64) -> String {
-        short_digest(&format!("{VERSION} {salt} {} {:?} {:?}", self.target, self.affinity, self.backends))
+        let Self { target, affinity, backends, .. } = self;
+        let header = match self.header {
+            Header::None => String::new(),
+            header @ Header::From(_) => format!(" {header:?}"),
+        };
+        short_digest(&format!("{VERSION} {salt} {target} {affinity:?} {backends:?}{header}"))
     }
 
     fn chain(&self, salt: u64) -> Chain {
         let mut rules: Vec<String> = [true, false].into_iter().filter_map(|is_v4| self.rule(is_v4, salt)).collect();
+        match self.header {
+            Header::None => {}
+            Header::From(None) => rules.clear(),
+            Header::From(Some(_)) if rules.is_empty() => {}
+            // It comes back with the mark.
+            Header::From(Some(port)) => {
+                rules.insert(
+                    0,
+                    format!("meta l4proto tcp meta mark & {RELAY_MASK:#x} != {RELAY_MARK:#x} redirect to :{port}"),
+                );
+            }
+        }
         rules.push(format!("goto {NOBODY}"));
         Chain::new(&self.chain_name(), None, rules)
     }
@@ -132,6 +166,10 @@ impl Entry<'_> {
             MeshAffinity::None => {
                 let turns = turns(&backends, salt ^ u64::from(self.published.0));
                 (format!("numgen inc mod {}", turns.len()), turns)
+            }
+            // The source is this host; the client's slot is in the mark.
+            MeshAffinity::Source if self.header != Header::None => {
+                (format!("meta mark & {:#x}", SLOTS - 1), slots(&backends))
             }
             MeshAffinity::Source => (format!("jhash {family} saddr mod {SLOTS} seed {HASH_SEED:#x}"), slots(&backends)),
         };
@@ -154,43 +192,75 @@ impl Entry<'_> {
     }
 }
 
-/// What turns the table that is there into the wanted one; None when it is that already.
+/// What turns the table that is there into the wanted one, and what that has; None when it is that already.
 ///
-/// `skeleton` are the chains that do not depend on ports, each before those that lead to it. The cost is
-/// that of what differs. `salt` is this host's: hosts do not all begin with the same backend.
-pub fn plan_load(skeleton: &[Chain], entries: &[Entry<'_>], salt: u64, had: Option<&PortTable>) -> Option<String> {
+/// `skeleton` are the chains that do not depend on ports, each before those that lead to it. What is loaded is
+/// what differs. `salt` is this host's: hosts do not all begin with the same backend.
+pub fn plan_load(
+    skeleton: &[Chain],
+    entries: &[Entry<'_>],
+    spared: &Spared,
+    salt: u64,
+    had: Option<&PortTable>,
+) -> Option<(String, PortTable)> {
     let nothing = PortTable::default();
     let has = had.unwrap_or(&nothing);
-    let wanted: BTreeMap<(&str, String), String> =
-        entries.iter().map(|entry| (entry.element(), entry.chain_name())).collect();
+    let wanted = table(skeleton, entries, spared, salt);
+    if had == Some(&wanted) {
+        return None;
+    }
     let mut text = String::new();
     let out = &mut text;
-    let listed =
-        has.elements.iter().flat_map(|(map, keys)| keys.iter().map(move |(key, chain)| (map.as_str(), key, chain)));
-    let stands = |map, key: &String, chain: &String| wanted.get(&(map, key.clone())) == Some(chain);
-    for (map, key, _) in listed.filter(|(map, key, chain)| !stands(map, key, chain)) {
+    let elements = |table: &'_ PortTable| -> Vec<(String, String, String)> {
+        let of_map = |(map, keys): (&String, &BTreeMap<String, String>)| {
+            keys.iter().map(|(key, chain)| (map.clone(), key.clone(), chain.clone())).collect::<Vec<_>>()
+        };
+        table.elements.iter().flat_map(of_map).collect()
+    };
+    let leads = |table: &PortTable, map: &str, key: &str, chain: &str| {
+        table.elements.get(map).and_then(|keys| keys.get(key)).is_some_and(|found| found == chain)
+    };
+    for (map, key, _) in elements(has).iter().filter(|(map, key, chain)| !leads(&wanted, map, key, chain)) {
         writeln!(out, "delete element inet {TABLE} {map} {{ {key} }}").expect(INFALLIBLE);
     }
-    let is_loaded = |name: &str, digest: &str| has.chains.get(name).is_some_and(|loaded| loaded == digest);
-    if had.is_none() || skeleton.iter().any(|chain| !is_loaded(&chain.name, &chain.digest())) {
-        write_skeleton(out, skeleton, |chain| is_loaded(&chain.name, &chain.digest()));
+    let is_loaded = |name: &str| has.chains.get(name).is_some_and(|loaded| wanted.chains.get(name) == Some(loaded));
+    if had.is_none() || skeleton.iter().any(|chain| !is_loaded(&chain.name)) {
+        write_skeleton(out, skeleton, |chain| is_loaded(&chain.name));
     }
-    let names: BTreeSet<&String> = skeleton.iter().map(|chain| &chain.name).chain(wanted.values()).collect();
-    for name in has.chains.keys().filter(|name| !names.contains(name)) {
+    for name in has.chains.keys().filter(|name| !wanted.chains.contains_key(*name)) {
         writeln!(out, "flush chain inet {TABLE} {name}\ndelete chain inet {TABLE} {name}").expect(INFALLIBLE);
     }
     for entry in entries {
-        let digest = entry.digest(salt);
-        if !is_loaded(&entry.chain_name(), &digest) {
-            entry.chain(salt).write(out, TABLE, &digest);
+        let name = entry.chain_name();
+        if !is_loaded(&name) {
+            entry.chain(salt).write(out, TABLE, &wanted.chains[&name]);
         }
     }
-    for ((map, key), chain) in &wanted {
-        if has.elements.get(*map).and_then(|keys| keys.get(key)) != Some(chain) {
-            writeln!(out, "add element inet {TABLE} {map} {{ {key} : goto {chain} }}").expect(INFALLIBLE);
-        }
+    for (map, key, chain) in elements(&wanted).iter().filter(|(map, key, chain)| !leads(has, map, key, chain)) {
+        writeln!(out, "add element inet {TABLE} {map} {{ {key} : goto {chain} }}").expect(INFALLIBLE);
     }
-    (!text.is_empty()).then_some(text)
+    (!text.is_empty()).then_some((text, wanted))
+}
+
+/// The table as it shall be.
+fn table(skeleton: &[Chain], entries: &[Entry<'_>], spared: &Spared, salt: u64) -> PortTable {
+    let mut table = PortTable::default();
+    table.chains.extend(skeleton.iter().map(|chain| (chain.name.clone(), chain.digest())));
+    let mut lead = |map: &str, key: String, to: &str| {
+        // Who published at this very address was there before whom it would be spared for.
+        table.elements.entry(map.to_owned()).or_default().entry(key).or_insert_with(|| to.to_owned());
+    };
+    for entry in entries {
+        let (map, key) = entry.element();
+        let name = entry.chain_name();
+        lead(map, key, &name);
+        table.chains.insert(name, entry.digest(salt));
+    }
+    for (address, protocol, port) in spared {
+        let map = if address.is_ipv4() { "ports4" } else { "ports6" };
+        lead(map, format!("{address} . {}", key(protocol.as_str(), (*port, *port))), SPARED);
+    }
+    table
 }
 
 fn write_skeleton(out: &mut String, skeleton: &[Chain], is_loaded: impl Fn(&Chain) -> bool) {
@@ -222,14 +292,7 @@ mod tests {
 
     /// What the kernel has once these are loaded.
     fn loaded(skeleton: &[Chain], entries: &[Entry<'_>]) -> PortTable {
-        let mut table = PortTable::default();
-        table.chains.extend(skeleton.iter().map(|chain| (chain.name.clone(), chain.digest())));
-        for entry in entries {
-            let (map, key) = entry.element();
-            table.chains.insert(entry.chain_name(), entry.digest(0));
-            table.elements.entry(map.to_owned()).or_default().insert(key, entry.chain_name());
-        }
-        table
+        table(skeleton, entries, &Spared::new(), 0)
     }
 
     fn entry<'a>(
@@ -240,7 +303,15 @@ mod tests {
         to: &[&str],
     ) -> Entry<'a> {
         let backends = to.iter().map(|address| (address.parse().expect(address), 1)).collect();
-        Entry { bind, protocol, published, target, backends: Cow::Owned(backends), affinity: MeshAffinity::None }
+        Entry {
+            bind,
+            protocol,
+            published,
+            target,
+            backends: Cow::Owned(backends),
+            affinity: MeshAffinity::None,
+            header: Header::None,
+        }
     }
 
     fn skeleton() -> Vec<Chain> {
@@ -301,7 +372,7 @@ mod tests {
             add element inet rswarm-ports ports-on { "eth0" . tcp . 22 : goto tcp-22-eth0 }
             add element inet rswarm-ports ports4 { 192.0.2.1 . tcp . 443 : goto tcp-443-192.0.2.1 }
         "#]]
-        .assert_eq(&plan_load(&skeleton(), &entries, 0, None).expect("rules"));
+        .assert_eq(&plan_load(&skeleton(), &entries, &Spared::new(), 0, None).expect("rules").0);
     }
 
     /// P36: what one change loads does not depend on how many services there are.
@@ -311,7 +382,7 @@ mod tests {
         let port = |port: u16, to: &[&str]| entry(&all, PortProtocol::Tcp, (port, port), 80, to);
         let before: Vec<_> = (0..1000).map(|n| port(10_000 + n, &["10.255.0.2"])).collect();
         let had = loaded(&skeleton(), &before);
-        assert_eq!(plan_load(&skeleton(), &before, 0, Some(&had)), None);
+        assert_eq!(plan_load(&skeleton(), &before, &Spared::new(), 0, Some(&had)), None);
         let mut after = before.clone();
         after[7] = port(10_007, &["10.255.0.3"]);
         after.remove(0);
@@ -329,7 +400,7 @@ mod tests {
             add rule inet rswarm-ports tcp-443 meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.2 . 80 } comment "3a96b2d59ed3788c 1/2"
             add rule inet rswarm-ports tcp-443 goto nobody comment "3a96b2d59ed3788c 2/2"
             add element inet rswarm-ports ports { tcp . 443 : goto tcp-443 }
-        "#]].assert_eq(&plan_load(&skeleton(), &after, 0, Some(&had)).expect("rules"));
+        "#]].assert_eq(&plan_load(&skeleton(), &after, &Spared::new(), 0, Some(&had)).expect("rules").0);
     }
 
     /// P14: what somebody else removed comes back, and nothing else is loaded.
@@ -349,7 +420,7 @@ mod tests {
             add rule inet rswarm-ports tcp-8080 meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.2 } comment "be292c6c312b1f74 1/2"
             add rule inet rswarm-ports tcp-8080 goto nobody comment "be292c6c312b1f74 2/2"
             add element inet rswarm-ports ports { tcp . 8081 : goto tcp-8081 }
-        "#]].assert_eq(&plan_load(&skeleton(), &entries, 0, Some(&had)).expect("rules"));
+        "#]].assert_eq(&plan_load(&skeleton(), &entries, &Spared::new(), 0, Some(&had)).expect("rules").0);
     }
 
     /// P37: only what was not published before.

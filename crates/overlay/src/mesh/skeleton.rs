@@ -2,7 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::{INGRESS, chain::Chain, ports::NOBODY};
+use super::{
+    INGRESS,
+    chain::Chain,
+    ports::{NOBODY, SPARED},
+};
 use crate::NetworkPlan;
 
 /// TCP's header and that of IPv4 or IPv6: what a segment is smaller than its packet.
@@ -16,7 +20,9 @@ const SOURCES: &str = "nat hook postrouting priority srcnat - 1";
 
 /// The chains for this plan, each before those that lead to it. `mtu` is the ingress network's, None without a mesh.
 pub fn chains(plan: &NetworkPlan, mtu: Option<u32>) -> Vec<Chain> {
+    let spares = plan.mesh.iter().any(|mesh| !mesh.spared.is_empty());
     let mut chains = vec![
+        Chain::new(SPARED, None, if spares { texts(&["accept"]) } else { Vec::new() }),
         Chain::new(
             NOBODY,
             None,

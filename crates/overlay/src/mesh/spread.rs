@@ -59,6 +59,12 @@ pub fn slots(backends: &[(IpAddr, u16)]) -> Vec<IpAddr> {
     (0..SLOTS).filter_map(winner).collect()
 }
 
+/// The slot of a client whose connection another one stands for. The same on every host.
+pub fn slot_of(client: IpAddr) -> u32 {
+    let slots = u64::try_from(SLOTS).expect("a small number");
+    u32::try_from(mixed(seed(client.to_canonical())) % slots).expect("less than the slots")
+}
+
 fn seed(address: IpAddr) -> u64 {
     match address {
         IpAddr::V4(v4) => mixed(u64::from(u32::from(v4))),

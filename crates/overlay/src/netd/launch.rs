@@ -60,7 +60,7 @@ impl Running {
 pub async fn ensure_running(launch: &Launch) -> Result<Running, NetdError> {
     let config = &launch.config;
     let mut is_replaced = false;
-    if let Some(pid) = lock::holder(&config.state_dir)? {
+    if let Some(pid) = lock::holder(&config.state_dir, lock::PID_FILE)? {
         match wait_hello(config, SAYS_HELLO, None).await {
             Ok(hello) if hello.version == config.version => return Ok(Running::Adopted(hello)),
             Ok(hello) => {
@@ -127,7 +127,7 @@ async fn wait_hello(config: &NetdConfig, limit: Duration, mut child: Option<&mut
 async fn wait_end(state_dir: &Path, pid: i32) -> Result<(), NetdError> {
     let start = Instant::now();
     let mut is_killed = false;
-    while let Some(holder) = lock::holder(state_dir)? {
+    while let Some(holder) = lock::holder(state_dir, lock::PID_FILE)? {
         if start.elapsed() > 2 * GOES_DOWN {
             return Err(NetdError::DoesNotEnd { pid });
         }

@@ -1,9 +1,9 @@
-//! The pid file, locked by the process it names: never two data planes, and never a wrong pid killed.
+//! A pid file, locked by the process it names: never two of a kind, and never a wrong pid killed.
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use nix::{
@@ -13,20 +13,26 @@ use nix::{
 
 use super::NetdError;
 
+/// Of the data plane process.
+pub const PID_FILE: &str = "netd.pid";
+
 /// Held for the life of the process; the kernel gives it up when the process ends, however it ends.
 pub struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Takes the lock and writes this process's id.
-    pub fn take(state_dir: &Path) -> Result<Self, NetdError> {
-        let path = pid_file(state_dir);
+    /// Takes the lock of the file `name` and writes this process's id.
+    pub fn take(state_dir: &Path, name: &str) -> Result<Self, NetdError> {
+        let path = state_dir.join(name);
         let mut file = open(&path)?;
         match fcntl(&file, FcntlArg::F_SETLK(&whole_file())) {
             Ok(_) => {}
             Err(Errno::EACCES | Errno::EAGAIN) => {
-                return Err(NetdError::Running { pid: holder(state_dir)?.unwrap_or(0), path: state_dir.to_owned() });
+                return Err(NetdError::Running {
+                    pid: holder(state_dir, name)?.unwrap_or(0),
+                    path: state_dir.to_owned(),
+                });
             }
             Err(error) => return Err(failed("lock", &path)(error.into())),
         }
@@ -37,8 +43,8 @@ impl Lock {
 }
 
 /// The process that holds the lock, as the kernel says, or None.
-pub fn holder(state_dir: &Path) -> Result<Option<i32>, NetdError> {
-    let path = pid_file(state_dir);
+pub fn holder(state_dir: &Path, name: &str) -> Result<Option<i32>, NetdError> {
+    let path = state_dir.join(name);
     if !path.exists() {
         return Ok(None);
     }
@@ -48,10 +54,6 @@ pub fn holder(state_dir: &Path) -> Result<Option<i32>, NetdError> {
         .map_err(|error| failed("ask for the lock of", &path)(error.into()))?;
     let is_held = question.l_type != libc::F_UNLCK as libc::c_short;
     Ok(is_held.then_some(question.l_pid))
-}
-
-fn pid_file(state_dir: &Path) -> PathBuf {
-    state_dir.join("netd.pid")
 }
 
 fn open(path: &Path) -> Result<File, NetdError> {

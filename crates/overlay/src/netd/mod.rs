@@ -8,13 +8,13 @@
 mod error;
 mod frame;
 mod launch;
-mod lock;
+pub(crate) mod lock;
 mod plan_file;
 pub mod protocol;
 mod server;
 mod worker;
 
-use std::{fs, os::unix::fs::DirBuilderExt, path::PathBuf};
+use std::{ffi::OsString, fs, os::unix::fs::DirBuilderExt, path::PathBuf};
 
 use nix::sys::stat::{Mode, umask};
 use tokio::{
@@ -34,6 +34,7 @@ use worker::{Parts, Worker};
 use crate::{
     Kernel, NetworkPlan, dns,
     probe::{self, Place, ProbePath},
+    proxy::Keeper,
     wireguard::Wireguard,
 };
 
@@ -49,13 +50,16 @@ pub struct NetdConfig {
     pub state_dir: PathBuf,
     /// Told to clients, so that an upgraded daemon can replace an older process.
     pub version: String,
+    /// Program and arguments of the process that writes PROXY protocol headers ([`crate::proxy::run`]); empty: none is
+    /// known, and ports that ask for headers are refused.
+    pub port_proxy: Vec<OsString>,
 }
 
 impl NetdConfig {
     /// Everything under `run_dir`: `netd.sock`, `netd.pid`, `plan.json`, `netns/`.
     pub fn in_dir(run_dir: impl Into<PathBuf>, version: impl Into<String>) -> Self {
         let state_dir = run_dir.into();
-        Self { socket: state_dir.join("netd.sock"), state_dir, version: version.into() }
+        Self { socket: state_dir.join("netd.sock"), state_dir, version: version.into(), port_proxy: Vec::new() }
     }
 }
 
@@ -70,7 +74,7 @@ pub fn run(config: &NetdConfig) -> Result<(), NetdError> {
     let _ = nix::unistd::setsid();
     let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(&config.state_dir);
     made.map_err(|source| NetdError::File { doing: "make the directory", path: config.state_dir.clone(), source })?;
-    let _lock = Lock::take(&config.state_dir)?;
+    let _lock = Lock::take(&config.state_dir, lock::PID_FILE)?;
     prefer_this_process();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(NetdError::Runtime)?;
     runtime.block_on(serve(config))
@@ -93,7 +97,8 @@ async fn serve(config: &NetdConfig) -> Result<(), NetdError> {
     let kernel = Kernel::new(&config.state_dir);
     let places =
         ProbePath::OVERLAYS.map(|path| Place { path, namespace: Some(kernel.namespace_path(&path.endpoint())) });
-    let parts = Parts { probes: probe_settings, dns: names, wireguard };
+    let port_proxy = Keeper::new(&config.state_dir, &config.port_proxy, &config.version);
+    let parts = Parts { probes: probe_settings, dns: names, wireguard, port_proxy };
     let (worker, last_apply) = Worker::new(kernel, &config.state_dir, plan, parts);
     let server = Server::new(config.version.clone(), commands, table, metrics, encryption, last_apply, stop);
 

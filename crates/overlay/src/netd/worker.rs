@@ -20,11 +20,12 @@ use super::{
     protocol::{Applied, EndpointResult, LastApply},
 };
 use crate::{
-    EndpointId, EndpointStep, Kernel, MeshStep, NetworkPlan, Observed, Step, diff, dns,
+    EndpointId, EndpointStep, Kernel, MeshStep, NetworkPlan, Observed, PortTable, Step, diff, dns,
     kernel::{KernelError, StepFailure, Watch, explain},
     mtu::shortfalls,
     plan::Problems,
     probe::ProbeSettings,
+    proxy::Keeper,
     step::Subject,
     wireguard::{self, Wireguard},
 };
@@ -48,6 +49,7 @@ pub struct Parts {
     pub probes: watch::Sender<Option<ProbeSettings>>,
     pub dns: dns::Publisher,
     pub wireguard: Wireguard,
+    pub port_proxy: Keeper,
 }
 
 pub struct Worker {
@@ -97,6 +99,7 @@ impl Worker {
                     continue;
                 }
                 () = until(look_at) => self.repair().await,
+                () = self.parts.port_proxy.ended() => self.repair().await,
                 _ = clock.tick() => self.repair().await,
             }
             (look_at, last_look) = (None, Instant::now());
@@ -187,7 +190,10 @@ fn refusal(plan: &NetworkPlan) -> Option<String> {
 /// gets its place in the bridge at once. Then the resolvers in the endpoints' namespaces.
 async fn converge_all(kernel: &Kernel, parts: &mut Parts, plan: &NetworkPlan, seen: &mut Option<Observed>) -> Applied {
     let whole = &plan.with_probe_overlays();
+    // Before the rules that lead to it; without it, they refuse.
+    let port_proxy = parts.port_proxy.follow(plan.needs_port_proxy()).await;
     let mut applied = converge(kernel, whole, seen).await;
+    applied.errors.extend(port_proxy.err().map(|error| explain(&error)));
     let settings = wireguard::Settings::of(whole, |id| kernel.overlay_path(id));
     let report = parts.wireguard.apply(settings).await;
     if report.made > 0 {
@@ -263,14 +269,36 @@ async fn once(
     let (count, notes) = (steps.len(), notes(&steps));
     let shortfalls = shortfalls(possible, &observed);
     let known = without_changed(observed, &steps);
+    let ports = loaded_ports(&steps);
     let failures = kernel.apply(steps).await;
-    *seen = known.filter(|_| failures.is_empty());
+    *seen = known.filter(|_| failures.is_empty()).map(|known| match ports {
+        Some(ports) => kernel.with_ports(known, ports),
+        None => known,
+    });
     let mut applied = outcome(kernel, plan, problems, &failures);
     for (id, shortfall) in shortfalls {
         applied.overlays.entry(id).or_insert(shortfall);
     }
     (applied.steps, applied.notes) = (count, notes);
     applied
+}
+
+/// What the table of published ports has once the steps are done, if they load it and change no other rule of the host.
+fn loaded_ports(steps: &[Step]) -> Option<PortTable> {
+    let mut of_mesh = steps.iter().filter_map(|step| match step {
+        Step::Mesh(step) => Some(step),
+        _ => None,
+    });
+    let only = of_mesh.find(|step| {
+        matches!(
+            step,
+            MeshStep::LoadPorts { .. } | MeshStep::CreateUserTable | MeshStep::RemovePorts | MeshStep::RemoveUserTable
+        )
+    });
+    match only {
+        Some(MeshStep::LoadPorts { loaded, .. }) => Some(loaded.clone()),
+        _ => None,
+    }
 }
 
 /// What of a look still holds once the steps are done; None when the rules are among them.

@@ -35,10 +35,15 @@ impl Daemon {
     }
 
     pub fn resume(&mut self) {
+        self.resume_as("1");
+    }
+
+    /// As a process of this version.
+    pub fn resume_as(&mut self, version: &str) {
         let host = &self.host;
         let pid_file = format!("/run/{host}.pid");
         let _ = fs::remove_file(&pid_file);
-        let netd = netd_shell_line("1").replace("exec ", "");
+        let netd = netd_shell_line(version).replace("exec ", "");
         let line = format!(
             "RSWARM_TEST_RUN_DIR=/run/rswarm/{host} {netd} & echo $! > {pid_file}.new; mv {pid_file}.new {pid_file}; wait"
         );
@@ -75,6 +80,10 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.kill();
+        // The process that writes PROXY protocol headers outlives netd.
+        let standing = fs::read(format!("/run/rswarm/{}/port-proxy.json", self.host)).unwrap_or_default();
+        let standing: serde_json::Value = serde_json::from_slice(&standing).unwrap_or_default();
+        drop(standing["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).map(KillAtEnd));
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Ingress {
     pub hosts: Vec<String>,
     /// Without backends: those are asked for at each plan.
     pub ports: Vec<Publish>,
+    /// What processes of the hosts keep.
+    pub spared: BTreeSet<(IpAddr, PortProtocol, u16)>,
     /// Endpoints that have no place on their host's bridge.
     pub internal: BTreeSet<String>,
 }
@@ -34,12 +36,13 @@ pub struct Publish {
     pub target: u16,
     pub backends: Vec<(String, u16)>,
     pub affinity: MeshAffinity,
+    pub proxy: bool,
 }
 
 pub fn publish(protocol: PortProtocol, published: u16, target: u16, backends: &[&str]) -> Publish {
     let backends = backends.iter().map(|id| (id.to_string(), 1)).collect();
     let (bind, published, affinity) = (PortBind::All, (published, published), MeshAffinity::None);
-    Publish { bind, protocol, published, target, backends, affinity }
+    Publish { bind, protocol, published, target, backends, affinity, proxy: false }
 }
 
 impl Ingress {
@@ -55,7 +58,7 @@ impl Ingress {
             cluster.endpoint(NETWORK, id, host);
         }
         let hosts = hosts.iter().map(ToString::to_string).collect();
-        Self { lab, cluster, hosts, ports: Vec::new(), internal: BTreeSet::new() }
+        Self { lab, cluster, hosts, ports: Vec::new(), spared: BTreeSet::new(), internal: BTreeSet::new() }
     }
 
     /// A host's addresses in the underlay.
@@ -85,6 +88,7 @@ impl Ingress {
         let entry =
             |other: &String| (self.mac(other), EntryHost { node: self.node(other), host: self.lab.address(other) });
         plan.mesh = Some(MeshPlan {
+            spared: self.spared.clone(),
             network,
             mac: self.mac(host),
             addresses: self.cluster.vip(NETWORK, 1).to_vec(),
@@ -95,10 +99,10 @@ impl Ingress {
     }
 
     fn published(&self, port: &Publish) -> PublishedPorts {
-        let Publish { bind, protocol, published, target, backends, affinity } = port.clone();
+        let Publish { bind, protocol, published, target, backends, affinity, proxy: proxy_protocol } = port.clone();
         let of = |(id, weight): &(String, u16)| self.cluster.addresses(id).map(|address| (address, *weight));
         let backends: BTreeMap<IpAddr, u16> = backends.iter().flat_map(of).collect();
-        PublishedPorts { bind, protocol, published, target, backends, affinity, proxy_protocol: false }
+        PublishedPorts { bind, protocol, published, target, backends, affinity, proxy_protocol }
     }
 
     pub fn node(&self, host: &str) -> NodeId {

@@ -28,6 +28,9 @@ pub const RUN_DIR: &str = "/run/rswarm";
 /// How the test binary knows that it shall be a data plane process.
 const NETD_VERSION: &str = "RSWARM_TEST_NETD_VERSION";
 
+/// The same for the process that writes PROXY protocol headers.
+const PORT_PROXY: &str = "RSWARM_TEST_PORT_PROXY";
+
 /// Runs the test in a network and a mount namespace of its own, with an empty /run.
 pub fn in_host<Fut: Future<Output = ()>>(test: impl FnOnce() -> Fut + Send + 'static) {
     let body = move || {
@@ -126,7 +129,14 @@ pub fn config(version: &str) -> NetdConfig {
 pub fn netd_process() {
     let Ok(version) = std::env::var(NETD_VERSION) else { return };
     let run_dir = std::env::var("RSWARM_TEST_RUN_DIR").unwrap_or(RUN_DIR.to_owned());
-    overlay::netd::run(&NetdConfig::in_dir(run_dir, version)).expect("netd runs");
+    if std::env::var_os(PORT_PROXY).is_some() {
+        overlay::proxy::run(Path::new(&run_dir), &version).expect("the PROXY protocol's process runs");
+        std::process::exit(0);
+    }
+    let exe = std::env::current_exe().expect("own path").display().to_string();
+    let port_proxy = ["env".to_owned(), format!("{PORT_PROXY}=1"), exe].into_iter().chain(NETD_ARGS.map(str::to_owned));
+    let port_proxy = port_proxy.map(Into::into).collect();
+    overlay::netd::run(&NetdConfig { port_proxy, ..NetdConfig::in_dir(run_dir, version) }).expect("netd runs");
     std::process::exit(0);
 }
 

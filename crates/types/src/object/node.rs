@@ -77,7 +77,13 @@ pub struct NodeDescription {
     pub wireguard_key: Option<[u8; 32]>,
     /// Networks this host has addresses in or routes to, besides rswarm's own: no overlay may overlap them (P25).
     pub routes: Vec<Cidr>,
+    /// Processes of this host that listen where the routing mesh would, one sentence each. At most [`MAX_PORT_TROUBLES`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub port_troubles: Vec<String>,
 }
+
+/// Ports that are named of one node: who published a range over a busy host sees what is wrong by fewer.
+pub const MAX_PORT_TROUBLES: usize = 16;
 
 /// A node's place in the managers' Raft group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,7 +20,7 @@ fn s_74_all_forms_of_publish() {
         "-p [::1]:8080:80",
         "-p 8000-8002:9000-9002",
         "-p published=8080,target=80,protocol=sctp,mode=host",
-        "-p target=80,published=8080,host_ip=::1,proxy_protocol=true",
+        "-p target=80,published=8080,host_ip=::1,proxy_protocol=v2",
         "-p published=8000-8001,target=80-81,interface=eth0",
         "-p 80:80 -p 81:80",
     ];
@@ -58,7 +58,7 @@ fn s_74_mistakes_in_publish_say_what_and_how() {
         "-p published=80",
         "-p target=80,mode=mesh",
         "-p target=80,host_ip=any",
-        "-p target=80,proxy_protocol=v2",
+        "-p target=80,proxy_protocol=v1",
         "-p target=80,colour=red",
     ];
     let all: Vec<String> = options.into_iter().map(ports).collect();
@@ -74,7 +74,7 @@ fn s_74_mistakes_in_publish_say_what_and_how() {
         error: invalid publish option "published=80": target is missing
         error: invalid publish option "target=80,mode=mesh": "mesh" is no mode; use ingress or host
         error: invalid publish option "target=80,host_ip=any": "any" is not an IP address of a host: invalid IP address syntax
-        error: invalid publish option "target=80,proxy_protocol=v2": proxy_protocol is true or false, not "v2": provided string was not `true` or `false`
+        error: invalid publish option "target=80,proxy_protocol=v1": proxy_protocol is v2 or true, or false, not "v1"; version 1 is not written
         error: invalid publish option "target=80,colour=red": unexpected key "colour"; known are published, target, protocol, mode, host_ip, interface and proxy_protocol
     "#]].assert_eq(&all.concat());
 }

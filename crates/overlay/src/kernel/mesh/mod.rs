@@ -12,7 +12,9 @@ use types::NetworkId;
 use super::{
     Files, KernelError,
     facts::permanent_neighbour,
-    flows, nft,
+    flows,
+    netfilter::ruleset_generation,
+    nft,
     session::{NamespaceFile, Netlink, Session},
     sysctl,
 };
@@ -24,23 +26,33 @@ use crate::{
 
 pub(super) use backend::{join, leave, observe as observe_backend};
 
-/// Asks the rules themselves, whole, whoever loaded them: milliseconds for a thousand ports.
-pub(super) async fn observe(session: &Session, links: &BTreeMap<String, Link>) -> Result<HostMesh, KernelError> {
+/// Asks the rules themselves, whole, whoever loaded them: milliseconds for a thousand ports. With `seen`, an earlier look,
+/// not even that, while the ruleset's number says that nobody has changed a rule since.
+pub(super) async fn observe(
+    session: &Session,
+    files: &Files,
+    links: &BTreeMap<String, Link>,
+    seen: Option<&HostMesh>,
+) -> Result<HostMesh, KernelError> {
     let failed = |source| KernelError::Netlink { doing: "list the rules of published ports".to_owned(), source };
-    let mut mesh = HostMesh { ipv6_forward: sysctl::is_on(sysctl::IPV6_FORWARD, true)?, ..HostMesh::default() };
+    let mut mesh = HostMesh {
+        ipv6_forward: sysctl::is_on(sysctl::IPV6_FORWARD, true)?,
+        port_proxy: crate::proxy::standing(&files.state_dir).map(|standing| standing.port),
+        ..HostMesh::default()
+    };
     for (name, _) in links.iter().filter(|(name, link)| link.kind == "bridge" || *name == INGRESS) {
         if sysctl::is_on(&sysctl::localnet_path(name), false)? {
             mesh.localnet.insert(name.clone());
         }
     }
-    let tables = rules::tables().map_err(failed)?;
-    if tables.contains(TABLE) {
-        mesh.ports = Some(rules::port_table().map_err(failed)?);
-    }
-    if tables.contains(USER_TABLE) {
-        let (chains, is_bare) = rules::user_table().map_err(failed)?;
-        mesh.user_is_empty = is_bare && chains.iter().all(|chain| USER_CHAINS.contains(&chain.as_str()));
-        mesh.user_chains = Some(chains);
+    // Before the rules: who changes them meanwhile raises it once more.
+    mesh.generation = Some(ruleset_generation().map_err(failed)?);
+    match seen.filter(|seen| seen.generation == mesh.generation) {
+        Some(seen) => {
+            (mesh.ports, mesh.user_chains) = (seen.ports.clone(), seen.user_chains.clone());
+            mesh.user_is_empty = seen.user_is_empty;
+        }
+        None => look_at_rules(&mut mesh).map_err(failed)?,
     }
     if let Some(ingress) = links.get(INGRESS) {
         mesh.ipv6_off = sysctl::is_on(&sysctl::disable_ipv6_path(INGRESS), true)?;
@@ -53,6 +65,19 @@ pub(super) async fn observe(session: &Session, links: &BTreeMap<String, Link>) -
     Ok(mesh)
 }
 
+fn look_at_rules(mesh: &mut HostMesh) -> std::io::Result<()> {
+    let tables = rules::tables()?;
+    if tables.contains(TABLE) {
+        mesh.ports = Some(rules::port_table()?);
+    }
+    if tables.contains(USER_TABLE) {
+        let (chains, is_bare) = rules::user_table()?;
+        mesh.user_is_empty = is_bare && chains.iter().all(|chain| USER_CHAINS.contains(&chain.as_str()));
+        mesh.user_chains = Some(chains);
+    }
+    Ok(())
+}
+
 pub(super) async fn perform(session: &Session, files: &Files, step: &MeshStep) -> Result<(), KernelError> {
     let host = &session.host;
     match step {
@@ -61,7 +86,7 @@ pub(super) async fn perform(session: &Session, files: &Files, step: &MeshStep) -
             let text = format!("table inet {USER_TABLE}\ndelete table inet {USER_TABLE}\n");
             nft::run(&["-f", "-"], &text, "remove the operator's table, which is empty").await.map(drop)
         }
-        MeshStep::LoadPorts { ruleset, fresh } => {
+        MeshStep::LoadPorts { ruleset, fresh, .. } => {
             nft::run(&["-f", "-"], ruleset, "load the rules of published ports").await?;
             ended(flows::forget_untranslated(fresh), "end older flows to a published port")
         }

@@ -82,11 +82,10 @@ pub fn port_problem(ports: &PublishedPorts, overlay: &OverlayPlan, taken: &mut T
             Some(format!("backend {backend} has the weight 0: leave it out instead"))
         } else if unlike {
             Some("it has no backend of the address family that it is bound to".to_owned())
-        } else if ports.proxy_protocol {
-            Some(
-                "this host cannot speak the PROXY protocol: publish it without, the client's address arrives anyway"
-                    .to_owned(),
-            )
+        } else if ports.proxy_protocol && *protocol != PortProtocol::Tcp {
+            Some("only a connection over tcp can begin with a PROXY protocol header".to_owned())
+        } else if ports.proxy_protocol && matches!(bind, PortBind::Interface(_)) {
+            Some("with a PROXY protocol header it cannot be bound to an interface: bind it to an address".to_owned())
         } else {
             taken.take(bind, *protocol, *published, "published by another service")
         }
@@ -186,6 +185,7 @@ mod tests {
             reverse: BTreeMap::new(),
         };
         let mesh = MeshPlan {
+            spared: std::collections::BTreeSet::new(),
             network,
             mac: MacAddress::for_node(NodeId::from_random(1)),
             addresses: vec![[10, 255, 0, 1].into()],
@@ -230,7 +230,8 @@ mod tests {
             with(&|port| port.bind = PortBind::Address("2001:db8::1".parse().expect("address"))),
             with(&|port| port.backends = [([10, 0, 0, 1].into(), 1)].into()),
             with(&|port| port.backends = [([10, 255, 0, 3].into(), 0)].into()),
-            with(&|port| port.proxy_protocol = true),
+            with(&|port| (port.proxy_protocol, port.protocol) = (true, PortProtocol::Udp)),
+            with(&|port| (port.proxy_protocol, port.bind) = (true, PortBind::Interface("eth0".to_owned()))),
             ports((400, 500), 400),
             with(&|port| port.bind = PortBind::Address([192, 0, 2, 1].into())),
         ]);
@@ -245,7 +246,8 @@ mod tests {
                 "published port 80/tcp at 2001:db8::1: it has no backend of the address family that it is bound to",
                 "published port 80/tcp: backend 10.0.0.1 is in no subnet of the network ingress",
                 "published port 80/tcp: backend 10.255.0.3 has the weight 0: leave it out instead",
-                "published port 80/tcp: this host cannot speak the PROXY protocol: publish it without, the client's address arrives anyway",
+                "published port 80/udp: only a connection over tcp can begin with a PROXY protocol header",
+                "published port 80/tcp on eth0: with a PROXY protocol header it cannot be bound to an interface: bind it to an address",
                 "published port 400-500/tcp: port 443/tcp is published by another service already",
             ]
         );

@@ -1,0 +1,99 @@
+//! One connection: the client's, the one to a backend, the header, and then bytes both ways.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use tokio::{
+    io::{AsyncWriteExt, copy_bidirectional_with_sizes},
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
+
+use super::header::header;
+use crate::mesh::relay_mark;
+
+/// Bytes under way, each direction. Who reads slowly holds up who writes: nothing else is kept.
+const BUFFER: usize = 16 << 10;
+/// For a backend to accept. One on a host that died is taken out of the rules within a second; then the kernel breaks
+/// the attempt off, and the next one goes elsewhere.
+const CONNECTS_WITHIN: Duration = Duration::from_secs(5);
+/// The rules choose anew each time.
+const ATTEMPTS: usize = 3;
+/// A peer that is gone without a word is noticed after two minutes, by these (seconds, and how often).
+const KEEPALIVE: (u32, u32, u32) = (60, 10, 6);
+
+/// Carries the connection to its end. An error of one side is the other's too: both get a reset.
+pub async fn serve(mut client: TcpStream) -> io::Result<()> {
+    let carried = carry(&mut client).await;
+    if carried.is_err() {
+        reset_at_end(&client);
+    }
+    carried
+}
+
+async fn carry(client: &mut TcpStream) -> io::Result<()> {
+    let from = client.peer_addr()?;
+    let to = dialled(client)?;
+    prepare(client)?;
+    let mut backend = connect(from.ip(), to).await?;
+    let carried = match backend.write_all(&header(from, to)).await {
+        Ok(()) => copy_bidirectional_with_sizes(client, &mut backend, BUFFER, BUFFER).await.map(drop),
+        Err(error) => Err(error),
+    };
+    if carried.is_err() {
+        reset_at_end(&backend);
+    }
+    carried
+}
+
+/// The address that the client dialled, which the rules rewrote to this process's.
+fn dialled(client: &TcpStream) -> io::Result<SocketAddr> {
+    let own = client.local_addr()?;
+    let address = if own.is_ipv4() {
+        let found = nix::sys::socket::getsockopt(client, sockopt::OriginalDst)?;
+        let ip = Ipv4Addr::from(u32::from_be(found.sin_addr.s_addr));
+        SocketAddr::new(ip.into(), u16::from_be(found.sin_port))
+    } else {
+        let found = nix::sys::socket::getsockopt(client, sockopt::Ip6tOriginalDst)?;
+        SocketAddr::new(Ipv6Addr::from(found.sin6_addr.s6_addr).into(), u16::from_be(found.sin6_port))
+    };
+    // Nobody has business here who did not come by a published port; and it would lead back to this process.
+    if address == own {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it came past the published ports"));
+    }
+    Ok(address)
+}
+
+/// By the published port itself, as any program of this host would: the rules know backends, weights and who drains.
+/// The mark tells them that the header is there, and whose connection it is.
+async fn connect(client: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let mut failed = io::Error::from(io::ErrorKind::TimedOut);
+    for _ in 0..ATTEMPTS {
+        let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        setsockopt(&socket, sockopt::Mark, &relay_mark(client))?;
+        match timeout(CONNECTS_WITHIN, socket.connect(to)).await {
+            Ok(Ok(stream)) => return prepare(&stream).map(|()| stream),
+            Ok(Err(error)) => failed = error,
+            Err(_) => {}
+        }
+    }
+    Err(failed)
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    let (idle, between, count) = KEEPALIVE;
+    stream.set_nodelay(true)?;
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &idle)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &between)?;
+    Ok(setsockopt(stream, sockopt::TcpKeepCount, &count)?)
+}
+
+/// When it is closed, its peer hears a reset. A socket that does not take the wish is closed politely.
+fn reset_at_end(stream: &TcpStream) {
+    let _ = setsockopt(stream, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 });
+}

@@ -1,0 +1,282 @@
+//! Published ports whose connections begin with a PROXY protocol header: what the backend reads, and what becomes of
+//! connections when backends, netd and the writer of the headers itself come and go.
+
+mod support;
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::IpAddr,
+    process::{ChildStdout, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use types::{MeshAffinity, PortProtocol};
+
+use support::{daemons::*, eventually, in_host, ingress::*, lab::Program, output, run};
+
+const SOON: Duration = Duration::from_secs(5);
+
+#[test]
+fn netd_process() {
+    support::netd_process();
+}
+
+/// Reads the header, says `NAME SOURCE PORT DESTINATION PORT`, echoes to the end of the client's words, and says `end`.
+fn server(name: &str) -> String {
+    format!(
+        "
+import socket, socketserver, struct
+class Handler(socketserver.BaseRequestHandler):
+    def take(self, count):
+        got = b''
+        while len(got) < count:
+            more = self.request.recv(count - len(got))
+            if not more: raise OSError('cut off')
+            got += more
+        return got
+    def handle(self):
+        try:
+            head = self.take(16)
+            assert head[:14] in (b'\\r\\n\\r\\n\\0\\r\\nQUIT\\n\\x21\\x11', b'\\r\\n\\r\\n\\0\\r\\nQUIT\\n\\x21\\x21'), head
+            rest = self.take(struct.unpack('!H', head[14:])[0])
+            family, size = (socket.AF_INET, 4) if head[13] == 0x11 else (socket.AF_INET6, 16)
+            source, destination = (socket.inet_ntop(family, rest[at:at + size]) for at in (0, size))
+            ports = struct.unpack('!HH', rest[2 * size:])
+            self.request.sendall(f'{name} {{source}} {{ports[0]}} {{destination}} {{ports[1]}}\\n'.encode())
+            while data := self.request.recv(65536): self.request.sendall(data)
+            self.request.sendall(b'end')
+        except OSError: pass
+class Server(socketserver.ThreadingTCPServer):
+    address_family, allow_reuse_address, daemon_threads, request_queue_size = socket.AF_INET6, True, True, 1024
+Server(('::', 90), Handler).serve_forever()
+"
+    )
+}
+
+/// Connects `count` times from a host; for each: what the backend said, with `me` for the client's own port.
+fn ask(ingress: &Ingress, from: &str, (to, port): (IpAddr, u16), count: usize) -> Vec<String> {
+    let code = format!(
+        "
+import socket
+for _ in range({count}):
+    try:
+        c = socket.create_connection(('{to}', {port}), 5)
+        said = c.makefile().readline().split()
+        if said: said[2] = 'me' if int(said[2]) == c.getsockname()[1] else said[2]
+        print(' '.join(said) or 'nothing')
+        c.close()
+    except OSError as e: print(type(e).__name__)
+"
+    );
+    ingress.python(from, &code).lines().map(str::to_owned).collect()
+}
+
+fn with_header(port: u16, backends: &[&str]) -> Publish {
+    Publish { proxy: true, ..publish(PortProtocol::Tcp, port, 90, backends) }
+}
+
+async fn start(ingress: &Ingress, backends: &[(&str, &str)], daemons: &[Daemon]) -> Vec<Program> {
+    for daemon in daemons {
+        daemon.apply(&ingress.plan(&daemon.host)).await;
+    }
+    let mut programs: Vec<Program> = Vec::new();
+    for (id, _) in backends {
+        programs.push(ingress.lab.serve(&ingress.cluster, id, &server(id)));
+        let listens = ingress.lab.line(&ingress.cluster, id, "ss -Hltn sport = :90");
+        eventually("it listens", SOON, async || !run(&listens).is_empty()).await;
+    }
+    programs
+}
+
+/// A connection from outside that stays: the backend's name, and what answers to a line.
+struct Talk {
+    program: Program,
+    output: BufReader<ChildStdout>,
+}
+
+impl Talk {
+    fn to(to: IpAddr, port: u16) -> (Self, String) {
+        let code = format!(
+            "
+import socket, sys
+c = socket.create_connection(('{to}', {port}), 5); c.settimeout(20)
+print(c.recv(200).decode().split()[0])
+while sys.stdin.readline():
+    try: c.sendall(b'still'); print(c.recv(9).decode() or 'closed')
+    except OSError as e: print(type(e).__name__)
+"
+        );
+        let mut command = Command::new("nsenter");
+        command.args(["--net=/run/netns/x", "python3", "-u", "-c", &code]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("client");
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        let mut talk = Self { program: Program(child), output };
+        let backend = talk.line();
+        (talk, backend)
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("a line");
+        line.trim().to_owned()
+    }
+
+    fn says(&mut self) -> String {
+        self.program.0.stdin.as_mut().expect("piped").write_all(b"\n").expect("go on");
+        self.line()
+    }
+}
+
+fn standing(host: &str) -> serde_json::Value {
+    let text = std::fs::read_to_string(format!("/run/rswarm/{host}/port-proxy.json")).expect("standing");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// P01: the first bytes bear the client and the address that it dialled, IPv4 and IPv6, from outside, from the host itself
+/// and from a container, whichever host the backend is on; other ports have no header.
+#[test]
+fn p01_the_backend_reads_who_dialled_what() {
+    in_host(|| async {
+        let backends = [("w1", "a"), ("w2", "b")];
+        let mut ingress = Ingress::new(&["a", "b"], &backends);
+        ingress.ports = vec![with_header(8080, &["w1"]), with_header(8090, &["w2"]), with_header(8070, &[])];
+        ingress.ports.push(publish(PortProtocol::Tcp, 8000, 80, &["w2"]));
+        ingress.ports.push(Publish { published: (8100, 8110), target: 90, ..with_header(8100, &["w2"]) });
+        let daemons = ["a", "b"].map(Daemon::start);
+        let _servers = start(&ingress, &backends, &daemons).await;
+        let _others = ingress.serve(&backends).await;
+        for (family, to) in ingress.addresses("a").into_iter().enumerate() {
+            let [outside, inside] = ["x", "a"].map(|host| ingress.addresses(host)[family]);
+            for (port, backend) in [(8080, "w1"), (8090, "w2"), (8100, "w2")] {
+                let heard = ask(&ingress, "x", (to, port), 2);
+                assert_eq!(heard, vec![format!("{backend} {outside} me {to} {port}"); 2]);
+                assert_eq!(ask(&ingress, "a", (to, port), 1), [format!("{backend} {inside} me {to} {port}")]);
+            }
+            assert_eq!(ask(&ingress, "x", (to, 8070), 1), ["ConnectionRefusedError"], "nobody is behind it");
+            assert_eq!(ingress.ask("x", PortProtocol::Tcp, (to, 8000), 1), [format!("w2 {outside}")]);
+        }
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        assert_eq!(ask(&ingress, "a", (loopback, 8090), 1), ["w2 127.0.0.1 me 127.0.0.1 8090"]);
+        // Past the published ports nobody gets anywhere.
+        let port = u16::try_from(standing("a")["port"].as_u64().expect("port")).expect("port");
+        let past = ask(&ingress, "x", (ingress.addresses("a")[0], port), 1);
+        assert!(past == ["ConnectionResetError"] || past == ["nothing"], "{past:?}");
+    });
+}
+
+/// Bytes arrive as they were sent, both ways and many; the end of one direction is not the end of the other; what one side
+/// breaks off is broken off on the other.
+#[test]
+fn p01_bytes_ends_and_resets_are_passed_on() {
+    in_host(|| async {
+        let backends = [("w1", "b")];
+        let mut ingress = Ingress::new(&["a", "b"], &backends);
+        ingress.ports = vec![with_header(8080, &["w1"])];
+        let daemons = ["a", "b"].map(Daemon::start);
+        let _servers = start(&ingress, &backends, &daemons).await;
+        let to = ingress.addresses("a")[0];
+        let code = format!(
+            "
+import hashlib, os, socket, threading
+c = socket.create_connection(('{to}', 8080), 5); c.settimeout(20)
+f = c.makefile('rb'); f.readline()
+block = os.urandom(1 << 20)
+def send():
+    for _ in range(40): c.sendall(block)
+    c.shutdown(socket.SHUT_WR)
+threading.Thread(target=send).start()
+got = f.read()
+print(got == block * 40 + b'end')
+"
+        );
+        assert_eq!(ingress.python("x", &code), "True");
+        let (mut talk, _) = Talk::to(to, 8080);
+        assert_eq!(talk.says(), "still");
+        // The backend's side is broken off.
+        run(&ingress.lab.line(&ingress.cluster, "w1", "ss -K state established sport = :90"));
+        assert_eq!(talk.says(), "ConnectionResetError");
+        // And the client's: the backend hears of it.
+        let code = format!(
+            "
+import socket, struct
+c = socket.create_connection(('{to}', 8080), 5); c.recv(100)
+c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)); c.close()
+"
+        );
+        ingress.python("x", &code);
+        let open = ingress.lab.line(&ingress.cluster, "w1", "ss -Htn state established sport = :90");
+        eventually("no connection is left", SOON, async || run(&open).is_empty()).await;
+    });
+}
+
+/// P05, P24: connections outlive netd and a writer of another version; a writer that is killed is back at once; a backend
+/// that drains keeps its connections and gets no new ones; one that is gone ends them within a second.
+#[test]
+fn p05_connections_outlive_what_is_replaced() {
+    in_host(|| async {
+        let backends = [("w1", "b"), ("w2", "b")];
+        let mut ingress = Ingress::new(&["a", "b"], &backends);
+        ingress.ports = vec![with_header(8080, &["w1"])];
+        let mut daemons = ["a", "b"].map(Daemon::start);
+        let _servers = start(&ingress, &backends, &daemons).await;
+        let to = ingress.addresses("a")[0];
+        let (mut talk, backend) = Talk::to(to, 8080);
+        assert_eq!(backend, "w1");
+        let first = standing("a");
+
+        daemons[0].kill();
+        assert_eq!((talk.says(), ask(&ingress, "x", (to, 8080), 1).len()), ("still".to_owned(), 1));
+        daemons[0].resume_as("2");
+        let plan = ingress.plan("a");
+        daemons[0].client.apply(&plan).await.expect("applied");
+        let second = standing("a");
+        assert_eq!((&second["version"], &second["port"]), (&serde_json::json!("2"), &first["port"]));
+        assert_eq!(talk.says(), "still", "the old one carries its connection to its end");
+        assert!(ask(&ingress, "x", (to, 8080), 20).iter().all(|said| said.starts_with("w1 ")));
+
+        ingress.ports[0].backends = vec![("w2".to_owned(), 1)];
+        daemons[0].apply(&ingress.plan("a")).await;
+        assert!(ask(&ingress, "x", (to, 8080), 5).iter().all(|said| said.starts_with("w2 ")));
+        assert_eq!(talk.says(), "still", "w1 drains");
+
+        let before = Instant::now();
+        let mut gone = ingress.plan("a");
+        let of_w1 = ingress.cluster.addresses("w1");
+        gone.overlays.values_mut().for_each(|o| o.remotes.retain(|_, remote| remote.addresses != of_w1));
+        daemons[0].apply(&gone).await;
+        assert!(["ConnectionResetError", "closed"].contains(&talk.says().as_str()));
+        assert!(before.elapsed() < Duration::from_secs(2), "{:?}", before.elapsed());
+
+        run(&format!("kill -9 {}", standing("a")["pid"]));
+        eventually("it is back", SOON, async || ask(&ingress, "x", (to, 8080), 1)[0].starts_with("w2 ")).await;
+        ingress.ports.clear();
+        daemons[0].apply(&ingress.plan("a")).await;
+        let pid = standing("a")["pid"].to_string();
+        eventually("it ends", SOON, async || !output(&format!("kill -0 {pid}")).status.success()).await;
+    });
+}
+
+/// P43: weights and a client's own backend hold as they do without a header.
+#[test]
+fn p43_weights_and_affinity_with_a_header() {
+    in_host(|| async {
+        let backends = [("w1", "a"), ("w2", "b"), ("w3", "b")];
+        let mut ingress = Ingress::new(&["a", "b"], &backends);
+        let mut weighted = with_header(8080, &["w1", "w2"]);
+        weighted.backends[1].1 = 3;
+        let sticky = Publish { affinity: MeshAffinity::Source, ..with_header(8090, &["w1", "w2", "w3"]) };
+        ingress.ports = vec![weighted, sticky];
+        let daemons = ["a", "b"].map(Daemon::start);
+        let _servers = start(&ingress, &backends, &daemons).await;
+        let to = ingress.addresses("a")[0];
+        let heard = ask(&ingress, "x", (to, 8080), 40);
+        assert_eq!(heard.iter().filter(|said| said.starts_with("w1 ")).count(), 10, "{heard:?}");
+        let names = |to: IpAddr| {
+            let heard = ask(&ingress, "x", (to, 8090), 10);
+            heard.iter().map(|said| said.split(' ').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+        };
+        let first = names(to);
+        assert!(first.iter().all(|name| *name == first[0]) && first[0].starts_with('w'), "{first:?}");
+        assert_eq!(names(ingress.addresses("b")[0]), first, "the same through every host");
+    });
+}
