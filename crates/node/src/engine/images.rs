@@ -12,6 +12,7 @@ use types::ImageReference;
 
 use super::{
     Engine,
+    events::{Event, EventKind},
     network::explain,
     tasks::{TaskError, of_image},
 };
@@ -42,6 +43,15 @@ impl Pulls {
 }
 
 impl Engine {
+    /// Tells that an image was pulled under this name.
+    pub fn announce_pull(&self, reference: &ImageReference) {
+        let name = reference.familiar();
+        let labels = self.inner.images.inspect(&name).map(|image| image.config.config.labels).unwrap_or_default();
+        let repository = ImageReference { tag: None, digest: None, ..reference.clone() }.familiar();
+        let event = Event::new(EventKind::Image, "pull", name).with("name", repository).with_labels(&labels);
+        self.inner.events.publish(event);
+    }
+
     /// The name under which the store knows the image, pulled if it was not there.
     pub(super) async fn ensure_image(&self, wanted: &ImageReference) -> Result<String, TaskError> {
         let reference = wanted.clone().with_default_tag();
@@ -63,6 +73,7 @@ impl Engine {
             let error = match self.inner.images.pull(&reference, &options, Progress::none()).await {
                 Ok(pulled) => {
                     tracing::info!(image = reference.familiar(), id = %pulled.id, "pulled");
+                    self.announce_pull(&reference);
                     return Ok(name);
                 }
                 Err(error) => error,

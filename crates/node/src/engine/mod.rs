@@ -8,6 +8,7 @@ mod container;
 mod container_id;
 mod doctor;
 mod error;
+pub mod events;
 mod files;
 pub(crate) mod health;
 mod host_info;
@@ -24,7 +25,7 @@ mod sockets;
 mod stop_signal;
 pub(crate) mod tasks;
 mod template;
-mod volumes;
+pub mod volumes;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,6 +49,7 @@ use tokio::sync::Semaphore;
 use types::{PortConfig, TaskId};
 
 use self::{
+    events::Events,
     images::Pulls,
     lock::StateLock,
     network::{FoundEndpoint, Network, explain},
@@ -84,6 +86,7 @@ struct Inner {
     runtime: Runtime,
     network: Network,
     volumes: Volumes,
+    events: Events,
     pulls: Pulls,
     turns: Semaphore,
     /// The containers' places in the network that were found at start.
@@ -119,9 +122,11 @@ impl Engine {
         let running: BTreeSet<EndpointId> = containers.iter().filter_map(endpoint).collect();
         let network = Network::start(&config, |id| running.contains(id)).await?;
         let known = network.found().clone();
-        let volumes = Volumes::new(&config.state_dir);
+        let events = Events::default();
+        let volumes = open_volumes(&config, &events, &containers, &images).await?;
         let (pulls, turns) = (Pulls::default(), Semaphore::new(TURNS));
-        let inner = Inner { config, host, images, runtime, network, volumes, pulls, turns, known, _lock: lock };
+        let inner =
+            Inner { config, host, images, runtime, network, volumes, events, pulls, turns, known, _lock: lock };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -138,6 +143,16 @@ impl Engine {
     /// The images of this host, for all that is done with images alone.
     pub fn images(&self) -> &image::Store {
         &self.inner.images
+    }
+
+    /// The volumes of this host.
+    pub fn volumes(&self) -> &Volumes {
+        &self.inner.volumes
+    }
+
+    /// What happens here, to tell and to watch.
+    pub fn events(&self) -> &Events {
+        &self.inner.events
     }
 
     /// All containers of this host that bear rswarm's ids, for lists.
@@ -220,6 +235,30 @@ fn open_runtime(config: &EngineConfig) -> Result<Runtime, EngineError> {
         cgroup_parent: CGROUP_PARENT.to_owned(),
     };
     Runtime::new(runtime).map_err(|e| EngineError::Runtime(explain(&e)))
+}
+
+/// The volumes, without the users that went while no daemon ran. A container has a root filesystem as long as
+/// it has anything.
+async fn open_volumes(
+    config: &EngineConfig,
+    events: &Events,
+    running: &[runtime::ContainerState],
+    images: &image::Store,
+) -> Result<Volumes, EngineError> {
+    let mut known: BTreeSet<String> = running.iter().map(|container| container.id.clone()).collect();
+    known.extend(images.snapshot_list().await?.into_iter().map(|snapshot| snapshot.container));
+    let (state_dir, events) = (config.state_dir.clone(), events.clone());
+    let failed = |operation, source| EngineError::file(operation, config.state_dir.join("volumes"), source);
+    let work = move || {
+        let volumes = Volumes::open(&state_dir, events)?;
+        // Only a mount that stays busy can fail here, which is no reason to run no containers.
+        if let Err(error) = volumes.retain_users(|id| known.contains(id)) {
+            tracing::warn!(error = explain(&error), "a volume nobody uses any more is still mounted");
+        }
+        Ok(volumes)
+    };
+    let opened = tokio::task::spawn_blocking(work).await.map_err(|e| failed("read", std::io::Error::other(e)))?;
+    opened.map_err(|e| failed("read", e))
 }
 
 impl std::fmt::Debug for Engine {

@@ -189,7 +189,7 @@ impl Engine {
         let etc = self.config().run_dir.join("etc").join(a.id.to_string());
         let log_dir = self.log_directory(a.id);
         let work = move || {
-            let targets = volumes.for_task(a.id, &planned, &image, &rootfs).map_err(|e| refused_chain(&e))?;
+            let targets = volumes.for_owner(&container_id(a.id), &planned, &image, &rootfs).map_err(|e| refused_chain(&e))?;
             let files = match is_on_host(&a.spec) {
                 true => EtcFiles::of_host(&a.spec.container, &planned.hostname, &HostFiles::read()),
                 false => {
@@ -251,10 +251,10 @@ impl Engine {
         let detached = self.inner.network.detach(EndpointId::from(task)).await;
         detached.map_err(|e| TaskError::Transient(format!("detach the container from the network: {e}")))?;
         let etc = self.config().run_dir.join("etc").join(task.to_string());
-        let volumes = self.inner.volumes.clone();
+        let (volumes, owner) = (self.inner.volumes.clone(), id.clone());
         let files = tokio::task::spawn_blocking(move || {
             remove_directory(&etc)?;
-            volumes.remove_anonymous(task).map_err(|e| TaskError::Transient(explain(&e)))
+            volumes.remove_anonymous(&owner).map_err(|e| TaskError::Transient(explain(&e)))
         });
         files.await.map_err(|_| stopping())??;
         self.inner.images.snapshot_remove(&id).await.map_err(of_image)
