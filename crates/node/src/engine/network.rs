@@ -25,7 +25,6 @@ use std::{
 pub(crate) use self::guests::{Place, Uplink};
 pub(crate) use self::held::PortHolder;
 use self::held::{Held as HeldPorts, LOOK_EVERY};
-pub(super) use self::{containers::no_container, local::first_ipv4};
 pub use self::{
     containers::{ContainerNetwork, ContainerPlace, PlaceIn},
     local::{HostFacts, LocalNetworks, NetworkError, NetworkErrorKind},

@@ -125,14 +125,14 @@ impl Owner {
     /// All or nothing.
     async fn replace(&mut self, id: &EndpointId, before: EndpointPlan, next: EndpointPlan) -> Result<(), NetworkError> {
         self.plan.endpoints.insert(id.clone(), next);
-        self.follow_cluster();
+        self.follow_cluster().await;
         super::owned::follow(&mut self.plan, &self.networks);
         let Err(error) = self.apply_for(id).await else {
             self.show();
             return Ok(());
         };
         self.plan.endpoints.insert(id.clone(), before);
-        self.follow_cluster();
+        self.follow_cluster().await;
         super::owned::follow(&mut self.plan, &self.networks);
         if let Err(second) = self.apply_for(id).await {
             return Err(failed(format!("{error}; and what was there before could not be restored: {second}")));
