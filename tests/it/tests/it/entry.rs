@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 
 use crate::{
     can_make_hosts,
-    hosts::{SERVER, answer, members},
+    hosts::{SERVER, answer, members, troubles},
 };
 
 const OUTSIDE: &str = "h3";
@@ -104,7 +104,7 @@ fn restart(t: &ClusterUnderTest, host: &str) -> Result<()> {
     let netd = t.lab().run(host, &["pgrep", "-o", "-f", "rswarm netd"])?;
     t.lab().run(host, &["kill", "-9", netd.trim()])?;
     thread::sleep(Duration::from_secs(2));
-    Ok(t.cluster.start_daemon(host)?)
+    Ok(t.cluster.start_daemon(host).map(drop)?)
 }
 
 fn stop(t: &ClusterUnderTest, client: &Spawned) -> Result<String> {
@@ -155,7 +155,7 @@ while True:
         ensure!(node.contains(sentence), "{node}");
         Ok(())
     })?;
-    let said = t.cli_fails("h2", &["network", "doctor"])?;
+    let said = troubles(&t, "h2")?;
     ensure!(said.contains(sentence) && said.contains("127.0.0.1:8090 over tcp stays with python3"), "{said}");
 
     t.lab().signal("h2", process.process, Signal::SIGKILL)?;

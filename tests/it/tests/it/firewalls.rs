@@ -54,7 +54,7 @@ impl Scene {
 
     /// What the doctor says to run; runs it.
     fn obey_the_doctor(&self) -> Result<String> {
-        let said = self.t.cli_fails(WALLED, &["network", "doctor"])?;
+        let said = hosts::troubles(&self.t, WALLED)?;
         let mut commands = Vec::new();
         for line in said.lines().filter(|line| line.contains("policy drop and no rule for")) {
             commands.push(line.split('`').nth(1).context("a command")?.to_owned());

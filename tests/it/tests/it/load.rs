@@ -124,6 +124,6 @@ fn p05_no_request_of_wrk_fails() -> Result<()> {
         let netd = t.lab().run(ENTRY, &["pgrep", "-o", "-f", "rswarm netd"])?;
         t.lab().run(ENTRY, &["kill", "-9", netd.trim()])?;
         thread::sleep(Duration::from_secs(1));
-        t.cluster.start_daemon(ENTRY)
+        Ok(t.cluster.start_daemon(ENTRY).map(drop)?)
     })
 }
