@@ -92,7 +92,8 @@ fn p01_a_header_for_who_asks_for_one() -> Result<()> {
     until("the port answers again", DEADLINE, || ask(&t, OUTSIDE, &entry, 8080).map(drop))?;
     thread::sleep(Duration::from_secs(1));
     let said = stop(&t, &client)?;
-    let count: u32 = said.lines().last().and_then(|line| line.strip_prefix("done ")?.parse().ok()).context("a count")?;
+    let count: u32 =
+        said.lines().last().and_then(|line| line.strip_prefix("done ")?.parse().ok()).context("a count")?;
     ensure!(count > 10, "{said}");
     Ok(())
 }

@@ -97,7 +97,8 @@ fn p14_firewalls_side_by_side() -> Result<()> {
         return Ok(());
     }
     let scene = scene()?;
-    for (program, test) in [("iptables", iptables as fn(&Scene) -> Result<()>), ("ufw", ufw), ("firewalld", firewalld)] {
+    for (program, test) in [("iptables", iptables as fn(&Scene) -> Result<()>), ("ufw", ufw), ("firewalld", firewalld)]
+    {
         if scene.has(program) {
             test(&scene).with_context(|| program.to_owned())?;
             scene.opens(&format!("after {program}"))?;

@@ -34,6 +34,9 @@ done
 END
 chmod +x /serve; trap 'touch /stopping; sleep 2; exit 0' TERM; nc -ll -p 80 -e /serve & wait";
 
+/// A task gets requests when it listens, not when its process has begun.
+const LISTENS: [&str; 4] = ["--health-cmd", "wget -q -O /dev/null http://127.0.0.1/", "--health-interval", "500ms"];
+
 struct Load {
     t: ClusterUnderTest,
     address: String,
@@ -75,7 +78,7 @@ fn load() -> Result<Load> {
     let t = ClusterUnderTest::with_bare("load", 1, 4, 1)?;
     for (name, port, program) in [("close", "8080:80", CLOSES), ("stay", "8081:80", STAYS)] {
         let head = ["service", "create", "--detach", "--name", name, "--replicas", "5", "--publish", port];
-        t.cli("h1", &[&head[..], &["--update-parallelism", "2", IMAGE, "sh", "-c", program]].concat())?;
+        t.cli("h1", &[&head[..], &LISTENS, &["--update-parallelism", "2", IMAGE, "sh", "-c", program]].concat())?;
     }
     let listed = t.lab().run(ENTRY, &["busybox", "ip", "-4", "-o", "addr"])?;
     let mut words = listed.split_whitespace().filter_map(|word| word.split_once('/'));
