@@ -141,16 +141,14 @@ pub enum EndpointStage {
 
 /// A service as a network shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "crate::port_runs::Shown", into = "crate::port_runs::Shown")]
 pub struct OverlayService {
     pub name: Name,
     pub mode: EndpointMode,
     /// IPv4 before IPv6; empty in mode dnsrr.
-    #[serde(default)]
     pub addresses: Vec<IpAddr>,
     /// In the ingress network alone: the ports that every node publishes for it, all with their numbers.
-    #[serde(default)]
     pub ports: Vec<PortConfig>,
-    #[serde(default)]
     pub mesh: MeshSpec,
 }
 

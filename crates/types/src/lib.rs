@@ -14,6 +14,7 @@ pub mod image_reference;
 pub mod name;
 pub mod object;
 mod patch;
+mod port_runs;
 pub mod request;
 pub mod resources;
 pub mod spec;

@@ -89,6 +89,9 @@ async fn watch(engine: Engine, task: TaskId, mut health: Health, news: mpsc::Sen
 /// What a task is waiting for while its container runs.
 const WAITING: &str = "starting, waiting for the first health check to succeed";
 
+/// What a task is that is about to be given up.
+const FAILING: &str = "running, its health check fails";
+
 impl Follower {
     /// A container runs: with a check, its task does so only when it is healthy for the first time.
     pub(super) fn runs(&mut self, task: TaskId, started_at: Timestamp, was_healthy: bool) {
@@ -118,6 +121,7 @@ impl Follower {
                 self.tell(task, TaskState::Running, String::new());
             }
             HealthNews::Waiting(why) => self.tell_why(task, TaskState::Starting, WAITING, why),
+            HealthNews::Failing(why) => self.tell_why(task, TaskState::Running, FAILING, why),
             HealthNews::Unhealthy(why) => {
                 tracing::info!(task.id = %task, why, "container is unhealthy and is stopped");
                 self.set_health(task, ContainerHealth::Unhealthy);

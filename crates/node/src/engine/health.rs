@@ -92,6 +92,8 @@ pub(crate) enum HealthNews {
     Healthy,
     /// Not healthy yet; the last check's words.
     Waiting(String),
+    /// Healthy still, but its checks fail; the last check's words. [`Self::Healthy`] takes it back.
+    Failing(String),
     /// Not to be believed in any more; the last check's words.
     Unhealthy(String),
 }
@@ -127,8 +129,9 @@ impl Health {
         let HealthSettings { start_period, retries, .. } = self.settings;
         let why = match finding {
             Finding::Well => {
-                self.failures = 0;
-                return (!std::mem::replace(&mut self.is_healthy, true)).then_some(HealthNews::Healthy);
+                let is_news = !self.is_healthy || self.failures > 0;
+                (self.failures, self.is_healthy) = (0, true);
+                return is_news.then_some(HealthNews::Healthy);
             }
             Finding::Sick(why) => why,
         };
@@ -141,7 +144,7 @@ impl Health {
             return Some(HealthNews::Unhealthy(format!("health check failed {times}, last: {why}")));
         }
         let news = format!("health check failed ({} of {retries}): {why}", self.failures);
-        (!self.is_healthy).then_some(HealthNews::Waiting(news))
+        Some(if self.is_healthy { HealthNews::Failing(news) } else { HealthNews::Waiting(news) })
     }
 }
 

@@ -113,7 +113,7 @@ fn s_58_failures_in_the_start_period_do_not_count_until_it_was_healthy() {
             4: Waiting("health check failed in the start period: exit code 1"), next in 2s
             6: Waiting("health check failed in the start period: exit code 1"), next in 2s
             8: Healthy, next in 30s
-            9: nothing, next in 30s
+            9: Failing("health check failed (1 of 2): exit code 1"), next in 30s
             39: Unhealthy("health check failed 2 times in a row, last: exit code 1"), next in 30s
         "#]],
     );
@@ -129,9 +129,9 @@ fn s_58_a_success_forgives_and_enough_failures_in_a_row_do_not() {
             0: next in 2s
             12: Waiting("health check failed (1 of 2): exit code 1"), next in 30s
             42: Healthy, next in 30s
-            72: nothing, next in 30s
-            102: nothing, next in 30s
-            132: nothing, next in 30s
+            72: Failing("health check failed (1 of 2): exit code 1"), next in 30s
+            102: Healthy, next in 30s
+            132: Failing("health check failed (1 of 2): exit code 1"), next in 30s
             162: Unhealthy("health check failed 2 times in a row, last: exit code 1"), next in 30s
         "#]],
     );
@@ -155,8 +155,8 @@ fn s_58_a_restarted_daemon_goes_on_with_what_was_healthy() {
         &[(1, '-'), (31, '+')],
         expect![[r#"
             0: next in 30s
-            1: nothing, next in 30s
-            31: nothing, next in 30s
+            1: Failing("health check failed (1 of 2): exit code 1"), next in 30s
+            31: Healthy, next in 30s
         "#]],
     );
 }

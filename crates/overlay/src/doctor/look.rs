@@ -11,7 +11,7 @@ use std::{
 use futures::{StreamExt, stream};
 use nix::sched::{CloneFlags, setns};
 
-use super::balanced;
+use super::{ForwardDrop, balanced, forward};
 use crate::{
     EndpointId, Kernel, KernelError, NetworkPlan, Observed,
     dns::check::{Questions, Resolved},
@@ -33,6 +33,8 @@ pub struct Seen {
     pub balanced: BTreeMap<EndpointId, Result<Services, String>>,
     /// What their resolvers answered.
     pub resolved: BTreeMap<EndpointId, Resolved>,
+    /// Other people's firewalls.
+    pub forward_drops: Vec<ForwardDrop>,
     /// What was not asked, and why.
     pub notes: Vec<String>,
 }
@@ -51,6 +53,10 @@ pub async fn look(kernel: &Kernel, plan: &NetworkPlan) -> Result<Seen, KernelErr
     let visit = |(id, path, questions)| async move { (id, visit(path, questions, deadline).await) };
     let visited: Vec<(EndpointId, _)> = stream::iter(visits).map(visit).buffer_unordered(AT_ONCE).collect().await;
     let mut seen = Seen { observed, ..Seen::default() };
+    match kernel.forward_drops(&forward::links(plan)) {
+        Ok(drops) => seen.forward_drops = drops,
+        Err(error) => seen.notes.push(format!("the host's other firewall rules could not be read: {error}")),
+    }
     for (id, result) in visited {
         let (balanced, resolved) = match result {
             Ok(found) => found,

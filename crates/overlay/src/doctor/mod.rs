@@ -5,6 +5,7 @@
 //! own of what is wanted: that is the plan's affair, and the cluster's, whose words it is given.
 
 mod balanced;
+mod forward;
 mod held;
 mod look;
 mod steps;
@@ -19,6 +20,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use types::NetworkId;
 
+pub use forward::ForwardDrop;
 pub use look::{Seen, look};
 
 use crate::{Client, Kernel, NetworkPlan, OverlayPlan, dns, netd};
@@ -97,7 +99,7 @@ pub struct Wanted<'a> {
 pub fn judge(wanted: &Wanted<'_>, seen: &Seen) -> Findings {
     let Wanted { plan, value } = *wanted;
     let mut of_network: BTreeMap<NetworkId, Vec<Difference>> = BTreeMap::new();
-    let mut host = Vec::new();
+    let mut host = forward::differences(&seen.forward_drops);
     for (network, difference) in steps::differences(&plan.with_probe_overlays(), &seen.observed) {
         match network.filter(|id| plan.overlays.contains_key(id)) {
             Some(id) => of_network.entry(id).or_default().push(difference),

@@ -7,13 +7,20 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::netfilter::{NLM_F_ACK, NLM_F_DUMP, address, ask, attribute, generic_header, nested};
+use super::netfilter::{NLM_F_ACK, NLM_F_DUMP, address, ask, attribute, generic_header, nested, plain};
 
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET` and `..._DELETE` (linux/netfilter/nfnetlink_conntrack.h).
 const GET: u16 = 1 << 8 | 1;
 const DELETE: u16 = 1 << 8 | 2;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
+/// Beside the tuples: the state of the protocol, and what tells an entry from a later one with the same tuples.
+const CTA_PROTOINFO: u16 = 4;
+const CTA_ID: u16 = 12;
+const CTA_PROTOINFO_TCP: u16 = 1;
+const CTA_PROTOINFO_TCP_STATE: u16 = 1;
+/// `TCP_CONNTRACK_TIME_WAIT` and `TCP_CONNTRACK_CLOSE` (linux/netfilter/nf_conntrack_tcp.h).
+const FINISHED: [u8; 2] = [7, 8];
 /// Inside a tuple.
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
@@ -46,6 +53,9 @@ pub enum Clients {
 }
 
 /// Ends what was rewritten to one of these addresses, and returns how many flows that were.
+///
+/// A busy client soon takes the same port again for its next connection, to another backend. So what is finished is
+/// let be, and an entry is meant only as long as it is that very one.
 pub fn end(to: &BTreeSet<IpAddr>, clients: Clients) -> io::Result<usize> {
     let mut ended = 0;
     let flows = ask(libc::NETLINK_NETFILTER as isize, GET, NLM_F_DUMP, &generic_header(libc::AF_UNSPEC))?;
@@ -57,10 +67,12 @@ pub fn end(to: &BTreeSet<IpAddr>, clients: Clients) -> io::Result<usize> {
         if original.destination == reply.source || !to.contains(&reply.source) {
             continue;
         }
+        if is_finished(flow) || !forget(&original, begun, attribute(flow, CTA_ID))? {
+            continue;
+        }
         // The client hears of it now; deleting the entry alone would leave a silent reader waiting.
         let is_tcp = i32::from(original.protocol) == libc::IPPROTO_TCP;
         let is_told = is_tcp && destroy_socket(&original)?;
-        forget(&original, begun)?;
         if is_tcp && !is_told && clients == Clients::Anywhere {
             let end = |address, port: [u8; 2]| SocketAddr::new(address, u16::from_be_bytes(port));
             let [from, to] = original.ports;
@@ -88,16 +100,30 @@ pub fn forget_untranslated(ports: &BTreeSet<(u16, u16)>) -> io::Result<()> {
         let is_meant = ports.iter().any(|(first, last)| (*first..=*last).contains(&port));
         let is_plain = original.destination == reply.source && original.source == reply.destination;
         if i32::from(original.protocol) == libc::IPPROTO_UDP && is_meant && is_plain {
-            forget(&original, begun)?;
+            forget(&original, begun, attribute(flow, CTA_ID))?;
         }
     }
     Ok(())
 }
 
-fn forget(flow: &Tuple, begun: &[u8]) -> io::Result<()> {
+fn is_finished(flow: &[u8]) -> bool {
+    let tcp = attribute(flow, CTA_PROTOINFO).and_then(|info| attribute(info, CTA_PROTOINFO_TCP));
+    let state = tcp.and_then(|tcp| attribute(tcp, CTA_PROTOINFO_TCP_STATE)).and_then(<[u8]>::first);
+    state.is_some_and(|state| FINISHED.contains(state))
+}
+
+/// Whether the entry was still there.
+fn forget(flow: &Tuple, begun: &[u8], id: Option<&[u8]>) -> io::Result<bool> {
     let mut body = generic_header(family(flow.source)).to_vec();
     body.extend(nested(CTA_TUPLE_ORIG, begun)?);
-    missing_is_fine(ask(libc::NETLINK_NETFILTER as isize, DELETE, NLM_F_ACK, &body))
+    if let Some(id) = id {
+        body.extend(plain(CTA_ID, id)?);
+    }
+    match ask(libc::NETLINK_NETFILTER as isize, DELETE, NLM_F_ACK, &body) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn tuple(bytes: &[u8]) -> Option<Tuple> {
@@ -135,13 +161,6 @@ fn destroy_socket(flow: &Tuple) -> io::Result<bool> {
         // EOPNOTSUPP: a kernel without CONFIG_INET_DIAG_DESTROY, the client hears of it when it sends next.
         Err(error) if [libc::ENOENT, libc::EOPNOTSUPP].contains(&error.raw_os_error().unwrap_or_default()) => Ok(false),
         Err(error) => Err(error),
-    }
-}
-
-fn missing_is_fine(asked: io::Result<Vec<Vec<u8>>>) -> io::Result<()> {
-    match asked {
-        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
-        _ => Ok(()),
     }
 }
 

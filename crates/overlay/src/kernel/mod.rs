@@ -37,7 +37,7 @@ pub(crate) use mesh::try_mesh;
 pub(crate) use nft::run as run_nft;
 pub(crate) use session::Session;
 
-use crate::{Observed, PortTable, Step};
+use crate::{Observed, PortTable, Step, doctor::ForwardDrop};
 
 /// The kernel of this host, and where the files of ours are.
 #[derive(Debug, Clone)]
@@ -118,6 +118,11 @@ impl Kernel {
             known.mesh.ports = Some(loaded);
         }
         known
+    }
+
+    /// Firewalls of the host that forward nothing they do not know, and which of `links` they do not.
+    pub(crate) fn forward_drops(&self, links: &[String]) -> std::io::Result<Vec<ForwardDrop>> {
+        mesh::forward_drops(links)
     }
 
     /// Does the steps in order and goes on after a failure; all failures are returned.

@@ -60,7 +60,7 @@ fn doctor_p_02_names_every_entry_that_differs() -> Result<()> {
     let web = members(&t, "web", 4)?;
     all_well(&t, "a new network is well everywhere")?;
     let (said, _) = doctor(&t, "h1")?;
-    ensure!(said.starts_with("red: ok (2 endpoints here, 2 on other hosts, 1 virtual addresses,"), "{said}");
+    ensure!(said.starts_with("red: ok (2 endpoints here, 2 on other hosts, 1 virtual address,"), "{said}");
     let json: Value = serde_json::from_str(&t.cli("h1", &["network", "doctor", "--format", "json", "red"])?)?;
     ensure!(json["Networks"][0]["Questions"].as_u64().is_some_and(|n| n >= 20), "{json}");
     let unknown = t.cli_fails("h1", &["network", "doctor", "blue"])?;

@@ -87,6 +87,13 @@ pub fn encrypted_pair(t: &ClusterUnderTest) -> Result<Member> {
     Ok(client)
 }
 
+/// What `network doctor` finds on a host where something is not as it should be.
+pub fn troubles(t: &ClusterUnderTest, host: &str) -> Result<String> {
+    let output = t.cluster.cli(host, &["network", "doctor"])?;
+    ensure!(!output.success(), "the doctor of {host} is content: {}", output.stdout);
+    Ok(output.stdout)
+}
+
 /// Drops packets with this look on their way into a host.
 pub fn wall(t: &ClusterUnderTest, host: &str, look: &str) -> Result<()> {
     let rules =

@@ -54,6 +54,11 @@ fn narrow(found: &mut Value, names: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// `1 endpoint`, `2 endpoints`
+fn counted(number: &Value, one: &str, more: &str) -> String {
+    format!("{number} {}", if number.as_u64() == Some(1) { one } else { more })
+}
+
 fn said(found: &Value) -> String {
     let mut out = String::new();
     for network in items(&found["Networks"]) {
@@ -62,11 +67,11 @@ fn said(found: &Value) -> String {
         if differences.is_empty() {
             let _ = writeln!(
                 out,
-                "{name}: ok ({} endpoints here, {} on other hosts, {} virtual addresses, {} names asked)",
-                network["Endpoints"]["Here"],
+                "{name}: ok ({} here, {} on other hosts, {}, {} asked)",
+                counted(&network["Endpoints"]["Here"], "endpoint", "endpoints"),
                 network["Endpoints"]["Elsewhere"],
-                network["VirtualAddresses"],
-                network["Questions"]
+                counted(&network["VirtualAddresses"], "virtual address", "virtual addresses"),
+                counted(&network["Questions"], "name", "names")
             );
         }
         lines(&mut out, &name, &differences);
@@ -111,7 +116,7 @@ mod tests {
     #[test]
     fn each_difference_is_one_line() {
         expect![[r#"
-            back: ok (1 endpoints here, 2 on other hosts, 3 virtual addresses, 4 names asked)
+            back: ok (1 endpoint here, 2 on other hosts, 3 virtual addresses, 4 names asked)
             front: fdb 02:42:0a:00:00:05 (overlay namespace, vxlan0): expected 192.0.2.3, found nothing
             note: something was left out
         "#]]

@@ -25,6 +25,7 @@ use crate::{
 };
 
 pub(super) use backend::{join, leave, observe as observe_backend};
+pub(super) use rules::forward_drops;
 
 /// Asks the rules themselves, whole, whoever loaded them: milliseconds for a thousand ports. With `seen`, an earlier look,
 /// not even that, while the ruleset's number says that nobody has changed a rule since.

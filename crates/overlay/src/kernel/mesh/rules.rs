@@ -9,6 +9,7 @@ use std::{
 use super::super::netfilter::{NLM_F_DUMP, address, ask, attribute, attributes, generic_header, plain};
 use crate::{
     PortTable,
+    doctor::ForwardDrop,
     mesh::{TABLE, USER_TABLE, chain::digest_of, ports},
 };
 
@@ -18,6 +19,13 @@ pub const NETDEV: i32 = 5;
 /// `NFNL_SUBSYS_NFTABLES << 8` and what is asked for (linux/netfilter/nf_tables.h).
 const GET_TABLE: u16 = 10 << 8 | 1;
 const GET_CHAIN: u16 = 10 << 8 | 4;
+/// Of a base chain: its hook and, in that, the number of the hook; what becomes of a packet that no rule decides on.
+const NFTA_CHAIN_HOOK: u16 = 4;
+const NFTA_HOOK_HOOKNUM: u16 = 1;
+const NFTA_CHAIN_POLICY: u16 = 5;
+/// `NF_INET_FORWARD` and `NF_DROP` (linux/netfilter.h), as attributes hold them.
+const FORWARD: [u8; 4] = 2u32.to_be_bytes();
+const DROP: [u8; 4] = 0u32.to_be_bytes();
 const GET_RULE: u16 = 10 << 8 | 7;
 const GET_SET: u16 = 10 << 8 | 10;
 const GET_ELEMENTS: u16 = 10 << 8 | 13;
@@ -68,6 +76,39 @@ pub fn port_table() -> io::Result<PortTable> {
         }
     }
     Ok(PortTable { chains, elements })
+}
+
+/// The chains, of whatever table, that drop what they do not know on the way through the host, and which of `links` no rule
+/// of their table names.
+pub fn forward_drops(links: &[String]) -> io::Result<Vec<ForwardDrop>> {
+    let mut drops = Vec::new();
+    for (family, name) in [(INET, "inet"), (libc::NFPROTO_IPV4, "ip"), (libc::NFPROTO_IPV6, "ip6")] {
+        let chains = list(GET_CHAIN, family, &[])?;
+        let name_of = |chain: &[u8], kind| attribute(chain, kind).and_then(text).unwrap_or_default();
+        for chain in &chains {
+            let hook = attribute(chain, NFTA_CHAIN_HOOK).and_then(|hook| attribute(hook, NFTA_HOOK_HOOKNUM));
+            let policy = attribute(chain, NFTA_CHAIN_POLICY);
+            if hook != Some(&FORWARD[..]) || policy != Some(&DROP[..]) {
+                continue;
+            }
+            let table = name_of(chain, OF_TABLE);
+            let rules = list(GET_RULE, family, &named(OF_TABLE, &table)?)?;
+            let rules: Vec<_> = rules.into_iter().filter(|rule| is_of(rule, &table)).collect();
+            // Names of interfaces are the only long words in rules that stand there as they are.
+            let names =
+                |link: &String| rules.iter().any(|rule| rule.windows(link.len()).any(|bytes| bytes == link.as_bytes()));
+            let is_ufw =
+                chains.iter().any(|other| is_of(other, &table) && name_of(other, NFTA_CHAIN_NAME).starts_with("ufw"));
+            drops.push(ForwardDrop {
+                family: name.to_owned(),
+                chain: name_of(chain, NFTA_CHAIN_NAME),
+                is_ufw,
+                unnamed: links.iter().filter(|link| !names(link)).cloned().collect(),
+                table,
+            });
+        }
+    }
+    Ok(drops)
 }
 
 /// The chains of the operator's table, and whether it has neither a rule nor a set.
