@@ -39,7 +39,8 @@ const HEARTBEAT_RANGE: std::ops::RangeInclusive<u64> = 100..=60_000;
 #[derive(Clone)]
 pub(super) struct SessionConfig {
     pub identity: NodeIdentity,
-    pub description: NodeDescription,
+    /// What the node says of itself, now.
+    pub description: watch::Receiver<NodeDescription>,
     pub data_address: IpAddr,
 }
 
@@ -142,8 +143,9 @@ async fn session(config: &SessionConfig, manager: &ManagerPeer, events: &mpsc::S
     let identity = config.identity.clone();
     let channel = proto::transport::channel(&manager.address, move |address| identity.clone().connect(address));
     let (messages, queue) = mpsc::channel(MAX_WAITING);
-    let hello =
-        Hello { node_description: proto::encode(&config.description), data_address: config.data_address.to_string() };
+    let mut description = config.description.clone();
+    let node_description = proto::encode(&*description.borrow_and_update());
+    let hello = Hello { node_description, data_address: config.data_address.to_string() };
     let hello = AgentMessage { message: Some(agent_message::Message::Hello(hello)) };
     if messages.send(hello).await.is_err() {
         return End::Closed;
@@ -171,7 +173,8 @@ async fn session(config: &SessionConfig, manager: &ManagerPeer, events: &mpsc::S
     }
     tokio::select! {
         end = listen(stream, events) => end,
-        end = beat(welcome.heartbeat_ms, messages) => end,
+        end = beat(welcome.heartbeat_ms, messages.clone()) => end,
+        end = describe(description, messages) => end,
     }
 }
 
@@ -199,6 +202,19 @@ async fn beat(period_ms: u64, messages: mpsc::Sender<AgentMessage>) -> End {
             return End::Closed;
         }
     }
+}
+
+/// Tells what the node says of itself when that changes.
+async fn describe(mut description: watch::Receiver<NodeDescription>, messages: mpsc::Sender<AgentMessage>) -> End {
+    while description.changed().await.is_ok() {
+        let bytes = proto::encode(&*description.borrow_and_update());
+        let message = AgentMessage { message: Some(agent_message::Message::NodeDescription(bytes)) };
+        if messages.send(message).await.is_err() {
+            return End::Closed;
+        }
+    }
+    // Nobody looks at the host any more: the agent is stopping, and ends this session.
+    std::future::pending().await
 }
 
 /// Passes on what the manager says.
