@@ -21,8 +21,8 @@ const USAGE: &str = "usage: cargo xtask <command>
   sim [ARG…]        the simulator: --seed N --nodes N, see `cargo xtask sim --help`
   bench plan        placements per second and bytes per task of the planner, as JSON
   bench cluster     start, failover and memory figures of a real cluster on this machine, as JSON
-  bench overlay     one stream through an encrypted overlay, against raw veth, hand-made VXLAN and (where it is
-                    installed) VXLAN over boringtun-cli, as JSON
+  bench overlay     one stream through an encrypted overlay, against raw veth, hand-made VXLAN and (where they
+                    are installed) VXLAN over wireguard-go and boringtun-cli, as JSON
   bench mesh        new connections and requests through a published port, against the server itself, a user-space
                     proxy and (where it is installed) HAProxy, and with 1,000 services, as JSON
   gen               shell completions into target/completions";

@@ -1,5 +1,6 @@
 //! Measures one TCP stream, eight, and the round trip between two hosts (namespaces of this machine): raw veth,
-//! VXLAN made by hand, an encrypted overlay, and VXLAN over `boringtun-cli` where that is installed. Needs root; prints one line of JSON with ratios.
+//! VXLAN made by hand, an encrypted overlay, and VXLAN over `wireguard-go` and `boringtun-cli` where they are on the PATH.
+//! Needs root; prints one line of JSON with ratios.
 //!
 //! `cargo run --release -p overlay --example bench_overlay [seconds]`; lives here and not in `benches`, so that it is
 //! built without the daemon. CPU seconds are those of the machine, so nothing else should run.
@@ -35,17 +36,21 @@ fn main() {
         vxlan_by_hand();
         let vxlan = measure(&host_namespace(1), &host_namespace(2), [10, 8, 0, 2].into(), time);
         let encrypted = measure(&endpoint(1), &endpoint(2), inside(2), time);
-        let peer = boringtun_with_vxlan(time);
+        let of_go = vxlan_over(&WIREGUARD_GO, time);
+        let of_boringtun = vxlan_over(&BORINGTUN, time);
         let ratio =
             |of: &Value, to: &Value| of.as_f64().zip(to.as_f64()).map(|(of, to)| (of / to * 1000.0).round() / 1000.0);
         let ratios = json!({
             "vxlan_to_veth": ratio(&vxlan["one_stream_gbit"], &raw["one_stream_gbit"]),
             "encrypted_to_vxlan": ratio(&encrypted["one_stream_gbit"], &vxlan["one_stream_gbit"]),
-            "encrypted_to_boringtun_cli_with_vxlan": ratio(&encrypted["one_stream_gbit"], &peer["one_stream_gbit"]),
+            "encrypted_to_wireguard_go_with_vxlan": ratio(&encrypted["one_stream_gbit"], &of_go["one_stream_gbit"]),
+            "encrypted_to_boringtun_cli_with_vxlan":
+                ratio(&encrypted["one_stream_gbit"], &of_boringtun["one_stream_gbit"]),
         });
         println!(
             "{}",
-            json!({ "veth": raw, "vxlan": vxlan, "encrypted": encrypted, "boringtun_cli_with_vxlan": peer, "ratios": ratios })
+            json!({ "veth": raw, "vxlan": vxlan, "encrypted": encrypted, "wireguard_go_with_vxlan": of_go,
+                "boringtun_cli_with_vxlan": of_boringtun, "ratios": ratios })
         );
     });
 }
@@ -59,18 +64,30 @@ fn vxlan_by_hand() {
     }
 }
 
-/// The same with a TUN interface on each host and the kernel's VXLAN over it; null when there is no `boringtun-cli`.
-fn boringtun_with_vxlan(time: Duration) -> Value {
+/// A WireGuard in user space that is told by a socket of WireGuard's own cross-platform form what to do.
+struct Program {
+    command: &'static [&'static str],
+    /// Tells the interfaces, ports and networks of one from those of the other.
+    number: u16,
+}
+
+const WIREGUARD_GO: Program = Program { command: &["wireguard-go", "-f"], number: 1 };
+const BORINGTUN: Program = Program { command: &["boringtun-cli", "-f", "--disable-drop-privileges"], number: 2 };
+
+/// A TUN interface on each host and the kernel's VXLAN over it; null when the program is not there.
+fn vxlan_over(program: &Program, time: Duration) -> Value {
+    let number = program.number;
     let keys: Vec<_> = (0..2).map(|_| generate_key_pair().expect("key")).collect();
     let mut running = Vec::new();
     for (own, other) in [(1, 2), (2, 1)] {
+        // that the program is missing shows by its socket, which never comes
         let mut command = Command::new("nsenter");
-        command.args([&format!("--net=/run/netns/h{own}"), "boringtun-cli", "-f", "--disable-drop-privileges"]);
-        let Ok(child) = command.arg(format!("wgb{own}")).stdout(Stdio::null()).stderr(Stdio::null()).spawn() else {
+        command.arg(format!("--net=/run/netns/h{own}")).args(program.command).arg(format!("wg{number}b{own}"));
+        let Ok(child) = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() else {
             return Value::Null;
         };
         running.push(KillAtEnd(child.id()));
-        let path = format!("/var/run/wireguard/wgb{own}.sock");
+        let path = format!("/var/run/wireguard/wg{number}b{own}.sock");
         let deadline = Instant::now() + Duration::from_secs(3);
         let mut socket = loop {
             match UnixStream::connect(&path) {
@@ -80,21 +97,28 @@ fn boringtun_with_vxlan(time: Duration) -> Value {
             }
         };
         let (private, public) = (&keys[own - 1].0, &keys[other - 1].1);
+        let port = 51990 + number;
         let said = format!(
-            "set=1\nprivate_key={}\nlisten_port=51999\npublic_key={}\nendpoint=10.1.0.{other}:51999\nallowed_ip=10.7.0.{other}/32\n\n",
+            "set=1\nprivate_key={}\nlisten_port={port}\npublic_key={}\nendpoint=10.1.0.{other}:{port}\nallowed_ip=10.7.{number}.{other}/32\n\n",
             hex(private.bytes()),
             hex(public)
         );
         socket.write_all(said.as_bytes()).expect("configure");
         let mut answer = [0; 64];
         let _ = socket.read(&mut answer);
-        ip(&format!("-n h{own} addr add 10.7.0.{own}/24 dev wgb{own}"));
-        ip(&format!("-n h{own} link set wgb{own} mtu 1440 up"));
-        ip(&format!("-n h{own} link add vx1 type vxlan id 8 local 10.7.0.{own} remote 10.7.0.{other} dstport 4791"));
-        ip(&format!("-n h{own} addr add 10.6.0.{own}/24 dev vx1"));
-        ip(&format!("-n h{own} link set vx1 mtu 1390 up"));
+        let (link, vxlan) = (format!("wg{number}b{own}"), format!("vxw{number}"));
+        ip(&format!("-n h{own} addr add 10.7.{number}.{own}/24 dev {link}"));
+        ip(&format!("-n h{own} link set {link} mtu 1440 up"));
+        ip(&format!(
+            "-n h{own} link add {vxlan} type vxlan id {number} local 10.7.{number}.{own} remote 10.7.{number}.{other} \
+             dstport {}",
+            4790 + number
+        ));
+        ip(&format!("-n h{own} addr add 10.6.{number}.{own}/24 dev {vxlan}"));
+        ip(&format!("-n h{own} link set {vxlan} mtu 1390 up"));
     }
-    measure(&host_namespace(1), &host_namespace(2), [10, 6, 0, 2].into(), time)
+    let number = u8::try_from(number).expect("a small number");
+    measure(&host_namespace(1), &host_namespace(2), [10, 6, number, 2].into(), time)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -37,7 +37,7 @@ pub use client::{Client, ProbeStream};
 pub use diff::diff;
 pub use dns::{DnsCounters, SERVER_ADDRESS as DNS_SERVER};
 pub use ipam::{Ipam, IpamError, choose_subnet, default_pools, overlap};
-pub use kernel::{Kernel, KernelError, StepFailure, explain};
+pub use kernel::{Kernel, KernelError, StepFailure, explain, underlay_mtu};
 pub use mac::{MacAddress, MacError};
 pub use mesh::{HostMesh, PortTable, backend::Backend};
 pub use mtu::overlay_mtu;

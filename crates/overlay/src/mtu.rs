@@ -39,10 +39,14 @@ pub fn overlay_mtu(underlay_mtu: u32, underlay_is_v6: bool, encrypted: bool) -> 
     underlay_mtu.saturating_sub(overhead).max(LEAST)
 }
 
-/// What this overlay gets on this host: never more than the underlay carries, nor than was wished.
+/// What this overlay gets on this host: never more than the underlay carries, this host's and the others' (P08), nor
+/// than was wished.
 /// While no interface bears the data path address, what it `has` stays.
 pub(crate) fn planned_mtu(overlay: &OverlayPlan, path: &DataPath, observed: &Observed, has: Option<u32>) -> u32 {
-    let derived = |underlay| overlay_mtu(underlay, path.address.is_ipv6(), overlay.encrypted);
+    let derived = |underlay: u32| {
+        let underlay = path.least_mtu.map_or(underlay, |least| least.min(underlay));
+        overlay_mtu(underlay, path.address.is_ipv6(), overlay.encrypted)
+    };
     let carried = match observed.underlay.get(&path.address) {
         Some(underlay) => derived(*underlay),
         None => has.unwrap_or_else(|| derived(ETHERNET)),

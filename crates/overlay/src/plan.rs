@@ -130,6 +130,9 @@ pub struct DataPath {
     /// None: no encrypted overlay can be made.
     #[serde(default)]
     pub encryption: Option<Encryption>,
+    /// The smallest MTU that another host's underlay has, in bytes; None: not known.
+    #[serde(default)]
+    pub least_mtu: Option<u32>,
 }
 
 /// The mesh of WireGuard peers that encrypted overlays travel in.

@@ -62,7 +62,7 @@ fn overlay(n: u8, names: &[(&str, &[&str])]) -> OverlayPlan {
 fn two_networks() -> NetworkPlan {
     ip("addr add 192.0.2.1/32 dev lo");
     let mut plan = plan(&[("a", [0, 2]), ("b", [0, 3]), ("c", [0, 4])]);
-    plan.data_path = Some(DataPath { address: [192, 0, 2, 1].into(), port: 4789, encryption: None });
+    plan.data_path = Some(DataPath { address: [192, 0, 2, 1].into(), port: 4789, encryption: None, least_mtu: None });
     join(&mut plan, "a", 1, 5);
     join(&mut plan, "b", 1, 6);
     join(&mut plan, "c", 2, 7);

@@ -82,6 +82,9 @@ pub struct DataPathPeer {
     /// `None` until its data plane told it: nothing of an encrypted network goes there.
     #[serde(default)]
     pub wireguard_key: Option<[u8; 32]>,
+    /// Of the interface with its address, in bytes. None: not known.
+    #[serde(default)]
+    pub mtu: Option<u32>,
 }
 
 /// One network as the value has it: who is in it, on all nodes.

@@ -157,6 +157,7 @@ impl Tables {
 /// Where a node's data plane is reached; nowhere while it is down.
 pub(crate) fn peer(node: &Node) -> Option<DataPathPeer> {
     let address = node.status.address.filter(|_| node.status.state != NodeState::Down)?;
-    let wireguard_key = node.description.as_ref().and_then(|description| description.wireguard_key);
-    Some(DataPathPeer { address, wireguard_key })
+    let told = node.description.as_ref();
+    let wireguard_key = told.and_then(|description| description.wireguard_key);
+    Some(DataPathPeer { address, wireguard_key, mtu: told.and_then(|description| description.underlay_mtu) })
 }

@@ -20,7 +20,7 @@ use types::{
 use super::{
     AgentConfig, AgentEvent, AgentStatus,
     assigned::{Assigned, Saved},
-    ends,
+    described, ends,
     keeper::Keeper,
     local::{Local, LocalTask, Phase, Step, StopPolicy},
     monitors::Monitors,
@@ -159,14 +159,20 @@ impl Follower {
     ) -> JoinSet<()> {
         let mut beside = JoinSet::new();
         let identity = &self.config.identity;
+        let (description, described) = watch::channel(NodeDescription {
+            wireguard_key: Some(self.public_key),
+            routes: self.engine.routes().to_vec(),
+            ..self.engine.info().description(identity.root_pem())
+        });
+        beside.spawn(described::follow(
+            self.config.data_address,
+            self.engine.port_holders(),
+            description,
+            stop.clone(),
+        ));
         let session = SessionConfig {
             identity: identity.clone(),
-            description: NodeDescription {
-                wireguard_key: Some(self.public_key),
-                routes: self.engine.routes().to_vec(),
-                ..self.engine.info().description(identity.root_pem())
-            },
-            port_holders: self.engine.port_holders(),
+            description: described,
             data_address: self.config.data_address,
         };
         beside.spawn(session::run(session, self.managers.subscribe(), session_events, stop.clone()));

@@ -123,7 +123,7 @@ mod tests {
             ports: vec![port(8080, 80)],
             mesh: MeshSpec { policy, affinity: MeshAffinity::None },
         };
-        let peer = DataPathPeer { address: [192, 0, 2, 1].into(), wireguard_key: None };
+        let peer = DataPathPeer { address: [192, 0, 2, 1].into(), wireguard_key: None, mtu: None };
         let network_of =
             HostNetwork { data_path_peers: BTreeMap::from([(NodeId::from_random(1), peer)]), ..HostNetwork::default() };
         let state = OverlayState {

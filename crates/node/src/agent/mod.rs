@@ -6,6 +6,7 @@
 
 mod assigned;
 mod data_key;
+mod described;
 mod ends;
 mod follower;
 mod keeper;

@@ -42,6 +42,7 @@ pub(super) fn cluster_network(set: &AssignmentSet, here: &Here, unreachable: &Un
         address: here.address,
         port: network.data_path_port,
         encryption,
+        least_mtu: network.data_path_peers.values().filter_map(|peer| peer.mtu).min(),
     });
     // one of another driver is each host's own: the engine has a place for it
     let across_hosts = set.overlays.iter().filter(|(_, state)| state.network.vni != 0);
@@ -276,7 +277,7 @@ mod tests {
     }
 
     fn check(state: &OverlayState, expected: &Expect) {
-        let peer = DataPathPeer { address: [192, 0, 2, 1].into(), wireguard_key: None };
+        let peer = DataPathPeer { address: [192, 0, 2, 1].into(), wireguard_key: None, mtu: None };
         let host = HostNetwork {
             data_path_port: 4789,
             data_path_peers: BTreeMap::from([(NodeId::from_random(1), peer)]),

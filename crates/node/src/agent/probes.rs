@@ -183,7 +183,7 @@ mod tests {
     }
 
     fn network() -> HostNetwork {
-        let peer = DataPathPeer { address: [192, 0, 2, 2].into(), wireguard_key: None };
+        let peer = DataPathPeer { address: [192, 0, 2, 2].into(), wireguard_key: None, mtu: None };
         let data_path_peers = [(NodeId::from_random(2), peer)].into();
         HostNetwork { data_path_port: 4789, data_path_peers, ..HostNetwork::default() }
     }

@@ -4,7 +4,7 @@
 //! loop is busy with. When a session ends another manager is tried, with growing pauses. What is
 //! said and heard is passed through channels; nothing is decided here but whom to turn to next.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use identity::NodeIdentity;
 use proto::v1::{AgentMessage, Heartbeat, Hello, ManagerMessage, agent_message, manager_message};
@@ -16,13 +16,10 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming, transport::Channel};
-use types::{MAX_PORT_TROUBLES, ManagerPeer, NodeDescription, NodeRole};
+use types::{ManagerPeer, NodeDescription, NodeRole};
 
 use super::assigned::Content;
-use crate::{
-    clock::{Backoff, random},
-    engine::PortHolder,
-};
+use crate::clock::{Backoff, random};
 
 /// Messages to the manager that wait: batches are large, so a few are plenty.
 const MAX_WAITING: usize = 64;
@@ -42,10 +39,8 @@ const HEARTBEAT_RANGE: std::ops::RangeInclusive<u64> = 100..=60_000;
 #[derive(Clone)]
 pub(super) struct SessionConfig {
     pub identity: NodeIdentity,
-    /// But for what follows.
-    pub description: NodeDescription,
-    /// Who listens where the mesh would.
-    pub port_holders: watch::Receiver<Arc<Vec<PortHolder>>>,
+    /// What the node says of itself, now.
+    pub description: watch::Receiver<NodeDescription>,
     pub data_address: IpAddr,
 }
 
@@ -148,8 +143,9 @@ async fn session(config: &SessionConfig, manager: &ManagerPeer, events: &mpsc::S
     let identity = config.identity.clone();
     let channel = proto::transport::channel(&manager.address, move |address| identity.clone().connect(address));
     let (messages, queue) = mpsc::channel(MAX_WAITING);
-    let hello =
-        Hello { node_description: proto::encode(&described(config)), data_address: config.data_address.to_string() };
+    let mut description = config.description.clone();
+    let node_description = proto::encode(&*description.borrow_and_update());
+    let hello = Hello { node_description, data_address: config.data_address.to_string() };
     let hello = AgentMessage { message: Some(agent_message::Message::Hello(hello)) };
     if messages.send(hello).await.is_err() {
         return End::Closed;
@@ -178,37 +174,7 @@ async fn session(config: &SessionConfig, manager: &ManagerPeer, events: &mpsc::S
     tokio::select! {
         end = listen(stream, events) => end,
         end = beat(welcome.heartbeat_ms, messages.clone()) => end,
-        end = describe(config, messages) => end,
-    }
-}
-
-fn described(config: &SessionConfig) -> NodeDescription {
-    let holders = config.port_holders.borrow();
-    let troubles = holders.iter().filter(|holder| holder.is_trouble).take(MAX_PORT_TROUBLES);
-    NodeDescription {
-        port_troubles: troubles.map(|holder| holder.sentence.clone()).collect(),
-        ..config.description.clone()
-    }
-}
-
-/// Describes the node anew whenever that changes.
-async fn describe(config: &SessionConfig, messages: mpsc::Sender<AgentMessage>) -> End {
-    let mut holders = config.port_holders.clone();
-    let mut told = described(config);
-    loop {
-        // Its sender goes with the engine, and that is after the session.
-        if holders.changed().await.is_err() {
-            return std::future::pending().await;
-        }
-        let now = described(config);
-        if now == told {
-            continue;
-        }
-        let message = agent_message::Message::NodeDescription(proto::encode(&now));
-        if messages.send(AgentMessage { message: Some(message) }).await.is_err() {
-            return End::Closed;
-        }
-        told = now;
+        end = describe(description, messages) => end,
     }
 }
 
@@ -236,6 +202,19 @@ async fn beat(period_ms: u64, messages: mpsc::Sender<AgentMessage>) -> End {
             return End::Closed;
         }
     }
+}
+
+/// Tells what the node says of itself when that changes.
+async fn describe(mut description: watch::Receiver<NodeDescription>, messages: mpsc::Sender<AgentMessage>) -> End {
+    while description.changed().await.is_ok() {
+        let bytes = proto::encode(&*description.borrow_and_update());
+        let message = AgentMessage { message: Some(agent_message::Message::NodeDescription(bytes)) };
+        if messages.send(message).await.is_err() {
+            return End::Closed;
+        }
+    }
+    // Nobody looks at the host any more: the agent is stopping, and ends this session.
+    std::future::pending().await
 }
 
 /// Passes on what the manager says.

@@ -120,7 +120,8 @@ mod tests {
         let me = NodeId::from_random(1);
         let settings = ProbeSettings::new(me, [192, 0, 2, 1].into(), ProbeKey::from([1; 32]), vec![peer]);
         let probes = Some(ProbeSettings { through_vxlan: vec![peer], ..settings });
-        let data_path = Some(DataPath { address: [192, 0, 2, 1].into(), port: 4789, encryption: None });
+        let data_path =
+            Some(DataPath { address: [192, 0, 2, 1].into(), port: 4789, encryption: None, least_mtu: None });
         let plan = NetworkPlan { probes, data_path, ..NetworkPlan::default() };
         let state = |path, verdict| PeerState {
             node: peer.node,

@@ -70,6 +70,18 @@ impl EtcFiles {
     }
 }
 
+/// From now on the data plane's own resolver answers: the container got its first network with names. Written in
+/// place, so that a container that runs sees it; nothing if the container has no such file.
+pub(super) fn use_resolver(directory: &Path) -> io::Result<()> {
+    let path = directory.join("resolv.conf");
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        read => read?,
+    };
+    let is_asked = settings(&text, "nameserver").any(|server| server == RESOLVER.to_string());
+    if is_asked { Ok(()) } else { fs::write(&path, resolv_conf(&DnsConfig::default(), true, &text)) }
+}
+
 /// The host's own files, as they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct HostFiles {
@@ -167,6 +179,20 @@ mod tests {
     fn the_hosts_resolvers_are_taken_but_not_its_loopback() {
         let text = resolv_conf(&DnsConfig::default(), false, HOST);
         assert_eq!(text, "nameserver 192.0.2.53\nsearch a.example b.example\noptions ndots:2\n");
+    }
+
+    /// N-21: what a container finds when it gets its first network with names while it runs.
+    #[test]
+    fn a_file_is_led_to_the_resolver_once() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let read = || fs::read_to_string(directory.path().join("resolv.conf")).expect("the file");
+        use_resolver(directory.path()).expect("none is fine");
+        fs::write(directory.path().join("resolv.conf"), HOST).expect("write");
+        use_resolver(directory.path()).expect("rewritten");
+        let led = "nameserver 127.0.0.11\nsearch a.example b.example\noptions ndots:2\n";
+        assert_eq!(read(), led);
+        use_resolver(directory.path()).expect("the same again");
+        assert_eq!(read(), led);
     }
 
     #[test]

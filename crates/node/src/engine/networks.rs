@@ -9,6 +9,7 @@ use types::{ContainerAttachment, Network, NetworkId, NetworkSpec};
 use super::{
     Engine, LocalNetworkView, NetworkError, NetworkErrorKind as Kind,
     container_id::task_of_container,
+    files::use_resolver,
     network::{
         AttachError, ContainerNetwork, ContainerPlace, PlaceIn, Uplink, Wanted, first_ipv4, no_container, overlay_port,
     },
@@ -123,7 +124,16 @@ impl Engine {
     pub async fn connect(&self, container: &str, place: ContainerPlace) -> Result<(), NetworkError> {
         let is_clusters = self.is_clusters(place.network);
         let (id, name) = self.single_container(container, |_| is_clusters).await?;
-        self.inner.network.connect(id, name, place).await
+        let directory = self.config().run_dir.join("etc").join(id.as_str());
+        let has_names = place.network != PlaceIn::Bridge;
+        self.inner.network.connect(id, name, place).await?;
+        if has_names {
+            let written = tokio::task::spawn_blocking(move || use_resolver(&directory)).await;
+            if let Err(error) = written.map_err(std::io::Error::other).and_then(|written| written) {
+                tracing::warn!(%error, container, "names of its new network are not known in the container");
+            }
+        }
+        Ok(())
     }
 
     /// Takes a place away from a container that is there.

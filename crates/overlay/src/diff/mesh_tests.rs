@@ -46,7 +46,7 @@ fn plan() -> NetworkPlan {
     };
     let entry = EntryHost { node: NodeId::from_random(2), host: [192, 0, 2, 2].into() };
     NetworkPlan {
-        data_path: Some(DataPath { address: [192, 0, 2, 1].into(), port: 4789, encryption: None }),
+        data_path: Some(DataPath { address: [192, 0, 2, 1].into(), port: 4789, encryption: None, least_mtu: None }),
         overlays: [(network(), overlay)].into(),
         mesh: Some(MeshPlan {
             spared: std::collections::BTreeSet::new(),

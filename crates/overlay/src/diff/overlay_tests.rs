@@ -26,7 +26,7 @@ pub(crate) fn remote(last: u8, host: [u8; 4]) -> (MacAddress, Remote) {
 
 /// A host at 192.0.2.1 with endpoint `a` at 10.0.0.2, one remote at 10.0.0.9 and one service of both.
 pub(crate) fn plan() -> NetworkPlan {
-    let data_path = Some(DataPath { address: [192, 0, 2, 1].into(), port: 4789, encryption: None });
+    let data_path = Some(DataPath { address: [192, 0, 2, 1].into(), port: 4789, encryption: None, least_mtu: None });
     let overlay = OverlayPlan {
         name: "web".to_owned(),
         vni: 4097,

@@ -30,6 +30,7 @@ use std::{
 };
 
 pub use error::{KernelError, StepFailure, explain};
+pub use observe::underlay_mtu;
 pub use watch::Watch;
 
 pub(crate) use error::netlink_io;

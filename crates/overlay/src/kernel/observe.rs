@@ -20,7 +20,7 @@ use super::{
         Facts, Forwarding, addresses_of, cidr_of, facts, forwarding, is_ipv4, is_up, link_of, permanent_neighbour,
     },
     mesh, namespace, nft,
-    session::{NamespaceFile, Session},
+    session::{NamespaceFile, Netlink, Session},
     sysctl, vip,
 };
 use crate::{
@@ -178,6 +178,13 @@ fn parents(links: &[LinkMessage], ours: &BTreeSet<u32>) -> BTreeMap<String, Pare
         (facts.name, Parent { index: link.header.index, mtu: facts.mtu })
     };
     foreign.map(parent).filter(|(name, _)| name != "lo").collect()
+}
+
+/// MTU of the interface that bears this address of the host; None while none does, or the kernel cannot be asked.
+pub async fn underlay_mtu(address: IpAddr) -> Option<u32> {
+    let host = Netlink::open().ok()?;
+    let (links, addresses) = (host.links().await.ok()?, host.addresses().await.ok()?);
+    underlay(&links, &addresses, &BTreeSet::new()).remove(&address)
 }
 
 /// Each foreign address of the host, and the MTU of the interface that bears it.

@@ -171,7 +171,8 @@ mod tests {
 
     #[test]
     fn probes_get_an_overlay_where_there_is_somebody_to_ask() {
-        let data_path = Some(DataPath { address: [192, 0, 2, 9].into(), port: 4789, encryption: None });
+        let data_path =
+            Some(DataPath { address: [192, 0, 2, 9].into(), port: 4789, encryption: None, least_mtu: None });
         let plan =
             |probes| NetworkPlan { probes: Some(probes), data_path: data_path.clone(), ..NetworkPlan::default() };
         let alone = plan(settings(1, &[]));

@@ -232,7 +232,7 @@ impl Lab {
     }
 
     pub fn plan(&self, cluster: &Cluster, host: &str) -> NetworkPlan {
-        let data_path = Some(DataPath { address: self.address(host), port: 4789, encryption: None });
+        let data_path = Some(DataPath { address: self.address(host), port: 4789, encryption: None, least_mtu: None });
         let mut plan = NetworkPlan { data_path, ..NetworkPlan::default() };
         for (id, endpoint) in cluster.endpoints.iter().filter(|(_, endpoint)| endpoint.host == host) {
             let network = cluster.networks[&endpoint.network].id;

@@ -169,7 +169,8 @@ pub fn plan_of(host: &Host, mesh: &[(u8, [u8; 32])]) -> NetworkPlan {
         names: BTreeMap::new(),
         reverse: BTreeMap::new(),
     };
-    let data_path = DataPath { address: underlay(host.n), port: VXLAN_PORT, encryption: Some(encryption) };
+    let data_path =
+        DataPath { address: underlay(host.n), port: VXLAN_PORT, encryption: Some(encryption), least_mtu: None };
     NetworkPlan {
         data_path: Some(data_path),
         overlays: BTreeMap::from([(network(), overlay)]),

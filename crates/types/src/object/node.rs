@@ -75,6 +75,8 @@ pub struct NodeDescription {
     pub tls_issuer_pem: String,
     /// Public half of the key the node's data plane encrypts with (X25519, RFC 7748).
     pub wireguard_key: Option<[u8; 32]>,
+    /// MTU in bytes of the interface with the node's data path address; told again when it changes.
+    pub underlay_mtu: Option<u32>,
     /// Networks this host has addresses in or routes to, besides rswarm's own: no overlay may overlap them (P25).
     pub routes: Vec<Cidr>,
     /// Processes of this host that listen where the routing mesh would, one sentence each. At most [`MAX_PORT_TROUBLES`].

@@ -69,6 +69,25 @@ fn fragments(t: &ClusterUnderTest) -> Result<u64> {
     Ok(sum)
 }
 
+/// P08: where hosts differ, all have the smallest: of one host alone the underlay shrinks, and grows again.
+#[test]
+fn mtu_p_08_the_smallest_underlay_counts_for_all() -> Result<()> {
+    if !can_make_hosts("mtu_p_08_the_smallest_underlay_counts_for_all") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("mtumixed", 1, 1)?;
+    t.cli("h1", &["network", "create", "-d", "overlay", "plain"])?;
+    create(&t, "p", "2", &["--network", "plain", "--replicas-max-per-node", "1"])?;
+    let replicas = members(&t, "p", 2)?;
+    let mut followed = Vec::new();
+    for underlay in [1500, 1400, 1500] {
+        t.lab().run("h2", &["ip", "link", "set", "eth0", "mtu", &underlay.to_string()])?;
+        followed.push((underlay, expect_mtu(&t, &replicas, underlay - 50)?));
+    }
+    eprintln!("underlay of one host and time until all containers had what it carries: {followed:?}");
+    Ok(())
+}
+
 /// P08: on underlays of 9000, 1500 and 1450 bytes containers of plain and encrypted networks get what the path
 /// carries, files come whole both ways, and no packet between the hosts is cut. An underlay that
 /// shrinks while everything runs is followed.

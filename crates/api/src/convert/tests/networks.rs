@@ -192,6 +192,19 @@ fn tasks_show_their_places() {
     assert_eq!(attachments.as_array().map(Vec::len), Some(1));
 }
 
+/// A single container on this node (N-12).
+fn guest(node: types::NodeId) -> types::ContainerAttachment {
+    types::ContainerAttachment {
+        meta: types::Meta::default(),
+        network: network().id,
+        container: "d".repeat(64),
+        node,
+        name: "shell".to_owned(),
+        aliases: Vec::new(),
+        addresses: vec![[10, 0, 1, 9].into()],
+    }
+}
+
 /// N-22 and P09: what is in a network, and how full it is.
 #[test]
 fn an_inspected_network_shows_its_use() {
@@ -206,13 +219,15 @@ fn an_inspected_network_shows_its_use() {
         usage: vec![SubnetUsage { used: 3, total: 254 }, SubnetUsage { used: 2, total: 1 << 20 }],
         services: vec![service],
         tasks: vec![task.clone()],
-        containers: Vec::new(),
+        containers: vec![guest(task.node.expect("a placed task"))],
     };
     let shown = write_inspected(&view, task.node).done();
     check_schema::<models::NetworkInspect>(&shown, &[]);
     assert_eq!(shown["Status"]["IPAM"]["Subnets"]["10.0.1.0/24"], json!({ "IPsInUse": 3, "DynamicIPsAvailable": 251 }));
     let container = &shown["Containers"]["c".repeat(64)];
     assert_eq!((&container["IPv4Address"], &container["IPv6Address"]), (&json!("10.0.1.3/24"), &json!("fd00:1::3/64")));
+    let single = &shown["Containers"]["d".repeat(64)];
+    assert_eq!((&single["Name"], &single["IPv4Address"]), (&json!("shell"), &json!("10.0.1.9/24")));
     assert_eq!(write_inspected(&view, None).done()["Containers"], json!({}));
     let shown = write_verbose(&view, None, &[super::node_view()]).done();
     check_schema::<models::NetworkInspect>(&shown, &[]);

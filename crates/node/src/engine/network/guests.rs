@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -62,24 +62,37 @@ pub(in crate::engine) struct Guests {
     uplink: watch::Sender<Option<Uplink>>,
     cluster: watch::Receiver<Option<ClusterNetwork>>,
     present: watch::Receiver<Arc<Present>>,
-    /// Asked for, and not in an endpoint yet.
-    coming: Mutex<BTreeSet<Place>>,
+    underway: watch::Sender<Underway>,
     started: Instant,
+}
+
+/// What is being done about places; one thing at a time about each.
+#[derive(Debug, Default)]
+struct Underway {
+    /// Being taken or given back.
+    held: BTreeSet<Place>,
+    /// Given back, though the assignments may still show them.
+    returned: BTreeSet<Place>,
+}
+
+#[derive(Debug)]
+struct Hold<'a> {
+    guests: &'a Guests,
+    place: Place,
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.guests.underway.send_modify(|underway| _ = underway.held.remove(&self.place));
+    }
 }
 
 /// A place that is being taken: as long as this lives nobody gives it back.
 #[derive(Debug)]
 pub(in crate::engine) struct Coming<'a> {
-    guests: &'a Guests,
-    place: Place,
+    _hold: Hold<'a>,
     /// One of each subnet.
     pub addresses: Vec<IpAddr>,
-}
-
-impl Drop for Coming<'_> {
-    fn drop(&mut self) {
-        self.guests.coming().remove(&self.place);
-    }
 }
 
 impl Guests {
@@ -87,8 +100,8 @@ impl Guests {
         cluster: watch::Receiver<Option<ClusterNetwork>>,
         present: watch::Receiver<Arc<Present>>,
     ) -> Self {
-        let (uplink, coming) = (watch::Sender::new(None), Mutex::default());
-        Self { uplink, cluster, present, coming, started: Instant::now() }
+        let (uplink, underway) = (watch::Sender::new(None), watch::Sender::default());
+        Self { uplink, cluster, present, underway, started: Instant::now() }
     }
 
     pub(super) fn set_uplink(&self, uplink: Option<Uplink>) {
@@ -123,69 +136,82 @@ impl Guests {
     /// back under its old addresses with none in reach (P30).
     pub(super) async fn attach(&self, wanted: AttachRequest) -> Result<Coming<'_>, NetworkError> {
         let place = (wanted.network, wanted.container.clone());
-        if !self.coming().insert(place.clone()) {
-            let message = format!("container {} is being connected to this network by another request", wanted.name);
-            return Err(NetworkError::new(Kind::Conflict, message));
-        }
-        let mut coming = Coming { guests: self, place, addresses: Vec::new() };
-        let known = self.told().remove(&coming.place);
+        let hold = self.hold(&place).await?;
+        let known = self.told().remove(&place).filter(|_| !self.underway.borrow().returned.contains(&place));
         let fits = |known: &OverlayContainer| {
             known.name == wanted.name
                 && known.aliases == wanted.aliases
                 && wanted.addresses.iter().all(|address| known.addresses.contains(address))
         };
         if let Some(known) = known.filter(fits) {
-            coming.addresses = known.addresses;
-            return Ok(coming);
+            return Ok(Coming { _hold: hold, addresses: known.addresses });
         }
-        let asked = wanted.network;
+        // Before it is asked for: if the answer is lost the place is given back once more.
+        self.underway.send_modify(|underway| _ = underway.returned.remove(&place));
         let make = |node| WriteRequest::Attach(Box::new(AttachRequest { node, ..wanted.clone() }));
-        coming.addresses = match self.write(make).await? {
+        let addresses = match self.write(make).await? {
             WriteReply::Attached(addresses) => addresses,
             other => return Err(failed(format!("the managers answered with something else: {other:?}"))),
         };
         let mut cluster = self.cluster.clone();
-        let told = cluster.wait_for(|now| now.as_ref().is_some_and(|now| now.guests.contains_key(&coming.place)));
-        if timeout(TOLD_PATIENCE, told).await.is_err() && !self.knows(asked) {
+        let is_told = |now: &ClusterNetwork| now.guests.get(&place).is_some_and(|guest| guest.addresses == addresses);
+        let told = timeout(TOLD_PATIENCE, cluster.wait_for(|now| now.as_ref().is_some_and(is_told))).await.is_ok();
+        if !told && !self.knows(wanted.network) {
             // What the managers hold is given back, for no endpoint has it.
             let seconds = TOLD_PATIENCE.as_secs();
             return Err(failed(format!("the managers gave a place, and in {seconds} s told nothing of the network")));
         }
-        Ok(coming)
+        Ok(Coming { _hold: hold, addresses })
     }
 
-    /// Gives a place back; none is fine.
+    /// Gives a place back; none is fine, and one that an endpoint has stays.
     pub(super) async fn detach(&self, place: &Place) -> Result<(), NetworkError> {
+        let _hold = self.hold(place).await?;
+        if self.has(place) {
+            return Ok(());
+        }
         let (network, container) = place.clone();
-        let make = |node| WriteRequest::Detach { node, network, container };
-        self.write(make).await.map(drop)
+        self.write(|node| WriteRequest::Detach { node, network, container }).await?;
+        self.underway.send_modify(|underway| _ = underway.returned.insert(place.clone()));
+        Ok(())
+    }
+
+    /// Waits until nobody else does anything about this place.
+    async fn hold(&self, place: &Place) -> Result<Hold<'_>, NetworkError> {
+        let mut changes = self.underway.subscribe();
+        let free = async {
+            while !self.underway.send_if_modified(|underway| underway.held.insert(place.clone())) {
+                // Its sender is this one's own.
+                let _ = changes.changed().await;
+            }
+        };
+        let waited = timeout(WRITE_PATIENCE, free).await;
+        let busy = |_| NetworkError::new(Kind::Conflict, format!("container {} is being connected already", place.1));
+        waited.map(|()| Hold { guests: self, place: place.clone() }).map_err(busy)
     }
 
     /// Gives back what no endpoint of this host has. Runs as long as the engine.
     pub(super) async fn give_back(self: Arc<Self>) {
         let (mut cluster, mut present, mut uplink) =
             (self.cluster.clone(), self.present.clone(), self.uplink.subscribe());
+        let take_up = self.started + TAKE_UP;
         let mut seen = BTreeSet::new();
-        let mut again = Some(self.started + TAKE_UP);
         loop {
             seen.extend(present.borrow_and_update().places.iter().cloned());
-            let (is_late, is_linked) = (Instant::now() >= self.started + TAKE_UP, uplink.borrow_and_update().is_some());
             cluster.mark_unchanged();
+            let is_linked = uplink.borrow_and_update().is_some();
+            let is_late = Instant::now() >= take_up;
+            self.forget_returned();
             let spare = self.spare(|place| is_late || seen.contains(place));
-            let mut failures = false;
+            let mut retry = None;
             for place in spare.iter().filter(|_| is_linked) {
-                match self.detach(place).await {
-                    Ok(()) => drop(seen.remove(place)),
-                    Err(error) => {
-                        failures = true;
-                        tracing::debug!(%error, container = place.1, "a place in a network could not be given back yet");
-                    }
+                if let Err(error) = self.detach(place).await {
+                    retry = Some(Instant::now() + RETRY_PAUSE);
+                    tracing::debug!(%error, container = place.1, "a place in a network could not be given back yet");
                 }
             }
-            again = match failures {
-                true => Some(Instant::now() + RETRY_PAUSE),
-                false => again.filter(|at| *at > Instant::now()),
-            };
+            seen.retain(|place| self.has(place) || self.holds(place));
+            let again = retry.into_iter().chain((!is_late).then_some(take_up)).min();
             tokio::select! {
                 changed = cluster.changed() => if changed.is_err() { return },
                 changed = present.changed() => if changed.is_err() { return },
@@ -200,8 +226,9 @@ impl Guests {
         let cluster = self.cluster.borrow();
         // What was kept on disk may be long over.
         let Some(cluster) = cluster.as_ref().filter(|cluster| !cluster.is_kept) else { return Vec::new() };
-        let (present, coming) = (self.present.borrow(), self.coming());
-        let is_spare = |place: &&Place| !present.places.contains(*place) && !coming.contains(*place) && is_due(place);
+        let (present, underway) = (self.present.borrow(), self.underway.borrow());
+        let is_busy = |place: &Place| underway.held.contains(place) || underway.returned.contains(place);
+        let is_spare = |place: &&Place| !present.places.contains(*place) && !is_busy(place) && is_due(place);
         cluster.guests.keys().filter(is_spare).cloned().collect()
     }
 
@@ -222,9 +249,14 @@ impl Guests {
         self.cluster.borrow().as_ref().is_some_and(|cluster| cluster.networks.contains_key(&network))
     }
 
-    fn coming(&self) -> std::sync::MutexGuard<'_, BTreeSet<Place>> {
-        // A set of names is whole whenever the lock is free.
-        self.coming.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Once the assignments show no longer what was given back.
+    fn forget_returned(&self) {
+        let told = self.told();
+        self.underway.send_if_modified(|underway| {
+            let before = underway.returned.len();
+            underway.returned.retain(|place| told.contains_key(place));
+            before != underway.returned.len()
+        });
     }
 
     async fn write(&self, make: impl FnOnce(NodeId) -> WriteRequest) -> Result<WriteReply, NetworkError> {

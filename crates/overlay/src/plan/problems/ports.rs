@@ -193,7 +193,7 @@ mod tests {
             ports,
         };
         NetworkPlan {
-            data_path: Some(DataPath { address: [192, 0, 2, 1].into(), port: 4789, encryption: None }),
+            data_path: Some(DataPath { address: [192, 0, 2, 1].into(), port: 4789, encryption: None, least_mtu: None }),
             overlays: [(network, overlay)].into(),
             mesh: Some(mesh),
             ..NetworkPlan::default()

@@ -1,0 +1,50 @@
+//! What this node says of itself, kept up with the host: the MTU of its underlay, which all nodes' overlays follow, and
+//! who listens where the mesh would.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+use types::{MAX_PORT_TROUBLES, NodeDescription};
+
+use crate::engine::PortHolder;
+
+/// Between two looks at the host: a larger MTU may come late, and of a smaller one this host's own overlays know at
+/// once. P08 allows 30 s; a look asks the kernel for its lists of links and addresses.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
+
+/// Runs until `stop`.
+pub(super) async fn follow(
+    address: IpAddr,
+    mut holders: watch::Receiver<Arc<Vec<PortHolder>>>,
+    description: watch::Sender<NodeDescription>,
+    stop: CancellationToken,
+) {
+    let mut clock = interval(BETWEEN_LOOKS);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = clock.tick() => {}
+            // its sender goes with the engine, which is after the agent
+            Ok(()) = holders.changed() => {}
+            () = stop.cancelled() => return,
+        }
+        // While no interface has the address the last one that was known stands.
+        let mtu = overlay::underlay_mtu(address).await;
+        let troubles = troubles(&holders.borrow_and_update());
+        description.send_if_modified(|told| {
+            let mtu = mtu.or(told.underlay_mtu);
+            let differs = told.underlay_mtu != mtu || told.port_troubles != troubles;
+            (told.underlay_mtu, told.port_troubles) = (mtu, troubles);
+            differs
+        });
+    }
+}
+
+fn troubles(holders: &[PortHolder]) -> Vec<String> {
+    let troubles = holders.iter().filter(|holder| holder.is_trouble).take(MAX_PORT_TROUBLES);
+    troubles.map(|holder| holder.sentence.clone()).collect()
+}
