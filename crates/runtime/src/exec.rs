@@ -6,20 +6,16 @@
 
 use std::{
     fs::File,
-    io::{self, IoSlice},
+    io,
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsFd, OwnedFd},
         unix::net::UnixStream as StdUnixStream,
     },
     process::Stdio,
     time::Duration,
 };
 
-use nix::{
-    fcntl::OFlag,
-    sys::socket::{ControlMessage, MsgFlags, sendmsg},
-    unistd::pipe2,
-};
+use nix::{fcntl::OFlag, unistd::pipe2};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixStream, unix::pipe},
@@ -29,6 +25,7 @@ use tokio::{
 
 use crate::{
     error::{Error, Result},
+    fds,
     oci::{self, ResolvedUser},
     protocol::{self, ExecEvent, ExecRequest},
     rootfs::Rootfs,
@@ -55,6 +52,10 @@ pub struct ExecConfig {
     pub cwd: String,
     /// As in [`crate::ContainerConfig::user`]; empty: the user of the container's first process.
     pub user: String,
+    /// All three streams are the slave of a [`crate::Terminal`] of this container.
+    pub tty: bool,
+    /// With all capabilities that the daemon has.
+    pub privileged: bool,
 }
 
 /// The command's standard streams; the caller keeps the other ends.
@@ -117,6 +118,8 @@ impl Runtime {
             env: config.env.clone(),
             cwd: config.cwd.clone(),
             user: self.exec_user(id, &config.user)?,
+            tty: config.tty,
+            privileged: config.privileged,
         };
         let io = Error::io(id, OPERATION);
         let (ours, theirs) = StdUnixStream::pair().map_err(io)?;
@@ -280,15 +283,8 @@ fn send(to: &StdUnixStream, request: &ExecRequest, streams: &ExecStreams) -> io:
         let text = format!("its arguments and variables are longer than {} bytes", protocol::MAX_MESSAGE);
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
-    let fds = [&streams.stdin, &streams.stdout, &streams.stderr].map(AsRawFd::as_raw_fd);
-    let sent = sendmsg::<()>(
-        to.as_raw_fd(),
-        &[IoSlice::new(&frame)],
-        &[ControlMessage::ScmRights(&fds)],
-        MsgFlags::MSG_NOSIGNAL,
-        None,
-    )?;
-    if sent == frame.len() { Ok(()) } else { Err(io::Error::other("its helper takes only a part of the request")) }
+    let given = [&streams.stdin, &streams.stdout, &streams.stderr].map(AsFd::as_fd);
+    fds::send(to.as_fd(), &frame, &given)
 }
 
 /// The first bytes of an output.

@@ -32,6 +32,11 @@ impl Splitter {
         }
     }
 
+    /// What no entry has been made of yet.
+    pub(crate) fn begun(&self) -> &[u8] {
+        &self.partial
+    }
+
     /// The stream has ended: what is left is the last entry.
     pub(crate) fn finish(&mut self, mut entry: impl FnMut(&[u8], bool)) {
         if !self.partial.is_empty() {
