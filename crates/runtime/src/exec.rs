@@ -66,6 +66,15 @@ pub struct ExecStreams {
     pub stderr: OwnedFd,
 }
 
+/// What a container was made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContainerFacts {
+    /// The user of its first process.
+    pub uid: u32,
+    pub gid: u32,
+    pub readonly_rootfs: bool,
+}
+
 /// A command that runs in a container. Dropping it kills the command with all that it started.
 #[derive(Debug)]
 pub struct Exec {
@@ -191,6 +200,20 @@ impl Runtime {
             }
         }
         Ok(Captured { end, output: kept.output, is_cut: kept.is_cut })
+    }
+
+    /// What a container was made with and its record does not say.
+    ///
+    /// # Errors
+    /// If it does not exist or its bundle cannot be read.
+    pub fn facts(&self, id: &str) -> Result<ContainerFacts> {
+        let bundle = self.dir(id)?.path().join("config.json");
+        let invalid = |reason: String| Error::Invalid { id: id.to_owned(), reason };
+        let spec = oci_spec::runtime::Spec::load(&bundle).map_err(|err| invalid(err.to_string()))?;
+        let user = spec.process().as_ref().map(|process| (process.user().uid(), process.user().gid()));
+        let (uid, gid) = user.unwrap_or_default();
+        let readonly_rootfs = spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false);
+        Ok(ContainerFacts { uid, gid, readonly_rootfs })
     }
 
     fn exec_user(&self, id: &str, user: &str) -> Result<Option<ResolvedUser>> {

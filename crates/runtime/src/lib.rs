@@ -32,7 +32,7 @@ pub use config::{
     Resources, Seccomp, Ulimit,
 };
 pub use error::{Error, Result};
-pub use exec::{Captured, Exec, ExecConfig, ExecEnd, ExecStreams};
+pub use exec::{Captured, ContainerFacts, Exec, ExecConfig, ExecEnd, ExecStreams};
 pub use log::{LogEntry, LogQuery, LogStream, Stream};
 pub use nix::sys::signal::Signal;
 pub use record::{ContainerState, Created, ExitReason, ExitStatus, Status};

@@ -3,11 +3,15 @@
 //! Started by the daemon before anything else and stopped last; used by the agent to do what its
 //! assignments say and by the API to answer about images, logs and the host. Containers outlive it.
 
+mod archive;
+mod attach;
 mod config;
 mod container;
 mod container_id;
+mod detach_keys;
 mod doctor;
 mod error;
+mod exec;
 mod files;
 pub(crate) mod health;
 mod host_info;
@@ -15,12 +19,15 @@ pub(crate) mod host_ports;
 mod images;
 mod lock;
 mod logs;
+mod lookup;
 mod netd_keeper;
 mod network;
 mod networks;
 pub(crate) mod preflight;
+mod refusal;
 mod sockets;
 mod stop_signal;
+mod streams;
 pub(crate) mod tasks;
 mod template;
 mod volumes;
@@ -31,22 +38,30 @@ use std::{
     sync::Arc,
 };
 
+pub use archive::TarStream;
+pub use attach::{AttachOptions, Attachment};
 pub use config::EngineConfig;
 pub use container_id::{container_id, container_name, task_of_container};
 pub use error::EngineError;
+pub use exec::{ExecSession, ExecSpec, ExecView};
 pub use host_info::HostInfo;
 pub use logs::{LogLine, LogOptions, LogStream};
+pub use lookup::ContainerRef;
 pub(crate) use network::ClusterNetwork;
 pub use network::{
     ContainerNetwork, ContainerPlace, HostFacts, LocalEndpoint, LocalNetworkView, LocalNetworks, NetworkError,
     NetworkErrorKind, PlaceIn,
 };
+pub use refusal::{Refusal, RefusalKind};
+
 use overlay::{EndpointId, ProbeStream};
 use runtime::{Runtime, RuntimeConfig, Status};
 use tokio::sync::Semaphore;
 use types::{PortConfig, TaskId};
 
 use self::{
+    attach::Attachments,
+    exec::Execs,
     images::Pulls,
     lock::StateLock,
     network::{FoundEndpoint, Network, explain},
@@ -81,6 +96,8 @@ struct Inner {
     host: HostInfo,
     images: image::Store,
     runtime: Runtime,
+    attachments: Attachments,
+    execs: Execs,
     network: Network,
     volumes: Volumes,
     pulls: Pulls,
@@ -120,7 +137,21 @@ impl Engine {
         let known = network.found().clone();
         let volumes = Volumes::new(&config.state_dir);
         let (pulls, turns) = (Pulls::default(), Semaphore::new(TURNS));
-        let inner = Inner { config, host, images, runtime, network, volumes, pulls, turns, known, _lock: lock };
+        let (attachments, execs) = (Attachments::new(runtime.clone()), Execs::default());
+        let inner = Inner {
+            config,
+            host,
+            images,
+            runtime,
+            attachments,
+            execs,
+            network,
+            volumes,
+            pulls,
+            turns,
+            known,
+            _lock: lock,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
