@@ -18,7 +18,8 @@ use crate::{
     error::ApiError,
     host::Host,
     routes::{
-        attach, containers, doctor, exec, images, logs, networks, nodes, services, swarm, system, tasks, unsupported,
+        archive, attach, containers, doctor, exec, export, images, logs, networks, nodes, services, swarm, system,
+        tasks, unsupported,
     },
 };
 

@@ -4,7 +4,6 @@ use std::{
     io,
     os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -125,7 +124,7 @@ async fn connection(stream: UnixStream, api: Arc<Api>, mut stopping: watch::Rece
             return;
         }
         () = stopped(&mut stopping) => {
-            Pin::new(&mut connection).graceful_shutdown();
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
             connection.await
         }
     };

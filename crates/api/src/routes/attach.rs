@@ -3,14 +3,17 @@
 
 use axum::{
     Extension, Router,
-    extract::{Path, RawQuery, State},
+    extract::{
+        Path, RawQuery, State,
+        ws::{Message, WebSocket, WebSocketUpgrade},
+    },
     http::{HeaderMap, StatusCode},
     response::Response,
-    routing::post,
+    routing::{get, post},
 };
 use futures::FutureExt as _;
-use node::engine::AttachOptions;
-use tokio::io::AsyncWriteExt as _;
+use node::engine::{AttachOptions, Attachment};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
 use super::{query, sized};
 use crate::{
@@ -22,7 +25,10 @@ use crate::{
 };
 
 pub(crate) fn routes() -> Router<Shared> {
-    Router::new().route("/containers/{id}/attach", post(attach)).route("/containers/{id}/resize", post(resize))
+    Router::new()
+        .route("/containers/{id}/attach", post(attach))
+        .route("/containers/{id}/attach/ws", get(websocket))
+        .route("/containers/{id}/resize", post(resize))
 }
 
 fn options(query: &Query) -> ApiResult<AttachOptions> {
@@ -69,4 +75,64 @@ async fn resize(State(shared): State<Shared>, Path(id): Path<String>, raw: RawQu
     let container = engine.look_up(&id).await?;
     engine.resize(&container, rows, columns).await?;
     Ok(StatusCode::OK)
+}
+
+/// Between the socket's messages and the streams; both sides wait when it is full.
+const BETWEEN: usize = 64 * 1024;
+
+async fn websocket(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    raw: RawQuery,
+    upgrade: WebSocketUpgrade,
+) -> ApiResult<Response> {
+    let engine = engine(&shared)?;
+    let query = query(raw);
+    let container = engine.look_up(&id).await?;
+    let attachment = engine.attach(container, options(&query)?, query.get("detachKeys")).await?;
+    Ok(upgrade.on_upgrade(|socket| converse(socket, attachment.raw())))
+}
+
+/// Messages of any kind carry input; output comes as binary messages, without frames.
+async fn converse(mut socket: WebSocket, attachment: Attachment) {
+    let (mut input, mut from) = duplex(BETWEEN);
+    let (mut to, mut output) = duplex(BETWEEN);
+    let running = async move {
+        attachment.run(&mut from, &mut to).await;
+    };
+    let carrying = async {
+        let mut chunk = vec![0; BETWEEN];
+        loop {
+            tokio::select! {
+                message = socket.recv() => {
+                    let sent = match message {
+                        Some(Ok(Message::Binary(bytes))) => input.write_all(&bytes).await,
+                        Some(Ok(Message::Text(text))) => input.write_all(text.as_bytes()).await,
+                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
+                        Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                    };
+                    if sent.is_err() {
+                        return;
+                    }
+                }
+                length = output.read(&mut chunk) => match length {
+                    Ok(length @ 1..) => {
+                        if socket.send(Message::Binary(chunk[..length].to_vec().into())).await.is_err() {
+                            return;
+                        }
+                    }
+                    Ok(0) | Err(_) => {
+                        socket.send(Message::Close(None)).await.ok(); // the client may have gone
+                        return;
+                    }
+                },
+            }
+        }
+    };
+    // `running` drops its side when it ends, and `carrying` then has taken all of it.
+    tokio::pin!(running);
+    tokio::select! {
+        () = carrying => {}
+        () = async { running.await; std::future::pending::<()>().await } => {}
+    }
 }

@@ -13,7 +13,7 @@ use std::{
     io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-        unix::ffi::{OsStrExt as _, OsStringExt as _},
+        unix::ffi::OsStringExt as _,
     },
     path::{Path, PathBuf},
 };
@@ -151,16 +151,6 @@ impl Root {
         let name = |fd: BorrowedFd<'_>| std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok();
         let (root, inside) = (name(self.0.as_fd())?, name(fd)?);
         Some(Path::new("/").join(inside.strip_prefix(root).ok()?))
-    }
-
-    /// The user and group ids that a `user[:group]` of numbers or names means here.
-    pub fn read_text(&self, path: &str, most: u64) -> String {
-        use std::io::Read as _;
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let Ok(fd) = self.resolve(path.as_bytes(), flags) else { return String::new() };
-        let mut bytes = Vec::new();
-        std::fs::File::from(fd).take(most).read_to_end(&mut bytes).ok();
-        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 

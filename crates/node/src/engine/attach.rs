@@ -48,6 +48,8 @@ pub struct Attachment {
     options: AttachOptions,
     keys: DetachKeys,
     place: Place,
+    /// No frames: bytes of both outputs as they come.
+    is_raw: bool,
 }
 
 enum Place {
@@ -76,7 +78,8 @@ impl Attachments {
 
     /// Joins all who wait for this container to its streams. To be called when it is made and not started.
     pub(super) async fn connect(&self, id: &str) {
-        for client in self.waiting().remove(id).unwrap_or_default() {
+        let clients = self.waiting().remove(id).unwrap_or_default();
+        for client in clients {
             match self.runtime.attach(id, &client.config).await {
                 // A client that has left has no use for it.
                 Ok(attached) => drop(client.sender.send(attached)),
@@ -128,7 +131,8 @@ impl Engine {
             return Err(Refusal::new(RefusalKind::Conflict, text));
         }
         let place = if options.stream { self.place(&container.id, options).await? } else { Place::LogOnly };
-        Ok(Attachment { engine: self.clone(), container, options, keys, place })
+        let is_raw = container.tty;
+        Ok(Attachment { engine: self.clone(), container, options, keys, place, is_raw })
     }
 
     async fn place(&self, id: &str, options: AttachOptions) -> Result<Place, Refusal> {
@@ -164,9 +168,14 @@ impl Attachment {
         self.container.tty
     }
 
+    /// Without frames, whatever the container has.
+    pub fn raw(self) -> Self {
+        Self { is_raw: true, ..self }
+    }
+
     /// Speaks with the client until the container ends or the client leaves.
     pub async fn run(self, from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) {
-        let Self { engine, container, options, keys, place } = self;
+        let Self { engine, container, options, keys, place, is_raw } = self;
         let attached = match place {
             Place::LogOnly => None,
             Place::Ready(attached) => Some(attached),
@@ -177,7 +186,7 @@ impl Attachment {
             },
         };
         let until_ns = attached.as_ref().map_or(0, |attached| attached.at_ns);
-        if options.logs && replay(&engine, &container, options, until_ns, to).await.is_err() {
+        if options.logs && replay(&engine, &container.id, options, until_ns, is_raw, to).await.is_err() {
             return; // the client has left
         }
         let Some(runtime::Attached { stdin, stdout, stderr, .. }) = attached else { return };
@@ -188,7 +197,7 @@ impl Attachment {
                 return;
             }
         };
-        let session = Session { streams, tty: container.tty, keys: container.tty.then_some(keys), ended: None };
+        let session = Session { streams, tty: is_raw, keys: container.tty.then_some(keys), ended: None };
         let closes = options.stdin && options.stdin_once && !container.tty;
         let stdin_closed = async || {
             if closes && let Err(error) = engine.inner.runtime.close_stdin(&container.id).await {
@@ -203,23 +212,24 @@ impl Attachment {
 /// What was written up to a time, as the log has it.
 async fn replay(
     engine: &Engine,
-    container: &ContainerRef,
+    container: &str,
     options: AttachOptions,
     until_ns: u64,
+    is_raw: bool,
     to: &mut (impl AsyncWrite + Unpin),
 ) -> std::io::Result<()> {
     let AttachOptions { stdout, stderr, .. } = options;
     let query = LogQuery { until_ns, stdout, stderr, ..LogQuery::default() };
-    let mut entries = match engine.inner.runtime.logs(&container.id, &query) {
+    let mut entries = match engine.inner.runtime.logs(container, &query) {
         Ok(entries) => entries,
         Err(error) => {
             let text = format!("what was written before cannot be shown: {error}\r\n");
-            return say(to, container.tty, true, text.as_bytes()).await;
+            return say(to, is_raw, true, text.as_bytes()).await;
         }
     };
     while let Some(entry) = entries.next().await {
         let entry = entry?;
-        say(to, container.tty, entry.stream == runtime::Stream::Stderr, &entry.bytes).await?;
+        say(to, is_raw, entry.stream == runtime::Stream::Stderr, &entry.bytes).await?;
     }
     Ok(())
 }

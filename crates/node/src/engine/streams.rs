@@ -182,6 +182,7 @@ async fn copy_input(from: &mut (impl AsyncRead + Unpin), to: &mut Sender, keys: 
 /// One client's session on streams that are there.
 pub(super) struct Session {
     pub streams: Streams,
+    /// Bytes as they are, without frames.
     pub tty: bool,
     /// On a terminal only.
     pub keys: Option<DetachKeys>,
