@@ -88,6 +88,7 @@ impl Attachments {
         }
     }
 
+    #[allow(dead_code, reason = "called when a single container is removed")]
     /// The container will not start: those who wait for it hear the end.
     pub(super) fn forget(&self, id: &str) {
         self.waiting().remove(id);

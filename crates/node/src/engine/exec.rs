@@ -289,7 +289,7 @@ impl ExecSession {
             privileged: spec.privileged,
         };
         let exec = self.engine.inner.runtime.exec(&self.entry.container, &config, theirs).await;
-        let mut exec = exec.map_err(|error| (error.exit_code(), refused(&error)))?;
+        let mut exec = exec.map_err(|error| (code_of(&error), refused(&error)))?;
         let pid = exec.pid();
         *self.entry.stage() = Stage::Running { pid, master };
         let (sender, receiver) = watch::channel(None);
@@ -340,7 +340,7 @@ impl ExecSession {
     }
 }
 
-/// Exit code of a command whose streams could not be made.
+/// Exit code of a command that could not be executed.
 const CODE_FAILED: i32 = 126;
 
 /// Ours alone is made non-blocking: the command's end is its own open file.
@@ -367,10 +367,18 @@ fn check_state(container: &ContainerRef) -> Result<(), Refusal> {
     if !container.is_running { Err(not_running(&container.id)) } else { Ok(()) }
 }
 
+/// 127 for a command that is not there, 126 for anything else that keeps one from being executed, as in Docker.
+fn code_of(error: &runtime::Error) -> i32 {
+    if error.exit_code() == 127 { 127 } else { CODE_FAILED }
+}
+
 /// Docker's words for a command that cannot be executed; clients look for them.
 fn refused(error: &runtime::Error) -> Refusal {
     let text = super::network::explain(error);
-    let reason = text.split_once(": ").map_or(text.as_str(), |(_, reason)| reason);
+    let reason = match error {
+        runtime::Error::Failed { reason, .. } => reason.as_str(),
+        _ => text.split_once(": ").map_or(text.as_str(), |(_, reason)| reason),
+    };
     let kind = match error {
         runtime::Error::CommandNotFound { .. } | runtime::Error::CommandNotExecutable { .. } => RefusalKind::Invalid,
         _ => RefusalKind::Failed,

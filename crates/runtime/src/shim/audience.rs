@@ -104,8 +104,9 @@ impl Audience {
         });
     }
 
-    /// The container has ended: everybody gets what is left, and then the end.
-    pub(super) fn farewell(mut self) {
+    /// The container has ended: everybody gets what is left, as far as pipes take it. To be called before anybody
+    /// hears of the end, because whoever does may remove the container, and this process with it.
+    pub(super) fn hand_over(&mut self) {
         self.0.retain_mut(|listener| {
             if listener.pending.is_empty() {
                 return false;
@@ -113,6 +114,10 @@ impl Audience {
             fcntl(&listener.fd, FcntlArg::F_SETPIPE_SZ(LAST_PIPE_SIZE)).ok();
             listener.take_pending() && !listener.pending.is_empty()
         });
+    }
+
+    /// Stays for those whose pipe could not take it all.
+    pub(super) fn farewell(mut self) {
         let deadline = Instant::now() + FAREWELL_MAX;
         while !self.0.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -341,6 +341,7 @@ impl Shim {
             Err(_) => false,
         };
         self.drain()?;
+        self.audience.hand_over();
         let (code, signal) = match end {
             End::Code(code) => (code, None),
             End::Signal(number) => (128 + number, Some(number)),
@@ -421,6 +422,7 @@ fn read_output(
             Ok(length) => {
                 let stream = output.stream;
                 audience.tell(stream, &chunk[..length]);
+                log.tick();
                 output.splitter.feed(&chunk[..length], |text, newline| log.entry(stream, text, newline));
             }
             Err(Errno::EINTR) => {}
