@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use node::{
-    engine::{NetworkError, NetworkErrorKind},
+    engine::{NetworkError, NetworkErrorKind, Refusal, RefusalKind},
     image, membership,
 };
 use tonic::Code;
@@ -117,6 +117,19 @@ impl From<NetworkError> for ApiError {
             NetworkErrorKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.message)
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let status = match refusal.kind {
+            RefusalKind::NotFound => StatusCode::NOT_FOUND,
+            RefusalKind::Conflict => StatusCode::CONFLICT,
+            RefusalKind::Invalid => StatusCode::BAD_REQUEST,
+            RefusalKind::Forbidden => StatusCode::FORBIDDEN,
+            RefusalKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, refusal.message)
     }
 }
 

@@ -8,6 +8,7 @@ mod bodies;
 mod cluster;
 mod convert;
 mod error;
+mod hijack;
 mod host;
 mod query;
 mod router;

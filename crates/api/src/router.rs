@@ -17,7 +17,10 @@ use crate::{
     convert::info::{API_VERSION, MIN_API_VERSION},
     error::ApiError,
     host::Host,
-    routes::{containers, doctor, images, logs, networks, nodes, services, swarm, system, tasks, unsupported},
+    routes::{
+        archive, attach, containers, doctor, exec, export, images, logs, networks, nodes, services, swarm, system,
+        tasks, unsupported,
+    },
 };
 
 /// What every route can reach.
@@ -25,6 +28,17 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) membership: Membership,
+}
+
+/// The version of the API that a request speaks; among its extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ApiVersion(pub(crate) u32, pub(crate) u32);
+
+impl ApiVersion {
+    fn of(text: &str) -> Option<Self> {
+        let (major, minor) = text.split_once('.')?;
+        Some(Self(major.parse().ok()?, minor.parse().ok()?))
+    }
 }
 
 /// The whole API as one function of requests.
@@ -43,8 +57,9 @@ impl Api {
     pub(crate) async fn answer(&self, request: hyper::Request<hyper::body::Incoming>) -> Response {
         let mut request = request.map(Body::new);
         let mut response = match strip_version(request.uri()) {
-            Ok(uri) => {
+            Ok((uri, version)) => {
                 *request.uri_mut() = uri;
+                request.extensions_mut().insert(version);
                 self.route(request).await
             }
             Err(error) => error.into_response(),
@@ -109,32 +124,32 @@ fn router(shared: Shared) -> Router {
         // Names may hold slashes: the last part says what is wanted.
         .route("/images/{*rest}", get(images::get).merge(post(images::post)).merge(delete(images::remove)))
         .route("/containers/json", get(containers::list))
+        .merge(archive::routes())
+        .merge(attach::routes())
+        .merge(exec::routes())
+        .merge(export::routes())
         .fallback(unsupported::fallback)
         .method_not_allowed_fallback(unsupported::fallback)
         .with_state(shared)
 }
 
-/// `/v1.44/info` to `/info`; a version out of range is refused as Docker does.
-fn strip_version(uri: &Uri) -> Result<Uri, ApiError> {
+/// `/v1.44/info` to `/info` and the version; one out of range is refused as Docker does.
+fn strip_version(uri: &Uri) -> Result<(Uri, ApiVersion), ApiError> {
     let path = uri.path();
     let versioned = path.strip_prefix("/v").and_then(|rest| rest.split_once('/'));
     let Some((version, rest)) = versioned.filter(|(version, _)| version.starts_with(|c: char| c.is_ascii_digit()))
     else {
-        return Ok(uri.clone());
+        return Ok((uri.clone(), ApiVersion::of(API_VERSION).unwrap_or(ApiVersion(1, 0))));
     };
-    let number = |text: &str| -> Option<(u32, u32)> {
-        let (major, minor) = text.split_once('.')?;
-        Some((major.parse().ok()?, minor.parse().ok()?))
-    };
-    let wanted = number(version)
+    let wanted = ApiVersion::of(version)
         .ok_or_else(|| ApiError::bad_request(format!("invalid API version {version:?}: write v1.44, for example")))?;
-    if number(MIN_API_VERSION).is_some_and(|least| wanted < least) {
+    if ApiVersion::of(MIN_API_VERSION).is_some_and(|least| wanted < least) {
         return Err(ApiError::bad_request(format!(
             "client version {version} is too old. Minimum supported API version is {MIN_API_VERSION}, please upgrade \
              your client to a newer version"
         )));
     }
-    if number(API_VERSION).is_some_and(|most| wanted > most) {
+    if ApiVersion::of(API_VERSION).is_some_and(|most| wanted > most) {
         return Err(ApiError::bad_request(format!(
             "client version {version} is too new. Maximum supported API version is {API_VERSION}"
         )));
@@ -142,7 +157,7 @@ fn strip_version(uri: &Uri) -> Result<Uri, ApiError> {
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let stripped = PathAndQuery::try_from(format!("/{rest}{query}"))
         .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "invalid path"))?;
-    Ok(Uri::from(stripped))
+    Ok((Uri::from(stripped), wanted))
 }
 
 #[cfg(test)]
@@ -152,7 +167,7 @@ mod tests {
     fn check(path: &str, wanted: Result<&str, &str>) {
         let stripped = strip_version(&path.parse().expect("path"));
         match wanted {
-            Ok(wanted) => assert_eq!(stripped.expect(path).to_string(), wanted),
+            Ok(wanted) => assert_eq!(stripped.expect(path).0.to_string(), wanted),
             Err(part) => assert!(stripped.expect_err(path).message.contains(part)),
         }
     }

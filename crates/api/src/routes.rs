@@ -1,7 +1,11 @@
 //! The functions behind the paths, one module per noun.
 
+pub(crate) mod archive;
+pub(crate) mod attach;
 pub(crate) mod containers;
 pub(crate) mod doctor;
+pub(crate) mod exec;
+pub(crate) mod export;
 pub(crate) mod images;
 pub(crate) mod logs;
 pub(crate) mod networks;
@@ -41,4 +45,22 @@ fn refuse_credentials(headers: &HeaderMap) -> ApiResult<()> {
              --with-registry-auth out",
         )),
     }
+}
+
+/// `?h=` and `?w=` of a terminal: rows and columns.
+fn sized(query: &Query) -> ApiResult<(u16, u16)> {
+    let number = |name: &str| {
+        let text = query.get(name);
+        let bad = || {
+            ApiError::bad_request(format!(
+                "invalid resize {} {text:?}: give a number up to 65535",
+                match name {
+                    "h" => "height",
+                    _ => "width",
+                }
+            ))
+        };
+        text.parse::<u16>().map_err(|_| bad())
+    };
+    Ok((number("h")?, number("w")?))
 }

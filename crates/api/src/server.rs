@@ -16,7 +16,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::router::Api;
+use crate::{hijack, router::Api};
 
 /// Who may use the socket beside root.
 const GROUP: &str = "rswarm";
@@ -103,18 +103,28 @@ async fn accept(listener: &UnixListener, slots: &Arc<Semaphore>) -> (UnixStream,
 }
 
 async fn connection(stream: UnixStream, api: Arc<Api>, mut stopping: watch::Receiver<bool>) {
-    let service = hyper::service::service_fn(move |request| {
+    let (slot, mut takeovers) = hijack::channel();
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(slot.clone());
         let api = Arc::clone(&api);
         async move { Ok::<_, std::convert::Infallible>(api.answer(request).await) }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE).half_close(true);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
+    let mut connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = &mut connection => ended,
+        Some(takeover) = takeovers.recv() => {
+            let Some(parts) = connection.into_parts() else { return };
+            // The client hears of the daemon's end by the end of its stream.
+            tokio::select! {
+                () = takeover.run(parts.io.into_inner(), parts.read_buf) => {}
+                () = stopped(&mut stopping) => {}
+            }
+            return;
+        }
         () = stopped(&mut stopping) => {
-            connection.as_mut().graceful_shutdown();
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
             connection.await
         }
     };

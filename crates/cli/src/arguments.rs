@@ -5,6 +5,7 @@ use clap_complete::Shell;
 
 use crate::commands::{
     doctor::DoctorArgs,
+    exec::{AttachArgs, ExecArgs},
     image::{ImageCommand, ImportArgs, ListArgs as ImageListArgs, LoadArgs, PullArgs, RemoveArgs},
     info::FormatArgs,
     network::NetworkCommand,
@@ -55,6 +56,11 @@ pub(crate) enum Command {
     /// Services: containers kept running
     #[command(subcommand)]
     Service(ServiceCommand),
+    /// Run a command in a container of this host
+    #[command(after_help = "Example: rswarm exec -it web.1.x sh")]
+    Exec(ExecArgs),
+    /// Join the streams of a container of this host
+    Attach(AttachArgs),
     /// Images of this host
     #[command(subcommand)]
     Image(ImageCommand),

@@ -8,7 +8,12 @@ use http_body_util::{BodyExt as _, Full, StreamBody, combinators::BoxBody};
 use hyper::{Method, Request, Response, StatusCode, body::Frame, body::Incoming};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::{io::AsyncRead, net::UnixStream};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
+};
+
+use crate::wire::{self, Wire};
 
 /// Where the daemon listens unless said otherwise.
 pub(crate) const DEFAULT_HOST: &str = "unix:///run/rswarm/rswarm.sock";
@@ -18,6 +23,8 @@ const API_PREFIX: &str = "/v1.44";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Answers that are read whole: a list of 30,000 tasks has room; more is not an answer.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
+/// The head of an answer, or a refusal's reason.
+const MAX_HEAD_BYTES: usize = 64 << 10;
 const UPLOAD_CHUNK_BYTES: usize = 64 << 10;
 
 #[derive(Debug, Clone)]
@@ -80,6 +87,43 @@ impl Client {
         Ok(self.send(Method::POST, path, body, "application/x-tar").await?.into_body())
     }
 
+    /// A request after whose answer both sides send bytes as they like.
+    pub(crate) async fn take_over(&self, path: &str, body: Option<&Value>) -> anyhow::Result<Wire> {
+        let mut stream = self.connect().await?;
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let head = format!(
+            "POST {API_PREFIX}{path} HTTP/1.1\r\nHost: rswarm\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let closed = || format!("the daemon at {} closed the connection", self.name());
+        stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).await.with_context(closed)?;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            // Byte by byte: what follows the head belongs to somebody else.
+            head.push(stream.read_u8().await.with_context(closed)?);
+            anyhow::ensure!(head.len() < MAX_HEAD_BYTES, "the head of the daemon's answer to {path} has no end");
+        }
+        let (status, is_raw) = wire::read_head(&String::from_utf8_lossy(&head))?;
+        if matches!(status, 101 | 200) {
+            return Ok(Wire { stream, is_raw });
+        }
+        stream.shutdown().await.ok(); // so that the daemon closes after the reason
+        let mut reason = Vec::new();
+        stream.take(MAX_HEAD_BYTES as u64).read_to_end(&mut reason).await.with_context(closed)?;
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Err(Refused { status, message: wire::reason(&reason) }.into())
+    }
+
+    async fn connect(&self) -> anyhow::Result<UnixStream> {
+        let connecting = UnixStream::connect(&self.socket);
+        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(self.unreachable(&error)),
+            Err(_) => Err(self.unreachable(&std::io::ErrorKind::TimedOut.into())),
+        }
+    }
+
     async fn json(&self, method: Method, path: &str, body: Body) -> anyhow::Result<Value> {
         let answer = self.send(method, path, body, "application/json").await?.into_body();
         let bytes = read_whole(answer, path).await?;
@@ -90,12 +134,7 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Body, kind: &str) -> anyhow::Result<Response<Incoming>> {
-        let connecting = UnixStream::connect(&self.socket);
-        let stream = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(self.unreachable(&error)),
-            Err(_) => return Err(self.unreachable(&std::io::ErrorKind::TimedOut.into())),
-        };
+        let stream = self.connect().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         // Ends with the answer; its error reaches us through the answer.
         tokio::spawn(connection);

@@ -1,6 +1,7 @@
 //! One module per noun. Each turns arguments into requests, and answers into text.
 
 pub(crate) mod doctor;
+pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod info;
 pub(crate) mod inspect;
@@ -72,6 +73,8 @@ async fn dispatch(client: &Client, command: Command, checks: Vec<types::Check>) 
         Command::Network(command) => network::run(client, command).await,
         Command::Service(command) => service::run(client, command).await,
         Command::Image(command) => image::run(client, command).await,
+        Command::Exec(arguments) => exec::exec(client, arguments).await,
+        Command::Attach(arguments) => exec::attach(client, arguments).await,
         Command::Images(arguments) => image::run(client, image::ImageCommand::Ls(arguments)).await,
         Command::Pull(arguments) => image::run(client, image::ImageCommand::Pull(arguments)).await,
         Command::Load(arguments) => image::run(client, image::ImageCommand::Load(arguments)).await,

@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod output;
 mod spec;
+mod wire;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -85,6 +85,8 @@ pub enum Error {
     NoSuchSnapshot(String),
     #[error("the image has {0} layers, overlayfs takes at most {max}", max = crate::store::MAX_LAYERS)]
     TooManyLayers(usize),
+    #[error("cannot read the files of a container")]
+    Tree(#[from] crate::tree::TreeError),
     #[error("image work was interrupted: {0}")]
     Interrupted(String),
 }

@@ -16,9 +16,10 @@ mod progress;
 mod registry;
 mod store;
 mod tarball;
+mod tree;
 mod unpack;
 
-pub use archive::{ImportOptions, LoadedImage, busybox_archive};
+pub use archive::{CommitOptions, ImportOptions, LoadedImage, busybox_archive};
 pub use config::{Empty, Healthcheck, HistoryEntry, ImageConfig, RootFs, RunConfig};
 pub use digest::Digest;
 pub use error::{Error, Result};
@@ -26,5 +27,6 @@ pub use platform::Platform;
 pub use progress::{Progress, ProgressEvent, ProgressStatus};
 pub use registry::{Credentials, PullOptions, PulledImage, Resolved, resolve_digest};
 pub use store::{ImageDetail, ImageSummary, Mounted, Removed, SnapshotInfo, Store, Swept};
+pub use tree::{Change, ChangeKind, ExtractOptions, PathStat, Root, TreeError};
 pub use types::ImageReference;
 pub use unpack::HostileEntry;

@@ -6,20 +6,16 @@
 
 use std::{
     fs::File,
-    io::{self, IoSlice},
+    io,
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsFd, OwnedFd},
         unix::net::UnixStream as StdUnixStream,
     },
     process::Stdio,
     time::Duration,
 };
 
-use nix::{
-    fcntl::OFlag,
-    sys::socket::{ControlMessage, MsgFlags, sendmsg},
-    unistd::pipe2,
-};
+use nix::{fcntl::OFlag, unistd::pipe2};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixStream, unix::pipe},
@@ -29,6 +25,7 @@ use tokio::{
 
 use crate::{
     error::{Error, Result},
+    fds,
     oci::{self, ResolvedUser},
     protocol::{self, ExecEvent, ExecRequest},
     rootfs::Rootfs,
@@ -55,6 +52,10 @@ pub struct ExecConfig {
     pub cwd: String,
     /// As in [`crate::ContainerConfig::user`]; empty: the user of the container's first process.
     pub user: String,
+    /// All three streams are the slave of a [`crate::Terminal`] of this container.
+    pub tty: bool,
+    /// With all capabilities that the daemon has.
+    pub privileged: bool,
 }
 
 /// The command's standard streams; the caller keeps the other ends.
@@ -63,6 +64,15 @@ pub struct ExecStreams {
     pub stdin: OwnedFd,
     pub stdout: OwnedFd,
     pub stderr: OwnedFd,
+}
+
+/// What a container was made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContainerFacts {
+    /// The user of its first process.
+    pub uid: u32,
+    pub gid: u32,
+    pub readonly_rootfs: bool,
 }
 
 /// A command that runs in a container. Dropping it kills the command with all that it started.
@@ -117,6 +127,8 @@ impl Runtime {
             env: config.env.clone(),
             cwd: config.cwd.clone(),
             user: self.exec_user(id, &config.user)?,
+            tty: config.tty,
+            privileged: config.privileged,
         };
         let io = Error::io(id, OPERATION);
         let (ours, theirs) = StdUnixStream::pair().map_err(io)?;
@@ -188,6 +200,20 @@ impl Runtime {
             }
         }
         Ok(Captured { end, output: kept.output, is_cut: kept.is_cut })
+    }
+
+    /// What a container was made with and its record does not say.
+    ///
+    /// # Errors
+    /// If it does not exist or its bundle cannot be read.
+    pub fn facts(&self, id: &str) -> Result<ContainerFacts> {
+        let bundle = self.dir(id)?.path().join("config.json");
+        let invalid = |reason: String| Error::Invalid { id: id.to_owned(), reason };
+        let spec = oci_spec::runtime::Spec::load(&bundle).map_err(|err| invalid(err.to_string()))?;
+        let user = spec.process().as_ref().map(|process| (process.user().uid(), process.user().gid()));
+        let (uid, gid) = user.unwrap_or_default();
+        let readonly_rootfs = spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false);
+        Ok(ContainerFacts { uid, gid, readonly_rootfs })
     }
 
     fn exec_user(&self, id: &str, user: &str) -> Result<Option<ResolvedUser>> {
@@ -280,15 +306,8 @@ fn send(to: &StdUnixStream, request: &ExecRequest, streams: &ExecStreams) -> io:
         let text = format!("its arguments and variables are longer than {} bytes", protocol::MAX_MESSAGE);
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
-    let fds = [&streams.stdin, &streams.stdout, &streams.stderr].map(AsRawFd::as_raw_fd);
-    let sent = sendmsg::<()>(
-        to.as_raw_fd(),
-        &[IoSlice::new(&frame)],
-        &[ControlMessage::ScmRights(&fds)],
-        MsgFlags::MSG_NOSIGNAL,
-        None,
-    )?;
-    if sent == frame.len() { Ok(()) } else { Err(io::Error::other("its helper takes only a part of the request")) }
+    let given = [&streams.stdin, &streams.stdout, &streams.stderr].map(AsFd::as_fd);
+    fds::send(to.as_fd(), &frame, &given)
 }
 
 /// The first bytes of an output.

@@ -5,11 +5,13 @@
 //! container in the daemon's memory: everything is in the kernel, in the shim, or in the
 //! container's directory, so that a daemon killed at any instant finds all of it again.
 
+mod attach;
 mod cgroup;
 mod client;
 mod config;
 mod error;
 mod exec;
+mod fds;
 mod launch;
 mod log;
 pub mod oci;
@@ -20,16 +22,19 @@ mod rootfs;
 mod runtime;
 pub mod shim;
 mod teardown;
+mod terminal;
 mod time;
 
+pub use attach::{AttachConfig, Attached};
 pub use cgroup::{CgroupLayout, Stats};
 pub use config::{
     ContainerConfig, Device, FileMount, LogConfig, LogDriver, Mount, MountKind, NamespaceMode, OciRuntime, Propagation,
     Resources, Seccomp, Ulimit,
 };
 pub use error::{Error, Result};
-pub use exec::{Captured, Exec, ExecConfig, ExecEnd, ExecStreams};
+pub use exec::{Captured, ContainerFacts, Exec, ExecConfig, ExecEnd, ExecStreams};
 pub use log::{LogEntry, LogQuery, LogStream, Stream};
 pub use nix::sys::signal::Signal;
 pub use record::{ContainerState, Created, ExitReason, ExitStatus, Status};
 pub use runtime::{Runtime, RuntimeConfig};
+pub use terminal::{Terminal, resize};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{oci::ResolvedUser, record::ExitStatus};
 
-/// No message is larger; the largest is a piece of standard input.
+/// No message is larger; the largest is a command with its variables.
 pub(crate) const MAX_MESSAGE: usize = 64 * 1024;
 
 /// Name of the shim's socket in the container's directory.
@@ -29,9 +29,14 @@ pub(crate) enum Request {
         rows: u16,
         columns: u16,
     },
-    /// Bytes for the container's standard input; answered with how many were taken.
-    Write {
-        bytes: Vec<u8>,
+    /// Be told the output from now on. With it comes a descriptor to write to for `stdout`, then one for `stderr`,
+    /// as far as they are wanted; with the answer comes the container's standard input, if wanted and open. Bytes
+    /// then go through the kernel alone. `replay`: first what of a begun line is not in the log yet.
+    Attach {
+        stdin: bool,
+        stdout: bool,
+        stderr: bool,
+        replay: bool,
     },
     CloseStdin,
     /// Kill every process of the container; the shim ends when the exit has been recorded.
@@ -42,7 +47,10 @@ pub(crate) enum Request {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Response {
     Done,
-    Written(usize),
+    /// What was written before this time, in nanoseconds since 1970, is in the log; what came later goes to the client.
+    Attached {
+        at_ns: u64,
+    },
     Exited(ExitStatus),
     Failed(String),
 }
@@ -66,6 +74,12 @@ pub(crate) struct ExecRequest {
     pub(crate) cwd: String,
     /// `None`: the user of the container's first process.
     pub(crate) user: Option<ResolvedUser>,
+    /// The streams are a terminal, which becomes the command's controlling one.
+    #[serde(default)]
+    pub(crate) tty: bool,
+    /// With every capability of the daemon.
+    #[serde(default)]
+    pub(crate) privileged: bool,
 }
 
 /// What such a helper says, in this order: `Started` or `Failed`, then `Ended`.

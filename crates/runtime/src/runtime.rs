@@ -32,9 +32,6 @@ pub(crate) const CREATE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A killed container ends at once, unless a process of it hangs in the kernel.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes for standard input per request: as JSON numbers they are up to four times as long.
-const WRITE_MAX: usize = 15 * 1024;
-
 /// Where containers live and what creates them.
 #[derive(Debug, Clone)]
 pub struct RuntimeConfig {
@@ -193,20 +190,6 @@ impl Runtime {
         self.request(id, "resize its terminal", Request::Resize { rows, columns }).await
     }
 
-    /// Hands bytes to its standard input or terminal; returns how many were taken,
-    /// which may be fewer than given.
-    ///
-    /// # Errors
-    /// If its standard input is closed, it has ended, or it does not exist.
-    pub async fn write_stdin(&self, id: &str, bytes: &[u8]) -> Result<usize> {
-        let bytes = bytes[..bytes.len().min(WRITE_MAX)].to_vec();
-        let operation = "write to its standard input";
-        match self.ask(id, operation, Request::Write { bytes }).await? {
-            Response::Written(count) => Ok(count),
-            other => Err(unexpected(id, operation, &other)),
-        }
-    }
-
     /// Closes its standard input.
     ///
     /// # Errors
@@ -314,6 +297,8 @@ impl Runtime {
             created_at_ns: record.created_at_ns,
             started_at_ns,
             log_path: record.log.path,
+            tty: record.tty,
+            open_stdin: record.open_stdin,
         })
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bench::{Bench, can_run, runc, until};
 use nix::{sys::signal::kill, unistd::Pid};
-use runtime::{Error, ExitReason, OciRuntime, Runtime, Signal, Status};
+use runtime::{AttachConfig, Error, ExitReason, OciRuntime, Runtime, Signal, Status};
 
 /// What holds for every OCI runtime.
 async fn conformance(oci_runtime: OciRuntime) {
@@ -91,7 +91,8 @@ async fn terminal(bench: &Bench) {
     bench.runtime.resize("tty", 33, 77).await.unwrap();
     bench.runtime.start("tty").await.unwrap();
     bench.until_output("tty", "33 77").await;
-    bench.runtime.write_stdin("tty", b"hello\n").await.unwrap();
+    let attached = bench.runtime.attach("tty", &AttachConfig { stdin: true, ..AttachConfig::default() }).await.unwrap();
+    nix::unistd::write(attached.stdin.unwrap(), b"hello\n").unwrap();
     assert_eq!(bench.runtime.wait("tty").await.unwrap().code, 0);
     let output = bench.output("tty").await;
     for text in ["/dev/pts/0\r\n", "xterm\r\n", "got hello\r\n"] {

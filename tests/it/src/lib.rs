@@ -7,7 +7,9 @@
 mod cluster;
 mod http;
 mod wait;
+mod wire;
 
 pub use cluster::{ClusterUnderTest, IMAGE, TaskRow, rswarm_binary};
 pub use http::{Answer, Api};
 pub use wait::{DEADLINE, until};
+pub use wire::{Said, Wire, apart};

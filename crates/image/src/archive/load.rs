@@ -179,11 +179,17 @@ fn store_candidate(inner: &Inner, candidate: &Candidate) -> Result<Stored> {
 
 /// An OCI manifest for content that came without one.
 pub(super) fn make_manifest(config: &Spooled, layers: &[Arc<Spooled>]) -> Vec<u8> {
+    let sized = layers.iter().map(|layer| (layer.digest.clone(), layer.size));
+    manifest_of((config.digest.clone(), config.size), sized)
+}
+
+/// The same from digests and sizes.
+pub(super) fn manifest_of(config: (Digest, u64), layers: impl Iterator<Item = (Digest, u64)>) -> Vec<u8> {
     let manifest = Manifest {
         schema_version: 2,
         media_type: OCI_MANIFEST.to_owned(),
-        config: Descriptor::new(OCI_CONFIG, config.digest.clone(), config.size),
-        layers: layers.iter().map(|l| Descriptor::new(OCI_LAYER, l.digest.clone(), l.size)).collect(),
+        config: Descriptor::new(OCI_CONFIG, config.0, config.1),
+        layers: layers.map(|(digest, size)| Descriptor::new(OCI_LAYER, digest, size)).collect(),
     };
     serde_json::to_vec(&manifest).expect("plain strings and numbers")
 }

@@ -61,6 +61,18 @@ impl Inner {
         Ok(Spooled { digest, size, path, _temp: temp })
     }
 
+    /// A temporary file of what `write` writes, hashed.
+    pub(crate) fn spool_written(&self, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<Spooled> {
+        let temp = self.temp()?;
+        let path = temp.path.join("blob");
+        let buffered = io::BufWriter::with_capacity(COPY_BUFFER_BYTES, create_file(&path)?);
+        let mut out = HashingWriter::new(buffered);
+        write(&mut out)?;
+        let (mut buffered, digest, size) = out.finish();
+        buffered.flush().map_err(|e| no_space_or(e, &path))?;
+        Ok(Spooled { digest, size, path, _temp: temp })
+    }
+
     /// Gives a spooled file its name.
     pub(crate) fn keep(&self, spooled: &Spooled) -> Result<()> {
         if self.blob_size(&spooled.digest) == Some(spooled.size) {

@@ -21,6 +21,7 @@ use crate::{
     digest::Digest,
     error::{Error, Result},
     progress::Progress,
+    tree::{Change, Lower, Root, changes},
 };
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -101,6 +102,11 @@ impl Inner {
 
     fn snapshot_path(&self, container: &str) -> PathBuf {
         self.root.join("snapshots").join(container)
+    }
+
+    /// What the container itself wrote.
+    pub(crate) fn upper_path(&self, container: &str) -> PathBuf {
+        self.snapshot_path(container).join("upper")
     }
 
     pub(super) fn rootfs_path(&self, container: &str) -> PathBuf {
@@ -206,6 +212,35 @@ impl Store {
             }
             let rootfs = inner.mount_snapshot(&container, &record)?;
             Ok(Mounted { rootfs, image: record.image })
+        })
+        .await
+    }
+
+    /// The root filesystem of a container that has one, mounted.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchSnapshot`], otherwise as [`Store::snapshot_mount`].
+    pub async fn snapshot_root(&self, container: &str) -> Result<PathBuf> {
+        if !self.inner.state().snapshots.contains_key(container) {
+            return Err(Error::NoSuchSnapshot(container.to_owned()));
+        }
+        // It is known, so that the image's name is not looked at.
+        Ok(self.snapshot_mount(container, "").await?.rootfs)
+    }
+
+    /// What a container has changed of its image.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchSnapshot`], or what cannot be read.
+    pub async fn snapshot_changes(&self, container: &str) -> Result<Vec<Change>> {
+        let missing = || Error::NoSuchSnapshot(container.to_owned());
+        let record = self.inner.state().snapshots.get(container).cloned().ok_or_else(missing)?;
+        let upper = self.inner.upper_path(container);
+        self.run("comparing a root filesystem", move |inner| {
+            let layers: Vec<PathBuf> =
+                record.layers.iter().rev().map(|layer| inner.layer_path(&layer.diff_id).join("fs")).collect();
+            let open = |e| Error::file("open", &upper, e);
+            Ok(changes(&Root::open(&upper).map_err(open)?, &Lower::open(&layers).map_err(open)?)?)
         })
         .await
     }

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::tarball::{Kind, TarEntry};
 
-const WHITEOUT_PREFIX: &[u8] = b".wh.";
-const OPAQUE_MARKER: &[u8] = b".wh..wh..opq";
+pub(crate) const WHITEOUT_PREFIX: &[u8] = b".wh.";
+pub(crate) const OPAQUE_MARKER: &[u8] = b".wh..wh..opq";
 /// Names the kernel's overlayfs obeys: an image must not speak to it.
 const OVERLAY_XATTRS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 const COPY_BUFFER_BYTES: usize = 128 << 10;
@@ -327,7 +327,7 @@ fn whiteout(entry: &TarEntry, place: Place) -> Result<(), UnpackError> {
 }
 
 /// Removes a file, or a directory with all in it; depth is bounded by the walk that made it.
-fn remove_all(parent: BorrowedFd<'_>, name: &[u8], is_directory: bool) -> Result<(), Errno> {
+pub(crate) fn remove_all(parent: BorrowedFd<'_>, name: &[u8], is_directory: bool) -> Result<(), Errno> {
     if !is_directory {
         return fs::unlinkat(parent, name, AtFlags::empty());
     }

@@ -6,6 +6,11 @@
 mod create;
 mod walk;
 
+pub(crate) use create::{OPAQUE_MARKER, WHITEOUT_PREFIX, remove_all};
+#[cfg(test)]
+pub(crate) use walk::set_opaque;
+pub(crate) use walk::{OPAQUE_XATTR, is_whiteout};
+
 use std::{
     fs::File,
     io::{self, BufReader, Read},

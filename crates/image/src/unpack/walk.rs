@@ -20,7 +20,7 @@ const MAX_LINKS: u32 = 40;
 /// be removed again with one descriptor per level.
 const MAX_DEPTH: usize = 512;
 
-pub(super) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+pub(crate) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 
 #[derive(Debug)]
 pub(super) enum WalkError {
@@ -157,12 +157,12 @@ fn make_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
 }
 
 /// overlayfs's mark for "nothing here": a character device 0:0.
-pub(super) fn is_whiteout(stat: &fs::Stat) -> bool {
+pub(crate) fn is_whiteout(stat: &fs::Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
 /// Makes overlayfs ignore what lower layers have in this directory.
-pub(super) fn set_opaque(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+pub(crate) fn set_opaque(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = fs::openat(parent, name, flags, Mode::empty())?;
     fs::fsetxattr(fd, OPAQUE_XATTR, b"y", XattrFlags::empty())

@@ -16,7 +16,7 @@ use super::{
 const LABEL_SERVICE: &str = "com.docker.swarm.service.id";
 const LABEL_SERVICE_NAME: &str = "com.docker.swarm.service.name";
 const LABEL_TASK: &str = "com.docker.swarm.task.id";
-const LABEL_TASK_NAME: &str = "com.docker.swarm.task.name";
+pub(super) const LABEL_TASK_NAME: &str = "com.docker.swarm.task.name";
 /// How to stop it, for a daemon that finds the container without its assignment.
 const LABEL_STOP_SIGNAL: &str = "rswarm.stop-signal";
 const LABEL_STOP_GRACE_MS: &str = "rswarm.stop-grace-ms";

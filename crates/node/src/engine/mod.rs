@@ -3,12 +3,16 @@
 //! Started by the daemon before anything else and stopped last; used by the agent to do what its
 //! assignments say and by the API to answer about images, logs and the host. Containers outlive it.
 
+mod archive;
+mod attach;
 mod config;
 mod container;
 mod container_id;
+mod detach_keys;
 mod doctor;
 mod error;
 pub mod events;
+mod exec;
 mod files;
 pub(crate) mod health;
 mod host_info;
@@ -17,12 +21,15 @@ mod images;
 mod lock;
 mod logs;
 mod mesh_ports;
+mod lookup;
 mod netd_keeper;
 mod network;
 mod networks;
 pub(crate) mod preflight;
+mod refusal;
 mod sockets;
 mod stop_signal;
+mod streams;
 pub(crate) mod tasks;
 mod template;
 pub mod volumes;
@@ -33,23 +40,31 @@ use std::{
     sync::Arc,
 };
 
+pub use archive::TarStream;
+pub use attach::{AttachOptions, Attachment};
 pub use config::EngineConfig;
 pub use container_id::{container_id, container_name, task_of_container};
 pub use error::EngineError;
+pub use exec::{ExecSession, ExecSpec, ExecView};
 pub use host_info::HostInfo;
 pub use logs::{LogLine, LogOptions, LogStream};
+pub use lookup::ContainerRef;
 pub(crate) use network::{ClusterNetwork, Place, PortHolder, Uplink};
 pub use network::{
     ContainerNetwork, ContainerPlace, HostFacts, LocalEndpoint, LocalNetworkView, LocalNetworks, NetworkError,
     NetworkErrorKind, PlaceIn,
 };
+pub use refusal::{Refusal, RefusalKind};
+
 use overlay::{EndpointId, ProbeStream};
 use runtime::{Runtime, RuntimeConfig, Status};
 use tokio::sync::Semaphore;
 use types::{PortConfig, TaskId};
 
 use self::{
+    attach::Attachments,
     events::Events,
+    exec::Execs,
     images::Pulls,
     lock::StateLock,
     network::{FoundEndpoint, Network, explain},
@@ -84,6 +99,8 @@ struct Inner {
     host: HostInfo,
     images: image::Store,
     runtime: Runtime,
+    attachments: Attachments,
+    execs: Execs,
     network: Network,
     volumes: Volumes,
     events: Events,
@@ -125,8 +142,22 @@ impl Engine {
         let events = Events::default();
         let volumes = open_volumes(&config, &events, &containers, &images).await?;
         let (pulls, turns) = (Pulls::default(), Semaphore::new(TURNS));
-        let inner =
-            Inner { config, host, images, runtime, network, volumes, events, pulls, turns, known, _lock: lock };
+        let (attachments, execs) = (Attachments::new(runtime.clone()), Execs::default());
+        let inner = Inner {
+            config,
+            host,
+            images,
+            runtime,
+            attachments,
+            execs,
+            network,
+            volumes,
+            events,
+            pulls,
+            turns,
+            known,
+            _lock: lock,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 

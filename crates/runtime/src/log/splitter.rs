@@ -13,7 +13,7 @@ pub(crate) struct Splitter {
 impl Splitter {
     /// Calls `entry` with each piece and whether it ends its line; the newline is not in the piece.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], mut entry: impl FnMut(&[u8], bool)) {
-        while let Some(at) = bytes.iter().position(|byte| *byte == b'\n') {
+        while let Some(at) = memchr::memchr(b'\n', bytes) {
             let (line, rest) = (&bytes[..at], &bytes[at + 1..]);
             if self.partial.is_empty() && line.len() <= ENTRY_MAX {
                 entry(line, true);
@@ -30,6 +30,11 @@ impl Splitter {
         if self.partial.is_empty() {
             self.partial = Vec::new();
         }
+    }
+
+    /// What no entry has been made of yet.
+    pub(crate) fn begun(&self) -> &[u8] {
+        &self.partial
     }
 
     /// The stream has ended: what is left is the last entry.

@@ -28,6 +28,8 @@ pub(crate) struct LogWriter {
     size: u64,
     buffer: Vec<u8>,
     clock: Rfc3339,
+    /// When what is being added was read.
+    now_ns: u64,
     failing: bool,
 }
 
@@ -49,8 +51,14 @@ impl LogWriter {
             size,
             buffer: Vec::new(),
             clock: Rfc3339::new(),
+            now_ns: time::now_ns(),
             failing: false,
         })
+    }
+
+    /// Entries from now on bear this moment's time: one look at the clock for all the lines of one read.
+    pub(crate) fn tick(&mut self) {
+        self.now_ns = time::now_ns();
     }
 
     /// Adds an entry; it is in the file after the next `flush`.
@@ -64,7 +72,7 @@ impl LogWriter {
             self.report(rotated);
         }
         let before = self.buffer.len();
-        encode(&mut self.buffer, stream, text, newline, self.clock.format(time::now_ns()));
+        encode(&mut self.buffer, stream, text, newline, self.clock.format(self.now_ns));
         self.size += (self.buffer.len() - before) as u64;
         if self.buffer.len() >= BUFFER {
             self.flush();

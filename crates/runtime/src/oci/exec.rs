@@ -4,20 +4,22 @@
 use oci_spec::{OciSpecError, runtime::Process};
 use serde_json::{Value, json};
 
+use super::capability_names;
 use crate::protocol::ExecRequest;
 
-/// The process of `request` in the container whose first process is `base`.
+/// What programs need to know of a terminal, as Docker sets it.
+const TERM: &str = "TERM=xterm";
+
+/// The process of `request` in the container whose first process is `base`. A privileged one gets the capabilities of
+/// the mask `held`.
 ///
 /// # Errors
 /// When the two together do not form a process, which the specification's own types decide.
-pub(crate) fn exec_process(base: &Process, request: &ExecRequest) -> Result<Process, OciSpecError> {
+pub(crate) fn exec_process(base: &Process, request: &ExecRequest, held: u64) -> Result<Process, OciSpecError> {
     let mut process = serde_json::to_value(base)?;
     process["args"] = json!(request.args);
-    process["terminal"] = json!(false);
-    let name = |entry: &str| entry.split('=').next().map(str::to_owned);
-    let own = base.env().as_deref().unwrap_or_default().iter();
-    let kept = own.filter(|entry| !request.env.iter().any(|given| name(given) == name(entry)));
-    process["env"] = json!(kept.chain(&request.env).collect::<Vec<_>>());
+    process["terminal"] = json!(request.tty);
+    process["env"] = json!(variables(base, request));
     if !request.cwd.is_empty() {
         process["cwd"] = json!(request.cwd);
     }
@@ -28,7 +30,31 @@ pub(crate) fn exec_process(base: &Process, request: &ExecRequest) -> Result<Proc
         process["capabilities"]["effective"] = held.clone();
         process["capabilities"]["permitted"] = held;
     }
+    if request.privileged {
+        let all: Vec<&str> = capability_names(held).collect();
+        for set in ["bounding", "effective", "permitted"] {
+            process["capabilities"][set] = json!(all);
+        }
+    }
     Ok(serde_json::from_value(process)?)
+}
+
+/// The container's own, with those of the request over them. Another user has another home.
+fn variables(base: &Process, request: &ExecRequest) -> Vec<String> {
+    let name = |entry: &str| entry.split('=').next().map(str::to_owned);
+    let mut given = request.env.clone();
+    let lacks = |given: &[String], wanted: &str| !given.iter().any(|entry| name(entry).as_deref() == Some(wanted));
+    if let Some(user) = request.user.as_ref().filter(|user| !user.home.is_empty())
+        && lacks(&given, "HOME")
+    {
+        given.push(format!("HOME={}", user.home));
+    }
+    let own = base.env().as_deref().unwrap_or_default();
+    if request.tty && lacks(&given, "TERM") && lacks(own, "TERM") {
+        given.push(TERM.to_owned());
+    }
+    let kept = own.iter().filter(|entry| !given.iter().any(|over| name(over) == name(entry)));
+    kept.chain(&given).cloned().collect()
 }
 
 #[cfg(test)]
@@ -48,12 +74,12 @@ mod tests {
 
     fn request() -> ExecRequest {
         let args = vec!["true".to_owned()];
-        ExecRequest { args, env: Vec::new(), cwd: String::new(), user: None }
+        ExecRequest { args, env: Vec::new(), cwd: String::new(), user: None, tty: false, privileged: false }
     }
 
     #[test]
     fn what_is_not_asked_for_is_the_containers_own() {
-        let process = exec_process(&base(), &request()).unwrap();
+        let process = exec_process(&base(), &request(), 0).unwrap();
         assert_eq!(process.args().as_deref(), Some(&["true".to_owned()][..]));
         assert_eq!(process.cwd().to_str(), Some("/srv"));
         assert_eq!((process.terminal(), process.no_new_privileges()), (Some(false), Some(true)));
@@ -64,12 +90,21 @@ mod tests {
     fn variables_directory_and_user_can_be_others() {
         let user = ResolvedUser { uid: 7, gid: 8, groups: vec![8, 9], home: "/".to_owned() };
         let (env, cwd) = (vec!["A=2".to_owned(), "B=3".to_owned()], "/tmp".to_owned());
-        let process = exec_process(&base(), &ExecRequest { env, cwd, user: Some(user), ..request() }).unwrap();
-        assert_eq!(process.env().as_deref().unwrap(), ["PATH=/bin", "HOME=/root", "A=2", "B=3"]);
+        let process = exec_process(&base(), &ExecRequest { env, cwd, user: Some(user), ..request() }, 0).unwrap();
+        assert_eq!(process.env().as_deref().unwrap(), ["PATH=/bin", "A=2", "B=3", "HOME=/"]);
         assert_eq!(process.cwd().to_str(), Some("/tmp"));
         assert_eq!((process.user().uid(), process.user().gid()), (7, 8));
         let capabilities = process.capabilities().as_ref().unwrap();
         assert!(capabilities.effective().as_ref().is_some_and(std::collections::HashSet::is_empty));
         assert_eq!(capabilities.bounding(), base().capabilities().as_ref().unwrap().bounding());
+    }
+    #[test]
+    fn a_privileged_command_on_a_terminal() {
+        let request = ExecRequest { tty: true, privileged: true, ..request() };
+        let process = exec_process(&base(), &request, 1 << 5 | 1).unwrap();
+        assert_eq!(process.terminal(), Some(true));
+        assert!(process.env().as_deref().unwrap().contains(&"TERM=xterm".to_owned()));
+        let capabilities = process.capabilities().as_ref().unwrap();
+        assert_eq!(capabilities.effective().as_ref().map(std::collections::HashSet::len), Some(2));
     }
 }

@@ -146,6 +146,12 @@ fn prepare(command: &Command, filter: Option<&LinuxSeccomp>) -> Result<(), Failu
     let step = |what: &'static str| move |errno: Errno| format!("cannot {what}: {}", errno.desc());
     reset_signals().map_err(step("reset signals"))?;
     setsid().map_err(step("begin a session"))?;
+    if command.terminal().unwrap_or(false) {
+        // SAFETY: TIOCSCTTY takes a number; standard input is the terminal that came with the request.
+        if unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) } < 0 {
+            return Err(step("take its terminal")(Errno::last()));
+        }
+    }
     umask(Mode::from_bits_truncate(0o022));
     let syscall = create_syscall();
     let no_new_privileges = command.no_new_privileges().unwrap_or(false);

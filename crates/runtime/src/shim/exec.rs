@@ -7,25 +7,23 @@
 
 use std::{
     fs::File,
-    io::{self, IoSliceMut, Read, Write},
+    io::{self, Read, Write},
     os::{
-        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
+        fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
     },
     process::ExitCode,
 };
 
 use nix::{
-    cmsg_space,
     fcntl::{OFlag, open},
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         prctl,
         signal::{SigSet, SigmaskHow, sigprocmask},
-        socket::{ControlMessageOwned, MsgFlags, recvmsg},
         stat::{Mode, SFlag, fstat},
     },
-    unistd::{ForkResult, Pid, Uid, chdir, dup2_stdin, fchown, fork, pipe2, setsid},
+    unistd::{ForkResult, Pid, Uid, chdir, dup2_stdin, fchown, fork, isatty, pipe2, setsid},
 };
 use oci_spec::runtime::{LinuxSeccomp, Process as Command, Spec};
 
@@ -37,7 +35,7 @@ use super::{
 };
 use crate::{
     cgroup::CgroupLayout,
-    oci,
+    fds, launch, oci,
     process::Process,
     protocol::{self, ExecEvent, ExecRequest},
     record::ContainerDir,
@@ -78,7 +76,11 @@ fn serve(dir: &ContainerDir, control: &UnixStream) -> Result<(), Failure> {
     let record = dir.record().map_err(text)?.ok_or_else(|| format!("{} has no record", dir.path().display()))?;
     let spec = Spec::load(dir.path().join("config.json")).map_err(|err| format!("cannot read its bundle: {err}"))?;
     let base = spec.process().as_ref().ok_or("its bundle names no process")?;
-    let command = oci::exec_process(base, &request).map_err(|err| format!("cannot form the command: {err}"))?;
+    let held = match request.privileged {
+        true => launch::capabilities().map(|(effective, _)| effective).map_err(text)?,
+        false => 0,
+    };
+    let command = oci::exec_process(base, &request, held).map_err(|err| format!("cannot form the command: {err}"))?;
     let init = dir.init().map_err(text)?.ok_or("it has no first process")?.process;
     let namespaces = enter::namespaces(&spec, Pid::from_raw(init.pid))?;
     // Asked after they were opened: a pid that belongs to another process by now would have led to others.
@@ -210,21 +212,8 @@ fn send(mut control: &UnixStream, event: &ExecEvent) {
 /// The request, and the command's standard streams.
 fn receive(control: &UnixStream) -> Result<(ExecRequest, [OwnedFd; 3]), Failure> {
     let say = |err: io::Error| format!("cannot read the request: {err}");
-    let mut received = vec![0_u8; protocol::MAX_MESSAGE + 4];
-    let mut fds: Vec<OwnedFd> = Vec::new();
-    let mut length = {
-        let mut parts = [IoSliceMut::new(&mut received)];
-        let mut space = cmsg_space!([RawFd; 3]);
-        let message = recvmsg::<()>(control.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)
-            .map_err(|errno| say(errno.into()))?;
-        for control in message.cmsgs().map_err(|errno| say(errno.into()))? {
-            if let ControlMessageOwned::ScmRights(given) = control {
-                // SAFETY: the kernel has just put these descriptors into our table; nobody else knows them.
-                fds.extend(given.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
-            }
-        }
-        message.bytes
-    };
+    let (mut received, mut fds) = (vec![0_u8; protocol::MAX_MESSAGE + 4], Vec::new());
+    let mut length = fds::receive(control.as_fd(), &mut received, &mut fds).map_err(say)?;
     let request = loop {
         if let Some((request, _)) = protocol::unframe(&received[..length])? {
             break request;
@@ -238,11 +227,16 @@ fn receive(control: &UnixStream) -> Result<(ExecRequest, [OwnedFd; 3]), Failure>
     Ok((request, fds))
 }
 
+/// A terminal comes from the container's own devpts, made for this command.
+fn is_terminal(stream: &OwnedFd) -> bool {
+    isatty(stream).unwrap_or(false)
+}
+
 /// A program that is not root opens /dev/stdout anew: it must own what it opens.
 fn give_to(stdio: &[OwnedFd; 3], uid: u32) -> nix::Result<()> {
     for stream in stdio {
         let kind = SFlag::from_bits_truncate(fstat(stream)?.st_mode & SFlag::S_IFMT.bits());
-        if kind == SFlag::S_IFIFO {
+        if kind == SFlag::S_IFIFO || is_terminal(stream) {
             fchown(stream, Some(Uid::from_raw(uid)), None)?;
         }
     }

@@ -7,6 +7,7 @@
 //! never exit before the container has ended and its exit status is in the container's directory.
 #![allow(unsafe_code)]
 
+mod audience;
 mod embedded;
 mod enter;
 mod exec;
@@ -41,6 +42,7 @@ use nix::{
 
 use crate::{
     config::OciRuntime,
+    fds,
     process::Process,
     protocol::{self, CreateResult},
     record::{ContainerDir, InitFile, Record},

@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{self, Read, Write},
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::{UnixListener, UnixStream},
     },
     time::{Duration, Instant},
@@ -15,13 +15,15 @@ use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signal::Signal,
-    unistd::{Pid, read, write},
+    unistd::{Pid, read},
 };
 
 use super::{
-    Failure, embedded, external,
+    Failure,
+    audience::Audience,
+    embedded, external, fds,
     reap::{ChildSignal, End, reap_all_but, wait_for},
-    stdio::{self, Ours},
+    stdio::Ours,
 };
 use crate::{
     cgroup::CgroupLayout,
@@ -55,6 +57,8 @@ struct Output {
 struct Client {
     stream: UnixStream,
     received: Vec<u8>,
+    /// Came with its request, for its answer.
+    fds: Vec<OwnedFd>,
     waiting: bool,
 }
 
@@ -70,6 +74,16 @@ pub(super) struct Shim {
     terminal: Option<OwnedFd>,
     log: LogWriter,
     clients: Vec<Client>,
+    audience: Audience,
+}
+
+/// What a request is answered with.
+enum Answer {
+    Now(Response),
+    /// With a descriptor for the client.
+    With(Response, OwnedFd),
+    /// When the container has ended.
+    AtTheEnd,
 }
 
 impl Shim {
@@ -95,6 +109,7 @@ impl Shim {
             terminal: ours.terminal,
             log,
             clients: Vec::new(),
+            audience: Audience::default(),
         }
     }
 
@@ -119,11 +134,12 @@ impl Shim {
     }
 
     fn turn(&mut self) -> io::Result<()> {
-        let ready = self.wait_for_events(PollTimeout::NONE)?;
+        let ready = self.wait_for_events()?;
         if ready.children {
             self.children.clear();
         }
-        self.pump(&ready.outputs);
+        self.audience.catch_up(&ready.listeners, Instant::now());
+        self.pump(&ready.outputs, true);
         self.log.flush();
         for index in ready.clients.iter().rev() {
             self.serve(*index);
@@ -134,27 +150,43 @@ impl Shim {
         Ok(())
     }
 
-    fn wait_for_events(&self, timeout: PollTimeout) -> io::Result<Ready> {
+    fn wait_for_events(&self) -> io::Result<Ready> {
+        let timeout = self.audience.deadline().map_or(PollTimeout::NONE, |deadline| {
+            // Rounded up, so that the deadline has passed when the time is over.
+            let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        });
         let entry = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds: Vec<PollFd<'_>> = vec![entry(self.children.fd()), entry(self.listener.as_fd())];
-        fds.extend(self.outputs.iter().map(|output| entry(output.fd.as_fd())));
+        // An output that somebody has to catch up with waits in its pipe.
+        let open: Vec<usize> =
+            (0..self.outputs.len()).filter(|index| !self.audience.is_behind(self.outputs[*index].stream)).collect();
+        fds.extend(open.iter().map(|index| entry(self.outputs[*index].fd.as_fd())));
         fds.extend(self.clients.iter().map(|client| entry(client.stream.as_fd())));
+        fds.extend(self.audience.poll_fds());
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
         let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
-        let (outputs, clients) = ready[2..].split_at(self.outputs.len());
-        let indices =
-            |flags: &[bool]| flags.iter().enumerate().filter(|(_, on)| **on).map(|(index, _)| index).collect();
-        Ok(Ready { children: ready[0], listener: ready[1], outputs: indices(outputs), clients: indices(clients) })
+        let (outputs, rest) = ready[2..].split_at(open.len());
+        let (clients, listeners) = rest.split_at(self.clients.len());
+        let indices = |flags: &[bool]| (0..flags.len()).filter(|index| flags[*index]).collect::<Vec<usize>>();
+        Ok(Ready {
+            children: ready[0],
+            listener: ready[1],
+            outputs: indices(outputs).into_iter().map(|index| open[index]).collect(),
+            clients: indices(clients),
+            listeners: listeners.to_vec(),
+        })
     }
 
     /// Reads what the given outputs have to say; forgets those that have ended.
-    fn pump(&mut self, ready: &[usize]) {
+    fn pump(&mut self, ready: &[usize], is_patient: bool) {
         let mut ended = Vec::new();
         for index in ready {
-            if read_output(&mut self.outputs[*index], &mut self.log).is_break() {
+            let output = &mut self.outputs[*index];
+            if read_output(output, &mut self.log, &mut self.audience, is_patient).is_break() {
                 ended.push(*index);
             }
         }
@@ -167,7 +199,7 @@ impl Shim {
     fn accept(&mut self) {
         while let Ok((stream, _)) = self.listener.accept() {
             if self.clients.len() < CLIENTS_MAX && stream.set_nonblocking(true).is_ok() {
-                self.clients.push(Client { stream, received: Vec::new(), waiting: false });
+                self.clients.push(Client { stream, received: Vec::new(), fds: Vec::new(), waiting: false });
             }
         }
     }
@@ -194,35 +226,71 @@ impl Shim {
     }
 
     fn answer(&mut self, index: usize, request: Request) -> bool {
-        let response = match self.perform(request) {
-            Ok(Some(response)) => response,
-            Ok(None) => {
-                self.clients[index].waiting = true;
-                return true;
+        let given = std::mem::take(&mut self.clients[index].fds);
+        let answer = self.perform(request, given).unwrap_or_else(|failure| Answer::Now(Response::Failed(failure)));
+        let client = &mut self.clients[index];
+        match answer {
+            Answer::Now(response) => send(&client.stream, &response),
+            Answer::With(response, fd) => {
+                fds::send(client.stream.as_fd(), &protocol::frame(&response), &[fd.as_fd()]).is_ok()
             }
-            Err(failure) => Response::Failed(failure),
-        };
-        send(&self.clients[index].stream, &response)
+            Answer::AtTheEnd => {
+                client.waiting = true;
+                true
+            }
+        }
     }
 
-    /// `None`: the answer comes when the container has ended.
-    fn perform(&mut self, request: Request) -> Result<Option<Response>, Failure> {
+    fn perform(&mut self, request: Request, given: Vec<OwnedFd>) -> Result<Answer, Failure> {
         match request {
-            Request::Wait => return Ok(None),
+            Request::Wait => return Ok(Answer::AtTheEnd),
             Request::Start => self.start()?,
             Request::Signal { number, all } => self.signal(number, all)?,
             Request::Pause => self.freeze(true)?,
             Request::Unpause => self.freeze(false)?,
             Request::Resize { rows, columns } => {
                 let terminal = self.terminal.as_ref().ok_or("the container has no terminal")?;
-                stdio::resize(terminal.as_fd(), rows, columns)
+                crate::terminal::resize(terminal.as_fd(), rows, columns)
                     .map_err(|err| format!("cannot resize the terminal: {err}"))?;
             }
-            Request::Write { bytes } => return self.write_stdin(&bytes).map(|count| Some(Response::Written(count))),
+            Request::Attach { stdin, stdout, stderr, replay } => {
+                return self.attach(stdin, stdout, stderr, replay, given);
+            }
             Request::CloseStdin => self.stdin = None,
             Request::Shutdown => self.layout()?.cgroup(&self.record.cgroup_path).signal_all(Signal::SIGKILL),
         }
-        Ok(Some(Response::Done))
+        Ok(Answer::Now(Response::Done))
+    }
+
+    /// Lets a client listen on the descriptors it gave, and gives it the container's standard input.
+    fn attach(
+        &mut self,
+        stdin: bool,
+        stdout: bool,
+        stderr: bool,
+        replay: bool,
+        given: Vec<OwnedFd>,
+    ) -> Result<Answer, Failure> {
+        let wanted = [(stdout, Stream::Stdout), (stderr, Stream::Stderr)];
+        let streams: Vec<Stream> = wanted.into_iter().filter(|(is_wanted, _)| *is_wanted).map(|(_, s)| s).collect();
+        if streams.len() != given.len() {
+            return Err(format!("{} descriptors came for {} streams", given.len(), streams.len()));
+        }
+        // All before this moment is in the log, but for begun lines; all after it goes to the listener.
+        self.log.flush();
+        let at_ns = time::now_ns();
+        for (stream, fd) in streams.into_iter().zip(given) {
+            // A terminal has one output; who asks for the other hears its end at once.
+            let Some(output) = self.outputs.iter().find(|output| output.stream == stream) else { continue };
+            self.audience.add(stream, fd, if replay { output.splitter.begun() } else { &[] })?;
+        }
+        let ours = self.terminal.as_ref().or(self.stdin.as_ref()).filter(|_| stdin && self.record.open_stdin);
+        let response = Response::Attached { at_ns };
+        match ours.map(OwnedFd::try_clone).transpose() {
+            Ok(Some(fd)) => Ok(Answer::With(response, fd)),
+            Ok(None) => Ok(Answer::Now(response)),
+            Err(err) => Err(format!("cannot share the container's standard input: {err}")),
+        }
     }
 
     fn start(&mut self) -> Result<(), Failure> {
@@ -258,15 +326,6 @@ impl Shim {
         CgroupLayout::detect().map_err(|err| err.to_string())
     }
 
-    fn write_stdin(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
-        let fd = self.terminal.as_ref().or(self.stdin.as_ref()).ok_or("the container's standard input is closed")?;
-        match write(fd, bytes) {
-            Ok(count) => Ok(count),
-            Err(Errno::EAGAIN) => Ok(0),
-            Err(errno) => Err(format!("cannot write to the container's standard input: {}", errno.desc())),
-        }
-    }
-
     /// The container has ended. Its log is completed first, then its exit is recorded, and only then does
     /// anybody hear of it.
     fn finish(mut self, end: End, finished_at_ns: u64) -> io::Result<()> {
@@ -282,6 +341,7 @@ impl Shim {
             Err(_) => false,
         };
         self.drain()?;
+        self.audience.hand_over();
         let (code, signal) = match end {
             End::Code(code) => (code, None),
             End::Signal(number) => (128 + number, Some(number)),
@@ -305,6 +365,7 @@ impl Shim {
                 send(&client.stream, &Response::Exited(exit.clone()));
             }
         }
+        self.audience.farewell();
         Ok(())
     }
 
@@ -325,7 +386,7 @@ impl Shim {
             }
             let flags: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
             let ready: Vec<usize> = flags.iter().enumerate().filter(|(_, on)| **on).map(|(index, _)| index).collect();
-            self.pump(&ready);
+            self.pump(&ready, false);
         }
         for output in &mut self.outputs {
             output.splitter.finish(|text, newline| self.log.entry(output.stream, text, newline));
@@ -340,16 +401,28 @@ struct Ready {
     listener: bool,
     outputs: Vec<usize>,
     clients: Vec<usize>,
+    /// One for each listener.
+    listeners: Vec<bool>,
 }
 
-/// Breaks when the output has ended.
-fn read_output(output: &mut Output, log: &mut LogWriter) -> std::ops::ControlFlow<()> {
+/// Breaks when the output has ended. A patient reader leaves off where a listener must catch up.
+fn read_output(
+    output: &mut Output,
+    log: &mut LogWriter,
+    audience: &mut Audience,
+    is_patient: bool,
+) -> std::ops::ControlFlow<()> {
     let mut chunk = [0_u8; CHUNK];
     for _ in 0..READS_PER_TURN {
+        if is_patient && audience.is_behind(output.stream) {
+            break;
+        }
         match read(&output.fd, &mut chunk) {
             Ok(0) => return std::ops::ControlFlow::Break(()),
             Ok(length) => {
                 let stream = output.stream;
+                audience.tell(stream, &chunk[..length]);
+                log.tick();
                 output.splitter.feed(&chunk[..length], |text, newline| log.entry(stream, text, newline));
             }
             Err(Errno::EINTR) => {}
@@ -365,7 +438,7 @@ fn read_output(output: &mut Output, log: &mut LogWriter) -> std::ops::ControlFlo
 fn receive(client: &mut Client) -> bool {
     let mut chunk = [0_u8; CHUNK];
     loop {
-        match client.stream.read(&mut chunk) {
+        match fds::receive(client.stream.as_fd(), &mut chunk, &mut client.fds) {
             Ok(0) => return false,
             Ok(length) => client.received.extend_from_slice(&chunk[..length]),
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => return true,
@@ -387,6 +460,5 @@ fn peek(client: &Client) -> Option<Request> {
 
 /// Answers are far smaller than a socket's buffer; a client whose buffer is full is not reading.
 fn send(mut stream: &UnixStream, response: &Response) -> bool {
-    debug_assert!(stream.as_raw_fd() >= 0);
     stream.write_all(&protocol::frame(response)).is_ok()
 }

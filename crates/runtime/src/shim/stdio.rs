@@ -2,24 +2,20 @@
 //! back over a socket. Made before the container, used by `serve` afterwards.
 
 use std::{
-    io::{self, IoSliceMut},
+    io,
     os::{
-        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        fd::{AsFd, OwnedFd},
         unix::net::UnixListener,
     },
 };
 
 use nix::{
-    cmsg_space,
     fcntl::{FcntlArg, OFlag, fcntl, open},
-    sys::{
-        socket::{ControlMessageOwned, MsgFlags, recvmsg},
-        stat::Mode,
-    },
+    sys::stat::Mode,
     unistd::{Uid, fchown, pipe2},
 };
 
-use super::Failure;
+use super::{Failure, fds};
 use crate::{log::Stream, record::Record};
 
 /// Name of the socket on which the runtime hands over the terminal.
@@ -88,7 +84,9 @@ impl Stdio {
         let say = |err: io::Error| format!("the runtime did not send the container's terminal: {err}");
         let (stream, _) = listener.accept().map_err(say)?;
         stream.set_nonblocking(false).map_err(say)?;
-        let master = receive_fd(stream.as_raw_fd()).map_err(say)?;
+        let (mut bytes, mut fds) = ([0; 4096], Vec::new());
+        fds::receive(stream.as_fd(), &mut bytes, &mut fds).map_err(say)?;
+        let master = fds.pop().ok_or_else(|| say(io::Error::other("the message carries no descriptor")))?;
         set_nonblocking(&master)?;
         let copy = master.try_clone().map_err(say)?;
         self.ours.outputs.push((Stream::Stdout, copy));
@@ -103,30 +101,4 @@ fn set_nonblocking(fd: &OwnedFd) -> Result<(), Failure> {
     let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
     fcntl(fd, FcntlArg::F_SETFL(flags)).map_err(|errno| errno.to_string())?;
     Ok(())
-}
-
-fn receive_fd(socket: RawFd) -> io::Result<OwnedFd> {
-    let mut bytes = [0_u8; 4096];
-    let mut parts = [IoSliceMut::new(&mut bytes)];
-    let mut space = cmsg_space!(RawFd);
-    let message = recvmsg::<()>(socket, &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(fds) = control
-            && let Some(fd) = fds.first()
-        {
-            // SAFETY: the kernel has just put this descriptor into our table; nobody else knows it.
-            return Ok(unsafe { OwnedFd::from_raw_fd(*fd) });
-        }
-    }
-    Err(io::Error::other("the message carries no descriptor"))
-}
-
-/// Sets the terminal's size.
-pub(super) fn resize(terminal: BorrowedFd<'_>, rows: u16, columns: u16) -> io::Result<()> {
-    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: TIOCSWINSZ reads one winsize, which lives until the call returns.
-    match unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) } {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
 }

@@ -1,0 +1,75 @@
+//! Further commands in containers: `/containers/{id}/exec` and `/exec/{id}/…`.
+
+use axum::{
+    Extension, Json, Router,
+    body::Body,
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse as _, Response},
+    routing::{get, post},
+};
+use futures::FutureExt as _;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+
+use super::{query, sized};
+use crate::{
+    bodies,
+    convert::exec,
+    error::ApiResult,
+    hijack::{Head, Slot},
+    host::engine,
+    router::{ApiVersion, Shared},
+};
+
+pub(crate) fn routes() -> Router<Shared> {
+    Router::new()
+        .route("/containers/{id}/exec", post(create))
+        .route("/exec/{id}/start", post(start))
+        .route("/exec/{id}/resize", post(resize))
+        .route("/exec/{id}/json", get(inspect))
+}
+
+async fn create(State(shared): State<Shared>, Path(id): Path<String>, body: Body) -> ApiResult<Response> {
+    let engine = engine(&shared)?;
+    let spec = exec::read(&bodies::json(body).await?)?;
+    let container = engine.look_up(&id).await?;
+    let id = engine.exec_create(&container, spec).await?;
+    Ok((StatusCode::CREATED, Json(json!({ "Id": id }))).into_response())
+}
+
+async fn start(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    Extension(slot): Extension<Slot>,
+    Extension(version): Extension<ApiVersion>,
+    headers: HeaderMap,
+    body: Body,
+) -> ApiResult<Response> {
+    let engine = engine(&shared)?;
+    let wanted = exec::read_start(&bodies::json(body).await?)?;
+    let session = engine.exec_session(&id, wanted.size).await?;
+    if wanted.is_detached {
+        session.run_detached().await?;
+        return Ok(StatusCode::OK.into_response());
+    }
+    let head = Head::new(&headers, version, session.tty());
+    slot.take(head, move |mut wire| {
+        async move {
+            session.run(&mut wire.reader, &mut wire.writer).await;
+            wire.writer.shutdown().await.ok(); // the client may have gone
+        }
+        .boxed()
+    })
+    .await
+}
+
+async fn resize(State(shared): State<Shared>, Path(id): Path<String>, raw: RawQuery) -> ApiResult<StatusCode> {
+    let (rows, columns) = sized(&query(raw))?;
+    engine(&shared)?.exec_resize(&id, rows, columns)?;
+    Ok(StatusCode::OK)
+}
+
+async fn inspect(State(shared): State<Shared>, Path(id): Path<String>) -> ApiResult<Json<Value>> {
+    Ok(Json(exec::write(&engine(&shared)?.exec_view(&id)?)))
+}

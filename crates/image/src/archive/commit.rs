@@ -1,0 +1,143 @@
+//! `commit`: what a container has changed becomes one more layer over its image's.
+
+use types::ImageReference;
+
+use super::{changes::apply_change, load::manifest_of};
+use crate::{
+    config::{HistoryEntry, RunConfig},
+    digest::Digest,
+    error::{Error, Result},
+    store::{MAX_LAYERS, Store, catalog::ImageRecord, images::NewImage},
+    tree::{Root, pack_layer},
+};
+
+/// What `commit` adds to the container's files.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CommitOptions {
+    pub reference: Option<ImageReference>,
+    /// Dockerfile instructions, as for an import.
+    pub changes: Vec<String>,
+    pub message: String,
+    pub author: String,
+    /// What containers of the new image do, as far as it says something; the rest is as the container's image has it.
+    pub config: Option<RunConfig>,
+}
+
+impl Store {
+    /// Makes an image from a container's root filesystem; gives its id. The container should stand still meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchSnapshot`], [`Error::BadChange`], [`Error::TooManyLayers`], [`Error::NoSpace`].
+    pub async fn commit(&self, container: &str, options: CommitOptions) -> Result<Digest> {
+        let missing = || Error::NoSuchSnapshot(container.to_owned());
+        let snapshot = self.inner.state().snapshots.get(container).cloned().ok_or_else(missing)?;
+        // The image was there when the container was made, and stays while the container does.
+        let (parent, parent_pin) = self.pin_image(&snapshot.image)?;
+        if snapshot.layers.len() + 1 > MAX_LAYERS {
+            return Err(Error::TooManyLayers(snapshot.layers.len() + 1));
+        }
+        let mut config = parent.config;
+        if let Some(own) = options.config {
+            config.config = merged(config.config, own);
+        }
+        for change in &options.changes {
+            apply_change(&mut config.config, change)?;
+        }
+        let upper = self.inner.upper_path(container);
+        let _core = self.inner.unpacking.acquire().await.map_err(|_| Error::Interrupted("unpacking".to_owned()))?;
+        let committed = self
+            .run("making a layer of a container", move |inner| {
+                let layer = inner.spool_written(|out| {
+                    let root = Root::open(&upper).map_err(|e| Error::file("open", &upper, e))?;
+                    Ok(pack_layer(&root, out)?)
+                })?;
+                let _blob_pin = inner.pin([layer.digest.clone()]);
+                inner.keep(&layer)?;
+                let (record, _layer_pin) = inner.unpack_unknown(&layer.digest)?;
+                let created = Some(jiff::Timestamp::now().to_string());
+                config.created.clone_from(&created);
+                config.author.clone_from(&options.author);
+                config.rootfs.diff_ids.push(record.diff_id.clone());
+                config.history.push(HistoryEntry {
+                    created,
+                    created_by: config
+                        .config
+                        .entrypoint
+                        .iter()
+                        .chain(&config.config.cmd)
+                        .cloned()
+                        .collect::<Vec<_>>()
+                        .join(" "),
+                    author: options.author,
+                    comment: options.message,
+                    empty_layer: false,
+                });
+                let bytes = serde_json::to_vec(&config).expect("a configuration has only string keys");
+                let config_file = inner.spool(&mut bytes.as_slice(), Error::ReadArchive)?;
+                let id = config_file.digest.clone();
+                let _config_pin = inner.pin([id.clone()]);
+                inner.keep(&config_file)?;
+                let mut layers = snapshot.layers;
+                layers.push(record);
+                let sized = layers.iter().map(|layer| (layer.blob.clone(), inner.blob_size(&layer.blob).unwrap_or(0)));
+                let manifest = manifest_of((id.clone(), config_file.size), sized);
+                let _manifest_pin = inner.pin([Digest::of(&manifest)]);
+                let manifest = inner.put_blob(&manifest)?;
+                let tags = options.reference.into_iter().map(ImageReference::with_default_tag).collect();
+                let record = ImageRecord { manifest, layers, config };
+                inner.add_image(NewImage { id: id.clone(), record, tags, repo_digest: None })?;
+                Ok(id)
+            })
+            .await;
+        drop(parent_pin);
+        if committed.is_err() {
+            self.gc().await?;
+        }
+        committed
+    }
+}
+
+/// `own` over `base`, field by field; variables and labels name by name.
+fn merged(base: RunConfig, own: RunConfig) -> RunConfig {
+    fn either<T>(own: T, base: T, is_empty: impl Fn(&T) -> bool) -> T {
+        if is_empty(&own) { base } else { own }
+    }
+    let name = |entry: &String| entry.split('=').next().map(str::to_owned);
+    let kept = base.env.into_iter().filter(|entry| !own.env.iter().any(|over| name(over) == name(entry)));
+    RunConfig {
+        env: kept.collect::<Vec<_>>().into_iter().chain(own.env.clone()).collect(),
+        labels: base.labels.into_iter().chain(own.labels).collect(),
+        exposed_ports: base.exposed_ports.into_iter().chain(own.exposed_ports).collect(),
+        volumes: base.volumes.into_iter().chain(own.volumes).collect(),
+        user: either(own.user, base.user, String::is_empty),
+        // A command belongs to the entrypoint it was written for.
+        cmd: if own.cmd.is_empty() && own.entrypoint.is_empty() { base.cmd } else { own.cmd },
+        entrypoint: either(own.entrypoint, base.entrypoint, Vec::is_empty),
+        working_dir: either(own.working_dir, base.working_dir, String::is_empty),
+        stop_signal: either(own.stop_signal, base.stop_signal, String::is_empty),
+        healthcheck: own.healthcheck.or(base.healthcheck),
+        shell: either(own.shell, base.shell, Vec::is_empty),
+        on_build: either(own.on_build, base.on_build, Vec::is_empty),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_goes_over_what_was() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let base = RunConfig {
+            env: words(&["A=1", "B=1"]),
+            entrypoint: words(&["run"]),
+            cmd: words(&["it"]),
+            user: "web".to_owned(),
+            ..RunConfig::default()
+        };
+        let own = RunConfig { env: words(&["B=2"]), entrypoint: words(&["go"]), ..RunConfig::default() };
+        let both = merged(base.clone(), own);
+        assert_eq!((both.env, both.cmd, both.entrypoint), (words(&["A=1", "B=2"]), Vec::new(), words(&["go"])));
+        assert_eq!((both.user.as_str(), merged(base.clone(), RunConfig::default())), ("web", base));
+    }
+}

@@ -1,0 +1,241 @@
+//! A tree, or one file, as a tar. The names that are written may differ from those read: `cp` names the root of what
+//! it takes by the last part of its path.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read, Write},
+    os::fd::{AsFd, BorrowedFd},
+};
+
+use rustix::{
+    fs::{self, AtFlags, FileType, Mode, OFlags, Stat},
+    io::Errno,
+};
+use tar::{Builder, EntryType, Header};
+
+use super::{Root, TreeError, base_name, changes::is_mount_point, is_directory_path, join, names};
+use crate::unpack::{OPAQUE_MARKER, OPAQUE_XATTR, WHITEOUT_PREFIX, is_whiteout};
+
+/// What a file may do beyond its user; lost without it. Other attributes stay where they are, as with Docker.
+const CAPABILITY: &str = "security.capability";
+/// A real one has 20 to 24 bytes.
+const CAPABILITY_MAX: usize = 256;
+/// Each level holds a descriptor open.
+const MAX_DEPTH: usize = 1000;
+/// What fits into a header; longer names have an entry of their own before it.
+const NAME_MAX: usize = 100;
+
+impl Root {
+    /// Writes what is at `path`, with all below it, as a tar whose first entry bears the path's last part.
+    ///
+    /// # Errors
+    /// If there is nothing, or something cannot be read.
+    pub fn pack(&self, path: &str, to: impl Write) -> Result<(), TreeError> {
+        let found = self.find(path)?;
+        let name = base_name(path);
+        let mut packer = Packer::new(to, false);
+        let stat = fs::fstat(&found).map_err(|errno| TreeError::file("look at", path.as_bytes(), errno))?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+            let directory = self
+                .resolve(path.as_bytes(), flags)
+                .map_err(|errno| TreeError::file("open", path.as_bytes(), errno))?;
+            packer.directory(directory.as_fd(), name.as_bytes(), &stat, 0)?;
+        } else {
+            // The name in the directory, because a descriptor of the thing itself cannot be read from.
+            let parent = match path.trim_end_matches('/').rsplit_once('/') {
+                Some((parent, _)) if !is_directory_path(path) => parent,
+                _ => "",
+            };
+            let directory = self
+                .resolve(parent.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY)
+                .map_err(|errno| TreeError::file("open", parent.as_bytes(), errno))?;
+            packer.entry(directory.as_fd(), name.as_bytes(), name.as_bytes(), 0)?;
+        }
+        packer.finish()
+    }
+
+    /// Writes the whole tree, without a name for its root.
+    ///
+    /// # Errors
+    /// If something cannot be read.
+    pub fn pack_all(&self, to: impl Write) -> Result<(), TreeError> {
+        let directory = self
+            .resolve(b".", OFlags::RDONLY | OFlags::DIRECTORY)
+            .map_err(|errno| TreeError::file("open", b"/", errno))?;
+        let mut packer = Packer::new(to, false);
+        packer.children(directory.as_fd(), b"", 0)?;
+        packer.finish()
+    }
+}
+
+/// Writes an overlay's upper directory as a layer: what was removed becomes a whiteout.
+pub(crate) fn pack_layer(upper: &Root, to: impl Write) -> Result<(), TreeError> {
+    let directory = upper
+        .resolve(b".", OFlags::RDONLY | OFlags::DIRECTORY)
+        .map_err(|errno| TreeError::file("open", b"/", errno))?;
+    let mut packer = Packer::new(to, true);
+    packer.children(directory.as_fd(), b"", 0)?;
+    packer.finish()
+}
+
+struct Packer<W: Write> {
+    tar: Builder<W>,
+    /// Files with several names, by device and inode: the name under which they were written.
+    written: HashMap<(u64, u64), Vec<u8>>,
+    is_layer: bool,
+}
+
+impl<W: Write> Packer<W> {
+    fn new(to: W, is_layer: bool) -> Self {
+        Self { tar: Builder::new(to), written: HashMap::new(), is_layer }
+    }
+
+    fn finish(self) -> Result<(), TreeError> {
+        self.tar.into_inner().and_then(|mut to| to.flush()).map_err(TreeError::WriteArchive)
+    }
+
+    fn children(&mut self, directory: BorrowedFd<'_>, name: &[u8], depth: usize) -> Result<(), TreeError> {
+        if depth > MAX_DEPTH {
+            return Err(TreeError::file("go deeper than", name, Errno::NAMETOOLONG));
+        }
+        for child in names(directory, name)? {
+            let as_name = join(name, &child);
+            if self.is_layer && depth < 2 && is_mount_point(directory, &child, &as_name) {
+                continue;
+            }
+            self.entry(directory, &child, &as_name, depth)?;
+        }
+        Ok(())
+    }
+
+    /// One thing, under the name `as_name`. What has gone meanwhile is left out, as are sockets.
+    fn entry(&mut self, parent: BorrowedFd<'_>, name: &[u8], as_name: &[u8], depth: usize) -> Result<(), TreeError> {
+        let failed = |action| move |errno| TreeError::file(action, as_name, errno);
+        let stat = match fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) if depth > 0 => return Ok(()),
+            Err(errno) => return Err(failed("look at")(errno)),
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let directory = fs::openat(parent, name, flags, Mode::empty()).map_err(failed("open"))?;
+                self.directory(directory.as_fd(), as_name, &stat, depth)
+            }
+            FileType::RegularFile => self.file(parent, name, as_name, &stat),
+            FileType::Symlink => {
+                let target = fs::readlinkat(parent, name, Vec::new()).map_err(failed("read the link"))?;
+                let mut header = header(&stat, EntryType::Symlink, 0);
+                self.append(&mut header, as_name, Some(target.as_bytes()), io::empty())
+            }
+            FileType::CharacterDevice if self.is_layer && is_whiteout(&stat) => self.whiteout(as_name, &stat),
+            FileType::CharacterDevice => self.node(as_name, &stat, EntryType::Char),
+            FileType::BlockDevice => self.node(as_name, &stat, EntryType::Block),
+            FileType::Fifo => self.node(as_name, &stat, EntryType::Fifo),
+            _ => Ok(()),
+        }
+    }
+
+    fn directory(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        name: &[u8],
+        stat: &Stat,
+        depth: usize,
+    ) -> Result<(), TreeError> {
+        let name = if name.ends_with(b"/") { name.to_vec() } else { [name, b"/"].concat() };
+        self.append(&mut header(stat, EntryType::Directory, 0), &name, None, io::empty())?;
+        if self.is_layer && attribute(directory, OPAQUE_XATTR, 1).as_deref() == Some(b"y") {
+            let mut marker = header(stat, EntryType::Regular, 0);
+            self.append(&mut marker, &join(&name, OPAQUE_MARKER), None, io::empty())?;
+        }
+        self.children(directory, &name, depth + 1)
+    }
+
+    fn file(&mut self, parent: BorrowedFd<'_>, name: &[u8], as_name: &[u8], stat: &Stat) -> Result<(), TreeError> {
+        if stat.st_nlink > 1 {
+            let key = (stat.st_dev as u64, stat.st_ino as u64);
+            if let Some(first) = self.written.get(&key).cloned() {
+                let mut header = header(stat, EntryType::Link, 0);
+                return self.append(&mut header, as_name, Some(&first), io::empty());
+            }
+            self.written.insert(key, as_name.to_vec());
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let failed = |errno| TreeError::file("open", as_name, errno);
+        let fd = fs::openat(parent, name, flags, Mode::empty()).map_err(failed)?;
+        let stat = fs::fstat(&fd).map_err(failed)?;
+        if let Some(value) = attribute(fd.as_fd(), CAPABILITY, CAPABILITY_MAX) {
+            let pax = [("SCHILY.xattr.security.capability", &value[..])];
+            self.tar.append_pax_extensions(pax).map_err(TreeError::WriteArchive)?;
+        }
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        // A file that grows is cut, one that shrinks is filled up: the size is already said.
+        let data = File::from(fd).chain(io::repeat(0)).take(size);
+        self.append(&mut header(&stat, EntryType::Regular, size), as_name, None, data)
+    }
+
+    fn node(&mut self, name: &[u8], stat: &Stat, kind: EntryType) -> Result<(), TreeError> {
+        let mut header = header(stat, kind, 0);
+        if kind != EntryType::Fifo {
+            let (major, minor) = (fs::major(stat.st_rdev), fs::minor(stat.st_rdev));
+            header
+                .set_device_major(major)
+                .and_then(|()| header.set_device_minor(minor))
+                .map_err(TreeError::WriteArchive)?;
+        }
+        self.append(&mut header, name, None, io::empty())
+    }
+
+    fn whiteout(&mut self, name: &[u8], stat: &Stat) -> Result<(), TreeError> {
+        let at = name.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+        let name = [&name[..at], WHITEOUT_PREFIX, &name[at..]].concat();
+        self.append(&mut header(stat, EntryType::Regular, 0), &name, None, io::empty())
+    }
+
+    fn append(
+        &mut self,
+        header: &mut Header,
+        name: &[u8],
+        link: Option<&[u8]>,
+        data: impl Read,
+    ) -> Result<(), TreeError> {
+        let short = |name: &[u8]| name[..name.len().min(NAME_MAX)].to_vec();
+        for (text, kind) in [(Some(name), EntryType::GNULongName), (link, EntryType::GNULongLink)] {
+            let Some(text) = text.filter(|text| text.len() > NAME_MAX) else { continue };
+            let mut long = Header::new_gnu();
+            long.as_old_mut().name[..13].copy_from_slice(b"././@LongLink");
+            long.set_entry_type(kind);
+            long.set_size(text.len() as u64 + 1);
+            long.set_cksum();
+            self.tar.append(&long, text.chain(&[0][..])).map_err(TreeError::WriteArchive)?;
+        }
+        let fields = header.as_old_mut();
+        let (name, link) = (short(name), short(link.unwrap_or_default()));
+        fields.name[..name.len()].copy_from_slice(&name);
+        fields.linkname[..link.len()].copy_from_slice(&link);
+        header.set_cksum();
+        self.tar.append(header, data).map_err(TreeError::WriteArchive)
+    }
+}
+
+fn header(stat: &Stat, kind: EntryType, size: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(stat.st_mode & 0o7777);
+    header.set_uid(stat.st_uid.into());
+    header.set_gid(stat.st_gid.into());
+    header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
+    header.set_size(size);
+    header
+}
+
+/// `None` where there is none, or the file system has no such things.
+fn attribute(fd: BorrowedFd<'_>, name: &str, most: usize) -> Option<Vec<u8>> {
+    let mut value = vec![0; most];
+    let length = fs::fgetxattr(fd, name, &mut value).ok()?;
+    value.truncate(length);
+    Some(value)
+}

@@ -1,0 +1,205 @@
+//! The files of single containers: copied in and out, exported, compared with the image, made into an image.
+//!
+//! Called by the API. A container that runs is looked at through its first process, so that its volumes and other
+//! mounts are there as it sees them; one that does not, through its mounted root filesystem.
+
+use std::{io, path::PathBuf};
+
+use image::{Change, CommitOptions, Digest, ExtractOptions, PathStat, Root, TreeError};
+use tokio::{io::AsyncRead, sync::mpsc, task::spawn_blocking};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::io::SyncIoBridge;
+
+use super::{
+    Engine,
+    lookup::ContainerRef,
+    network::explain,
+    refusal::{Refusal, RefusalKind},
+};
+
+/// One piece of a tar on its way to the client.
+const CHUNK: usize = 128 * 1024;
+
+/// Pieces that wait for a slow client; the walk waits when they are so many.
+const QUEUE: usize = 4;
+
+/// A tar, piece by piece. An error ends it early.
+pub type TarStream = ReceiverStream<io::Result<Vec<u8>>>;
+
+impl Engine {
+    /// What is at a path of a container.
+    ///
+    /// # Errors
+    /// If there is nothing.
+    pub async fn path_stat(&self, container: &ContainerRef, path: &str) -> Result<PathStat, Refusal> {
+        let root = self.root_of(container).await?;
+        let (id, path) = (container.id.clone(), path.to_owned());
+        let looked = spawn_blocking(move || root.stat(&path).map_err(|error| refused(&error, &path, &id)));
+        looked.await.map_err(|_| stopping())?
+    }
+
+    /// What is at a path, and all of it as a tar.
+    ///
+    /// # Errors
+    /// If there is nothing.
+    pub async fn pack(&self, container: &ContainerRef, path: &str) -> Result<(PathStat, TarStream), Refusal> {
+        let stat = self.path_stat(container, path).await?;
+        let root = self.root_of(container).await?;
+        let path = path.to_owned();
+        Ok((stat, streamed(move |to| root.pack(&path, to))))
+    }
+
+    /// The whole root filesystem as a tar, without what is mounted in it.
+    ///
+    /// # Errors
+    /// If the container has none (any more).
+    pub async fn export(&self, container: &ContainerRef) -> Result<TarStream, Refusal> {
+        let root = open(self.rootfs(container).await?)?;
+        Ok(streamed(move |to| root.pack_all(to)))
+    }
+
+    /// Unpacks a tar into a directory of a container. `as_user`: everything belongs to the container's user.
+    ///
+    /// # Errors
+    /// If there is no such directory, it may not be written to, or the tar is none.
+    pub async fn extract(
+        &self,
+        container: &ContainerRef,
+        path: &str,
+        tar: impl AsyncRead + Unpin + Send + 'static,
+        no_overwrite_dir_non_dir: bool,
+        as_user: bool,
+    ) -> Result<(), Refusal> {
+        let facts = self.inner.runtime.facts(&container.id).map_err(|error| Refusal::of_runtime(&error))?;
+        let owner = as_user.then_some((facts.uid, facts.gid));
+        let options = ExtractOptions { no_overwrite_dir_non_dir, owner };
+        if facts.readonly_rootfs && !container.is_running {
+            return Err(Refusal::new(RefusalKind::Invalid, TreeError::ReadOnly.to_string()));
+        }
+        let root = self.root_of(container).await?;
+        let (id, path) = (container.id.clone(), path.to_owned());
+        let work = move || {
+            let extracted = root.extract(&path, SyncIoBridge::new(tar), options);
+            extracted.map_err(|error| match error {
+                TreeError::ReadOnly if !facts.readonly_rootfs => {
+                    Refusal::new(RefusalKind::Invalid, "mounted volume is marked read-only")
+                }
+                error => refused(&error, &path, &id),
+            })
+        };
+        spawn_blocking(work).await.map_err(|_| stopping())?
+    }
+
+    /// What a container has changed of its image.
+    ///
+    /// # Errors
+    /// If it has no root filesystem (any more).
+    pub async fn changes(&self, container: &ContainerRef) -> Result<Vec<Change>, Refusal> {
+        self.inner.images.snapshot_changes(&container.id).await.map_err(|error| Refusal::of_image(&error))
+    }
+
+    /// Makes an image of a container, which stands still meanwhile if `pause`.
+    ///
+    /// # Errors
+    /// If a change is none, or the image cannot be made.
+    pub async fn commit(
+        &self,
+        container: &ContainerRef,
+        pause: bool,
+        options: CommitOptions,
+    ) -> Result<Digest, Refusal> {
+        let runtime = &self.inner.runtime;
+        let is_ours = pause && container.is_running && !container.is_paused;
+        if is_ours {
+            runtime.pause(&container.id).await.map_err(|error| Refusal::of_runtime(&error))?;
+        }
+        // A task of its own, so that a client who leaves does not leave the container paused.
+        let (engine, id) = (self.clone(), container.id.clone());
+        let work = tokio::spawn(async move {
+            let committed = engine.inner.images.commit(&id, options).await;
+            if is_ours && let Err(error) = engine.inner.runtime.unpause(&id).await {
+                tracing::warn!(container.id = id, %error, "a container stays paused after a commit");
+            }
+            committed
+        });
+        work.await.map_err(|_| stopping())?.map_err(|error| Refusal::of_image(&error))
+    }
+
+    async fn root_of(&self, container: &ContainerRef) -> Result<Root, Refusal> {
+        if container.is_running {
+            let state = self.inner.runtime.state(&container.id).await.map_err(|error| Refusal::of_runtime(&error))?;
+            if let Some(pid) = state.pid {
+                let root = open(PathBuf::from(format!("/proc/{pid}/root")));
+                // The pid may have become another's while it was opened.
+                let after = self.inner.runtime.state(&container.id).await;
+                if after.is_ok_and(|after| after.pid == Some(pid)) {
+                    return root;
+                }
+            }
+        }
+        open(self.rootfs(container).await?)
+    }
+
+    async fn rootfs(&self, container: &ContainerRef) -> Result<PathBuf, Refusal> {
+        self.inner.images.snapshot_root(&container.id).await.map_err(|error| Refusal::of_image(&error))
+    }
+}
+
+fn open(path: PathBuf) -> Result<Root, Refusal> {
+    let failed =
+        |error| Refusal::new(RefusalKind::Failed, format!("open the root filesystem {}: {error}", path.display()));
+    Root::open(&path).map_err(failed)
+}
+
+fn refused(error: &TreeError, path: &str, container: &str) -> Refusal {
+    match error {
+        TreeError::NotFound(_) => {
+            let text = format!("Could not find the file {path} in container {container}");
+            Refusal::new(RefusalKind::NotFound, text)
+        }
+        TreeError::File { .. } | TreeError::WriteArchive(_) => Refusal::new(RefusalKind::Failed, explain(error)),
+        _ => Refusal::new(RefusalKind::Invalid, explain(error)),
+    }
+}
+
+fn stopping() -> Refusal {
+    Refusal::new(RefusalKind::Failed, "the daemon is stopping")
+}
+
+/// Runs `write` on a blocking thread; what it writes comes out here.
+fn streamed(write: impl FnOnce(&mut Pieces) -> Result<(), TreeError> + Send + 'static) -> TarStream {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    // Ends with the walk, or with the receiver: then the next piece cannot be sent.
+    spawn_blocking(move || {
+        let mut pieces = Pieces { sender, piece: Vec::with_capacity(CHUNK) };
+        if let Err(error) = write(&mut pieces) {
+            tracing::info!(error = explain(&error), "a tar of a container ends early");
+            pieces.sender.blocking_send(Err(io::Error::other(explain(&error)))).ok();
+        }
+    });
+    ReceiverStream::new(receiver)
+}
+
+/// Gathers what is written into pieces.
+struct Pieces {
+    sender: mpsc::Sender<io::Result<Vec<u8>>>,
+    piece: Vec<u8>,
+}
+
+impl io::Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.piece.extend_from_slice(bytes);
+        if self.piece.len() >= CHUNK {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.piece.is_empty() {
+            return Ok(());
+        }
+        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(CHUNK));
+        self.sender.blocking_send(Ok(piece)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
