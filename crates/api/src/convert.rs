@@ -8,6 +8,7 @@ pub(crate) mod container;
 pub(crate) mod credentials;
 pub(crate) mod doctor;
 pub(crate) mod endpoint;
+pub(crate) mod event;
 pub(crate) mod image;
 pub(crate) mod info;
 pub(crate) mod mount;
@@ -20,6 +21,7 @@ pub(crate) mod service;
 pub(crate) mod swarm;
 pub(crate) mod task;
 pub(crate) mod time;
+pub(crate) mod volume;
 pub(crate) mod writer;
 
 #[cfg(test)]

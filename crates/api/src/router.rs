@@ -17,7 +17,10 @@ use crate::{
     convert::info::{API_VERSION, MIN_API_VERSION},
     error::ApiError,
     host::Host,
-    routes::{containers, doctor, images, logs, networks, nodes, services, swarm, system, tasks, unsupported},
+    routes::{
+        containers, distribution, doctor, events, images, logs, networks, nodes, services, swarm, system, tasks,
+        unsupported, usage, volumes,
+    },
 };
 
 /// What every route can reach.
@@ -102,12 +105,11 @@ fn router(shared: Shared) -> Router {
         .route("/networks/{id}", get(networks::inspect).merge(delete(networks::remove)))
         .route("/networks/{id}/connect", post(networks::connect))
         .route("/networks/{id}/disconnect", post(networks::disconnect))
-        .route("/images/json", get(images::list))
-        .route("/images/create", post(images::create))
-        .route("/images/load", post(images::load))
-        .route("/images/prune", post(images::prune))
-        // Names may hold slashes: the last part says what is wanted.
-        .route("/images/{*rest}", get(images::get).merge(post(images::post)).merge(delete(images::remove)))
+        .merge(distribution::routes())
+        .merge(events::routes())
+        .merge(images::routes())
+        .merge(usage::routes())
+        .merge(volumes::routes())
         .route("/containers/json", get(containers::list))
         .fallback(unsupported::fallback)
         .method_not_allowed_fallback(unsupported::fallback)

@@ -24,6 +24,7 @@ mod sockets;
 mod stop_signal;
 pub(crate) mod tasks;
 mod template;
+mod usage;
 pub mod volumes;
 
 use std::{
@@ -36,6 +37,7 @@ pub use config::EngineConfig;
 pub use container_id::{container_id, container_name, task_of_container};
 pub use error::EngineError;
 pub use host_info::HostInfo;
+pub use usage::ContainerUsage;
 pub use logs::{LogLine, LogOptions, LogStream};
 pub(crate) use network::ClusterNetwork;
 pub use network::{
