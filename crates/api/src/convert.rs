@@ -8,6 +8,7 @@ pub(crate) mod container;
 pub(crate) mod credentials;
 pub(crate) mod doctor;
 pub(crate) mod endpoint;
+pub(crate) mod event;
 pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod info;
@@ -22,6 +23,7 @@ pub(crate) mod service;
 pub(crate) mod swarm;
 pub(crate) mod task;
 pub(crate) mod time;
+pub(crate) mod volume;
 pub(crate) mod writer;
 
 #[cfg(test)]

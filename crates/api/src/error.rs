@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use node::{
-    engine::{NetworkError, NetworkErrorKind, Refusal, RefusalKind},
+    engine::{NetworkError, NetworkErrorKind, Refusal, RefusalKind, volumes::VolumeError},
     image, membership,
 };
 use tonic::Code;
@@ -137,8 +137,8 @@ impl From<image::Error> for ApiError {
     fn from(error: image::Error) -> Self {
         use image::Error as E;
         let status = match &error {
-            E::NoSuchImage(_) | E::NotFoundInRegistry { .. } => StatusCode::NOT_FOUND,
-            E::Conflict { .. } => StatusCode::CONFLICT,
+            E::NoSuchImage(_) | E::NothingToPush(_) | E::NotFoundInRegistry { .. } => StatusCode::NOT_FOUND,
+            E::Conflict(_) => StatusCode::CONFLICT,
             E::AmbiguousId { .. }
             | E::Reference(_)
             | E::BadDigest(_)
@@ -151,6 +151,18 @@ impl From<image::Error> for ApiError {
             | E::BadChange { .. }
             | E::Hostile { .. } => StatusCode::BAD_REQUEST,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, with_causes(&error))
+    }
+}
+
+impl From<VolumeError> for ApiError {
+    fn from(error: VolumeError) -> Self {
+        let status = match &error {
+            VolumeError::Invalid { .. } => StatusCode::BAD_REQUEST,
+            VolumeError::NotFound(_) => StatusCode::NOT_FOUND,
+            VolumeError::InUse { .. } => StatusCode::CONFLICT,
+            VolumeError::Mount { .. } | VolumeError::Io { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, with_causes(&error))
     }

@@ -30,6 +30,8 @@ pub(crate) trait Host: Send + Sync + 'static {
     fn engine(&self) -> Option<&Engine>;
     fn info(&self) -> &HostInfo;
     fn images(&self) -> &Store;
+    /// The engine of single containers, volumes and events; nothing where the host is pretended.
+    fn engine(&self) -> Option<&Engine>;
     /// What containers this host has; nothing if that cannot be found out.
     fn containers(&self) -> BoxFuture<'_, ContainerCounts>;
     fn network_findings(&self) -> BoxFuture<'_, Result<Findings, String>>;
@@ -57,6 +59,10 @@ impl Host for Engine {
 
     fn images(&self) -> &Store {
         Engine::images(self)
+    }
+
+    fn engine(&self) -> Option<&Engine> {
+        Some(self)
     }
 
     fn containers(&self) -> BoxFuture<'_, ContainerCounts> {

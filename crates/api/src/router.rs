@@ -18,8 +18,8 @@ use crate::{
     error::ApiError,
     host::Host,
     routes::{
-        archive, attach, containers, doctor, exec, export, images, logs, networks, nodes, services, swarm, system,
-        tasks, unsupported,
+        archive, attach, containers, distribution, doctor, events, exec, export, images, logs, networks, nodes, services,
+        swarm, system, tasks, unsupported, usage, volumes,
     },
 };
 
@@ -117,12 +117,11 @@ fn router(shared: Shared) -> Router {
         .route("/networks/{id}", get(networks::inspect).merge(delete(networks::remove)))
         .route("/networks/{id}/connect", post(networks::connect))
         .route("/networks/{id}/disconnect", post(networks::disconnect))
-        .route("/images/json", get(images::list))
-        .route("/images/create", post(images::create))
-        .route("/images/load", post(images::load))
-        .route("/images/prune", post(images::prune))
-        // Names may hold slashes: the last part says what is wanted.
-        .route("/images/{*rest}", get(images::get).merge(post(images::post)).merge(delete(images::remove)))
+        .merge(distribution::routes())
+        .merge(events::routes())
+        .merge(images::routes())
+        .merge(usage::routes())
+        .merge(volumes::routes())
         .route("/containers/json", get(containers::list))
         .merge(archive::routes())
         .merge(attach::routes())

@@ -3,10 +3,13 @@
 pub(crate) mod archive;
 pub(crate) mod attach;
 pub(crate) mod containers;
+pub(crate) mod distribution;
 pub(crate) mod doctor;
+pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod export;
 pub(crate) mod images;
+pub(crate) mod label_filter;
 pub(crate) mod logs;
 pub(crate) mod networks;
 pub(crate) mod nodes;
@@ -15,18 +18,26 @@ pub(crate) mod swarm;
 pub(crate) mod system;
 pub(crate) mod tasks;
 pub(crate) mod unsupported;
+pub(crate) mod usage;
+pub(crate) mod volumes;
 
 use axum::{extract::RawQuery, http::HeaderMap};
-use node::image::Credentials;
+use node::{Engine, image::Credentials};
 
 use crate::{
     convert::credentials,
     error::{ApiError, ApiResult},
     query::Query,
+    router::Shared,
 };
 
 fn query(raw: RawQuery) -> Query {
     Query::parse(&raw.0.unwrap_or_default())
+}
+
+/// The engine of this host.
+fn engine(shared: &Shared) -> ApiResult<&Engine> {
+    shared.host.engine().ok_or_else(|| ApiError::unavailable("this host has no engine"))
 }
 
 /// What the client says about itself to a registry.

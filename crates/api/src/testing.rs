@@ -65,6 +65,10 @@ impl Host for FakeHost {
         &self.images
     }
 
+    fn engine(&self) -> Option<&node::Engine> {
+        None
+    }
+
     fn containers(&self) -> BoxFuture<'_, ContainerCounts> {
         async { ContainerCounts { running: 2, paused: 0, stopped: 1 } }.boxed()
     }
@@ -133,12 +137,14 @@ fn host_info() -> HostInfo {
         cgroup_driver: "cgroupfs".into(),
         cgroup_controllers: vec!["cpu".into(), "memory".into(), "pids".into()],
         storage_driver: "overlay2".into(),
+        storage_status: Vec::new(),
         default_runtime: "runc".into(),
         runtimes: vec!["runc".into()],
         root_dir: "/var/lib/rswarm".into(),
         engine_version: "0.1.0".into(),
         labels: types::Labels::new(),
         insecure_registries: Vec::new(),
+        registry_mirrors: Vec::new(),
         security_options: Vec::new(),
         warnings: Vec::new(),
     }

@@ -26,6 +26,9 @@ pub struct Config {
     /// A registry that is spoken to without TLS; may be given several times
     #[arg(long, value_name = "HOST[:PORT]")]
     pub insecure_registry: Vec<String>,
+    /// A registry asked for Docker Hub's images first; may be given several times
+    #[arg(long, value_name = "URL")]
+    pub registry_mirror: Vec<String>,
     /// A label of this engine, for constraints on engine.labels; may be given several times
     #[arg(long, value_name = "NAME=VALUE")]
     pub label: Vec<String>,

@@ -86,6 +86,7 @@ fn engine_config(config: &Config) -> Result<EngineConfig> {
         shim,
         oci_runtime: config.oci_runtime.clone(),
         insecure_registries: config.insecure_registry.clone(),
+        registry_mirrors: config.registry_mirror.clone(),
         netd,
         version: VERSION.to_owned(),
         labels,

@@ -26,8 +26,11 @@ pub enum Error {
     NoSuchImage(String),
     #[error("image id prefix {prefix} is ambiguous: it matches {matches} images, give more digits")]
     AmbiguousId { prefix: String, matches: usize },
-    #[error("conflict: unable to remove image {name}: {reason}")]
-    Conflict { name: String, reason: String },
+    #[error("An image does not exist locally with the tag: {0}")]
+    NothingToPush(String),
+    /// In Docker's words: `unable to delete X (must be forced) - …`.
+    #[error("conflict: {0}")]
+    Conflict(String),
     #[error(transparent)]
     Reference(#[from] types::ImageReferenceError),
     #[error("{0:?} is not a digest, want sha256: and 64 hexadecimal digits")]

@@ -25,8 +25,11 @@ pub use digest::Digest;
 pub use error::{Error, Result};
 pub use platform::Platform;
 pub use progress::{Progress, ProgressEvent, ProgressStatus};
-pub use registry::{Credentials, PullOptions, PulledImage, Resolved, resolve_digest};
-pub use store::{ImageDetail, ImageSummary, Mounted, Removed, SnapshotInfo, Store, Swept};
+pub use registry::{
+    Credentials, PullOptions, PulledImage, PushOptions, PushedImage, Resolved, SearchResult, check_login, resolve_digest,
+    search,
+};
+pub use store::{DiskUsage, ImageDetail, ImageSummary, ImageUsage, Mounted, Removed, SnapshotInfo, Store, Swept};
 pub use tree::{Change, ChangeKind, ExtractOptions, PathStat, Root, TreeError};
 pub use types::ImageReference;
 pub use unpack::HostileEntry;

@@ -1,4 +1,4 @@
-//! What load and pull tell their caller while they work, in the shape Docker's JSON progress needs
+//! What load, pull and push tell their caller while they work, in the shape Docker's JSON progress needs
 //! (`{id, status, progressDetail: {current, total}}`).
 //! A slow listener loses counter updates, never a change of status order; nobody waits for it.
 
@@ -29,6 +29,14 @@ pub enum ProgressStatus {
     LoadingLayer,
     Extracting,
     PullComplete,
+    /// The repository a push goes to.
+    RefersTo(String),
+    Preparing,
+    LayerExists,
+    MountedFrom(String),
+    Pushing,
+    Pushed,
+    PushedManifest { tag: String, digest: String, size: u64 },
     Digest(String),
     UpToDate(String),
     Downloaded(String),
@@ -46,6 +54,13 @@ impl fmt::Display for ProgressStatus {
             Self::LoadingLayer => f.write_str("Loading layer"),
             Self::Extracting => f.write_str("Extracting"),
             Self::PullComplete => f.write_str("Pull complete"),
+            Self::RefersTo(repository) => write!(f, "The push refers to repository [{repository}]"),
+            Self::Preparing => f.write_str("Preparing"),
+            Self::LayerExists => f.write_str("Layer already exists"),
+            Self::MountedFrom(repository) => write!(f, "Mounted from {repository}"),
+            Self::Pushing => f.write_str("Pushing"),
+            Self::Pushed => f.write_str("Pushed"),
+            Self::PushedManifest { tag, digest, size } => write!(f, "{tag}: digest: {digest} size: {size}"),
             Self::Digest(digest) => write!(f, "Digest: {digest}"),
             Self::UpToDate(name) => write!(f, "Status: Image is up to date for {name}"),
             Self::Downloaded(name) => write!(f, "Status: Downloaded newer image for {name}"),

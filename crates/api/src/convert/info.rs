@@ -34,10 +34,10 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
         .set("ContainersStopped", containers.stopped)
         .set("Images", facts.images)
         .set("Driver", &host.storage_driver)
-        .set("DriverStatus", json!([]))
+        .set("DriverStatus", json!(host.storage_status))
         .set(
             "Plugins",
-            json!({ "Volume": ["local"], "Network": ["bridge", "host", "null", "overlay"], "Authorization": null, "Log": ["json-file"] }),
+            json!({ "Volume": ["local"], "Network": ["bridge", "host", "macvlan", "null", "overlay"], "Authorization": null, "Log": ["json-file"] }),
         )
         .set("MemoryLimit", host.cgroup_controllers.iter().any(|name| name == "memory"))
         .set("PidsLimit", host.cgroup_controllers.iter().any(|name| name == "pids"))
@@ -57,10 +57,15 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
         .set("OSVersion", &host.os_version)
         .set("OSType", &host.os_type)
         .set("Architecture", &host.machine)
-        .set("IndexServerAddress", "")
+        .set("IndexServerAddress", "https://index.docker.io/v1/")
         .set(
             "RegistryConfig",
-            json!({ "InsecureRegistryCIDRs": [], "IndexConfigs": index_configs(host), "Mirrors": [] }),
+            json!({
+                // always spoken to without TLS, beside those of the configuration
+                "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"],
+                "IndexConfigs": index_configs(host),
+                "Mirrors": host.registry_mirrors,
+            }),
         )
         .set("NCPU", host.cpus)
         .set("MemTotal", host.memory_bytes)
@@ -83,7 +88,10 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
 fn index_configs(host: &HostInfo) -> Value {
     let entry =
         |name: &String| (name.clone(), json!({ "Name": name, "Mirrors": [], "Secure": false, "Official": false }));
-    Value::Object(host.insecure_registries.iter().map(entry).collect())
+    let mut all: Map<String, Value> = host.insecure_registries.iter().map(entry).collect();
+    let hub = json!({ "Name": "docker.io", "Mirrors": host.registry_mirrors, "Secure": true, "Official": true });
+    all.insert("docker.io".to_owned(), hub);
+    Value::Object(all)
 }
 
 /// Parity C-40.

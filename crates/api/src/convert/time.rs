@@ -26,6 +26,42 @@ pub(crate) fn parse(text: &str) -> Result<Timestamp, String> {
     Ok(Timestamp::from_unix_ns(ns))
 }
 
+/// The same, or how long ago: `10m`, `1h30m`, as in `--filter until=24h`.
+pub(crate) fn parse_or_ago(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    match ago(text) {
+        Some(duration) => Ok(Timestamp::from_unix_ns(now.as_unix_ns().saturating_sub(nanos(duration)))),
+        None => parse(text),
+    }
+}
+
+/// Go's durations: numbers, each with its unit.
+fn ago(text: &str) -> Option<Duration> {
+    let (mut total, mut rest) = (0.0_f64, text);
+    while !rest.is_empty() {
+        let unit_at = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..unit_at].parse().ok()?;
+        let tail = &rest[unit_at..];
+        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let seconds = match &tail[..unit_end] {
+            "ns" => 1e-9,
+            "us" | "µs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        total += number * seconds;
+        rest = &tail[unit_end..];
+    }
+    if text.is_empty() { None } else { Duration::try_from_secs_f64(total).ok() }
+}
+
+/// This moment.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_unix_ns(u64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(0))
+}
+
 fn parse_seconds(text: &str) -> Option<Timestamp> {
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
     if fraction.is_empty() || fraction.len() > 9 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
@@ -57,6 +93,13 @@ mod tests {
         assert_eq!(parse("1700000000.5").expect("seconds").as_unix_ns(), 1_700_000_000_500_000_000);
         assert_eq!(parse("2023-11-14T22:13:20Z").expect("date"), Timestamp::from_unix_ms(1_700_000_000_000));
         assert_eq!(parse("2023-11-14T23:13:20+01:00").expect("zone"), Timestamp::from_unix_ms(1_700_000_000_000));
+        let now = Timestamp::from_unix_ms(7_200_000);
+        for (text, ms) in [("1h", 3_600_000), ("1h30m", 1_800_000), ("500ms", 7_199_500), ("3h", 0), ("5", 5_000)] {
+            assert_eq!(parse_or_ago(text, now), Ok(Timestamp::from_unix_ms(ms)), "{text}");
+        }
+        for bad in ["", "h", "1d", "-1h", "1h2"] {
+            assert!(parse_or_ago(bad, now).is_err(), "{bad}");
+        }
         assert!(parse("yesterday").expect_err("word").contains("not a time"));
     }
 }

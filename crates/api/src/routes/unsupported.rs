@@ -5,27 +5,22 @@ use axum::http::{Method, Uri};
 use crate::error::ApiError;
 
 /// Docker's endpoints that rswarm does not have, and what to say.
-const KNOWN: [(&str, &str); 13] = [
-    ("/auth", "logging in to registries"),
-    ("/build", "building images"),
-    ("/commit", "making an image from a container"),
-    ("/configs", "the use of configs"),
-    ("/containers", "managing single containers"),
-    ("/distribution", "asking a registry about an image"),
-    ("/events", "watching events"),
-    ("/exec", "running commands in containers"),
-    ("/plugins", "the use of plugins"),
-    ("/secrets", "the use of secrets"),
-    ("/session", "an interactive session"),
-    ("/system", "showing disk usage"),
-    ("/volumes", "managing volumes"),
+const KNOWN: [(&str, &str); 8] = [
+    ("/build", "building images is not supported: build with `docker buildx` or `buildah`, then push or load the image"),
+    ("/commit", "making an image from a container is not supported yet: use a build tool outside, then load the image"),
+    ("/configs", "the use of configs is not supported yet: put the content into the image or a volume"),
+    ("/containers", "managing single containers is not supported yet: create a service"),
+    ("/exec", "running commands in containers is not supported yet: use nsenter on the host"),
+    ("/plugins", "plugins are not supported: volumes have the driver local (also for nfs), networks bridge, macvlan and overlay"),
+    ("/secrets", "the use of secrets is not supported yet: put them into a volume"),
+    ("/session", "sessions of BuildKit are not supported: use a builder of its own, then push or load the image"),
 ];
 
 pub(crate) async fn fallback(method: Method, uri: Uri) -> ApiError {
     let path = uri.path();
     let is_below = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     match KNOWN.iter().find(|(root, _)| is_below(root)) {
-        Some((_, what)) => ApiError::unsupported(format!("{what} is not supported yet ({method} {path})")),
+        Some((_, what)) => ApiError::unsupported(format!("{what} ({method} {path})")),
         None => ApiError::not_found("page not found"),
     }
 }

@@ -28,10 +28,12 @@ const MAX_ANSWER_BYTES: u64 = 256 << 10;
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 pub(super) struct Registry {
-    http: Http,
+    pub(super) http: Http,
     pub(super) endpoint: Endpoint,
-    repository: String,
+    pub(super) repository: String,
     credentials: Option<Credentials>,
+    /// What a token is asked for; where empty, what the registry says it needs.
+    scopes: Vec<String>,
     /// What the last challenge led to.
     authorization: Mutex<Option<String>>,
 }
@@ -49,7 +51,15 @@ impl Registry {
             _ => None,
         };
         let repository = repository.to_owned();
-        Self { http: Http::new(), endpoint, repository, credentials, authorization: Mutex::new(authorization) }
+        let (scopes, authorization) = (Vec::new(), Mutex::new(authorization));
+        Self { http: Http::new(), endpoint, repository, credentials, scopes, authorization }
+    }
+
+    /// For a push, one token serves all requests: it may also read the repositories that blobs are mounted from.
+    pub(super) fn with_push_scopes(mut self, from: impl IntoIterator<Item = String>) -> Self {
+        self.scopes.push(format!("repository:{}:pull,push", self.repository));
+        self.scopes.extend(from.into_iter().map(|repository| format!("repository:{repository}:pull")));
+        self
     }
 
     /// The manifest of a tag or digest; where a digest is asked for, the content must have it.
@@ -78,28 +88,43 @@ impl Registry {
     }
 
     /// `demo/box:1` or `demo/box@sha256:…`.
-    fn name_of(&self, tag_or_digest: &str) -> String {
+    pub(super) fn name_of(&self, tag_or_digest: &str) -> String {
         let separator = if tag_or_digest.contains(':') { '@' } else { ':' };
         format!("{}{separator}{tag_or_digest}", self.repository)
     }
 
     async fn get(&self, path: &str, headers: &[(HeaderName, String)], what: &str) -> Result<Response<Incoming>> {
         let url = format!("{}/v2/{}/{path}", self.endpoint.base, self.repository);
-        let mut response = self.send_get(&url, headers).await?;
-        if response.status() == StatusCode::UNAUTHORIZED {
-            self.authorize(&response, what).await?;
-            response = self.send_get(&url, headers).await?;
-        }
+        let response = self.request(Method::GET, &url, headers, Bytes::new(), what).await?;
         if response.status().is_success() {
             return Ok(response);
         }
         Err(self.refusal(response, what).await)
     }
 
-    async fn send_get(&self, url: &str, headers: &[(HeaderName, String)]) -> Result<Response<Incoming>> {
-        let authorization = self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let ask = Ask { method: Method::GET, url: url.to_owned(), headers, authorization, body: Bytes::new() };
-        self.http.send(ask).await.map_err(|e| self.failed(e))
+    /// Any answer but a challenge, which is answered once.
+    pub(super) async fn request(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(HeaderName, String)],
+        body: Bytes,
+        what: &str,
+    ) -> Result<Response<Incoming>> {
+        let send = || {
+            let (method, url, body) = (method.clone(), url.to_owned(), body.clone());
+            self.http.send(Ask { method, url, headers, authorization: self.authorization(), body })
+        };
+        let response = send().await.map_err(|e| self.failed(e))?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        self.authorize(&response, what).await?;
+        send().await.map_err(|e| self.failed(e))
+    }
+
+    pub(super) fn authorization(&self) -> Option<String> {
+        self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Answers a challenge: afterwards requests carry what it asks for.
@@ -112,8 +137,15 @@ impl Registry {
                 header.ok_or_else(|| self.unauthorized(what, "it wants a user name and password".to_owned()))?
             }
             Some(Challenge::Bearer { realm, service, scope }) => {
-                let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", self.repository));
-                format!("Bearer {}", self.token(&realm, service.as_deref(), &scope, what).await?)
+                let default = || match self.repository.is_empty() {
+                    true => String::new(),
+                    false => format!("repository:{}:pull", self.repository),
+                };
+                let scopes = match self.scopes.is_empty() {
+                    true => vec![scope.unwrap_or_else(default)],
+                    false => self.scopes.clone(),
+                };
+                format!("Bearer {}", self.token(&realm, service.as_deref(), &scopes, what).await?)
             }
             None => return Err(self.unauthorized(what, "it offers no way to log in that is known here".to_owned())),
         };
@@ -121,7 +153,7 @@ impl Registry {
         Ok(())
     }
 
-    async fn token(&self, realm: &str, service: Option<&str>, scope: &str, what: &str) -> Result<String> {
+    async fn token(&self, realm: &str, service: Option<&str>, scopes: &[String], what: &str) -> Result<String> {
         #[derive(Deserialize)]
         struct Answer {
             token: Option<String>,
@@ -131,7 +163,9 @@ impl Registry {
             return Err(self.protocol(format!("it wants the credentials sent to {realm:?}, which has no TLS")));
         }
         let service = service.map(|s| format!("&service={}", percent_encode(s))).unwrap_or_default();
-        let query = format!("scope={}{service}", percent_encode(scope));
+        let scopes = scopes.iter().filter(|scope| !scope.is_empty());
+        let query = scopes.map(|scope| format!("&scope={}", percent_encode(scope))).collect::<String>() + &service;
+        let query = query.trim_start_matches('&');
         let form = [(header::CONTENT_TYPE, "application/x-www-form-urlencoded".to_owned())];
         let ask = if let Some(Credentials::IdentityToken(token)) = &self.credentials {
             let body =
@@ -154,7 +188,7 @@ impl Registry {
     }
 
     /// The error for an answer that is not a success.
-    async fn refusal(&self, response: Response<Incoming>, what: &str) -> Error {
+    pub(super) async fn refusal(&self, response: Response<Incoming>, what: &str) -> Error {
         #[derive(Deserialize)]
         struct Item {
             #[serde(default)]

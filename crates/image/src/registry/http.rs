@@ -2,22 +2,37 @@
 //! It never sends `Authorization` to another host than the one it was made for, and never follows from
 //! TLS to plain text.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, Response, Uri, body::Incoming, header};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    Method, Request, Response, Uri,
+    body::{Frame, Incoming},
+    header,
+};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use tokio_stream::StreamExt as _;
+use tokio_util::io::ReaderStream;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the request to the first byte of the answer, and between two pieces of a body: longer silence
 /// is a dead connection, not a slow one.
 pub(super) const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes read from the disk at once while sending a file.
+const UPLOAD_PIECE_BYTES: usize = 64 << 10;
 /// Registries redirect to storage once, some twice.
 const MAX_REDIRECTS: usize = 5;
 
@@ -36,9 +51,21 @@ pub(super) struct Ask<'a> {
     pub body: Bytes,
 }
 
-/// A pool of connections; lives as long as one pull.
+/// A file to send.
+pub(super) struct Upload {
+    pub url: String,
+    pub authorization: Option<String>,
+    pub file: tokio::fs::File,
+    pub bytes: u64,
+    /// Counts what was handed to the connection.
+    pub sent: Arc<AtomicU64>,
+}
+
+type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// A pool of connections; lives as long as one pull or push.
 pub(super) struct Http {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, Body>,
 }
 
 impl Http {
@@ -68,7 +95,7 @@ impl Http {
             if let Some(value) = &authorization {
                 request = request.header(header::AUTHORIZATION, value);
             }
-            let request = request.body(Full::new(body.clone())).map_err(|e| HttpError::Protocol(e.to_string()))?;
+            let request = request.body(whole(body.clone())).map_err(|e| HttpError::Protocol(e.to_string()))?;
             let sent = tokio::time::timeout(SILENCE_TIMEOUT, self.client.request(request)).await;
             let response = match sent {
                 Ok(Ok(response)) => response,
@@ -97,6 +124,51 @@ impl Http {
         }
         Err(HttpError::Protocol(format!("more than {MAX_REDIRECTS} redirects")))
     }
+}
+
+impl Http {
+    /// PUTs a file. A redirect is given back as it is: the file would have to be sent again.
+    pub(super) async fn upload(&self, upload: Upload) -> Result<Response<Incoming>, HttpError> {
+        let Upload { url, authorization, file, bytes, sent } = upload;
+        let uri: Uri = url.parse().map_err(|e| HttpError::Protocol(format!("bad URL {url:?}: {e}")))?;
+        let counter = Arc::clone(&sent);
+        let frames = ReaderStream::with_capacity(file, UPLOAD_PIECE_BYTES).map(move |piece| {
+            let piece = piece?;
+            counter.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            Ok(Frame::data(piece))
+        });
+        let mut request = Request::builder()
+            .method(Method::PUT)
+            .uri(&uri)
+            .header(header::USER_AGENT, "rswarm")
+            .header(header::CONTENT_TYPE, "application/octet-stream")
+            .header(header::CONTENT_LENGTH, bytes);
+        if let Some(value) = &authorization {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        let request = request.body(StreamBody::new(frames).boxed_unsync());
+        let request = request.map_err(|e| HttpError::Protocol(e.to_string()))?;
+        let mut answer = std::pin::pin!(self.client.request(request));
+        let mut before = 0;
+        loop {
+            match tokio::time::timeout(SILENCE_TIMEOUT, answer.as_mut()).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(error)) => return Err(HttpError::Unreachable(chain(&error))),
+                Err(_) => {
+                    let now = sent.load(Ordering::Relaxed);
+                    if now == before {
+                        let reason = format!("it took nothing for {} s", SILENCE_TIMEOUT.as_secs());
+                        return Err(HttpError::Unreachable(reason));
+                    }
+                    before = now;
+                }
+            }
+        }
+    }
+}
+
+fn whole(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// Reads a body of at most `most` bytes.
@@ -133,7 +205,7 @@ fn origin(uri: &Uri) -> (Option<&str>, Option<String>, u16) {
 }
 
 /// Resolves a `Location` against the URL it came from (RFC 3986, as far as registries use it).
-fn join_url(base: &Uri, location: &str) -> Option<Uri> {
+pub(super) fn join_url(base: &Uri, location: &str) -> Option<Uri> {
     let location = location.split('#').next().unwrap_or(location);
     let (scheme, authority) = (base.scheme_str()?, base.authority()?.as_str());
     let text = if location.starts_with("http://") || location.starts_with("https://") {

@@ -8,8 +8,13 @@ mod client;
 mod endpoint;
 mod http;
 mod pull;
+mod push;
 mod resolve;
+mod search;
+mod upload;
 
 pub use auth::Credentials;
 pub use pull::{PullOptions, PulledImage};
+pub use push::{PushOptions, PushedImage};
 pub use resolve::{Resolved, resolve_digest};
+pub use search::{SearchResult, check_login, search};

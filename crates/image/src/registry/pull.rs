@@ -10,6 +10,7 @@ use super::{
     auth::Credentials,
     blob::Download,
     client::{Fetched, Registry},
+    endpoint::endpoints,
     resolve::find,
 };
 use crate::{
@@ -79,6 +80,40 @@ impl Store {
         progress.say("", ProgressStatus::Digest(pulled.digest.to_string()));
         let name = reference.familiar();
         progress.say("", if pulled.is_new { ProgressStatus::Downloaded(name) } else { ProgressStatus::UpToDate(name) });
+        Ok(pulled)
+    }
+
+    /// Pulls all tags of a repository, one after the other.
+    ///
+    /// # Errors
+    /// As [`Store::pull`], of the first tag that cannot be had; those before it stay.
+    pub async fn pull_all(
+        &self,
+        repository: &ImageReference,
+        options: &PullOptions,
+        progress: Progress,
+    ) -> Result<Vec<ImageReference>> {
+        let mut first_error = None;
+        let mut tags = None;
+        for endpoint in endpoints(repository, &options.mirrors, &options.insecure_registries) {
+            match Registry::new(endpoint, &repository.repository, options.credentials.clone()).tags().await {
+                Ok(found) => {
+                    tags = Some(found);
+                    break;
+                }
+                Err(error) => {
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        let missing = || first_error.unwrap_or_else(|| Error::NoSuchImage(repository.familiar()));
+        let tags = tags.ok_or_else(missing)?;
+        let mut pulled = Vec::new();
+        for tag in tags {
+            let reference = ImageReference { tag: Some(tag), digest: None, ..repository.clone() };
+            self.pull(&reference, options, progress.clone()).await?;
+            pulled.push(reference);
+        }
         Ok(pulled)
     }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::ImageConfig,
     digest::Digest,
-    document::{Descriptor, Document, MAX_CONFIG_BYTES},
+    document::{Descriptor, Document, MAX_CONFIG_BYTES, OCI_INDEX, OCI_MANIFEST},
     error::{Error, Result},
     platform::Platform,
 };
@@ -25,6 +25,9 @@ const PAUSE: std::time::Duration = std::time::Duration::from_millis(300);
 pub struct Resolved {
     /// Of the index where there is one, so that every platform gets its own image from it.
     pub digest: Digest,
+    /// Of the manifest or index itself.
+    pub media_type: String,
+    pub size: u64,
     pub platforms: Vec<Platform>,
 }
 
@@ -36,11 +39,18 @@ pub async fn resolve_digest(reference: &ImageReference, options: &PullOptions) -
     let reference = reference.clone().with_default_tag();
     let (registry, fetched) = find(&reference, options).await?;
     let what = reference.familiar();
-    let platforms = match Document::parse(&what, &fetched.bytes)? {
-        Document::Index(index) => index.runnable().iter().filter_map(|d| d.normal_platform()).collect(),
-        Document::Manifest(manifest) => vec![config_of(&registry, &manifest.config, &what).await?.platform()],
+    let or = |own: String, default: &str| if own.is_empty() { default.to_owned() } else { own };
+    let (media_type, platforms) = match Document::parse(&what, &fetched.bytes)? {
+        Document::Index(index) => {
+            let platforms = index.runnable().iter().filter_map(|d| d.normal_platform()).collect();
+            (or(index.media_type, OCI_INDEX), platforms)
+        }
+        Document::Manifest(manifest) => {
+            let platform = config_of(&registry, &manifest.config, &what).await?.platform();
+            (or(manifest.media_type, OCI_MANIFEST), vec![platform])
+        }
     };
-    Ok(Resolved { digest: fetched.digest, platforms })
+    Ok(Resolved { digest: fetched.digest, media_type, size: fetched.bytes.len() as u64, platforms })
 }
 
 /// The first endpoint that has the image, and the manifest or index it has.

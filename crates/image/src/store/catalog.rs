@@ -132,25 +132,17 @@ impl Catalog {
     pub(crate) fn remove(&mut self, name: &str, force: bool, users: impl Fn(&Digest) -> Users) -> Result<Vec<Removed>> {
         let id = self.lookup(name)?;
         let users = users(&id);
-        let conflict = |reason: String| Error::Conflict { name: name.to_owned(), reason };
         let tags: Vec<String> = self.tags_of(&id).into_iter().map(str::to_owned).collect();
         let asked = self.name_of(name, &id);
-        let repositories: BTreeSet<&str> = tags.iter().map(|t| repository(t)).collect();
         if let Some(asked) = &asked
             && self.others_remain(asked, &tags)
         {
             return Ok(self.untag(std::slice::from_ref(asked)));
         }
-        if asked.is_none() && repositories.len() > 1 && !force {
-            return Err(conflict("it is referenced in several repositories; remove the names, or force".to_owned()));
-        }
-        if let Some(container) = users.mounted.first() {
-            return Err(conflict(format!("it is used by container {container}; remove the container first")));
-        }
-        if let Some(container) = users.idle.first()
-            && !force
-        {
-            return Err(conflict(format!("it is used by container {container}; remove the container first, or force")));
+        let repositories: BTreeSet<&str> = tags.iter().map(|t| repository(t)).collect();
+        let is_shared = asked.is_none() && repositories.len() > 1 && !force;
+        if let Some(why) = conflict(asked.as_deref(), &id, is_shared, &users, force) {
+            return Err(Error::Conflict(why));
         }
         let mut names = tags;
         names.extend(self.digests_of(&id).into_iter().map(str::to_owned));
@@ -210,6 +202,32 @@ impl Catalog {
         }
         (blobs, layers)
     }
+}
+
+/// Why an image cannot lose its last name, in Docker's words: scripts look for them.
+fn conflict(asked: Option<&str>, id: &Digest, is_shared: bool, users: &Users, force: bool) -> Option<String> {
+    let short = |container: &String| container.chars().take(12).collect::<String>();
+    let image = id.short();
+    if is_shared {
+        return Some(format!(
+            "unable to delete {image} (must be forced) - image is referenced in multiple repositories"
+        ));
+    }
+    if let Some(container) = users.mounted.first().map(short) {
+        return Some(format!(
+            "unable to delete {image} (cannot be forced) - image is being used by running container {container}"
+        ));
+    }
+    let container = users.idle.first().filter(|_| !force).map(short)?;
+    Some(match asked.map(familiar) {
+        Some(name) => format!(
+            "unable to remove repository reference {name:?} (must force) - container {container} is using its \
+             referenced image {image}"
+        ),
+        None => {
+            format!("unable to delete {image} (must be forced) - image is being used by stopped container {container}")
+        }
+    })
 }
 
 /// `registry/repository` of a canonical name.

@@ -44,6 +44,10 @@ pub struct ImageDetail {
     pub summary: ImageSummary,
     pub manifest_digest: Digest,
     pub config: ImageConfig,
+    /// Bytes of each layer's files, lowest first.
+    pub layer_bytes: Vec<u64>,
+    /// Where the layers are unpacked, lowest first.
+    pub layer_paths: Vec<std::path::PathBuf>,
 }
 
 fn summary(state: &State, id: &Digest, record: &ImageRecord) -> ImageSummary {
@@ -121,7 +125,13 @@ impl Store {
         let id = state.catalog.lookup(name)?;
         let record = state.catalog.images.get(&id).ok_or_else(|| Error::NoSuchImage(name.to_owned()))?;
         let summary = summary(&state, &id, record);
-        Ok(ImageDetail { summary, manifest_digest: record.manifest.clone(), config: record.config.clone() })
+        Ok(ImageDetail {
+            summary,
+            manifest_digest: record.manifest.clone(),
+            config: record.config.clone(),
+            layer_bytes: record.layers.iter().map(|layer| layer.bytes).collect(),
+            layer_paths: record.layers.iter().map(|l| self.inner.layer_path(&l.diff_id).join("fs")).collect(),
+        })
     }
 
     /// Gives an image one more name; a name that pointed elsewhere moves.

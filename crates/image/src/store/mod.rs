@@ -13,6 +13,7 @@ mod layers;
 mod mount;
 mod snapshots;
 mod sweep;
+mod usage;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -30,6 +31,7 @@ pub use catalog::Removed;
 pub use images::{ImageDetail, ImageSummary};
 pub use snapshots::{Mounted, SnapshotInfo};
 pub use sweep::Swept;
+pub use usage::{DiskUsage, ImageUsage};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -43,6 +45,7 @@ use snapshots::SnapshotRecord;
 pub(crate) const MAX_LAYERS: usize = 128;
 
 const MAX_DOWNLOADS: usize = 3;
+const MAX_UPLOADS: usize = 5;
 
 /// A cheap handle; all clones are the same store.
 #[derive(Clone)]
@@ -60,6 +63,8 @@ pub(crate) struct Inner {
     pub(crate) unpacking: Semaphore,
     /// Connections to registries: 3 blobs at a time, as Docker (`DefaultMaxConcurrentDownloads`).
     pub(crate) downloading: Semaphore,
+    /// 5 the other way (`DefaultMaxConcurrentUploads`).
+    pub(crate) uploading: Semaphore,
     /// One worker per blob or layer, so that two pulls of the same image share the work.
     working: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
 }
@@ -99,6 +104,7 @@ impl Store {
             temp_counter: AtomicU64::new(0),
             unpacking: Semaphore::new(cores),
             downloading: Semaphore::new(MAX_DOWNLOADS),
+            uploading: Semaphore::new(MAX_UPLOADS),
             working: Mutex::new(HashMap::new()),
         };
         inner.forget_unsynced_layers()?;

@@ -15,6 +15,8 @@ pub struct EngineConfig {
     pub oci_runtime: String,
     /// Registries (`host[:port]`) spoken to without TLS or without checking it.
     pub insecure_registries: Vec<String>,
+    /// Base URLs or hosts asked for Docker Hub's images before Docker Hub itself.
+    pub registry_mirrors: Vec<String>,
     /// Program and first arguments of the network data plane: `[/proc/self/exe, netd]`.
     pub netd: Vec<OsString>,
     /// Version of this rswarm, for the node's description.

@@ -27,12 +27,15 @@ pub struct HostInfo {
     pub cgroup_driver: String,
     pub cgroup_controllers: Vec<String>,
     pub storage_driver: String,
+    /// Lines about it: name and value.
+    pub storage_status: Vec<(String, String)>,
     pub default_runtime: String,
     pub runtimes: Vec<String>,
     pub root_dir: String,
     pub engine_version: String,
     pub labels: Labels,
     pub insecure_registries: Vec<String>,
+    pub registry_mirrors: Vec<String>,
     pub security_options: Vec<String>,
     /// What works less well than it could, in words.
     pub warnings: Vec<String>,
@@ -62,12 +65,14 @@ impl HostInfo {
             cgroup_driver: "cgroupfs".into(),
             cgroup_controllers: cgroup.controllers.iter().cloned().collect(),
             storage_driver: "overlay2".into(),
+            storage_status: storage_status(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(), &config.state_dir),
             default_runtime: config.oci_runtime.clone(),
             runtimes: vec![config.oci_runtime.clone()],
             root_dir: config.state_dir.display().to_string(),
             engine_version: config.version.clone(),
             labels: config.labels.clone(),
             insecure_registries: config.insecure_registries.clone(),
+            registry_mirrors: config.registry_mirrors.clone(),
             security_options: security_options(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()),
             warnings: warnings(cgroup),
         }
@@ -117,6 +122,23 @@ fn total_memory(text: &str) -> u64 {
     kib * 1024
 }
 
+/// What the layers lie on. The mount that is last in the table and above the directory is the one in force.
+fn storage_status(mountinfo: &str, state_dir: &std::path::Path) -> Vec<(String, String)> {
+    let mount = |line: &str| {
+        let (before, after) = line.split_once(" - ")?;
+        let point = std::path::PathBuf::from(before.split(' ').nth(4)?);
+        state_dir.starts_with(&point).then(|| (point.components().count(), after.split(' ').next().unwrap_or_default().to_owned()))
+    };
+    let kind = mountinfo.lines().filter_map(mount).max_by_key(|(depth, _)| *depth).map(|(_, kind)| kind);
+    vec![
+        ("Backing Filesystem".to_owned(), kind.unwrap_or_else(|| "unknown".to_owned())),
+        ("Supports d_type".to_owned(), "true".to_owned()),
+        ("Using metacopy".to_owned(), "false".to_owned()),
+        ("Native Overlay Diff".to_owned(), "true".to_owned()),
+        ("userxattr".to_owned(), "false".to_owned()),
+    ]
+}
+
 fn security_options(status: &str) -> Vec<String> {
     let seccomp = status.lines().any(|line| line.starts_with("Seccomp:"));
     if seccomp { vec!["name=seccomp,profile=builtin".into()] } else { Vec::new() }
@@ -140,6 +162,9 @@ mod tests {
     fn the_kernels_texts_are_read() {
         assert_eq!(total_memory("MemTotal:       16384 kB\nMemFree: 1 kB\n"), 16384 * 1024);
         assert_eq!(total_memory("nonsense"), 0);
+        let mounts = "1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 0:5 / /var/lib rw - xfs /dev/sdb rw\nbroken\n";
+        let backing = |path: &str| storage_status(mounts, std::path::Path::new(path))[0].1.clone();
+        assert_eq!((backing("/var/lib/rswarm").as_str(), backing("/srv").as_str()), ("xfs", "ext4"));
         let release = os_release("PRETTY_NAME=\"Debian GNU/Linux 12\"\nVERSION_ID='12'\n");
         assert_eq!((release["PRETTY_NAME"].as_str(), release["VERSION_ID"].as_str()), ("Debian GNU/Linux 12", "12"));
         assert_eq!((go_architecture("x86_64"), go_architecture("aarch64")), ("amd64", "arm64"));

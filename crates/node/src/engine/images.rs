@@ -66,8 +66,11 @@ impl Engine {
             Err(image::Error::NoSuchImage(_)) => {}
             Err(error) => return Err(of_image(error)),
         }
-        let options =
-            PullOptions { insecure_registries: self.config().insecure_registries.clone(), ..PullOptions::default() };
+        let options = PullOptions {
+            insecure_registries: self.config().insecure_registries.clone(),
+            mirrors: self.config().registry_mirrors.clone(),
+            ..PullOptions::default()
+        };
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         for attempt in 1.. {
             let error = match self.inner.images.pull(&reference, &options, Progress::none()).await {

@@ -32,6 +32,7 @@ mod stop_signal;
 mod streams;
 pub(crate) mod tasks;
 mod template;
+mod usage;
 pub mod volumes;
 
 use std::{
@@ -47,6 +48,7 @@ pub use container_id::{container_id, container_name, task_of_container};
 pub use error::EngineError;
 pub use exec::{ExecSession, ExecSpec, ExecView};
 pub use host_info::HostInfo;
+pub use usage::ContainerUsage;
 pub use logs::{LogLine, LogOptions, LogStream};
 pub use lookup::ContainerRef;
 pub(crate) use network::{ClusterNetwork, Place, PortHolder, Uplink};

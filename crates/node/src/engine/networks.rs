@@ -4,11 +4,12 @@
 use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use overlay::EndpointId;
-use types::{ContainerAttachment, Network, NetworkId, NetworkSpec};
+use types::{ContainerAttachment, Network, NetworkDriver, NetworkId, NetworkSpec};
 
 use super::{
     Engine, LocalNetworkView, NetworkError, NetworkErrorKind as Kind,
     container_id::task_of_container,
+    events::{Event, EventKind},
     files::use_resolver,
     network::{
         AttachError, ContainerNetwork, ContainerPlace, PlaceIn, Uplink, Wanted, first_ipv4, no_container, overlay_port,
@@ -40,7 +41,39 @@ impl Engine {
     pub async fn create_network(&self, spec: NetworkSpec) -> Result<NetworkId, NetworkError> {
         let random = || u128::from(crate::clock::random());
         let id = NetworkId::from_random(random() << 64 | random());
-        self.inner.network.create(spec, id).await
+        let (name, driver) = (spec.name.to_string(), spec.driver);
+        let id = self.inner.network.create(spec, id).await?;
+        self.announce_network("create", id.to_string(), &name, driver, None);
+        Ok(id)
+    }
+
+    /// Tells what happened to a network of this host.
+    fn announce_network(&self, action: &str, id: String, name: &str, driver: NetworkDriver, container: Option<&str>) {
+        let kind = match driver {
+            NetworkDriver::Bridge => "bridge",
+            NetworkDriver::Macvlan => "macvlan",
+            NetworkDriver::Overlay => "overlay",
+            NetworkDriver::Ipvlan => "ipvlan",
+            NetworkDriver::Host => "host",
+            NetworkDriver::Null => "null",
+        };
+        let event = Event::new(EventKind::Network, action, id).with("name", name).with("type", kind);
+        self.events().publish(match container {
+            Some(container) => event.with("container", container),
+            None => event,
+        });
+    }
+
+    /// Of one of this host's networks: id, name and driver, for an event.
+    fn network_facts(&self, place: PlaceIn) -> (String, String, NetworkDriver) {
+        let found = match place {
+            PlaceIn::Network(id) => self.local_networks().iter().find_map(|view| view.network.clone().filter(|n| n.id == id)),
+            PlaceIn::Bridge => None,
+        };
+        match found {
+            Some(network) => (network.id.to_string(), network.spec.name.to_string(), network.spec.driver),
+            None => ("bridge".to_owned(), "bridge".to_owned(), NetworkDriver::Bridge),
+        }
     }
 
     /// Removes a network of this host alone that no container is in.
@@ -48,7 +81,10 @@ impl Engine {
     /// # Errors
     /// When there is none, or it is in use.
     pub async fn remove_network(&self, id: NetworkId) -> Result<(), NetworkError> {
-        self.inner.network.remove(id).await
+        let (text, name, driver) = self.network_facts(PlaceIn::Network(id));
+        self.inner.network.remove(id).await?;
+        self.announce_network("destroy", text, &name, driver, None);
+        Ok(())
     }
 
     /// Gives a single container its network; the same again gives the same. `None` is the host's own namespace.
@@ -133,6 +169,10 @@ impl Engine {
                 tracing::warn!(%error, container, "names of its new network are not known in the container");
             }
         }
+        let id = self.single_container(container).await?;
+        let (network, name, driver) = self.network_facts(place.network);
+        self.inner.network.connect(id, place).await?;
+        self.announce_network("connect", network, &name, driver, Some(container));
         Ok(())
     }
 
@@ -145,6 +185,11 @@ impl Engine {
         let may_go = |id: &str| matches!(network, PlaceIn::Network(of) if self.inner.network.holds(of, id));
         let (id, _) = self.single_container(container, may_go).await?;
         self.inner.network.disconnect(id, network).await
+        let id = self.single_container(container).await?;
+        let (text, name, driver) = self.network_facts(network);
+        self.inner.network.disconnect(id, network).await?;
+        self.announce_network("disconnect", text, &name, driver, Some(container));
+        Ok(())
     }
 
     /// The session with a manager, through which places in networks of the cluster are asked for.

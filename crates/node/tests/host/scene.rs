@@ -54,6 +54,7 @@ impl Host {
             shim: exe.clone(),
             oci_runtime: std::env::var("RSWARM_OCI_RUNTIME").unwrap_or_else(|_| "embedded".into()),
             insecure_registries: Vec::new(),
+            registry_mirrors: Vec::new(),
             netd: vec![exe.into(), "netd".into(), run_dir.into()],
             version: "test".into(),
             labels: types::Labels::new(),

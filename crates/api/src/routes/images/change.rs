@@ -1,4 +1,4 @@
-//! Routes that change the image store.
+//! Routes that change the image store, and push.
 
 use axum::{
     Json,
@@ -8,15 +8,15 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures::TryStreamExt as _;
-use node::image::{ImportOptions, LoadedImage, Platform, Progress, PullOptions};
+use node::image::{self, ImportOptions, LoadedImage, Platform, Progress, PullOptions, PushOptions, PushedImage};
 use serde_json::{Value, json};
 use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
 use types::ImageReference;
 
 use super::{
-    super::{query, registry_credentials},
-    fits, progress, removed,
+    super::{label_filter, query, registry_credentials},
+    Announcer, Criteria, progress, removed,
 };
 use crate::{
     error::{ApiError, ApiResult},
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Pull (`fromImage`) or import (`fromSrc=-`).
-pub(crate) async fn create(
+pub(super) async fn create(
     State(shared): State<Shared>,
     headers: HeaderMap,
     raw: RawQuery,
@@ -42,16 +42,27 @@ pub(crate) async fn create(
 
 async fn pull(shared: &Shared, headers: &HeaderMap, query: &Query, image: &str) -> ApiResult<Response> {
     let reference = joined(image, query.get("tag"))?;
+    let info = shared.host.info();
     let options = PullOptions {
         credentials: registry_credentials(headers)?,
-        insecure_registries: shared.host.info().insecure_registries.clone(),
+        insecure_registries: info.insecure_registries.clone(),
+        mirrors: info.registry_mirrors.clone(),
         platform: platform(query)?,
         ..PullOptions::default()
     };
-    let store = shared.host.images().clone();
-    // The pull itself says how it ended: "Digest: …", "Status: …".
-    let work = |progress| async move { store.pull(&reference, &options, progress).await };
-    progress::answer(work, |_| Vec::new()).await
+    let (store, announcer) = (shared.host.images().clone(), Announcer::of(shared));
+    // The pull itself says how it ended: "Digest: …", "Status: …". Without any tag all are meant.
+    let work = |progress| async move {
+        if reference.tag.is_none() && reference.digest.is_none() {
+            let pulled = store.pull_all(&reference, &options, progress).await?;
+            pulled.iter().for_each(|reference| announcer.tell_reference("pull", reference));
+            return Ok(());
+        }
+        store.pull(&reference, &options, progress).await?;
+        announcer.tell_reference("pull", &reference);
+        Ok(())
+    };
+    progress::answer(work, |()| Vec::new()).await
 }
 
 async fn import(shared: &Shared, query: &Query, body: Body) -> ApiResult<Response> {
@@ -65,19 +76,29 @@ async fn import(shared: &Shared, query: &Query, body: Body) -> ApiResult<Respons
         message: query.get("message").to_owned(),
         platform: platform(query)?,
     };
-    let store = shared.host.images().clone();
-    let work = |_| async move { store.import(reader(body), options).await };
+    let (store, announcer) = (shared.host.images().clone(), Announcer::of(shared));
+    let work = |_| async move {
+        let loaded = store.import(reader(body), options).await?;
+        announcer.tell("import", loaded.id.as_str(), &name_of(&loaded));
+        Ok(loaded)
+    };
     progress::answer(work, |loaded: LoadedImage| vec![json!({ "status": loaded.id.to_string() })]).await
 }
 
-pub(crate) async fn load(State(shared): State<Shared>, raw: RawQuery, body: Body) -> ApiResult<Response> {
-    let store = shared.host.images().clone();
+pub(super) async fn load(State(shared): State<Shared>, raw: RawQuery, body: Body) -> ApiResult<Response> {
+    let (store, announcer) = (shared.host.images().clone(), Announcer::of(&shared));
     let quiet = query(raw).flag("quiet");
     let work = |progress| async move {
         let progress = if quiet { Progress::none() } else { progress };
-        store.load(reader(body), progress).await
+        let loaded = store.load(reader(body), progress).await?;
+        loaded.iter().for_each(|image| announcer.tell("load", image.id.as_str(), &name_of(image)));
+        Ok(loaded)
     };
     progress::answer(work, |images: Vec<LoadedImage>| images.iter().flat_map(loaded_lines).collect()).await
+}
+
+fn name_of(image: &LoadedImage) -> String {
+    image.references.first().map_or_else(|| image.id.to_string(), ImageReference::familiar)
 }
 
 fn loaded_lines(image: &LoadedImage) -> Vec<Value> {
@@ -90,39 +111,80 @@ fn loaded_lines(image: &LoadedImage) -> Vec<Value> {
     }
 }
 
-/// `/images/{name}/tag`, where the name may hold slashes.
-pub(crate) async fn post(State(shared): State<Shared>, Path(rest): Path<String>, raw: RawQuery) -> ApiResult<Response> {
+/// `/images/{name}/tag` and `…/push`, where the name may hold slashes.
+pub(super) async fn of_one(
+    State(shared): State<Shared>,
+    Path(rest): Path<String>,
+    headers: HeaderMap,
+    raw: RawQuery,
+) -> ApiResult<Response> {
     match rest.rsplit_once('/') {
         Some((name, "tag")) => {
             let query = query(raw);
             let reference = joined(query.get("repo"), query.get("tag"))?.with_default_tag();
-            shared.host.images().tag(name, &reference).await?;
+            let store = shared.host.images();
+            store.tag(name, &reference).await?;
+            let id = store.get(&reference.to_string())?;
+            Announcer::of(&shared).tell("tag", id.as_str(), &reference.familiar());
             Ok(StatusCode::CREATED.into_response())
         }
-        Some((_, "push")) => Err(ApiError::unsupported("pushing images is not supported yet")),
+        Some((name, "push")) => push(&shared, &headers, name, query(raw).get("tag")).await,
         _ => Err(ApiError::not_found("page not found")),
     }
 }
 
-pub(crate) async fn remove(
+/// One tag; without any, all that this host has of the repository.
+async fn push(shared: &Shared, headers: &HeaderMap, name: &str, tag: &str) -> ApiResult<Response> {
+    let wanted = joined(name, tag)?;
+    let options = PushOptions {
+        credentials: registry_credentials(headers)?,
+        insecure_registries: shared.host.info().insecure_registries.clone(),
+    };
+    let (store, announcer) = (shared.host.images().clone(), Announcer::of(shared));
+    let references = match wanted.tag.is_none() && wanted.digest.is_none() {
+        true => store.tags_of_repository(&wanted),
+        false => vec![wanted.clone()],
+    };
+    if references.is_empty() {
+        return Err(image::Error::NothingToPush(wanted.familiar()).into());
+    }
+    let work = |progress: Progress| async move {
+        let mut pushed = Vec::new();
+        for reference in references {
+            pushed.push(store.push(&reference, &options, progress.clone()).await?);
+            announcer.tell_reference("push", &reference);
+        }
+        Ok(pushed)
+    };
+    let aux = |image: &PushedImage| {
+        json!({ "progressDetail": {}, "aux": { "Tag": image.tag, "Digest": image.digest.as_str(), "Size": image.size } })
+    };
+    progress::answer(work, move |pushed: Vec<PushedImage>| pushed.iter().map(aux).collect()).await
+}
+
+pub(super) async fn remove(
     State(shared): State<Shared>,
     Path(name): Path<String>,
     raw: RawQuery,
 ) -> ApiResult<Json<Value>> {
-    let gone = shared.host.images().remove(&name, query(raw).flag("force")).await?;
+    let store = shared.host.images();
+    let id = store.get(&name)?;
+    let gone = store.remove(&name, query(raw).flag("force")).await?;
+    Announcer::of(&shared).tell_removed(id.as_str(), &gone);
     Ok(Json(removed(&gone)))
 }
 
-pub(crate) async fn prune(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Json<Value>> {
+pub(super) async fn prune(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Json<Value>> {
     let mut filters = query(raw).filters()?;
-    let dangling = filters.remove("dangling").and_then(|values| values.into_iter().next());
-    let all = dangling.is_some_and(|value| matches!(value.as_str(), "false" | "0"));
-    if let Some(key) = filters.keys().find(|key| *key != "label") {
-        return Err(ApiError::bad_request(format!(
-            "invalid filter '{key}' for pruning images: known are dangling, label"
-        )));
-    }
-    let swept = shared.host.images().prune(all, move |image| !fits(image, &filters)).await?;
+    let all = label_filter::boolean(&filters, "dangling")? == Some(false);
+    label_filter::check_keys(&filters, "pruning images", &["dangling", "label", "label!", "until"])?;
+    filters.remove("dangling");
+    let store = shared.host.images();
+    let criteria = Criteria::read(filters, store, &["label", "label!", "until"])?;
+    let swept = store.prune(all, move |image| !criteria.fits(image)).await?;
+    let announcer = Announcer::of(&shared);
+    announcer.tell_removed("", &swept.removed);
+    announcer.tell_pruned(swept.bytes);
     Ok(Json(json!({ "ImagesDeleted": removed(&swept.removed), "SpaceReclaimed": swept.bytes })))
 }
 

@@ -90,7 +90,7 @@ where
 fn event_line(event: &ProgressEvent) -> Value {
     let status = event.status.to_string();
     // Words about the whole image carry no id.
-    if status.starts_with("Digest: ") || status.starts_with("Status: ") {
+    if event.id.is_empty() {
         return json!({ "status": status });
     }
     let mut detail = json!({});

@@ -1,0 +1,116 @@
+//! What registries are asked without an image coming here: `/distribution`, `/auth`, `/images/search`.
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, StatusCode},
+    routing::{get, post},
+};
+use node::image::{self, Credentials, Platform, PullOptions, SearchResult, check_login, resolve_digest};
+use serde_json::{Value, json};
+use types::ImageReference;
+
+use super::{label_filter, query, registry_credentials};
+use crate::{
+    bodies,
+    convert::reader::Object,
+    error::{ApiError, ApiResult},
+    router::Shared,
+};
+
+/// Docker's default and most of `--limit`.
+const SEARCH_LIMIT: u64 = 25;
+const MOST_SEARCHED: u64 = 100;
+
+pub(crate) fn routes() -> Router<Shared> {
+    Router::new()
+        .route("/auth", post(log_in))
+        .route("/distribution/{*rest}", get(inspect))
+        .route("/images/search", get(search))
+}
+
+/// `/distribution/{name}/json`, where the name may hold slashes.
+async fn inspect(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    Path(rest): Path<String>,
+) -> ApiResult<Json<Value>> {
+    let name = rest.strip_suffix("/json").ok_or_else(|| ApiError::not_found("page not found"))?;
+    let reference: ImageReference =
+        name.parse().map_err(|why: types::ImageReferenceError| ApiError::bad_request(why.to_string()))?;
+    let info = shared.host.info();
+    let options = PullOptions {
+        credentials: registry_credentials(&headers)?,
+        insecure_registries: info.insecure_registries.clone(),
+        mirrors: info.registry_mirrors.clone(),
+        ..PullOptions::default()
+    };
+    let found = resolve_digest(&reference, &options).await?;
+    let platform = |platform: &Platform| {
+        let mut shown = json!({ "architecture": platform.architecture, "os": platform.os });
+        if let Some(variant) = &platform.variant {
+            shown["variant"] = variant.as_str().into();
+        }
+        shown
+    };
+    Ok(Json(json!({
+        "Descriptor": { "mediaType": found.media_type, "digest": found.digest.to_string(), "size": found.size },
+        "Platforms": found.platforms.iter().map(platform).collect::<Vec<_>>(),
+    })))
+}
+
+/// `POST /auth`: nothing is kept, the client keeps its credentials itself.
+async fn log_in(State(shared): State<Shared>, body: Body) -> ApiResult<Json<Value>> {
+    let body = bodies::json(body).await?;
+    // Texts of errors name fields, never values: one of them is a password.
+    let mut from = Object::root(&body)?;
+    let (username, password) = (from.string("username")?, from.string("password")?);
+    let (server, identity) = (from.string("serveraddress")?, from.string("identitytoken")?);
+    let credentials = match (identity.is_empty(), username.is_empty()) {
+        (false, _) => Credentials::IdentityToken(identity),
+        (true, false) => Credentials::Basic { username, password },
+        (true, true) => return Err(ApiError::bad_request("username is missing: give a user name and a password")),
+    };
+    let insecure = &shared.host.info().insecure_registries;
+    match check_login(&server, credentials, insecure).await {
+        Ok(()) => Ok(Json(json!({ "Status": "Login Succeeded", "IdentityToken": "" }))),
+        Err(error @ image::Error::Unauthorized { .. }) => {
+            Err(ApiError::new(StatusCode::UNAUTHORIZED, error.to_string()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn search(raw: RawQuery) -> ApiResult<Json<Value>> {
+    let query = query(raw);
+    let term = query.get("term");
+    if term.is_empty() {
+        return Err(ApiError::bad_request("say what to search for: term=NAME"));
+    }
+    let limit = match query.get("limit") {
+        "" | "0" => SEARCH_LIMIT,
+        text => text.parse().ok().filter(|limit| *limit <= MOST_SEARCHED).ok_or_else(|| {
+            ApiError::bad_request(format!("limit {text} is outside the range of [1, {MOST_SEARCHED}]"))
+        })?,
+    };
+    let filters = query.filters()?;
+    label_filter::check_keys(&filters, "searching images", &["is-automated", "is-official", "stars"])?;
+    let official = label_filter::boolean(&filters, "is-official")?;
+    let stars = filters.get("stars").into_iter().flatten().map(|text| {
+        text.parse::<u64>().map_err(|_| ApiError::bad_request(format!("invalid filter 'stars={text}': it is a number")))
+    });
+    let stars = stars.collect::<ApiResult<Vec<u64>>>()?.into_iter().max().unwrap_or(0);
+    let mut found = image::search(term, limit).await?;
+    found.retain(|item| item.star_count >= stars && official.is_none_or(|official| official == item.is_official));
+    let shown = |item: &SearchResult| {
+        json!({
+            "name": item.name,
+            "description": item.description,
+            "star_count": item.star_count,
+            "is_official": item.is_official,
+            "is_automated": false,
+        })
+    };
+    Ok(Json(found.iter().map(shown).collect()))
+}

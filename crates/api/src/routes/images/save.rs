@@ -1,0 +1,82 @@
+//! `/images/get` and `/images/{name}/get`: images as one tar.
+
+use axum::{
+    body::Body,
+    extract::{RawQuery, State},
+    http::header::CONTENT_TYPE,
+    response::{IntoResponse as _, Response},
+};
+use tokio_util::io::ReaderStream;
+
+use super::{super::query, Announcer};
+use crate::{
+    error::{ApiError, ApiResult},
+    router::Shared,
+};
+
+/// Between the disk and the connection.
+const BUFFER_BYTES: usize = 256 << 10;
+
+pub(super) async fn several(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Response> {
+    // Written as `names=a&names=b`, or as one list.
+    let names = query(raw).all("names");
+    let names: Vec<String> =
+        names.iter().flat_map(|names| names.split(',')).filter(|n| !n.is_empty()).map(str::to_owned).collect();
+    if names.is_empty() {
+        return Err(ApiError::bad_request("say what to save: names=IMAGE, once for each"));
+    }
+    answer(&shared, names)
+}
+
+/// All images are looked up before the answer begins; what fails later breaks the connection off, so that nobody
+/// takes half an archive for a whole one.
+pub(super) fn answer(shared: &Shared, names: Vec<String>) -> ApiResult<Response> {
+    let store = shared.host.images().clone();
+    let ids = names.iter().map(|name| store.get(name)).collect::<Result<Vec<_>, _>>()?;
+    let announcer = Announcer::of(shared);
+    let (reader, writer) = tokio::io::duplex(BUFFER_BYTES);
+    let saving = async move {
+        store.save(&names, writer).await.map_err(|error| {
+            tracing::info!(%error, "saving images broke off");
+            std::io::Error::other(error)
+        })?;
+        for (id, name) in ids.iter().zip(&names) {
+            announcer.tell("save", id.as_str(), name);
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    // Reader and writer are driven as one, by whoever reads the answer: a client that goes ends both.
+    let pieces = ReaderStream::with_capacity(reader, BUFFER_BYTES);
+    let body = Body::from_stream(futures::stream::unfold(Some((pieces, Box::pin(saving), None)), step));
+    Ok(([(CONTENT_TYPE, "application/x-tar")], body).into_response())
+}
+
+type Pieces = ReaderStream<tokio::io::DuplexStream>;
+type Ended = std::io::Result<()>;
+
+async fn step<F: Future<Output = Ended>>(
+    state: Option<(Pieces, std::pin::Pin<Box<F>>, Option<Ended>)>,
+) -> Option<(std::io::Result<bytes::Bytes>, Option<(Pieces, std::pin::Pin<Box<F>>, Option<Ended>)>)> {
+    use futures::StreamExt as _;
+    let (mut pieces, mut saving, mut ended) = state?;
+    loop {
+        let piece = tokio::select! {
+            biased;
+            piece = pieces.next() => piece,
+            result = &mut saving, if ended.is_none() => {
+                ended = Some(result);
+                continue;
+            }
+        };
+        return match (piece, ended) {
+            (Some(piece), ended) => Some((piece, Some((pieces, saving, ended)))),
+            (None, Some(Err(error))) => Some((Err(error), None)),
+            (None, Some(Ok(()))) => None,
+            // The writer is dropped a moment before its future says how it went.
+            (None, None) => match saving.await {
+                Ok(()) => None,
+                Err(error) => Some((Err(error), None)),
+            },
+        };
+    }
+}

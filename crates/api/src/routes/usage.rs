@@ -1,0 +1,91 @@
+//! `/system/df`: what this host's objects take on the disk (parity E-24, E-42).
+
+use axum::{
+    Json, Router,
+    extract::{RawQuery, State},
+    routing::get,
+};
+use node::{Engine, engine::ContainerUsage, image::ImageSummary};
+use serde_json::{Map, Value, json};
+
+use super::{engine, query};
+use crate::{
+    convert::{image::write_summary, volume},
+    error::{ApiError, ApiResult},
+    router::Shared,
+};
+
+pub(crate) fn routes() -> Router<Shared> {
+    Router::new().route("/system/df", get(usage))
+}
+
+const KINDS: [&str; 4] = ["container", "image", "volume", "build-cache"];
+
+async fn usage(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Json<Value>> {
+    let wanted = query(raw).all("type");
+    if let Some(unknown) = wanted.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
+        let known = KINDS.join(", ");
+        return Err(ApiError::bad_request(format!("unknown object type: {unknown}: known are {known}")));
+    }
+    let is_wanted = |kind: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == kind);
+    let engine = engine(&shared)?;
+    let mut answer = Map::new();
+    if is_wanted("image") {
+        let (bytes, images) = images(engine);
+        answer.insert("LayersSize".into(), bytes.into());
+        answer.insert("Images".into(), images);
+    }
+    if is_wanted("container") {
+        answer.insert("Containers".into(), containers(engine).await?);
+    }
+    if is_wanted("volume") {
+        answer.insert("Volumes".into(), volumes(engine).await?);
+    }
+    if is_wanted("build-cache") {
+        // images are not built here
+        answer.insert("BuildCache".into(), json!([]));
+    }
+    Ok(Json(answer.into()))
+}
+
+fn images(engine: &Engine) -> (u64, Value) {
+    let usage = engine.images().disk_usage();
+    let shown = |image: &ImageSummary| {
+        let mut line = write_summary(image);
+        let own = usage.images.get(&image.id).cloned().unwrap_or_default();
+        line["SharedSize"] = own.shared_bytes.into();
+        line["Containers"] = own.containers.into();
+        line
+    };
+    (usage.layer_bytes, engine.images().list().iter().map(shown).collect())
+}
+
+async fn containers(engine: &Engine) -> ApiResult<Value> {
+    let known = engine.container_usage().await.map_err(|error| ApiError::internal(error.to_string()))?;
+    let mount = |name: &String| json!({ "Type": "volume", "Name": name, "Driver": "local" });
+    let shown = |container: &ContainerUsage| {
+        json!({
+            "Id": container.id,
+            "Names": [format!("/{}", container.name)],
+            "Image": container.image,
+            "ImageID": container.image_id,
+            "Command": "",
+            "Created": container.created_at_ns / 1_000_000_000,
+            "State": container.state,
+            "Status": container.state,
+            "SizeRw": container.bytes,
+            "Labels": container.labels,
+            "Mounts": container.volumes.iter().map(mount).collect::<Vec<_>>(),
+        })
+    };
+    Ok(known.iter().map(shown).collect())
+}
+
+async fn volumes(engine: &Engine) -> ApiResult<Value> {
+    let volumes = engine.volumes().clone();
+    let work = move || -> Result<Vec<Value>, node::engine::volumes::VolumeError> {
+        volumes.list().iter().map(|view| Ok(volume::write(view, Some(volumes.usage(&view.name)?)))).collect()
+    };
+    let shown = tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::unavailable("the engine is stopping"))?;
+    Ok(shown?.into())
+}
