@@ -26,12 +26,10 @@ pub(crate) fn engine(shared: &Shared) -> ApiResult<&Engine> {
 pub(crate) type Done<'a, T> = BoxFuture<'a, Result<T, NetworkError>>;
 
 pub(crate) trait Host: Send + Sync + 'static {
-    /// For what is done with single containers; a host of the tests has none.
+    /// For what is done with single containers, volumes and events; a host of the tests has none.
     fn engine(&self) -> Option<&Engine>;
     fn info(&self) -> &HostInfo;
     fn images(&self) -> &Store;
-    /// The engine of single containers, volumes and events; nothing where the host is pretended.
-    fn engine(&self) -> Option<&Engine>;
     /// What containers this host has; nothing if that cannot be found out.
     fn containers(&self) -> BoxFuture<'_, ContainerCounts>;
     fn network_findings(&self) -> BoxFuture<'_, Result<Findings, String>>;
@@ -59,10 +57,6 @@ impl Host for Engine {
 
     fn images(&self) -> &Store {
         Engine::images(self)
-    }
-
-    fn engine(&self) -> Option<&Engine> {
-        Some(self)
     }
 
     fn containers(&self) -> BoxFuture<'_, ContainerCounts> {

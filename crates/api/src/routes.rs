@@ -22,22 +22,17 @@ pub(crate) mod usage;
 pub(crate) mod volumes;
 
 use axum::{extract::RawQuery, http::HeaderMap};
-use node::{Engine, image::Credentials};
+use node::image::Credentials;
 
 use crate::{
     convert::credentials,
     error::{ApiError, ApiResult},
+    host::engine,
     query::Query,
-    router::Shared,
 };
 
 fn query(raw: RawQuery) -> Query {
     Query::parse(&raw.0.unwrap_or_default())
-}
-
-/// The engine of this host.
-fn engine(shared: &Shared) -> ApiResult<&Engine> {
-    shared.host.engine().ok_or_else(|| ApiError::unavailable("this host has no engine"))
 }
 
 /// What the client says about itself to a registry.

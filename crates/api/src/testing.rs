@@ -65,10 +65,6 @@ impl Host for FakeHost {
         &self.images
     }
 
-    fn engine(&self) -> Option<&node::Engine> {
-        None
-    }
-
     fn containers(&self) -> BoxFuture<'_, ContainerCounts> {
         async { ContainerCounts { running: 2, paused: 0, stopped: 1 } }.boxed()
     }
