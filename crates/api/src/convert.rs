@@ -17,6 +17,7 @@ pub(crate) mod node;
 pub(crate) mod policy;
 pub(crate) mod reader;
 pub(crate) mod service;
+pub(crate) mod single;
 pub(crate) mod swarm;
 pub(crate) mod task;
 pub(crate) mod time;

@@ -12,6 +12,7 @@ mod error;
 mod exec;
 mod launch;
 mod log;
+mod measure;
 pub mod oci;
 mod process;
 mod protocol;
@@ -24,12 +25,13 @@ mod time;
 
 pub use cgroup::{CgroupLayout, Stats};
 pub use config::{
-    ContainerConfig, Device, FileMount, LogConfig, LogDriver, Mount, MountKind, NamespaceMode, OciRuntime, Propagation,
-    Resources, Seccomp, Ulimit,
+    ContainerConfig, Device, DeviceRule, FileMount, LogConfig, LogDriver, Mount, MountKind, NamespaceMode, OciRuntime,
+    Propagation, Resources, Seccomp, Throttle, ThrottleKind, Ulimit,
 };
 pub use error::{Error, Result};
 pub use exec::{Captured, Exec, ExecConfig, ExecEnd, ExecStreams};
 pub use log::{LogEntry, LogQuery, LogStream, Stream};
+pub use measure::Usage;
 pub use nix::sys::signal::Signal;
 pub use record::{ContainerState, Created, ExitReason, ExitStatus, Status};
 pub use runtime::{Runtime, RuntimeConfig};

@@ -88,6 +88,8 @@ pub struct ContainerState {
     /// 0 if it was never started.
     pub started_at_ns: u64,
     pub log_path: PathBuf,
+    pub tty: bool,
+    pub open_stdin: bool,
 }
 
 /// A container that is ready to start.

@@ -314,6 +314,8 @@ impl Runtime {
             created_at_ns: record.created_at_ns,
             started_at_ns,
             log_path: record.log.path,
+            tty: record.tty,
+            open_stdin: record.open_stdin,
         })
     }
 

@@ -6,6 +6,7 @@
 mod config;
 mod container;
 mod container_id;
+pub mod containers;
 mod doctor;
 mod error;
 mod files;
@@ -47,6 +48,7 @@ use tokio::sync::Semaphore;
 use types::{PortConfig, TaskId};
 
 use self::{
+    containers::Containers,
     images::Pulls,
     lock::StateLock,
     network::{FoundEndpoint, Network, explain},
@@ -83,6 +85,7 @@ struct Inner {
     runtime: Runtime,
     network: Network,
     volumes: Volumes,
+    containers: Containers,
     pulls: Pulls,
     turns: Semaphore,
     /// The containers' places in the network that were found at start.
@@ -117,11 +120,14 @@ impl Engine {
         };
         let running: BTreeSet<EndpointId> = containers.iter().filter_map(endpoint).collect();
         let network = Network::start(&config, |id| running.contains(id)).await?;
+        let singles = Containers::new(&config);
         let known = network.found().clone();
         let volumes = Volumes::new(&config.state_dir);
         let (pulls, turns) = (Pulls::default(), Semaphore::new(TURNS));
-        let inner = Inner { config, host, images, runtime, network, volumes, pulls, turns, known, _lock: lock };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Inner { config, host, images, runtime, network, volumes, containers: singles, pulls, turns, known, _lock: lock };
+        let engine = Self { inner: Arc::new(inner) };
+        engine.restore_containers(containers).await?;
+        Ok(engine)
     }
 
     /// What this host is.
@@ -173,6 +179,7 @@ impl Engine {
 
     /// Ends what the engine started in this process. Containers, the network and its process stay.
     pub async fn shutdown(&self) {
+        self.inner.containers.stop().await;
         self.inner.network.stop().await;
         // Made again with the next container.
         self.inner.runtime.remove_empty_parent();

@@ -117,6 +117,16 @@ impl Volumes {
         }
     }
 
+    /// Removes a volume with its data; none is fine. Blocking.
+    pub(super) fn remove_named(&self, name: &str) -> Result<(), VolumeError> {
+        match fs::remove_dir_all(self.root.join("volumes").join(name)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(VolumeError::Io { name: name.to_owned(), operation: "remove it", source })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn of_task(&self, task: TaskId) -> PathBuf {
         self.root.join("anonymous").join(task.to_string())
     }
