@@ -90,6 +90,45 @@ pub struct Resources {
     pub cpu_shares: u64,
     pub cpuset_cpus: String,
     pub cpuset_mems: String,
+    /// Processor time per period, microseconds; 0 leaves it to `nano_cpus`.
+    pub cpu_quota_us: i64,
+    /// 0 is the kernel's default.
+    pub cpu_period_us: u64,
+    /// 0 to 100; `None` is the host's own. Kept by cgroup v1 only.
+    pub swappiness: Option<u64>,
+    pub oom_kill_disable: bool,
+    /// 10 to 1000; 0 is the default.
+    pub blkio_weight: u16,
+    pub throttles: Vec<Throttle>,
+}
+
+/// A bound on what goes to or comes from a block device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Throttle {
+    pub kind: ThrottleKind,
+    pub major: i64,
+    pub minor: i64,
+    /// Bytes or operations per second.
+    pub rate: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThrottleKind {
+    ReadBytes,
+    WriteBytes,
+    ReadOperations,
+    WriteOperations,
+}
+
+/// Devices that may be used once somebody makes a node for them. `None` is any number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceRule {
+    /// `a`, `b` or `c`.
+    pub kind: char,
+    pub major: Option<i64>,
+    pub minor: Option<i64>,
+    /// Some of `r`, `w` and `m`.
+    pub permissions: String,
 }
 
 /// A resource limit of the container's processes.
@@ -179,6 +218,7 @@ pub struct ContainerConfig {
     pub shm_size_bytes: u64,
     pub oom_score_adj: i32,
     pub devices: Vec<Device>,
+    pub device_rules: Vec<DeviceRule>,
     pub labels: BTreeMap<String, String>,
     pub log: LogConfig,
 }
@@ -220,6 +260,7 @@ impl ContainerConfig {
             shm_size_bytes: 0,
             oom_score_adj: 0,
             devices: Vec::new(),
+            device_rules: Vec::new(),
             labels: BTreeMap::new(),
             log,
         }

@@ -14,6 +14,7 @@ mod exec;
 mod fds;
 mod launch;
 mod log;
+mod measure;
 pub mod oci;
 mod process;
 mod protocol;
@@ -28,12 +29,13 @@ mod time;
 pub use attach::{AttachConfig, Attached};
 pub use cgroup::{CgroupLayout, Stats};
 pub use config::{
-    ContainerConfig, Device, FileMount, LogConfig, LogDriver, Mount, MountKind, NamespaceMode, OciRuntime, Propagation,
-    Resources, Seccomp, Ulimit,
+    ContainerConfig, Device, DeviceRule, FileMount, LogConfig, LogDriver, Mount, MountKind, NamespaceMode, OciRuntime,
+    Propagation, Resources, Seccomp, Throttle, ThrottleKind, Ulimit,
 };
 pub use error::{Error, Result};
 pub use exec::{Captured, ContainerFacts, Exec, ExecConfig, ExecEnd, ExecStreams};
 pub use log::{LogEntry, LogQuery, LogStream, Stream};
+pub use measure::Usage;
 pub use nix::sys::signal::Signal;
 pub use record::{ContainerState, Created, ExitReason, ExitStatus, Status};
 pub use runtime::{Runtime, RuntimeConfig};

@@ -91,7 +91,7 @@ fn read_profile(text: &str) -> Result<String, String> {
     }
 }
 
-fn read_health(mut from: Object<'_>) -> Result<Option<HealthCheck>, FieldError> {
+pub(crate) fn read_health(mut from: Object<'_>) -> Result<Option<HealthCheck>, FieldError> {
     let test = from.strings("Test")?;
     let duration = |name: &'static str, from: &mut Object<'_>| -> Result<Duration, FieldError> {
         let duration = from.duration(name)?.unwrap_or(Duration::ZERO);
@@ -141,7 +141,7 @@ fn read_dns(mut from: Object<'_>) -> Result<DnsConfig, FieldError> {
     Ok(config)
 }
 
-fn read_ulimits(from: &mut Object<'_>) -> Result<Vec<Ulimit>, FieldError> {
+pub(crate) fn read_ulimits(from: &mut Object<'_>) -> Result<Vec<Ulimit>, FieldError> {
     let mut ulimits = Vec::new();
     for mut item in from.objects("Ulimits")? {
         let name = item.string("Name")?;
@@ -159,7 +159,7 @@ fn read_ulimits(from: &mut Object<'_>) -> Result<Vec<Ulimit>, FieldError> {
     Ok(ulimits)
 }
 
-fn read_oom_score_adj(from: &mut Object<'_>) -> Result<i32, FieldError> {
+pub(crate) fn read_oom_score_adj(from: &mut Object<'_>) -> Result<i32, FieldError> {
     let value = from.integer("OomScoreAdj")?.unwrap_or(0);
     let bad = || from.bad("OomScoreAdj", format!("{value} is not between -1000 and 1000"));
     i32::try_from(value).ok().filter(|value| (-1000..=1000).contains(value)).ok_or_else(bad)

@@ -22,6 +22,19 @@ pub(crate) enum FieldError {
     Unsupported { path: String },
 }
 
+/// One entry of an object whose keys are the user's own.
+pub(crate) struct Entry<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) path: String,
+    pub(crate) value: &'a Value,
+}
+
+impl Entry<'_> {
+    pub(crate) fn bad(&self, reason: impl Into<String>) -> FieldError {
+        FieldError::Value { path: self.path.clone(), reason: reason.into() }
+    }
+}
+
 /// One JSON object of the request.
 pub(crate) struct Object<'a> {
     path: String,
@@ -35,7 +48,8 @@ impl<'a> Object<'a> {
         Self::at(String::new(), value)
     }
 
-    fn at(path: String, value: &'a Value) -> Result<Self, FieldError> {
+    /// An object of which one has the value already.
+    pub(crate) fn at(path: String, value: &'a Value) -> Result<Self, FieldError> {
         match value {
             Value::Object(map) => Ok(Self { path, map: Some(map), taken: BTreeSet::new() }),
             Value::Null => Ok(Self { path, map: None, taken: BTreeSet::new() }),
@@ -120,6 +134,27 @@ impl<'a> Object<'a> {
             other => Err(wrong_type(format!("{path}.{key}"), "a text", other)),
         };
         entries.iter().map(entry).collect()
+    }
+
+    /// The entries of an object whose keys are the user's own, each with its path.
+    pub(crate) fn entries(&mut self, field: &'static str) -> Result<Vec<Entry<'a>>, FieldError> {
+        let path = self.path(field);
+        let entries = match self.take(field) {
+            None => return Ok(Vec::new()),
+            Some(Value::Object(entries)) => entries,
+            Some(other) => return Err(wrong_type(path, "an object", other)),
+        };
+        let entry = |(key, value): (&'a String, &'a Value)| Entry { key, path: format!("{path}.{key}"), value };
+        Ok(entries.iter().map(entry).collect())
+    }
+
+    /// A list of texts, or one text, as Docker takes commands.
+    pub(crate) fn words(&mut self, field: &'static str) -> Result<Option<Vec<String>>, FieldError> {
+        match self.take(field) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(vec![text.clone()])),
+            Some(_) => self.strings(field).map(Some),
+        }
     }
 
     pub(crate) fn boolean(&mut self, field: &'static str) -> Result<bool, FieldError> {

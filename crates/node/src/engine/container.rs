@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use image::RunConfig;
 use runtime::{ContainerConfig, FileMount, LogConfig, LogDriver, Mount, MountKind, Propagation};
-use types::{Assignment, MountKind as WantedMount, Seccomp, TaskSpec};
+use types::{Assignment, MountKind as WantedMount, PortConfig, Seccomp, TaskSpec};
 
 use super::{
     container_id::{container_id, container_name},
@@ -116,13 +116,14 @@ pub(super) fn plan(context: &Context<'_>) -> Result<Planned, SpecError> {
         },
         env: spec.env.iter().map(expand).collect::<Result<_, _>>()?,
         mounts: spec.mounts.iter().map(mount).collect::<Result<_, _>>()?,
-        log: log_driver(&assignment.spec)?,
+        log: log_driver_of(assignment.spec.log_driver.as_ref())?,
     })
 }
 
-fn log_driver(spec: &TaskSpec) -> Result<LogDriver, SpecError> {
+/// What becomes of the output, with every default filled in.
+pub(super) fn log_driver_of(wanted: Option<&types::LogDriver>) -> Result<LogDriver, SpecError> {
     let default = LogDriver::JsonFile { max_size_bytes: DEFAULT_LOG_BYTES, max_files: DEFAULT_LOG_FILES };
-    let Some(wanted) = &spec.log_driver else { return Ok(default) };
+    let Some(wanted) = wanted else { return Ok(default) };
     match wanted.name.as_str() {
         "" | "json-file" => {}
         "none" => return Ok(LogDriver::None),
@@ -164,6 +165,7 @@ pub(super) fn container_config(
     image: &RunConfig,
     made: &Made,
     health: Option<&HealthSettings>,
+    ports: &[PortConfig],
 ) -> Result<ContainerConfig, SpecError> {
     let spec = &assignment.spec.container;
     let args = command(&spec.command, &spec.args, image);
@@ -190,11 +192,7 @@ pub(super) fn container_config(
     config.capabilities_add = spec.capability_add.clone();
     config.capabilities_drop = spec.capability_drop.clone();
     config.no_new_privileges = spec.no_new_privileges;
-    config.seccomp = match &spec.seccomp {
-        Seccomp::Default => runtime::Seccomp::Default,
-        Seccomp::Unconfined => runtime::Seccomp::Unconfined,
-        Seccomp::Profile(text) => runtime::Seccomp::Profile(text.clone()),
-    };
+    config.seccomp = runtime_seccomp(&spec.seccomp);
     let limits = &assignment.spec.resources.limits;
     config.resources.nano_cpus = limits.nano_cpus.0;
     config.resources.memory_bytes = limits.memory.0;
@@ -204,7 +202,17 @@ pub(super) fn container_config(
     config.sysctls = spec.sysctls.clone();
     config.oom_score_adj = spec.oom_score_adj;
     config.labels = labels(assignment, image, health);
+    let shown = shown::of_task(assignment, planned, image, made, &config, ports);
+    config.labels.insert(shown::LABEL.to_owned(), shown);
     Ok(config)
+}
+
+pub(super) fn runtime_seccomp(wanted: &Seccomp) -> runtime::Seccomp {
+    match wanted {
+        Seccomp::Default => runtime::Seccomp::Default,
+        Seccomp::Unconfined => runtime::Seccomp::Unconfined,
+        Seccomp::Profile(text) => runtime::Seccomp::Profile(text.clone()),
+    }
 }
 
 /// An entrypoint in the spec also switches off the image's command, as in Docker.
@@ -219,7 +227,7 @@ fn command(command: &[String], args: &[String], image: &RunConfig) -> Vec<String
 }
 
 /// The image's variables with the spec's over them; a spec's `NAME` without `=` removes it.
-fn merge_env(image: &[String], spec: &[String]) -> Vec<String> {
+pub(super) fn merge_env(image: &[String], spec: &[String]) -> Vec<String> {
     fn name(variable: &str) -> &str {
         variable.split_once('=').map_or(variable, |(name, _)| name)
     }
@@ -259,7 +267,7 @@ pub(super) fn image_volumes(planned: &Planned, image: &RunConfig) -> impl Iterat
     declared.into_iter().filter(move |v| !targets.iter().any(|t| t == v.trim_end_matches('/')))
 }
 
-fn propagation(text: &str) -> Result<Propagation, SpecError> {
+pub(super) fn propagation(text: &str) -> Result<Propagation, SpecError> {
     Ok(match text {
         "" | "rprivate" => Propagation::RPrivate,
         "private" => Propagation::Private,
@@ -271,7 +279,7 @@ fn propagation(text: &str) -> Result<Propagation, SpecError> {
     })
 }
 
-fn ulimit(wanted: &types::Ulimit) -> Result<runtime::Ulimit, SpecError> {
+pub(super) fn ulimit(wanted: &types::Ulimit) -> Result<runtime::Ulimit, SpecError> {
     let value = |n: i64| match n {
         -1 => Ok(u64::MAX),
         n => u64::try_from(n).map_err(|_| SpecError::Ulimit(wanted.name.clone())),
@@ -312,6 +320,9 @@ pub(super) fn stop_of_labels(labels: &BTreeMap<String, String>) -> (String, Opti
 pub(super) fn health_of_labels(labels: &BTreeMap<String, String>) -> Option<HealthSettings> {
     serde_json::from_str(labels.get(LABEL_HEALTH_CHECK)?).ok()
 }
+
+mod shown;
+pub(super) use shown::record_of_labels;
 
 #[cfg(test)]
 #[path = "container_tests.rs"]

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use types::{ContainerSpec, DnsConfig};
+use types::DnsConfig;
 
 /// Where systemd-resolved keeps the real servers when /etc/resolv.conf names only its stub.
 const UPSTREAM_RESOLV_CONF: &str = "/run/systemd/resolve/resolv.conf";
@@ -25,22 +25,22 @@ impl EtcFiles {
     /// The files of a container with this name and address.
     /// With `resolver` the data plane's own resolver answers, and asks the others itself.
     pub(super) fn new(
-        spec: &ContainerSpec,
+        dns: &DnsConfig,
+        extra_hosts: &[String],
         hostname: &str,
         address: Option<IpAddr>,
         resolver: bool,
         host_resolv_conf: &str,
     ) -> Self {
         Self {
-            resolv_conf: resolv_conf(&spec.dns, resolver, host_resolv_conf),
-            hosts: hosts(&spec.hosts, hostname, address),
+            resolv_conf: resolv_conf(dns, resolver, host_resolv_conf),
+            hosts: hosts(extra_hosts, hostname, address),
             hostname: format!("{hostname}\n"),
         }
     }
 
     /// The files of a container that shares the host's network: the host's own, with what the spec sets.
-    pub(super) fn of_host(spec: &ContainerSpec, hostname: &str, host: &HostFiles) -> Self {
-        let dns = &spec.dns;
+    pub(super) fn of_host(dns: &DnsConfig, extra_hosts: &[String], hostname: &str, host: &HostFiles) -> Self {
         let is_hosts = dns.nameservers.is_empty() && dns.search.is_empty() && dns.options.is_empty();
         let resolv_conf = match is_hosts {
             true => host.resolv_conf.clone(),
@@ -50,7 +50,7 @@ impl EtcFiles {
         if !hosts.is_empty() && !hosts.ends_with('\n') {
             hosts.push('\n');
         }
-        add_hosts(&mut hosts, &spec.hosts);
+        add_hosts(&mut hosts, extra_hosts);
         Self { resolv_conf, hosts, hostname: format!("{hostname}\n") }
     }
 
@@ -216,13 +216,12 @@ mod tests {
     #[test]
     fn n11_on_the_hosts_network_its_own_files_are_used() {
         let host = HostFiles { resolv_conf: HOST.into(), hosts: "127.0.0.1\tlocalhost".into() };
-        let mut spec = ContainerSpec::of_image("app:1".parse().expect("a reference"));
-        spec.hosts = vec!["192.0.2.9 db".into()];
-        let files = EtcFiles::of_host(&spec, "h1", &host);
+        let hosts = ["192.0.2.9 db".to_owned()];
+        let files = EtcFiles::of_host(&DnsConfig::default(), &hosts, "h1", &host);
         assert_eq!((files.resolv_conf.as_str(), files.hostname.as_str()), (HOST, "h1\n"));
         assert_eq!(files.hosts, "127.0.0.1\tlocalhost\n192.0.2.9\tdb\n");
-        spec.dns.nameservers = vec![[198, 51, 100, 1].into()];
-        let text = EtcFiles::of_host(&spec, "h1", &host).resolv_conf;
+        let dns = DnsConfig { nameservers: vec![[198, 51, 100, 1].into()], ..DnsConfig::default() };
+        let text = EtcFiles::of_host(&dns, &hosts, "h1", &host).resolv_conf;
         assert_eq!(text, "nameserver 198.51.100.1\nsearch a.example b.example\noptions ndots:2\n");
     }
 }

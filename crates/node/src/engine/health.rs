@@ -151,9 +151,14 @@ impl Health {
 impl Engine {
     /// Asks a container once. A check that cannot be executed failed, as in Docker.
     pub(crate) async fn check_health(&self, task: TaskId, settings: &HealthSettings) -> Finding {
+        self.check_health_of(&container_id(task), settings).await
+    }
+
+    /// The same for any container.
+    pub(super) async fn check_health_of(&self, id: &str, settings: &HealthSettings) -> Finding {
         let command = ExecConfig { args: settings.args.clone(), ..ExecConfig::default() };
         let runtime = &self.inner.runtime;
-        match runtime.exec_captured(&container_id(task), &command, settings.timeout, OUTPUT_MAX).await {
+        match runtime.exec_captured(id, &command, settings.timeout, OUTPUT_MAX).await {
             Ok(captured) => finding(&captured, settings.timeout),
             Err(error) => Finding::Sick(shown(explain(&error).as_bytes())),
         }

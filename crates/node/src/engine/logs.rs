@@ -44,18 +44,17 @@ pub(super) fn open(engine: &Engine, task: TaskId, options: LogOptions) -> Result
         runtime::Error::NotFound { .. } => EngineError::NoSuchTask(task.to_string()),
         other => EngineError::Runtime(explain(&other)),
     })?;
-    Ok(lines(entries).boxed())
+    Ok(lines(entries))
 }
 
-fn lines(
-    entries: impl Stream<Item = std::io::Result<runtime::LogEntry>>,
-) -> impl Stream<Item = Result<LogLine, EngineError>> {
-    entries.map(|entry| {
+pub(super) fn lines(entries: impl Stream<Item = std::io::Result<runtime::LogEntry>> + Send + 'static) -> LogStream {
+    let line = |entry: std::io::Result<runtime::LogEntry>| {
         let entry = entry.map_err(|e| EngineError::Runtime(format!("read the log: {e}")))?;
         Ok(LogLine {
             time: Timestamp::from_unix_ns(entry.ts_ns),
             is_stderr: entry.stream == runtime::Stream::Stderr,
             data: entry.bytes,
         })
-    })
+    };
+    entries.map(line).boxed()
 }

@@ -8,6 +8,7 @@ mod attach;
 mod config;
 mod container;
 mod container_id;
+pub mod containers;
 mod detach_keys;
 mod doctor;
 mod error;
@@ -65,6 +66,7 @@ use types::{PortConfig, TaskId};
 
 use self::{
     attach::Attachments,
+    containers::Containers,
     events::Events,
     exec::Execs,
     images::Pulls,
@@ -106,6 +108,7 @@ struct Inner {
     network: Network,
     volumes: Volumes,
     events: Events,
+    containers: Containers,
     pulls: Pulls,
     turns: Semaphore,
     /// The containers' places in the network that were found at start.
@@ -140,6 +143,7 @@ impl Engine {
         };
         let running: BTreeSet<EndpointId> = containers.iter().filter_map(endpoint).collect();
         let network = Network::start(&config, |id| running.contains(id)).await?;
+        let singles = Containers::new(&config);
         let known = network.found().clone();
         let events = Events::default();
         let volumes = open_volumes(&config, &events, &containers, &images).await?;
@@ -155,12 +159,15 @@ impl Engine {
             network,
             volumes,
             events,
+            containers: singles,
             pulls,
             turns,
             known,
             _lock: lock,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let engine = Self { inner: Arc::new(inner) };
+        engine.restore_containers(containers).await?;
+        Ok(engine)
     }
 
     /// What this host is.
@@ -222,6 +229,7 @@ impl Engine {
 
     /// Ends what the engine started in this process. Containers, the network and its process stay.
     pub async fn shutdown(&self) {
+        self.inner.containers.stop().await;
         self.inner.network.stop().await;
         // Made again with the next container.
         self.inner.runtime.remove_empty_parent();

@@ -89,6 +89,8 @@ pub(super) struct Wanted {
     pub hostname: String,
     /// A place on the host's bridge: the way to the world.
     pub bridge: bool,
+    /// Of the interface there; `None`: from the address.
+    pub bridge_mac: Option<MacAddress>,
     pub overlays: Vec<OverlayPort>,
     /// In networks of this host, which gives the addresses.
     pub locals: Vec<LocalWanted>,
@@ -107,6 +109,8 @@ pub(super) struct LocalWanted {
     pub address: Option<Ipv4Addr>,
     /// Lower case; the first is its own.
     pub names: Vec<String>,
+    /// `None`: from the address.
+    pub mac: Option<MacAddress>,
 }
 
 /// What the cluster says of this host's network, beside the containers on it.
@@ -478,6 +482,7 @@ impl Owner {
             Some(port) => Some(port),
             None => Some(self.free_port(id)?),
         };
+        let bridge = bridge.map(|port| BridgePort { mac: wanted.bridge_mac.unwrap_or(port.mac), ..port });
         let Wanted { hostname, overlays, locals, dns, ports, sockets, .. } = wanted;
         let mut places = Vec::new();
         for local in &locals {

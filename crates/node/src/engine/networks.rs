@@ -234,7 +234,7 @@ impl Engine {
     }
 
     /// The namespace that `container:<id>` joins.
-    async fn namespace_of(&self, other: &str) -> Result<Option<PathBuf>, NetworkError> {
+    pub(super) async fn namespace_of(&self, other: &str) -> Result<Option<PathBuf>, NetworkError> {
         let id = match task_of_container(other) {
             Some(task) => EndpointId::from(task),
             None => endpoint(other)?,

@@ -145,6 +145,7 @@ impl Engine {
         let wanted = Wanted {
             hostname: hostname.to_owned(),
             bridge,
+            bridge_mac: None,
             ports: a.host_ports.clone(),
             sockets,
             overlays,
@@ -190,11 +191,12 @@ impl Engine {
         let log_dir = self.log_directory(a.id);
         let work = move || {
             let targets = volumes.for_owner(&container_id(a.id), &planned, &image, &rootfs).map_err(|e| refused_chain(&e))?;
+            let spec = &a.spec.container;
             let files = match is_on_host(&a.spec) {
-                true => EtcFiles::of_host(&a.spec.container, &planned.hostname, &HostFiles::read()),
+                true => EtcFiles::of_host(&spec.dns, &spec.hosts, &planned.hostname, &HostFiles::read()),
                 false => {
                     let host = read_host_resolv_conf();
-                    EtcFiles::new(&a.spec.container, &planned.hostname, address, !a.attachments.is_empty(), &host)
+                    EtcFiles::new(&spec.dns, &spec.hosts, &planned.hostname, address, !a.attachments.is_empty(), &host)
                 }
             };
             let io = |what: &str, e: std::io::Error| TaskError::Transient(format!("{what}: {e}"));
@@ -207,8 +209,8 @@ impl Engine {
 
     /// The container, up to but not including its command; gives its first process.
     pub(crate) async fn create_task(&self, a: &Assignment, prepared: &Prepared) -> Result<u32, TaskError> {
-        let Prepared { planned, image, made, health, .. } = prepared;
-        let config = container::container_config(a, planned, image, made, health.as_ref()).map_err(refused)?;
+        let Prepared { planned, image, made, health, ports, .. } = prepared;
+        let config = container::container_config(a, planned, image, made, health.as_ref(), ports).map_err(refused)?;
         let _turn = self.inner.turns.acquire().await.map_err(|_| stopping())?;
         let created = match self.inner.runtime.create(&config).await {
             // A step broken off half-way left it; it has not run its command yet.
@@ -326,7 +328,7 @@ fn local_wanted(a: &Assignment, place: &Attachment) -> LocalWanted {
         container_id(a.id)[..12].to_owned(),
     ];
     let names = own.into_iter().chain(place.aliases.iter().cloned()).map(|name| name.to_ascii_lowercase()).collect();
-    LocalWanted { network: place.network, address: first_ipv4(&place.addresses), names }
+    LocalWanted { network: place.network, address: first_ipv4(&place.addresses), names, mac: None }
 }
 
 /// Who has the port that a task asks for. Blocking.

@@ -18,7 +18,7 @@ pub use check::InvalidConfig;
 pub(crate) use exec::exec_process;
 pub use user::{ResolvedUser, resolve as resolve_user};
 
-use crate::config::{ContainerConfig, NamespaceMode, Resources, Seccomp};
+use crate::config::{ContainerConfig, NamespaceMode, Resources, Seccomp, ThrottleKind};
 
 /// What the specification depends on and the configuration does not say.
 #[derive(Debug, Clone)]
@@ -213,6 +213,9 @@ fn resources(config: &ContainerConfig, host: &HostFacts) -> Value {
     if limits.pids_limit > 0 {
         value["pids"] = json!({"limit": limits.pids_limit});
     }
+    if let Some(block_io) = block_io(limits) {
+        value["blockIO"] = block_io;
+    }
     value
 }
 
@@ -229,7 +232,34 @@ fn memory(limits: &Resources, swap_limit: bool) -> Option<Value> {
     if limits.memory_reservation_bytes > 0 {
         memory.insert("reservation".into(), limits.memory_reservation_bytes.into());
     }
+    if let Some(swappiness) = limits.swappiness {
+        memory.insert("swappiness".into(), swappiness.into());
+    }
+    if limits.oom_kill_disable {
+        memory.insert("disableOOMKiller".into(), true.into());
+    }
     (!memory.is_empty()).then_some(Value::Object(memory))
+}
+
+fn block_io(limits: &Resources) -> Option<Value> {
+    let mut io = serde_json::Map::new();
+    if limits.blkio_weight > 0 {
+        io.insert("weight".into(), limits.blkio_weight.into());
+    }
+    for (key, kind) in [
+        ("throttleReadBpsDevice", ThrottleKind::ReadBytes),
+        ("throttleWriteBpsDevice", ThrottleKind::WriteBytes),
+        ("throttleReadIOPSDevice", ThrottleKind::ReadOperations),
+        ("throttleWriteIOPSDevice", ThrottleKind::WriteOperations),
+    ] {
+        let rates = limits.throttles.iter().filter(|throttle| throttle.kind == kind);
+        let rates: Vec<Value> =
+            rates.map(|t| json!({"major": t.major, "minor": t.minor, "rate": t.rate})).collect();
+        if !rates.is_empty() {
+            io.insert(key.into(), rates.into());
+        }
+    }
+    (!io.is_empty()).then_some(Value::Object(io))
 }
 
 fn cpu(limits: &Resources) -> Option<Value> {
@@ -240,6 +270,12 @@ fn cpu(limits: &Resources) -> Option<Value> {
         let quota = i64::try_from(quota).unwrap_or(i64::MAX).max(1000);
         cpu.insert("quota".into(), quota.into());
         cpu.insert("period".into(), CPU_PERIOD_US.into());
+    }
+    if limits.cpu_quota_us != 0 {
+        cpu.insert("quota".into(), limits.cpu_quota_us.into());
+    }
+    if limits.cpu_period_us > 0 {
+        cpu.insert("period".into(), limits.cpu_period_us.into());
     }
     if limits.cpu_shares > 0 {
         cpu.insert("shares".into(), limits.cpu_shares.into());
@@ -271,6 +307,10 @@ fn device_rules(config: &ContainerConfig, host: &HostFacts) -> Vec<Value> {
     rules.push(json!({"allow": true, "type": "c", "major": 136, "access": "rwm"}));
     rules.extend(host.devices.iter().map(|d| {
         json!({"allow": true, "type": d.kind.to_string(), "major": d.major, "minor": d.minor, "access": d.permissions})
+    }));
+    rules.extend(config.device_rules.iter().map(|rule| {
+        json!({"allow": true, "type": rule.kind.to_string(), "major": rule.major, "minor": rule.minor,
+               "access": rule.permissions})
     }));
     rules
 }

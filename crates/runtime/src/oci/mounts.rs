@@ -38,7 +38,13 @@ fn standard(config: &ContainerConfig) -> Vec<Value> {
         NamespaceMode::Host => {
             json!({"destination": "/dev/shm", "type": "bind", "source": "/dev/shm", "options": ["rbind", "rprivate"]})
         }
-        _ => json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
+        // The memory belongs to the ipc namespace's owner, whose root is beside the namespace in /proc.
+        NamespaceMode::Path(path) => {
+            let process = path.ancestors().nth(2).unwrap_or(path);
+            json!({"destination": "/dev/shm", "type": "bind", "source": process.join("root/dev/shm"),
+                "options": ["rbind", "rprivate"]})
+        }
+        NamespaceMode::Private => json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
             "options": ["nosuid", "noexec", "nodev", "mode=1777", format!("size={shm_kib}k")]}),
     };
     vec![

@@ -53,7 +53,7 @@ impl ContainerPlace {
         names.push(short.to_ascii_lowercase());
         let mut seen = std::collections::BTreeSet::new();
         names.retain(|name| seen.insert(name.clone()));
-        Some(LocalWanted { network, address: self.address, names })
+        Some(LocalWanted { network, address: self.address, names, mac: None })
     }
 }
 

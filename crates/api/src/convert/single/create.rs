@@ -1,0 +1,263 @@
+//! The body of `/containers/create`.
+
+use std::net::IpAddr;
+
+use serde_json::Value;
+use types::{DnsConfig, LogDriver};
+
+use super::{
+    limits, mounts, network,
+    security::{self, NameSpaces},
+    spec::{DeviceRequest, DeviceRuleRequest, RestartPolicy, SingleSpec, Streams},
+};
+use crate::convert::{
+    container,
+    reader::{FieldError, Object},
+};
+
+pub(super) fn read(mut from: Object<'_>) -> Result<SingleSpec, FieldError> {
+    let mut host = from.object("HostConfig")?;
+    let image = from.string("Image")?;
+    if image.is_empty() {
+        return Err(FieldError::Missing { path: from.path("Image"), hint: "give the image to run" });
+    }
+    let ports = network::read_ports(&mut from, &mut host)?;
+    let (network, endpoint_links) = network::read(&mut from, &mut host)?;
+    let mut links = endpoint_links;
+    links.extend(network::read_links(&mut host)?);
+    let (auto_remove, restart) = (host.boolean("AutoRemove")?, read_restart(&mut host)?);
+    if auto_remove && restart != RestartPolicy::No {
+        return Err(host.bad("AutoRemove", "can't create 'AutoRemove' container with restart policy"));
+    }
+    let mounts = mounts::read(&mut from, &mut host)?;
+    let security = security::read(&mut host)?;
+    let NameSpaces { pid, ipc, uts_of_host, cgroupns_of_host } = security::read_namespaces(&mut host)?;
+    let hostname = from.string("Hostname")?;
+    if uts_of_host && !hostname.is_empty() {
+        return Err(from.bad("Hostname", "conflicting options: hostname and the UTS mode"));
+    }
+    let spec = SingleSpec {
+        image,
+        entrypoint: read_entrypoint(&mut from)?,
+        command: from.words("Cmd")?.unwrap_or_default(),
+        env: read_env(&mut from)?,
+        dir: read_directory(&mut from)?,
+        user: from.string("User")?,
+        groups: host.strings("GroupAdd")?,
+        hostname,
+        domainname: from.string("Domainname")?,
+        labels: from.labels("Labels")?,
+        streams: read_streams(&mut from)?,
+        stop_signal: from.string("StopSignal")?,
+        stop_timeout: from.integer("StopTimeout")?,
+        health: container::read_health(from.object("Healthcheck")?)?,
+        exposed: ports.exposed,
+        ports: ports.published,
+        publish_all: host.boolean("PublishAllPorts")?,
+        mounts,
+        volumes_from: host.strings("VolumesFrom")?,
+        network,
+        links,
+        dns: read_dns(&mut host)?,
+        extra_hosts: read_hosts(&mut host)?,
+        restart,
+        auto_remove,
+        init: host.take("Init").map(|_| host.boolean("Init")).transpose()?,
+        privileged: host.boolean("Privileged")?,
+        read_only: host.boolean("ReadonlyRootfs")?,
+        capability_add: host.strings("CapAdd")?,
+        capability_drop: host.strings("CapDrop")?,
+        devices: read_devices(&mut host)?,
+        device_rules: read_device_rules(&mut host)?,
+        security: security.texts,
+        seccomp: security.seccomp,
+        no_new_privileges: security.no_new_privileges,
+        masked_paths: read_paths(&mut host, "MaskedPaths")?,
+        readonly_paths: read_paths(&mut host, "ReadonlyPaths")?,
+        ulimits: container::read_ulimits(&mut host)?,
+        sysctls: host.labels("Sysctls")?,
+        shm_size_bytes: read_shm(&mut host)?,
+        pid,
+        ipc,
+        uts_of_host,
+        cgroupns_of_host,
+        limits: limits::read(&mut host)?,
+        oom_score_adj: container::read_oom_score_adj(&mut host)?,
+        log: read_log(&mut host)?,
+    };
+    read_what_means_nothing(&mut from, &mut host)?;
+    host.finish()?;
+    from.finish()?;
+    Ok(spec)
+}
+
+/// What clients send and what changes nothing here: for Windows, for the client itself, or the one thing there is.
+fn read_what_means_nothing(from: &mut Object<'_>, host: &mut Object<'_>) -> Result<(), FieldError> {
+    from.take("ArgsEscaped");
+    host.take("ConsoleSize");
+    host.take("ContainerIDFile");
+    let isolation = host.string("Isolation")?;
+    if !matches!(isolation.as_str(), "" | "default") {
+        return Err(host.bad("Isolation", format!("{isolation:?} exists on Windows only; leave it out")));
+    }
+    let runtime = host.string("Runtime")?;
+    if !matches!(runtime.as_str(), "" | "runc" | "io.containerd.runc.v2") {
+        let one = "one runtime serves all containers of this host; leave it out";
+        return Err(host.bad("Runtime", format!("unknown or invalid runtime name: {runtime}: {one}")));
+    }
+    Ok(())
+}
+
+/// One empty word takes the image's entrypoint away, as the docker CLI writes `--entrypoint ""`.
+fn read_entrypoint(from: &mut Object<'_>) -> Result<Option<Vec<String>>, FieldError> {
+    let words = from.words("Entrypoint")?.filter(|words| !words.is_empty());
+    Ok(words.map(|words| if words.iter().all(String::is_empty) { Vec::new() } else { words }))
+}
+
+fn read_env(from: &mut Object<'_>) -> Result<Vec<String>, FieldError> {
+    let env = from.strings("Env")?;
+    match env.iter().find(|variable| variable.is_empty() || variable.starts_with('=')) {
+        Some(variable) => Err(from.bad("Env", format!("invalid environment variable: {variable}"))),
+        None => Ok(env),
+    }
+}
+
+fn read_directory(from: &mut Object<'_>) -> Result<String, FieldError> {
+    let directory = from.string("WorkingDir")?;
+    if directory.is_empty() || directory.starts_with('/') {
+        return Ok(directory);
+    }
+    let text = format!("the working directory '{directory}' is invalid, it needs to be an absolute path");
+    Err(from.bad("WorkingDir", text))
+}
+
+fn read_streams(from: &mut Object<'_>) -> Result<Streams, FieldError> {
+    Ok(Streams {
+        tty: from.boolean("Tty")?,
+        open_stdin: from.boolean("OpenStdin")?,
+        stdin_once: from.boolean("StdinOnce")?,
+        attach_stdin: from.boolean("AttachStdin")?,
+        attach_stdout: from.boolean("AttachStdout")?,
+        attach_stderr: from.boolean("AttachStderr")?,
+    })
+}
+
+/// Docker's words, from moby `api/types/container/hostconfig.go`.
+pub(super) fn read_restart(host: &mut Object<'_>) -> Result<RestartPolicy, FieldError> {
+    let mut from = host.object("RestartPolicy")?;
+    let name = from.string("Name")?;
+    let count = from.integer("MaximumRetryCount")?.unwrap_or(0);
+    let bad = |field: &str, text: String| from.bad(field, format!("invalid restart policy: {text}"));
+    let policy = match name.as_str() {
+        "" | "no" => RestartPolicy::No,
+        "always" => RestartPolicy::Always,
+        "unless-stopped" => RestartPolicy::UnlessStopped,
+        "on-failure" => {
+            let most = u32::try_from(count);
+            RestartPolicy::OnFailure(most.map_err(|_| {
+                bad("MaximumRetryCount", "maximum retry count cannot be negative".to_owned())
+            })?)
+        }
+        other => {
+            let known = "use one of 'no', 'always', 'on-failure', or 'unless-stopped'";
+            return Err(bad("Name", format!("unknown policy '{other}'; {known}")));
+        }
+    };
+    if count != 0 && !matches!(policy, RestartPolicy::OnFailure(_)) {
+        let text = "maximum retry count can only be used with 'on-failure'".to_owned();
+        return Err(bad("MaximumRetryCount", text));
+    }
+    from.finish()?;
+    Ok(policy)
+}
+
+fn read_dns(host: &mut Object<'_>) -> Result<DnsConfig, FieldError> {
+    let address = |text: &String| text.parse::<IpAddr>().map_err(|_| text.clone());
+    let nameservers: Result<_, String> = host.strings("Dns")?.iter().map(address).collect();
+    Ok(DnsConfig {
+        nameservers: nameservers.map_err(|text| host.bad("Dns", format!("{text:?} is not an IP address")))?,
+        search: host.strings("DnsSearch")?,
+        options: host.strings("DnsOptions")?,
+    })
+}
+
+/// `name:address`; the address of the host is `host-gateway`.
+fn read_hosts(host: &mut Object<'_>) -> Result<Vec<String>, FieldError> {
+    let hosts = host.strings("ExtraHosts")?;
+    for entry in &hosts {
+        let Some((name, address)) = entry.split_once(':').filter(|(name, _)| !name.is_empty()) else {
+            return Err(host.bad("ExtraHosts", format!("bad format for add-host: {entry:?}; write name:address")));
+        };
+        let bare = address.trim_start_matches('[').trim_end_matches(']');
+        if address != "host-gateway" && bare.parse::<IpAddr>().is_err() {
+            let text = format!("invalid IP address in add-host: {address:?} (for {name})");
+            return Err(host.bad("ExtraHosts", text));
+        }
+    }
+    Ok(hosts)
+}
+
+fn read_devices(host: &mut Object<'_>) -> Result<Vec<DeviceRequest>, FieldError> {
+    let mut devices = Vec::new();
+    for mut from in host.objects("Devices")? {
+        let path = from.string("PathOnHost")?;
+        if !path.starts_with('/') {
+            return Err(from.bad("PathOnHost", format!("{path:?} is not an absolute path of the host")));
+        }
+        let container = Some(from.string("PathInContainer")?).filter(|path| !path.is_empty());
+        let permissions = Some(from.string("CgroupPermissions")?).filter(|text| !text.is_empty());
+        let permissions = permissions.unwrap_or_else(|| "rwm".to_owned());
+        if !are_permissions(&permissions) {
+            return Err(from.bad("CgroupPermissions", format!("{permissions:?} is not some of r, w and m")));
+        }
+        from.finish()?;
+        devices.push(DeviceRequest { container: container.unwrap_or_else(|| path.clone()), host: path, permissions });
+    }
+    Ok(devices)
+}
+
+fn read_device_rules(host: &mut Object<'_>) -> Result<Vec<DeviceRuleRequest>, FieldError> {
+    let texts = host.strings("DeviceCgroupRules")?;
+    let rule = |text: &String| {
+        device_rule(text).ok_or_else(|| {
+            let form = "write a, b or c, then numbers or *, then some of r, w and m: 'c 42:* rmw'";
+            host.bad("DeviceCgroupRules", format!("invalid device cgroup rule format: '{text}': {form}"))
+        })
+    };
+    texts.iter().map(rule).collect()
+}
+
+fn device_rule(text: &str) -> Option<DeviceRuleRequest> {
+    let mut words = text.split_whitespace();
+    let (kind, numbers, permissions) = (words.next()?, words.next()?, words.next()?);
+    let kind = kind.chars().next().filter(|first| kind.len() == 1 && matches!(first, 'a' | 'b' | 'c'))?;
+    let (major, minor) = numbers.split_once(':')?;
+    let number = |text: &str| match text {
+        "*" => Some(None),
+        digits => digits.parse::<u32>().ok().map(|number| Some(i64::from(number))),
+    };
+    let (major, minor) = (number(major)?, number(minor)?);
+    let is_whole = words.next().is_none() && are_permissions(permissions);
+    is_whole.then(|| DeviceRuleRequest { kind, major, minor, permissions: permissions.to_owned() })
+}
+
+fn are_permissions(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 3 && text.bytes().all(|byte| b"rwm".contains(&byte))
+}
+
+/// An empty list hides nothing; none at all is Docker's default.
+fn read_paths(host: &mut Object<'_>, field: &'static str) -> Result<Option<Vec<String>>, FieldError> {
+    host.take(field).map(|_: &Value| host.strings(field)).transpose()
+}
+
+fn read_shm(host: &mut Object<'_>) -> Result<u64, FieldError> {
+    let size = host.integer("ShmSize")?.unwrap_or(0);
+    u64::try_from(size).map_err(|_| host.bad("ShmSize", "SHM size can not be less than 0"))
+}
+
+fn read_log(host: &mut Object<'_>) -> Result<Option<LogDriver>, FieldError> {
+    let mut from = host.object("LogConfig")?;
+    let driver = LogDriver { name: from.string("Type")?, options: from.labels("Config")? };
+    from.finish()?;
+    Ok(Some(driver).filter(|driver| !driver.name.is_empty() || !driver.options.is_empty()))
+}

@@ -1,0 +1,31 @@
+//! Docker's JSON of a single container: what is asked for at `create` and `update`, as the engine's own words.
+//!
+//! Texts that clients look for are Docker's. Every field of a request is honoured here or refused with its path.
+
+mod create;
+mod limits;
+mod mounts;
+mod network;
+mod security;
+
+use node::engine::containers::spec;
+use serde_json::Value;
+
+use super::reader::{FieldError, Object};
+
+/// The container that the body of `/containers/create` asks for.
+pub(crate) fn create(body: &Value) -> Result<spec::SingleSpec, FieldError> {
+    create::read(Object::root(body)?)
+}
+
+/// What the body of `/containers/{id}/update` changes.
+pub(crate) fn change(body: &Value) -> Result<spec::Change, FieldError> {
+    let mut from = Object::root(body)?;
+    let limits = limits::read(&mut from)?;
+    let restart = from.has("RestartPolicy").then(|| create::read_restart(&mut from)).transpose()?;
+    from.finish()?;
+    Ok(spec::Change { restart, limits })
+}
+
+#[cfg(test)]
+mod tests;

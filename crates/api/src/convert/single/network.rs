@@ -1,0 +1,196 @@
+//! Networks, links and ports of a single container.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use types::PortProtocol;
+
+use super::spec::{NetworkRequest, PlaceRequest, PortRequest};
+use crate::convert::reader::{Entry, FieldError, Object};
+
+/// What is exposed and what is published.
+pub(super) struct Ports {
+    pub(super) exposed: BTreeSet<(u16, PortProtocol)>,
+    pub(super) published: Vec<PortRequest>,
+}
+
+type Links = Vec<(String, String)>;
+
+/// `NetworkMode` and the settings of its places, with the links named there.
+pub(super) fn read(
+    from: &mut Object<'_>,
+    host: &mut Object<'_>,
+) -> Result<(NetworkRequest, Links), FieldError> {
+    let mode = host.string("NetworkMode")?;
+    let mac = from.string("MacAddress")?;
+    let is_off = from.boolean("NetworkDisabled")?;
+    let mut config = from.object("NetworkingConfig")?;
+    let (mut places, mut links) = (Vec::new(), Vec::new());
+    for entry in config.entries("EndpointsConfig")? {
+        places.push(place(&entry, &mut links)?);
+    }
+    config.finish()?;
+    let whole = match mode.as_str() {
+        _ if is_off => Some(NetworkRequest::None),
+        "none" => Some(NetworkRequest::None),
+        "host" => Some(NetworkRequest::Host),
+        other => other.strip_prefix("container:").map(|name| NetworkRequest::Container(name.to_owned())),
+    };
+    if let Some(whole) = whole {
+        if matches!(&whole, NetworkRequest::Container(name) if name.is_empty()) {
+            return Err(host.bad("NetworkMode", "Invalid network mode: missing container name or ID"));
+        }
+        if places.iter().any(|place| place.network != mode) {
+            let text = "conflicting options: cannot attach both user-defined and non-user-defined network-modes";
+            return Err(host.bad("NetworkMode", text));
+        }
+        if !mac.is_empty() {
+            return Err(from.bad("MacAddress", "conflicting options: mac-address and the network mode"));
+        }
+        return Ok((whole, links));
+    }
+    let first = match mode.as_str() {
+        "" | "default" => match places.first() {
+            Some(place) if !places.iter().any(|place| is_default(&place.network)) => place.network.clone(),
+            _ => "bridge".to_owned(),
+        },
+        other => other.to_owned(),
+    };
+    Ok((NetworkRequest::Places(in_order(places, &first, mac)), links))
+}
+
+fn is_default(network: &str) -> bool {
+    matches!(network, "bridge" | "default")
+}
+
+/// The mode's place is the first; an address given for the container is that of its first place.
+fn in_order(mut places: Vec<PlaceRequest>, first: &str, mac: String) -> Vec<PlaceRequest> {
+    let same = |place: &PlaceRequest| place.network == first || (is_default(first) && is_default(&place.network));
+    let mut head = match places.iter().position(same) {
+        Some(at) => places.remove(at),
+        None => PlaceRequest::of(first),
+    };
+    first.clone_into(&mut head.network);
+    if head.mac.is_empty() {
+        head.mac = mac;
+    }
+    places.insert(0, head);
+    places
+}
+
+fn place(entry: &Entry<'_>, links: &mut Links) -> Result<PlaceRequest, FieldError> {
+    let mut from = Object::at(entry.path.clone(), entry.value)?;
+    let mut ipam = from.object("IPAMConfig")?;
+    let address = ipam.parsed("IPv4Address", |text| {
+        text.parse::<Ipv4Addr>().map_err(|_| format!("invalid IPv4 address: {text}"))
+    })?;
+    let six = ipam.string("IPv6Address")?;
+    if !six.is_empty() {
+        let text = "an IPv6 address of one's own is not supported; the network gives one where it has IPv6";
+        return Err(ipam.bad("IPv6Address", text));
+    }
+    ipam.finish()?;
+    for text in from.strings("Links")? {
+        links.push(link(&text).map_err(|reason| from.bad("Links", reason))?);
+    }
+    let mac = from.parsed("MacAddress", |text| checked_mac(text).map(str::to_owned))?.unwrap_or_default();
+    let place = PlaceRequest { network: entry.key.to_owned(), aliases: from.strings("Aliases")?, address, mac };
+    // what clients copy from an answer of ours: it says where the container was, not where it shall be
+    for field in [
+        "NetworkID",
+        "EndpointID",
+        "Gateway",
+        "IPAddress",
+        "IPPrefixLen",
+        "IPv6Gateway",
+        "GlobalIPv6Address",
+        "GlobalIPv6PrefixLen",
+        "DNSNames",
+    ] {
+        from.take(field);
+    }
+    from.finish()?;
+    Ok(place)
+}
+
+fn checked_mac(text: &str) -> Result<&str, String> {
+    let is_byte = |part: &str| part.len() == 2 && u8::from_str_radix(part, 16).is_ok();
+    let parts: Vec<&str> = text.split([':', '-']).collect();
+    let is_mac = parts.len() == 6 && parts.iter().all(|part| is_byte(part));
+    if is_mac { Ok(text) } else { Err(format!("{text} is not a valid mac address")) }
+}
+
+pub(super) fn read_links(host: &mut Object<'_>) -> Result<Links, FieldError> {
+    let texts = host.strings("Links")?;
+    texts.iter().map(|text| link(text).map_err(|reason| host.bad("Links", reason))).collect()
+}
+
+/// `container[:alias]`; clients copy `/container:/own/alias` from an answer.
+fn link(text: &str) -> Result<(String, String), String> {
+    let bad = || format!("bad format for links: {text}");
+    let (container, alias) = match text.split_once(':') {
+        Some((container, alias)) => (container, alias.rsplit('/').next().unwrap_or(alias)),
+        None => (text, text),
+    };
+    let container = container.trim_start_matches('/');
+    if container.is_empty() || alias.is_empty() || alias.contains(':') {
+        return Err(bad());
+    }
+    Ok((container.to_owned(), alias.trim_start_matches('/').to_owned()))
+}
+
+pub(super) fn read_ports(from: &mut Object<'_>, host: &mut Object<'_>) -> Result<Ports, FieldError> {
+    let mut ports = Ports { exposed: BTreeSet::new(), published: Vec::new() };
+    for entry in from.entries("ExposedPorts")? {
+        ports.exposed.insert(port(&entry)?);
+    }
+    for entry in host.entries("PortBindings")? {
+        let (target, protocol) = port(&entry)?;
+        ports.exposed.insert((target, protocol));
+        let bindings = match entry.value {
+            serde_json::Value::Null => continue,
+            serde_json::Value::Array(bindings) => bindings,
+            _ => return Err(entry.bad("must be a list of bindings")),
+        };
+        for (at, binding) in bindings.iter().enumerate() {
+            let binding = Object::at(format!("{}[{at}]", entry.path), binding)?;
+            ports.published.push(published(binding, target, protocol)?);
+        }
+    }
+    Ok(ports)
+}
+
+fn published(mut from: Object<'_>, target: u16, protocol: PortProtocol) -> Result<PortRequest, FieldError> {
+    let address = from.parsed("HostIp", |text| {
+        text.parse::<IpAddr>().map_err(|_| format!("invalid host IP address {text:?}"))
+    })?;
+    let host = from.parsed("HostPort", |text| {
+        range(text).ok_or_else(|| format!("invalid port specification: \"{text}\": write 8080 or 8080-8090"))
+    })?;
+    from.finish()?;
+    // 0 is any, as with sockets
+    let host = host.filter(|(first, _)| *first != 0);
+    Ok(PortRequest { target, protocol, address: address.filter(|address| !address.is_unspecified()), host })
+}
+
+fn range(text: &str) -> Option<(u16, u16)> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last).then_some((first, last))
+}
+
+/// `80/tcp`, or `80`.
+fn port(entry: &Entry<'_>) -> Result<(u16, PortProtocol), FieldError> {
+    let (number, protocol) = entry.key.split_once('/').unwrap_or((entry.key, "tcp"));
+    let protocol = match protocol.to_ascii_lowercase().as_str() {
+        "tcp" => PortProtocol::Tcp,
+        "udp" => PortProtocol::Udp,
+        "sctp" => PortProtocol::Sctp,
+        other => return Err(entry.bad(format!("invalid proto: {other}; use tcp, udp or sctp"))),
+    };
+    let number = number.parse::<u16>().ok().filter(|number| *number > 0);
+    let number = number.ok_or_else(|| entry.bad(format!("invalid containerPort: {}", entry.key)))?;
+    Ok((number, protocol))
+}

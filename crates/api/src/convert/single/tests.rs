@@ -1,0 +1,185 @@
+use serde_json::json;
+use types::{Mount, MountKind, PortProtocol, Seccomp};
+
+use super::{
+    change, create,
+    spec::{NamespaceRequest, NetworkRequest, PlaceRequest, PortRequest, RestartPolicy, SingleSpec},
+};
+
+fn read(body: &serde_json::Value) -> SingleSpec {
+    create(body).unwrap_or_else(|error| panic!("{body}: {error}"))
+}
+
+fn refuses(body: &serde_json::Value, part: &str) {
+    let error = create(body).expect_err(part).to_string();
+    assert!(error.contains(part), "{error:?} does not say {part:?}");
+}
+
+/// What the docker CLI 28 sends for `docker run app:1`: nothing of it asks for anything.
+#[test]
+fn e_13_a_plain_run_asks_for_the_defaults() {
+    let body = json!({
+        "Hostname": "", "Domainname": "", "User": "", "AttachStdin": false, "AttachStdout": true, "AttachStderr": true,
+        "Tty": false, "OpenStdin": false, "StdinOnce": false, "Env": null, "Cmd": null, "Image": "app:1", "Volumes": {},
+        "WorkingDir": "", "Entrypoint": null, "OnBuild": null, "Labels": {},
+        "HostConfig": {
+            "Binds": null, "ContainerIDFile": "", "LogConfig": {"Type": "", "Config": {}}, "NetworkMode": "bridge",
+            "PortBindings": {}, "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0}, "AutoRemove": false,
+            "VolumeDriver": "", "VolumesFrom": null, "ConsoleSize": [24, 80], "CapAdd": null, "CapDrop": null,
+            "CgroupnsMode": "", "Dns": null, "DnsOptions": [], "DnsSearch": [], "ExtraHosts": null, "GroupAdd": null,
+            "IpcMode": "", "Cgroup": "", "Links": null, "OomScoreAdj": 0, "PidMode": "", "Privileged": false,
+            "PublishAllPorts": false, "ReadonlyRootfs": false, "SecurityOpt": null, "UTSMode": "", "UsernsMode": "",
+            "ShmSize": 0, "Isolation": "", "CpuShares": 0, "Memory": 0, "NanoCpus": 0, "CgroupParent": "",
+            "BlkioWeight": 0, "BlkioWeightDevice": [], "CpuPeriod": 0, "CpuQuota": 0, "CpuRealtimePeriod": 0,
+            "CpusetCpus": "", "CpusetMems": "", "Devices": [], "DeviceCgroupRules": null, "DeviceRequests": null,
+            "MemoryReservation": 0, "MemorySwap": 0, "MemorySwappiness": -1, "OomKillDisable": false, "PidsLimit": 0,
+            "Ulimits": [], "CpuCount": 0, "CpuPercent": 0, "IOMaximumIOps": 0, "IOMaximumBandwidth": 0,
+            "MaskedPaths": null, "ReadonlyPaths": null
+        },
+        "NetworkingConfig": {"EndpointsConfig": {"bridge": {"IPAMConfig": null, "Links": null, "Aliases": null,
+            "DriverOpts": null, "GwPriority": 0, "NetworkID": "", "EndpointID": "", "Gateway": "", "IPAddress": "",
+            "MacAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
+            "DNSNames": null}}}
+    });
+    let spec = read(&body);
+    let mut default = SingleSpec { image: "app:1".to_owned(), ..SingleSpec::default() };
+    (default.streams.attach_stdout, default.streams.attach_stderr) = (true, true);
+    assert_eq!(spec, default);
+}
+
+#[test]
+fn e_14_ports() {
+    let spec = read(&json!({"Image": "a", "ExposedPorts": {"53/udp": {}}, "HostConfig": {"PortBindings": {
+        "80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}, {"HostIp": "0.0.0.0", "HostPort": "9000-9010"}],
+        "443/tcp": [{"HostPort": ""}]}}}));
+    let tcp = |target, address: &str, host| PortRequest {
+        target,
+        protocol: PortProtocol::Tcp,
+        address: address.parse().ok(),
+        host,
+    };
+    let wanted = [tcp(443, "", None), tcp(80, "127.0.0.1", Some((8080, 8080))), tcp(80, "", Some((9000, 9010)))];
+    assert!(spec.ports.len() == 3 && wanted.iter().all(|port| spec.ports.contains(port)), "{:?}", spec.ports);
+    assert_eq!(spec.exposed.len(), 3);
+    for (bindings, part) in [
+        (json!({"0/tcp": [{}]}), "invalid containerPort: 0/tcp"),
+        (json!({"80/icmp": [{}]}), "invalid proto: icmp"),
+        (json!({"80/tcp": [{"HostPort": "99999"}]}), "invalid port specification: \"99999\""),
+        (json!({"80/tcp": [{"HostPort": "9-8"}]}), "invalid port specification"),
+        (json!({"80/tcp": [{"HostIp": "here"}]}), "HostConfig.PortBindings.80/tcp[0].HostIp: invalid host IP"),
+        (json!({"80/tcp": "8080"}), "must be a list"),
+    ] {
+        refuses(&json!({"Image": "a", "HostConfig": {"PortBindings": bindings}}), part);
+    }
+}
+
+#[test]
+fn e_15_mounts() {
+    let spec = read(&json!({"Image": "a", "Volumes": {"/own": {}, "/data": {}}, "HostConfig": {
+        "Binds": ["/srv:/srv:ro,rslave", "data:/data/:nocopy"], "Tmpfs": {"/run": "size=64m,mode=1770,noexec"}}}));
+    let find = |target: &str| spec.mounts.iter().find(|mount| mount.target == target).unwrap_or_else(|| panic!("{target}"));
+    assert_eq!(spec.mounts.len(), 4);
+    let bind = MountKind::Bind { source: "/srv".into(), propagation: "rslave".into(), create: true };
+    assert_eq!(*find("/srv"), Mount { target: "/srv".into(), read_only: true, kind: bind });
+    assert!(matches!(&find("/data").kind, MountKind::Volume { name, no_copy: true, .. } if name == "data"));
+    assert!(matches!(&find("/own").kind, MountKind::Volume { name, .. } if name.is_empty()));
+    let tmpfs = MountKind::Tmpfs { size: types::Bytes(64 << 20), mode: 0o1770 };
+    assert_eq!(find("/run").kind, tmpfs);
+    for (binds, part) in [
+        (json!(["a:b:c:d"]), "invalid volume specification: 'a:b:c:d'"),
+        (json!([":/x"]), "invalid volume specification: ':/x'"),
+        (json!(["/srv:rel"]), "invalid mount path: 'rel' mount path must be absolute"),
+        (json!(["/srv:/"]), "destination can't be '/'"),
+        (json!(["/srv:/x:fast"]), "invalid mode: fast"),
+        (json!(["no/name:/x"]), "includes invalid characters for a local volume name"),
+        (json!(["/a:/x", "/b:/x"]), "Duplicate mount point: /x"),
+    ] {
+        refuses(&json!({"Image": "a", "HostConfig": {"Binds": binds}}), part);
+    }
+}
+
+#[test]
+fn e_17_networks() {
+    let network = |host: serde_json::Value, endpoints: serde_json::Value| {
+        let body = json!({"Image": "a", "HostConfig": host, "NetworkingConfig": {"EndpointsConfig": endpoints}});
+        read(&body).network
+    };
+    assert_eq!(network(json!({}), json!({})), NetworkRequest::default());
+    assert_eq!(network(json!({"NetworkMode": "host"}), json!({"host": {}})), NetworkRequest::Host);
+    assert_eq!(network(json!({"NetworkMode": "none"}), json!(null)), NetworkRequest::None);
+    let other = NetworkRequest::Container("db".to_owned());
+    assert_eq!(network(json!({"NetworkMode": "container:db"}), json!({})), other);
+    let front = PlaceRequest {
+        aliases: vec!["web".to_owned()],
+        address: "10.5.0.9".parse().ok(),
+        ..PlaceRequest::of("front")
+    };
+    let endpoints = json!({"back": {}, "front": {"Aliases": ["web"], "IPAMConfig": {"IPv4Address": "10.5.0.9"}}});
+    let wanted = NetworkRequest::Places(vec![front.clone(), PlaceRequest::of("back")]);
+    assert_eq!(network(json!({"NetworkMode": "front"}), endpoints), wanted);
+    let alone = json!({"front": {"Aliases": ["web"], "IPAMConfig": {"IPv4Address": "10.5.0.9"}}});
+    assert_eq!(network(json!({}), alone), NetworkRequest::Places(vec![front]), "the mode is the one network there is");
+    refuses(
+        &json!({"Image": "a", "HostConfig": {"NetworkMode": "host"}, "NetworkingConfig": {"EndpointsConfig": {"front": {}}}}),
+        "cannot attach both user-defined and non-user-defined network-modes",
+    );
+    refuses(&json!({"Image": "a", "HostConfig": {"NetworkMode": "container:"}}), "missing container name or ID");
+    let links = read(&json!({"Image": "a", "HostConfig": {"Links": ["db:database", "/cache:/web/cache", "queue"]}})).links;
+    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    assert_eq!(links, [pair("db", "database"), pair("cache", "cache"), pair("queue", "queue")]);
+}
+
+#[test]
+fn e_18_e_19_e_22_limits_security_and_restart() {
+    let spec = read(&json!({"Image": "a", "Entrypoint": [""], "Cmd": "one", "HostConfig": {
+        "SecurityOpt": ["no-new-privileges", "seccomp=unconfined", "label=disable"], "PidMode": "container:db",
+        "IpcMode": "shareable", "RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 3},
+        "DeviceCgroupRules": ["c 42:* rmw"], "Devices": [{"PathOnHost": "/dev/null"}], "MemorySwap": -1,
+        "Memory": 67108864, "PidsLimit": -1}}));
+    assert_eq!((spec.entrypoint, spec.command), (Some(Vec::new()), vec!["one".to_owned()]));
+    assert!(spec.no_new_privileges && spec.seccomp == Seccomp::Unconfined);
+    assert_eq!(spec.pid, NamespaceRequest::Container("db".to_owned()));
+    assert_eq!((spec.ipc, spec.restart), (NamespaceRequest::Shareable, RestartPolicy::OnFailure(3)));
+    assert_eq!((spec.device_rules[0].major, spec.device_rules[0].minor), (Some(42), None));
+    assert_eq!((spec.devices[0].container.as_str(), spec.devices[0].permissions.as_str()), ("/dev/null", "rwm"));
+    assert_eq!((spec.limits.memory_bytes, spec.limits.memory_swap_bytes, spec.limits.pids), (64 << 20, -1, 0));
+    for (host, part) in [
+        (json!({"Memory": 1024}), "HostConfig.Memory: Minimum memory limit allowed is 6MB"),
+        (json!({"MemorySwap": 1024}), "You should always set the Memory limit"),
+        (json!({"NanoCpus": 1000000000, "CpuQuota": 5000}), "Nano CPUs and CPU Quota cannot both be set"),
+        (json!({"CpusetCpus": "0-x"}), "Invalid value 0-x for cpuset cpus"),
+        (json!({"BlkioWeight": 5}), "Range of blkio weight is from 10 to 1000"),
+        (json!({"MemorySwappiness": 101}), "valid memory swappiness range is 0-100"),
+        (json!({"RestartPolicy": {"Name": "sometimes"}}), "unknown policy 'sometimes'"),
+        (json!({"RestartPolicy": {"Name": "always", "MaximumRetryCount": 2}}), "can only be used with 'on-failure'"),
+        (json!({"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": -2}}), "cannot be negative"),
+        (json!({"AutoRemove": true, "RestartPolicy": {"Name": "always"}}), "can't create 'AutoRemove' container"),
+        (json!({"SecurityOpt": ["apparmor=mine"]}), "AppArmor is not supported"),
+        (json!({"SecurityOpt": ["what"]}), "invalid --security-opt"),
+        (json!({"UsernsMode": "own"}), "invalid USER mode: own"),
+        (json!({"PidMode": "else"}), "invalid PID mode: else"),
+        (json!({"DeviceCgroupRules": ["c 42 rmw"]}), "invalid device cgroup rule format: 'c 42 rmw'"),
+        (json!({"ExtraHosts": ["db"]}), "bad format for add-host"),
+        (json!({"ExtraHosts": ["db:nowhere"]}), "invalid IP address in add-host"),
+        (json!({"Dns": ["nowhere"]}), "HostConfig.Dns: \"nowhere\" is not an IP address"),
+        (json!({"StorageOpt": {"size": "1G"}}), "HostConfig.StorageOpt.size is not supported yet"),
+        (json!({"DeviceRequests": [{"Count": -1}]}), "HostConfig.DeviceRequests is not supported yet"),
+        (json!({"Runtime": "kata"}), "unknown or invalid runtime name: kata"),
+        (json!({"Memory": "64m"}), "HostConfig.Memory must be a whole number"),
+    ] {
+        refuses(&json!({"Image": "a", "HostConfig": host}), part);
+    }
+    refuses(&json!({}), "Image is missing");
+    refuses(&json!([]), "the request body must be an object");
+    refuses(&json!({"Image": "a", "WorkingDir": "rel"}), "the working directory 'rel' is invalid");
+    refuses(&json!({"Image": "a", "Env": ["=x"]}), "invalid environment variable: =x");
+}
+
+#[test]
+fn e_25_update() {
+    let wanted = change(&json!({"Memory": 67108864, "RestartPolicy": {"Name": "always"}})).expect("good");
+    assert_eq!((wanted.limits.memory_bytes, wanted.restart), (64 << 20, Some(RestartPolicy::Always)));
+    assert_eq!(change(&json!({"NanoCpus": 500000000})).expect("good").restart, None);
+    let error = change(&json!({"Binds": ["/a:/b"]})).expect_err("not changeable").to_string();
+    assert!(error.contains("Binds is not supported yet"), "{error}");
+}

@@ -1,0 +1,139 @@
+//! What of a task's container is shown beside single containers: its record, which travels with it as a label, so
+//! that a daemon that finds it can show it without its assignment.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use image::RunConfig;
+use runtime::{ContainerConfig, ContainerState};
+use types::{Assignment, Labels, PortConfig, Timestamp};
+
+use super::{HOST, Made, NONE, Planned, WantedMount, image_volumes, is_on_host};
+use crate::engine::{
+    container_id::{container_id, container_name},
+    containers::{
+        Merged, MountPoint, Phase, PointKind, Record, State,
+        spec::{Limits, NetworkRequest, PlaceRequest, SingleSpec, Streams},
+    },
+    network::first_ipv4,
+};
+
+pub(super) const LABEL: &str = "rswarm.record";
+
+/// Ours alone, not for people.
+const OWN: &str = "rswarm.";
+
+/// The record's text.
+pub(super) fn of_task(
+    a: &Assignment,
+    planned: &Planned,
+    image: &RunConfig,
+    made: &Made,
+    config: &ContainerConfig,
+    ports: &[PortConfig],
+) -> String {
+    let spec = &a.spec.container;
+    let volume = |target: &str| made.volumes.get(target).cloned().unwrap_or_default();
+    let anonymous = |source: PathBuf| PointKind::Volume { name: String::new(), source, is_anonymous: true };
+    let point = |m: &super::PlannedMount| {
+        let kind = match &m.kind {
+            WantedMount::Bind { source, propagation, .. } => {
+                PointKind::Bind { source: source.clone(), propagation: propagation.clone() }
+            }
+            WantedMount::Volume { name, .. } if name.is_empty() => anonymous(volume(&m.target)),
+            WantedMount::Volume { name, .. } => {
+                PointKind::Volume { name: name.clone(), source: volume(&m.target), is_anonymous: false }
+            }
+            WantedMount::Tmpfs { size, mode } => PointKind::Tmpfs { size_bytes: size.0, mode: *mode },
+        };
+        MountPoint { kind, target: m.target.clone(), read_only: m.read_only }
+    };
+    let of_image = image_volumes(planned, image)
+        .map(|target| MountPoint { kind: anonymous(volume(&target)), target, read_only: false });
+    let points = planned.mounts.iter().map(point).chain(of_image).collect();
+    let entrypoint = if spec.command.is_empty() { image.entrypoint.clone() } else { spec.command.clone() };
+    let command = config.args[entrypoint.len().min(config.args.len())..].to_vec();
+    let record = Record {
+        id: container_id(a.id),
+        name: container_name(a),
+        created_at: Timestamp::EPOCH,
+        image: String::new(),
+        spec: single_spec(a, config),
+        merged: Merged {
+            entrypoint,
+            command,
+            env: config.env.clone(),
+            dir: config.cwd.clone(),
+            user: config.user.clone(),
+            hostname: planned.hostname.clone(),
+            labels: Labels::new(),
+            stop_signal: spec.stop_signal.clone(),
+            exposed: ports.iter().map(|port| (port.target, port.protocol)).collect::<BTreeSet<_>>(),
+            volumes: Vec::new(),
+        },
+        points,
+        health: None,
+        state: State { ports: ports.to_vec(), ..State::default() },
+    };
+    serde_json::to_string(&record).expect("a record is plain JSON values")
+}
+
+fn single_spec(a: &Assignment, config: &ContainerConfig) -> SingleSpec {
+    let spec = &a.spec.container;
+    let place = |attachment: &types::Attachment| PlaceRequest {
+        aliases: attachment.aliases.clone(),
+        address: first_ipv4(&attachment.addresses),
+        ..PlaceRequest::of(&attachment.network.to_string())
+    };
+    let network = match a.spec.networks.iter().find(|n| n.target == NONE || n.target == HOST) {
+        _ if is_on_host(&a.spec) => NetworkRequest::Host,
+        Some(_) => NetworkRequest::None,
+        None if a.attachments.is_empty() => NetworkRequest::default(),
+        None => NetworkRequest::Places(a.attachments.iter().map(place).collect()),
+    };
+    SingleSpec {
+        image: spec.image.familiar(),
+        streams: Streams { tty: spec.tty, open_stdin: spec.open_stdin, ..Streams::default() },
+        groups: spec.groups.clone(),
+        health: spec.health_check.clone(),
+        network,
+        dns: spec.dns.clone(),
+        init: Some(spec.init),
+        read_only: spec.read_only,
+        capability_add: spec.capability_add.clone(),
+        capability_drop: spec.capability_drop.clone(),
+        no_new_privileges: spec.no_new_privileges,
+        ulimits: spec.ulimits.clone(),
+        sysctls: spec.sysctls.clone(),
+        limits: Limits {
+            nano_cpus: config.resources.nano_cpus,
+            memory_bytes: config.resources.memory_bytes,
+            memory_reservation_bytes: config.resources.memory_reservation_bytes,
+            pids: config.resources.pids_limit,
+            ..Limits::default()
+        },
+        oom_score_adj: spec.oom_score_adj,
+        log: a.spec.log_driver.clone(),
+        ..SingleSpec::default()
+    }
+}
+
+/// The record that a container bears; one from an older version has little of it.
+pub(in crate::engine) fn record_of_labels(state: &ContainerState) -> Record {
+    let known = state.labels.get(LABEL).and_then(|text| serde_json::from_str::<Record>(text).ok());
+    let mut record = known.unwrap_or_else(|| Record {
+        id: state.id.clone(),
+        name: state.labels.get(super::LABEL_TASK_NAME).cloned().unwrap_or_else(|| state.id.clone()),
+        created_at: Timestamp::EPOCH,
+        image: String::new(),
+        spec: SingleSpec::default(),
+        merged: Merged::default(),
+        points: Vec::new(),
+        health: None,
+        state: State::default(),
+    });
+    record.created_at = Timestamp::from_unix_ns(state.created_at_ns);
+    record.state.phase = Phase::Running;
+    let shown = state.labels.iter().filter(|(key, _)| !key.starts_with(OWN));
+    record.merged.labels = shown.map(|(key, value)| (key.clone(), value.clone())).collect();
+    record
+}

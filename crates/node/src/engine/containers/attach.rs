@@ -1,0 +1,331 @@
+//! A single container's places in networks, its ports and its files in /etc, made anew with each start.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+};
+
+use overlay::{EndpointDns, EndpointId, MacAddress};
+use types::{NetworkDriver, PortBind, PortConfig, PublishMode};
+
+use super::{
+    ContainerError, Engine, Meant, Record, of_runtime,
+    spec::{NetworkRequest, PlaceRequest, PortRequest},
+    stopping,
+};
+use crate::engine::{
+    container_id::task_of_container,
+    files::{EtcFiles, HostFiles, read_host_resolv_conf},
+    host_ports::Conflict,
+    network::{AttachError, Attached, ContainerPlace, PlaceIn, Wanted},
+    sockets,
+};
+
+/// Where a container is in the network.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Joined {
+    /// `None` is the host's own.
+    pub netns: Option<PathBuf>,
+    pub address: Option<IpAddr>,
+    pub ports: Vec<PortConfig>,
+    /// Of the container whose network it shares: that one's files are its own.
+    pub shares_with: Option<String>,
+    /// It is in a network that has names.
+    pub has_names: bool,
+}
+
+impl Engine {
+    /// Gives a container its network.
+    pub(super) async fn join(&self, record: &Record) -> Result<Joined, ContainerError> {
+        let places = match &record.spec.network {
+            NetworkRequest::Host => return Ok(Joined::default()),
+            NetworkRequest::Container(other) => return self.join_other(other).await,
+            NetworkRequest::None => Vec::new(),
+            NetworkRequest::Places(places) => places.clone(),
+        };
+        let mut wanted = Wanted {
+            hostname: record.merged.hostname.clone(),
+            dns: EndpointDns { nameservers: record.spec.dns.nameservers.clone() },
+            ..Wanted::default()
+        };
+        let mut all_internal = !places.is_empty();
+        for place in places {
+            all_internal &= self.add_place(&mut wanted, place, record)?;
+        }
+        let asked = asked_ports(record);
+        let has_names = !wanted.locals.is_empty();
+        if !asked.is_empty() {
+            if all_internal {
+                return Err(ContainerError::invalid(format!(
+                    "container {}: no port can be published, because all its networks are internal; leave -p out or add \
+                     a network that is not",
+                    record.name
+                )));
+            }
+            // Ports lead over the host's bridge, as those of tasks do.
+            wanted.bridge = !matches!(record.spec.network, NetworkRequest::None);
+            wanted.sockets = tokio::task::spawn_blocking(sockets::of_host).await.map_err(|_| stopping())?;
+        }
+        let attached = self.attach_with_ports(record, wanted, &asked).await?;
+        let Attached { address, namespace, ports } = attached;
+        Ok(Joined { netns: Some(namespace), address, ports, shares_with: None, has_names })
+    }
+
+    /// Notes one place; tells whether its network is internal.
+    fn add_place(&self, wanted: &mut Wanted, request: PlaceRequest, record: &Record) -> Result<bool, ContainerError> {
+        let mac = match request.mac.as_str() {
+            "" => None,
+            text => Some(text.parse::<MacAddress>().map_err(|_| {
+                ContainerError::invalid(format!("invalid MAC address {text:?}: write 02:42:ac:11:00:02, for example"))
+            })?),
+        };
+        let (place, is_internal) = self.place_in(&request.network)?;
+        if place == PlaceIn::Bridge {
+            if request.address.is_some() {
+                return Err(ContainerError::invalid(
+                    "user specified IP address is supported on user defined networks only",
+                ));
+            }
+            (wanted.bridge, wanted.bridge_mac) = (true, mac);
+            return Ok(false);
+        }
+        let place = ContainerPlace { network: place, aliases: request.aliases, address: request.address };
+        let local = place.wanted(&record.name, &record.id).expect("it is not on the host's bridge");
+        wanted.locals.push(crate::engine::network::LocalWanted { mac, ..local });
+        Ok(is_internal)
+    }
+
+    /// The network of this name or id, and whether it is internal.
+    pub(super) fn place_in(&self, name: &str) -> Result<(PlaceIn, bool), ContainerError> {
+        if matches!(name, "" | "bridge" | "default") {
+            return Ok((PlaceIn::Bridge, false));
+        }
+        let locals = self.inner.network.locals();
+        let of_host = locals.iter().filter_map(|view| view.network.clone());
+        let of_cluster = self.inner.network.all_of_cluster();
+        let found = of_host.chain(of_cluster).find(|network| {
+            network.spec.name.as_str() == name || network.id.to_string() == name
+        });
+        let network = found
+            .ok_or_else(|| ContainerError::new(super::ContainerErrorKind::NotFound, format!("network {name} not found")))?;
+        if network.spec.config_only {
+            return Err(ContainerError::invalid(format!("network {name} is a configuration: nothing can join it")));
+        }
+        if network.spec.driver == NetworkDriver::Overlay {
+            return Err(ContainerError::invalid(format!(
+                "network {name} is an overlay network, which single containers cannot join yet; run a service in it, or \
+                 use a bridge network"
+            )));
+        }
+        Ok((PlaceIn::Network(network.id), network.spec.internal))
+    }
+
+    async fn join_other(&self, other: &str) -> Result<Joined, ContainerError> {
+        let (id, is_running) = match self.meant(other).await? {
+            Meant::Single(single) => (single.id.clone(), single.is_running()),
+            Meant::Task(_, state) => (state.id.clone(), state.pid.is_some()),
+        };
+        if !is_running {
+            return Err(ContainerError::conflict(format!(
+                "cannot join network of a non running container: {id}; start it first"
+            )));
+        }
+        let netns = self.namespace_of(&id).await.map_err(|e| ContainerError::failed(e.message))?;
+        let has_names = self.etc_directory(&id).join("resolv.conf").is_file();
+        Ok(Joined { netns, shares_with: Some(id), has_names, ..Joined::default() })
+    }
+
+    /// Tries the ports of each range one after the other.
+    async fn attach_with_ports(
+        &self,
+        record: &Record,
+        wanted: Wanted,
+        asked: &[PortRequest],
+    ) -> Result<Attached, ContainerError> {
+        let mut numbers: Vec<Option<u16>> = asked.iter().map(|port| port.host.map(|(first, _)| first)).collect();
+        let id: EndpointId =
+            record.id.parse().map_err(|_| ContainerError::failed("the container's id is no endpoint id"))?;
+        loop {
+            let ports = asked.iter().zip(&numbers).map(|(port, number)| port_config(port, *number)).collect();
+            let conflict = match self.inner.network.attach(id.clone(), Wanted { ports, ..wanted.clone() }).await {
+                Ok(attached) => return Ok(attached),
+                Err(AttachError::Failed(why)) => {
+                    return Err(ContainerError::failed(format!("failed to set up container networking: {why}")));
+                }
+                Err(AttachError::Held(conflict)) => conflict,
+            };
+            let (protocol, number) = match &conflict {
+                Conflict::Process { protocol, port, .. } | Conflict::Endpoint { protocol, port, .. } => {
+                    (*protocol, *port)
+                }
+                Conflict::NoneFree { protocol } => {
+                    return Err(ContainerError::failed(format!("no free port of this host is left for {protocol}")));
+                }
+            };
+            let is_held = |(port, have): (&PortRequest, &Option<u16>)| port.protocol == protocol && *have == Some(number);
+            let at = asked.iter().zip(&numbers).position(is_held);
+            let more = at.and_then(|at| Some((at, asked[at].host.filter(|(_, last)| number < *last)?)));
+            let Some((at, _)) = more else {
+                let address = at.and_then(|at| asked[at].address).unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+                return Err(ContainerError::failed(format!(
+                    "failed to set up container networking: driver failed programming external connectivity on endpoint \
+                     {} ({}): Bind for {address}:{number} failed: port is already allocated",
+                    record.name, record.id
+                )));
+            };
+            numbers[at] = Some(number + 1);
+        }
+    }
+
+    /// Where a container's files of /etc are, a task's too.
+    pub(super) fn etc_directory(&self, id: &str) -> PathBuf {
+        let name = task_of_container(id).map_or_else(|| id.to_owned(), |task| task.to_string());
+        self.config().run_dir.join("etc").join(name)
+    }
+
+    /// Writes the files of /etc; those of the container whose network it shares are its own.
+    pub(super) async fn write_etc(
+        &self,
+        record: &Record,
+        joined: &Joined,
+    ) -> Result<Vec<(PathBuf, &'static str)>, ContainerError> {
+        if let Some(directory) = joined.shares_with.as_ref().map(|other| self.etc_directory(other)) {
+            let files = [("resolv.conf", "/etc/resolv.conf"), ("hosts", "/etc/hosts"), ("hostname", "/etc/hostname")];
+            let there = files.into_iter().map(|(name, target)| (directory.join(name), target));
+            return Ok(there.filter(|(path, _)| path.is_file()).collect());
+        }
+        let mut lines = self.extra_hosts(record)?;
+        lines.extend(self.link_lines(record).await?);
+        let (spec, merged) = (record.spec.clone(), record.merged.clone());
+        let (directory, joined) = (self.etc_directory(&record.id), joined.clone());
+        let work = move || {
+            let hostname = &merged.hostname;
+            let mut files = match spec.network {
+                NetworkRequest::Host => EtcFiles::of_host(&spec.dns, &lines, hostname, &HostFiles::read()),
+                _ => {
+                    let names = match spec.domainname.as_str() {
+                        "" => hostname.clone(),
+                        domain => format!("{hostname}.{domain} {hostname}"),
+                    };
+                    let host = read_host_resolv_conf();
+                    EtcFiles::new(&spec.dns, &lines, &names, joined.address, joined.has_names, &host)
+                }
+            };
+            files.hostname = format!("{hostname}\n");
+            files.write(&directory)
+        };
+        let written = tokio::task::spawn_blocking(work).await.map_err(|_| stopping())?;
+        written.map_err(|e| ContainerError::failed(format!("write the container's /etc files: {e}")))
+    }
+
+    /// `name:address` as lines of /etc/hosts.
+    fn extra_hosts(&self, record: &Record) -> Result<Vec<String>, ContainerError> {
+        let gateway = || self.inner.network.locals().first().and_then(|bridge| bridge.gateway);
+        let line = |entry: &String| {
+            let (name, address) = entry.split_once([':', '=']).unwrap_or((entry, ""));
+            if address == "host-gateway" {
+                let gateway = gateway().ok_or_else(|| ContainerError::failed("this host has no bridge"))?;
+                return Ok(format!("{gateway} {name}"));
+            }
+            Ok(format!("{} {name}", address.trim_matches(['[', ']'])))
+        };
+        record.spec.extra_hosts.iter().map(line).collect()
+    }
+
+    /// The linked containers' addresses under their aliases (E-16).
+    async fn link_lines(&self, record: &Record) -> Result<Vec<String>, ContainerError> {
+        let mut lines = Vec::new();
+        for (other, alias) in &record.spec.links {
+            let single = self.single(other, "link to").await?;
+            let linked = single.record();
+            if !single.is_running() {
+                return Err(ContainerError::conflict(format!(
+                    "cannot link to a non running container: /{} AS /{}/{alias}; start it first",
+                    linked.name, record.name
+                )));
+            }
+            let addresses = self.addresses(&linked.id);
+            let mine = self.addresses(&record.id);
+            let shared = addresses.iter().find(|(network, _)| mine.contains_key(*network));
+            if let Some((_, address)) = shared.or(addresses.iter().next()) {
+                lines.push(format!("{address} {alias} {} {}", &linked.id[..12], linked.name));
+            }
+        }
+        Ok(lines)
+    }
+
+    /// A container's addresses by network; the host's bridge is the empty name.
+    fn addresses(&self, id: &str) -> BTreeMap<String, IpAddr> {
+        let locals = self.inner.network.locals();
+        let mut found = BTreeMap::new();
+        for view in locals.iter() {
+            let name = view.network.as_ref().map(|network| network.spec.name.to_string()).unwrap_or_default();
+            if let Some(endpoint) = view.endpoints.iter().find(|endpoint| endpoint.container == id) {
+                found.insert(name, endpoint.address.address());
+            }
+        }
+        found
+    }
+
+    /// Takes its network and its files away; none is fine.
+    pub(super) async fn part(&self, id: &str) -> Result<(), ContainerError> {
+        let endpoint: EndpointId = id.parse().map_err(|_| ContainerError::not_found(id))?;
+        let detached = self.inner.network.detach(endpoint).await;
+        detached.map_err(|e| ContainerError::failed(format!("detach the container from the network: {e}")))?;
+        let directory = self.etc_directory(id);
+        let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(directory)).await;
+        match removed.map_err(|_| stopping())? {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(ContainerError::failed(format!("remove the container's /etc files: {error}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What of another container's namespaces is joined by path.
+    pub(super) async fn namespace_path(&self, other: &str, kind: &str) -> Result<PathBuf, ContainerError> {
+        let id = match self.meant(other).await? {
+            Meant::Single(single) => single.id.clone(),
+            Meant::Task(_, state) => state.id.clone(),
+        };
+        let state = self.inner.runtime.state(&id).await;
+        let pid = match state {
+            Ok(state) => state.pid,
+            Err(runtime::Error::NotFound { .. }) => None,
+            Err(error) => return Err(of_runtime(&error)),
+        };
+        let none = || {
+            ContainerError::conflict(format!("cannot join {kind} of a non running container: {id}; start it first"))
+        };
+        Ok(PathBuf::from(format!("/proc/{}/ns/{kind}", pid.ok_or_else(none)?)))
+    }
+}
+
+fn asked_ports(record: &Record) -> Vec<PortRequest> {
+    let mut asked = record.spec.ports.clone();
+    if record.spec.publish_all {
+        let exposed = record.merged.exposed.iter();
+        let missing = exposed.filter(|(number, protocol)| {
+            !record.spec.ports.iter().any(|port| (port.target, port.protocol) == (*number, *protocol))
+        });
+        let any = |(target, protocol): &(u16, _)| PortRequest {
+            target: *target,
+            protocol: *protocol,
+            address: None,
+            host: None,
+        };
+        asked.extend(missing.map(any));
+    }
+    asked
+}
+
+fn port_config(port: &PortRequest, number: Option<u16>) -> PortConfig {
+    let bind = match port.address {
+        None => PortBind::All,
+        Some(address) if address.is_unspecified() => PortBind::All,
+        Some(address) => PortBind::Address(address),
+    };
+    PortConfig { bind, ..PortConfig::new(port.protocol, port.target, number, PublishMode::Host) }
+}

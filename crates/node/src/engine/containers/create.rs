@@ -1,0 +1,287 @@
+//! Making a container: its name, its record, its root filesystem and its volumes. It does not run yet.
+
+use std::path::{Path, PathBuf};
+
+use types::{Labels, Mount, MountKind};
+
+use super::{
+    ContainerError, ContainerErrorKind, Engine, Meant, Record, Single,
+    merge::merge,
+    names,
+    spec::{NetworkRequest, SingleSpec},
+    stopping,
+    store::{MountPoint, PointKind, State},
+};
+use crate::{
+    clock::{now, random},
+    engine::{
+        container::log_driver_of,
+        container_id::task_of_container,
+        health,
+        network::explain,
+        volumes::{Volumes, Wanted},
+    },
+};
+
+/// What was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreatedContainer {
+    pub id: String,
+    pub warnings: Vec<String>,
+}
+
+impl Engine {
+    /// Makes a container; nothing is left of one that cannot be made.
+    ///
+    /// # Errors
+    /// When the name is taken, the image is not here, or something that is asked for cannot be.
+    pub async fn create_container(
+        &self,
+        name: Option<&str>,
+        spec: SingleSpec,
+    ) -> Result<CreatedContainer, ContainerError> {
+        let id = new_id();
+        let name = self.reserve(name, &id)?;
+        let made = self.make(&id, &name, spec).await;
+        match made {
+            Ok(record) => {
+                let single = self.inner.containers.insert(record);
+                self.announce("create", &single.record());
+                Ok(CreatedContainer { id, warnings: Vec::new() })
+            }
+            Err(error) => {
+                self.inner.containers.release_name(&name, &id);
+                Err(error)
+            }
+        }
+    }
+
+    fn reserve(&self, wanted: Option<&str>, id: &str) -> Result<String, ContainerError> {
+        let mut names = self.inner.containers.names();
+        let name = match wanted.filter(|name| !name.is_empty()) {
+            None => names::made_up(random(), |name| names.contains_key(name)),
+            Some(name) => {
+                let name = names::checked(name)?;
+                if let Some(owner) = names.get(name) {
+                    return Err(taken(name, owner));
+                }
+                name.to_owned()
+            }
+        };
+        names.insert(name.clone(), id.to_owned());
+        Ok(name)
+    }
+
+    async fn make(&self, id: &str, name: &str, spec: SingleSpec) -> Result<Record, ContainerError> {
+        let detail = self.image_of(&spec.image)?;
+        let image = &detail.config.config;
+        let merged = merge(&spec, image, id, &self.info().hostname)?;
+        let invalid = |e: crate::engine::container::SpecError| ContainerError::invalid(explain(&e));
+        let health = health::settings(spec.health.as_ref(), image).map_err(invalid)?;
+        log_driver_of(spec.log.as_ref()).map_err(invalid)?;
+        self.check(&spec).await?;
+        let image_id = detail.summary.id.to_string();
+        let mounted = self.inner.images.snapshot_mount(id, &image_id).await;
+        let rootfs = mounted.map_err(|e| ContainerError::failed(explain(&e)))?.rootfs;
+        let points = match self.points(&spec, &merged.volumes, rootfs).await {
+            Ok(points) => points,
+            Err(error) => {
+                self.drop_snapshot(id).await;
+                return Err(error);
+            }
+        };
+        let (id, name, state) = (id.to_owned(), name.to_owned(), State::default());
+        let created_at = now();
+        let record = Record { id, name, created_at, image: image_id, spec, merged, points, health, state };
+        if let Err(error) = self.inner.containers.store.save(&record) {
+            self.drop_snapshot(&record.id).await;
+            return Err(ContainerError::failed(format!("write the container's record: {error}")));
+        }
+        Ok(record)
+    }
+
+    /// The image by name or id; what is not here is the client's to pull, which it does on this very text.
+    fn image_of(&self, name: &str) -> Result<image::ImageDetail, ContainerError> {
+        let images = &self.inner.images;
+        let shown = match name.parse::<types::ImageReference>() {
+            Ok(reference) => {
+                let full = reference.with_default_tag();
+                match images.inspect(&full.to_string()) {
+                    Ok(detail) => return Ok(detail),
+                    Err(_) => full.familiar(),
+                }
+            }
+            Err(_) => name.to_owned(),
+        };
+        images.inspect(name).map_err(|error| match error {
+            image::Error::NoSuchImage(_) => {
+                ContainerError::new(ContainerErrorKind::NotFound, format!("No such image: {shown}"))
+            }
+            other => ContainerError::invalid(explain(&other)),
+        })
+    }
+
+    /// What can be said before anything is made.
+    async fn check(&self, spec: &SingleSpec) -> Result<(), ContainerError> {
+        if matches!(spec.network, NetworkRequest::Host | NetworkRequest::None) && spec.publish_all {
+            tracing::debug!("ports are not published without a network of the container's own");
+        }
+        for mount in &spec.mounts {
+            let MountKind::Bind { source, create, .. } = &mount.kind else { continue };
+            if tokio::fs::metadata(source).await.is_ok() {
+                continue;
+            }
+            if !create {
+                return Err(ContainerError::invalid(format!(
+                    "invalid mount config for type \"bind\": bind source path does not exist: {source}"
+                )));
+            }
+            let made = tokio::fs::create_dir_all(source).await;
+            made.map_err(|e| ContainerError::failed(format!("make the bind source {source}: {e}")))?;
+        }
+        Ok(())
+    }
+
+    /// Everything that is mounted: of other containers, as asked, and the image's volumes.
+    async fn points(
+        &self,
+        spec: &SingleSpec,
+        of_image: &[String],
+        rootfs: PathBuf,
+    ) -> Result<Vec<MountPoint>, ContainerError> {
+        let mut points: Vec<MountPoint> = Vec::new();
+        for text in &spec.volumes_from {
+            let (other, is_read_only) = match text.rsplit_once(':') {
+                Some((other, "ro")) => (other, true),
+                Some((other, "rw" | "z" | "Z")) => (other, false),
+                Some((_, mode)) => {
+                    return Err(ContainerError::invalid(format!("invalid mode {mode:?} of volumes-from {text:?}")));
+                }
+                None => (text.as_str(), false),
+            };
+            let Meant::Single(other) = self.meant(other).await? else {
+                return Err(ContainerError::invalid(format!(
+                    "volumes-from {other}: it is a task's container; name its volumes with -v"
+                )));
+            };
+            for mut point in other.record().points {
+                point.read_only |= is_read_only;
+                if let PointKind::Volume { is_anonymous, .. } = &mut point.kind {
+                    *is_anonymous = false;
+                }
+                place(&mut points, point);
+            }
+        }
+        let (volumes, mounts) = (self.inner.volumes.clone(), spec.mounts.clone());
+        let own: Vec<Mount> = of_image
+            .iter()
+            .filter(|target| !points.iter().any(|p| same(&p.target, target)))
+            .map(|target| Mount { target: target.clone(), read_only: false, kind: anonymous() })
+            .collect();
+        let work = move || {
+            for mount in mounts.into_iter().chain(own) {
+                place(&mut points, point(&volumes, mount, &rootfs)?);
+            }
+            Ok(points)
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| stopping())?
+    }
+
+    pub(super) async fn drop_snapshot(&self, id: &str) {
+        if let Err(error) = self.inner.images.snapshot_remove(id).await {
+            tracing::warn!(container.id = id, error = explain(&error), "a root filesystem could not be removed");
+        }
+    }
+
+    /// Another name.
+    ///
+    /// # Errors
+    /// When it is taken or cannot be a name.
+    pub async fn rename_container(&self, text: &str, name: &str) -> Result<(), ContainerError> {
+        if name.is_empty() {
+            return Err(ContainerError::invalid("Neither old nor new names may be empty"));
+        }
+        let single = self.single(text, "rename").await?;
+        let _turn = single.turn.lock().await;
+        let old = single.lock().name.clone();
+        let name = names::checked(name)?.to_owned();
+        {
+            let mut names = self.inner.containers.names();
+            match names.get(&name) {
+                Some(owner) if *owner == single.id => {
+                    return Err(ContainerError::invalid(
+                        "Renaming a container with the same name as its current name",
+                    ));
+                }
+                Some(owner) => return Err(taken(&name, owner)),
+                None => {}
+            }
+            names.remove(&old);
+            names.insert(name.clone(), single.id.clone());
+        }
+        let record = single.change(&self.inner.containers.store, |record| record.name = name);
+        self.announce("rename", &record);
+        Ok(())
+    }
+}
+
+fn taken(name: &str, owner: &str) -> ContainerError {
+    ContainerError::conflict(format!(
+        "Conflict. The container name \"/{name}\" is already in use by container \"{owner}\". You have to remove (or \
+         rename) that container to be able to reuse that name."
+    ))
+}
+
+fn anonymous() -> MountKind {
+    MountKind::Volume { name: String::new(), no_copy: false, labels: Labels::new() }
+}
+
+fn same(one: &str, other: &str) -> bool {
+    one.trim_end_matches('/') == other.trim_end_matches('/')
+}
+
+/// The later one of two at the same place is meant.
+fn place(points: &mut Vec<MountPoint>, point: MountPoint) {
+    points.retain(|known| !same(&known.target, &point.target));
+    points.push(point);
+}
+
+/// Blocking.
+fn point(volumes: &Volumes, mount: Mount, rootfs: &Path) -> Result<MountPoint, ContainerError> {
+    let Mount { target, read_only, kind } = mount;
+    let kind = match kind {
+        MountKind::Bind { source, propagation, .. } => PointKind::Bind { source, propagation },
+        MountKind::Tmpfs { size, mode } => PointKind::Tmpfs { size_bytes: size.0, mode },
+        MountKind::Volume { name, no_copy, labels } => {
+            let is_anonymous = name.is_empty();
+            let name = if is_anonymous { new_id() } else { name };
+            let copy_from = (!no_copy).then_some((rootfs, target.as_str()));
+            let made = volumes.named(&name, &Wanted { labels: &labels, copy_from });
+            let source = made.map_err(|e| ContainerError::invalid(explain(&e)))?;
+            PointKind::Volume { name, source, is_anonymous }
+        }
+    };
+    Ok(MountPoint { kind, target, read_only })
+}
+
+/// 64 hexadecimal digits that are no task's.
+fn new_id() -> String {
+    loop {
+        let id: String = (0..4).map(|_| format!("{:016x}", random())).collect();
+        if task_of_container(&id).is_none() {
+            return id;
+        }
+    }
+}
+
+impl Single {
+    /// The anonymous volumes that were made for it.
+    pub(super) fn own_volumes(&self) -> Vec<String> {
+        let points = self.lock().points.clone();
+        let own = points.into_iter().filter_map(|point| match point.kind {
+            PointKind::Volume { name, is_anonymous: true, .. } => Some(name),
+            _ => None,
+        });
+        own.collect()
+    }
+}

@@ -1,0 +1,222 @@
+//! Stopping, killing, pausing and changing a container that is there (parity E-25). What may be asked of a task's
+//! container too is done to it as it is; its service then sees what became of it.
+
+use std::time::Duration;
+
+use runtime::{Signal, Status};
+
+use super::{
+    ContainerError, ContainerErrorKind, Engine, Meant, Phase, Single, of_runtime,
+    plan, spec::{Change, RestartPolicy},
+};
+use crate::engine::{container::stop_of_labels, stop_signal::parse_signal};
+
+/// Docker's default.
+const GRACE_SECONDS: i64 = 10;
+
+/// Who waits for ever waits so long.
+const FOR_EVER: Duration = Duration::from_hours(24 * 365);
+
+impl Engine {
+    /// Asks, waits, forces. Seconds: negative waits for ever; `None` is the container's own.
+    ///
+    /// # Errors
+    /// When there is none, it does not run, or it does not even end when killed.
+    pub async fn stop_container(
+        &self,
+        text: &str,
+        signal: Option<&str>,
+        seconds: Option<i64>,
+    ) -> Result<(), ContainerError> {
+        let single = match self.meant(text).await? {
+            Meant::Single(single) => single,
+            Meant::Task(_, state) => {
+                if matches!(state.status, Status::Stopped(_) | Status::Created) {
+                    return Err(ContainerError::unchanged());
+                }
+                let (own, grace_ms) = stop_of_labels(&state.labels);
+                let signal = parse_signal(signal.unwrap_or(&own)).map_err(ContainerError::invalid)?;
+                let own = grace_ms.map(|ms| i64::try_from(ms / 1000).unwrap_or(i64::MAX));
+                let grace = grace(seconds.or(own));
+                return self.inner.runtime.stop(&state.id, signal, grace).await.map(drop).map_err(|e| of_runtime(&e));
+            }
+        };
+        self.stop_single(&single, signal, seconds).await
+    }
+
+    pub(super) async fn stop_single(
+        &self,
+        single: &Single,
+        signal: Option<&str>,
+        seconds: Option<i64>,
+    ) -> Result<(), ContainerError> {
+        let record = single.record();
+        let own = record.merged.stop_signal.as_str();
+        let signal = parse_signal(signal.filter(|text| !text.is_empty()).unwrap_or(own));
+        let signal = signal.map_err(ContainerError::invalid)?;
+        if !single.is_running() {
+            return Err(ContainerError::unchanged());
+        }
+        self.ask_stop(single);
+        if single.phase() == Phase::Running {
+            let grace = grace(seconds.or(record.spec.stop_timeout));
+            match self.inner.runtime.stop(&single.id, signal, grace).await {
+                Ok(_) | Err(runtime::Error::NotFound { .. }) => {}
+                Err(error) => return Err(of_runtime(&error)),
+            }
+        }
+        self.seen_ended(single).await?;
+        self.announce("stop", &single.record());
+        Ok(())
+    }
+
+    /// From here on it does not come again.
+    pub(super) fn ask_stop(&self, single: &Single) {
+        single.change(&self.inner.containers.store, |record| record.state.is_hand_stopped = true);
+        single.news.send_modify(|news| news.is_stop_asked = true);
+    }
+
+    /// Until its owner has noted the end.
+    pub(super) async fn seen_ended(&self, single: &Single) -> Result<(), ContainerError> {
+        let mut news = single.news.subscribe();
+        let seen = news.wait_for(|news| !news.is_running || news.is_removed).await;
+        seen.map(drop).map_err(|_| super::stopping())
+    }
+
+    /// Stops it if it runs, and starts it.
+    ///
+    /// # Errors
+    /// As of stopping and starting.
+    pub async fn restart_container(
+        &self,
+        text: &str,
+        signal: Option<&str>,
+        seconds: Option<i64>,
+    ) -> Result<(), ContainerError> {
+        let single = self.single(text, "restart").await?;
+        match self.stop_single(&single, signal, seconds).await {
+            Ok(()) => {}
+            Err(error) if error.kind == ContainerErrorKind::Unchanged => {}
+            Err(error) => return Err(error),
+        }
+        match self.start_single(&single).await {
+            Err(error) if error.kind != ContainerErrorKind::Unchanged => return Err(error),
+            _ => {}
+        }
+        self.announce("restart", &single.record());
+        Ok(())
+    }
+
+    /// Sends a signal; empty is SIGKILL, which ends all its processes.
+    ///
+    /// # Errors
+    /// When there is none or it does not run.
+    pub async fn kill_container(&self, text: &str, signal: &str) -> Result<(), ContainerError> {
+        let wanted = if signal.is_empty() { "KILL" } else { signal };
+        let signal = parse_signal(wanted).map_err(|_| ContainerError::invalid(format!("Invalid signal: {wanted}")))?;
+        let not_running =
+            |id: &str| ContainerError::conflict(format!("cannot kill container: {text}: container {id} is not running"));
+        let (id, single) = match self.meant(text).await? {
+            Meant::Single(single) if !single.is_running() => return Err(not_running(&single.id)),
+            Meant::Single(single) => (single.id.clone(), Some(single)),
+            Meant::Task(_, state) if state.pid.is_none() => return Err(not_running(&state.id)),
+            Meant::Task(_, state) => (state.id.clone(), None),
+        };
+        if let Some(single) = &single {
+            let own = parse_signal(&single.lock().merged.stop_signal).unwrap_or(Signal::SIGTERM);
+            if signal == Signal::SIGKILL || signal == own {
+                self.ask_stop(single);
+            }
+            if single.phase() == Phase::Restarting {
+                return self.seen_ended(single).await;
+            }
+        }
+        if signal == Signal::SIGKILL {
+            let killed = self.inner.runtime.stop(&id, signal, Duration::ZERO).await;
+            killed.map(drop).map_err(|e| of_runtime(&e))?;
+            if let Some(single) = &single {
+                self.seen_ended(single).await?;
+            }
+        } else {
+            self.inner.runtime.signal(&id, signal).await.map_err(|e| of_runtime(&e))?;
+        }
+        if let Some(single) = &single {
+            self.announce("kill", &single.record());
+        }
+        Ok(())
+    }
+
+    /// Holds all its processes where they are, or lets them go on.
+    ///
+    /// # Errors
+    /// When it is so already, or it does not run.
+    pub async fn pause_container(&self, text: &str, pause: bool) -> Result<(), ContainerError> {
+        let (id, single) = match self.meant(text).await? {
+            Meant::Single(single) => (single.id.clone(), Some(single)),
+            Meant::Task(_, state) => (state.id.clone(), None),
+        };
+        let status = match self.inner.runtime.state(&id).await {
+            Ok(state) => Some(state.status),
+            Err(runtime::Error::NotFound { .. }) => None,
+            Err(error) => return Err(of_runtime(&error)),
+        };
+        match (status, pause) {
+            (Some(Status::Running), true) => self.inner.runtime.pause(&id).await,
+            (Some(Status::Paused), false) => self.inner.runtime.unpause(&id).await,
+            (Some(Status::Paused), true) => {
+                return Err(ContainerError::conflict(format!("Container {text} is already paused")));
+            }
+            (Some(Status::Running), false) => {
+                return Err(ContainerError::conflict(format!("Container {text} is not paused")));
+            }
+            _ => return Err(ContainerError::conflict(format!("Container {text} is not running"))),
+        }
+        .map_err(|e| of_runtime(&e))?;
+        if let Some(single) = single {
+            self.announce(if pause { "pause" } else { "unpause" }, &single.record());
+        }
+        Ok(())
+    }
+
+    /// Other limits, in force at once if it runs, and another restart policy.
+    ///
+    /// # Errors
+    /// When the kernel or the other limits do not allow it; nothing is noted then.
+    pub async fn update_container(&self, text: &str, change: Change) -> Result<(), ContainerError> {
+        let single = self.single(text, "update").await?;
+        let _turn = single.turn.lock().await;
+        let record = single.record();
+        if record.spec.auto_remove && change.restart.is_some_and(|policy| policy != RestartPolicy::No) {
+            return Err(ContainerError::conflict(
+                "Restart policy cannot be updated because AutoRemove is enabled for the container",
+            ));
+        }
+        if record.spec.limits.swap_conflict(&change.limits) {
+            return Err(ContainerError::conflict(format!(
+                "Cannot update container {}: Memory limit should be smaller than already set memoryswap limit, update \
+                 the memoryswap at the same time",
+                record.id
+            )));
+        }
+        let limits = record.spec.limits.changed(&change.limits);
+        if limits.cpu_quota_us != 0 && change.limits.nano_cpus != 0 {
+            return Err(ContainerError::invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set"));
+        }
+        if record.state.phase == Phase::Running && change.limits != super::spec::Limits::default() {
+            let resources = plan::resources(&limits)?;
+            self.inner.runtime.update(&record.id, &resources).map_err(|e| of_runtime(&e))?;
+        }
+        let record = single.change(&self.inner.containers.store, |record| {
+            record.spec.limits = limits;
+            if let Some(policy) = change.restart {
+                record.spec.restart = policy;
+            }
+        });
+        self.announce("update", &record);
+        Ok(())
+    }
+}
+
+fn grace(seconds: Option<i64>) -> Duration {
+    u64::try_from(seconds.unwrap_or(GRACE_SECONDS)).map_or(FOR_EVER, Duration::from_secs)
+}

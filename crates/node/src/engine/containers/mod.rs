@@ -1,0 +1,272 @@
+//! Single containers of this host: what `docker run` makes (parity E-13 to E-35, E-39).
+//!
+//! Called by the API. Each container has a record on disk (`store`), one turn that changes take one after another,
+//! and while it runs one task that waits for its end, looks after its health and applies its restart policy
+//! (`owner`). The container itself outlives the daemon: `restore` finds it again. Nothing here belongs to the
+//! cluster; containers of tasks are shown beside them (`view`) and left to the agent.
+
+mod attach;
+mod create;
+mod error;
+mod health;
+mod life;
+mod merge;
+mod names;
+mod owner;
+mod plan;
+mod remove;
+mod restore;
+pub mod spec;
+mod start;
+mod store;
+mod usage;
+mod view;
+mod wait;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+};
+
+use runtime::Status;
+use tokio::{sync::watch, task::JoinSet};
+use types::TaskId;
+
+pub use self::{
+    create::CreatedContainer,
+    error::{ContainerError, ContainerErrorKind},
+    health::{HealthProbe, HealthState, HealthView},
+    store::{Merged, MountPoint, Phase, PointKind, State},
+    usage::{NetworkUse, UsageView},
+    view::{ContainerStatusView, ContainerView, PlaceView},
+    wait::{Waited, WaitCondition},
+};
+pub(in crate::engine) use self::store::Record;
+use self::store::Store;
+use super::{Engine, EngineConfig, container_id::task_of_container, network::explain};
+
+/// A container by whatever way it was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerRef {
+    pub id: String,
+    pub name: String,
+    pub tty: bool,
+    pub open_stdin: bool,
+    pub is_running: bool,
+}
+
+/// All single containers.
+#[derive(Debug)]
+pub(super) struct Containers {
+    store: Store,
+    all: RwLock<BTreeMap<String, Arc<Single>>>,
+    /// Whose each name is; one that is being created has its name already.
+    names: Mutex<BTreeMap<String, String>>,
+    /// Those who wait for the ends.
+    owners: Mutex<JoinSet<()>>,
+}
+
+/// One container.
+#[derive(Debug)]
+pub(in crate::engine) struct Single {
+    id: String,
+    record: Mutex<Record>,
+    /// Changes of what it is, one after another. Stopping needs none: it only asks.
+    turn: tokio::sync::Mutex<()>,
+    news: watch::Sender<News>,
+    health: Mutex<Option<HealthView>>,
+}
+
+/// What those see who wait for something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct News {
+    /// Also while it waits for its next start.
+    is_running: bool,
+    /// Since this daemon began.
+    ends: u64,
+    exit_code: i32,
+    is_stop_asked: bool,
+    is_removed: bool,
+}
+
+/// Whoever is meant by a text.
+enum Meant {
+    Single(Arc<Single>),
+    Task(TaskId, Box<runtime::ContainerState>),
+}
+
+impl Containers {
+    pub(super) fn new(config: &EngineConfig) -> Self {
+        let store = Store::new(&config.state_dir);
+        Self { store, all: RwLock::default(), names: Mutex::default(), owners: Mutex::default() }
+    }
+
+    fn get(&self, id: &str) -> Option<Arc<Single>> {
+        self.all.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    fn list(&self) -> Vec<Arc<Single>> {
+        self.all.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    fn insert(&self, record: Record) -> Arc<Single> {
+        let single = Arc::new(Single::new(record));
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(single.id.clone(), Arc::clone(&single));
+        single
+    }
+
+    fn names(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Frees the name if it is the container's.
+    fn release_name(&self, name: &str, id: &str) {
+        let mut names = self.names();
+        if names.get(name).is_some_and(|owner| owner == id) {
+            names.remove(name);
+        }
+    }
+
+    /// Ends those who wait; the containers go on.
+    pub(super) async fn stop(&self) {
+        let mut owners = std::mem::take(&mut *self.owners.lock().unwrap_or_else(PoisonError::into_inner));
+        owners.shutdown().await;
+    }
+}
+
+impl Single {
+    fn new(record: Record) -> Self {
+        let news = News { exit_code: record.state.exit_code, ..News::default() };
+        Self {
+            id: record.id.clone(),
+            record: Mutex::new(record),
+            turn: tokio::sync::Mutex::default(),
+            news: watch::Sender::new(news),
+            health: Mutex::default(),
+        }
+    }
+
+    fn record(&self) -> Record {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn phase(&self) -> Phase {
+        self.lock().state.phase
+    }
+
+    /// Whether it runs, or will again after its pause.
+    fn is_running(&self) -> bool {
+        matches!(self.phase(), Phase::Running | Phase::Restarting)
+    }
+
+    /// Changes the record and writes it down. What cannot be written is said and holds until the daemon ends.
+    fn change(&self, store: &Store, change: impl FnOnce(&mut Record)) -> Record {
+        let record = {
+            let mut record = self.lock();
+            change(&mut record);
+            if let Err(error) = store.save(&record) {
+                tracing::error!(container.id = self.id, %error, "the container's record cannot be written");
+            }
+            record.clone()
+        };
+        let is_running = matches!(record.state.phase, Phase::Running | Phase::Restarting);
+        self.news.send_if_modified(|news| std::mem::replace(&mut news.is_running, is_running) != is_running);
+        record
+    }
+}
+
+impl Engine {
+    /// A container by its id, its name, or the beginning of its id.
+    ///
+    /// # Errors
+    /// When there is none, or several.
+    pub async fn find_container(&self, text: &str) -> Result<ContainerRef, ContainerError> {
+        match self.meant(text).await? {
+            Meant::Single(single) => {
+                let record = single.record();
+                let streams = record.spec.streams;
+                Ok(ContainerRef {
+                    is_running: record.state.phase == Phase::Running,
+                    tty: streams.tty,
+                    open_stdin: streams.open_stdin,
+                    name: record.name,
+                    id: record.id,
+                })
+            }
+            Meant::Task(_, state) => Ok(ContainerRef {
+                name: task_name(&state).to_owned(),
+                tty: state.tty,
+                open_stdin: state.open_stdin,
+                is_running: matches!(state.status, Status::Running | Status::Paused),
+                id: state.id,
+            }),
+        }
+    }
+
+    async fn meant(&self, text: &str) -> Result<Meant, ContainerError> {
+        let containers = &self.inner.containers;
+        let bare = text.strip_prefix('/').unwrap_or(text);
+        if let Some(single) = containers.get(bare) {
+            return Ok(Meant::Single(single));
+        }
+        let named = containers.names().get(bare).cloned();
+        if let Some(single) = named.and_then(|id| containers.get(&id)) {
+            return Ok(Meant::Single(single));
+        }
+        let states = self.inner.runtime.list().await.map_err(|e| ContainerError::failed(explain(&e)))?;
+        let tasks = states.iter().filter(|state| task_of_container(&state.id).is_some());
+        let singles: Vec<(String, String)> =
+            containers.list().iter().map(|single| (single.id.clone(), single.lock().name.clone())).collect();
+        let known = singles.iter().map(|(id, name)| (id.as_str(), name.as_str()));
+        let id = names::find(text, known.chain(tasks.map(|state| (state.id.as_str(), task_name(state)))))?.to_owned();
+        if let Some(single) = containers.get(&id) {
+            return Ok(Meant::Single(single));
+        }
+        let found = states.into_iter().find(|state| state.id == id);
+        let meant = found.and_then(|state| Some(Meant::Task(task_of_container(&state.id)?, Box::new(state))));
+        meant.ok_or_else(|| ContainerError::not_found(text))
+    }
+
+    /// A single container, for what a task's must not be asked.
+    async fn single(&self, text: &str, what: &str) -> Result<Arc<Single>, ContainerError> {
+        match self.meant(text).await? {
+            Meant::Single(single) => Ok(single),
+            Meant::Task(_, state) => Err(ContainerError::conflict(format!(
+                "cannot {what} container {text}: it belongs to task {}, whose service decides; use `service update` or \
+                 `service rm`",
+                task_name(&state)
+            ))),
+        }
+    }
+
+    /// The one place that tells of what becomes of single containers.
+    #[expect(clippy::unused_self, reason = "the engine's events are published from here")]
+    fn announce(&self, action: &str, record: &Record) {
+        tracing::info!(container.id = record.id, container.name = record.name, action, "container");
+    }
+}
+
+fn task_name(state: &runtime::ContainerState) -> &str {
+    state.labels.get("com.docker.swarm.task.name").map_or("", String::as_str)
+}
+
+fn of_runtime(error: &runtime::Error) -> ContainerError {
+    let text = explain(error);
+    match error {
+        runtime::Error::NotFound { .. } | runtime::Error::AlreadyExists { .. } => ContainerError::conflict(text),
+        runtime::Error::Invalid { .. }
+        | runtime::Error::MountSourceMissing { .. }
+        | runtime::Error::CommandNotFound { .. }
+        | runtime::Error::CommandNotExecutable { .. } => ContainerError::invalid(text),
+        _ => ContainerError::failed(text),
+    }
+}
+
+fn stopping() -> ContainerError {
+    ContainerError::failed("the engine is stopping")
+}

@@ -1,0 +1,141 @@
+//! From a record and what was made for its start to what the runtime is asked to make. Looks at devices, nothing else.
+
+use std::{os::unix::fs::MetadataExt as _, path::PathBuf};
+
+use runtime::{
+    ContainerConfig, Device, DeviceRule, FileMount, LogConfig, Mount, MountKind, NamespaceMode, Propagation, Resources,
+    Throttle,
+};
+
+use super::{
+    ContainerError, Record,
+    spec::{Limits, ThrottleKind},
+    store::{MountPoint, PointKind},
+};
+use crate::engine::{
+    container::{log_driver_of, propagation, runtime_seccomp, ulimit},
+    network::explain,
+};
+
+/// What was made for one start.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    pub rootfs: PathBuf,
+    pub netns: Option<PathBuf>,
+    pub files: Vec<(PathBuf, &'static str)>,
+    pub pid: NamespaceMode,
+    pub ipc: NamespaceMode,
+    pub log_path: PathBuf,
+}
+
+/// The container as the runtime shall make it.
+pub(super) fn config(record: &Record, prepared: Prepared) -> Result<ContainerConfig, ContainerError> {
+    let (spec, merged) = (&record.spec, &record.merged);
+    let invalid = |e: crate::engine::container::SpecError| ContainerError::invalid(explain(&e));
+    let driver = log_driver_of(spec.log.as_ref()).map_err(invalid)?;
+    let args = [&merged.entrypoint[..], &merged.command[..]].concat();
+    let log = LogConfig { path: prepared.log_path, driver };
+    let mut config = ContainerConfig::new(&record.id, prepared.rootfs, args, log);
+    config.env.clone_from(&merged.env);
+    config.cwd.clone_from(&merged.dir);
+    config.user.clone_from(&merged.user);
+    config.additional_groups.clone_from(&spec.groups);
+    if spec.uts_of_host {
+        config.uts = NamespaceMode::Host;
+    } else {
+        config.hostname.clone_from(&merged.hostname);
+        config.domainname.clone_from(&spec.domainname);
+    }
+    config.netns = prepared.netns;
+    (config.pid, config.ipc) = (prepared.pid, prepared.ipc);
+    if spec.cgroupns_of_host {
+        config.cgroupns = NamespaceMode::Host;
+    }
+    config.mounts = record.points.iter().map(mount).collect::<Result<_, _>>()?;
+    // What the user mounts at such a place is meant.
+    let files = prepared.files.into_iter().filter(|(_, place)| !record.points.iter().any(|p| p.target == *place));
+    config.files = files.map(|(source, target)| FileMount { source, target: target.to_owned() }).collect();
+    config.readonly_rootfs = spec.read_only;
+    (config.tty, config.open_stdin) = (spec.streams.tty, spec.streams.open_stdin);
+    config.init = spec.init.unwrap_or(false);
+    config.privileged = spec.privileged;
+    config.capabilities_add.clone_from(&spec.capability_add);
+    config.capabilities_drop.clone_from(&spec.capability_drop);
+    config.no_new_privileges = spec.no_new_privileges;
+    config.seccomp = runtime_seccomp(&spec.seccomp);
+    config.masked_paths.clone_from(&spec.masked_paths);
+    config.readonly_paths.clone_from(&spec.readonly_paths);
+    config.resources = resources(&spec.limits)?;
+    config.ulimits = spec.ulimits.iter().map(ulimit).collect::<Result<_, _>>().map_err(invalid)?;
+    config.sysctls.clone_from(&spec.sysctls);
+    config.shm_size_bytes = spec.shm_size_bytes;
+    config.oom_score_adj = spec.oom_score_adj;
+    let device = |d: &super::spec::DeviceRequest| Device {
+        host_path: (&d.host).into(),
+        container_path: d.container.clone(),
+        permissions: d.permissions.clone(),
+    };
+    config.devices = spec.devices.iter().map(device).collect();
+    let rule = |r: &super::spec::DeviceRuleRequest| DeviceRule {
+        kind: r.kind,
+        major: r.major,
+        minor: r.minor,
+        permissions: r.permissions.clone(),
+    };
+    config.device_rules = spec.device_rules.iter().map(rule).collect();
+    config.labels.clone_from(&merged.labels);
+    Ok(config)
+}
+
+pub(super) fn resources(limits: &Limits) -> Result<Resources, ContainerError> {
+    let mut throttles = Vec::new();
+    for wanted in &limits.throttles {
+        let path = &wanted.path;
+        let number = std::fs::metadata(path).map(|metadata| metadata.rdev()).unwrap_or(0);
+        if number == 0 {
+            return Err(ContainerError::invalid(format!("{path} is not a device of this host: limit another")));
+        }
+        let part = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        throttles.push(Throttle {
+            kind: match wanted.kind {
+                ThrottleKind::ReadBytes => runtime::ThrottleKind::ReadBytes,
+                ThrottleKind::WriteBytes => runtime::ThrottleKind::WriteBytes,
+                ThrottleKind::ReadOperations => runtime::ThrottleKind::ReadOperations,
+                ThrottleKind::WriteOperations => runtime::ThrottleKind::WriteOperations,
+            },
+            major: part(nix::sys::stat::major(number)),
+            minor: part(nix::sys::stat::minor(number)),
+            rate: wanted.rate,
+        });
+    }
+    Ok(Resources {
+        nano_cpus: limits.nano_cpus,
+        memory_bytes: limits.memory_bytes,
+        memory_swap_bytes: limits.memory_swap_bytes,
+        memory_reservation_bytes: limits.memory_reservation_bytes,
+        pids_limit: limits.pids,
+        cpu_shares: limits.cpu_shares,
+        cpuset_cpus: limits.cpuset_cpus.clone(),
+        cpuset_mems: limits.cpuset_mems.clone(),
+        cpu_quota_us: limits.cpu_quota_us,
+        cpu_period_us: limits.cpu_period_us,
+        swappiness: limits.swappiness,
+        oom_kill_disable: limits.oom_kill_disable,
+        blkio_weight: limits.blkio_weight,
+        throttles,
+    })
+}
+
+fn mount(point: &MountPoint) -> Result<Mount, ContainerError> {
+    let (kind, spread) = match &point.kind {
+        PointKind::Bind { source, propagation: wanted } => {
+            let spread = propagation(wanted).map_err(|e| ContainerError::invalid(explain(&e)))?;
+            (MountKind::Bind { source: source.into(), recursive: true }, spread)
+        }
+        PointKind::Volume { source, .. } => (MountKind::Volume { source: source.clone() }, Propagation::default()),
+        PointKind::Tmpfs { size_bytes, mode } => {
+            (MountKind::Tmpfs { size_bytes: *size_bytes, mode: *mode }, Propagation::default())
+        }
+    };
+    Ok(Mount { kind, target: point.target.clone(), readonly: point.read_only, propagation: spread })
+}

@@ -1,0 +1,108 @@
+//! Removing containers: record, root filesystem, log and, if wanted, the volumes that were made for it (parity E-26).
+
+use std::sync::{Arc, PoisonError};
+
+use types::{Labels, Timestamp};
+
+use super::{ContainerError, ContainerErrorKind, Engine, Single, of_runtime, stopping};
+use crate::engine::network::explain;
+
+impl Engine {
+    /// Takes a container away.
+    ///
+    /// # Errors
+    /// When it runs and `force` is not given, or something of it cannot be removed; another try goes on then.
+    pub async fn remove_container(&self, text: &str, force: bool, volumes: bool) -> Result<(), ContainerError> {
+        let single = self.single(text, "remove").await?;
+        if single.is_running() {
+            if !force {
+                let status = if self.is_paused(&single.id).await { "paused" } else { "running" };
+                return Err(ContainerError::conflict(format!(
+                    "cannot remove container \"{text}\": container is {status}: stop the container before removing or \
+                     force remove"
+                )));
+            }
+            match self.kill_container(&single.id, "KILL").await {
+                Ok(()) => {}
+                // It ended by itself.
+                Err(error) if error.kind == ContainerErrorKind::Conflict => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let _turn = single.turn.lock().await;
+        if single.news.borrow().is_removed {
+            return match single.lock().spec.auto_remove {
+                true => Ok(()),
+                false => Err(ContainerError::not_found(text)),
+            };
+        }
+        if single.is_running() {
+            return Err(ContainerError::conflict(format!(
+                "cannot remove container \"{text}\": it was started again meanwhile; try again"
+            )));
+        }
+        self.remove_now(&single, volumes).await
+    }
+
+    /// Under its turn; it does not run.
+    pub(super) async fn remove_now(&self, single: &Single, with_volumes: bool) -> Result<(), ContainerError> {
+        let containers = &self.inner.containers;
+        let record = single.record();
+        self.inner.runtime.delete(&single.id).await.map_err(|e| of_runtime(&e))?;
+        self.part(&single.id).await?;
+        self.inner.images.snapshot_remove(&single.id).await.map_err(|e| ContainerError::failed(explain(&e)))?;
+        let (store, volumes, id) = (containers.store.clone(), self.inner.volumes.clone(), single.id.clone());
+        let own = if with_volumes { self.unshared(single) } else { Vec::new() };
+        let work = move || {
+            for name in own {
+                volumes.remove_named(&name).map_err(|e| ContainerError::failed(explain(&e)))?;
+            }
+            store.remove(&id).map_err(|e| ContainerError::failed(format!("remove the container's record: {e}")))
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| stopping())??;
+        containers.release_name(&record.name, &single.id);
+        containers.all.write().unwrap_or_else(PoisonError::into_inner).remove(&single.id);
+        single.news.send_modify(|news| (news.is_removed, news.is_running) = (true, false));
+        self.announce("destroy", &record);
+        Ok(())
+    }
+
+    /// Its anonymous volumes that no other container has.
+    fn unshared(&self, single: &Single) -> Vec<String> {
+        let mut own = single.own_volumes();
+        for other in self.inner.containers.list().iter().filter(|other| other.id != single.id) {
+            let points = other.lock().points.clone();
+            own.retain(|name| !points.iter().any(|point| point.volume() == Some(name)));
+        }
+        own
+    }
+
+    /// Removes all that do not run and fit; gives their ids and the bytes of their root filesystems.
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    pub async fn prune_containers(
+        &self,
+        fits: impl Fn(Timestamp, &Labels) -> bool + Send,
+    ) -> Result<(Vec<String>, u64), ContainerError> {
+        let singles = self.inner.containers.list();
+        let is_meant = |single: &Single| {
+            let record = single.lock();
+            fits(record.created_at, &record.merged.labels)
+        };
+        let ended: Vec<Arc<Single>> =
+            singles.into_iter().filter(|single| !single.is_running() && is_meant(single)).collect();
+        let (mut ids, mut bytes) = (Vec::new(), 0_u64);
+        for single in ended {
+            let used = self.inner.images.snapshot_usage(&single.id).await.unwrap_or(0);
+            let _turn = single.turn.lock().await;
+            if single.is_running() || single.news.borrow().is_removed {
+                continue;
+            }
+            self.remove_now(&single, false).await?;
+            ids.push(single.id.clone());
+            bytes = bytes.saturating_add(used);
+        }
+        Ok((ids, bytes))
+    }
+}

@@ -1,0 +1,254 @@
+//! What a user asks of a single container, as plain data (parity E-13 to E-22).
+//!
+//! Made by the API from Docker's JSON, kept in the container's record, read by `plan` and `view`. What can be said
+//! without the host has been checked where it was made.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use serde::{Deserialize, Serialize};
+use types::{DnsConfig, HealthCheck, Labels, LogDriver, Mount, PortProtocol, Seccomp, Ulimit};
+
+/// One container. Empty, 0 and `None` mean the image's, else the default.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SingleSpec {
+    /// As the user wrote it.
+    pub image: String,
+    /// `Some` of nothing takes the image's away.
+    pub entrypoint: Option<Vec<String>>,
+    pub command: Vec<String>,
+    pub env: Vec<String>,
+    pub dir: String,
+    pub user: String,
+    pub groups: Vec<String>,
+    pub hostname: String,
+    pub domainname: String,
+    pub labels: Labels,
+    pub streams: Streams,
+    pub stop_signal: String,
+    /// Seconds; negative waits for ever.
+    pub stop_timeout: Option<i64>,
+    pub health: Option<HealthCheck>,
+    pub exposed: BTreeSet<(u16, PortProtocol)>,
+    pub ports: Vec<PortRequest>,
+    pub publish_all: bool,
+    pub mounts: Vec<Mount>,
+    /// `name[:ro|:rw]` of other containers.
+    pub volumes_from: Vec<String>,
+    pub network: NetworkRequest,
+    /// Container and alias.
+    pub links: Vec<(String, String)>,
+    pub dns: DnsConfig,
+    /// `name:address`, or `name:host-gateway`.
+    pub extra_hosts: Vec<String>,
+    pub restart: RestartPolicy,
+    pub auto_remove: bool,
+    pub init: Option<bool>,
+    pub privileged: bool,
+    pub read_only: bool,
+    pub capability_add: Vec<String>,
+    pub capability_drop: Vec<String>,
+    pub devices: Vec<DeviceRequest>,
+    pub device_rules: Vec<DeviceRuleRequest>,
+    /// As the user wrote them, for showing.
+    pub security: Vec<String>,
+    pub seccomp: Seccomp,
+    pub no_new_privileges: bool,
+    pub masked_paths: Option<Vec<String>>,
+    pub readonly_paths: Option<Vec<String>>,
+    pub ulimits: Vec<Ulimit>,
+    pub sysctls: Labels,
+    pub shm_size_bytes: u64,
+    pub pid: NamespaceRequest,
+    pub ipc: NamespaceRequest,
+    pub uts_of_host: bool,
+    pub cgroupns_of_host: bool,
+    pub limits: Limits,
+    pub oom_score_adj: i32,
+    pub log: Option<LogDriver>,
+}
+
+/// The container's standard streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Streams {
+    pub tty: bool,
+    pub open_stdin: bool,
+    pub stdin_once: bool,
+    pub attach_stdin: bool,
+    pub attach_stdout: bool,
+    pub attach_stderr: bool,
+}
+
+/// A published port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortRequest {
+    pub target: u16,
+    pub protocol: PortProtocol,
+    /// `None`: all addresses.
+    pub address: Option<IpAddr>,
+    /// The first free one of these; `None`: any.
+    pub host: Option<(u16, u16)>,
+}
+
+/// Whose network it is in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NetworkRequest {
+    None,
+    Host,
+    /// That of another container, by name or id.
+    Container(String),
+    /// Its own, with these places; the first is the mode that Docker shows.
+    Places(Vec<PlaceRequest>),
+}
+
+impl Default for NetworkRequest {
+    fn default() -> Self {
+        Self::Places(vec![PlaceRequest::of("bridge")])
+    }
+}
+
+/// A place in a network.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PlaceRequest {
+    /// Name or id.
+    pub network: String,
+    pub aliases: Vec<String>,
+    pub address: Option<Ipv4Addr>,
+    /// Empty: from the address.
+    pub mac: String,
+}
+
+impl PlaceRequest {
+    pub fn of(network: &str) -> Self {
+        Self { network: network.to_owned(), ..Self::default() }
+    }
+}
+
+/// When a container that ended is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum RestartPolicy {
+    #[default]
+    No,
+    Always,
+    UnlessStopped,
+    /// At most so often; 0 is without bound.
+    OnFailure(u32),
+}
+
+/// A device of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRequest {
+    pub host: String,
+    pub container: String,
+    pub permissions: String,
+}
+
+/// `c 42:* rmw`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRuleRequest {
+    pub kind: char,
+    pub major: Option<i64>,
+    pub minor: Option<i64>,
+    pub permissions: String,
+}
+
+/// Whose namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum NamespaceRequest {
+    #[default]
+    Private,
+    /// For ipc: others may join it.
+    Shareable,
+    Host,
+    Container(String),
+}
+
+/// Bounds on what it uses.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    pub nano_cpus: u64,
+    pub cpu_shares: u64,
+    pub cpu_quota_us: i64,
+    pub cpu_period_us: u64,
+    pub cpuset_cpus: String,
+    pub cpuset_mems: String,
+    pub memory_bytes: u64,
+    pub memory_swap_bytes: i64,
+    pub memory_reservation_bytes: u64,
+    pub swappiness: Option<u64>,
+    pub pids: u64,
+    pub oom_kill_disable: bool,
+    pub blkio_weight: u16,
+    pub throttles: Vec<ThrottleRequest>,
+}
+
+/// A bound for a block device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThrottleRequest {
+    pub kind: ThrottleKind,
+    pub path: String,
+    pub rate: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ThrottleKind {
+    ReadBytes,
+    WriteBytes,
+    ReadOperations,
+    WriteOperations,
+}
+
+/// What `update` may change; `None` leaves it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Change {
+    pub restart: Option<RestartPolicy>,
+    pub limits: Limits,
+}
+
+impl Limits {
+    /// With those of `change` that say something.
+    pub(super) fn changed(&self, change: &Self) -> Self {
+        let mut next = self.clone();
+        let numbers = [
+            (&mut next.cpu_shares, change.cpu_shares),
+            (&mut next.cpu_period_us, change.cpu_period_us),
+            (&mut next.memory_bytes, change.memory_bytes),
+            (&mut next.memory_reservation_bytes, change.memory_reservation_bytes),
+            (&mut next.pids, change.pids),
+        ];
+        for (own, other) in numbers.into_iter().filter(|(_, other)| *other != 0) {
+            *own = other;
+        }
+        if change.nano_cpus != 0 {
+            (next.nano_cpus, next.cpu_quota_us, next.cpu_period_us) = (change.nano_cpus, 0, 0);
+        }
+        if change.cpu_quota_us != 0 {
+            (next.cpu_quota_us, next.nano_cpus) = (change.cpu_quota_us, 0);
+        }
+        if change.memory_swap_bytes != 0 {
+            next.memory_swap_bytes = change.memory_swap_bytes;
+        }
+        if change.blkio_weight != 0 {
+            next.blkio_weight = change.blkio_weight;
+        }
+        for (own, other) in
+            [(&mut next.cpuset_cpus, &change.cpuset_cpus), (&mut next.cpuset_mems, &change.cpuset_mems)]
+        {
+            if !other.is_empty() {
+                own.clone_from(other);
+            }
+        }
+        next
+    }
+
+    /// Docker's rule for memory that grows past what it and swap have together (moby `daemon/update.go`).
+    pub(super) fn swap_conflict(&self, change: &Self) -> bool {
+        let all = u64::try_from(self.memory_swap_bytes).unwrap_or(0);
+        change.memory_bytes > 0 && change.memory_swap_bytes == 0 && all > 0 && change.memory_bytes > all
+    }
+}

@@ -1,0 +1,164 @@
+//! One start of a container: network, files, namespaces, command. All or nothing.
+
+use std::sync::Arc;
+
+use runtime::NamespaceMode;
+
+use super::{
+    ContainerError, Engine, News, Phase, Record, Single, of_runtime, owner,
+    plan::{self, Prepared},
+    spec::NamespaceRequest,
+    stopping,
+};
+use crate::{clock::now, engine::network::explain};
+
+impl Engine {
+    /// Runs a container that does not run.
+    ///
+    /// # Errors
+    /// When it runs already, or something of it cannot be had; it is as before then, with the reason noted.
+    pub async fn start_container(&self, text: &str) -> Result<(), ContainerError> {
+        let single = self.single(text, "start").await?;
+        self.start_single(&single).await
+    }
+
+    pub(super) async fn start_single(&self, single: &Arc<Single>) -> Result<(), ContainerError> {
+        let _turn = single.turn.lock().await;
+        if single.news.borrow().is_removed {
+            return Err(ContainerError::not_found(&single.id));
+        }
+        if single.is_running() {
+            return Err(match self.is_paused(&single.id).await {
+                true => ContainerError::conflict("cannot start a paused container, try unpause instead"),
+                false => ContainerError::unchanged(),
+            });
+        }
+        single.change(&self.inner.containers.store, |record| {
+            (record.state.is_hand_stopped, record.state.restarts) = (false, 0);
+        });
+        single.news.send_modify(|news| news.is_stop_asked = false);
+        match self.run(single).await {
+            Ok(()) => {
+                owner::spawn(self, single);
+                Ok(())
+            }
+            Err(error) => {
+                if single.lock().spec.auto_remove {
+                    self.remove_now(single, true).await?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes it run, under its turn.
+    pub(super) async fn run(&self, single: &Single) -> Result<(), ContainerError> {
+        let _slot = self.inner.turns.acquire().await.map_err(|_| stopping())?;
+        let record = single.record();
+        let begun = self.begin(&record).await;
+        let (pid, ports) = match begun {
+            Ok(begun) => begun,
+            Err((error, code)) => {
+                self.undo(&record.id).await;
+                single.change(&self.inner.containers.store, |record| {
+                    let state = &mut record.state;
+                    if state.phase != Phase::Created {
+                        state.phase = Phase::Exited;
+                    }
+                    (state.exit_code, state.pid) = (code, 0);
+                    state.error.clone_from(&error.message);
+                });
+                single.news.send_modify(|news| news.exit_code = code);
+                return Err(error);
+            }
+        };
+        let record = single.change(&self.inner.containers.store, |record| {
+            let state = &mut record.state;
+            (state.phase, state.pid, state.ports) = (Phase::Running, pid, ports);
+            (state.exit_code, state.oom_killed, state.started_at) = (0, false, now());
+            state.error.clear();
+        });
+        self.announce("start", &record);
+        Ok(())
+    }
+
+    /// The first process and the published ports; an error comes with the exit code that stands for it.
+    async fn begin(&self, record: &Record) -> Result<(u32, Vec<types::PortConfig>), (ContainerError, i32)> {
+        let plain = |error: ContainerError| (error, 128);
+        let runtime = &self.inner.runtime;
+        let mounted = self.inner.images.snapshot_mount(&record.id, &record.image).await;
+        let rootfs = mounted.map_err(|e| plain(ContainerError::failed(explain(&e))))?.rootfs;
+        let joined = self.join(record).await.map_err(plain)?;
+        let files = self.write_etc(record, &joined).await.map_err(plain)?;
+        let prepared = Prepared {
+            rootfs,
+            netns: joined.netns,
+            files,
+            pid: self.namespace(&record.spec.pid, "pid").await.map_err(plain)?,
+            ipc: self.namespace(&record.spec.ipc, "ipc").await.map_err(plain)?,
+            log_path: self.log_path(&record.id),
+        };
+        let config = plan::config(record, prepared).map_err(plain)?;
+        let failed = |error: runtime::Error| {
+            let code = error.exit_code();
+            let text = match &error {
+                runtime::Error::CommandNotFound { command, .. } => {
+                    format!("exec: \"{command}\": executable file not found in $PATH: unknown")
+                }
+                runtime::Error::CommandNotExecutable { command, .. } => {
+                    format!("exec: \"{command}\": permission denied: unknown")
+                }
+                other => explain(other),
+            };
+            let kind = of_runtime(&error).kind;
+            (ContainerError::new(kind, format!("failed to create task for container: {text}")), code)
+        };
+        // The last run's record of the runtime, by which its log was read.
+        runtime.delete(&record.id).await.map_err(failed)?;
+        let created = runtime.create(&config).await.map_err(failed)?;
+        self.before_start(&record.id).await;
+        runtime.start(&record.id).await.map_err(failed)?;
+        Ok((u32::try_from(created.pid).unwrap_or(0), joined.ports))
+    }
+
+    /// The one place between a container's creation and its command: whoever waits to be attached is connected here.
+    async fn before_start(&self, id: &str) {
+        tracing::debug!(container.id = id, "about to start");
+    }
+
+    async fn undo(&self, id: &str) {
+        if let Err(error) = self.inner.runtime.delete(id).await {
+            tracing::warn!(container.id = id, error = explain(&error), "what is left of a failed start stays");
+        }
+        if let Err(error) = self.part(id).await {
+            tracing::warn!(container.id = id, error = error.message, "the network of a failed start stays");
+        }
+    }
+
+    async fn namespace(&self, wanted: &NamespaceRequest, kind: &str) -> Result<NamespaceMode, ContainerError> {
+        Ok(match wanted {
+            NamespaceRequest::Private | NamespaceRequest::Shareable => NamespaceMode::Private,
+            NamespaceRequest::Host => NamespaceMode::Host,
+            NamespaceRequest::Container(other) => NamespaceMode::Path(self.namespace_path(other, kind).await?),
+        })
+    }
+
+    pub(super) async fn is_paused(&self, id: &str) -> bool {
+        let state = self.inner.runtime.state(id).await;
+        state.is_ok_and(|state| state.status == runtime::Status::Paused)
+    }
+
+    pub(super) fn log_path(&self, id: &str) -> std::path::PathBuf {
+        self.inner.containers.store.directory(id).join(format!("{id}-json.log"))
+    }
+}
+
+impl Single {
+    /// Notes an end.
+    pub(super) fn ended(&self, change: impl FnOnce(&mut News)) {
+        self.news.send_modify(|news| {
+            news.ends += 1;
+            change(news);
+        });
+    }
+}

@@ -1,0 +1,198 @@
+//! What is kept of a single container: one directory each, with one file that is replaced whole.
+//!
+//! `<state_dir>/containers/<id>/container.json` survives a reboot; the log lies beside it.
+
+use std::{
+    fs, io,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use types::{PortConfig, Timestamp};
+
+use super::spec::SingleSpec;
+use crate::engine::health::HealthSettings;
+
+const FILE: &str = "container.json";
+
+/// A container as it is on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::engine) struct Record {
+    pub id: String,
+    pub name: String,
+    pub created_at: Timestamp,
+    /// The image's id, `sha256:…`.
+    pub image: String,
+    pub spec: SingleSpec,
+    /// What the image and the spec make together.
+    pub merged: Merged,
+    pub points: Vec<MountPoint>,
+    #[serde(default)]
+    pub health: Option<HealthSettings>,
+    pub state: State,
+}
+
+/// The command and its surroundings, the image's taken in.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Merged {
+    pub entrypoint: Vec<String>,
+    pub command: Vec<String>,
+    pub env: Vec<String>,
+    pub dir: String,
+    pub user: String,
+    pub hostname: String,
+    pub labels: types::Labels,
+    pub stop_signal: String,
+    pub exposed: std::collections::BTreeSet<(u16, types::PortProtocol)>,
+    /// The image's own.
+    pub volumes: Vec<String>,
+}
+
+/// Something of the host, at a place in the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountPoint {
+    pub kind: PointKind,
+    pub target: String,
+    pub read_only: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PointKind {
+    Bind {
+        source: String,
+        propagation: String,
+    },
+    Volume {
+        name: String,
+        /// Its directory on the host.
+        source: PathBuf,
+        /// It was made for this container.
+        is_anonymous: bool,
+    },
+    Tmpfs {
+        size_bytes: u64,
+        mode: u32,
+    },
+}
+
+/// Where in its life it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Phase {
+    #[default]
+    Created,
+    Running,
+    /// It ended and will be started again.
+    Restarting,
+    Exited,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    pub phase: Phase,
+    pub pid: u32,
+    pub started_at: Timestamp,
+    pub finished_at: Timestamp,
+    pub exit_code: i32,
+    pub error: String,
+    pub oom_killed: bool,
+    pub restarts: u32,
+    /// Somebody stopped it by hand.
+    pub is_hand_stopped: bool,
+    /// Published, every one with its number, while it runs.
+    pub ports: Vec<PortConfig>,
+}
+
+/// The directory of all.
+#[derive(Debug, Clone)]
+pub(super) struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    pub(super) fn new(state_dir: &Path) -> Self {
+        Self { root: state_dir.join("containers") }
+    }
+
+    pub(super) fn directory(&self, id: &str) -> PathBuf {
+        self.root.join(id)
+    }
+
+    /// All that can be read; what cannot is left alone and named. Blocking.
+    pub(super) fn load(&self) -> io::Result<Vec<Record>> {
+        fs::create_dir_all(&self.root)?;
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.root)? {
+            let path = entry?.path().join(FILE);
+            let read = fs::read(&path).map(|bytes| serde_json::from_slice::<Record>(&bytes));
+            match read {
+                Ok(Ok(record)) => found.push(record),
+                Ok(Err(error)) => {
+                    tracing::error!(path = %path.display(), %error, "a container's record is damaged; it stays out");
+                }
+                // A creation or removal that was broken off.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if let Some(directory) = path.parent() {
+                        fs::remove_dir_all(directory)?;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Blocking, well below a millisecond: nothing waits for the disk, a power cut may lose the newest state.
+    pub(super) fn save(&self, record: &Record) -> io::Result<()> {
+        let directory = self.directory(&record.id);
+        fs::create_dir_all(&directory)?;
+        let (path, temporary) = (directory.join(FILE), directory.join(".container.json.new"));
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(&serde_json::to_vec(record)?)?;
+        fs::rename(&temporary, &path)
+    }
+
+    /// The record goes first: what is left of the directory then is nobody's.
+    pub(super) fn remove(&self, id: &str) -> io::Result<()> {
+        let directory = self.directory(id);
+        for result in [fs::remove_file(directory.join(FILE)), fs::remove_dir_all(&directory)] {
+            match result {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_back_and_remnants_go() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let store = Store::new(dir.path());
+        let record = Record {
+            id: "ab".into(),
+            name: "web".into(),
+            created_at: Timestamp::from_unix_ms(5),
+            image: "sha256:0".into(),
+            spec: SingleSpec { image: "app:1".into(), ..SingleSpec::default() },
+            merged: Merged::default(),
+            points: Vec::new(),
+            health: None,
+            state: State::default(),
+        };
+        store.save(&record).expect("saved");
+        fs::create_dir_all(store.directory("cd")).expect("a remnant");
+        assert_eq!(store.load().expect("loaded"), [record]);
+        assert!(!store.directory("cd").exists());
+        store.remove("ab").expect("removed");
+        store.remove("ab").expect("again is fine");
+        assert!(store.load().expect("loaded").is_empty());
+    }
+}

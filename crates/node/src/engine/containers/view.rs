@@ -1,0 +1,233 @@
+//! Containers as the API shows them, single ones and those of tasks alike (parity E-23, E-28).
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use runtime::{ContainerState, Status};
+use types::Timestamp;
+
+use super::{
+    ContainerError, Engine, Meant, Phase, PointKind, Record, Single,
+    health::HealthView,
+    of_runtime,
+    spec::{NetworkRequest, SingleSpec},
+    store::{Merged, MountPoint, State},
+};
+use crate::engine::{container::record_of_labels, container_id::task_of_container, network::LocalNetworkView};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContainerStatusView {
+    Created,
+    Running,
+    Paused,
+    Restarting,
+    Exited,
+}
+
+impl ContainerStatusView {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
+            Self::Exited => "exited",
+        }
+    }
+}
+
+/// Everything there is to say.
+#[derive(Debug, Clone)]
+pub struct ContainerView {
+    pub id: String,
+    pub name: String,
+    pub created_at: Timestamp,
+    /// `sha256:…`; empty if it is not known any more.
+    pub image: String,
+    pub spec: SingleSpec,
+    pub merged: Merged,
+    pub points: Vec<MountPoint>,
+    pub status: ContainerStatusView,
+    pub state: State,
+    pub health: Option<HealthView>,
+    pub has_health_check: bool,
+    pub places: Vec<PlaceView>,
+    pub log_path: PathBuf,
+    pub etc_directory: PathBuf,
+    pub rootfs: PathBuf,
+    pub is_task: bool,
+}
+
+/// One network that it is in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PlaceView {
+    pub network: String,
+    /// Empty for networks that every host has.
+    pub network_id: String,
+    pub aliases: Vec<String>,
+    pub asked_address: Option<std::net::Ipv4Addr>,
+    /// While it runs: address and length of the prefix.
+    pub address: Option<(std::net::IpAddr, u8)>,
+    pub gateway: Option<std::net::Ipv4Addr>,
+    pub mac: String,
+}
+
+impl Engine {
+    /// All containers, the newest first.
+    ///
+    /// # Errors
+    /// When the runtime's directory cannot be read.
+    pub async fn container_views(&self) -> Result<Vec<ContainerView>, ContainerError> {
+        let states = self.inner.runtime.list().await.map_err(|e| of_runtime(&e))?;
+        let images: BTreeMap<String, String> = match self.inner.images.snapshot_list().await {
+            Ok(found) => found.into_iter().map(|one| (one.container, one.image.to_string())).collect(),
+            Err(error) => return Err(ContainerError::failed(error.to_string())),
+        };
+        let mut states: BTreeMap<String, ContainerState> =
+            states.into_iter().map(|state| (state.id.clone(), state)).collect();
+        let singles = self.inner.containers.list();
+        let mut views: Vec<ContainerView> =
+            singles.iter().map(|single| self.view_single(single, states.remove(&single.id).as_ref())).collect();
+        let tasks = states.values().filter(|state| task_of_container(&state.id).is_some());
+        views.extend(tasks.map(|state| self.view_task(state, images.get(&state.id).cloned().unwrap_or_default())));
+        views.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.id.cmp(&b.id)));
+        Ok(views)
+    }
+
+    /// One container.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn container_view(&self, text: &str) -> Result<ContainerView, ContainerError> {
+        match self.meant(text).await? {
+            Meant::Single(single) => {
+                let state = self.inner.runtime.state(&single.id).await.ok();
+                Ok(self.view_single(&single, state.as_ref()))
+            }
+            Meant::Task(_, state) => {
+                let snapshots = self.inner.images.snapshot_list().await.unwrap_or_default();
+                let image = snapshots.iter().find(|one| one.container == state.id);
+                Ok(self.view_task(&state, image.map(|one| one.image.to_string()).unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Bytes that it has written of its own, and those of its image.
+    ///
+    /// # Errors
+    /// When its root filesystem cannot be measured.
+    pub async fn container_sizes(&self, id: &str, image: &str) -> Result<(u64, u64), ContainerError> {
+        let own = match self.inner.images.snapshot_usage(id).await {
+            Ok(bytes) => bytes,
+            // A task's that ended has none any more.
+            Err(image::Error::NoSuchSnapshot(_)) => 0,
+            Err(error) => return Err(ContainerError::failed(crate::engine::network::explain(&error))),
+        };
+        let of_image = self.inner.images.inspect(image).map_or(0, |detail| detail.summary.size);
+        Ok((own, of_image))
+    }
+
+    fn view_single(&self, single: &Single, state: Option<&ContainerState>) -> ContainerView {
+        let record = single.record();
+        let is_paused = state.is_some_and(|state| state.status == Status::Paused);
+        let status = match record.state.phase {
+            Phase::Created => ContainerStatusView::Created,
+            Phase::Running if is_paused => ContainerStatusView::Paused,
+            Phase::Running => ContainerStatusView::Running,
+            Phase::Restarting => ContainerStatusView::Restarting,
+            Phase::Exited => ContainerStatusView::Exited,
+        };
+        let log_path = self.log_path(&record.id);
+        ContainerView { health: single.health(), ..self.view(record, status, log_path, false) }
+    }
+
+    fn view_task(&self, state: &ContainerState, image: String) -> ContainerView {
+        let mut record = record_of_labels(state);
+        record.image = image;
+        record.state.started_at = Timestamp::from_unix_ns(state.started_at_ns);
+        record.state.pid = state.pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
+        let status = match &state.status {
+            Status::Created => ContainerStatusView::Created,
+            Status::Running => ContainerStatusView::Running,
+            Status::Paused => ContainerStatusView::Paused,
+            Status::Stopped(exit) => {
+                record.state.exit_code = exit.code;
+                record.state.oom_killed = exit.oom_killed;
+                record.state.finished_at = Timestamp::from_unix_ns(exit.finished_at_ns);
+                record.state.ports.clear();
+                ContainerStatusView::Exited
+            }
+        };
+        self.view(record, status, state.log_path.clone(), true)
+    }
+
+    fn view(&self, record: Record, status: ContainerStatusView, log_path: PathBuf, is_task: bool) -> ContainerView {
+        ContainerView {
+            places: self.places(&record),
+            etc_directory: self.etc_directory(&record.id),
+            rootfs: self.inner.images.root().join("snapshots").join(&record.id),
+            id: record.id,
+            name: record.name,
+            created_at: record.created_at,
+            image: record.image,
+            spec: record.spec,
+            merged: record.merged,
+            points: record.points,
+            status,
+            state: record.state,
+            health: None,
+            has_health_check: record.health.is_some(),
+            log_path,
+            is_task,
+        }
+    }
+
+    fn places(&self, record: &Record) -> Vec<PlaceView> {
+        let asked = match &record.spec.network {
+            NetworkRequest::Host => return vec![PlaceView { network: "host".to_owned(), ..PlaceView::default() }],
+            NetworkRequest::None => return vec![PlaceView { network: "none".to_owned(), ..PlaceView::default() }],
+            NetworkRequest::Container(_) => return Vec::new(),
+            NetworkRequest::Places(places) => places,
+        };
+        let locals = self.inner.network.locals();
+        let of_cluster = self.inner.network.all_of_cluster();
+        let place = |asked: &super::spec::PlaceRequest| {
+            let is_bridge = matches!(asked.network.as_str(), "" | "bridge" | "default");
+            let is_meant = |view: &&LocalNetworkView| match &view.network {
+                None => is_bridge,
+                Some(network) => network.spec.name.as_str() == asked.network || network.id.to_string() == asked.network,
+            };
+            let local = locals.iter().find(is_meant);
+            let network = local.and_then(|view| view.network.clone()).or_else(|| {
+                let names = |n: &&std::sync::Arc<types::Network>| {
+                    n.spec.name.as_str() == asked.network || n.id.to_string() == asked.network
+                };
+                of_cluster.iter().find(names).cloned()
+            });
+            let endpoint = local.and_then(|view| view.endpoints.iter().find(|e| e.container == record.id));
+            PlaceView {
+                network: match &network {
+                    Some(network) => network.spec.name.to_string(),
+                    None if is_bridge => "bridge".to_owned(),
+                    None => asked.network.clone(),
+                },
+                network_id: network.map(|network| network.id.to_string()).unwrap_or_default(),
+                aliases: asked.aliases.clone(),
+                asked_address: asked.address,
+                address: endpoint.map(|endpoint| (endpoint.address.address(), endpoint.address.prefix())),
+                gateway: endpoint.and(local).and_then(|view| view.gateway),
+                mac: endpoint.map(|endpoint| endpoint.mac.to_string()).unwrap_or_default(),
+            }
+        };
+        asked.iter().map(place).collect()
+    }
+}
+
+impl MountPoint {
+    /// The volume's name.
+    pub fn volume(&self) -> Option<&String> {
+        match &self.kind {
+            PointKind::Volume { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+}

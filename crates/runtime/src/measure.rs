@@ -1,0 +1,248 @@
+//! What else is asked of a container that runs: its processes, its use in detail, other limits; and its log by
+//! path, when nothing else of it is left. Called by the engine for single containers.
+
+use std::{fs, io, path::Path};
+
+use crate::{
+    cgroup::{Cgroup, CgroupLayout, Stats},
+    config::{LogConfig, Resources},
+    error::{Error, Result},
+    log::{self, LogQuery, LogStream},
+    record::ContainerDir,
+    runtime::Runtime,
+};
+
+/// What a container uses, in detail.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Usage {
+    pub stats: Stats,
+    pub cpu_user_ns: u64,
+    pub cpu_system_ns: u64,
+    /// Periods, those in which it was held back, and for how long.
+    pub throttled: (u64, u64, u64),
+    /// Page cache that the kernel would give back first; not in `stats.memory_bytes`.
+    pub inactive_file_bytes: u64,
+    /// Major and minor number of the device, bytes read and written.
+    pub io: Vec<(u64, u64, u64, u64)>,
+}
+
+impl Runtime {
+    /// All its processes, as this process numbers them.
+    ///
+    /// # Errors
+    /// If it does not exist.
+    pub fn pids(&self, id: &str) -> Result<Vec<i32>> {
+        Ok(self.layout.cgroup(&self.record(id)?.cgroup_path).pids())
+    }
+
+    /// What it uses now, in detail.
+    ///
+    /// # Errors
+    /// If it does not exist or has no cgroup.
+    pub fn usage(&self, id: &str) -> Result<Usage> {
+        let record = self.record(id)?;
+        let cgroup = self.layout.cgroup(&record.cgroup_path);
+        let stats = cgroup.stats().map_err(Error::io(id, "read its cgroup"))?;
+        let mut usage = Usage { stats, ..Usage::default() };
+        match self.layout {
+            CgroupLayout::V2 { .. } => read_v2(&cgroup, &mut usage),
+            CgroupLayout::V1 { .. } => read_v1(&cgroup, &mut usage),
+        }
+        Ok(usage)
+    }
+
+    /// Gives a running container these limits in place of those it has; 0 and `None` leave one as it is.
+    ///
+    /// # Errors
+    /// If it does not exist, or naming the limit that the kernel refuses; those before it are in force then.
+    pub fn update(&self, id: &str, resources: &Resources) -> Result<()> {
+        let record = self.record(id)?;
+        let cgroup = self.layout.cgroup(&record.cgroup_path);
+        let is_v2 = matches!(self.layout, CgroupLayout::V2 { .. });
+        let changes = if is_v2 { changes_v2(resources) } else { changes_v1(resources) };
+        for (controller, file, value) in changes {
+            let Some(dir) = cgroup.dir(controller) else { continue };
+            let path = dir.join(file);
+            let failed = |e: io::Error| io::Error::new(e.kind(), format!("write {value} to {}: {e}", path.display()));
+            fs::write(&path, &value).map_err(failed).map_err(Error::io(id, "change its limits"))?;
+        }
+        Ok(())
+    }
+
+    /// The log of a container by its path, also when the container is not there any more.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn logs_at(&self, id: &str, log: &LogConfig, query: &LogQuery) -> Result<LogStream> {
+        let dir = ContainerDir::new(self.config.run_dir.join(id));
+        let query = LogQuery { follow: query.follow && dir.path().is_dir(), ..query.clone() };
+        log::open(log, &dir, &query).map_err(Error::io(id, "read its log"))
+    }
+}
+
+type Change = (&'static str, &'static str, String);
+
+fn period(resources: &Resources) -> u64 {
+    if resources.cpu_period_us > 0 { resources.cpu_period_us } else { 100_000 }
+}
+
+fn quota(resources: &Resources) -> Option<i64> {
+    let of_cpus = || i64::try_from(u128::from(resources.nano_cpus) * u128::from(period(resources)) / 1_000_000_000);
+    match (resources.cpu_quota_us, resources.nano_cpus) {
+        (0, 0) => None,
+        (0, _) => Some(of_cpus().unwrap_or(i64::MAX).max(1000)),
+        (quota, _) => Some(quota),
+    }
+}
+
+fn changes_v2(resources: &Resources) -> Vec<Change> {
+    let mut changes = common(resources);
+    if let Some(quota) = quota(resources) {
+        let quota = if quota < 0 { "max".to_owned() } else { quota.to_string() };
+        changes.push(("cpu", "cpu.max", format!("{quota} {}", period(resources))));
+    }
+    if resources.cpu_shares > 0 {
+        // The kernel's own mapping of shares, 2 to 262144, to weights, 1 to 10000.
+        let weight = 1 + (resources.cpu_shares.max(2) - 2) * 9999 / 262_142;
+        changes.push(("cpu", "cpu.weight", weight.to_string()));
+    }
+    if resources.memory_bytes > 0 {
+        changes.push(("memory", "memory.max", resources.memory_bytes.to_string()));
+    }
+    if resources.memory_swap_bytes != 0 {
+        let swap = u64::try_from(resources.memory_swap_bytes).ok();
+        let value = swap.map_or("max".to_owned(), |all| all.saturating_sub(resources.memory_bytes).to_string());
+        changes.push(("memory", "memory.swap.max", value));
+    }
+    if resources.memory_reservation_bytes > 0 {
+        changes.push(("memory", "memory.low", resources.memory_reservation_bytes.to_string()));
+    }
+    changes
+}
+
+fn changes_v1(resources: &Resources) -> Vec<Change> {
+    let mut changes = common(resources);
+    if let Some(quota) = quota(resources) {
+        changes.push(("cpu", "cpu.cfs_period_us", period(resources).to_string()));
+        changes.push(("cpu", "cpu.cfs_quota_us", quota.to_string()));
+    }
+    if resources.cpu_shares > 0 {
+        changes.push(("cpu", "cpu.shares", resources.cpu_shares.to_string()));
+    }
+    if resources.memory_swap_bytes != 0 {
+        // First up, then the other: the kernel refuses memory above memory and swap.
+        changes.push(("memory", "memory.memsw.limit_in_bytes", resources.memory_swap_bytes.to_string()));
+    }
+    if resources.memory_bytes > 0 {
+        changes.push(("memory", "memory.limit_in_bytes", resources.memory_bytes.to_string()));
+    }
+    if resources.memory_reservation_bytes > 0 {
+        let value = resources.memory_reservation_bytes.to_string();
+        changes.push(("memory", "memory.soft_limit_in_bytes", value));
+    }
+    changes
+}
+
+fn common(resources: &Resources) -> Vec<Change> {
+    let mut changes = Vec::new();
+    if resources.pids_limit > 0 {
+        changes.push(("pids", "pids.max", resources.pids_limit.to_string()));
+    }
+    for (file, value) in [("cpuset.cpus", &resources.cpuset_cpus), ("cpuset.mems", &resources.cpuset_mems)] {
+        if !value.is_empty() {
+            changes.push(("cpuset", file, value.clone()));
+        }
+    }
+    changes
+}
+
+fn read_v2(cgroup: &Cgroup<'_>, usage: &mut Usage) {
+    let text = |controller: &str, file: &str| read(cgroup, controller, file);
+    let cpu = text("cpu", "cpu.stat");
+    usage.cpu_user_ns = field(&cpu, "user_usec").saturating_mul(1000);
+    usage.cpu_system_ns = field(&cpu, "system_usec").saturating_mul(1000);
+    let held = field(&cpu, "throttled_usec").saturating_mul(1000);
+    usage.throttled = (field(&cpu, "nr_periods"), field(&cpu, "nr_throttled"), held);
+    usage.inactive_file_bytes = field(&text("memory", "memory.stat"), "inactive_file");
+    // 8:0 rbytes=1 wbytes=2 rios=3 …
+    for line in text("io", "io.stat").lines() {
+        let mut words = line.split(' ');
+        let Some((major, minor)) = words.next().and_then(device) else { continue };
+        let pairs: Vec<(&str, &str)> = words.filter_map(|word| word.split_once('=')).collect();
+        let value = |name| pairs.iter().find(|(key, _)| *key == name).and_then(|(_, v)| v.parse().ok()).unwrap_or(0);
+        usage.io.push((major, minor, value("rbytes"), value("wbytes")));
+    }
+}
+
+fn read_v1(cgroup: &Cgroup<'_>, usage: &mut Usage) {
+    let text = |controller: &str, file: &str| read(cgroup, controller, file);
+    let number = |file: &str| text("cpuacct", file).trim().parse().unwrap_or(0);
+    (usage.cpu_user_ns, usage.cpu_system_ns) = (number("cpuacct.usage_user"), number("cpuacct.usage_sys"));
+    let cpu = text("cpu", "cpu.stat");
+    usage.throttled = (field(&cpu, "nr_periods"), field(&cpu, "nr_throttled"), field(&cpu, "throttled_time"));
+    usage.inactive_file_bytes = field(&text("memory", "memory.stat"), "total_inactive_file");
+    // 8:0 Read 4096
+    for line in text("blkio", "blkio.throttle.io_service_bytes").lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [of, kind, bytes] = words[..] else { continue };
+        let (Some((major, minor)), Ok(bytes)) = (device(of), bytes.parse::<u64>()) else { continue };
+        let place = usage.io.iter().position(|(a, b, ..)| (*a, *b) == (major, minor)).unwrap_or_else(|| {
+            usage.io.push((major, minor, 0, 0));
+            usage.io.len() - 1
+        });
+        match kind {
+            "Read" => usage.io[place].2 = bytes,
+            "Write" => usage.io[place].3 = bytes,
+            _ => {}
+        }
+    }
+}
+
+fn device(text: &str) -> Option<(u64, u64)> {
+    let (major, minor) = text.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+fn read(cgroup: &Cgroup<'_>, controller: &str, file: &str) -> String {
+    let path = cgroup.dir(controller).unwrap_or_else(|| Path::new("/nonexistent").to_owned()).join(file);
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+fn field(text: &str, name: &str) -> u64 {
+    let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok();
+    text.lines().find_map(value).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_become_files_of_both_layouts() {
+        let resources = Resources {
+            nano_cpus: 500_000_000,
+            memory_bytes: 64 << 20,
+            memory_swap_bytes: 128 << 20,
+            pids_limit: 20,
+            cpu_shares: 1024,
+            ..Resources::default()
+        };
+        let files = |changes: Vec<Change>| changes.into_iter().map(|(_, f, v)| format!("{f}={v}")).collect::<Vec<_>>();
+        assert_eq!(
+            files(changes_v2(&resources)),
+            ["pids.max=20", "cpu.max=50000 100000", "cpu.weight=39", "memory.max=67108864", "memory.swap.max=67108864"]
+        );
+        assert_eq!(
+            files(changes_v1(&resources)),
+            [
+                "pids.max=20",
+                "cpu.cfs_period_us=100000",
+                "cpu.cfs_quota_us=50000",
+                "cpu.shares=1024",
+                "memory.memsw.limit_in_bytes=134217728",
+                "memory.limit_in_bytes=67108864"
+            ]
+        );
+        assert!(changes_v2(&Resources::default()).is_empty());
+    }
+}
