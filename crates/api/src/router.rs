@@ -122,7 +122,7 @@ fn router(shared: Shared) -> Router {
         .merge(images::routes())
         .merge(usage::routes())
         .merge(volumes::routes())
-        .route("/containers/json", get(containers::list))
+        .merge(containers::routes())
         .merge(archive::routes())
         .merge(attach::routes())
         .merge(exec::routes())

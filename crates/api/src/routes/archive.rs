@@ -42,7 +42,7 @@ async fn stat(State(shared): State<Shared>, Path(id): Path<String>, raw: RawQuer
     let query = query(raw);
     let path = path(&query)?;
     let engine = engine(&shared)?;
-    let container = engine.look_up(&id).await?;
+    let container = engine.find_container(&id).await?;
     let stat = engine.path_stat(&container, path).await?;
     Ok(stat_header(&stat).into_response())
 }
@@ -51,7 +51,7 @@ async fn download(State(shared): State<Shared>, Path(id): Path<String>, raw: Raw
     let query = query(raw);
     let path = path(&query)?;
     let engine = engine(&shared)?;
-    let container = engine.look_up(&id).await?;
+    let container = engine.find_container(&id).await?;
     let (stat, tar) = engine.pack(&container, path).await?;
     let body = Body::from_stream(tar);
     Ok((stat_header(&stat), [(header::CONTENT_TYPE, "application/x-tar")], body).into_response())
@@ -66,7 +66,7 @@ async fn upload(
     let query = query(raw);
     let path = path(&query)?;
     let engine = engine(&shared)?;
-    let container = engine.look_up(&id).await?;
+    let container = engine.find_container(&id).await?;
     let tar = StreamReader::new(Box::pin(body.into_data_stream().map_err(std::io::Error::other)));
     engine.extract(&container, path, tar, query.flag("noOverwriteDirNonDir"), query.flag("copyUIDGID")).await?;
     Ok(StatusCode::OK)

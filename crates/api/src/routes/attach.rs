@@ -38,7 +38,7 @@ fn options(query: &Query) -> ApiResult<AttachOptions> {
         stdin: query.flag("stdin"),
         stdout: query.flag("stdout"),
         stderr: query.flag("stderr"),
-        stdin_once: true,
+        stdin_once: false,
     };
     if !options.logs && !options.stream {
         return Err(ApiError::bad_request("attach to what: say stream=1 for what comes, logs=1 for what was written"));
@@ -56,8 +56,9 @@ async fn attach(
 ) -> ApiResult<Response> {
     let engine = engine(&shared)?;
     let query = query(raw);
-    let container = engine.look_up(&id).await?;
-    let attachment = engine.attach(container, options(&query)?, query.get("detachKeys")).await?;
+    let container = engine.find_container(&id).await?;
+    let options = AttachOptions { stdin_once: container.stdin_once, ..options(&query)? };
+    let attachment = engine.attach(container, options, query.get("detachKeys")).await?;
     let head = Head::new(&headers, version, attachment.tty());
     slot.take(head, move |mut wire| {
         async move {
@@ -72,7 +73,7 @@ async fn attach(
 async fn resize(State(shared): State<Shared>, Path(id): Path<String>, raw: RawQuery) -> ApiResult<StatusCode> {
     let (rows, columns) = sized(&query(raw))?;
     let engine = engine(&shared)?;
-    let container = engine.look_up(&id).await?;
+    let container = engine.find_container(&id).await?;
     engine.resize(&container, rows, columns).await?;
     Ok(StatusCode::OK)
 }
@@ -88,8 +89,9 @@ async fn websocket(
 ) -> ApiResult<Response> {
     let engine = engine(&shared)?;
     let query = query(raw);
-    let container = engine.look_up(&id).await?;
-    let attachment = engine.attach(container, options(&query)?, query.get("detachKeys")).await?;
+    let container = engine.find_container(&id).await?;
+    let options = AttachOptions { stdin_once: container.stdin_once, ..options(&query)? };
+    let attachment = engine.attach(container, options, query.get("detachKeys")).await?;
     Ok(upgrade.on_upgrade(|socket| converse(socket, attachment.raw())))
 }
 

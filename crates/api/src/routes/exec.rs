@@ -33,7 +33,7 @@ pub(crate) fn routes() -> Router<Shared> {
 async fn create(State(shared): State<Shared>, Path(id): Path<String>, body: Body) -> ApiResult<Response> {
     let engine = engine(&shared)?;
     let spec = exec::read(&bodies::json(body).await?)?;
-    let container = engine.look_up(&id).await?;
+    let container = engine.find_container(&id).await?;
     let id = engine.exec_create(&container, spec).await?;
     Ok((StatusCode::CREATED, Json(json!({ "Id": id }))).into_response())
 }

@@ -30,14 +30,14 @@ pub(crate) fn routes() -> Router<Shared> {
 
 async fn export(State(shared): State<Shared>, Path(id): Path<String>) -> ApiResult<Response> {
     let engine = engine(&shared)?;
-    let container = engine.look_up(&id).await?;
+    let container = engine.find_container(&id).await?;
     let tar = engine.export(&container).await?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], Body::from_stream(tar)).into_response())
 }
 
 async fn changes(State(shared): State<Shared>, Path(id): Path<String>) -> ApiResult<Json<Vec<Value>>> {
     let engine = engine(&shared)?;
-    let container = engine.look_up(&id).await?;
+    let container = engine.find_container(&id).await?;
     let found = engine.changes(&container).await?;
     Ok(Json(found.iter().map(write).collect()))
 }

@@ -5,12 +5,15 @@ use axum::{
     extract::{RawQuery, State},
     routing::get,
 };
-use node::{Engine, engine::ContainerUsage, image::ImageSummary};
+use node::{Engine, image::ImageSummary};
 use serde_json::{Map, Value, json};
 
-use super::{engine, query};
+use super::{
+    containers::{measure, now},
+    engine, query,
+};
 use crate::{
-    convert::{image::write_summary, volume},
+    convert::{image::write_summary, single::show, volume},
     error::{ApiError, ApiResult},
     router::Shared,
 };
@@ -61,24 +64,12 @@ fn images(engine: &Engine) -> (u64, Value) {
 }
 
 async fn containers(engine: &Engine) -> ApiResult<Value> {
-    let known = engine.container_usage().await.map_err(|error| ApiError::internal(error.to_string()))?;
-    let mount = |name: &String| json!({ "Type": "volume", "Name": name, "Driver": "local" });
-    let shown = |container: &ContainerUsage| {
-        json!({
-            "Id": container.id,
-            "Names": [format!("/{}", container.name)],
-            "Image": container.image,
-            "ImageID": container.image_id,
-            "Command": "",
-            "Created": container.created_at_ns / 1_000_000_000,
-            "State": container.state,
-            "Status": container.state,
-            "SizeRw": container.bytes,
-            "Labels": container.labels,
-            "Mounts": container.volumes.iter().map(mount).collect::<Vec<_>>(),
-        })
-    };
-    Ok(known.iter().map(shown).collect())
+    let mut shown = Vec::new();
+    for view in engine.container_views().await? {
+        let sizes = measure(engine, &view).await?;
+        shown.push(show::summary(&view, Some(sizes), now()));
+    }
+    Ok(shown.into())
 }
 
 async fn volumes(engine: &Engine) -> ApiResult<Value> {

@@ -12,7 +12,7 @@ use tokio_util::io::SyncIoBridge;
 
 use super::{
     Engine,
-    lookup::ContainerRef,
+    containers::ContainerRef,
     network::explain,
     refusal::{Refusal, RefusalKind},
 };

@@ -18,8 +18,8 @@ use tokio::{
 
 use super::{
     Engine,
+    containers::ContainerRef,
     detach_keys::DetachKeys,
-    lookup::ContainerRef,
     refusal::{Refusal, RefusalKind},
     streams::{Session, Streams, say},
 };
@@ -88,7 +88,6 @@ impl Attachments {
         }
     }
 
-    #[allow(dead_code, reason = "called when a single container is removed")]
     /// The container will not start: those who wait for it hear the end.
     pub(super) fn forget(&self, id: &str) {
         self.waiting().remove(id);

@@ -19,8 +19,8 @@ use tokio::{
 
 use super::{
     Engine,
+    containers::ContainerRef,
     detach_keys::DetachKeys,
-    lookup::ContainerRef,
     refusal::{Refusal, RefusalKind},
     streams::{Session, SessionEnd, Streams, copy_of, say},
 };

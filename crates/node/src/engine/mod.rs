@@ -22,7 +22,6 @@ mod images;
 mod lock;
 mod logs;
 mod mesh_ports;
-mod lookup;
 mod netd_keeper;
 mod network;
 mod networks;
@@ -33,7 +32,6 @@ mod stop_signal;
 mod streams;
 pub(crate) mod tasks;
 mod template;
-mod usage;
 pub mod volumes;
 
 use std::{
@@ -49,9 +47,7 @@ pub use container_id::{container_id, container_name, task_of_container};
 pub use error::EngineError;
 pub use exec::{ExecSession, ExecSpec, ExecView};
 pub use host_info::HostInfo;
-pub use usage::ContainerUsage;
 pub use logs::{LogLine, LogOptions, LogStream};
-pub use lookup::ContainerRef;
 pub(crate) use network::{ClusterNetwork, Place, PortHolder, Uplink};
 pub use network::{
     ContainerNetwork, ContainerPlace, HostFacts, LocalEndpoint, LocalNetworkView, LocalNetworks, NetworkError,

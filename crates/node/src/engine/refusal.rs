@@ -1,6 +1,9 @@
 //! Why something asked of one container was not done, for whoever asked.
 
-use super::network::explain;
+use super::{
+    containers::{ContainerError, ContainerErrorKind},
+    network::explain,
+};
 
 /// What kind of refusal, for the status of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,5 +54,17 @@ impl Refusal {
             _ => RefusalKind::Failed,
         };
         Self::new(kind, explain(error))
+    }
+}
+
+impl From<ContainerError> for Refusal {
+    fn from(error: ContainerError) -> Self {
+        let kind = match error.kind {
+            ContainerErrorKind::NotFound => RefusalKind::NotFound,
+            ContainerErrorKind::Conflict | ContainerErrorKind::Unchanged => RefusalKind::Conflict,
+            ContainerErrorKind::Invalid => RefusalKind::Invalid,
+            ContainerErrorKind::Failed => RefusalKind::Failed,
+        };
+        Self::new(kind, error.message)
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use types::{Labels, Mount, MountKind};
 
 use super::{
-    ContainerError, ContainerErrorKind, Engine, Meant, Record, Single,
+    ContainerError, ContainerErrorKind, Engine, Meant, Record,
     merge::merge,
     names,
     spec::{NetworkRequest, SingleSpec},
@@ -83,10 +83,10 @@ impl Engine {
         let image_id = detail.summary.id.to_string();
         let mounted = self.inner.images.snapshot_mount(id, &image_id).await;
         let rootfs = mounted.map_err(|e| ContainerError::failed(explain(&e)))?.rootfs;
-        let points = match self.points(&spec, &merged.volumes, rootfs).await {
+        let points = match self.points(id, &spec, &merged.volumes, rootfs).await {
             Ok(points) => points,
             Err(error) => {
-                self.drop_snapshot(id).await;
+                self.drop_parts(id).await;
                 return Err(error);
             }
         };
@@ -94,7 +94,7 @@ impl Engine {
         let created_at = now();
         let record = Record { id, name, created_at, image: image_id, spec, merged, points, health, state };
         if let Err(error) = self.inner.containers.store.save(&record) {
-            self.drop_snapshot(&record.id).await;
+            self.drop_parts(&record.id).await;
             return Err(ContainerError::failed(format!("write the container's record: {error}")));
         }
         Ok(record)
@@ -145,6 +145,7 @@ impl Engine {
     /// Everything that is mounted: of other containers, as asked, and the image's volumes.
     async fn points(
         &self,
+        id: &str,
         spec: &SingleSpec,
         of_image: &[String],
         rootfs: PathBuf,
@@ -172,22 +173,29 @@ impl Engine {
                 place(&mut points, point);
             }
         }
-        let (volumes, mounts) = (self.inner.volumes.clone(), spec.mounts.clone());
+        let (id, volumes, mounts) = (id.to_owned(), self.inner.volumes.clone(), spec.mounts.clone());
         let own: Vec<Mount> = of_image
             .iter()
             .filter(|target| !points.iter().any(|p| same(&p.target, target)))
             .map(|target| Mount { target: target.clone(), read_only: false, kind: anonymous() })
             .collect();
         let work = move || {
+            hold(&volumes, &id, &points)?;
             for mount in mounts.into_iter().chain(own) {
-                place(&mut points, point(&volumes, mount, &rootfs)?);
+                place(&mut points, point(&volumes, &id, mount, &rootfs)?);
             }
             Ok(points)
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| stopping())?
     }
 
-    pub(super) async fn drop_snapshot(&self, id: &str) {
+    /// What was made for a container that will not be.
+    async fn drop_parts(&self, id: &str) {
+        let (volumes, owner) = (self.inner.volumes.clone(), id.to_owned());
+        let removed = tokio::task::spawn_blocking(move || volumes.remove_anonymous(&owner)).await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(container.id = id, error = explain(&error), "a volume could not be removed");
+        }
         if let Err(error) = self.inner.images.snapshot_remove(id).await {
             tracing::warn!(container.id = id, error = explain(&error), "a root filesystem could not be removed");
         }
@@ -246,8 +254,19 @@ fn place(points: &mut Vec<MountPoint>, point: MountPoint) {
     points.push(point);
 }
 
+/// The volumes among these are the container's, mounted where need be. Blocking.
+pub(super) fn hold(volumes: &Volumes, owner: &str, points: &[MountPoint]) -> Result<(), ContainerError> {
+    let labels = Labels::new();
+    for MountPoint { kind, target, read_only } in points {
+        let PointKind::Volume { name, is_anonymous, .. } = kind else { continue };
+        let wanted = Wanted { owner, target, read_only: *read_only, labels: &labels, copy_from: None };
+        volumes.take(name, *is_anonymous, &wanted).map_err(|e| ContainerError::invalid(explain(&e)))?;
+    }
+    Ok(())
+}
+
 /// Blocking.
-fn point(volumes: &Volumes, mount: Mount, rootfs: &Path) -> Result<MountPoint, ContainerError> {
+fn point(volumes: &Volumes, owner: &str, mount: Mount, rootfs: &Path) -> Result<MountPoint, ContainerError> {
     let Mount { target, read_only, kind } = mount;
     let kind = match kind {
         MountKind::Bind { source, propagation, .. } => PointKind::Bind { source, propagation },
@@ -255,8 +274,9 @@ fn point(volumes: &Volumes, mount: Mount, rootfs: &Path) -> Result<MountPoint, C
         MountKind::Volume { name, no_copy, labels } => {
             let is_anonymous = name.is_empty();
             let name = if is_anonymous { new_id() } else { name };
-            let copy_from = (!no_copy).then_some((rootfs, target.as_str()));
-            let made = volumes.named(&name, &Wanted { labels: &labels, copy_from });
+            let copy_from = (!no_copy).then_some(rootfs);
+            let wanted = Wanted { owner, target: &target, read_only, labels: &labels, copy_from };
+            let made = volumes.take(&name, is_anonymous, &wanted);
             let source = made.map_err(|e| ContainerError::invalid(explain(&e)))?;
             PointKind::Volume { name, source, is_anonymous }
         }
@@ -271,17 +291,5 @@ fn new_id() -> String {
         if task_of_container(&id).is_none() {
             return id;
         }
-    }
-}
-
-impl Single {
-    /// The anonymous volumes that were made for it.
-    pub(super) fn own_volumes(&self) -> Vec<String> {
-        let points = self.lock().points.clone();
-        let own = points.into_iter().filter_map(|point| match point.kind {
-            PointKind::Volume { name, is_anonymous: true, .. } => Some(name),
-            _ => None,
-        });
-        own.collect()
     }
 }

@@ -43,7 +43,12 @@ pub use self::{
 };
 pub(in crate::engine) use self::store::Record;
 use self::store::Store;
-use super::{Engine, EngineConfig, container_id::task_of_container, network::explain};
+use super::{
+    Engine, EngineConfig,
+    container_id::task_of_container,
+    events::{Event, EventKind},
+    network::explain,
+};
 
 /// A container by whatever way it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +57,11 @@ pub struct ContainerRef {
     pub name: String,
     pub tty: bool,
     pub open_stdin: bool,
+    /// Its standard input ends with that of the client who has it.
+    pub stdin_once: bool,
+    /// Paused ones too.
     pub is_running: bool,
+    pub is_paused: bool,
 }
 
 /// All single containers.
@@ -190,8 +199,11 @@ impl Engine {
             Meant::Single(single) => {
                 let record = single.record();
                 let streams = record.spec.streams;
+                let is_running = record.state.phase == Phase::Running;
                 Ok(ContainerRef {
-                    is_running: record.state.phase == Phase::Running,
+                    is_running,
+                    is_paused: is_running && self.is_paused(&record.id).await,
+                    stdin_once: streams.stdin_once,
                     tty: streams.tty,
                     open_stdin: streams.open_stdin,
                     name: record.name,
@@ -202,7 +214,9 @@ impl Engine {
                 name: task_name(&state).to_owned(),
                 tty: state.tty,
                 open_stdin: state.open_stdin,
+                stdin_once: false,
                 is_running: matches!(state.status, Status::Running | Status::Paused),
+                is_paused: state.status == Status::Paused,
                 id: state.id,
             }),
         }
@@ -248,6 +262,13 @@ impl Engine {
     #[expect(clippy::unused_self, reason = "the engine's events are published from here")]
     fn announce(&self, action: &str, record: &Record) {
         tracing::info!(container.id = record.id, container.name = record.name, action, "container");
+        let mut event = Event::new(EventKind::Container, action, &record.id)
+            .with("name", &record.name)
+            .with("image", &record.spec.image);
+        if action == "die" {
+            event = event.with("exitCode", record.state.exit_code.to_string());
+        }
+        self.inner.events.publish(event.with_labels(&record.merged.labels));
     }
 }
 

@@ -52,29 +52,18 @@ impl Engine {
         self.part(&single.id).await?;
         self.inner.images.snapshot_remove(&single.id).await.map_err(|e| ContainerError::failed(explain(&e)))?;
         let (store, volumes, id) = (containers.store.clone(), self.inner.volumes.clone(), single.id.clone());
-        let own = if with_volumes { self.unshared(single) } else { Vec::new() };
         let work = move || {
-            for name in own {
-                volumes.remove_named(&name).map_err(|e| ContainerError::failed(explain(&e)))?;
-            }
+            let given_back = if with_volumes { volumes.remove_anonymous(&id) } else { volumes.release(&id) };
+            given_back.map_err(|e| ContainerError::failed(explain(&e)))?;
             store.remove(&id).map_err(|e| ContainerError::failed(format!("remove the container's record: {e}")))
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| stopping())??;
+        self.inner.attachments.forget(&single.id);
         containers.release_name(&record.name, &single.id);
         containers.all.write().unwrap_or_else(PoisonError::into_inner).remove(&single.id);
         single.news.send_modify(|news| (news.is_removed, news.is_running) = (true, false));
         self.announce("destroy", &record);
         Ok(())
-    }
-
-    /// Its anonymous volumes that no other container has.
-    fn unshared(&self, single: &Single) -> Vec<String> {
-        let mut own = single.own_volumes();
-        for other in self.inner.containers.list().iter().filter(|other| other.id != single.id) {
-            let points = other.lock().points.clone();
-            own.retain(|name| !points.iter().any(|point| point.volume() == Some(name)));
-        }
-        own
     }
 
     /// Removes all that do not run and fit; gives their ids and the bytes of their root filesystems.

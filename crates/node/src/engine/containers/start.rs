@@ -5,7 +5,9 @@ use std::sync::Arc;
 use runtime::NamespaceMode;
 
 use super::{
-    ContainerError, Engine, News, Phase, Record, Single, of_runtime, owner,
+    ContainerError, Engine, News, Phase, Record, Single,
+    create::hold,
+    of_runtime, owner,
     plan::{self, Prepared},
     spec::NamespaceRequest,
     stopping,
@@ -88,6 +90,9 @@ impl Engine {
         let runtime = &self.inner.runtime;
         let mounted = self.inner.images.snapshot_mount(&record.id, &record.image).await;
         let rootfs = mounted.map_err(|e| plain(ContainerError::failed(explain(&e))))?.rootfs;
+        let (volumes, id, points) = (self.inner.volumes.clone(), record.id.clone(), record.points.clone());
+        let held = tokio::task::spawn_blocking(move || hold(&volumes, &id, &points)).await;
+        held.map_err(|_| plain(stopping()))?.map_err(plain)?;
         let joined = self.join(record).await.map_err(plain)?;
         let files = self.write_etc(record, &joined).await.map_err(plain)?;
         let prepared = Prepared {
@@ -116,17 +121,13 @@ impl Engine {
         // The last run's record of the runtime, by which its log was read.
         runtime.delete(&record.id).await.map_err(failed)?;
         let created = runtime.create(&config).await.map_err(failed)?;
-        self.before_start(&record.id).await;
+        self.inner.attachments.connect(&record.id).await;
         runtime.start(&record.id).await.map_err(failed)?;
         Ok((u32::try_from(created.pid).unwrap_or(0), joined.ports))
     }
 
-    /// The one place between a container's creation and its command: whoever waits to be attached is connected here.
-    async fn before_start(&self, id: &str) {
-        tracing::debug!(container.id = id, "about to start");
-    }
-
     async fn undo(&self, id: &str) {
+        self.inner.attachments.forget(id);
         if let Err(error) = self.inner.runtime.delete(id).await {
             tracing::warn!(container.id = id, error = explain(&error), "what is left of a failed start stays");
         }

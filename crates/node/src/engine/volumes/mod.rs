@@ -95,13 +95,14 @@ pub struct PrunedVolumes {
 
 /// What a mount asks of its volume.
 #[derive(Debug)]
-struct Wanted<'a> {
-    owner: &'a str,
-    target: &'a str,
-    read_only: bool,
-    labels: &'a Labels,
+pub(super) struct Wanted<'a> {
+    /// The container's id.
+    pub owner: &'a str,
+    pub target: &'a str,
+    pub read_only: bool,
+    pub labels: &'a Labels,
     /// The container's root filesystem, to copy from.
-    copy_from: Option<&'a Path>,
+    pub copy_from: Option<&'a Path>,
 }
 
 fn io_error(name: &str, operation: &'static str) -> impl FnOnce(io::Error) -> VolumeError + use<> {
@@ -154,8 +155,9 @@ impl Volumes {
         Ok(directories)
     }
 
-    /// A volume for a container: made, mounted and filled if need be.
-    fn take(&self, name: &str, is_anonymous: bool, wanted: &Wanted<'_>) -> Result<PathBuf, VolumeError> {
+    /// A volume for a container: made, mounted and filled if need be. The container has it until [`Self::release`].
+    /// Blocking.
+    pub(super) fn take(&self, name: &str, is_anonymous: bool, wanted: &Wanted<'_>) -> Result<PathBuf, VolumeError> {
         let _working = self.work();
         let mut record = match self.known().get(name).cloned() {
             Some(record) => record,
