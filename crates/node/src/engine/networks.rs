@@ -87,6 +87,9 @@ impl Engine {
     /// # Errors
     /// When there is no such container, it is a task's, or the place cannot be had; it is as before then.
     pub async fn connect(&self, container: &str, place: ContainerPlace) -> Result<(), NetworkError> {
+        if let Some(single) = self.recorded(container).await? {
+            return self.connect_single(&single, place).await;
+        }
         let id = self.single_container(container).await?;
         self.inner.network.connect(id, place).await
     }
@@ -96,6 +99,9 @@ impl Engine {
     /// # Errors
     /// When there is no such container, it is a task's, or it has no such place.
     pub async fn disconnect(&self, container: &str, network: PlaceIn) -> Result<(), NetworkError> {
+        if let Some(single) = self.recorded(container).await? {
+            return self.disconnect_single(&single, network).await;
+        }
         let id = self.single_container(container).await?;
         self.inner.network.disconnect(id, network).await
     }

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod churn;
+mod containers;
 mod docker_cli;
 mod doctor;
 mod drivers;

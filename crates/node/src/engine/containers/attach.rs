@@ -125,7 +125,7 @@ impl Engine {
     async fn join_other(&self, other: &str) -> Result<Joined, ContainerError> {
         let (id, is_running) = match self.meant(other).await? {
             Meant::Single(single) => (single.id.clone(), single.is_running()),
-            Meant::Task(_, state) => (state.id.clone(), state.pid.is_some()),
+            Meant::Task(state) => (state.id.clone(), state.pid.is_some()),
         };
         if !is_running {
             return Err(ContainerError::conflict(format!(
@@ -288,7 +288,7 @@ impl Engine {
     pub(super) async fn namespace_path(&self, other: &str, kind: &str) -> Result<PathBuf, ContainerError> {
         let id = match self.meant(other).await? {
             Meant::Single(single) => single.id.clone(),
-            Meant::Task(_, state) => state.id.clone(),
+            Meant::Task(state) => state.id.clone(),
         };
         let state = self.inner.runtime.state(&id).await;
         let pid = match state {
