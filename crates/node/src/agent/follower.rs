@@ -308,6 +308,7 @@ impl Follower {
                 Action::Forget(task) => {
                     self.local.remove(&task);
                     self.containers.remove(&task);
+                    self.engine.note_task_health(task, None);
                 }
             }
         }

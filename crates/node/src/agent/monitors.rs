@@ -135,5 +135,6 @@ impl Follower {
     fn set_health(&mut self, task: TaskId, health: ContainerHealth) {
         self.keeper.mark();
         self.containers.entry(task).or_default().health = Some(health);
+        self.engine.note_task_health(task, Some(health));
     }
 }

@@ -154,7 +154,7 @@ impl Engine {
     /// If there is no such command, it was started before, or its container does not run.
     pub async fn exec_session(&self, id: &str, size: (u16, u16)) -> Result<ExecSession, Refusal> {
         let entry = self.inner.execs.get(id)?;
-        let container = self.look_up(&entry.container).await?;
+        let container = self.find_container(&entry.container).await?;
         check_state(&container)?;
         let keys = DetachKeys::parse(&entry.spec.detach_keys).map_err(|why| Refusal::new(RefusalKind::Invalid, why))?;
         {

@@ -22,6 +22,7 @@ use std::{
     sync::Arc,
 };
 
+pub(in crate::engine) use self::guests::Coming;
 pub(crate) use self::guests::{Place, Uplink};
 pub(crate) use self::held::PortHolder;
 use self::held::{Held as HeldPorts, LOOK_EVERY};

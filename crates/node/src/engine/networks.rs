@@ -12,7 +12,7 @@ use super::{
     events::{Event, EventKind},
     files::use_resolver,
     network::{
-        AttachError, ContainerNetwork, ContainerPlace, PlaceIn, Uplink, Wanted, first_ipv4, no_container, overlay_port,
+        AttachError, Coming, ContainerNetwork, ContainerPlace, PlaceIn, Uplink, Wanted, first_ipv4, no_container, overlay_port,
     },
 };
 
@@ -108,24 +108,12 @@ impl Engine {
         let hostname = container.get(..12).unwrap_or(container).to_owned();
         let mut wanted = Wanted { hostname, ..Wanted::default() };
         let (mut coming, mut spread) = (Vec::new(), Vec::new());
-        for mut place in places {
+        for place in places {
             match place.network {
                 PlaceIn::Bridge => wanted.bridge = true,
                 PlaceIn::Network(of) if network.gives_addresses(of) => {
-                    let address = place.address.map(IpAddr::V4);
-                    let given = network.attach_single(container, of, name, &place.aliases, address).await;
-                    // What was given before is given back when no endpoint has it.
-                    let given = given?;
-                    match network.of_cluster(of).is_some_and(|of| of.vni != 0) {
-                        true => {
-                            wanted.overlays.extend(overlay_port(of, &given.addresses));
-                            spread.push(of);
-                        }
-                        false => {
-                            place.address = first_ipv4(&given.addresses);
-                            wanted.locals.extend(place.wanted(name, container));
-                        }
-                    }
+                    let (given, is_overlay) = self.ask_for(&mut wanted, container, name, of, place).await?;
+                    spread.extend(is_overlay.then_some(of));
                     coming.push(given);
                 }
                 PlaceIn::Network(_) => wanted.locals.extend(place.wanted(name, container)),
@@ -140,6 +128,29 @@ impl Engine {
             // None were asked for.
             Err(AttachError::Held(_)) => Err(NetworkError::new(Kind::Conflict, "a port of the host is in use")),
         }
+    }
+
+    /// A place whose address is the cluster's to give: asked for and noted, with whether it is in an overlay. Nobody gives
+    /// it back before the answer is dropped; after that it is given back if no endpoint has it.
+    pub(super) async fn ask_for(
+        &self,
+        wanted: &mut Wanted,
+        container: &str,
+        name: &str,
+        of: NetworkId,
+        mut place: ContainerPlace,
+    ) -> Result<(Coming<'_>, bool), NetworkError> {
+        let network = &self.inner.network;
+        let address = place.address.map(IpAddr::V4);
+        let given = network.attach_single(container, of, name, &place.aliases, address).await?;
+        let is_overlay = network.of_cluster(of).is_some_and(|of| of.vni != 0);
+        if is_overlay {
+            wanted.overlays.extend(overlay_port(of, &given.addresses));
+        } else {
+            place.address = first_ipv4(&given.addresses);
+            wanted.locals.extend(place.wanted(name, container));
+        }
+        Ok((given, is_overlay))
     }
 
     /// Takes a single container's network away; none is fine.
@@ -158,21 +169,35 @@ impl Engine {
     /// # Errors
     /// When there is no such container, it is a task's, or the place cannot be had; it is as before then.
     pub async fn connect(&self, container: &str, place: ContainerPlace) -> Result<(), NetworkError> {
-        let is_clusters = self.is_clusters(place.network);
-        let (id, name) = self.single_container(container, |_| is_clusters).await?;
+        let (network, name, driver) = self.network_facts(place.network);
+        match self.recorded(container).await? {
+            Some(single) => self.connect_single(&single, place).await?,
+            None => {
+                let is_clusters = self.is_clusters(place.network);
+                let (id, own_name) = self.single_container(container, |_| is_clusters).await?;
+                self.connect_endpoint(id, own_name, place).await?;
+            }
+        }
+        self.announce_network("connect", network, &name, driver, Some(container));
+        Ok(())
+    }
+
+    /// Of a container that runs. Its resolver learns of names if there were none before.
+    pub(super) async fn connect_endpoint(
+        &self,
+        id: EndpointId,
+        name: Option<String>,
+        place: ContainerPlace,
+    ) -> Result<(), NetworkError> {
         let directory = self.config().run_dir.join("etc").join(id.as_str());
         let has_names = place.network != PlaceIn::Bridge;
         self.inner.network.connect(id, name, place).await?;
         if has_names {
             let written = tokio::task::spawn_blocking(move || use_resolver(&directory)).await;
             if let Err(error) = written.map_err(std::io::Error::other).and_then(|written| written) {
-                tracing::warn!(%error, container, "names of its new network are not known in the container");
+                tracing::warn!(%error, "names of its new network are not known in a container");
             }
         }
-        let id = self.single_container(container).await?;
-        let (network, name, driver) = self.network_facts(place.network);
-        self.inner.network.connect(id, place).await?;
-        self.announce_network("connect", network, &name, driver, Some(container));
         Ok(())
     }
 
@@ -181,13 +206,16 @@ impl Engine {
     /// # Errors
     /// When there is no such container, it is a task's, or it has no such place.
     pub async fn disconnect(&self, container: &str, network: PlaceIn) -> Result<(), NetworkError> {
-        // of a task's places those that were connected by hand
-        let may_go = |id: &str| matches!(network, PlaceIn::Network(of) if self.inner.network.holds(of, id));
-        let (id, _) = self.single_container(container, may_go).await?;
-        self.inner.network.disconnect(id, network).await
-        let id = self.single_container(container).await?;
         let (text, name, driver) = self.network_facts(network);
-        self.inner.network.disconnect(id, network).await?;
+        match self.recorded(container).await? {
+            Some(single) => self.disconnect_single(&single, network).await?,
+            None => {
+                // of a task's places those that were connected by hand
+                let may_go = |id: &str| matches!(network, PlaceIn::Network(of) if self.inner.network.holds(of, id));
+                let (id, _) = self.single_container(container, may_go).await?;
+                self.inner.network.disconnect(id, network).await?;
+            }
+        }
         self.announce_network("disconnect", text, &name, driver, Some(container));
         Ok(())
     }

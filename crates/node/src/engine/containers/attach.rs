@@ -8,10 +8,10 @@ use std::{
 };
 
 use overlay::{EndpointDns, EndpointId, MacAddress};
-use types::{NetworkDriver, PortBind, PortConfig, PublishMode};
+use types::{NetworkId, PortBind, PortConfig, PublishMode};
 
 use super::{
-    ContainerError, Engine, Meant, Record, of_runtime,
+    ContainerError, ContainerErrorKind, Engine, Meant, Record, of_runtime,
     spec::{NetworkRequest, PlaceRequest, PortRequest},
     stopping,
 };
@@ -19,7 +19,7 @@ use crate::engine::{
     container_id::task_of_container,
     files::{EtcFiles, HostFiles, read_host_resolv_conf},
     host_ports::Conflict,
-    network::{AttachError, Attached, ContainerPlace, PlaceIn, Wanted},
+    network::{AttachError, Attached, Coming, ContainerPlace, NetworkErrorKind, PlaceIn, Wanted},
     sockets,
 };
 
@@ -51,11 +51,18 @@ impl Engine {
             ..Wanted::default()
         };
         let mut all_internal = !places.is_empty();
+        let (mut coming, mut overlays) = (Vec::new(), Vec::new());
         for place in places {
-            all_internal &= self.add_place(&mut wanted, place, record)?;
+            let (is_internal, given) = self.add_place(&mut wanted, place, record).await?;
+            all_internal &= is_internal;
+            if let Some((given, overlay)) = given {
+                coming.push(given);
+                overlays.extend(overlay);
+            }
         }
+        wanted.bridge |= wanted.locals.is_empty() && self.inner.network.leaves_by_bridge(&overlays);
         let asked = asked_ports(record);
-        let has_names = !wanted.locals.is_empty();
+        let has_names = !wanted.locals.is_empty() || !wanted.overlays.is_empty();
         if !asked.is_empty() {
             if all_internal {
                 return Err(ContainerError::invalid(format!(
@@ -69,12 +76,19 @@ impl Engine {
             wanted.sockets = tokio::task::spawn_blocking(sockets::of_host).await.map_err(|_| stopping())?;
         }
         let attached = self.attach_with_ports(record, wanted, &asked).await?;
+        drop(coming);
         let Attached { address, namespace, ports } = attached;
         Ok(Joined { netns: Some(namespace), address, ports, shares_with: None, has_names })
     }
 
-    /// Notes one place; tells whether its network is internal.
-    fn add_place(&self, wanted: &mut Wanted, request: PlaceRequest, record: &Record) -> Result<bool, ContainerError> {
+    /// Notes one place; tells whether its network is internal, and of one that the cluster gives what was given, with
+    /// the overlay it is in.
+    async fn add_place(
+        &self,
+        wanted: &mut Wanted,
+        request: PlaceRequest,
+        record: &Record,
+    ) -> Result<(bool, Option<(Coming<'_>, Option<NetworkId>)>), ContainerError> {
         let mac = match request.mac.as_str() {
             "" => None,
             text => Some(text.parse::<MacAddress>().map_err(|_| {
@@ -89,12 +103,19 @@ impl Engine {
                 ));
             }
             (wanted.bridge, wanted.bridge_mac) = (true, mac);
-            return Ok(false);
+            return Ok((false, None));
         }
         let place = ContainerPlace { network: place, aliases: request.aliases, address: request.address };
+        if let PlaceIn::Network(of) = place.network
+            && self.inner.network.gives_addresses(of)
+        {
+            let asked = self.ask_for(wanted, &record.id, &record.name, of, place).await;
+            let (given, is_overlay) = asked.map_err(|e| ContainerError::new(kind_of(e.kind), e.message))?;
+            return Ok((is_internal, Some((given, is_overlay.then_some(of)))));
+        }
         let local = place.wanted(&record.name, &record.id).expect("it is not on the host's bridge");
         wanted.locals.push(crate::engine::network::LocalWanted { mac, ..local });
-        Ok(is_internal)
+        Ok((is_internal, None))
     }
 
     /// The network of this name or id, and whether it is internal.
@@ -109,15 +130,9 @@ impl Engine {
             network.spec.name.as_str() == name || network.id.to_string() == name
         });
         let network = found
-            .ok_or_else(|| ContainerError::new(super::ContainerErrorKind::NotFound, format!("network {name} not found")))?;
+            .ok_or_else(|| ContainerError::new(ContainerErrorKind::NotFound, format!("network {name} not found")))?;
         if network.spec.config_only {
             return Err(ContainerError::invalid(format!("network {name} is a configuration: nothing can join it")));
-        }
-        if network.spec.driver == NetworkDriver::Overlay {
-            return Err(ContainerError::invalid(format!(
-                "network {name} is an overlay network, which single containers cannot join yet; run a service in it, or \
-                 use a bridge network"
-            )));
         }
         Ok((PlaceIn::Network(network.id), network.spec.internal))
     }
@@ -125,7 +140,7 @@ impl Engine {
     async fn join_other(&self, other: &str) -> Result<Joined, ContainerError> {
         let (id, is_running) = match self.meant(other).await? {
             Meant::Single(single) => (single.id.clone(), single.is_running()),
-            Meant::Task(_, state) => (state.id.clone(), state.pid.is_some()),
+            Meant::Task(state) => (state.id.clone(), state.pid.is_some()),
         };
         if !is_running {
             return Err(ContainerError::conflict(format!(
@@ -274,6 +289,7 @@ impl Engine {
         let endpoint: EndpointId = id.parse().map_err(|_| ContainerError::not_found(id))?;
         let detached = self.inner.network.detach(endpoint).await;
         detached.map_err(|e| ContainerError::failed(format!("detach the container from the network: {e}")))?;
+        self.inner.network.detach_single(id).await;
         let directory = self.etc_directory(id);
         let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(directory)).await;
         match removed.map_err(|_| stopping())? {
@@ -288,7 +304,7 @@ impl Engine {
     pub(super) async fn namespace_path(&self, other: &str, kind: &str) -> Result<PathBuf, ContainerError> {
         let id = match self.meant(other).await? {
             Meant::Single(single) => single.id.clone(),
-            Meant::Task(_, state) => state.id.clone(),
+            Meant::Task(state) => state.id.clone(),
         };
         let state = self.inner.runtime.state(&id).await;
         let pid = match state {
@@ -300,6 +316,15 @@ impl Engine {
             ContainerError::conflict(format!("cannot join {kind} of a non running container: {id}; start it first"))
         };
         Ok(PathBuf::from(format!("/proc/{}/ns/{kind}", pid.ok_or_else(none)?)))
+    }
+}
+
+fn kind_of(kind: NetworkErrorKind) -> ContainerErrorKind {
+    match kind {
+        NetworkErrorKind::NotFound => ContainerErrorKind::NotFound,
+        NetworkErrorKind::Invalid => ContainerErrorKind::Invalid,
+        NetworkErrorKind::Conflict | NetworkErrorKind::Forbidden => ContainerErrorKind::Conflict,
+        NetworkErrorKind::Failed => ContainerErrorKind::Failed,
     }
 }
 

@@ -190,7 +190,7 @@ impl Engine {
     }
 
     /// What was made for a container that will not be.
-    async fn drop_parts(&self, id: &str) {
+    pub(super) async fn drop_parts(&self, id: &str) {
         let (volumes, owner) = (self.inner.volumes.clone(), id.to_owned());
         let removed = tokio::task::spawn_blocking(move || volumes.remove_anonymous(&owner)).await;
         if let Ok(Err(error)) = removed {

@@ -4,11 +4,12 @@
 use std::{collections::VecDeque, sync::PoisonError};
 
 use runtime::Status;
-use types::Timestamp;
+use types::{ContainerHealth, TaskId, Timestamp};
 
 use super::{Engine, Single};
 use crate::{
     clock::now,
+    engine::container_id,
     engine::health::{Finding, Health, HealthNews, HealthSettings},
 };
 
@@ -47,6 +48,25 @@ impl HealthState {
             Self::Healthy => "healthy",
             Self::Unhealthy => "unhealthy",
         }
+    }
+}
+
+impl Engine {
+    /// The agent tells how a task's container is; `None`: it is gone.
+    pub(crate) fn note_task_health(&self, task: TaskId, health: Option<ContainerHealth>) {
+        let mut known = self.inner.containers.task_health.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = container_id(task);
+        let state = match health {
+            None => return drop(known.remove(&id)),
+            Some(ContainerHealth::Starting) => HealthState::Starting,
+            Some(ContainerHealth::Healthy) => HealthState::Healthy,
+            Some(ContainerHealth::Unhealthy) => HealthState::Unhealthy,
+        };
+        known.insert(id, HealthView { state, ..HealthView::default() });
+    }
+
+    pub(super) fn task_health(&self, id: &str) -> Option<HealthView> {
+        self.inner.containers.task_health.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 }
 

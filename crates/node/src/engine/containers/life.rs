@@ -30,7 +30,7 @@ impl Engine {
     ) -> Result<(), ContainerError> {
         let single = match self.meant(text).await? {
             Meant::Single(single) => single,
-            Meant::Task(_, state) => {
+            Meant::Task(state) => {
                 if matches!(state.status, Status::Stopped(_) | Status::Created) {
                     return Err(ContainerError::unchanged());
                 }
@@ -119,8 +119,8 @@ impl Engine {
         let (id, single) = match self.meant(text).await? {
             Meant::Single(single) if !single.is_running() => return Err(not_running(&single.id)),
             Meant::Single(single) => (single.id.clone(), Some(single)),
-            Meant::Task(_, state) if state.pid.is_none() => return Err(not_running(&state.id)),
-            Meant::Task(_, state) => (state.id.clone(), None),
+            Meant::Task(state) if state.pid.is_none() => return Err(not_running(&state.id)),
+            Meant::Task(state) => (state.id.clone(), None),
         };
         if let Some(single) = &single {
             let own = parse_signal(&single.lock().merged.stop_signal).unwrap_or(Signal::SIGTERM);
@@ -153,7 +153,7 @@ impl Engine {
     pub async fn pause_container(&self, text: &str, pause: bool) -> Result<(), ContainerError> {
         let (id, single) = match self.meant(text).await? {
             Meant::Single(single) => (single.id.clone(), Some(single)),
-            Meant::Task(_, state) => (state.id.clone(), None),
+            Meant::Task(state) => (state.id.clone(), None),
         };
         let status = match self.inner.runtime.state(&id).await {
             Ok(state) => Some(state.status),

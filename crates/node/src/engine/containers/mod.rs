@@ -6,6 +6,7 @@
 //! cluster; containers of tasks are shown beside them (`view`) and left to the agent.
 
 mod attach;
+mod connect;
 mod create;
 mod error;
 mod health;
@@ -30,7 +31,6 @@ use std::{
 
 use runtime::Status;
 use tokio::{sync::watch, task::JoinSet};
-use types::TaskId;
 
 pub use self::{
     create::CreatedContainer,
@@ -73,6 +73,8 @@ pub(super) struct Containers {
     names: Mutex<BTreeMap<String, String>>,
     /// Those who wait for the ends.
     owners: Mutex<JoinSet<()>>,
+    /// What the agent found of its tasks' containers, by container, for showing.
+    task_health: Mutex<BTreeMap<String, HealthView>>,
 }
 
 /// One container.
@@ -101,13 +103,13 @@ struct News {
 /// Whoever is meant by a text.
 enum Meant {
     Single(Arc<Single>),
-    Task(TaskId, Box<runtime::ContainerState>),
+    Task(Box<runtime::ContainerState>),
 }
 
 impl Containers {
     pub(super) fn new(config: &EngineConfig) -> Self {
         let store = Store::new(&config.state_dir);
-        Self { store, all: RwLock::default(), names: Mutex::default(), owners: Mutex::default() }
+        Self { store, all: RwLock::default(), names: Mutex::default(), owners: Mutex::default(), task_health: Mutex::default() }
     }
 
     fn get(&self, id: &str) -> Option<Arc<Single>> {
@@ -210,7 +212,7 @@ impl Engine {
                     id: record.id,
                 })
             }
-            Meant::Task(_, state) => Ok(ContainerRef {
+            Meant::Task(state) => Ok(ContainerRef {
                 name: task_name(&state).to_owned(),
                 tty: state.tty,
                 open_stdin: state.open_stdin,
@@ -242,15 +244,15 @@ impl Engine {
             return Ok(Meant::Single(single));
         }
         let found = states.into_iter().find(|state| state.id == id);
-        let meant = found.and_then(|state| Some(Meant::Task(task_of_container(&state.id)?, Box::new(state))));
-        meant.ok_or_else(|| ContainerError::not_found(text))
+        let found = found.filter(|state| task_of_container(&state.id).is_some());
+        found.map(|state| Meant::Task(Box::new(state))).ok_or_else(|| ContainerError::not_found(text))
     }
 
     /// A single container, for what a task's must not be asked.
     async fn single(&self, text: &str, what: &str) -> Result<Arc<Single>, ContainerError> {
         match self.meant(text).await? {
             Meant::Single(single) => Ok(single),
-            Meant::Task(_, state) => Err(ContainerError::conflict(format!(
+            Meant::Task(state) => Err(ContainerError::conflict(format!(
                 "cannot {what} container {text}: it belongs to task {}, whose service decides; use `service update` or \
                  `service rm`",
                 task_name(&state)

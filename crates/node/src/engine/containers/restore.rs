@@ -107,7 +107,7 @@ impl Engine {
             let id = &found.container;
             let is_ours = id.len() == 64 && task_of_container(id).is_none();
             if is_ours && self.inner.containers.get(id).is_none() {
-                self.drop_snapshot(id).await;
+                self.drop_parts(id).await;
             }
         }
         Ok(())

@@ -107,7 +107,7 @@ impl Engine {
             stderr: options.stderr,
         };
         let opened = match self.meant(text).await? {
-            Meant::Task(_, state) => self.inner.runtime.logs(&state.id, &query),
+            Meant::Task(state) => self.inner.runtime.logs(&state.id, &query),
             Meant::Single(single) => {
                 let record = single.record();
                 let driver = log_driver_of(record.spec.log.as_ref());

@@ -103,7 +103,7 @@ impl Engine {
                 let state = self.inner.runtime.state(&single.id).await.ok();
                 Ok(self.view_single(&single, state.as_ref()))
             }
-            Meant::Task(_, state) => {
+            Meant::Task(state) => {
                 let snapshots = self.inner.images.snapshot_list().await.unwrap_or_default();
                 let image = snapshots.iter().find(|one| one.container == state.id);
                 Ok(self.view_task(&state, image.map(|one| one.image.to_string()).unwrap_or_default()))
@@ -157,7 +157,10 @@ impl Engine {
                 ContainerStatusView::Exited
             }
         };
-        self.view(record, status, state.log_path.clone(), true)
+        let health = self.task_health(&state.id);
+        let has_health_check = health.is_some();
+        let view = self.view(record, status, state.log_path.clone(), true);
+        ContainerView { health, has_health_check, ..view }
     }
 
     fn view(&self, record: Record, status: ContainerStatusView, log_path: PathBuf, is_task: bool) -> ContainerView {

@@ -33,7 +33,7 @@ impl Engine {
     ) -> Result<BoxFuture<'static, Result<Waited, ContainerError>>, ContainerError> {
         let single = match self.meant(text).await? {
             Meant::Single(single) => single,
-            Meant::Task(_, state) => {
+            Meant::Task(state) => {
                 if let (Status::Stopped(exit), WaitCondition::NotRunning) = (&state.status, condition) {
                     let waited = Waited { exit_code: exit.code, error: String::new() };
                     return Ok(std::future::ready(Ok(waited)).boxed());

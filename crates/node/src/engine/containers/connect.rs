@@ -1,0 +1,104 @@
+//! Connecting and disconnecting a container with a record: at once if it runs, and with each later start (N-21, E-35).
+
+use std::sync::Arc;
+
+use super::{
+    ContainerErrorKind, Engine, Meant, Phase, Single,
+    spec::{NetworkRequest, PlaceRequest},
+};
+use crate::engine::network::{ContainerPlace, NetworkError, NetworkErrorKind as Kind, PlaceIn};
+
+impl Engine {
+    /// The single container that is meant, if it is one with a record.
+    pub(in crate::engine) async fn recorded(&self, text: &str) -> Result<Option<Arc<Single>>, NetworkError> {
+        match self.meant(text).await {
+            Ok(Meant::Single(single)) => Ok(Some(single)),
+            Ok(Meant::Task(_)) => Ok(None),
+            Err(error) if error.kind == ContainerErrorKind::NotFound => Ok(None),
+            Err(error) => Err(NetworkError::new(Kind::Invalid, error.message)),
+        }
+    }
+
+    pub(in crate::engine) async fn connect_single(
+        &self,
+        single: &Single,
+        place: ContainerPlace,
+    ) -> Result<(), NetworkError> {
+        let _turn = single.turn.lock().await;
+        let record = single.record();
+        let places = own_places(&record.spec.network, &record.name)?;
+        let network = self.name_in(place.network);
+        if places.iter().any(|known| self.is_same(known, place.network)) {
+            let message = format!("endpoint with name {} already exists in network {network}", record.name);
+            return Err(NetworkError::new(Kind::Forbidden, message));
+        }
+        let request = PlaceRequest {
+            aliases: place.aliases.clone(),
+            address: place.address,
+            ..PlaceRequest::of(&network)
+        };
+        if record.state.phase == Phase::Running {
+            let id = Self::endpoint_of(single)?;
+            self.connect_endpoint(id, Some(record.name.clone()), place).await?;
+        }
+        let next = NetworkRequest::Places([places, vec![request]].concat());
+        single.change(&self.inner.containers.store, |record| record.spec.network = next);
+        Ok(())
+    }
+
+    pub(in crate::engine) async fn disconnect_single(
+        &self,
+        single: &Single,
+        network: PlaceIn,
+    ) -> Result<(), NetworkError> {
+        let _turn = single.turn.lock().await;
+        let record = single.record();
+        let mut places = own_places(&record.spec.network, &record.name)?;
+        let Some(at) = places.iter().position(|known| self.is_same(known, network)) else {
+            let message = format!("container {} is not connected to network {}", record.id, self.name_in(network));
+            return Err(NetworkError::new(Kind::Forbidden, message));
+        };
+        if record.state.phase == Phase::Running {
+            let id = Self::endpoint_of(single)?;
+            self.inner.network.disconnect(id, network).await?;
+        }
+        places.remove(at);
+        let next = NetworkRequest::Places(places);
+        single.change(&self.inner.containers.store, |record| record.spec.network = next);
+        Ok(())
+    }
+
+    fn endpoint_of(single: &Single) -> Result<overlay::EndpointId, NetworkError> {
+        let id = single.id.parse();
+        id.map_err(|_| NetworkError::new(Kind::NotFound, format!("No such container: {}", single.id)))
+    }
+
+    fn is_same(&self, request: &PlaceRequest, network: PlaceIn) -> bool {
+        self.place_in(&request.network).is_ok_and(|(place, _)| place == network)
+    }
+
+    fn name_in(&self, network: PlaceIn) -> String {
+        let PlaceIn::Network(id) = network else { return "bridge".to_owned() };
+        let locals = self.inner.network.locals();
+        let of_host = locals.iter().filter_map(|view| view.network.clone());
+        let found = of_host.chain(self.inner.network.all_of_cluster()).find(|network| network.id == id);
+        found.map_or_else(|| id.to_string(), |network| network.spec.name.to_string())
+    }
+}
+
+/// Docker's words for those that have no places of their own.
+fn own_places(network: &NetworkRequest, name: &str) -> Result<Vec<PlaceRequest>, NetworkError> {
+    let refused = |message: String| Err(NetworkError::new(Kind::Forbidden, message));
+    match network {
+        NetworkRequest::Places(places) => Ok(places.clone()),
+        NetworkRequest::Host => {
+            refused("container cannot be disconnected from host network or connected to host network".to_owned())
+        }
+        NetworkRequest::None => refused(
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode".to_owned(),
+        ),
+        NetworkRequest::Container(other) => {
+            refused(format!("container {name} shares the network of {other}: connect that one"))
+        }
+    }
+}
