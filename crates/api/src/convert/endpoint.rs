@@ -171,15 +171,6 @@ fn write_port(port: &PortConfig) -> Value {
         .done()
 }
 
-/// A bound port as `GET /containers/json` shows it.
-pub(crate) fn write_container_port(port: &PortConfig) -> Value {
-    json!({
-        "PrivatePort": port.target,
-        "PublicPort": port.published.unwrap_or(0),
-        "Type": port.protocol.as_str(),
-    })
-}
-
 /// `8080:80/tcp`.
 pub(crate) fn port_text(port: &PortConfig) -> String {
     let published = port.published.map(|published| format!("{published}:")).unwrap_or_default();

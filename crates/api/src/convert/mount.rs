@@ -121,17 +121,3 @@ pub(crate) fn write(mount: &Mount) -> Value {
     }
     .done()
 }
-
-/// A mount as `GET /containers/json` shows it.
-pub(crate) fn write_mount_point(mount: &Mount) -> Value {
-    let spec = write(mount);
-    json!({
-        "Type": spec["Type"],
-        "Name": if let MountKind::Volume { name, .. } = &mount.kind { name.as_str() } else { "" },
-        "Source": spec.get("Source").cloned().unwrap_or_default(),
-        "Destination": mount.target,
-        "Mode": "",
-        "RW": !mount.read_only,
-        "Propagation": if let MountKind::Bind { propagation, .. } = &mount.kind { propagation.as_str() } else { "" },
-    })
-}

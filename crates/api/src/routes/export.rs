@@ -60,7 +60,7 @@ async fn commit(State(shared): State<Shared>, raw: RawQuery, body: Body) -> ApiR
             ApiError::bad_request(format!("the request body is no configuration of a container: {error}"))
         })?),
     };
-    let container = engine.look_up(query.get("container")).await?;
+    let container = engine.find_container(query.get("container")).await?;
     let options = CommitOptions {
         reference: reference(&query)?,
         changes: query.all("changes").iter().flat_map(|text| text.lines()).map(str::to_owned).collect(),
