@@ -1,6 +1,6 @@
 //! Mounts of a container.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use types::{Bytes, Mount, MountKind};
 
 use super::{
