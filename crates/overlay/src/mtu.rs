@@ -79,7 +79,22 @@ pub(crate) fn shortfalls(plan: &NetworkPlan, observed: &Observed) -> BTreeMap<Ne
 
 #[cfg(test)]
 mod tests {
-    use super::overlay_mtu;
+    use super::*;
+
+    /// P08: another host's smaller underlay counts, a larger one does not, and never more than was wished.
+    #[test]
+    fn the_smallest_underlay_counts() {
+        let plan = crate::diff::overlay_tests::plan();
+        let (path, overlay) = (plan.data_path.expect("one"), plan.overlays.into_values().next().expect("one"));
+        let observed = Observed { underlay: [(path.address, 1500)].into(), ..Observed::default() };
+        let mtu = |least_mtu, wish| {
+            let (path, overlay) =
+                (DataPath { least_mtu, ..path.clone() }, OverlayPlan { mtu: wish, ..overlay.clone() });
+            planned_mtu(&overlay, &path, &observed, None)
+        };
+        assert_eq!([None, Some(1400), Some(9000)].map(|least| mtu(least, None)), [1450, 1350, 1450]);
+        assert_eq!([Some(1300), Some(1400)].map(|wish| mtu(Some(1400), wish)), [1300, 1350]);
+    }
 
     /// P08: exact overhead for each kind of path.
     #[test]

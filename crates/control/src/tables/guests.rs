@@ -53,7 +53,7 @@ impl Tables {
         }
         touched.node_tasks.insert(guest.node);
         touched.taken = true;
-        self.insert_guest(Arc::new(ContainerAttachment { meta: next_meta(None, moment), ..guest.clone() }));
+        self.insert_guest(&Arc::new(ContainerAttachment { meta: next_meta(None, moment), ..guest.clone() }));
         Ok(())
     }
 
@@ -67,7 +67,7 @@ impl Tables {
     }
 
     /// Keeps the indexes in step; also used when a snapshot is read.
-    pub(super) fn insert_guest(&mut self, guest: Arc<ContainerAttachment>) {
+    pub(super) fn insert_guest(&mut self, guest: &Arc<ContainerAttachment>) {
         let (network, container, node) = (guest.network, guest.container.clone(), guest.node);
         if let Some(pool) = self.pools.get_mut(&network) {
             pool.claim(&guest.addresses);
@@ -76,8 +76,8 @@ impl Tables {
             overlay.sit(node);
         }
         self.guests_by_node.insert((node, network, container.clone()));
-        self.guests.insert((network, container), Arc::clone(&guest));
-        self.show_guest(&guest);
+        self.guests.insert((network, container), Arc::clone(guest));
+        self.show_guest(guest);
     }
 
     pub(super) fn drop_guest(&mut self, network: NetworkId, container: &str) {

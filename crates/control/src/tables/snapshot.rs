@@ -144,7 +144,7 @@ impl<'de> Deserialize<'de> for Tables {
             }));
         }
         for guest in snapshot.guests {
-            tables.insert_guest(guest);
+            tables.insert_guest(&guest);
         }
         for (id, cursors) in snapshot.cursors {
             if let Some(pool) = tables.pools.get_mut(&id) {

@@ -358,6 +358,34 @@ mod tests {
         );
     }
 
+    /// N-12: a single container is found by its name, its id and its aliases, beside the services that share one.
+    #[test]
+    fn n12_names_lead_to_single_containers() {
+        let mut state = state(EndpointMode::Vip, &[[10, 0, 1, 9]]);
+        state.endpoints.retain(|id, _| *id == TaskId::from_random(2));
+        let container = OverlayContainer {
+            node: NodeId::from_random(1),
+            name: "Shell".to_owned(),
+            aliases: vec!["front".to_owned()],
+            addresses: vec![[10, 0, 1, 77].into()],
+        };
+        state.containers.insert("0123456789abcdef".to_owned(), container);
+        check(
+            &state,
+            &expect![[r#"
+                0123456789ab: 10.0.1.77
+                front: 10.0.1.9 10.0.1.77
+                shell: 10.0.1.77
+                tasks.web: 10.0.1.2
+                web: 10.0.1.9
+                web.1: 10.0.1.2
+                web.1.2: 10.0.1.2
+                10.0.1.9 -> 10.0.1.2
+                02:42:0a:00:01:4d at 192.0.2.1: 10.0.1.77
+            "#]],
+        );
+    }
+
     /// N-10: a network that each host has for itself is no overlay: the engine hears of it and has a place for it.
     #[test]
     fn n10_networks_of_single_hosts_are_left_to_the_engine() {

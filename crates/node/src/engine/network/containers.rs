@@ -116,7 +116,7 @@ impl Owner {
                 PlaceIn::Bridge => "bridge".to_owned(),
                 PlaceIn::Network(network) => self.name_of(network),
             };
-            let message = format!("container {id} is not connected to network {name}");
+            let message = format!("container {} is not connected to network {name}", super::view::container(id));
             return Err(NetworkError::new(Kind::Forbidden, message));
         }
         self.replace(id, before, next).await
@@ -288,7 +288,9 @@ pub(in crate::engine) fn no_container(id: &EndpointId) -> NetworkError {
 }
 
 fn twice(id: &EndpointId, network: &str) -> NetworkError {
-    let message = format!("container {id} is in network {network} already: disconnect it first to change its place");
+    let container = super::view::container(id);
+    let message =
+        format!("container {container} is in network {network} already: disconnect it first to change its place");
     NetworkError::new(Kind::Forbidden, message)
 }
 

@@ -293,3 +293,50 @@ fn of_status(status: &Status) -> NetworkError {
 pub(super) fn place(network: NetworkId, id: &EndpointId) -> Place {
     (network, super::view::container(id))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NETWORK: NetworkId = NetworkId::from_random(7);
+
+    fn at(container: &str) -> Place {
+        (NETWORK, container.to_owned())
+    }
+
+    /// N-12, P30: what no endpoint has is given back, but nothing on the word of the disk, nothing that is being
+    /// taken, and what was there before this daemon only when its containers had time to start.
+    #[tokio::test]
+    async fn n12_what_nobody_has_is_given_back() {
+        let guest = |last: u8| OverlayContainer {
+            node: NodeId::from_random(1),
+            name: "c".to_owned(),
+            aliases: Vec::new(),
+            addresses: vec![[10, 0, 0, last].into()],
+        };
+        let told = [(at("has"), guest(2)), (at("had"), guest(3)), (at("comes"), guest(4))];
+        let mut cluster = ClusterNetwork { guests: told.into(), is_kept: true, ..ClusterNetwork::default() };
+        let (say, said) = watch::channel(Some(cluster.clone()));
+        let present = Present { places: [at("has")].into(), ..Present::default() };
+        let (_show, shown) = watch::channel(Arc::new(present));
+        let guests = Guests::new(said, shown);
+        let coming = AttachRequest {
+            node: NodeId::from_random(0),
+            network: NETWORK,
+            container: "comes".to_owned(),
+            name: "c".to_owned(),
+            aliases: Vec::new(),
+            addresses: Vec::new(),
+        };
+        let taken = guests.attach(coming).await.expect("held already: no manager is asked");
+        assert_eq!(taken.addresses, [IpAddr::from([10, 0, 0, 4])]);
+        assert!(guests.spare(|_| true).is_empty(), "from the disk");
+        cluster.is_kept = false;
+        say.send_replace(Some(cluster));
+        assert_eq!(guests.spare(|_| true), [at("had")]);
+        assert!(guests.spare(|_| false).is_empty(), "not due");
+        drop(taken);
+        assert_eq!(guests.spare(|_| true), [at("comes"), at("had")]);
+        guests.detach(&at("has")).await.expect("an endpoint has it: nobody is asked");
+    }
+}
