@@ -107,7 +107,6 @@ fn s_72_contradictions_are_refused() {
          service web publish=80:80 dnsrr
          service web publish=53:53/udp proxy
          service web publish=53:53/sctp proxy
-         service web publish=80:80 proxy
          service web publish=80:80 publish=80:81
          service web publish=80:80 publish=127.0.0.1@80:81
          service web publish=80 publish=80

@@ -100,6 +100,10 @@ pub fn judge(wanted: &Wanted<'_>, seen: &Seen) -> Findings {
     let Wanted { plan, value } = *wanted;
     let mut of_network: BTreeMap<NetworkId, Vec<Difference>> = BTreeMap::new();
     let mut host = forward::differences(&seen.forward_drops);
+    if plan.needs_port_proxy() && seen.observed.mesh.port_proxy.is_none() {
+        let expected = "running, as published ports ask for its headers".to_owned();
+        host.push(Difference::new("rswarm port-proxy", "process; why not is in netd.log", expected, String::new()));
+    }
     for (network, difference) in steps::differences(&plan.with_probe_overlays(), &seen.observed) {
         match network.filter(|id| plan.overlays.contains_key(id)) {
             Some(id) => of_network.entry(id).or_default().push(difference),

@@ -191,9 +191,11 @@ fn refusal(plan: &NetworkPlan) -> Option<String> {
 async fn converge_all(kernel: &Kernel, parts: &mut Parts, plan: &NetworkPlan, seen: &mut Option<Observed>) -> Applied {
     let whole = &plan.with_probe_overlays();
     // Before the rules that lead to it; without it, they refuse.
-    let port_proxy = parts.port_proxy.follow(plan.needs_port_proxy()).await;
+    if let Err(error) = parts.port_proxy.follow(plan.needs_port_proxy()).await {
+        // All else goes on; the doctor tells it too.
+        tracing::warn!(error = explain(&error), "ports that ask for a PROXY protocol header are closed on this host");
+    }
     let mut applied = converge(kernel, whole, seen).await;
-    applied.errors.extend(port_proxy.err().map(|error| explain(&error)));
     let settings = wireguard::Settings::of(whole, |id| kernel.overlay_path(id));
     let report = parts.wireguard.apply(settings).await;
     if report.made > 0 {
