@@ -11,6 +11,7 @@ use crate::commands::{
     node::NodeCommand,
     service::ServiceCommand,
     swarm::{InitArgs, JoinArgs, JoinTokenArgs, LeaveArgs, UpdateArgs},
+    volume::VolumeCommand,
 };
 
 /// Containers on many hosts as one cluster
@@ -58,6 +59,9 @@ pub(crate) enum Command {
     /// Images of this host
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Volumes of this host
+    #[command(subcommand)]
+    Volume(VolumeCommand),
     /// The cluster itself, in docker's spelling
     #[command(subcommand)]
     Swarm(SwarmCommand),

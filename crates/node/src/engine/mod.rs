@@ -37,7 +37,6 @@ pub use config::EngineConfig;
 pub use container_id::{container_id, container_name, task_of_container};
 pub use error::EngineError;
 pub use host_info::HostInfo;
-pub use usage::ContainerUsage;
 pub use logs::{LogLine, LogOptions, LogStream};
 pub(crate) use network::ClusterNetwork;
 pub use network::{
@@ -48,6 +47,7 @@ use overlay::{EndpointId, ProbeStream};
 use runtime::{Runtime, RuntimeConfig, Status};
 use tokio::sync::Semaphore;
 use types::{PortConfig, TaskId};
+pub use usage::ContainerUsage;
 
 use self::{
     events::Events,
@@ -126,8 +126,7 @@ impl Engine {
         let events = Events::default();
         let volumes = open_volumes(&config, &events, &containers, &images).await?;
         let (pulls, turns) = (Pulls::default(), Semaphore::new(TURNS));
-        let inner =
-            Inner { config, host, images, runtime, network, volumes, events, pulls, turns, known, _lock: lock };
+        let inner = Inner { config, host, images, runtime, network, volumes, events, pulls, turns, known, _lock: lock };
         Ok(Self { inner: Arc::new(inner) })
     }
 

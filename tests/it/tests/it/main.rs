@@ -19,6 +19,7 @@ mod networks;
 mod paths;
 mod publish;
 mod services;
+mod storage;
 mod survive;
 
 /// Whether this machine lets us make hosts; says so when it does not.

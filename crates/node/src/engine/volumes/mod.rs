@@ -142,8 +142,7 @@ impl Volumes {
         for mount in &planned.mounts {
             let MountKind::Volume { name, no_copy, labels } = &mount.kind else { continue };
             let copy_from = (!no_copy).then_some(rootfs);
-            let wanted =
-                Wanted { owner, target: mount.target.as_str(), read_only: mount.read_only, labels, copy_from };
+            let wanted = Wanted { owner, target: mount.target.as_str(), read_only: mount.read_only, labels, copy_from };
             place(name, &wanted)?;
         }
         let no_labels = Labels::new();
