@@ -156,7 +156,9 @@ impl Volumes {
     /// A volume for a container: made, mounted and filled if need be.
     fn take(&self, name: &str, is_anonymous: bool, wanted: &Wanted<'_>) -> Result<PathBuf, VolumeError> {
         let _working = self.work();
-        let mut record = match self.known().get(name).cloned() {
+        // Not in the head of the `match`: the lock would be held through it.
+        let found = self.known().get(name).cloned();
+        let mut record = match found {
             Some(record) => record,
             None => {
                 let mut labels = wanted.labels.clone();
@@ -276,7 +278,8 @@ impl Volumes {
     /// [`VolumeError::NotFound`], [`VolumeError::InUse`], or a failed file operation.
     pub fn remove(&self, name: &str, force: bool) -> Result<(), VolumeError> {
         let _working = self.work();
-        let record = match self.known().get(name).cloned() {
+        let found = self.known().get(name).cloned();
+        let record = match found {
             Some(record) => record,
             None if force => return Ok(()),
             None => return Err(VolumeError::NotFound(name.to_owned())),
