@@ -206,7 +206,8 @@ impl Store {
             .run("reading the archive", move |inner| {
                 let files = read_files(inner, &mut bridge)?;
                 // The padding behind the end: a client that cannot send all of it takes that for a failure.
-                io::copy(&mut Read::take(&mut bridge, MAX_PADDING_BYTES), &mut io::sink()).map_err(Error::ReadArchive)?;
+                io::copy(&mut Read::take(&mut bridge, MAX_PADDING_BYTES), &mut io::sink())
+                    .map_err(Error::ReadArchive)?;
                 find_images(&files)
             })
             .await?;
