@@ -105,11 +105,11 @@ async fn a_host_outside_a_cluster_says_so_in_dockers_words() {
     .await;
     check(
         &fake,
-        "GET /v1.44/volumes",
+        "GET /v1.44/plugins",
         "",
         expect![[r#"
         501 not implemented
-        {"message":"managing volumes is not supported yet (GET /volumes)"}"#]],
+        {"message":"plugins are not supported: volumes have the driver local (also for nfs), networks bridge, macvlan and overlay (GET /plugins)"}"#]],
     )
     .await;
     check(

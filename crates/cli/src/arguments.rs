@@ -12,6 +12,7 @@ use crate::commands::{
     node::NodeCommand,
     service::ServiceCommand,
     swarm::{InitArgs, JoinArgs, JoinTokenArgs, LeaveArgs, UpdateArgs},
+    volume::VolumeCommand,
 };
 
 /// Containers on many hosts as one cluster
@@ -64,6 +65,9 @@ pub(crate) enum Command {
     /// Images of this host
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Volumes of this host
+    #[command(subcommand)]
+    Volume(VolumeCommand),
     /// The cluster itself, in docker's spelling
     #[command(subcommand)]
     Swarm(SwarmCommand),

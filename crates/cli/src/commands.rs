@@ -10,6 +10,7 @@ pub(crate) mod node;
 pub(crate) mod service;
 pub(crate) mod swarm;
 pub(crate) mod tasks;
+pub(crate) mod volume;
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
@@ -72,6 +73,7 @@ async fn dispatch(client: &Client, command: Command, checks: Vec<types::Check>) 
         Command::Node(command) => node::run(client, command).await,
         Command::Network(command) => network::run(client, command).await,
         Command::Service(command) => service::run(client, command).await,
+        Command::Volume(command) => volume::run(client, command).await,
         Command::Image(command) => image::run(client, command).await,
         Command::Exec(arguments) => exec::exec(client, arguments).await,
         Command::Attach(arguments) => exec::attach(client, arguments).await,
@@ -90,4 +92,13 @@ pub(crate) fn parse_filter(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.trim().to_lowercase(), value.trim().to_owned())),
         _ => Err(format!("bad filter {text:?}: write KEY=VALUE")),
     }
+}
+
+/// No answer is a no.
+pub(crate) fn confirmed(question: &str) -> anyhow::Result<bool> {
+    crate::output::terminal::print(question)?;
+    std::io::Write::flush(&mut std::io::stdout())?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }

@@ -26,8 +26,8 @@ pub use error::{Error, Result};
 pub use platform::Platform;
 pub use progress::{Progress, ProgressEvent, ProgressStatus};
 pub use registry::{
-    Credentials, PullOptions, PulledImage, PushOptions, PushedImage, Resolved, SearchResult, check_login, resolve_digest,
-    search,
+    Credentials, PullOptions, PulledImage, PushOptions, PushedImage, Resolved, SearchResult, check_login,
+    resolve_digest, search,
 };
 pub use store::{DiskUsage, ImageDetail, ImageSummary, ImageUsage, Mounted, Removed, SnapshotInfo, Store, Swept};
 pub use tree::{Change, ChangeKind, ExtractOptions, PathStat, Root, TreeError};

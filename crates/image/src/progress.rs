@@ -24,7 +24,9 @@ pub enum ProgressStatus {
     PullingLayer,
     AlreadyExists,
     Downloading,
-    Retrying { seconds: u64 },
+    Retrying {
+        seconds: u64,
+    },
     DownloadComplete,
     LoadingLayer,
     Extracting,
@@ -36,7 +38,11 @@ pub enum ProgressStatus {
     MountedFrom(String),
     Pushing,
     Pushed,
-    PushedManifest { tag: String, digest: String, size: u64 },
+    PushedManifest {
+        tag: String,
+        digest: String,
+        size: u64,
+    },
     Digest(String),
     UpToDate(String),
     Downloaded(String),

@@ -14,7 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use image::{Credentials, Digest, Error, Platform, Progress, PullOptions, resolve_digest};
+use image::{
+    Credentials, Digest, Error, Platform, Progress, PullOptions, PushOptions, busybox_archive, check_login,
+    resolve_digest,
+};
 use support::{
     TestStore, config_of, content_of, layer,
     server::{Reply, Request, Server, send},
@@ -385,4 +388,39 @@ async fn many_pulls_of_one_image_download_it_once() {
     let ids: Vec<Digest> = pulls.join_all().await.into_iter().map(|r| r.expect("pulls").id).collect();
     assert!(ids.iter().all(|id| *id == ids[0]));
     assert_eq!(registry.count("/blobs/"), 3, "each blob once");
+}
+
+#[tokio::test]
+async fn e04_a_pushed_image_is_the_same_elsewhere() {
+    let Some(registry) = DockerRegistry::start(true) else { return };
+    let (here, there) = (TestStore::new("push").await, TestStore::new("push-there").await);
+    let archive = busybox_archive("box").expect("busybox");
+    here.store.load(std::io::Cursor::new(archive), Progress::none()).await.expect("loads");
+    let name = format!("{}/team/app:1", registry.address);
+    let reference = name.parse().expect("good");
+    let login = |password: &str| Credentials::Basic { username: "me".into(), password: password.into() };
+    let options = |password: &str| PushOptions { credentials: Some(login(password)), ..PushOptions::default() };
+    let push = async |password: &str| here.store.push(&reference, &options(password), Progress::none()).await;
+
+    let error = push("opensesame").await.expect_err("not tagged");
+    assert!(matches!(&error, Error::NothingToPush(missing) if *missing == name), "{error}");
+    here.store.tag("box", &reference).await.expect("tags");
+    let error = push("wrong").await.expect_err("wrong password");
+    assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
+    let pushed = push("opensesame").await.expect("pushes");
+    let detail = here.store.inspect(&name).expect("known");
+    assert_eq!((pushed.tag.as_str(), &pushed.digest), ("1", &detail.manifest_digest));
+    assert_eq!(detail.summary.repo_digests, [format!("{}/team/app@{}", registry.address, pushed.digest)]);
+    push("opensesame").await.expect("nothing to send");
+
+    let pulling = PullOptions { credentials: Some(login("opensesame")), ..PullOptions::default() };
+    let pulled = there.store.pull(&reference, &pulling, Progress::none()).await.expect("pulls");
+    assert_eq!((pulled.id, pulled.digest), (detail.summary.id, pushed.digest));
+    let all = there.store.pull_all(&reference, &pulling, Progress::none()).await.expect("pulls all tags");
+    assert_eq!(all, [reference.clone()]);
+
+    let server = registry.address.to_string();
+    check_login(&server, login("opensesame"), &[]).await.expect("logs in");
+    let refused = check_login(&server, login("wrong"), &[]).await.expect_err("refused");
+    assert!(matches!(refused, Error::Unauthorized { .. }), "{refused}");
 }

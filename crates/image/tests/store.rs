@@ -59,7 +59,7 @@ async fn a_container_gets_a_writable_root() {
     assert!(test.store.snapshot_usage("c1").await.expect("measures") >= 4096);
 
     let conflict = test.store.remove("box", true).await.expect_err("in use");
-    assert!(matches!(conflict, Error::Conflict { .. }) && conflict.to_string().contains("c1"), "{conflict}");
+    assert!(matches!(conflict, Error::Conflict(_)) && conflict.to_string().contains("c1"), "{conflict}");
     test.store.snapshot_unmount("c1").await.expect("unmounts");
     test.store.snapshot_unmount("c1").await.expect("nothing to do");
     assert!(!mounted.rootfs.join("bin").exists());

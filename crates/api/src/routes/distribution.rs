@@ -31,11 +31,7 @@ pub(crate) fn routes() -> Router<Shared> {
 }
 
 /// `/distribution/{name}/json`, where the name may hold slashes.
-async fn inspect(
-    State(shared): State<Shared>,
-    headers: HeaderMap,
-    Path(rest): Path<String>,
-) -> ApiResult<Json<Value>> {
+async fn inspect(State(shared): State<Shared>, headers: HeaderMap, Path(rest): Path<String>) -> ApiResult<Json<Value>> {
     let name = rest.strip_suffix("/json").ok_or_else(|| ApiError::not_found("page not found"))?;
     let reference: ImageReference =
         name.parse().map_err(|why: types::ImageReferenceError| ApiError::bad_request(why.to_string()))?;

@@ -49,9 +49,13 @@ mod tests {
     fn labels_and_booleans() {
         let labels = Labels::from([("a".to_owned(), "1".to_owned())]);
         let filters = |key: &str, value: &str| Filters::from([(key.to_owned(), vec![value.to_owned()])]);
-        for (key, value, wanted) in
-            [("label", "a", true), ("label", "a=1", true), ("label", "a=2", false), ("label!", "a", false), ("label!", "b", true)]
-        {
+        for (key, value, wanted) in [
+            ("label", "a", true),
+            ("label", "a=1", true),
+            ("label", "a=2", false),
+            ("label!", "a", false),
+            ("label!", "b", true),
+        ] {
             assert_eq!(fits(&labels, &filters(key, value)), wanted, "{key} {value}");
         }
         assert_eq!(boolean(&filters("dangling", "True"), "dangling"), Ok(Some(true)));

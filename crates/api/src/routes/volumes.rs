@@ -77,7 +77,8 @@ async fn prune(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Json<Va
     let filters = query(raw).filters()?;
     label_filter::check_keys(&filters, "pruning volumes", &["all", "label", "label!"])?;
     let all = label_filter::boolean(&filters, "all")?.unwrap_or(false);
-    let wanted = move |volume: &VolumeView| (all || volume.is_anonymous) && label_filter::fits(&volume.labels, &filters);
+    let wanted =
+        move |volume: &VolumeView| (all || volume.is_anonymous) && label_filter::fits(&volume.labels, &filters);
     let pruned = run(&shared, move |volumes| volumes.prune(wanted)).await?;
     Ok(Json(json!({ "VolumesDeleted": pruned.names, "SpaceReclaimed": pruned.bytes })))
 }

@@ -1,6 +1,8 @@
-//! `image ls/pull/load/import/rm/inspect/tag`.
+//! `image ls/pull/push/load/save/import/rm/prune/inspect/history/tag`.
 
+mod history;
 mod list;
+mod send;
 mod stream;
 
 use std::path::PathBuf;
@@ -38,6 +40,17 @@ pub(crate) enum ImageCommand {
     Inspect(InspectArgs),
     /// Give an image another name
     Tag(TagArgs),
+    /// Send an image to a registry
+    #[command(after_help = "Example: rswarm image push registry.example:5000/team/app:1")]
+    Push(send::PushArgs),
+    /// Show the steps an image was made in
+    History(history::HistoryArgs),
+    /// Write images to a tar (docker-archive and OCI layout)
+    #[command(after_help = "Example: rswarm image save -o images.tar app:1 db:2")]
+    Save(send::SaveArgs),
+    /// Remove images that nothing uses
+    #[command(after_help = "Example: rswarm image prune --all --filter until=240h")]
+    Prune(send::PruneArgs),
 }
 
 #[derive(Debug, Args)]
@@ -112,6 +125,10 @@ pub(crate) async fn run(client: &Client, command: ImageCommand) -> anyhow::Resul
         ImageCommand::Rm(arguments) => remove(client, arguments).await,
         ImageCommand::Inspect(arguments) => inspect_images(client, arguments).await,
         ImageCommand::Tag(arguments) => tag(client, arguments).await,
+        ImageCommand::Push(arguments) => send::push(client, arguments).await,
+        ImageCommand::History(arguments) => history::history(client, arguments).await,
+        ImageCommand::Save(arguments) => send::save(client, arguments).await,
+        ImageCommand::Prune(arguments) => send::prune(client, arguments).await,
     }
 }
 

@@ -7,12 +7,10 @@ mod doctor;
 #[cfg(test)]
 pub(crate) use create::request;
 
-use std::io::Write as _;
-
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::{info::text, inspect, parse_filter, tasks::items};
+use super::{confirmed, info::text, inspect, parse_filter, tasks::items};
 use crate::{
     client::{Client, Refused, escape, filters_query},
     output::{
@@ -190,13 +188,4 @@ async fn prune(client: &Client, arguments: PruneArgs) -> anyhow::Result<()> {
         true => Ok(()),
         false => print(&format!("Deleted Networks:\n{}\n", names.concat())),
     }
-}
-
-/// No answer is a no.
-fn confirmed(question: &str) -> anyhow::Result<bool> {
-    print(question)?;
-    std::io::stdout().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }

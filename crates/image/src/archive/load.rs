@@ -32,6 +32,8 @@ use crate::{
 /// More files than any archive of images has: each image brings about three per layer.
 const MAX_FILES: usize = 100_000;
 const MAX_LINKS: usize = 8;
+/// Archives are padded to blocks of 10 KiB, some tools' to more.
+const MAX_PADDING_BYTES: u64 = 16 << 20;
 
 /// One image of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,10 +207,13 @@ impl Store {
         reader: impl AsyncRead + Unpin + Send + 'static,
         progress: Progress,
     ) -> Result<Vec<LoadedImage>> {
-        let bridge = SyncIoBridge::new(reader);
+        let mut bridge = SyncIoBridge::new(reader);
         let candidates = self
             .run("reading the archive", move |inner| {
-                let files = read_files(inner, bridge)?;
+                let files = read_files(inner, &mut bridge)?;
+                // The padding behind the end: a client that cannot send all of it takes that for a failure.
+                io::copy(&mut Read::take(&mut bridge, MAX_PADDING_BYTES), &mut io::sink())
+                    .map_err(Error::ReadArchive)?;
                 find_images(&files)
             })
             .await?;

@@ -318,11 +318,17 @@ mod tests {
         let mut catalog = catalog();
         assert!(remove(&mut catalog, "y", false, &mounted).contains("c1"));
         assert!(remove(&mut catalog, "y", true, &mounted).contains("c1"));
-        assert!(remove(&mut catalog, "y", false, &idle).contains("c2"));
+        let wanted = format!(
+            "conflict: unable to remove repository reference \"y:latest\" (must force) - container c2 is using its \
+             referenced image {}",
+            id("b").short()
+        );
+        assert_eq!(remove(&mut catalog, "y", false, &idle), wanted);
+        assert!(remove(&mut catalog, id("b").short(), false, &idle).contains("(must be forced)"));
         assert_eq!(remove(&mut catalog, "y", true, &idle), "Untagged(\"y:latest\")");
         assert!(catalog.lookup(id("b").as_str()).is_ok(), "kept for its container");
         assert_eq!(remove(&mut catalog, "x:1", false, &mounted), "Untagged(\"x:1\")", "one name of two");
         catalog.tag(&id("a"), &"other/x".parse().expect("good"));
-        assert!(remove(&mut catalog, id("a").short(), false, &Users::default()).contains("several repositories"));
+        assert!(remove(&mut catalog, id("a").short(), false, &Users::default()).contains("multiple repositories"));
     }
 }

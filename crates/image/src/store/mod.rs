@@ -31,8 +31,8 @@ pub use catalog::Removed;
 pub use images::{ImageDetail, ImageSummary};
 pub use snapshots::{Mounted, SnapshotInfo};
 pub use sweep::Swept;
-pub use usage::{DiskUsage, ImageUsage};
 use tokio::sync::Semaphore;
+pub use usage::{DiskUsage, ImageUsage};
 
 use crate::{
     digest::Digest,

@@ -65,7 +65,10 @@ impl HostInfo {
             cgroup_driver: "cgroupfs".into(),
             cgroup_controllers: cgroup.controllers.iter().cloned().collect(),
             storage_driver: "overlay2".into(),
-            storage_status: storage_status(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(), &config.state_dir),
+            storage_status: storage_status(
+                &std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(),
+                &config.state_dir,
+            ),
             default_runtime: config.oci_runtime.clone(),
             runtimes: vec![config.oci_runtime.clone()],
             root_dir: config.state_dir.display().to_string(),
@@ -127,7 +130,9 @@ fn storage_status(mountinfo: &str, state_dir: &std::path::Path) -> Vec<(String, 
     let mount = |line: &str| {
         let (before, after) = line.split_once(" - ")?;
         let point = std::path::PathBuf::from(before.split(' ').nth(4)?);
-        state_dir.starts_with(&point).then(|| (point.components().count(), after.split(' ').next().unwrap_or_default().to_owned()))
+        state_dir
+            .starts_with(&point)
+            .then(|| (point.components().count(), after.split(' ').next().unwrap_or_default().to_owned()))
     };
     let kind = mountinfo.lines().filter_map(mount).max_by_key(|(depth, _)| *depth).map(|(_, kind)| kind);
     vec![

@@ -67,7 +67,9 @@ impl Engine {
     /// Of one of this host's networks: id, name and driver, for an event.
     fn network_facts(&self, place: PlaceIn) -> (String, String, NetworkDriver) {
         let found = match place {
-            PlaceIn::Network(id) => self.local_networks().iter().find_map(|view| view.network.clone().filter(|n| n.id == id)),
+            PlaceIn::Network(id) => {
+                self.local_networks().iter().find_map(|view| view.network.clone().filter(|n| n.id == id))
+            }
             PlaceIn::Bridge => None,
         };
         match found {

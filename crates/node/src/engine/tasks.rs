@@ -190,7 +190,8 @@ impl Engine {
         let etc = self.config().run_dir.join("etc").join(a.id.to_string());
         let log_dir = self.log_directory(a.id);
         let work = move || {
-            let targets = volumes.for_owner(&container_id(a.id), &planned, &image, &rootfs).map_err(|e| refused_chain(&e))?;
+            let targets =
+                volumes.for_owner(&container_id(a.id), &planned, &image, &rootfs).map_err(|e| refused_chain(&e))?;
             let spec = &a.spec.container;
             let files = match is_on_host(&a.spec) {
                 true => EtcFiles::of_host(&spec.dns, &spec.hosts, &planned.hostname, &HostFiles::read()),

@@ -25,6 +25,7 @@ mod paths;
 mod publish;
 mod services;
 mod streams;
+mod storage;
 mod survive;
 
 /// Whether this machine lets us make hosts; says so when it does not.

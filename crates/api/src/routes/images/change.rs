@@ -156,9 +156,7 @@ async fn push(shared: &Shared, headers: &HeaderMap, name: &str, tag: &str) -> Ap
         }
         Ok(pushed)
     };
-    let aux = |image: &PushedImage| {
-        json!({ "progressDetail": {}, "aux": { "Tag": image.tag, "Digest": image.digest.as_str(), "Size": image.size } })
-    };
+    let aux = |image: &PushedImage| json!({ "progressDetail": {}, "aux": { "Tag": image.tag, "Digest": image.digest.as_str(), "Size": image.size } });
     progress::answer(work, move |pushed: Vec<PushedImage>| pushed.iter().map(aux).collect()).await
 }
 

@@ -143,8 +143,7 @@ impl Volumes {
         for mount in &planned.mounts {
             let MountKind::Volume { name, no_copy, labels } = &mount.kind else { continue };
             let copy_from = (!no_copy).then_some(rootfs);
-            let wanted =
-                Wanted { owner, target: mount.target.as_str(), read_only: mount.read_only, labels, copy_from };
+            let wanted = Wanted { owner, target: mount.target.as_str(), read_only: mount.read_only, labels, copy_from };
             place(name, &wanted)?;
         }
         let no_labels = Labels::new();
@@ -159,7 +158,9 @@ impl Volumes {
     /// Blocking.
     pub(super) fn take(&self, name: &str, is_anonymous: bool, wanted: &Wanted<'_>) -> Result<PathBuf, VolumeError> {
         let _working = self.work();
-        let mut record = match self.known().get(name).cloned() {
+        // Not in the head of the `match`: the lock would be held through it.
+        let found = self.known().get(name).cloned();
+        let mut record = match found {
             Some(record) => record,
             None => {
                 let mut labels = wanted.labels.clone();
@@ -279,7 +280,8 @@ impl Volumes {
     /// [`VolumeError::NotFound`], [`VolumeError::InUse`], or a failed file operation.
     pub fn remove(&self, name: &str, force: bool) -> Result<(), VolumeError> {
         let _working = self.work();
-        let record = match self.known().get(name).cloned() {
+        let found = self.known().get(name).cloned();
+        let record = match found {
             Some(record) => record,
             None if force => return Ok(()),
             None => return Err(VolumeError::NotFound(name.to_owned())),

@@ -107,7 +107,10 @@ fn creating_is_idempotent_and_checks_first() {
     for (spec, wanted) in [
         (named("x"), "create x: volume name is too short"),
         (named("a/b"), "create a/b: \"a/b\" includes invalid characters"),
-        (VolumeSpec { driver: "rexray".into(), ..named("other") }, "create other: error looking up volume plugin rexray"),
+        (
+            VolumeSpec { driver: "rexray".into(), ..named("other") },
+            "create other: error looking up volume plugin rexray",
+        ),
         (
             VolumeSpec { options: BTreeMap::from([("foo".into(), "bar".into())]), ..named("other") },
             "create other: invalid option: \"foo\"",

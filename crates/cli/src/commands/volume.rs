@@ -1,0 +1,198 @@
+//! `volume create/ls/inspect/rm/prune`.
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use super::{confirmed, info::text, inspect, parse_filter, tasks::items};
+use crate::{
+    client::{Client, escape, filters_query},
+    output::{
+        list::{Layout, Row, Style, render},
+        terminal::print,
+        units::decimal_size,
+    },
+};
+
+const LAYOUT: Layout = Layout {
+    table: "{{.Driver}}\t{{.Name}}",
+    titles: &[
+        ("Driver", "DRIVER"),
+        ("Name", "VOLUME NAME"),
+        ("Scope", "SCOPE"),
+        ("Mountpoint", "MOUNTPOINT"),
+        ("Labels", "LABELS"),
+        ("Links", "LINKS"),
+        ("Size", "SIZE"),
+    ],
+    key: "Name",
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VolumeCommand {
+    /// Create a volume on this host
+    #[command(
+        after_help = "Examples:\n  rswarm volume create db\n  rswarm volume create -o type=nfs -o device=:/srv/db -o o=addr=192.0.2.9,vers=4 db\n  rswarm volume create -o type=none -o device=/srv/db -o o=bind db"
+    )]
+    Create(CreateArgs),
+    /// List the volumes of this host
+    #[command(visible_alias = "list", after_help = "Example: rswarm volume ls --filter dangling=true")]
+    Ls(ListArgs),
+    /// Show all of one or more volumes
+    Inspect(InspectArgs),
+    /// Remove volumes and their data
+    #[command(visible_alias = "remove")]
+    Rm(RemoveArgs),
+    /// Remove the anonymous volumes that no container has
+    Prune(PruneArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Name; a random one if left out
+    #[arg(default_value = "")]
+    name: String,
+    /// Driver of the volume
+    #[arg(short, long, default_value = "local")]
+    driver: String,
+    /// Driver option: type, device, o
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    opt: Vec<String>,
+    /// Label of the volume
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only show those for which KEY=VALUE holds (dangling, driver, label, name)
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = parse_filter)]
+    filter: Vec<(String, String)>,
+    /// Format the output: table, table TEMPLATE, json, or a Go template
+    #[arg(long, default_value = "")]
+    format: String,
+    /// Only show names
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    #[arg(required = true, value_name = "VOLUME")]
+    volumes: Vec<String>,
+    /// Format the output: json, or a Go template
+    #[arg(short, long)]
+    format: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    #[arg(required = true, value_name = "VOLUME")]
+    volumes: Vec<String>,
+    /// A volume that does not exist is no error
+    #[arg(short, long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Also volumes with a name
+    #[arg(short, long)]
+    all: bool,
+    /// Only remove those for which KEY=VALUE holds (label, label!)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_filter)]
+    filter: Vec<(String, String)>,
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+}
+
+pub(crate) async fn run(client: &Client, command: VolumeCommand) -> anyhow::Result<()> {
+    match command {
+        VolumeCommand::Create(arguments) => create(client, arguments).await,
+        VolumeCommand::Ls(arguments) => list(client, arguments).await,
+        VolumeCommand::Inspect(arguments) => inspect_volumes(client, arguments).await,
+        VolumeCommand::Rm(arguments) => remove(client, arguments).await,
+        VolumeCommand::Prune(arguments) => prune(client, arguments).await,
+    }
+}
+
+async fn create(client: &Client, arguments: CreateArgs) -> anyhow::Result<()> {
+    let body = json!({
+        "Name": arguments.name,
+        "Driver": arguments.driver,
+        "DriverOpts": pairs(&arguments.opt),
+        "Labels": pairs(&arguments.label),
+    });
+    let answer = client.post("/volumes/create", Some(&body)).await?;
+    print(&format!("{}\n", text(&answer["Name"])))
+}
+
+fn pairs(entries: &[String]) -> Map<String, Value> {
+    let pair = |entry: &String| {
+        let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+        (name.to_owned(), Value::from(value))
+    };
+    entries.iter().map(pair).collect()
+}
+
+async fn list(client: &Client, arguments: ListArgs) -> anyhow::Result<()> {
+    let answer = client.get(&format!("/volumes{}", filters_query(&arguments.filter))).await?;
+    let rows: Vec<Row> = items(&answer["Volumes"]).map(row).collect();
+    print(&render(&LAYOUT, &Style { format: arguments.format, quiet: arguments.quiet }, &rows)?)
+}
+
+fn row(volume: &Value) -> Row {
+    let labels = volume["Labels"].as_object().into_iter().flatten();
+    let labels: Vec<String> = labels.map(|(key, value)| format!("{key}={}", text(value))).collect();
+    Row::from([
+        ("Driver", text(&volume["Driver"])),
+        ("Name", text(&volume["Name"])),
+        ("Scope", text(&volume["Scope"])),
+        ("Mountpoint", text(&volume["Mountpoint"])),
+        ("Labels", labels.join(",")),
+        // measured only for `system df`, as in docker
+        ("Links", "N/A".to_owned()),
+        ("Size", "N/A".to_owned()),
+    ])
+}
+
+async fn inspect_volumes(client: &Client, arguments: InspectArgs) -> anyhow::Result<()> {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for name in &arguments.volumes {
+        match client.get(&format!("/volumes/{}", escape(name))).await {
+            Ok(volume) => found.push(volume),
+            Err(error) => missing.push(error),
+        }
+    }
+    inspect::show(&found, &missing, arguments.format.as_deref())
+}
+
+async fn remove(client: &Client, arguments: RemoveArgs) -> anyhow::Result<()> {
+    let mut errors = Vec::new();
+    for name in &arguments.volumes {
+        match client.delete(&format!("/volumes/{}?force={}", escape(name), arguments.force)).await {
+            Ok(_) => print(&format!("{name}\n"))?,
+            Err(error) => errors.push(format!("{error:#}")),
+        }
+    }
+    anyhow::ensure!(errors.is_empty(), "{}", errors.join("\n"));
+    Ok(())
+}
+
+async fn prune(client: &Client, arguments: PruneArgs) -> anyhow::Result<()> {
+    let kind = if arguments.all { "all" } else { "anonymous" };
+    let question = format!(
+        "WARNING! This will remove {kind} local volumes not used by at least one container.\nAre you sure you want to continue? [y/N] "
+    );
+    if !arguments.force && !confirmed(&question)? {
+        return Ok(());
+    }
+    let mut filters = arguments.filter;
+    filters.extend(arguments.all.then(|| ("all".to_owned(), "true".to_owned())));
+    let answer = client.post(&format!("/volumes/prune{}", filters_query(&filters)), None).await?;
+    let names: String = items(&answer["VolumesDeleted"]).map(|name| format!("{}\n", text(name))).collect();
+    if !names.is_empty() {
+        print(&format!("Deleted Volumes:\n{names}\n"))?;
+    }
+    print(&format!("Total reclaimed space: {}\n", decimal_size(answer["SpaceReclaimed"].as_u64().unwrap_or(0))))
+}

@@ -1,0 +1,304 @@
+//! Images, volumes, events and disk usage of one host, driven by the docker CLI (parity E-03 to E-10, E-24, E-29, E-42).
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::{Context, Result, ensure};
+use it::{ClusterUnderTest, DEADLINE, IMAGE, until};
+
+use crate::can_make_hosts;
+
+const REGISTRY: &str = "127.0.0.1:5000";
+
+/// Docker against the first host of a cluster.
+struct Docker<'a> {
+    t: &'a ClusterUnderTest,
+    /// Of this test alone; gone with it.
+    files: tempfile::TempDir,
+}
+
+impl<'a> Docker<'a> {
+    fn new(t: &'a ClusterUnderTest) -> Result<Self> {
+        Ok(Self { t, files: tempfile::tempdir()? })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
+    }
+
+    /// Exit code, standard output and standard error.
+    fn run(&self, arguments: &[&str]) -> Result<(i32, String, String)> {
+        let socket = format!("unix://{}", self.t.lab().socket("h1")?.display());
+        let mut command = Command::new("docker");
+        command.args(["-H", &socket]).args(arguments).env("DOCKER_CONFIG", "/nonexistent");
+        let output = command.current_dir(self.files.path()).output()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr)))
+    }
+
+    /// Must succeed.
+    fn ok(&self, line: &str) -> Result<String> {
+        let (code, out, err) = self.run(&words(line).iter().map(String::as_str).collect::<Vec<_>>())?;
+        ensure!(code == 0, "docker {line}: exit code {code}: {err}");
+        Ok(out)
+    }
+
+    /// Must print exactly this, but for spaces at the ends.
+    fn says(&self, line: &str, wanted: &str) -> Result<()> {
+        let out = self.ok(line)?;
+        ensure!(out.trim() == wanted, "docker {line}: {out:?}, not {wanted:?}");
+        Ok(())
+    }
+
+    /// Must print this, among other things.
+    fn shows(&self, line: &str, part: &str) -> Result<()> {
+        let out = self.ok(line)?;
+        ensure!(out.contains(part), "docker {line}: {out:?} has no {part:?}");
+        Ok(())
+    }
+
+    /// Must fail with exit code 1 and complain of this.
+    fn fails(&self, line: &str, part: &str) -> Result<()> {
+        let (code, out, err) = self.run(&words(line).iter().map(String::as_str).collect::<Vec<_>>())?;
+        ensure!(code == 1, "docker {line}: exit code {code}, not 1: {out}{err}");
+        ensure!(err.contains(part), "docker {line}: {err:?} has no {part:?}");
+        Ok(())
+    }
+}
+
+/// At the spaces; `~` stands for one within a word.
+fn words(line: &str) -> Vec<String> {
+    line.split(' ').filter(|word| !word.is_empty()).map(|word| word.replace('~', " ")).collect()
+}
+
+/// E-29: volumes as docker makes, shows, refuses and removes them.
+#[test]
+fn e29_docker_cli_drives_volumes() -> Result<()> {
+    if !can_make_hosts("e29_docker_cli_drives_volumes") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("dockervol", 1, 0)?;
+    let d = Docker::new(&t)?;
+    d.says("volume create --label tier=data db", "db")?;
+    d.says("volume create db", "db")?;
+    d.says("volume inspect db --format {{.Driver}}/{{.Scope}}/{{.Labels.tier}}", "local/local/data")?;
+    d.shows("volume inspect db --format {{.Mountpoint}}", "/volumes/db/_data")?;
+    d.says("volume ls -q", "db")?;
+    d.says("volume ls -q --filter label=tier=data", "db")?;
+    d.says("volume ls -q --filter label=tier=web", "")?;
+    d.says("volume ls -q --filter name=d", "db")?;
+    d.says("volume ls -q --filter driver=local", "db")?;
+    d.says("volume ls -q --filter dangling=true", "db")?;
+    d.fails("volume ls --filter colour=red", "invalid filter 'colour'")?;
+    d.fails("volume inspect nope", "get nope: no such volume")?;
+    d.fails("volume rm nope", "get nope: no such volume")?;
+    d.ok("volume rm -f nope")?;
+    d.fails("volume create a", "volume name is too short")?;
+    d.fails("volume create a/b", "includes invalid characters for a local volume name")?;
+    d.fails("volume create -d rexray other", "plugin \"rexray\" not found")?;
+    d.fails("volume create -o colour=red other", "invalid option: \"colour\"")?;
+    d.fails("volume create -o type=tmpfs other", "missing required option: \"device\"")?;
+    let anonymous = d.ok("volume create")?.trim().to_owned();
+    ensure!(anonymous.len() == 64 && anonymous.bytes().all(|b| b.is_ascii_hexdigit()), "{anonymous}");
+    d.shows(&format!("volume inspect {anonymous}"), "com.docker.volume.anonymous")?;
+
+    // a service's task has one by name, one without, and one with a file system of its own
+    d.ok("volume create -o type=tmpfs -o device=tmpfs -o o=size=1m,mode=0700 fast")?;
+    let mounts =
+        ["type=volume,source=db,target=/db", "type=volume,target=/own", "type=volume,source=fast,target=/fast"];
+    let more: Vec<&str> = mounts.iter().flat_map(|mount| ["--mount", mount]).collect();
+    t.create("web", 1, &more)?;
+    let (tasks, _) = t.running("web", 1)?;
+    let container = &tasks[0].container;
+    d.fails("volume rm db", &format!("remove db: volume is in use - [{container}]"))?;
+    d.says("volume ls -q --filter dangling=true", &anonymous)?;
+    ensure!(d.ok("volume ls -q")?.lines().count() == 4, "three by hand and one of the task");
+    let mount = t.lab().run("h1", &["sh", "-c", &format!("cat /proc/{}/mountinfo", tasks[0].pid)])?;
+    ensure!(mount.lines().any(|line| line.contains(" /fast ") && line.contains("size=1024k")), "{mount}");
+    d.shows("volume prune -f", &anonymous)?;
+    d.shows("system df -v --format {{range~.Volumes}}{{.Name}}={{.Links}};{{end}}", "db=1")?;
+
+    d.ok("service rm web")?;
+    until("the task's volumes are let go", DEADLINE, || d.says("volume ls -q --filter dangling=false", "").map(drop))?;
+    ensure!(d.ok("volume ls -q")?.lines().count() == 2, "the anonymous volume went with its task");
+    let mounts = t.lab().run("h1", &["sh", "-c", "grep -c volumes/fast /proc/self/mountinfo || true"])?;
+    ensure!(mounts.trim() == "0", "unmounted after the last use: {mounts}");
+    d.shows("volume prune -f", "Total reclaimed space: 0B")?;
+    d.shows("volume prune -af --filter label=tier=data", "db")?;
+    d.says("volume rm fast", "fast")?;
+    d.says("volume ls -q", "")?;
+    Ok(())
+}
+
+/// E-03, E-04, E-06 to E-08, E-10: images, through a registry of Debian's and through archives.
+#[test]
+fn e04_docker_cli_drives_images() -> Result<()> {
+    if !can_make_hosts("e04_docker_cli_drives_images") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("dockerimg", 1, 0)?;
+    let d = Docker::new(&t)?;
+    names_and_archives(&d)?;
+    if !std::path::Path::new("/usr/bin/docker-registry").exists() {
+        eprintln!("SKIPPED the registry's part of e04_docker_cli_drives_images: install docker-registry");
+        return Ok(());
+    }
+    start_registry(&t)?;
+    registry(&d)
+}
+
+fn names_and_archives(d: &Docker<'_>) -> Result<()> {
+    d.ok(&format!("tag {IMAGE} mine:2"))?;
+    d.shows("images --format {{.Repository}}:{{.Tag}}", "mine:2")?;
+    d.says(
+        "images -q --filter reference=mine --no-trunc",
+        &d.ok("image inspect mine:2 --format {{.Id}}")?.trim().to_owned(),
+    )?;
+    d.fails("tag nope other", "No such image: nope")?;
+    d.says("image inspect mine:2 --format {{.Os}}/{{.RootFS.Type}}/{{.GraphDriver.Name}}", "linux/layers/overlay2")?;
+    let history = d.ok("history --human=false --format {{.Size}} mine:2")?;
+    let total: u64 = history.lines().filter_map(|line| line.trim().parse::<u64>().ok()).sum();
+    let size = d.ok("image inspect mine:2 --format {{.Size}}")?;
+    ensure!(total > 0 && total.to_string() == size.trim(), "layers {total}, image {size}");
+    d.fails("history nope", "No such image: nope")?;
+
+    let tar = d.path("image.tar").display().to_string();
+    d.ok(&format!("save -o {tar} mine:2"))?;
+    d.says("rmi mine:2", "Untagged: mine:2")?;
+    d.fails("rmi mine:2", "No such image: mine:2")?;
+    d.shows(&format!("load -i {tar}"), "Loaded image: mine:2")?;
+    d.fails("save -o other.tar nope", "No such image: nope")?;
+    d.fails("load -i /etc/hostname", "archive")?;
+
+    std::fs::create_dir(d.path("root"))?;
+    std::fs::write(d.path("root/hello"), "there")?;
+    let packed =
+        Command::new("tar").arg("-cf").arg(d.path("root.tar")).arg("-C").arg(d.path("root")).arg(".").status()?;
+    ensure!(packed.success());
+    let id = d.ok("import -c CMD=/hello -m note root.tar flat:1");
+    // docker's own words for a change that is none
+    ensure!(id.is_err(), "CMD=/hello is no instruction");
+    ensure!(d.run(&["import", "-c", "CMD /hello", "-m", "note", "root.tar", "flat:1"])?.0 == 0);
+    d.says("image inspect flat:1 --format {{.Comment}}", "note")?;
+    d.shows("image inspect flat:1 --format {{.Config.Cmd}}", "/hello")?;
+    d.says("images -q --filter before=flat:1 --filter reference=mine --filter dangling=true", "")?;
+    d.shows(&format!("images -q --filter since={IMAGE}"), &d.ok("images -q flat:1")?.trim().to_owned())?;
+    d.fails("images --filter colour=red", "invalid filter 'colour'")?;
+    d.fails("images --filter before=nope", "No such image: nope")?;
+    d.shows("rmi flat:1", "Deleted: sha256:")?;
+    d.ok("image prune -f --filter until=1h")?;
+    d.says("image prune -f", "Total reclaimed space: 0B")?;
+    Ok(())
+}
+
+/// Ends with its host.
+fn start_registry(t: &ClusterUnderTest) -> Result<()> {
+    let config = format!(
+        "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: /tmp/registry\nhttp:\n  addr: {REGISTRY}\n"
+    );
+    t.lab().run("h1", &["sh", "-c", &format!("cat > /tmp/registry.yml <<'END'\n{config}END")])?;
+    t.lab().spawn("h1", "registry", &["/usr/bin/docker-registry", "serve", "/tmp/registry.yml"], &[])?;
+    until("the registry listens", DEADLINE, || {
+        t.lab().run("h1", &["sh", "-c", "grep -q :1388 /proc/net/tcp"]).map(drop).context("not yet")
+    })?;
+    Ok(())
+}
+
+fn registry(d: &Docker<'_>) -> Result<()> {
+    let (one, two) = (format!("{REGISTRY}/team/app:1"), format!("{REGISTRY}/team/app:2"));
+    d.fails(&format!("push {one}"), "An image does not exist locally with the tag")?;
+    d.ok(&format!("tag {IMAGE} {one}"))?;
+    let pushed = d.ok(&format!("push {one}"))?;
+    ensure!(pushed.contains(&format!("The push refers to repository [{REGISTRY}/team/app]")), "{pushed}");
+    ensure!(pushed.contains("Pushed") && pushed.contains("1: digest: sha256:"), "{pushed}");
+    d.shows(&format!("push {one}"), "Layer already exists")?;
+    // from one repository of the registry to another nothing is sent
+    d.ok(&format!("tag {IMAGE} {REGISTRY}/other/app:1"))?;
+    d.shows(&format!("push {REGISTRY}/other/app:1"), "Mounted from team/app")?;
+    d.ok(&format!("tag {IMAGE} {two}"))?;
+    d.shows(&format!("push -a {REGISTRY}/team/app"), "2: digest: sha256:")?;
+
+    let detail = d.t.first()?.get(&format!("/images/{one}/json"))?;
+    let digests = detail["RepoDigests"].as_array().context("a list")?;
+    let own = digests.iter().filter_map(|name| name.as_str()?.split_once("/team/app@")).map(|(_, digest)| digest);
+    let digest = own.last().context("pushed images have a digest")?.to_owned();
+    let id = d.ok(&format!("image inspect {one} --format {{{{.Id}}}}"))?;
+    for name in [&one, &two, &format!("{REGISTRY}/other/app:1")] {
+        d.shows(&format!("rmi {name}"), "Untagged: ")?;
+    }
+    d.shows(&format!("pull {one}"), "Status: Downloaded newer image")?;
+    d.says(&format!("image inspect {one} --format {{{{.Id}}}}"), id.trim())?;
+    d.shows(&format!("pull {one}"), "Status: Image is up to date")?;
+    d.ok(&format!("pull -a {REGISTRY}/team/app"))?;
+    d.shows("images --format {{.Repository}}:{{.Tag}}", &two)?;
+    d.fails(&format!("pull {REGISTRY}/team/app:9"), "not found")?;
+    let answer = d.t.first()?.get(&format!("/distribution/{one}/json"))?;
+    ensure!(answer["Descriptor"]["digest"].as_str().is_some_and(|found| found == digest), "{answer}");
+    ensure!(answer["Platforms"][0]["os"] == "linux", "{answer}");
+    Ok(())
+}
+
+/// E-42, E-24, E-06: events of the past, filtered; disk usage; an image in use.
+#[test]
+fn e42_docker_cli_watches_events_and_disk_usage() -> Result<()> {
+    if !can_make_hosts("e42_docker_cli_watches_events_and_disk_usage") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("dockerevt", 1, 0)?;
+    let d = Docker::new(&t)?;
+    let until = || (now_seconds() + 1).to_string();
+    d.ok("volume create --label a=b seen")?;
+    d.ok("volume rm seen")?;
+    d.ok(&format!("tag {IMAGE} seen:1"))?;
+    d.ok("rmi seen:1")?;
+    d.ok("network create -d bridge seennet")?;
+    d.ok("network rm seennet")?;
+    let all = d.ok(&format!("events --since 1 --until {} --format {{{{.Type}}}}:{{{{.Action}}}}", until()))?;
+    for wanted in [
+        "image:load",
+        "volume:create",
+        "volume:destroy",
+        "image:tag",
+        "image:untag",
+        "network:create",
+        "network:destroy",
+    ] {
+        ensure!(all.lines().any(|line| line == wanted), "no {wanted} in {all}");
+    }
+    let filtered = |filters: &str, wanted: &str| {
+        let line = format!("events --since 1 --until {} {filters} --format {{{{.Type}}}}:{{{{.Action}}}}", until());
+        d.says(&line, wanted)
+    };
+    filtered("--filter type=volume --filter event=create", "volume:create")?;
+    filtered("--filter volume=seen", "volume:create\nvolume:destroy")?;
+    filtered("--filter image=seen:1 --filter event=tag", "image:tag")?;
+    filtered("--filter network=seennet", "network:create\nnetwork:destroy")?;
+    filtered("--filter scope=swarm", "")?;
+    d.fails("events --since 5 --until 1", "cannot be after")?;
+    d.fails("events --until 1 --filter colour=red", "invalid filter 'colour'")?;
+    d.says(&format!("events --until {}", until()), "")?;
+
+    t.create("web", 1, &["--mount", "type=volume,source=db,target=/db"])?;
+    t.running("web", 1)?;
+    d.fails(&format!("rmi {IMAGE}"), "image is being used by running container")?;
+    d.fails(&format!("rmi -f {IMAGE}"), "cannot be forced")?;
+    let df = d.ok("system df --format {{.Type}}={{.TotalCount}}/{{.Active}}")?;
+    ensure!(df.contains("Images=1/1") && df.contains("Containers=1/1") && df.contains("Local Volumes=1/1"), "{df}");
+    d.shows("system df -v", "Images space usage")?;
+    let answer = t.first()?.get("/system/df?type=volume")?;
+    ensure!(answer["Volumes"][0]["UsageData"]["RefCount"] == 1 && answer.get("Images").is_none(), "{answer}");
+    let answer = t.first()?.request("GET", "/system/df?type=cat", "", b"")?;
+    ensure!(answer.status == 400 && answer.text().contains("unknown object type"), "{}", answer.text());
+    filtered("--filter volume=db", "volume:create\nvolume:mount")?;
+
+    d.shows("info", "Storage Driver: overlay2")?;
+    d.shows("info", "Backing Filesystem")?;
+    d.fails("plugin ls", "plugins are not supported")?;
+    d.fails("search nginx", "cannot reach registry")?;
+    let answer = t.first()?.request("POST", "/build", "application/x-tar", b"")?;
+    ensure!(answer.status == 501 && answer.text().contains("docker buildx"), "{}", answer.text());
+    Ok(())
+}
+
+fn now_seconds() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
