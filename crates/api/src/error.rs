@@ -6,7 +6,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use node::{
-    engine::{NetworkError, NetworkErrorKind},
+    engine::{
+        NetworkError, NetworkErrorKind,
+        containers::{ContainerError, ContainerErrorKind},
+    },
     image, membership,
 };
 use tonic::Code;
@@ -62,7 +65,24 @@ impl IntoResponse for ApiError {
         if self.status.is_server_error() && self.status != StatusCode::NOT_IMPLEMENTED {
             tracing::info!(status = self.status.as_u16(), message = %self.message, "request failed");
         }
+        // an answer with this status has no body (RFC 9110, 15.4.5)
+        if self.status == StatusCode::NOT_MODIFIED {
+            return self.status.into_response();
+        }
         (self.status, Json(serde_json::json!({ "message": self.message }))).into_response()
+    }
+}
+
+impl From<ContainerError> for ApiError {
+    fn from(error: ContainerError) -> Self {
+        let status = match error.kind {
+            ContainerErrorKind::NotFound => StatusCode::NOT_FOUND,
+            ContainerErrorKind::Conflict => StatusCode::CONFLICT,
+            ContainerErrorKind::Invalid => StatusCode::BAD_REQUEST,
+            ContainerErrorKind::Unchanged => StatusCode::NOT_MODIFIED,
+            ContainerErrorKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error.message)
     }
 }
 

@@ -12,10 +12,22 @@ use node::{
 };
 use types::{Check, Network, NetworkId, NetworkSpec};
 
+use crate::{
+    error::{ApiError, ApiResult},
+    router::Shared,
+};
+
+/// The engine, where containers are asked for.
+pub(crate) fn engine(shared: &Shared) -> ApiResult<&Engine> {
+    shared.host.engine().ok_or_else(|| ApiError::unsupported("this host runs no containers"))
+}
+
 /// What becomes of a request about the host's networks.
 pub(crate) type Done<'a, T> = BoxFuture<'a, Result<T, NetworkError>>;
 
 pub(crate) trait Host: Send + Sync + 'static {
+    /// For what is done with single containers; a host of the tests has none.
+    fn engine(&self) -> Option<&Engine>;
     fn info(&self) -> &HostInfo;
     fn images(&self) -> &Store;
     /// What containers this host has; nothing if that cannot be found out.
@@ -33,6 +45,10 @@ pub(crate) trait Host: Send + Sync + 'static {
 }
 
 impl Host for Engine {
+    fn engine(&self) -> Option<&Engine> {
+        Some(self)
+    }
+
     fn info(&self) -> &HostInfo {
         Engine::info(self)
     }

@@ -108,7 +108,7 @@ fn router(shared: Shared) -> Router {
         .route("/images/prune", post(images::prune))
         // Names may hold slashes: the last part says what is wanted.
         .route("/images/{*rest}", get(images::get).merge(post(images::post)).merge(delete(images::remove)))
-        .route("/containers/json", get(containers::list))
+        .merge(containers::routes())
         .fallback(unsupported::fallback)
         .method_not_allowed_fallback(unsupported::fallback)
         .with_state(shared)

@@ -53,6 +53,10 @@ impl FakeHost {
 }
 
 impl Host for FakeHost {
+    fn engine(&self) -> Option<&node::Engine> {
+        None
+    }
+
     fn info(&self) -> &HostInfo {
         &self.info
     }

@@ -206,7 +206,7 @@ fn write_privileges(spec: &ContainerSpec) -> Value {
     Fields::new().some("Seccomp", seccomp).unless_empty("NoNewPrivileges", spec.no_new_privileges).done()
 }
 
-fn write_health(check: &HealthCheck) -> Value {
+pub(crate) fn write_health(check: &HealthCheck) -> Value {
     let mut test: Vec<&str> = Vec::new();
     match &check.test {
         HealthTest::None => test.push("NONE"),

@@ -53,7 +53,12 @@ async fn answer(
     query: &Query,
 ) -> ApiResult<Response> {
     call.options = Some(read_options(query)?);
-    let form = Form { is_tty, timestamps: query.flag("timestamps"), details: query.flag("details"), service };
+    let form = Form {
+        frames: Frames { is_tty },
+        timestamps: query.flag("timestamps"),
+        details: query.flag("details"),
+        service,
+    };
     let events = cluster::client(&shared.membership)?.logs(call).await.map_err(cluster::explain)?.into_inner();
     // Warnings wait for the end: a client stops at the first.
     let lines =
@@ -77,8 +82,7 @@ async fn answer(
             }
         });
     let body = Body::from_stream(lines.map(Ok::<Bytes, std::convert::Infallible>));
-    let kind = if is_tty { "application/vnd.docker.raw-stream" } else { "application/vnd.docker.multiplexed-stream" };
-    Ok(([(CONTENT_TYPE, kind)], body).into_response())
+    Ok(([(CONTENT_TYPE, Frames { is_tty }.content_type())], body).into_response())
 }
 
 fn read_options(query: &Query) -> ApiResult<LogOptions> {
@@ -106,9 +110,42 @@ fn read_options(query: &Query) -> ApiResult<LogOptions> {
     })
 }
 
+/// Docker's framing of output; that of a terminal has none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Frames {
+    pub(crate) is_tty: bool,
+}
+
+impl Frames {
+    pub(crate) fn content_type(self) -> &'static str {
+        if self.is_tty { "application/vnd.docker.raw-stream" } else { "application/vnd.docker.multiplexed-stream" }
+    }
+
+    pub(crate) fn output(self, is_stderr: bool, text: BytesMut) -> Bytes {
+        self.frame(if is_stderr { STDERR } else { STDOUT }, text)
+    }
+
+    /// What the daemon itself has to say.
+    pub(crate) fn said(self, text: &str) -> Bytes {
+        self.frame(SYSTEM, BytesMut::from(text.as_bytes()))
+    }
+
+    /// Stream number, three zero bytes, length.
+    fn frame(self, stream: u8, text: BytesMut) -> Bytes {
+        if self.is_tty {
+            return text.freeze();
+        }
+        let mut frame = BytesMut::with_capacity(8 + text.len());
+        frame.put_slice(&[stream, 0, 0, 0]);
+        frame.put_u32(u32::try_from(text.len()).unwrap_or(u32::MAX));
+        frame.put(text);
+        frame.freeze()
+    }
+}
+
 /// How lines are written.
 struct Form {
-    is_tty: bool,
+    frames: Frames,
     timestamps: bool,
     details: bool,
     service: ServiceId,
@@ -118,7 +155,7 @@ impl Form {
     fn line(&self, line: &LogLine) -> Bytes {
         let mut text = BytesMut::new();
         if self.timestamps {
-            text.put_slice(nanosecond_time(line.time_ns).as_bytes());
+            text.put_slice(log_time(line.time_ns).as_bytes());
             text.put_u8(b' ');
         }
         if self.details {
@@ -134,34 +171,19 @@ impl Form {
         if !line.data.ends_with(b"\n") {
             text.put_u8(b'\n');
         }
-        self.frame(if line.is_stderr { STDERR } else { STDOUT }, text)
+        self.frames.output(line.is_stderr, text)
     }
 
     fn warnings(&self, warnings: &[String]) -> Bytes {
         match warnings.is_empty() {
             true => Bytes::new(),
-            false => {
-                let text = format!("warning: incomplete log stream: {}\n", warnings.join("; "));
-                self.frame(SYSTEM, BytesMut::from(text.as_bytes()))
-            }
+            false => self.frames.said(&format!("warning: incomplete log stream: {}\n", warnings.join("; "))),
         }
-    }
-
-    /// Stream number, three zero bytes, length; a terminal's output has no frames.
-    fn frame(&self, stream: u8, text: BytesMut) -> Bytes {
-        if self.is_tty {
-            return text.freeze();
-        }
-        let mut frame = BytesMut::with_capacity(8 + text.len());
-        frame.put_slice(&[stream, 0, 0, 0]);
-        frame.put_u32(u32::try_from(text.len()).unwrap_or(u32::MAX));
-        frame.put(text);
-        frame.freeze()
     }
 }
 
 /// All nine digits, so that lines sort as text.
-fn nanosecond_time(ns: u64) -> String {
+pub(crate) fn log_time(ns: u64) -> String {
     let seconds = i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX);
     let whole = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string();
     format!("{}.{:09}Z", whole.trim_end_matches('Z'), ns % 1_000_000_000)
@@ -175,7 +197,12 @@ mod tests {
 
     #[test]
     fn a_frame_has_stream_length_time_and_origin() {
-        let form = Form { is_tty: false, timestamps: true, details: true, service: ServiceId::from_random(1) };
+        let form = Form {
+            frames: Frames { is_tty: false },
+            timestamps: true,
+            details: true,
+            service: ServiceId::from_random(1),
+        };
         let line = LogLine {
             task: "t".into(),
             node: "n".into(),

@@ -124,7 +124,19 @@ impl Engine {
         let known = network.found().clone();
         let volumes = Volumes::new(&config.state_dir);
         let (pulls, turns) = (Pulls::default(), Semaphore::new(TURNS));
-        let inner = Inner { config, host, images, runtime, network, volumes, containers: singles, pulls, turns, known, _lock: lock };
+        let inner = Inner {
+            config,
+            host,
+            images,
+            runtime,
+            network,
+            volumes,
+            containers: singles,
+            pulls,
+            turns,
+            known,
+            _lock: lock,
+        };
         let engine = Self { inner: Arc::new(inner) };
         engine.restore_containers(containers).await?;
         Ok(engine)

@@ -7,6 +7,10 @@ mod limits;
 mod mounts;
 mod network;
 mod security;
+pub(crate) mod show;
+pub(crate) mod show_config;
+pub(crate) mod usage;
+pub(crate) mod words;
 
 use node::engine::containers::spec;
 use serde_json::Value;

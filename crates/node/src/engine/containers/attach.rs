@@ -105,11 +105,12 @@ impl Engine {
         let locals = self.inner.network.locals();
         let of_host = locals.iter().filter_map(|view| view.network.clone());
         let of_cluster = self.inner.network.all_of_cluster();
-        let found = of_host.chain(of_cluster).find(|network| {
-            network.spec.name.as_str() == name || network.id.to_string() == name
-        });
-        let network = found
-            .ok_or_else(|| ContainerError::new(super::ContainerErrorKind::NotFound, format!("network {name} not found")))?;
+        let found = of_host
+            .chain(of_cluster)
+            .find(|network| network.spec.name.as_str() == name || network.id.to_string() == name);
+        let network = found.ok_or_else(|| {
+            ContainerError::new(super::ContainerErrorKind::NotFound, format!("network {name} not found"))
+        })?;
         if network.spec.config_only {
             return Err(ContainerError::invalid(format!("network {name} is a configuration: nothing can join it")));
         }
@@ -164,7 +165,8 @@ impl Engine {
                     return Err(ContainerError::failed(format!("no free port of this host is left for {protocol}")));
                 }
             };
-            let is_held = |(port, have): (&PortRequest, &Option<u16>)| port.protocol == protocol && *have == Some(number);
+            let is_held =
+                |(port, have): (&PortRequest, &Option<u16>)| port.protocol == protocol && *have == Some(number);
             let at = asked.iter().zip(&numbers).position(is_held);
             let more = at.and_then(|at| Some((at, asked[at].host.filter(|(_, last)| number < *last)?)));
             let Some((at, _)) = more else {
@@ -296,9 +298,8 @@ impl Engine {
             Err(runtime::Error::NotFound { .. }) => None,
             Err(error) => return Err(of_runtime(&error)),
         };
-        let none = || {
-            ContainerError::conflict(format!("cannot join {kind} of a non running container: {id}; start it first"))
-        };
+        let none =
+            || ContainerError::conflict(format!("cannot join {kind} of a non running container: {id}; start it first"));
         Ok(PathBuf::from(format!("/proc/{}/ns/{kind}", pid.ok_or_else(none)?)))
     }
 }

@@ -32,6 +32,8 @@ use std::{
 use runtime::Status;
 use tokio::{sync::watch, task::JoinSet};
 
+pub(in crate::engine) use self::store::Record;
+use self::store::Store;
 pub use self::{
     create::CreatedContainer,
     error::{ContainerError, ContainerErrorKind},
@@ -39,10 +41,8 @@ pub use self::{
     store::{Merged, MountPoint, Phase, PointKind, State},
     usage::{NetworkUse, UsageView},
     view::{ContainerStatusView, ContainerView, PlaceView},
-    wait::{Waited, WaitCondition},
+    wait::{WaitCondition, Waited},
 };
-pub(in crate::engine) use self::store::Record;
-use self::store::Store;
 use super::{Engine, EngineConfig, container_id::task_of_container, network::explain};
 
 /// A container by whatever way it was made.
@@ -100,7 +100,13 @@ enum Meant {
 impl Containers {
     pub(super) fn new(config: &EngineConfig) -> Self {
         let store = Store::new(&config.state_dir);
-        Self { store, all: RwLock::default(), names: Mutex::default(), owners: Mutex::default(), task_health: Mutex::default() }
+        Self {
+            store,
+            all: RwLock::default(),
+            names: Mutex::default(),
+            owners: Mutex::default(),
+            task_health: Mutex::default(),
+        }
     }
 
     fn get(&self, id: &str) -> Option<Arc<Single>> {

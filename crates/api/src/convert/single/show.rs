@@ -1,0 +1,227 @@
+//! A container as `GET /containers/json` and `GET /containers/{id}/json` show it (parity E-23, E-28).
+
+use std::path::Path;
+
+use node::engine::containers::{
+    ContainerStatusView, ContainerView, HealthView, MountPoint, PlaceView, PointKind, spec::NetworkRequest,
+};
+use serde_json::{Map, Value, json};
+use types::{PortBind, PortConfig, Timestamp};
+
+use super::{show_config, words};
+use crate::convert::{time::rfc3339, writer::Fields};
+
+/// Bytes of its own, and with the image's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    pub(crate) own: u64,
+    pub(crate) whole: u64,
+}
+
+/// One entry of the list.
+pub(crate) fn summary(view: &ContainerView, sizes: Option<Sizes>, now: Timestamp) -> Value {
+    let command = [&view.merged.entrypoint[..], &view.merged.command].concat().join(" ");
+    let ports: Vec<Value> = match view.state.ports.is_empty() {
+        true => exposed(view).map(|(target, kind)| json!({ "PrivatePort": target, "Type": kind })).collect(),
+        false => view.state.ports.iter().map(bound).collect(),
+    };
+    let networks: Map<String, Value> = view.places.iter().map(|p| (p.network.clone(), place(view, p))).collect();
+    Fields::new()
+        .set("Id", &view.id)
+        .set("Names", [format!("/{}", view.name)])
+        .set("Image", if view.spec.image.is_empty() { &view.image } else { &view.spec.image })
+        .set("ImageID", &view.image)
+        .set("Command", command)
+        .set("Created", view.created_at.as_unix_ns() / 1_000_000_000)
+        .set("Ports", ports)
+        .some("SizeRw", sizes.map(|sizes| sizes.own))
+        .some("SizeRootFs", sizes.map(|sizes| sizes.whole))
+        .set("Labels", &view.merged.labels)
+        .set("State", view.status.as_str())
+        .set("Status", words::status(view, now))
+        .set("HostConfig", json!({ "NetworkMode": show_config::network_mode(&view.spec.network) }))
+        .set("NetworkSettings", json!({ "Networks": networks }))
+        .set("Mounts", view.points.iter().map(mount_point).collect::<Vec<_>>())
+        .done()
+}
+
+/// All there is to say.
+pub(crate) fn detail(view: &ContainerView, sizes: Option<Sizes>) -> Value {
+    let words = [&view.merged.entrypoint[..], &view.merged.command].concat();
+    let (path, arguments) = words.split_first().map_or(("", &[][..]), |(path, rest)| (path.as_str(), rest));
+    Fields::new()
+        .set("Id", &view.id)
+        .set("Created", rfc3339(view.created_at))
+        .set("Path", path)
+        .set("Args", arguments)
+        .set("State", state(view))
+        .set("Image", &view.image)
+        .set("ResolvConfPath", etc(&view.etc_directory, "resolv.conf"))
+        .set("HostnamePath", etc(&view.etc_directory, "hostname"))
+        .set("HostsPath", etc(&view.etc_directory, "hosts"))
+        .set("LogPath", &view.log_path)
+        .set("Name", format!("/{}", view.name))
+        .set("RestartCount", view.state.restarts)
+        .set("Driver", "overlayfs")
+        .set("Platform", "linux")
+        .set("MountLabel", "")
+        .set("ProcessLabel", "")
+        .set("AppArmorProfile", "")
+        .set("ExecIDs", Value::Null)
+        .set("HostConfig", show_config::host_config(view))
+        .set("GraphDriver", graph_driver(&view.rootfs))
+        .some("SizeRw", sizes.map(|sizes| sizes.own))
+        .some("SizeRootFs", sizes.map(|sizes| sizes.whole))
+        .set("Mounts", view.points.iter().map(mount_point).collect::<Vec<_>>())
+        .set("Config", show_config::config(view))
+        .set("NetworkSettings", network_settings(view))
+        .done()
+}
+
+fn etc(directory: &Path, name: &str) -> String {
+    directory.join(name).to_string_lossy().into_owned()
+}
+
+fn graph_driver(snapshot: &Path) -> Value {
+    let at = |name: &str| snapshot.join(name).to_string_lossy().into_owned();
+    let data = json!({ "MergedDir": at("rootfs"), "UpperDir": at("upper"), "WorkDir": at("work") });
+    json!({ "Name": "overlayfs", "Data": data })
+}
+
+fn state(view: &ContainerView) -> Value {
+    use ContainerStatusView::{Paused, Restarting, Running};
+    let state = &view.state;
+    let is_up = matches!(view.status, Running | Paused | Restarting);
+    Fields::new()
+        .set("Status", view.status.as_str())
+        .set("Running", is_up)
+        .set("Paused", view.status == Paused)
+        .set("Restarting", view.status == Restarting)
+        .set("OOMKilled", state.oom_killed)
+        .set("Dead", false)
+        .set("Pid", if is_up { state.pid } else { 0 })
+        .set("ExitCode", state.exit_code)
+        .set("Error", &state.error)
+        .set("StartedAt", rfc3339(state.started_at))
+        .set("FinishedAt", rfc3339(state.finished_at))
+        .some("Health", view.has_health_check.then(|| health(view.health.as_ref())))
+        .done()
+}
+
+fn health(view: Option<&HealthView>) -> Value {
+    let Some(view) = view else {
+        return json!({ "Status": "starting", "FailingStreak": 0, "Log": [] });
+    };
+    let probe = |probe: &node::engine::containers::HealthProbe| {
+        json!({ "Start": rfc3339(probe.began_at), "End": rfc3339(probe.ended_at), "ExitCode": probe.exit_code,
+            "Output": probe.output })
+    };
+    let log: Vec<Value> = view.log.iter().map(probe).collect();
+    json!({ "Status": view.state.as_str(), "FailingStreak": view.failures, "Log": log })
+}
+
+fn mount_point(point: &MountPoint) -> Value {
+    let fields = Fields::new();
+    let fields = match &point.kind {
+        PointKind::Bind { source, propagation } => fields
+            .set("Type", "bind")
+            .set("Source", source)
+            .set("Destination", &point.target)
+            .set("Propagation", if propagation.is_empty() { "rprivate" } else { propagation }),
+        PointKind::Volume { name, source, .. } => fields
+            .set("Type", "volume")
+            .set("Name", name)
+            .set("Source", source)
+            .set("Destination", &point.target)
+            .set("Driver", "local")
+            .set("Propagation", ""),
+        PointKind::Tmpfs { .. } => {
+            fields.set("Type", "tmpfs").set("Source", "").set("Destination", &point.target).set("Propagation", "")
+        }
+    };
+    fields.set("Mode", "").set("RW", !point.read_only).done()
+}
+
+/// Ports that nothing is published of.
+fn exposed(view: &ContainerView) -> impl Iterator<Item = (u16, &'static str)> {
+    let is_up = !matches!(view.status, ContainerStatusView::Created | ContainerStatusView::Exited);
+    view.merged.exposed.iter().filter(move |_| is_up).map(|(target, protocol)| (*target, protocol.as_str()))
+}
+
+fn address(port: &PortConfig) -> String {
+    match &port.bind {
+        PortBind::Address(address) => address.to_string(),
+        PortBind::All | PortBind::Interface(_) => "0.0.0.0".to_owned(),
+    }
+}
+
+fn bound(port: &PortConfig) -> Value {
+    json!({ "IP": address(port), "PrivatePort": port.target, "PublicPort": port.published.unwrap_or(0),
+        "Type": port.protocol.as_str() })
+}
+
+/// `{"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}], "443/tcp": null}`; nothing of what does not run.
+fn port_map(view: &ContainerView) -> Map<String, Value> {
+    let mut map: Map<String, Value> =
+        exposed(view).map(|(target, kind)| (format!("{target}/{kind}"), Value::Null)).collect();
+    for port in &view.state.ports {
+        let binding = json!({ "HostIp": address(port), "HostPort": port.published.unwrap_or(0).to_string() });
+        let entry = map.entry(format!("{}/{}", port.target, port.protocol)).or_insert(Value::Null);
+        match entry {
+            Value::Array(bindings) => bindings.push(binding),
+            other => *other = json!([binding]),
+        }
+    }
+    map
+}
+
+fn network_settings(view: &ContainerView) -> Value {
+    let networks: Map<String, Value> = view.places.iter().map(|p| (p.network.clone(), place(view, p))).collect();
+    let bridge = view.places.iter().find(|place| place.network == "bridge").map(|p| place(view, p));
+    let of_bridge = |field: &str, none: Value| bridge.as_ref().map_or(none, |place| place[field].clone());
+    Fields::new()
+        .set("Bridge", "")
+        .set("SandboxID", "")
+        .set("SandboxKey", "")
+        .set("Ports", port_map(view))
+        .set("HairpinMode", false)
+        .set("LinkLocalIPv6Address", "")
+        .set("LinkLocalIPv6PrefixLen", 0)
+        .set("SecondaryIPAddresses", Value::Null)
+        .set("SecondaryIPv6Addresses", Value::Null)
+        .set("EndpointID", of_bridge("EndpointID", json!("")))
+        .set("Gateway", of_bridge("Gateway", json!("")))
+        .set("GlobalIPv6Address", "")
+        .set("GlobalIPv6PrefixLen", 0)
+        .set("IPAddress", of_bridge("IPAddress", json!("")))
+        .set("IPPrefixLen", of_bridge("IPPrefixLen", json!(0)))
+        .set("IPv6Gateway", "")
+        .set("MacAddress", of_bridge("MacAddress", json!("")))
+        .set("Networks", networks)
+        .done()
+}
+
+fn place(view: &ContainerView, place: &PlaceView) -> Value {
+    let (ip, length) = place.address.map(|(ip, length)| (ip.to_string(), length)).unwrap_or_default();
+    let is_users = !matches!(place.network.as_str(), "bridge" | "host" | "none");
+    let names = is_users.then(|| {
+        let own = [view.name.clone(), view.id.chars().take(12).collect()];
+        own.into_iter().chain(place.aliases.iter().cloned()).collect::<Vec<_>>()
+    });
+    let ipam = place.asked_address.map(|address| json!({ "IPv4Address": address }));
+    let aliases = (!place.aliases.is_empty()).then_some(&place.aliases);
+    json!({
+        "IPAMConfig": ipam, "Links": null, "Aliases": aliases, "MacAddress": place.mac, "DriverOpts": null,
+        "GwPriority": 0, "NetworkID": place.network_id, "EndpointID": endpoint_id(view, place),
+        "Gateway": place.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(), "IPAddress": ip,
+        "IPPrefixLen": length, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "DNSNames": names,
+    })
+}
+
+/// An endpoint is its container's in one network: it bears the container's id, while it is there.
+fn endpoint_id<'a>(view: &'a ContainerView, place: &PlaceView) -> &'a str {
+    match view.spec.network {
+        NetworkRequest::Places(_) if place.address.is_some() => &view.id,
+        _ => "",
+    }
+}

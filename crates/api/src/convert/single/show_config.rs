@@ -1,0 +1,239 @@
+//! What was asked of a container, given back: `Config` and `HostConfig` of `inspect`.
+
+use node::engine::containers::{
+    ContainerView,
+    spec::{Limits, NamespaceRequest, NetworkRequest, PortRequest, RestartPolicy, SingleSpec, ThrottleKind},
+};
+use serde_json::{Map, Value, json};
+use types::{Mount, MountKind, Ulimit};
+
+use crate::convert::{container, mount, writer::Fields};
+
+/// The kernel's share of memory when nobody asks for another.
+const DEFAULT_SHM_BYTES: u64 = 64 << 20;
+
+pub(super) fn config(view: &ContainerView) -> Value {
+    let (spec, merged, streams) = (&view.spec, &view.merged, view.spec.streams);
+    let exposed: Map<String, Value> =
+        merged.exposed.iter().map(|(port, kind)| (format!("{port}/{kind}"), json!({}))).collect();
+    let volumes: Map<String, Value> = merged.volumes.iter().map(|target| (target.clone(), json!({}))).collect();
+    let words = |words: &Vec<String>| (!words.is_empty()).then(|| words.clone());
+    Fields::new()
+        .set("Hostname", &merged.hostname)
+        .set("Domainname", &spec.domainname)
+        .set("User", &merged.user)
+        .set("AttachStdin", streams.attach_stdin)
+        .set("AttachStdout", streams.attach_stdout)
+        .set("AttachStderr", streams.attach_stderr)
+        .unless_empty("ExposedPorts", exposed)
+        .set("Tty", streams.tty)
+        .set("OpenStdin", streams.open_stdin)
+        .set("StdinOnce", streams.stdin_once)
+        .set("Env", &merged.env)
+        .set("Cmd", words(&merged.command))
+        .some("Healthcheck", spec.health.as_ref().map(container::write_health))
+        .set("Image", if spec.image.is_empty() { &view.image } else { &spec.image })
+        .set("Volumes", (!volumes.is_empty()).then_some(volumes))
+        .set("WorkingDir", &merged.dir)
+        .set("Entrypoint", words(&merged.entrypoint))
+        .set("OnBuild", Value::Null)
+        .set("Labels", &merged.labels)
+        .unless_empty("StopSignal", &merged.stop_signal)
+        .some("StopTimeout", spec.stop_timeout)
+        .done()
+}
+
+pub(super) fn host_config(view: &ContainerView) -> Value {
+    let spec = &view.spec;
+    let list = |texts: &Vec<String>| (!texts.is_empty()).then(|| texts.clone());
+    let (binds, others) = split(&spec.mounts);
+    let (policy, most) = restart(spec.restart);
+    let log = spec.log.as_ref();
+    let log_name = log.map_or("json-file", |log| if log.name.is_empty() { "json-file" } else { &log.name });
+    let fields = Fields::new()
+        .set("Binds", list(&binds))
+        .set("ContainerIDFile", "")
+        .set(
+            "LogConfig",
+            json!({ "Type": log_name, "Config": log.map(|log| &log.options).unwrap_or(&types::Labels::new()) }),
+        )
+        .set("NetworkMode", network_mode(&spec.network))
+        .set("PortBindings", port_bindings(&spec.ports))
+        .set("RestartPolicy", json!({ "Name": policy, "MaximumRetryCount": most }))
+        .set("AutoRemove", spec.auto_remove)
+        .set("VolumeDriver", "")
+        .set("VolumesFrom", list(&spec.volumes_from))
+        .set("ConsoleSize", [0, 0])
+        .set("CapAdd", list(&spec.capability_add))
+        .set("CapDrop", list(&spec.capability_drop))
+        .set("CgroupnsMode", if spec.cgroupns_of_host { "host" } else { "private" })
+        .set("Dns", &spec.dns.nameservers)
+        .set("DnsOptions", &spec.dns.options)
+        .set("DnsSearch", &spec.dns.search)
+        .set("ExtraHosts", list(&spec.extra_hosts))
+        .set("GroupAdd", list(&spec.groups))
+        .set("IpcMode", namespace(&spec.ipc, "private"))
+        .set("Cgroup", "")
+        .set("Links", links(view))
+        .set("OomScoreAdj", spec.oom_score_adj)
+        .set("PidMode", namespace(&spec.pid, ""))
+        .set("Privileged", spec.privileged)
+        .set("PublishAllPorts", spec.publish_all)
+        .set("ReadonlyRootfs", spec.read_only)
+        .set("SecurityOpt", list(&spec.security))
+        .unless_empty("Tmpfs", tmpfs(&spec.mounts))
+        .set("UTSMode", if spec.uts_of_host { "host" } else { "" })
+        .set("UsernsMode", "")
+        .set("ShmSize", if spec.shm_size_bytes == 0 { DEFAULT_SHM_BYTES } else { spec.shm_size_bytes })
+        .unless_empty("Sysctls", &spec.sysctls)
+        .set("Runtime", "runc")
+        .set("Isolation", "")
+        .unless_empty("Mounts", others)
+        .some("Init", spec.init)
+        .some("MaskedPaths", spec.masked_paths.as_ref())
+        .some("ReadonlyPaths", spec.readonly_paths.as_ref());
+    resources(fields, spec).done()
+}
+
+fn resources(fields: Fields, spec: &SingleSpec) -> Fields {
+    let limits: &Limits = &spec.limits;
+    let ulimit = |u: &Ulimit| json!({ "Name": u.name, "Hard": u.hard, "Soft": u.soft });
+    let device = |device: &node::engine::containers::spec::DeviceRequest| json!({ "PathOnHost": device.host, "PathInContainer": device.container, "CgroupPermissions": device.permissions });
+    let rule = |rule: &node::engine::containers::spec::DeviceRuleRequest| {
+        let number = |number: Option<i64>| number.map_or("*".to_owned(), |number| number.to_string());
+        format!("{} {}:{} {}", rule.kind, number(rule.major), number(rule.minor), rule.permissions)
+    };
+    let throttles = |kind: ThrottleKind| {
+        let of_kind = limits.throttles.iter().filter(move |throttle| throttle.kind == kind);
+        of_kind.map(|throttle| json!({ "Path": throttle.path, "Rate": throttle.rate })).collect::<Vec<_>>()
+    };
+    fields
+        .set("CpuShares", limits.cpu_shares)
+        .set("Memory", limits.memory_bytes)
+        .set("NanoCpus", limits.nano_cpus)
+        .set("CgroupParent", "")
+        .set("BlkioWeight", limits.blkio_weight)
+        .set("BlkioWeightDevice", json!([]))
+        .set("BlkioDeviceReadBps", throttles(ThrottleKind::ReadBytes))
+        .set("BlkioDeviceWriteBps", throttles(ThrottleKind::WriteBytes))
+        .set("BlkioDeviceReadIOps", throttles(ThrottleKind::ReadOperations))
+        .set("BlkioDeviceWriteIOps", throttles(ThrottleKind::WriteOperations))
+        .set("CpuPeriod", limits.cpu_period_us)
+        .set("CpuQuota", limits.cpu_quota_us)
+        .set("CpuRealtimePeriod", 0)
+        .set("CpuRealtimeRuntime", 0)
+        .set("CpusetCpus", &limits.cpuset_cpus)
+        .set("CpusetMems", &limits.cpuset_mems)
+        .set("Devices", spec.devices.iter().map(device).collect::<Vec<_>>())
+        .set("DeviceCgroupRules", spec.device_rules.iter().map(rule).collect::<Vec<_>>())
+        .set("DeviceRequests", Value::Null)
+        .set("MemoryReservation", limits.memory_reservation_bytes)
+        .set("MemorySwap", swap(limits))
+        .set("MemorySwappiness", limits.swappiness)
+        .set("OomKillDisable", limits.oom_kill_disable)
+        .set("PidsLimit", (limits.pids > 0).then_some(limits.pids))
+        .set("Ulimits", spec.ulimits.iter().map(ulimit).collect::<Vec<_>>())
+        .set("CpuCount", 0)
+        .set("CpuPercent", 0)
+        .set("IOMaximumIOps", 0)
+        .set("IOMaximumBandwidth", 0)
+}
+
+/// With memory bounded and swap not said, both together are twice the memory.
+fn swap(limits: &Limits) -> i64 {
+    match limits.memory_swap_bytes {
+        0 => i64::try_from(limits.memory_bytes.saturating_mul(2)).unwrap_or(i64::MAX),
+        swap => swap,
+    }
+}
+
+pub(super) fn network_mode(network: &NetworkRequest) -> String {
+    match network {
+        NetworkRequest::None => "none".to_owned(),
+        NetworkRequest::Host => "host".to_owned(),
+        NetworkRequest::Container(name) => format!("container:{name}"),
+        NetworkRequest::Places(places) => places.first().map_or("bridge", |place| &place.network).to_owned(),
+    }
+}
+
+fn namespace(request: &NamespaceRequest, own: &str) -> String {
+    match request {
+        NamespaceRequest::Private => own.to_owned(),
+        NamespaceRequest::Shareable => "shareable".to_owned(),
+        NamespaceRequest::Host => "host".to_owned(),
+        NamespaceRequest::Container(name) => format!("container:{name}"),
+    }
+}
+
+fn restart(policy: RestartPolicy) -> (&'static str, u32) {
+    match policy {
+        RestartPolicy::No => ("no", 0),
+        RestartPolicy::Always => ("always", 0),
+        RestartPolicy::UnlessStopped => ("unless-stopped", 0),
+        RestartPolicy::OnFailure(most) => ("on-failure", most),
+    }
+}
+
+/// `/db:/web/database`, as Docker shows links.
+fn links(view: &ContainerView) -> Option<Vec<String>> {
+    let link = |(container, alias): &(String, String)| format!("/{container}:/{}/{alias}", view.name);
+    (!view.spec.links.is_empty()).then(|| view.spec.links.iter().map(link).collect())
+}
+
+fn port_bindings(ports: &[PortRequest]) -> Map<String, Value> {
+    let mut map: Map<String, Value> = Map::new();
+    for port in ports {
+        let host = match port.host {
+            None => String::new(),
+            Some((first, last)) if first == last => first.to_string(),
+            Some((first, last)) => format!("{first}-{last}"),
+        };
+        let address = port.address.map(|address| address.to_string()).unwrap_or_default();
+        let binding = json!({ "HostIp": address, "HostPort": host });
+        let entry = map.entry(format!("{}/{}", port.target, port.protocol)).or_insert_with(|| json!([]));
+        if let Value::Array(bindings) = entry {
+            bindings.push(binding);
+        }
+    }
+    map
+}
+
+/// Those that `-v` can say, and the others.
+fn split(mounts: &[Mount]) -> (Vec<String>, Vec<Value>) {
+    let (mut binds, mut others) = (Vec::new(), Vec::new());
+    for one in mounts {
+        let mut options: Vec<&str> = if one.read_only { vec!["ro"] } else { Vec::new() };
+        let source = match &one.kind {
+            MountKind::Bind { source, propagation, create: true } => {
+                options.extend((!propagation.is_empty()).then_some(propagation.as_str()));
+                source
+            }
+            MountKind::Volume { name, no_copy, labels, .. } if labels.is_empty() && !name.is_empty() => {
+                options.extend(no_copy.then_some("nocopy"));
+                name
+            }
+            MountKind::Tmpfs { .. } => continue,
+            // one without a name is a volume of the container's own, which `Config.Volumes` and `Mounts` show
+            MountKind::Volume { name, .. } if name.is_empty() => continue,
+            _ => {
+                others.push(mount::write(one));
+                continue;
+            }
+        };
+        let options = if options.is_empty() { String::new() } else { format!(":{}", options.join(",")) };
+        binds.push(format!("{source}:{}{options}", one.target));
+    }
+    (binds, others)
+}
+
+fn tmpfs(mounts: &[Mount]) -> Map<String, Value> {
+    let entry = |mount: &Mount| {
+        let MountKind::Tmpfs { size, mode } = &mount.kind else { return None };
+        let size = (size.0 > 0).then(|| format!("size={}", size.0));
+        let mode = (*mode > 0).then(|| format!("mode={mode:o}"));
+        let read_only = mount.read_only.then(|| "ro".to_owned());
+        let options: Vec<String> = [size, mode, read_only].into_iter().flatten().collect();
+        Some((mount.target.clone(), Value::from(options.join(","))))
+    };
+    mounts.iter().filter_map(entry).collect()
+}

@@ -1,0 +1,69 @@
+//! `GET /containers/json` and `GET /containers/{id}/json`.
+
+use axum::{
+    Json,
+    extract::{Path, RawQuery, State},
+};
+use node::{
+    Engine,
+    engine::containers::{ContainerStatusView, ContainerView},
+};
+use serde_json::Value;
+use types::Timestamp;
+
+use super::filter::Filter;
+use crate::{
+    convert::single::show::{self, Sizes},
+    error::{ApiError, ApiResult},
+    host::engine,
+    router::Shared,
+    routes::query,
+};
+
+pub(crate) async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Json<Vec<Value>>> {
+    let query = query(raw);
+    let engine = engine(&shared)?;
+    let limit: usize = match query.get("limit") {
+        "" => 0,
+        text => usize::try_from(
+            text.parse::<i64>()
+                .map_err(|_| ApiError::bad_request(format!("invalid limit {text:?}: give a whole number")))?,
+        )
+        .unwrap_or(0),
+    };
+    let mut views = engine.container_views().await?;
+    let filter = Filter::of_list(&query.filters()?, &views, engine.images())?;
+    let is_up =
+        |view: &ContainerView| !matches!(view.status, ContainerStatusView::Created | ContainerStatusView::Exited);
+    let with_ended = query.flag("all") || limit > 0 || filter.asks_for_ended();
+    views.retain(|view| (with_ended || is_up(view)) && filter.lists(view));
+    if limit > 0 {
+        views.truncate(limit);
+    }
+    let mut shown = Vec::with_capacity(views.len());
+    for view in &views {
+        let sizes = if query.flag("size") { Some(measure(engine, view).await?) } else { None };
+        shown.push(show::summary(view, sizes, now()));
+    }
+    Ok(Json(shown))
+}
+
+pub(crate) async fn inspect(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    raw: RawQuery,
+) -> ApiResult<Json<Value>> {
+    let engine = engine(&shared)?;
+    let view = engine.container_view(&id).await?;
+    let sizes = if query(raw).flag("size") { Some(measure(engine, &view).await?) } else { None };
+    Ok(Json(show::detail(&view, sizes)))
+}
+
+async fn measure(engine: &Engine, view: &ContainerView) -> ApiResult<Sizes> {
+    let (own, of_image) = engine.container_sizes(&view.id, &view.image).await?;
+    Ok(Sizes { own, whole: own + of_image })
+}
+
+pub(super) fn now() -> Timestamp {
+    Timestamp::from_unix_ns(u64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(0))
+}

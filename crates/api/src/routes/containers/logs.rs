@@ -1,0 +1,91 @@
+//! `GET /containers/{id}/logs` (parity E-27).
+
+use axum::{
+    body::Body,
+    extract::{Path, RawQuery, State},
+    http::header::CONTENT_TYPE,
+    response::{IntoResponse as _, Response},
+};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures::{StreamExt as _, stream};
+use node::engine::LogOptions;
+
+use crate::{
+    convert::time,
+    error::{ApiError, ApiResult},
+    host::engine,
+    query::Query,
+    router::Shared,
+    routes::{
+        logs::{Frames, log_time},
+        query,
+    },
+};
+
+pub(crate) async fn logs(State(shared): State<Shared>, Path(id): Path<String>, raw: RawQuery) -> ApiResult<Response> {
+    let query = query(raw);
+    let engine = engine(&shared)?;
+    let view = engine.container_view(&id).await?;
+    let options = read(&query)?;
+    let lines = engine.container_logs(&view.id, options).await?;
+    let frames = Frames { is_tty: view.spec.streams.tty };
+    let timestamps = query.flag("timestamps");
+    let details = query.flag("details").then(|| details(&view.spec)).filter(|text| !text.is_empty());
+    // an error in the middle is the last that is sent
+    let bytes = lines.scan(false, move |has_failed, line| {
+        let sent = match line {
+            _ if *has_failed => return futures::future::ready(None),
+            Ok(line) => {
+                let mut text = BytesMut::new();
+                if timestamps {
+                    text.put_slice(log_time(line.time.as_unix_ns()).as_bytes());
+                    text.put_u8(b' ');
+                }
+                if let Some(details) = &details {
+                    text.put_slice(details.as_bytes());
+                    text.put_u8(b' ');
+                }
+                text.put_slice(&line.data);
+                frames.output(line.is_stderr, text)
+            }
+            Err(error) => {
+                *has_failed = true;
+                frames.said(&format!("error: read the log: {error}\n"))
+            }
+        };
+        futures::future::ready(Some(sent))
+    });
+    let kind = frames.content_type();
+    let body = Body::from_stream(bytes.chain(stream::empty()).map(Ok::<Bytes, std::convert::Infallible>));
+    Ok(([(CONTENT_TYPE, kind)], body).into_response())
+}
+
+/// What the log driver was asked to show of the container: its options `labels` and `env`.
+fn details(spec: &node::engine::containers::spec::SingleSpec) -> String {
+    let Some(log) = &spec.log else { return String::new() };
+    let listed = |key: &str| log.options.get(key).map(|names| names.split(',').collect::<Vec<_>>()).unwrap_or_default();
+    let labels = listed("labels").into_iter().filter_map(|name| Some(format!("{name}={}", spec.labels.get(name)?)));
+    let variable =
+        |name: &str| spec.env.iter().find(|v| v.split_once('=').is_some_and(|(own, _)| own == name)).cloned();
+    labels.chain(listed("env").into_iter().filter_map(variable)).collect::<Vec<_>>().join(",")
+}
+
+fn read(query: &Query) -> ApiResult<LogOptions> {
+    let (stdout, stderr) = (query.flag("stdout"), query.flag("stderr"));
+    if !stdout && !stderr {
+        return Err(ApiError::bad_request("Bad parameters: you must choose at least one stream"));
+    }
+    let moment = |name: &str| match query.get(name) {
+        "" | "0" => Ok(None),
+        text => time::parse(text).map(Some).map_err(|why| ApiError::bad_request(format!("invalid {name}: {why}"))),
+    };
+    Ok(LogOptions {
+        follow: query.flag("follow"),
+        since: moment("since")?,
+        until: moment("until")?,
+        // Docker takes what is no number for "all"
+        tail: query.get("tail").parse().ok(),
+        stdout,
+        stderr,
+    })
+}
