@@ -53,7 +53,12 @@ async fn answer(
     query: &Query,
 ) -> ApiResult<Response> {
     call.options = Some(read_options(query)?);
-    let form = Form { frames: Frames { is_tty }, timestamps: query.flag("timestamps"), details: query.flag("details"), service };
+    let form = Form {
+        frames: Frames { is_tty },
+        timestamps: query.flag("timestamps"),
+        details: query.flag("details"),
+        service,
+    };
     let events = cluster::client(&shared.membership)?.logs(call).await.map_err(cluster::explain)?.into_inner();
     // Warnings wait for the end: a client stops at the first.
     let lines =
@@ -192,7 +197,12 @@ mod tests {
 
     #[test]
     fn a_frame_has_stream_length_time_and_origin() {
-        let form = Form { frames: Frames { is_tty: false }, timestamps: true, details: true, service: ServiceId::from_random(1) };
+        let form = Form {
+            frames: Frames { is_tty: false },
+            timestamps: true,
+            details: true,
+            service: ServiceId::from_random(1),
+        };
         let line = LogLine {
             task: "t".into(),
             node: "n".into(),

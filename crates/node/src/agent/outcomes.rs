@@ -57,6 +57,7 @@ impl Follower {
             (Step::Remove, Outcome::Done) => {
                 self.local.remove(&task);
                 self.containers.remove(&task);
+                self.engine.note_task_health(task, None);
                 self.prepared.remove(&task);
             }
             (_, Outcome::Done) => {}

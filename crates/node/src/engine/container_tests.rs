@@ -44,7 +44,7 @@ fn config(assignment: &Assignment) -> ContainerConfig {
         volumes,
         log_path: "/log".into(),
     };
-    container_config(assignment, &planned, &image(), &made, None).expect("a good spec")
+    container_config(assignment, &planned, &image(), &made, None, &[]).expect("a good spec")
 }
 
 #[test]

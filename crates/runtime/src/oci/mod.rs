@@ -253,8 +253,7 @@ fn block_io(limits: &Resources) -> Option<Value> {
         ("throttleWriteIOPSDevice", ThrottleKind::WriteOperations),
     ] {
         let rates = limits.throttles.iter().filter(|throttle| throttle.kind == kind);
-        let rates: Vec<Value> =
-            rates.map(|t| json!({"major": t.major, "minor": t.minor, "rate": t.rate})).collect();
+        let rates: Vec<Value> = rates.map(|t| json!({"major": t.major, "minor": t.minor, "rate": t.rate})).collect();
         if !rates.is_empty() {
             io.insert(key.into(), rates.into());
         }

@@ -154,9 +154,9 @@ pub(super) fn read_restart(host: &mut Object<'_>) -> Result<RestartPolicy, Field
         "unless-stopped" => RestartPolicy::UnlessStopped,
         "on-failure" => {
             let most = u32::try_from(count);
-            RestartPolicy::OnFailure(most.map_err(|_| {
-                bad("MaximumRetryCount", "maximum retry count cannot be negative".to_owned())
-            })?)
+            RestartPolicy::OnFailure(
+                most.map_err(|_| bad("MaximumRetryCount", "maximum retry count cannot be negative".to_owned()))?,
+            )
         }
         other => {
             let known = "use one of 'no', 'always', 'on-failure', or 'unless-stopped'";

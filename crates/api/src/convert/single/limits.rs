@@ -89,7 +89,8 @@ fn read_cpus(from: &mut Object<'_>, limits: &mut Limits) -> Result<(), FieldErro
     if quota > 0 && quota < LEAST_QUOTA_US {
         return Err(from.bad("CpuQuota", "CPU cfs quota can not be less than 1ms (i.e. 1000)"));
     }
-    let positive = |_| from.bad("CpuShares", format!("invalid CPU shares ({shares}): value must be a positive integer"));
+    let positive =
+        |_| from.bad("CpuShares", format!("invalid CPU shares ({shares}): value must be a positive integer"));
     limits.cpu_shares = u64::try_from(shares).map_err(positive)?;
     (limits.nano_cpus, limits.cpu_period_us, limits.cpu_quota_us) = (nano_cpus, period, quota.max(-1));
     Ok(())

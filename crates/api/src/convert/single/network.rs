@@ -19,10 +19,7 @@ pub(super) struct Ports {
 type Links = Vec<(String, String)>;
 
 /// `NetworkMode` and the settings of its places, with the links named there.
-pub(super) fn read(
-    from: &mut Object<'_>,
-    host: &mut Object<'_>,
-) -> Result<(NetworkRequest, Links), FieldError> {
+pub(super) fn read(from: &mut Object<'_>, host: &mut Object<'_>) -> Result<(NetworkRequest, Links), FieldError> {
     let mode = host.string("NetworkMode")?;
     let mac = from.string("MacAddress")?;
     let is_off = from.boolean("NetworkDisabled")?;
@@ -83,9 +80,8 @@ fn in_order(mut places: Vec<PlaceRequest>, first: &str, mac: String) -> Vec<Plac
 fn place(entry: &Entry<'_>, links: &mut Links) -> Result<PlaceRequest, FieldError> {
     let mut from = Object::at(entry.path.clone(), entry.value)?;
     let mut ipam = from.object("IPAMConfig")?;
-    let address = ipam.parsed("IPv4Address", |text| {
-        text.parse::<Ipv4Addr>().map_err(|_| format!("invalid IPv4 address: {text}"))
-    })?;
+    let address = ipam
+        .parsed("IPv4Address", |text| text.parse::<Ipv4Addr>().map_err(|_| format!("invalid IPv4 address: {text}")))?;
     let six = ipam.string("IPv6Address")?;
     if !six.is_empty() {
         let text = "an IPv6 address of one's own is not supported; the network gives one where it has IPv6";
@@ -163,9 +159,8 @@ pub(super) fn read_ports(from: &mut Object<'_>, host: &mut Object<'_>) -> Result
 }
 
 fn published(mut from: Object<'_>, target: u16, protocol: PortProtocol) -> Result<PortRequest, FieldError> {
-    let address = from.parsed("HostIp", |text| {
-        text.parse::<IpAddr>().map_err(|_| format!("invalid host IP address {text:?}"))
-    })?;
+    let address =
+        from.parsed("HostIp", |text| text.parse::<IpAddr>().map_err(|_| format!("invalid host IP address {text:?}")))?;
     let host = from.parsed("HostPort", |text| {
         range(text).ok_or_else(|| format!("invalid port specification: \"{text}\": write 8080 or 8080-8090"))
     })?;

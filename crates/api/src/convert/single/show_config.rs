@@ -53,7 +53,10 @@ pub(super) fn host_config(view: &ContainerView) -> Value {
     let fields = Fields::new()
         .set("Binds", list(&binds))
         .set("ContainerIDFile", "")
-        .set("LogConfig", json!({ "Type": log_name, "Config": log.map(|log| &log.options).unwrap_or(&types::Labels::new()) }))
+        .set(
+            "LogConfig",
+            json!({ "Type": log_name, "Config": log.map(|log| &log.options).unwrap_or(&types::Labels::new()) }),
+        )
         .set("NetworkMode", network_mode(&spec.network))
         .set("PortBindings", port_bindings(&spec.ports))
         .set("RestartPolicy", json!({ "Name": policy, "MaximumRetryCount": most }))
@@ -95,9 +98,7 @@ pub(super) fn host_config(view: &ContainerView) -> Value {
 fn resources(fields: Fields, spec: &SingleSpec) -> Fields {
     let limits: &Limits = &spec.limits;
     let ulimit = |u: &Ulimit| json!({ "Name": u.name, "Hard": u.hard, "Soft": u.soft });
-    let device = |device: &node::engine::containers::spec::DeviceRequest| {
-        json!({ "PathOnHost": device.host, "PathInContainer": device.container, "CgroupPermissions": device.permissions })
-    };
+    let device = |device: &node::engine::containers::spec::DeviceRequest| json!({ "PathOnHost": device.host, "PathInContainer": device.container, "CgroupPermissions": device.permissions });
     let rule = |rule: &node::engine::containers::spec::DeviceRuleRequest| {
         let number = |number: Option<i64>| number.map_or("*".to_owned(), |number| number.to_string());
         format!("{} {}:{} {}", rule.kind, number(rule.major), number(rule.minor), rule.permissions)

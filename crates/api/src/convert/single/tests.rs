@@ -77,7 +77,8 @@ fn e_14_ports() {
 fn e_15_mounts() {
     let spec = read(&json!({"Image": "a", "Volumes": {"/own": {}, "/data": {}}, "HostConfig": {
         "Binds": ["/srv:/srv:ro,rslave", "data:/data/:nocopy"], "Tmpfs": {"/run": "size=64m,mode=1770,noexec"}}}));
-    let find = |target: &str| spec.mounts.iter().find(|mount| mount.target == target).unwrap_or_else(|| panic!("{target}"));
+    let find =
+        |target: &str| spec.mounts.iter().find(|mount| mount.target == target).unwrap_or_else(|| panic!("{target}"));
     assert_eq!(spec.mounts.len(), 4);
     let bind = MountKind::Bind { source: "/srv".into(), propagation: "rslave".into(), create: true };
     assert_eq!(*find("/srv"), Mount { target: "/srv".into(), read_only: true, kind: bind });
@@ -109,11 +110,8 @@ fn e_17_networks() {
     assert_eq!(network(json!({"NetworkMode": "none"}), json!(null)), NetworkRequest::None);
     let other = NetworkRequest::Container("db".to_owned());
     assert_eq!(network(json!({"NetworkMode": "container:db"}), json!({})), other);
-    let front = PlaceRequest {
-        aliases: vec!["web".to_owned()],
-        address: "10.5.0.9".parse().ok(),
-        ..PlaceRequest::of("front")
-    };
+    let front =
+        PlaceRequest { aliases: vec!["web".to_owned()], address: "10.5.0.9".parse().ok(), ..PlaceRequest::of("front") };
     let endpoints = json!({"back": {}, "front": {"Aliases": ["web"], "IPAMConfig": {"IPv4Address": "10.5.0.9"}}});
     let wanted = NetworkRequest::Places(vec![front.clone(), PlaceRequest::of("back")]);
     assert_eq!(network(json!({"NetworkMode": "front"}), endpoints), wanted);
@@ -124,7 +122,8 @@ fn e_17_networks() {
         "cannot attach both user-defined and non-user-defined network-modes",
     );
     refuses(&json!({"Image": "a", "HostConfig": {"NetworkMode": "container:"}}), "missing container name or ID");
-    let links = read(&json!({"Image": "a", "HostConfig": {"Links": ["db:database", "/cache:/web/cache", "queue"]}})).links;
+    let links =
+        read(&json!({"Image": "a", "HostConfig": {"Links": ["db:database", "/cache:/web/cache", "queue"]}})).links;
     let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
     assert_eq!(links, [pair("db", "database"), pair("cache", "cache"), pair("queue", "queue")]);
 }

@@ -43,11 +43,7 @@ fn check_platform(shared: &Shared, platform: &str) -> ApiResult<()> {
     )))
 }
 
-pub(crate) async fn update(
-    State(shared): State<Shared>,
-    Path(id): Path<String>,
-    body: Body,
-) -> ApiResult<Json<Value>> {
+pub(crate) async fn update(State(shared): State<Shared>, Path(id): Path<String>, body: Body) -> ApiResult<Json<Value>> {
     let change = single::change(&bodies::json(body).await?)?;
     engine(&shared)?.update_container(&id, change).await?;
     Ok(Json(json!({ "Warnings": null })))

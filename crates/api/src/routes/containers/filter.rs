@@ -13,8 +13,22 @@ use crate::{
 };
 
 const OF_LIST: [&str; 16] = [
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network",
-    "publish", "since", "status", "volume", "label!",
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
+    "label!",
 ];
 const OF_PRUNE: [&str; 3] = ["label", "label!", "until"];
 const STATES: [&str; 7] = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
@@ -89,7 +103,9 @@ impl Filter {
             && any("health", &|wanted| wanted == health)
             && any("is-task", &|wanted| matches!(wanted, "true" | "1") == view.is_task)
             && any("exited", &|code| has_ended && code == view.state.exit_code.to_string())
-            && any("network", &|wanted| view.places.iter().any(|p| p.network == wanted || p.network_id.starts_with(wanted)))
+            && any("network", &|wanted| {
+                view.places.iter().any(|p| p.network == wanted || p.network_id.starts_with(wanted))
+            })
             && any("volume", &|wanted| mounts(view, wanted))
             && any("publish", &|port| publishes(view, port))
             && any("expose", &|port| exposes(view, port))
@@ -112,9 +128,11 @@ impl Filter {
     fn descends(&self, view: &ContainerView, name: &str) -> bool {
         let full = |text: &str| text.parse::<ImageReference>().map(|name| name.with_default_tag()).ok();
         let same = full(name).is_some_and(|name| full(&view.spec.image) == Some(name));
-        let by_id = name.len() >= 4 && view.image.trim_start_matches("sha256:").starts_with(name.trim_start_matches("sha256:"));
+        let by_id =
+            name.len() >= 4 && view.image.trim_start_matches("sha256:").starts_with(name.trim_start_matches("sha256:"));
         let own = self.layers.get(&view.image);
-        let on_top = || own.is_some_and(|own| self.ancestors.iter().any(|base| !base.is_empty() && own.starts_with(base)));
+        let on_top =
+            || own.is_some_and(|own| self.ancestors.iter().any(|base| !base.is_empty() && own.starts_with(base)));
         same || by_id || on_top()
     }
 }
@@ -174,7 +192,9 @@ fn exposes(view: &ContainerView, port: &str) -> bool {
 fn until(text: &str) -> ApiResult<Timestamp> {
     if let Ok(ago) = text.parse::<jiff::SignedDuration>() {
         let ago = ago.unsigned_abs();
-        return Ok(Timestamp::from_unix_ns(now().as_unix_ns().saturating_sub(u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX))));
+        return Ok(Timestamp::from_unix_ns(
+            now().as_unix_ns().saturating_sub(u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX)),
+        ));
     }
     time::parse(text).map_err(|why| invalid("until", text, &why))
 }

@@ -43,11 +43,7 @@ fn stop_options(query: &Query) -> ApiResult<(Option<String>, Option<i64>)> {
     Ok((signal, seconds))
 }
 
-pub(crate) async fn stop(
-    State(shared): State<Shared>,
-    Path(id): Path<String>,
-    raw: RawQuery,
-) -> ApiResult<StatusCode> {
+pub(crate) async fn stop(State(shared): State<Shared>, Path(id): Path<String>, raw: RawQuery) -> ApiResult<StatusCode> {
     let (signal, seconds) = stop_options(&query(raw))?;
     engine(&shared)?.stop_container(&id, signal.as_deref(), seconds).await?;
     Ok(DONE)
@@ -63,11 +59,7 @@ pub(crate) async fn restart(
     Ok(DONE)
 }
 
-pub(crate) async fn kill(
-    State(shared): State<Shared>,
-    Path(id): Path<String>,
-    raw: RawQuery,
-) -> ApiResult<StatusCode> {
+pub(crate) async fn kill(State(shared): State<Shared>, Path(id): Path<String>, raw: RawQuery) -> ApiResult<StatusCode> {
     engine(&shared)?.kill_container(&id, query(raw).get("signal")).await?;
     Ok(DONE)
 }

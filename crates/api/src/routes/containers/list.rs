@@ -25,16 +25,16 @@ pub(crate) async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResu
     let engine = engine(&shared)?;
     let limit: usize = match query.get("limit") {
         "" => 0,
-        text => usize::try_from(text.parse::<i64>().map_err(|_| {
-            ApiError::bad_request(format!("invalid limit {text:?}: give a whole number"))
-        })?)
+        text => usize::try_from(
+            text.parse::<i64>()
+                .map_err(|_| ApiError::bad_request(format!("invalid limit {text:?}: give a whole number")))?,
+        )
         .unwrap_or(0),
     };
     let mut views = engine.container_views().await?;
     let filter = Filter::of_list(&query.filters()?, &views, engine.images())?;
-    let is_up = |view: &ContainerView| {
-        !matches!(view.status, ContainerStatusView::Created | ContainerStatusView::Exited)
-    };
+    let is_up =
+        |view: &ContainerView| !matches!(view.status, ContainerStatusView::Created | ContainerStatusView::Exited);
     let with_ended = query.flag("all") || limit > 0 || filter.asks_for_ended();
     views.retain(|view| (with_ended || is_up(view)) && filter.lists(view));
     if limit > 0 {

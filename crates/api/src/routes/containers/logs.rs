@@ -22,11 +22,7 @@ use crate::{
     },
 };
 
-pub(crate) async fn logs(
-    State(shared): State<Shared>,
-    Path(id): Path<String>,
-    raw: RawQuery,
-) -> ApiResult<Response> {
+pub(crate) async fn logs(State(shared): State<Shared>, Path(id): Path<String>, raw: RawQuery) -> ApiResult<Response> {
     let query = query(raw);
     let engine = engine(&shared)?;
     let view = engine.container_view(&id).await?;
@@ -69,7 +65,8 @@ fn details(spec: &node::engine::containers::spec::SingleSpec) -> String {
     let Some(log) = &spec.log else { return String::new() };
     let listed = |key: &str| log.options.get(key).map(|names| names.split(',').collect::<Vec<_>>()).unwrap_or_default();
     let labels = listed("labels").into_iter().filter_map(|name| Some(format!("{name}={}", spec.labels.get(name)?)));
-    let variable = |name: &str| spec.env.iter().find(|v| v.split_once('=').is_some_and(|(own, _)| own == name)).cloned();
+    let variable =
+        |name: &str| spec.env.iter().find(|v| v.split_once('=').is_some_and(|(own, _)| own == name)).cloned();
     labels.chain(listed("env").into_iter().filter_map(variable)).collect::<Vec<_>>().join(",")
 }
 

@@ -22,22 +22,14 @@ use crate::{convert::single::usage::write, error::ApiResult, host::engine, route
 /// Between two readings, as clients expect.
 const EVERY: Duration = Duration::from_secs(1);
 
-pub(crate) async fn top(
-    State(shared): State<Shared>,
-    Path(id): Path<String>,
-    raw: RawQuery,
-) -> ApiResult<Json<Value>> {
+pub(crate) async fn top(State(shared): State<Shared>, Path(id): Path<String>, raw: RawQuery) -> ApiResult<Json<Value>> {
     let (titles, processes) = engine(&shared)?.container_processes(&id, query(raw).get("ps_args")).await?;
     Ok(Json(json!({ "Titles": titles, "Processes": processes })))
 }
 
 /// One reading a second until the client goes or the container does; with `stream=0` one that has another before it,
 /// and with `one-shot=1` only that one.
-pub(crate) async fn stats(
-    State(shared): State<Shared>,
-    Path(id): Path<String>,
-    raw: RawQuery,
-) -> ApiResult<Response> {
+pub(crate) async fn stats(State(shared): State<Shared>, Path(id): Path<String>, raw: RawQuery) -> ApiResult<Response> {
     let query = query(raw);
     let engine = engine(&shared)?.clone();
     let found = engine.find_container(&id).await?;

@@ -19,11 +19,7 @@ use crate::{
     routes::query,
 };
 
-pub(crate) async fn wait(
-    State(shared): State<Shared>,
-    Path(id): Path<String>,
-    raw: RawQuery,
-) -> ApiResult<Response> {
+pub(crate) async fn wait(State(shared): State<Shared>, Path(id): Path<String>, raw: RawQuery) -> ApiResult<Response> {
     let condition = match query(raw).get("condition") {
         "" | "not-running" => WaitCondition::NotRunning,
         "next-exit" => WaitCondition::NextExit,

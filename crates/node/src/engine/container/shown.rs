@@ -47,8 +47,11 @@ pub(super) fn of_task(
         };
         MountPoint { kind, target: m.target.clone(), read_only: m.read_only }
     };
-    let of_image = image_volumes(planned, image)
-        .map(|target| MountPoint { kind: anonymous(volume(&target)), target, read_only: false });
+    let of_image = image_volumes(planned, image).map(|target| MountPoint {
+        kind: anonymous(volume(&target)),
+        target,
+        read_only: false,
+    });
     let points = planned.mounts.iter().map(point).chain(of_image).collect();
     let entrypoint = if spec.command.is_empty() { image.entrypoint.clone() } else { spec.command.clone() };
     let command = config.args[entrypoint.len().min(config.args.len())..].to_vec();

@@ -179,7 +179,8 @@ impl Engine {
                     return Err(ContainerError::failed(format!("no free port of this host is left for {protocol}")));
                 }
             };
-            let is_held = |(port, have): (&PortRequest, &Option<u16>)| port.protocol == protocol && *have == Some(number);
+            let is_held =
+                |(port, have): (&PortRequest, &Option<u16>)| port.protocol == protocol && *have == Some(number);
             let at = asked.iter().zip(&numbers).position(is_held);
             let more = at.and_then(|at| Some((at, asked[at].host.filter(|(_, last)| number < *last)?)));
             let Some((at, _)) = more else {
@@ -312,9 +313,8 @@ impl Engine {
             Err(runtime::Error::NotFound { .. }) => None,
             Err(error) => return Err(of_runtime(&error)),
         };
-        let none = || {
-            ContainerError::conflict(format!("cannot join {kind} of a non running container: {id}; start it first"))
-        };
+        let none =
+            || ContainerError::conflict(format!("cannot join {kind} of a non running container: {id}; start it first"));
         Ok(PathBuf::from(format!("/proc/{}/ns/{kind}", pid.ok_or_else(none)?)))
     }
 }

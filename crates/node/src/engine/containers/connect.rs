@@ -32,11 +32,8 @@ impl Engine {
             let message = format!("endpoint with name {} already exists in network {network}", record.name);
             return Err(NetworkError::new(Kind::Forbidden, message));
         }
-        let request = PlaceRequest {
-            aliases: place.aliases.clone(),
-            address: place.address,
-            ..PlaceRequest::of(&network)
-        };
+        let request =
+            PlaceRequest { aliases: place.aliases.clone(), address: place.address, ..PlaceRequest::of(&network) };
         if record.state.phase == Phase::Running {
             let id = Self::endpoint_of(single)?;
             self.connect_endpoint(id, Some(record.name.clone()), place).await?;
@@ -95,7 +92,8 @@ fn own_places(network: &NetworkRequest, name: &str) -> Result<Vec<PlaceRequest>,
             refused("container cannot be disconnected from host network or connected to host network".to_owned())
         }
         NetworkRequest::None => refused(
-            "container cannot be connected to multiple networks with one of the networks in private (none) mode".to_owned(),
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+                .to_owned(),
         ),
         NetworkRequest::Container(other) => {
             refused(format!("container {name} shares the network of {other}: connect that one"))

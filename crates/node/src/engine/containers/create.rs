@@ -217,9 +217,7 @@ impl Engine {
             let mut names = self.inner.containers.names();
             match names.get(&name) {
                 Some(owner) if *owner == single.id => {
-                    return Err(ContainerError::invalid(
-                        "Renaming a container with the same name as its current name",
-                    ));
+                    return Err(ContainerError::invalid("Renaming a container with the same name as its current name"));
                 }
                 Some(owner) => return Err(taken(&name, owner)),
                 None => {}

@@ -6,8 +6,8 @@ use std::time::Duration;
 use runtime::{Signal, Status};
 
 use super::{
-    ContainerError, ContainerErrorKind, Engine, Meant, Phase, Single, of_runtime,
-    plan, spec::{Change, RestartPolicy},
+    ContainerError, ContainerErrorKind, Engine, Meant, Phase, Single, of_runtime, plan,
+    spec::{Change, RestartPolicy},
 };
 use crate::engine::{container::stop_of_labels, stop_signal::parse_signal};
 
@@ -114,8 +114,9 @@ impl Engine {
     pub async fn kill_container(&self, text: &str, signal: &str) -> Result<(), ContainerError> {
         let wanted = if signal.is_empty() { "KILL" } else { signal };
         let signal = parse_signal(wanted).map_err(|_| ContainerError::invalid(format!("Invalid signal: {wanted}")))?;
-        let not_running =
-            |id: &str| ContainerError::conflict(format!("cannot kill container: {text}: container {id} is not running"));
+        let not_running = |id: &str| {
+            ContainerError::conflict(format!("cannot kill container: {text}: container {id} is not running"))
+        };
         let (id, single) = match self.meant(text).await? {
             Meant::Single(single) if !single.is_running() => return Err(not_running(&single.id)),
             Meant::Single(single) => (single.id.clone(), Some(single)),

@@ -14,12 +14,7 @@ use crate::engine::container::merge_env;
 ///
 /// # Errors
 /// Without anything to run.
-pub(super) fn merge(
-    spec: &SingleSpec,
-    image: &RunConfig,
-    id: &str,
-    host_name: &str,
-) -> Result<Merged, ContainerError> {
+pub(super) fn merge(spec: &SingleSpec, image: &RunConfig, id: &str, host_name: &str) -> Result<Merged, ContainerError> {
     // One empty word is how clients take the image's entrypoint away.
     let own = spec.entrypoint.as_ref().map(|words| match &words[..] {
         [one] if one.is_empty() => Vec::new(),

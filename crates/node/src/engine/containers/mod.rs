@@ -39,7 +39,7 @@ pub use self::{
     store::{Merged, MountPoint, Phase, PointKind, State},
     usage::{NetworkUse, UsageView},
     view::{ContainerStatusView, ContainerView, PlaceView},
-    wait::{Waited, WaitCondition},
+    wait::{WaitCondition, Waited},
 };
 pub(in crate::engine) use self::store::Record;
 use self::store::Store;
@@ -109,7 +109,13 @@ enum Meant {
 impl Containers {
     pub(super) fn new(config: &EngineConfig) -> Self {
         let store = Store::new(&config.state_dir);
-        Self { store, all: RwLock::default(), names: Mutex::default(), owners: Mutex::default(), task_health: Mutex::default() }
+        Self {
+            store,
+            all: RwLock::default(),
+            names: Mutex::default(),
+            owners: Mutex::default(),
+            task_health: Mutex::default(),
+        }
     }
 
     fn get(&self, id: &str) -> Option<Arc<Single>> {

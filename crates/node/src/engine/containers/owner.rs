@@ -42,7 +42,11 @@ async fn own(engine: Engine, single: Arc<Single>) {
             match watch(&engine, &single, began).await {
                 Ok(exit) => engine.note_end(&single, &exit).await,
                 Err(error) => {
-                    tracing::error!(container.id = single.id, error = error.message, "a container cannot be waited for");
+                    tracing::error!(
+                        container.id = single.id,
+                        error = error.message,
+                        "a container cannot be waited for"
+                    );
                     return;
                 }
             }
@@ -57,9 +61,13 @@ async fn own(engine: Engine, single: Arc<Single>) {
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    let (is_going, is_removed) = (single.lock().spec.auto_remove, single.news.borrow().is_removed);
-    if is_going && !is_removed {
+    let is_going = single.lock().spec.auto_remove;
+    if is_going {
         let _turn = single.turn.lock().await;
+        // Somebody may have been faster.
+        if single.news.borrow().is_removed {
+            return;
+        }
         if let Err(error) = engine.remove_now(&single, true).await {
             tracing::warn!(container.id = single.id, error = error.message, "a container with --rm stays");
         }

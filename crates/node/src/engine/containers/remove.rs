@@ -1,8 +1,6 @@
 //! Removing containers: record, root filesystem, log and, if wanted, the volumes that were made for it (parity E-26).
 
-use std::sync::{Arc, PoisonError};
-
-use types::{Labels, Timestamp};
+use std::sync::PoisonError;
 
 use super::{ContainerError, ContainerErrorKind, Engine, Single, of_runtime, stopping};
 use crate::engine::network::explain;
@@ -64,34 +62,5 @@ impl Engine {
         single.news.send_modify(|news| (news.is_removed, news.is_running) = (true, false));
         self.announce("destroy", &record);
         Ok(())
-    }
-
-    /// Removes all that do not run and fit; gives their ids and the bytes of their root filesystems.
-    ///
-    /// # Errors
-    /// When one cannot be removed.
-    pub async fn prune_containers(
-        &self,
-        fits: impl Fn(Timestamp, &Labels) -> bool + Send,
-    ) -> Result<(Vec<String>, u64), ContainerError> {
-        let singles = self.inner.containers.list();
-        let is_meant = |single: &Single| {
-            let record = single.lock();
-            fits(record.created_at, &record.merged.labels)
-        };
-        let ended: Vec<Arc<Single>> =
-            singles.into_iter().filter(|single| !single.is_running() && is_meant(single)).collect();
-        let (mut ids, mut bytes) = (Vec::new(), 0_u64);
-        for single in ended {
-            let used = self.inner.images.snapshot_usage(&single.id).await.unwrap_or(0);
-            let _turn = single.turn.lock().await;
-            if single.is_running() || single.news.borrow().is_removed {
-                continue;
-            }
-            self.remove_now(&single, false).await?;
-            ids.push(single.id.clone());
-            bytes = bytes.saturating_add(used);
-        }
-        Ok((ids, bytes))
     }
 }

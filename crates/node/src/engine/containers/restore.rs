@@ -36,6 +36,9 @@ impl Engine {
             if let Err(error) = self.inner.runtime.delete(&id).await {
                 tracing::warn!(container.id = id, error = explain(&error), "a container without a record stays");
             }
+            if let Err(error) = self.part(&id).await {
+                tracing::warn!(container.id = id, error = error.message, "its network stays");
+            }
         }
         self.drop_lost_snapshots().await
     }
@@ -47,10 +50,9 @@ impl Engine {
             Some((Status::Running | Status::Paused, pid)) => {
                 let pid = pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
                 single.change(store, |record| (record.state.phase, record.state.pid) = (Phase::Running, pid));
-                if single.lock().state.is_hand_stopped {
-                    // The daemon ended while it was being stopped; whoever asked will ask again.
-                    tracing::info!(container.id = single.id, "it was being stopped and still runs");
-                }
+                // The daemon ended while it was being stopped: it is not to come again.
+                let asked = single.lock().state.is_hand_stopped;
+                single.news.send_modify(|news| news.is_stop_asked = asked);
                 owner::spawn(self, single);
                 return;
             }

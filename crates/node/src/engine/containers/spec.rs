@@ -236,8 +236,7 @@ impl Limits {
         if change.blkio_weight != 0 {
             next.blkio_weight = change.blkio_weight;
         }
-        for (own, other) in
-            [(&mut next.cpuset_cpus, &change.cpuset_cpus), (&mut next.cpuset_mems, &change.cpuset_mems)]
+        for (own, other) in [(&mut next.cpuset_cpus, &change.cpuset_cpus), (&mut next.cpuset_mems, &change.cpuset_mems)]
         {
             if !other.is_empty() {
                 own.clone_from(other);

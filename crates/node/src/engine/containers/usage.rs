@@ -78,12 +78,16 @@ impl Engine {
             return Err(ContainerError::conflict(format!("container {} is not running", found.id)));
         }
         let pids = self.inner.runtime.pids(&found.id).map_err(|e| of_runtime(&e))?;
-        let words: Vec<String> =
-            if arguments.is_empty() { vec!["-ef".to_owned()] } else { arguments.split_whitespace().map(str::to_owned).collect() };
+        let words: Vec<String> = if arguments.is_empty() {
+            vec!["-ef".to_owned()]
+        } else {
+            arguments.split_whitespace().map(str::to_owned).collect()
+        };
         let work = move || {
-            let output = Command::new("ps").args(&words).output().map_err(|e| {
-                ContainerError::failed(format!("run ps on this host: {e}; install the package procps"))
-            })?;
+            let output = Command::new("ps")
+                .args(&words)
+                .output()
+                .map_err(|e| ContainerError::failed(format!("run ps on this host: {e}; install the package procps")))?;
             if !output.status.success() {
                 let said = String::from_utf8_lossy(&output.stderr);
                 return Err(ContainerError::failed(format!("ps {}: {}", words.join(" "), said.trim())));
@@ -154,7 +158,8 @@ fn interfaces(text: &str) -> Vec<NetworkUse> {
     let one = |line: &str| {
         let (name, numbers) = line.split_once(':')?;
         let numbers: Vec<u64> = numbers.split_whitespace().map(|n| n.parse().unwrap_or(0)).collect();
-        let four = |at: usize| Some([*numbers.get(at)?, *numbers.get(at + 1)?, *numbers.get(at + 2)?, *numbers.get(at + 3)?]);
+        let four =
+            |at: usize| Some([*numbers.get(at)?, *numbers.get(at + 1)?, *numbers.get(at + 2)?, *numbers.get(at + 3)?]);
         Some(NetworkUse { interface: name.trim().to_owned(), received: four(0)?, sent: four(8)? })
     };
     text.lines().skip(2).filter_map(one).filter(|one| one.interface != "lo").collect()

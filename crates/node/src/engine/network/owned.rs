@@ -204,7 +204,12 @@ impl Owner {
         }
         let address =
             self.free_address(id, network, &subnet, wanted.address).map_err(|e| format!("network {name}: {e}"))?;
-        Ok(LocalPort { network, address, mac: wanted.mac.unwrap_or_else(|| MacAddress::for_ipv4(address)), names: wanted.names.clone() })
+        Ok(LocalPort {
+            network,
+            address,
+            mac: wanted.mac.unwrap_or_else(|| MacAddress::for_ipv4(address)),
+            names: wanted.names.clone(),
+        })
     }
 
     /// As wished, else what it has already, else any.
