@@ -203,8 +203,7 @@ impl Network {
         let keeper = tokio::spawn(netd_keeper::keep(client.clone(), launch)).abort_handle();
         let state_dir = config.state_dir.clone();
         let (held, port_holders) = HeldPorts::new();
-        let owner =
-            Owner { client: client.clone(), plan, cluster: latest, networks, state_dir, shown, present, held };
+        let owner = Owner { client: client.clone(), plan, cluster: latest, networks, state_dir, shown, present, held };
         let owner = Mutex::new(Some(tokio::spawn(owner.run(inbox))));
         Ok(Self { requests, cluster, client, found, routes, locals, guests, giver, port_holders, owner, keeper })
     }

@@ -12,7 +12,8 @@ use super::{
     events::{Event, EventKind},
     files::use_resolver,
     network::{
-        AttachError, Coming, ContainerNetwork, ContainerPlace, PlaceIn, Uplink, Wanted, first_ipv4, no_container, overlay_port,
+        AttachError, Coming, ContainerNetwork, ContainerPlace, PlaceIn, Uplink, Wanted, first_ipv4, no_container,
+        overlay_port,
     },
 };
 

@@ -24,8 +24,8 @@ mod networks;
 mod paths;
 mod publish;
 mod services;
-mod streams;
 mod storage;
+mod streams;
 mod survive;
 
 /// Whether this machine lets us make hosts; says so when it does not.

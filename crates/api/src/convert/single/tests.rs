@@ -18,7 +18,8 @@ fn refuses(body: &serde_json::Value, part: &str) {
 /// What the docker CLI 28 sends for `docker run app:1`: nothing of it asks for anything.
 #[test]
 fn e_13_a_plain_run_asks_for_the_defaults() {
-    let body = json!({
+    let body = serde_json::from_str(
+        r#"{
         "Hostname": "", "Domainname": "", "User": "", "AttachStdin": false, "AttachStdout": true, "AttachStderr": true,
         "Tty": false, "OpenStdin": false, "StdinOnce": false, "Env": null, "Cmd": null, "Image": "app:1", "Volumes": {},
         "WorkingDir": "", "Entrypoint": null, "OnBuild": null, "Labels": {},
@@ -40,7 +41,9 @@ fn e_13_a_plain_run_asks_for_the_defaults() {
             "DriverOpts": null, "GwPriority": 0, "NetworkID": "", "EndpointID": "", "Gateway": "", "IPAddress": "",
             "MacAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
             "DNSNames": null}}}
-    });
+    }"#,
+    )
+    .expect("JSON");
     let spec = read(&body);
     let mut default = SingleSpec { image: "app:1".to_owned(), ..SingleSpec::default() };
     (default.streams.attach_stdout, default.streams.attach_stderr) = (true, true);

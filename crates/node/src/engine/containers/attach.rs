@@ -126,9 +126,9 @@ impl Engine {
         let locals = self.inner.network.locals();
         let of_host = locals.iter().filter_map(|view| view.network.clone());
         let of_cluster = self.inner.network.all_of_cluster();
-        let found = of_host.chain(of_cluster).find(|network| {
-            network.spec.name.as_str() == name || network.id.to_string() == name
-        });
+        let found = of_host
+            .chain(of_cluster)
+            .find(|network| network.spec.name.as_str() == name || network.id.to_string() == name);
         let network = found
             .ok_or_else(|| ContainerError::new(ContainerErrorKind::NotFound, format!("network {name} not found")))?;
         if network.spec.config_only {

@@ -32,6 +32,8 @@ use std::{
 use runtime::Status;
 use tokio::{sync::watch, task::JoinSet};
 
+pub(in crate::engine) use self::store::Record;
+use self::store::Store;
 pub use self::{
     create::CreatedContainer,
     error::{ContainerError, ContainerErrorKind},
@@ -41,8 +43,6 @@ pub use self::{
     view::{ContainerStatusView, ContainerView, PlaceView},
     wait::{WaitCondition, Waited},
 };
-pub(in crate::engine) use self::store::Record;
-use self::store::Store;
 use super::{
     Engine, EngineConfig,
     container_id::task_of_container,
