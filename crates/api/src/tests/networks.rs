@@ -140,7 +140,7 @@ async fn networks_of_this_host() {
         r#"{"Container":"c"}"#,
         expect![[r#"
         403 forbidden
-        {"message":"network all not manually attachable: it was made for services; make one with --attachable"}"#]],
+        {"message":"Could not attach to network all: rpc error: code = PermissionDenied desc = network all not manually attachable"}"#]],
     )
     .await;
     check(
