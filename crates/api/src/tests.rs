@@ -135,8 +135,8 @@ async fn a_host_outside_a_cluster_says_so_in_dockers_words() {
         "GET /containers/json",
         "",
         expect![[r#"
-        200 ok
-        []"#]],
+        501 not implemented
+        {"message":"this host runs no containers"}"#]],
     )
     .await;
 }

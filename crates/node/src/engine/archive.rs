@@ -6,6 +6,7 @@
 use std::{io, path::PathBuf};
 
 use image::{Change, CommitOptions, Digest, ExtractOptions, PathStat, Root, TreeError};
+use runtime::ContainerFacts;
 use tokio::{io::AsyncRead, sync::mpsc, task::spawn_blocking};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::io::SyncIoBridge;
@@ -70,7 +71,7 @@ impl Engine {
         no_overwrite_dir_non_dir: bool,
         as_user: bool,
     ) -> Result<(), Refusal> {
-        let facts = self.inner.runtime.facts(&container.id).map_err(|error| Refusal::of_runtime(&error))?;
+        let facts = self.facts_of(container, as_user)?;
         let owner = as_user.then_some((facts.uid, facts.gid));
         let options = ExtractOptions { no_overwrite_dir_non_dir, owner };
         if facts.readonly_rootfs && !container.is_running {
@@ -125,6 +126,29 @@ impl Engine {
         work.await.map_err(|_| stopping())?.map_err(|error| Refusal::of_image(&error))
     }
 
+    /// Those of one that was never started are what was asked for; names of users are looked up by its start.
+    fn facts_of(&self, container: &ContainerRef, as_user: bool) -> Result<ContainerFacts, Refusal> {
+        match (self.inner.runtime.facts(&container.id), self.asked_facts(&container.id)) {
+            (Err(runtime::Error::NotFound { .. }), Some((user, readonly_rootfs))) => {
+                let numbers = if user.is_empty() { Some((0, 0)) } else { numbers(&user) };
+                let (uid, gid) = match numbers {
+                    Some(numbers) => numbers,
+                    None if !as_user => (0, 0),
+                    None => {
+                        let text = format!(
+                            "container {}: the user {user} is looked up when the container starts; start it, or copy \
+                             without -a",
+                            container.name
+                        );
+                        return Err(Refusal::new(RefusalKind::Conflict, text));
+                    }
+                };
+                Ok(ContainerFacts { uid, gid, readonly_rootfs })
+            }
+            (facts, _) => facts.map_err(|error| Refusal::of_runtime(&error)),
+        }
+    }
+
     async fn root_of(&self, container: &ContainerRef) -> Result<Root, Refusal> {
         if container.is_running {
             let state = self.inner.runtime.state(&container.id).await.map_err(|error| Refusal::of_runtime(&error))?;
@@ -143,6 +167,12 @@ impl Engine {
     async fn rootfs(&self, container: &ContainerRef) -> Result<PathBuf, Refusal> {
         self.inner.images.snapshot_root(&container.id).await.map_err(|error| Refusal::of_image(&error))
     }
+}
+
+/// `1000`, `1000:1000`.
+fn numbers(user: &str) -> Option<(u32, u32)> {
+    let (uid, gid) = user.split_once(':').unwrap_or((user, "0"));
+    Some((uid.parse().ok()?, gid.parse().ok()?))
 }
 
 fn open(path: PathBuf) -> Result<Root, Refusal> {

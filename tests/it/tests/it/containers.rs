@@ -192,7 +192,7 @@ fn docker_e_23_lists_and_logs() -> Result<()> {
     ensure!(d.ok(&["ps", "-a", "--filter", "name=c3", "--format", "{{.Status}}"])? == "Created");
     d.no(1, "invalid filter", &["ps", "--filter", "color=red"])?;
 
-    let script = "echo one; echo two >&2; echo three";
+    let script = "echo one; echo two >&2; sleep 0.2; echo three";
     d.ok(&["run", "-d", "--name", "talk", IMAGE, "sh", "-c", script])?;
     d.ok(&["wait", "talk"])?;
     let said = d.say(&["logs", "talk"])?;
@@ -275,18 +275,18 @@ fn docker_e_18_mounts_limits_and_health() -> Result<()> {
         return Ok(());
     }
     let d = Docker::up("climits")?;
-    d.sleeper("m", &["-v", "data:/data", "-v", "/tmp/made:/host:ro", "-v", "/own", "--tmpfs", "/fast:size=1m"])?;
-    d.inside("m", &["touch", "/data/kept", "/fast/x"])?;
-    ensure!(d.inside("m", &["touch", "/host/x"]).is_err(), "it is read-only");
-    d.is("m", "{{len .Mounts}}", "4")?;
-    d.sleeper("from", &["--volumes-from", "m"])?;
+    d.sleeper("mm", &["-v", "data:/data", "-v", "/tmp/made:/host:ro", "-v", "/own", "--tmpfs", "/fast:size=1m"])?;
+    d.inside("mm", &["touch", "/data/kept", "/fast/x"])?;
+    ensure!(d.inside("mm", &["touch", "/host/x"]).is_err(), "it is read-only");
+    d.is("mm", "{{len .Mounts}}", "4")?;
+    d.sleeper("from", &["--volumes-from", "mm"])?;
     d.inside("from", &["ls", "/data/kept"])?;
     d.no(
         125,
         "bind source path does not exist",
         &["run", "-d", "--mount", "type=bind,src=/no/such,dst=/x", IMAGE, "true"],
     )?;
-    d.ok(&["rm", "-f", "-v", "m", "from"])?;
+    d.ok(&["rm", "-f", "-v", "mm", "from"])?;
 
     let limits = [
         "-m",

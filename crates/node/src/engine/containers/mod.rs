@@ -230,6 +230,12 @@ impl Engine {
         }
     }
 
+    /// Of a single container: the user it shall have, and whether its root may only be read.
+    pub(in crate::engine) fn asked_facts(&self, id: &str) -> Option<(String, bool)> {
+        let record = self.inner.containers.get(id)?.record();
+        Some((record.merged.user, record.spec.read_only))
+    }
+
     async fn meant(&self, text: &str) -> Result<Meant, ContainerError> {
         let containers = &self.inner.containers;
         let bare = text.strip_prefix('/').unwrap_or(text);
