@@ -1,7 +1,7 @@
 //! What else is asked of a container that runs: its processes, its use in detail, other limits; and its log by
 //! path, when nothing else of it is left. Called by the engine for single containers.
 
-use std::{fs, io, path::Path};
+use std::{collections::VecDeque, fs, io, path::Path};
 
 use crate::{
     cgroup::{Cgroup, CgroupLayout, Stats},
@@ -60,7 +60,8 @@ impl Runtime {
         let cgroup = self.layout.cgroup(&record.cgroup_path);
         let is_v2 = matches!(self.layout, CgroupLayout::V2 { .. });
         let changes = if is_v2 { changes_v2(resources) } else { changes_v1(resources) };
-        for (controller, file, value) in changes {
+        let (mut left, mut put_off) = (VecDeque::from(changes), Vec::new());
+        while let Some((controller, file, value)) = left.pop_front() {
             let Some(dir) = cgroup.dir(controller) else { continue };
             let path = dir.join(file);
             // Swap is not counted on every kernel; a container's first limits leave it out there too.
@@ -68,7 +69,14 @@ impl Runtime {
                 continue;
             }
             let failed = |e: io::Error| io::Error::new(e.kind(), format!("write {value} to {}: {e}", path.display()));
-            fs::write(&path, &value).map_err(failed).map_err(Error::io(id, "change its limits"))?;
+            match fs::write(&path, &value) {
+                // Memory and memory with swap bound each other: which comes first depends on what they are now.
+                Err(e) if e.raw_os_error() == Some(libc::EINVAL) && !put_off.contains(&file) && !left.is_empty() => {
+                    put_off.push(file);
+                    left.push_back((controller, file, value));
+                }
+                written => written.map_err(failed).map_err(Error::io(id, "change its limits"))?,
+            }
         }
         Ok(())
     }

@@ -23,6 +23,8 @@ pub(crate) fn read(body: &Value) -> Result<ExecSpec, FieldError> {
     };
     // Said again, and decided, when the command is started.
     from.boolean("Detach")?;
+    // docker-py says once more which container it is; the path has said it.
+    from.string("Container")?;
     from.finish()?;
     Ok(spec)
 }
