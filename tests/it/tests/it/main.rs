@@ -5,6 +5,7 @@
 mod attachable;
 mod bad_input;
 mod churn;
+mod clients;
 mod containers;
 mod docker_cli;
 mod doctor;

@@ -1,3 +1,5 @@
+//! Bodies of `create` and `update` as clients send them, good and bad.
+
 use serde_json::json;
 use types::{Mount, MountKind, PortProtocol, Seccomp};
 

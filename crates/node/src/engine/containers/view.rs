@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use overlay::MacAddress;
 use runtime::{ContainerState, Status};
 use types::Timestamp;
 
@@ -193,6 +194,7 @@ impl Engine {
         };
         let locals = self.inner.network.locals();
         let of_cluster = self.inner.network.all_of_cluster();
+        let given = self.inner.network.cluster_places();
         let place = |asked: &super::spec::PlaceRequest| {
             let is_bridge = matches!(asked.network.as_str(), "" | "bridge" | "default");
             let is_meant = |view: &&LocalNetworkView| match &view.network {
@@ -207,6 +209,11 @@ impl Engine {
                 of_cluster.iter().find(names).cloned()
             });
             let endpoint = local.and_then(|view| view.endpoints.iter().find(|e| e.container == record.id));
+            let of_cluster = network.as_ref().filter(|_| endpoint.is_none()).and_then(|network| {
+                let given = given.iter().find(|given| given.network == network.id && given.container == record.id)?;
+                let address = given.addresses.first().copied()?;
+                Some((address, network.subnets.first()?.range.prefix()))
+            });
             PlaceView {
                 network: match &network {
                     Some(network) => network.spec.name.to_string(),
@@ -216,9 +223,13 @@ impl Engine {
                 network_id: network.map(|network| network.id.to_string()).unwrap_or_default(),
                 aliases: asked.aliases.clone(),
                 asked_address: asked.address,
-                address: endpoint.map(|endpoint| (endpoint.address.address(), endpoint.address.prefix())),
+                address: endpoint.map(|e| (e.address.address(), e.address.prefix())).or(of_cluster),
                 gateway: endpoint.and(local).and_then(|view| view.gateway),
-                mac: endpoint.map(|endpoint| endpoint.mac.to_string()).unwrap_or_default(),
+                mac: match (endpoint, of_cluster) {
+                    (Some(endpoint), _) => endpoint.mac.to_string(),
+                    (None, Some((std::net::IpAddr::V4(address), _))) => MacAddress::for_ipv4(address).to_string(),
+                    (None, _) => String::new(),
+                },
             }
         };
         asked.iter().map(place).collect()

@@ -1,0 +1,80 @@
+//! Clients of other people, unchanged, against our socket: docker-py and docker-compose 1.29.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use it::{ClusterUnderTest, IMAGE};
+use lab::{ExecOptions, Stdio};
+
+use crate::can_make_hosts;
+
+/// A scenario takes ten seconds; ten times that is one that hangs.
+const PATIENCE: Duration = Duration::from_secs(100);
+
+/// Runs a program on the host, whose own loopback the published ports are on, with files that the host sees too.
+fn on_host(t: &ClusterUnderTest, argv: &[&str], env: &[(&str, &str)]) -> Result<String> {
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let options = ExecOptions { env, stdio: Stdio::Capture, timeout: Some(PATIENCE), ..ExecOptions::default() };
+    let output = t.lab().exec("h1", argv, &options)?;
+    ensure!(output.success(), "{}: exit code {}: {}{}", argv.join(" "), output.code, output.stdout, output.stderr);
+    Ok(output.stdout)
+}
+
+fn scenario(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("clients").join(name)
+}
+
+/// E-13 to E-42, N-11: a web application and its neighbour by docker-py (PyPI's `docker`), from nothing to nothing.
+#[test]
+fn clients_e_13_docker_py() -> Result<()> {
+    if !can_make_hosts("clients_e_13_docker_py") {
+        return Ok(());
+    }
+    let home = std::env::var("HOME").context("HOME")?;
+    let clients = std::env::var("RSWARM_CLIENTS").unwrap_or(format!("{home}/.cache/rswarm/clients"));
+    let python = PathBuf::from(clients).join("bin/python3");
+    ensure!(python.exists(), "{} is missing: run scripts/setup", python.display());
+    let t = ClusterUnderTest::up("dockerpy", 1, 0)?;
+    let script = scenario("docker_py.py");
+    let (python, script) = (python.display().to_string(), script.display().to_string());
+    let said = on_host(&t, &[&python, &script, "/run/rswarm/rswarm.sock", IMAGE], &[])?;
+    ensure!(said.lines().count() == 10 && said.lines().all(|line| line.starts_with("ok: ")), "{said}");
+    t.no_containers()
+}
+
+/// E-46: docker-compose 1.29 makes, shows, scales, restarts and removes an application of two services.
+#[test]
+fn clients_e_46_docker_compose() -> Result<()> {
+    if !can_make_hosts("clients_e_46_docker_compose") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("compose", 1, 0)?;
+    let file = scenario("compose/docker-compose.yml").display().to_string();
+    let socket = [("DOCKER_HOST", "unix:///run/rswarm/rswarm.sock"), ("IMAGE", IMAGE)];
+    let compose =
+        |words: &[&str]| on_host(&t, &[&["docker-compose", "-f", &file, "-p", "shop"][..], words].concat(), &socket);
+    compose(&["up", "-d"])?;
+    let shown = compose(&["ps"])?;
+    ensure!(shown.contains("shop_db_1") && shown.contains("127.0.0.1:8085->80/tcp"), "{shown}");
+    let page = || on_host(&t, &["busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:8085/"], &[]);
+    let (body, _) = it::until("the page is there", it::DEADLINE, page)?;
+    ensure!(body == "hello from compose\n", "{body}");
+    let rows = || compose(&["exec", "-T", "web", "nc", "db", "5432"]);
+    let (first, _) = it::until("the neighbour answers by name", it::DEADLINE, rows)?;
+    ensure!(first.trim() == "1", "{first}");
+    compose(&["restart", "-t", "1", "db"])?;
+    let again = || {
+        let rows = rows()?;
+        ensure!(rows.trim() == "2", "{rows}");
+        Ok(())
+    };
+    it::until("its volume outlived the restart", it::DEADLINE, again)?;
+    compose(&["up", "-d", "--scale", "db=2"])?;
+    ensure!(compose(&["ps", "-q", "db"])?.lines().count() == 2);
+    ensure!(compose(&["top", "web"])?.contains("httpd"));
+    compose(&["down", "-v", "-t", "1"])?;
+    let api = t.api("h1")?;
+    let volumes = api.get("/volumes")?;
+    ensure!(volumes["Volumes"].as_array().is_none_or(Vec::is_empty), "{volumes}");
+    t.no_containers()
+}
