@@ -417,7 +417,7 @@ async fn e04_a_pushed_image_is_the_same_elsewhere() {
     let pulled = there.store.pull(&reference, &pulling, Progress::none()).await.expect("pulls");
     assert_eq!((pulled.id, pulled.digest), (detail.summary.id, pushed.digest));
     let all = there.store.pull_all(&reference, &pulling, Progress::none()).await.expect("pulls all tags");
-    assert_eq!(all, [reference.clone()]);
+    assert_eq!(all, std::slice::from_ref(&reference));
 
     let server = registry.address.to_string();
     check_login(&server, login("opensesame"), &[]).await.expect("logs in");

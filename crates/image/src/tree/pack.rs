@@ -156,7 +156,7 @@ impl<W: Write> Packer<W> {
 
     fn file(&mut self, parent: BorrowedFd<'_>, name: &[u8], as_name: &[u8], stat: &Stat) -> Result<(), TreeError> {
         if stat.st_nlink > 1 {
-            let key = (stat.st_dev as u64, stat.st_ino as u64);
+            let key = (stat.st_dev, stat.st_ino);
             if let Some(first) = self.written.get(&key).cloned() {
                 let mut header = header(stat, EntryType::Link, 0);
                 return self.append(&mut header, as_name, Some(&first), io::empty());

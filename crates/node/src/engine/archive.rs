@@ -3,7 +3,10 @@
 //! Called by the API. A container that runs is looked at through its first process, so that its volumes and other
 //! mounts are there as it sees them; one that does not, through its mounted root filesystem.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use image::{Change, CommitOptions, Digest, ExtractOptions, PathStat, Root, TreeError};
 use runtime::ContainerFacts;
@@ -55,7 +58,7 @@ impl Engine {
     /// # Errors
     /// If the container has none (any more).
     pub async fn export(&self, container: &ContainerRef) -> Result<TarStream, Refusal> {
-        let root = open(self.rootfs(container).await?)?;
+        let root = open(&self.rootfs(container).await?)?;
         Ok(streamed(move |to| root.pack_all(to)))
     }
 
@@ -153,7 +156,7 @@ impl Engine {
         if container.is_running {
             let state = self.inner.runtime.state(&container.id).await.map_err(|error| Refusal::of_runtime(&error))?;
             if let Some(pid) = state.pid {
-                let root = open(PathBuf::from(format!("/proc/{pid}/root")));
+                let root = open(Path::new(&format!("/proc/{pid}/root")));
                 // The pid may have become another's while it was opened.
                 let after = self.inner.runtime.state(&container.id).await;
                 if after.is_ok_and(|after| after.pid == Some(pid)) {
@@ -161,7 +164,7 @@ impl Engine {
                 }
             }
         }
-        open(self.rootfs(container).await?)
+        open(&self.rootfs(container).await?)
     }
 
     async fn rootfs(&self, container: &ContainerRef) -> Result<PathBuf, Refusal> {
@@ -175,10 +178,10 @@ fn numbers(user: &str) -> Option<(u32, u32)> {
     Some((uid.parse().ok()?, gid.parse().ok()?))
 }
 
-fn open(path: PathBuf) -> Result<Root, Refusal> {
+fn open(path: &Path) -> Result<Root, Refusal> {
     let failed =
         |error| Refusal::new(RefusalKind::Failed, format!("open the root filesystem {}: {error}", path.display()));
-    Root::open(&path).map_err(failed)
+    Root::open(path).map_err(failed)
 }
 
 fn refused(error: &TreeError, path: &str, container: &str) -> Refusal {

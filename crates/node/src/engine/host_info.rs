@@ -135,13 +135,7 @@ fn storage_status(mountinfo: &str, state_dir: &std::path::Path) -> Vec<(String, 
             .then(|| (point.components().count(), after.split(' ').next().unwrap_or_default().to_owned()))
     };
     let kind = mountinfo.lines().filter_map(mount).max_by_key(|(depth, _)| *depth).map(|(_, kind)| kind);
-    vec![
-        ("Backing Filesystem".to_owned(), kind.unwrap_or_else(|| "unknown".to_owned())),
-        ("Supports d_type".to_owned(), "true".to_owned()),
-        ("Using metacopy".to_owned(), "false".to_owned()),
-        ("Native Overlay Diff".to_owned(), "true".to_owned()),
-        ("userxattr".to_owned(), "false".to_owned()),
-    ]
+    vec![("Backing Filesystem".to_owned(), kind.unwrap_or_else(|| "unknown".to_owned()))]
 }
 
 fn security_options(status: &str) -> Vec<String> {

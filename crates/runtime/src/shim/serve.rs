@@ -211,7 +211,7 @@ impl Shim {
             match protocol::unframe::<Request>(&self.clients[index].received) {
                 Ok(Some((request, taken))) => {
                     self.clients[index].received.drain(..taken);
-                    if !self.answer(index, request) {
+                    if !self.answer(index, &request) {
                         self.clients.swap_remove(index);
                         return;
                     }
@@ -225,7 +225,7 @@ impl Shim {
         }
     }
 
-    fn answer(&mut self, index: usize, request: Request) -> bool {
+    fn answer(&mut self, index: usize, request: &Request) -> bool {
         let given = std::mem::take(&mut self.clients[index].fds);
         let answer = self.perform(request, given).unwrap_or_else(|failure| Answer::Now(Response::Failed(failure)));
         let client = &mut self.clients[index];
@@ -241,8 +241,8 @@ impl Shim {
         }
     }
 
-    fn perform(&mut self, request: Request, given: Vec<OwnedFd>) -> Result<Answer, Failure> {
-        match request {
+    fn perform(&mut self, request: &Request, given: Vec<OwnedFd>) -> Result<Answer, Failure> {
+        match *request {
             Request::Wait => return Ok(Answer::AtTheEnd),
             Request::Start => self.start()?,
             Request::Signal { number, all } => self.signal(number, all)?,

@@ -68,7 +68,7 @@ impl Load {
         happens(&self.t).with_context(|| what.to_owned())?;
         let stay = self.end(&stay).with_context(|| format!("{what}: connections that stay"))?;
         let close = self.end(&close).with_context(|| format!("{what}: a connection for each request"))?;
-        println!("{what}: {stay} requests on connections that stay, {close} on new ones, none failed");
+        eprintln!("{what}: {stay} requests on connections that stay, {close} on new ones, none failed");
         ensure!(stay > 100 && close > 100, "{what}: {stay} and {close} requests are no load");
         Ok(())
     }

@@ -149,10 +149,7 @@ fn e04_docker_cli_drives_images() -> Result<()> {
 fn names_and_archives(d: &Docker<'_>) -> Result<()> {
     d.ok(&format!("tag {IMAGE} mine:2"))?;
     d.shows("images --format {{.Repository}}:{{.Tag}}", "mine:2")?;
-    d.says(
-        "images -q --filter reference=mine --no-trunc",
-        &d.ok("image inspect mine:2 --format {{.Id}}")?.trim().to_owned(),
-    )?;
+    d.says("images -q --filter reference=mine --no-trunc", d.ok("image inspect mine:2 --format {{.Id}}")?.trim())?;
     d.fails("tag nope other", "No such image: nope")?;
     d.says("image inspect mine:2 --format {{.Os}}/{{.RootFS.Type}}/{{.GraphDriver.Name}}", "linux/layers/overlay2")?;
     let history = d.ok("history --human=false --format {{.Size}} mine:2")?;
@@ -181,7 +178,7 @@ fn names_and_archives(d: &Docker<'_>) -> Result<()> {
     d.says("image inspect flat:1 --format {{.Comment}}", "note")?;
     d.shows("image inspect flat:1 --format {{.Config.Cmd}}", "/hello")?;
     d.says("images -q --filter before=flat:1 --filter reference=mine --filter dangling=true", "")?;
-    d.shows(&format!("images -q --filter since={IMAGE}"), &d.ok("images -q flat:1")?.trim().to_owned())?;
+    d.shows(&format!("images -q --filter since={IMAGE}"), d.ok("images -q flat:1")?.trim())?;
     d.fails("images --filter colour=red", "invalid filter 'colour'")?;
     d.fails("images --filter before=nope", "No such image: nope")?;
     d.shows("rmi flat:1", "Deleted: sha256:")?;
@@ -219,8 +216,8 @@ fn registry(d: &Docker<'_>) -> Result<()> {
 
     let detail = d.t.first()?.get(&format!("/images/{one}/json"))?;
     let digests = detail["RepoDigests"].as_array().context("a list")?;
-    let own = digests.iter().filter_map(|name| name.as_str()?.split_once("/team/app@")).map(|(_, digest)| digest);
-    let digest = own.last().context("pushed images have a digest")?.to_owned();
+    let mut own = digests.iter().filter_map(|name| name.as_str()?.split_once("/team/app@")).map(|(_, digest)| digest);
+    let digest = own.next_back().context("pushed images have a digest")?.to_owned();
     let id = d.ok(&format!("image inspect {one} --format {{{{.Id}}}}"))?;
     for name in [&one, &two, &format!("{REGISTRY}/other/app:1")] {
         d.shows(&format!("rmi {name}"), "Untagged: ")?;

@@ -25,17 +25,11 @@ pub(super) fn read(mut from: Object<'_>) -> Result<SingleSpec, FieldError> {
     let (network, endpoint_links) = network::read(&mut from, &mut host)?;
     let mut links = endpoint_links;
     links.extend(network::read_links(&mut host)?);
-    let (auto_remove, restart) = (host.boolean("AutoRemove")?, read_restart(&mut host)?);
-    if auto_remove && restart != RestartPolicy::No {
-        return Err(host.bad("AutoRemove", "can't create 'AutoRemove' container with restart policy"));
-    }
+    let (auto_remove, restart) = read_end(&mut host)?;
     let mounts = mounts::read(&mut from, &mut host)?;
     let security = security::read(&mut host)?;
     let NameSpaces { pid, ipc, uts_of_host, cgroupns_of_host } = security::read_namespaces(&mut host)?;
-    let hostname = from.string("Hostname")?;
-    if uts_of_host && !hostname.is_empty() {
-        return Err(from.bad("Hostname", "conflicting options: hostname and the UTS mode"));
-    }
+    let hostname = read_hostname(&mut from, uts_of_host)?;
     let spec = SingleSpec {
         image,
         entrypoint: read_entrypoint(&mut from)?,
@@ -89,6 +83,23 @@ pub(super) fn read(mut from: Object<'_>) -> Result<SingleSpec, FieldError> {
     host.finish()?;
     from.finish()?;
     Ok(spec)
+}
+
+/// What becomes of it when it ends.
+fn read_end(host: &mut Object<'_>) -> Result<(bool, RestartPolicy), FieldError> {
+    let (auto_remove, restart) = (host.boolean("AutoRemove")?, read_restart(host)?);
+    if auto_remove && restart != RestartPolicy::No {
+        return Err(host.bad("AutoRemove", "can't create 'AutoRemove' container with restart policy"));
+    }
+    Ok((auto_remove, restart))
+}
+
+fn read_hostname(from: &mut Object<'_>, uts_of_host: bool) -> Result<String, FieldError> {
+    let hostname = from.string("Hostname")?;
+    if uts_of_host && !hostname.is_empty() {
+        return Err(from.bad("Hostname", "conflicting options: hostname and the UTS mode"));
+    }
+    Ok(hostname)
 }
 
 /// What clients send and what changes nothing here: for Windows, for the client itself, or the one thing there is.

@@ -126,7 +126,7 @@ impl Filter {
     }
 
     fn descends(&self, view: &ContainerView, name: &str) -> bool {
-        let full = |text: &str| text.parse::<ImageReference>().map(|name| name.with_default_tag()).ok();
+        let full = |text: &str| text.parse::<ImageReference>().map(ImageReference::with_default_tag).ok();
         let same = full(name).is_some_and(|name| full(&view.spec.image) == Some(name));
         let by_id =
             name.len() >= 4 && view.image.trim_start_matches("sha256:").starts_with(name.trim_start_matches("sha256:"));

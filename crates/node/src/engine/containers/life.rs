@@ -15,7 +15,7 @@ use crate::engine::{container::stop_of_labels, stop_signal::parse_signal};
 const GRACE_SECONDS: i64 = 10;
 
 /// Who waits for ever waits so long.
-const FOR_EVER: Duration = Duration::from_hours(24 * 365);
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Engine {
     /// Asks, waits, forces. Seconds: negative waits for ever; `None` is the container's own.

@@ -273,7 +273,6 @@ impl Engine {
     }
 
     /// The one place that tells of what becomes of single containers.
-    #[expect(clippy::unused_self, reason = "the engine's events are published from here")]
     fn announce(&self, action: &str, record: &Record) {
         tracing::info!(container.id = record.id, container.name = record.name, action, "container");
         let mut event = Event::new(EventKind::Container, action, &record.id)

@@ -14,7 +14,7 @@ use crate::{clock::now, engine::network::explain};
 
 /// Docker's pauses (moby `daemon/internal/restartmanager`).
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A run of this length begins with the first pause again.
 const LONG_RUN: Duration = Duration::from_secs(10);
 
