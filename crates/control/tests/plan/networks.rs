@@ -401,6 +401,8 @@ fn places_of_single_containers_follow_their_node_n_12() {
         "node a
          node b
          network web subnet=10.1.0.0/24 attachable
+         network closed
+         attach a c1 closed
          attach a c1 web
          attach b c2 web
          guests
@@ -410,12 +412,14 @@ fn places_of_single_containers_follow_their_node_n_12() {
          guests
          networks",
         expect![[r#"
+            refused: Could not attach to network closed: rpc error: code = PermissionDenied desc = network closed not manually attachable
               c1 in web at 10.1.0.2 [] told to a b
               c2 in web at 10.1.0.3 [] told to a b
               c1 in web at 10.1.0.2 [] told to a b
               c2 in web at 10.1.0.3 [] told to a b
               c1 in web at 10.1.0.2 [] told to a b
               web vni 4096 10.1.0.0/24 gateway 10.1.0.1 (2 of 254 used)
+              closed vni 4097 10.0.0.0/24 gateway 10.0.0.1 (1 of 254 used)
         "#]],
     );
 }
