@@ -1,14 +1,20 @@
 //! Files into and out of containers: `/containers/{id}/archive`.
 
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
 use axum::{
     Router,
-    body::Body,
+    body::{Body, BodyDataStream},
     extract::{Path, RawQuery, State},
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
     routing::head,
 };
-use futures::TryStreamExt as _;
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use node::image::PathStat;
 use tokio_util::io::StreamReader;
 
@@ -20,6 +26,10 @@ use crate::{
     query::Query,
     router::Shared,
 };
+
+/// What is read of a refused body, and for how long: a client's usual file, and no way to keep the daemon busy.
+const DRAINED_BYTES: usize = 64 << 20;
+const DRAINED_FOR: Duration = Duration::from_secs(5);
 
 const STAT: &str = "x-docker-container-path-stat";
 
@@ -67,7 +77,35 @@ async fn upload(
     let path = path(&query)?;
     let engine = engine(&shared)?;
     let container = engine.find_container(&id).await?;
-    let tar = StreamReader::new(Box::pin(body.into_data_stream().map_err(std::io::Error::other)));
-    engine.extract(&container, path, tar, query.flag("noOverwriteDirNonDir"), query.flag("copyUIDGID")).await?;
-    Ok(StatusCode::OK)
+    let body = Arc::new(Mutex::new(body.into_data_stream()));
+    let tar = StreamReader::new(pieces(&body).map_err(std::io::Error::other));
+    let flag = |name: &str| query.flag(name);
+    let done = engine.extract(&container, path, tar, flag("noOverwriteDirNonDir"), flag("copyUIDGID")).await;
+    if done.is_err() {
+        drain(&body).await;
+    }
+    Ok(done.map(|()| StatusCode::OK)?)
+}
+
+/// What is left of a body, for whoever asks.
+fn pieces(
+    body: &Arc<Mutex<BodyDataStream>>,
+) -> impl Stream<Item = Result<Bytes, axum::Error>> + Unpin + Send + 'static {
+    let body = Arc::clone(body);
+    stream::poll_fn(move |context| body.lock().unwrap_or_else(PoisonError::into_inner).poll_next_unpin(context))
+}
+
+/// A refusal that comes before the body was read: a client that still writes would see a broken pipe in place of it.
+async fn drain(body: &Arc<Mutex<BodyDataStream>>) {
+    let reading = async {
+        let (mut rest, mut read) = (pieces(body), 0);
+        while let Some(Ok(piece)) = rest.next().await {
+            read += piece.len();
+            if read > DRAINED_BYTES {
+                return;
+            }
+        }
+    };
+    // One that writes more, or does not get on with it, sees the broken pipe.
+    tokio::time::timeout(DRAINED_FOR, reading).await.ok();
 }
