@@ -46,6 +46,14 @@ fn options(query: &Query) -> ApiResult<AttachOptions> {
     Ok(options)
 }
 
+/// The client's place at the container, as the query wants it.
+async fn place(shared: &Shared, id: &str, query: &Query) -> ApiResult<Attachment> {
+    let engine = engine(shared)?;
+    let container = engine.find_container(id).await?;
+    let options = AttachOptions { stdin_once: container.stdin_once, ..options(query)? };
+    Ok(engine.attach(container, options, query.get("detachKeys")).await?)
+}
+
 async fn attach(
     State(shared): State<Shared>,
     Path(id): Path<String>,
@@ -54,11 +62,7 @@ async fn attach(
     headers: HeaderMap,
     raw: RawQuery,
 ) -> ApiResult<Response> {
-    let engine = engine(&shared)?;
-    let query = query(raw);
-    let container = engine.find_container(&id).await?;
-    let options = AttachOptions { stdin_once: container.stdin_once, ..options(&query)? };
-    let attachment = engine.attach(container, options, query.get("detachKeys")).await?;
+    let attachment = place(&shared, &id, &query(raw)).await?;
     let head = Head::new(&headers, version, attachment.tty());
     slot.take(head, move |mut wire| {
         async move {
@@ -87,11 +91,7 @@ async fn websocket(
     raw: RawQuery,
     upgrade: WebSocketUpgrade,
 ) -> ApiResult<Response> {
-    let engine = engine(&shared)?;
-    let query = query(raw);
-    let container = engine.find_container(&id).await?;
-    let options = AttachOptions { stdin_once: container.stdin_once, ..options(&query)? };
-    let attachment = engine.attach(container, options, query.get("detachKeys")).await?;
+    let attachment = place(&shared, &id, &query(raw)).await?;
     Ok(upgrade.on_upgrade(|socket| converse(socket, attachment.raw())))
 }
 

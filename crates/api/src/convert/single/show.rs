@@ -46,7 +46,7 @@ pub(crate) fn summary(view: &ContainerView, sizes: Option<Sizes>, now: Timestamp
 }
 
 /// All there is to say.
-pub(crate) fn detail(view: &ContainerView, sizes: Option<Sizes>) -> Value {
+pub(crate) fn detail(view: &ContainerView, sizes: Option<Sizes>, storage_driver: &str) -> Value {
     let words = [&view.merged.entrypoint[..], &view.merged.command].concat();
     let (path, arguments) = words.split_first().map_or(("", &[][..]), |(path, rest)| (path.as_str(), rest));
     Fields::new()
@@ -62,14 +62,14 @@ pub(crate) fn detail(view: &ContainerView, sizes: Option<Sizes>) -> Value {
         .set("LogPath", &view.log_path)
         .set("Name", format!("/{}", view.name))
         .set("RestartCount", view.state.restarts)
-        .set("Driver", "overlayfs")
+        .set("Driver", storage_driver)
         .set("Platform", "linux")
         .set("MountLabel", "")
         .set("ProcessLabel", "")
         .set("AppArmorProfile", "")
         .set("ExecIDs", Value::Null)
         .set("HostConfig", show_config::host_config(view))
-        .set("GraphDriver", graph_driver(&view.rootfs))
+        .set("GraphDriver", graph_driver(&view.rootfs, storage_driver))
         .some("SizeRw", sizes.map(|sizes| sizes.own))
         .some("SizeRootFs", sizes.map(|sizes| sizes.whole))
         .set("Mounts", view.points.iter().map(mount_point).collect::<Vec<_>>())
@@ -82,10 +82,10 @@ fn etc(directory: &Path, name: &str) -> String {
     directory.join(name).to_string_lossy().into_owned()
 }
 
-fn graph_driver(snapshot: &Path) -> Value {
+fn graph_driver(snapshot: &Path, storage_driver: &str) -> Value {
     let at = |name: &str| snapshot.join(name).to_string_lossy().into_owned();
     let data = json!({ "MergedDir": at("rootfs"), "UpperDir": at("upper"), "WorkDir": at("work") });
-    json!({ "Name": "overlayfs", "Data": data })
+    json!({ "Name": storage_driver, "Data": data })
 }
 
 fn state(view: &ContainerView) -> Value {

@@ -56,7 +56,7 @@ pub(crate) async fn inspect(
     let engine = engine(&shared)?;
     let view = engine.container_view(&id).await?;
     let sizes = if query(raw).flag("size") { Some(measure(engine, &view).await?) } else { None };
-    Ok(Json(show::detail(&view, sizes)))
+    Ok(Json(show::detail(&view, sizes, &engine.info().storage_driver)))
 }
 
 pub(crate) async fn measure(engine: &Engine, view: &ContainerView) -> ApiResult<Sizes> {
