@@ -67,9 +67,10 @@ fn main() {
         }
         let [a, b] = ["a", "b"].map(|host| ingress.addresses(host)[0]);
         proxy(&PathBuf::from("/run/netns/b"), PROXY, (ingress.on_bridge("b", "w1"), SERVER).into());
+        let container = container_beside("b", b);
         let haproxy = haproxy((ingress.on_bridge("b", "w1"), SERVER).into());
         let mut targets =
-            vec![("direct", b, SERVER), ("mesh_same_host", b, PUBLISHED), ("mesh_other_host", a, PUBLISHED)];
+            vec![("direct", b, SERVER), ("direct_container", container, SERVER), ("mesh_same_host", b, PUBLISHED), ("mesh_other_host", a, PUBLISHED)];
         targets.push(("user_space_proxy", b, PROXY));
         targets.extend(haproxy.as_ref().map(|_| ("haproxy", b, HAPROXY)));
         let measured = measure_all(&targets, time);
@@ -90,6 +91,21 @@ fn main() {
         // Servers run until they are ended.
         std::process::exit(0);
     });
+}
+
+/// A server in a namespace of its own behind a veth pair of a host, as bare as a container can be, with a route to it on the outsider.
+fn container_beside(host: &str, through: IpAddr) -> IpAddr {
+    let to = IpAddr::from([192, 168, 77, 2]);
+    run("ip netns add beside");
+    run(&format!("ip -n {host} link add beside0 type veth peer name eth0 netns beside"));
+    run(&format!("ip -n {host} addr add 192.168.77.1/24 dev beside0"));
+    run(&format!("ip -n {host} link set beside0 up"));
+    run(&format!("ip -n beside addr add {to}/24 dev eth0"));
+    run("ip -n beside link set eth0 up");
+    run("ip -n beside route add default via 192.168.77.1");
+    run(&format!("ip -n x route add {to} via {through}"));
+    serve(Path::new("/run/netns/beside"), SERVER);
+    to
 }
 
 /// One change of one service among few and among many, and new connections to it.
