@@ -69,8 +69,12 @@ fn main() {
         proxy(&PathBuf::from("/run/netns/b"), PROXY, (ingress.on_bridge("b", "w1"), SERVER).into());
         let container = container_beside("b", b);
         let haproxy = haproxy((ingress.on_bridge("b", "w1"), SERVER).into());
-        let mut targets =
-            vec![("direct", b, SERVER), ("direct_container", container, SERVER), ("mesh_same_host", b, PUBLISHED), ("mesh_other_host", a, PUBLISHED)];
+        let mut targets = vec![
+            ("direct", b, SERVER),
+            ("direct_container", container, SERVER),
+            ("mesh_same_host", b, PUBLISHED),
+            ("mesh_other_host", a, PUBLISHED),
+        ];
         targets.push(("user_space_proxy", b, PROXY));
         targets.extend(haproxy.as_ref().map(|_| ("haproxy", b, HAPROXY)));
         let measured = measure_all(&targets, time);

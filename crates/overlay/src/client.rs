@@ -6,10 +6,11 @@
 use std::{
     future::Future,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use tokio::{io::AsyncReadExt, net::UnixStream};
+use tokio::{io::AsyncReadExt, net::UnixStream, sync::Mutex};
 
 use crate::{
     NetworkPlan, Observed,
@@ -30,12 +31,20 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub struct Client {
     socket: PathBuf,
+    told: Arc<Mutex<Option<Told>>>,
+}
+
+/// What the process made of the last plan it was given by this client or its clones.
+#[derive(Debug)]
+struct Told {
+    number: u64,
+    plan: NetworkPlan,
 }
 
 impl Client {
     /// Nothing is connected yet.
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self { socket: socket.to_owned(), told: Arc::default() }
     }
 
     /// Who answers.
@@ -53,17 +62,34 @@ impl Client {
         let _ = stream.read_u8().await;
     }
 
-    /// Makes the host match the plan. Tries again while the process is being replaced: applying a plan
+    /// Makes the host match the plan, of which only what is new is sent. Tries again while the process is being replaced: applying a plan
     /// twice is the same as once.
     ///
     /// # Errors
     /// [`NetdError::Refused`] when the plan makes no sense; nothing was changed then. Failures of
     /// single endpoints are in the answer.
     pub async fn apply(&self, plan: &NetworkPlan) -> Result<Applied, NetdError> {
+        let mut told = self.told.lock().await;
+        // Taken out: whatever goes wrong, the next request is a whole again.
+        if let Some(Told { number: applies_to, plan: mut before }) = told.take() {
+            let change = plan.change_from(&before);
+            let request = Request::Change { applies_to, change: Box::new(change.clone()) };
+            match self.patiently(|| self.ask("Change", &request)).await? {
+                Response::Applied { plan: number, applied } => {
+                    before.change(change).expect("it was made from this very plan");
+                    *told = Some(Told { number, plan: before });
+                    return Ok(applied);
+                }
+                Response::OtherPlan => {}
+                other => return Err(unexpected("Change", other)),
+            }
+        }
         let request = Request::Apply(Box::new(plan.clone()));
-        let answer = self.patiently(|| self.ask("Apply", &request)).await?;
-        match answer {
-            Response::Applied(applied) => Ok(applied),
+        match self.patiently(|| self.ask("Apply", &request)).await? {
+            Response::Applied { plan: number, applied } => {
+                *told = Some(Told { number, plan: plan.clone() });
+                Ok(applied)
+            }
             other => Err(unexpected("Apply", other)),
         }
     }

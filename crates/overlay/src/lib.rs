@@ -48,8 +48,8 @@ pub use observed::{
 };
 pub use plan::{
     BridgePlan, BridgePort, DataPath, Encryption, EncryptionPeer, EndpointDns, EndpointId, EndpointIdError,
-    EndpointPlan, EntryHost, HostPorts, LocalDriver, LocalNetworkPlan, LocalPort, MeshPlan, NetworkPlan, OverlayPlan,
-    OverlayPort, ParentLink, PrivateKey, PublishedPorts, Remote,
+    EndpointPlan, EntryHost, HostPorts, LocalDriver, LocalNetworkPlan, LocalPort, MeshPlan, NetworkPlan, OtherPlan,
+    OverlayPlan, OverlayPort, ParentLink, PlanChange, PrivateKey, PublishedPorts, Remote,
 };
 pub use probe::{FullSize, PeerState, ProbeKey, ProbePath, ProbeSettings, ProbeTable, Verdict, Way};
 pub use step::{EndpointStep, InsideStep, MeshStep, OverlayStep, Place, Step, Subject};

@@ -8,15 +8,18 @@ use std::{
     fmt,
     net::{IpAddr, Ipv4Addr},
     str::FromStr,
+    sync::Arc,
 };
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use types::{MeshAffinity, NetworkId, NodeId, PortBind, PortProtocol};
 
+mod change;
 mod local;
 mod problems;
 
+pub use change::{OtherPlan, PlanChange};
 pub use local::{LocalDriver, LocalNetworkPlan, LocalPort, ParentLink, bridge_name, local_veth_name};
 pub use problems::Problems;
 
@@ -104,7 +107,8 @@ pub struct PublishedPorts {
     pub target: u16,
     /// Addresses in the ingress network of those that take new connections, with their weights (not 0).
     /// Empty: connections are refused.
-    pub backends: BTreeMap<IpAddr, u16>,
+    /// Shared, because plans with a thousand of them are copied.
+    pub backends: Arc<BTreeMap<IpAddr, u16>>,
     pub affinity: MeshAffinity,
     pub proxy_protocol: bool,
 }

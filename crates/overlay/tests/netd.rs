@@ -75,6 +75,30 @@ fn plans_that_follow_each_other_quickly_see_their_own_work() {
     });
 }
 
+/// P36: only what is new is sent, and whoever was not heard last begins with the whole.
+#[test]
+fn p36_two_who_take_turns_and_a_new_process_get_what_they_ask_for() {
+    in_host(|| async {
+        let mut netd = Netd::start("1");
+        let (one, other) = (client(), client());
+        for round in 0..6 {
+            let (asks, ids) = [(&one, [("a", [0, 2])]), (&other, [("b", [0, 3])])][round % 2];
+            let mut wanted = plan(&ids);
+            assert!(asks.apply(&wanted).await.expect("applied").is_complete(), "round {round}");
+            assert_eq!(asks.plan().await.expect("held"), Some(wanted.clone()), "round {round}");
+            wanted.endpoints.values_mut().for_each(|endpoint| endpoint.hostname = format!("round{round}"));
+            assert!(asks.apply(&wanted).await.expect("applied").is_complete(), "round {round}");
+            assert_eq!(asks.plan().await.expect("held"), Some(wanted.clone()), "round {round}");
+            assert!(has_no_steps(asks, &wanted).await, "round {round}");
+            if round == 3 {
+                netd.kill();
+                netd = Netd::start("1");
+                assert_eq!(asks.plan().await.expect("held"), Some(wanted), "the file has the changes too");
+            }
+        }
+    });
+}
+
 #[test]
 fn a_senseless_plan_is_refused_and_changes_nothing() {
     in_host(|| async {

@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use overlay::{EntryHost, MacAddress, MeshPlan, PublishedPorts};
@@ -29,11 +30,7 @@ pub(super) fn mesh(set: &AssignmentSet, me: NodeId, unreachable: &Unreachable) -
         mac: MacAddress::for_node(me),
         addresses: state.network.subnets.iter().map(|subnet| subnet.gateway).collect(),
         entries: entries(&set.network, me),
-        ports: state
-            .services
-            .iter()
-            .flat_map(|(id, service)| published(state, *id, service, (me, unreachable)))
-            .collect(),
+        ports: ports(state, (me, unreachable)),
         spared: BTreeSet::new(),
     })
 }
@@ -43,15 +40,25 @@ fn entries(network: &HostNetwork, me: NodeId) -> BTreeMap<MacAddress, EntryHost>
     others.map(|(node, peer)| (MacAddress::for_node(*node), EntryHost { node: *node, host: peer.address })).collect()
 }
 
-fn published(state: &OverlayState, id: ServiceId, service: &OverlayService, here: Here<'_>) -> Vec<PublishedPorts> {
-    let backends = backends(state, id, service.mesh.policy, here);
+/// Of all services, each with its own endpoints only: one look at each of many thousands.
+fn ports(state: &OverlayState, here: Here<'_>) -> Vec<PublishedPorts> {
+    let mut serving: BTreeMap<ServiceId, Vec<&OverlayEndpoint>> = BTreeMap::new();
+    for endpoint in state.endpoints.values().filter(|endpoint| endpoint.stage == EndpointStage::Serving) {
+        serving.entry(endpoint.service).or_default().push(endpoint);
+    }
+    let of = |(id, service)| published(service, serving.remove(id).unwrap_or_default(), here);
+    state.services.iter().flat_map(of).collect()
+}
+
+fn published(service: &OverlayService, serving: Vec<&OverlayEndpoint>, here: Here<'_>) -> Vec<PublishedPorts> {
+    let backends = Arc::new(backends(serving, service.mesh.policy, here));
     let ports = runs(&service.ports).into_iter();
     let port = |(first, last, port): (u16, u16, &PortConfig)| PublishedPorts {
         bind: port.bind.clone(),
         protocol: port.protocol,
         published: (first, last),
         target: port.target,
-        backends: backends.clone(),
+        backends: Arc::clone(&backends),
         affinity: service.mesh.affinity,
         proxy_protocol: port.proxy_protocol,
     };
@@ -59,14 +66,8 @@ fn published(state: &OverlayState, id: ServiceId, service: &OverlayService, here
 }
 
 /// The tasks that take new connections which come in by this node, with their weights.
-fn backends(
-    state: &OverlayState,
-    service: ServiceId,
-    policy: MeshPolicy,
-    (me, unreachable): Here<'_>,
-) -> BTreeMap<IpAddr, u16> {
-    let serves = |e: &&OverlayEndpoint| e.service == service && e.stage == EndpointStage::Serving;
-    let serving = reachable(state.endpoints.values().filter(serves).collect(), unreachable);
+fn backends(serving: Vec<&OverlayEndpoint>, policy: MeshPolicy, (me, unreachable): Here<'_>) -> BTreeMap<IpAddr, u16> {
+    let serving = reachable(serving, unreachable);
     let has_own = serving.iter().any(|endpoint| endpoint.node == me);
     let own_only = policy == MeshPolicy::LocalOnly || (policy == MeshPolicy::LocalFirst && has_own);
     let chosen = serving.into_iter().filter(|endpoint| !own_only || endpoint.node == me);
@@ -75,8 +76,6 @@ fn backends(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use expect_test::expect;
     use types::{
         DataPathPeer, EndpointMode, MeshAffinity, MeshSpec, Network, NetworkId, NetworkSpec, PortProtocol, PublishMode,

@@ -149,7 +149,7 @@ mod tests {
             protocol,
             published,
             target: 80,
-            backends: BTreeMap::new(),
+            backends: BTreeMap::new().into(),
             affinity: MeshAffinity::None,
             proxy_protocol: false,
         }

@@ -40,7 +40,7 @@ fn plan() -> NetworkPlan {
         protocol: PortProtocol::Tcp,
         published: (8080, 8080),
         target: 80,
-        backends: [([10, 255, 0, 9].into(), 1)].into(),
+        backends: BTreeMap::from([([10, 255, 0, 9].into(), 1)]).into(),
         affinity: MeshAffinity::None,
         proxy_protocol: false,
     };
@@ -150,7 +150,7 @@ fn a_mesh_that_stands_needs_rules_at_most() {
 fn p10_a_backend_that_is_gone() {
     let mut without = plan();
     without.overlays.values_mut().for_each(|overlay| overlay.remotes.clear());
-    without.mesh.as_mut().expect("mesh").ports[0].backends.clear();
+    without.mesh.as_mut().expect("mesh").ports[0].backends = BTreeMap::new().into();
     check(
         &without,
         &applied(),

@@ -73,7 +73,7 @@ impl Backend {
 
 /// The chain on the way out, which only `kernel::mesh` can write, depends on nothing else.
 pub fn egress_digest(interface: &str) -> String {
-    short_digest(&format!("{EGRESS_VERSION} {interface}"))
+    short_digest(format!("{EGRESS_VERSION} {interface}"))
 }
 
 /// The table of family `inet`, in place of whatever is there.

@@ -21,7 +21,7 @@ impl Chain {
 
     /// What tells its rules from others.
     pub fn digest(&self) -> String {
-        short_digest(&self.rules.join("\n"))
+        short_digest(self.rules.join("\n"))
     }
 
     /// In place of what the chain has now, which may be nothing. `digest` goes into every rule's comment.
@@ -45,8 +45,8 @@ impl Chain {
 }
 
 /// The first 64 bits of the SHA-256, in hexadecimal.
-pub fn short_digest(text: &str) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+pub fn short_digest(text: impl AsRef<[u8]>) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_ref());
     let first = digest.as_ref().iter().take(8).fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
     format!("{first:016x}")
 }

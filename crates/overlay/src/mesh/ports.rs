@@ -21,7 +21,7 @@ use super::{
 use crate::NetworkPlan;
 
 /// Goes into every digest; raised when the same plan is to give other rules than before.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Of the hash of clients' addresses: the same on every host.
 const HASH_SEED: u32 = 0x7273;
 
@@ -73,7 +73,7 @@ pub fn entries(plan: &NetworkPlan, port_proxy: Option<u16>) -> Vec<Entry<'_>> {
         protocol: ports.protocol,
         published: ports.published,
         target: ports.target,
-        backends: Cow::Borrowed(&ports.backends),
+        backends: Cow::Borrowed(&*ports.backends),
         affinity: ports.affinity,
         header: if ports.proxy_protocol { Header::From(port_proxy) } else { Header::None },
     });
@@ -128,12 +128,16 @@ impl Entry<'_> {
 
     /// Cheap, where writing the rules may not be.
     fn digest(&self, salt: u64) -> String {
-        let Self { target, affinity, backends, .. } = self;
-        let header = match self.header {
-            Header::None => String::new(),
-            header @ Header::From(_) => format!(" {header:?}"),
-        };
-        short_digest(&format!("{VERSION} {salt} {target} {affinity:?} {backends:?}{header}"))
+        let Self { target, affinity, backends, header, .. } = self;
+        let mut text = format!("{VERSION} {salt} {target} {affinity:?} {header:?}").into_bytes();
+        for (address, weight) in &**backends {
+            match address {
+                IpAddr::V4(address) => text.extend(address.octets()),
+                IpAddr::V6(address) => text.extend(address.octets()),
+            }
+            text.extend(weight.to_be_bytes());
+        }
+        short_digest(&text)
     }
 
     fn chain(&self, salt: u64) -> Chain {
@@ -211,16 +215,7 @@ pub fn plan_load(
     }
     let mut text = String::new();
     let out = &mut text;
-    let elements = |table: &'_ PortTable| -> Vec<(String, String, String)> {
-        let of_map = |(map, keys): (&String, &BTreeMap<String, String>)| {
-            keys.iter().map(|(key, chain)| (map.clone(), key.clone(), chain.clone())).collect::<Vec<_>>()
-        };
-        table.elements.iter().flat_map(of_map).collect()
-    };
-    let leads = |table: &PortTable, map: &str, key: &str, chain: &str| {
-        table.elements.get(map).and_then(|keys| keys.get(key)).is_some_and(|found| found == chain)
-    };
-    for (map, key, _) in elements(has).iter().filter(|(map, key, chain)| !leads(&wanted, map, key, chain)) {
+    for (map, key, _) in not_in(has, &wanted) {
         writeln!(out, "delete element inet {TABLE} {map} {{ {key} }}").expect(INFALLIBLE);
     }
     let is_loaded = |name: &str| has.chains.get(name).is_some_and(|loaded| wanted.chains.get(name) == Some(loaded));
@@ -236,10 +231,19 @@ pub fn plan_load(
             entry.chain(salt).write(out, TABLE, &wanted.chains[&name]);
         }
     }
-    for (map, key, chain) in elements(&wanted).iter().filter(|(map, key, chain)| !leads(has, map, key, chain)) {
+    for (map, key, chain) in not_in(&wanted, has) {
         writeln!(out, "add element inet {TABLE} {map} {{ {key} : goto {chain} }}").expect(INFALLIBLE);
     }
     (!text.is_empty()).then_some((text, wanted))
+}
+
+/// Map, key and chain of the elements of one table that the other does not have like that.
+fn not_in<'a>(one: &'a PortTable, other: &'a PortTable) -> impl Iterator<Item = (&'a str, &'a str, &'a str)> {
+    one.elements.iter().flat_map(|(map, keys)| {
+        let others = other.elements.get(map);
+        let differs = move |(key, chain): &(&String, &String)| others.and_then(|keys| keys.get(*key)) != Some(*chain);
+        keys.iter().filter(differs).map(|(key, chain)| (map.as_str(), key.as_str(), chain.as_str()))
+    })
 }
 
 /// The table as it shall be.
@@ -348,24 +352,24 @@ mod tests {
             add rule inet rswarm-ports nobody drop comment "d90ee9ccf6bea1d2 1/1"
             add chain inet rswarm-ports tcp-8080
             flush chain inet rswarm-ports tcp-8080
-            add rule inet rswarm-ports tcp-8080 meta l4proto tcp dnat ip to numgen inc mod 2 map { 0 : 10.255.0.3 . 80, 1 : 10.255.0.2 . 80 } comment "a86faac94d02c9fa 1/3"
-            add rule inet rswarm-ports tcp-8080 meta l4proto tcp dnat ip6 to numgen inc mod 1 map { 0 : fd00::2 . 80 } comment "a86faac94d02c9fa 2/3"
-            add rule inet rswarm-ports tcp-8080 goto nobody comment "a86faac94d02c9fa 3/3"
+            add rule inet rswarm-ports tcp-8080 meta l4proto tcp dnat ip to numgen inc mod 2 map { 0 : 10.255.0.3 . 80, 1 : 10.255.0.2 . 80 } comment "088b9fb4700307aa 1/3"
+            add rule inet rswarm-ports tcp-8080 meta l4proto tcp dnat ip6 to numgen inc mod 1 map { 0 : fd00::2 . 80 } comment "088b9fb4700307aa 2/3"
+            add rule inet rswarm-ports tcp-8080 goto nobody comment "088b9fb4700307aa 3/3"
             add chain inet rswarm-ports udp-5000-14999
             flush chain inet rswarm-ports udp-5000-14999
-            add rule inet rswarm-ports udp-5000-14999 meta l4proto udp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.2 } comment "ece3d088107db382 1/2"
-            add rule inet rswarm-ports udp-5000-14999 goto nobody comment "ece3d088107db382 2/2"
+            add rule inet rswarm-ports udp-5000-14999 meta l4proto udp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.2 } comment "aced2daed5940128 1/2"
+            add rule inet rswarm-ports udp-5000-14999 goto nobody comment "aced2daed5940128 2/2"
             add chain inet rswarm-ports tcp-443-192.0.2.1
             flush chain inet rswarm-ports tcp-443-192.0.2.1
-            add rule inet rswarm-ports tcp-443-192.0.2.1 meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.2 } comment "1745f9ae73b5b080 1/2"
-            add rule inet rswarm-ports tcp-443-192.0.2.1 goto nobody comment "1745f9ae73b5b080 2/2"
+            add rule inet rswarm-ports tcp-443-192.0.2.1 meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.2 } comment "8c4ce975669df071 1/2"
+            add rule inet rswarm-ports tcp-443-192.0.2.1 goto nobody comment "8c4ce975669df071 2/2"
             add chain inet rswarm-ports sctp-443-444-20010db8000000000000000000000001
             flush chain inet rswarm-ports sctp-443-444-20010db8000000000000000000000001
-            add rule inet rswarm-ports sctp-443-444-20010db8000000000000000000000001 meta l4proto sctp dnat ip6 to numgen inc mod 1 map { 0 : fd00::2 } : th dport map { 443 : 1443, 444 : 1444 } comment "6f41382cadaaea79 1/2"
-            add rule inet rswarm-ports sctp-443-444-20010db8000000000000000000000001 goto nobody comment "6f41382cadaaea79 2/2"
+            add rule inet rswarm-ports sctp-443-444-20010db8000000000000000000000001 meta l4proto sctp dnat ip6 to numgen inc mod 1 map { 0 : fd00::2 } : th dport map { 443 : 1443, 444 : 1444 } comment "861a344f37477807 1/2"
+            add rule inet rswarm-ports sctp-443-444-20010db8000000000000000000000001 goto nobody comment "861a344f37477807 2/2"
             add chain inet rswarm-ports tcp-22-eth0
             flush chain inet rswarm-ports tcp-22-eth0
-            add rule inet rswarm-ports tcp-22-eth0 goto nobody comment "97c157dae9853ac5 1/1"
+            add rule inet rswarm-ports tcp-22-eth0 goto nobody comment "d133f4ad007466f4 1/1"
             add element inet rswarm-ports port-ranges { udp . 5000-14999 : goto udp-5000-14999 }
             add element inet rswarm-ports port-ranges6 { 2001:db8::1 . sctp . 443-444 : goto sctp-443-444-20010db8000000000000000000000001 }
             add element inet rswarm-ports ports { tcp . 8080 : goto tcp-8080 }
@@ -393,12 +397,12 @@ mod tests {
             delete chain inet rswarm-ports tcp-10000
             add chain inet rswarm-ports tcp-10007
             flush chain inet rswarm-ports tcp-10007
-            add rule inet rswarm-ports tcp-10007 meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.3 . 80 } comment "9456b77084951703 1/2"
-            add rule inet rswarm-ports tcp-10007 goto nobody comment "9456b77084951703 2/2"
+            add rule inet rswarm-ports tcp-10007 meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.3 . 80 } comment "58884b4de0f456bc 1/2"
+            add rule inet rswarm-ports tcp-10007 goto nobody comment "58884b4de0f456bc 2/2"
             add chain inet rswarm-ports tcp-443
             flush chain inet rswarm-ports tcp-443
-            add rule inet rswarm-ports tcp-443 meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.2 . 80 } comment "3a96b2d59ed3788c 1/2"
-            add rule inet rswarm-ports tcp-443 goto nobody comment "3a96b2d59ed3788c 2/2"
+            add rule inet rswarm-ports tcp-443 meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.2 . 80 } comment "43320678fa827b04 1/2"
+            add rule inet rswarm-ports tcp-443 goto nobody comment "43320678fa827b04 2/2"
             add element inet rswarm-ports ports { tcp . 443 : goto tcp-443 }
         "#]].assert_eq(&plan_load(&skeleton(), &after, &Spared::new(), 0, Some(&had)).expect("rules").0);
     }
@@ -417,8 +421,8 @@ mod tests {
             delete chain inet rswarm-ports foreign
             add chain inet rswarm-ports tcp-8080
             flush chain inet rswarm-ports tcp-8080
-            add rule inet rswarm-ports tcp-8080 meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.2 } comment "be292c6c312b1f74 1/2"
-            add rule inet rswarm-ports tcp-8080 goto nobody comment "be292c6c312b1f74 2/2"
+            add rule inet rswarm-ports tcp-8080 meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.2 } comment "1754b271d8db51b9 1/2"
+            add rule inet rswarm-ports tcp-8080 goto nobody comment "1754b271d8db51b9 2/2"
             add element inet rswarm-ports ports { tcp . 8081 : goto tcp-8081 }
         "#]].assert_eq(&plan_load(&skeleton(), &entries, &Spared::new(), 0, Some(&had)).expect("rules").0);
     }

@@ -7,6 +7,8 @@
 
 mod error;
 mod frame;
+mod held;
+
 mod launch;
 pub(crate) mod lock;
 mod plan_file;
@@ -26,6 +28,7 @@ use tokio::{
 
 pub use error::NetdError;
 pub(crate) use frame::{read_frame, take_frame, write_frame};
+use held::Held;
 pub use launch::{Launch, Running, ensure_running};
 use lock::Lock;
 use server::Server;
@@ -99,7 +102,7 @@ async fn serve(config: &NetdConfig) -> Result<(), NetdError> {
         ProbePath::OVERLAYS.map(|path| Place { path, namespace: Some(kernel.namespace_path(&path.endpoint())) });
     let port_proxy = Keeper::new(&config.state_dir, &config.port_proxy, &config.version);
     let parts = Parts { probes: probe_settings, dns: names, wireguard, port_proxy };
-    let (worker, last_apply) = Worker::new(kernel, &config.state_dir, plan, parts);
+    let (worker, last_apply) = Worker::new(kernel, Held::new(&config.state_dir, plan), parts);
     let server = Server::new(config.version.clone(), commands, table, metrics, encryption, last_apply, stop);
 
     // Every task is owned here: the first that ends, ends the process.

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use types::{NetworkId, NodeId, Timestamp};
 
 use crate::{
-    DnsCounters, EndpointId, NetworkPlan, Observed,
+    DnsCounters, EndpointId, NetworkPlan, Observed, PlanChange,
     probe::{PeerState, ProbePath, ProbeTable},
     wireguard::Standing,
 };
 
 /// Raised when an older client could not understand the answers.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 /// Longest message, in bytes: a plan with a hundred thousand endpoints fits.
 pub const MAX_FRAME: usize = 32 * 1024 * 1024;
 
@@ -32,6 +32,11 @@ pub struct Hello {
 pub enum Request {
     /// Make the host match this plan.
     Apply(Box<NetworkPlan>),
+    /// Make the host match the plan that this makes of the one with the number `applies_to`.
+    Change {
+        applies_to: u64,
+        change: Box<PlanChange>,
+    },
     /// What the kernel has.
     Observe,
     /// The plan it holds, so that a daemon that starts goes on from there.
@@ -45,7 +50,13 @@ pub enum Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Response {
-    Applied(Applied),
+    /// The plan has this number now.
+    Applied {
+        plan: u64,
+        applied: Applied,
+    },
+    /// The plan that a change applies to is not the one that is held: give the whole.
+    OtherPlan,
     Observed(Box<Observed>),
     Plan(Option<Box<NetworkPlan>>),
     Probes(ProbeUpdate),

@@ -11,6 +11,7 @@ use types::{NodeId, Timestamp};
 
 use super::{
     NetdError,
+    held::Given,
     protocol::{Hello, LastApply, PROTOCOL, ProbeUpdate, Request, Response, Status},
     read_frame,
     worker::{Command, wall},
@@ -92,7 +93,13 @@ impl Server {
                 Err(error) => return Err(error),
             };
             let response = match request {
-                Request::Apply(plan) => self.ask(|answer| Command::Apply { plan, answer }, Response::Applied).await,
+                Request::Apply(plan) => {
+                    self.ask(|answer| Command::Apply { plan: Given::Whole(plan), answer }, |response| response).await
+                }
+                Request::Change { applies_to, change } => {
+                    let plan = Given::Change { applies_to, change };
+                    self.ask(|answer| Command::Apply { plan, answer }, |response| response).await
+                }
                 Request::Observe => {
                     let boxed = |observed| Response::Observed(Box::new(observed));
                     self.ask(|answer| Command::Observe { answer }, boxed).await

@@ -5,7 +5,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -16,8 +15,8 @@ use tokio::{
 use types::Timestamp;
 
 use super::{
-    plan_file,
-    protocol::{Applied, EndpointResult, LastApply},
+    held::{Given, Held, NotTaken},
+    protocol::{Applied, EndpointResult, LastApply, Response},
 };
 use crate::{
     EndpointId, EndpointStep, Kernel, MeshStep, NetworkPlan, Observed, PortTable, Step, diff, dns,
@@ -39,9 +38,17 @@ const LOOK_ANYWAY: Duration = Duration::from_secs(30);
 
 /// What the server asks of the worker.
 pub enum Command {
-    Apply { plan: Box<NetworkPlan>, answer: oneshot::Sender<Result<Applied, String>> },
-    Observe { answer: oneshot::Sender<Result<Observed, String>> },
-    Plan { answer: oneshot::Sender<Result<Option<NetworkPlan>, String>> },
+    /// Answered by [`Response::Applied`], or [`Response::OtherPlan`].
+    Apply {
+        plan: Given,
+        answer: oneshot::Sender<Result<Response, String>>,
+    },
+    Observe {
+        answer: oneshot::Sender<Result<Observed, String>>,
+    },
+    Plan {
+        answer: oneshot::Sender<Result<Option<NetworkPlan>, String>>,
+    },
 }
 
 /// The parts of the process that follow the plan beside the kernel.
@@ -54,8 +61,7 @@ pub struct Parts {
 
 pub struct Worker {
     kernel: Kernel,
-    state_dir: PathBuf,
-    plan: Option<NetworkPlan>,
+    held: Held,
     parts: Parts,
     last_apply: watch::Sender<Option<LastApply>>,
     /// The newest look at the kernel, as far as nothing has happened to it since; none after a failure.
@@ -63,14 +69,9 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn new(
-        kernel: Kernel,
-        state_dir: &Path,
-        plan: Option<NetworkPlan>,
-        parts: Parts,
-    ) -> (Self, watch::Receiver<Option<LastApply>>) {
+    pub fn new(kernel: Kernel, held: Held, parts: Parts) -> (Self, watch::Receiver<Option<LastApply>>) {
         let (last_apply, receiver) = watch::channel(None);
-        (Self { kernel, state_dir: state_dir.to_owned(), plan, parts, last_apply, seen: None }, receiver)
+        (Self { kernel, held, parts, last_apply, seen: None }, receiver)
     }
 
     /// Runs until all senders of commands are gone.
@@ -79,7 +80,7 @@ impl Worker {
         if let Err(error) = &watch {
             tracing::warn!(error = explain(error), "changes of the kernel are noticed late");
         }
-        if let Some(plan) = &self.plan {
+        if let Some(plan) = self.held.plan() {
             self.parts.dns.resume(plan, |id| self.kernel.namespace_path(id));
         }
         let mut clock = tokio::time::interval(LOOK_ANYWAY);
@@ -108,56 +109,52 @@ impl Worker {
 
     /// One command, and all that came with it: of several plans only the newest is worth applying.
     async fn obey(&mut self, command: Command, commands: &mut mpsc::Receiver<Command>) {
-        let (mut newest, mut waiting, mut observers, mut askers) = (None, Vec::new(), Vec::new(), Vec::new());
+        let (mut waiting, mut observers, mut askers) = (Vec::new(), Vec::new(), Vec::new());
         let mut next = Some(command);
         while let Some(command) = next {
             match command {
                 Command::Observe { answer } => observers.push(answer),
                 Command::Plan { answer } => askers.push(answer),
-                Command::Apply { plan, answer } => match refusal(&plan) {
-                    Some(refusal) => reply(answer, Err(refusal)),
-                    None => {
-                        newest = Some(plan);
-                        waiting.push(answer);
-                    }
+                Command::Apply { plan, answer } => match self.held.take_over(plan) {
+                    Ok(()) => waiting.push(answer),
+                    Err(NotTaken::OtherPlan) => reply(answer, Ok(Response::OtherPlan)),
+                    Err(NotTaken::Refused(why)) => reply(answer, Err(why)),
                 },
             }
             next = commands.try_recv().ok();
         }
-        if let Some(plan) = newest {
-            let applied = self.adopt(*plan).await;
+        if !waiting.is_empty() {
+            let applied = self.converge_on_plan().await;
             for answer in waiting {
-                reply(answer, Ok(applied.clone()));
+                reply(answer, Ok(Response::Applied { plan: self.held.number(), applied: applied.clone() }));
             }
+            self.held.keep();
         }
         for answer in askers {
-            reply(answer, Ok(self.plan.clone()));
+            reply(answer, Ok(self.held.plan().cloned()));
         }
         for answer in observers {
             reply(answer, self.kernel.observe().await.map_err(|error| explain(&error)));
         }
     }
 
-    async fn adopt(&mut self, plan: NetworkPlan) -> Applied {
-        let mut kept = None;
-        if self.plan.as_ref() != Some(&plan) {
-            kept = plan_file::write(&self.state_dir, &plan).err();
-            self.parts.probes.send_if_modified(|probes| {
-                let is_new = *probes != plan.probes;
+    async fn converge_on_plan(&mut self) -> Applied {
+        let plan = self.held.plan().expect("one was just taken over");
+        self.parts.probes.send_if_modified(|probes| {
+            let is_new = *probes != plan.probes;
+            if is_new {
                 probes.clone_from(&plan.probes);
-                is_new
-            });
-        }
-        let plan = self.plan.insert(plan);
-        let mut applied = converge_all(&self.kernel, &mut self.parts, plan, &mut self.seen).await;
-        applied.errors.extend(kept.map(|error| explain(&error)));
+            }
+            is_new
+        });
+        let applied = converge_all(&self.kernel, &mut self.parts, plan, &mut self.seen).await;
         self.record(applied.clone());
         applied
     }
 
     /// The same without a client: what fails is logged, because nobody else hears of it.
     async fn repair(&mut self) {
-        let Some(plan) = &self.plan else { return };
+        let Some(plan) = self.held.plan() else { return };
         self.seen = None;
         let applied = converge_all(&self.kernel, &mut self.parts, plan, &mut self.seen).await;
         if applied.steps == 0 && applied.is_complete() {
@@ -178,12 +175,6 @@ impl Worker {
     fn record(&self, applied: Applied) {
         self.last_apply.send_replace(Some(LastApply { at: wall(), applied }));
     }
-}
-
-/// Why nothing of the plan can be done, if so.
-fn refusal(plan: &NetworkPlan) -> Option<String> {
-    let Problems { host, .. } = plan.problems();
-    (!host.is_empty()).then(|| host.join("; "))
 }
 
 /// The kernel, then the TAPs of encrypted overlays in the namespaces that stand now; what is new there
@@ -240,12 +231,12 @@ async fn converge(kernel: &Kernel, plan: &NetworkPlan, seen: &mut Option<Observe
     if !problems.host.is_empty() {
         return Applied { errors: problems.host, ..Applied::default() };
     }
-    let possible = plan.without(&problems);
+    let possible = &*plan.without(&problems);
     let glanced = seen.is_some();
-    let mut applied = once(kernel, plan, &possible, &problems, seen).await;
+    let mut applied = once(kernel, plan, possible, &problems, seen).await;
     if glanced && seen.is_none() && !applied.is_complete() {
         // Something was not as believed: look properly, and do what is left.
-        let again = once(kernel, plan, &possible, &problems, seen).await;
+        let again = once(kernel, plan, possible, &problems, seen).await;
         applied = Applied { steps: applied.steps + again.steps, ..again };
     }
     applied.took_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);

@@ -3,6 +3,7 @@
 mod ports;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
 };
@@ -67,8 +68,11 @@ impl NetworkPlan {
         published.filter_map(|(place, port)| Some((place, ports::port_problem(port, overlay, taken)?))).collect()
     }
 
-    /// The plan without what has problems of its own.
-    pub fn without(&self, problems: &Problems) -> Self {
+    /// The plan without what has problems of its own: most often itself.
+    pub fn without(&self, problems: &Problems) -> Cow<'_, Self> {
+        if *problems == Problems::default() {
+            return Cow::Borrowed(self);
+        }
         let mut possible = self.clone();
         possible.endpoints.retain(|id, _| !problems.endpoints.contains_key(id));
         possible.overlays.retain(|id, _| !problems.overlays.contains_key(id));
@@ -78,7 +82,7 @@ impl NetworkPlan {
             let mut place = 0..;
             mesh.ports.retain(|_| place.next().is_some_and(|place| !problems.ports.contains_key(&place)));
         }
-        possible
+        Cow::Owned(possible)
     }
 }
 

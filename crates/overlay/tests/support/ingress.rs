@@ -102,6 +102,7 @@ impl Ingress {
         let Publish { bind, protocol, published, target, backends, affinity, proxy: proxy_protocol } = port.clone();
         let of = |(id, weight): &(String, u16)| self.cluster.addresses(id).map(|address| (address, *weight));
         let backends: BTreeMap<IpAddr, u16> = backends.iter().flat_map(of).collect();
+        let backends = backends.into();
         PublishedPorts { bind, protocol, published, target, backends, affinity, proxy_protocol }
     }
 

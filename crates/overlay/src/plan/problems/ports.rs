@@ -95,7 +95,10 @@ pub fn port_problem(ports: &PublishedPorts, overlay: &OverlayPlan, taken: &mut T
 
 /// Of the ports of one endpoint; all of them are taken, or none.
 pub fn endpoint_problem(id: &str, endpoint: &EndpointPlan, taken: &mut Taken) -> Option<String> {
-    if endpoint.bridge.is_none() && !endpoint.ports.is_empty() {
+    if endpoint.ports.is_empty() {
+        return None;
+    }
+    if endpoint.bridge.is_none() {
         return Some(
             "it publishes ports but has no place on the host's bridge: give it a network that is not internal"
                 .to_owned(),
@@ -165,7 +168,7 @@ mod tests {
             protocol: PortProtocol::Tcp,
             published,
             target,
-            backends: [([10, 255, 0, 2].into(), 1)].into(),
+            backends: BTreeMap::from([([10, 255, 0, 2].into(), 1)]).into(),
             affinity: MeshAffinity::None,
             proxy_protocol: false,
         }
@@ -228,8 +231,8 @@ mod tests {
             with(&|port| port.bind = PortBind::Interface("eth0\" drop".to_owned())),
             with(&|port| port.bind = PortBind::Address([0, 0, 0, 0].into())),
             with(&|port| port.bind = PortBind::Address("2001:db8::1".parse().expect("address"))),
-            with(&|port| port.backends = [([10, 0, 0, 1].into(), 1)].into()),
-            with(&|port| port.backends = [([10, 255, 0, 3].into(), 0)].into()),
+            with(&|port| port.backends = BTreeMap::from([([10, 0, 0, 1].into(), 1)]).into()),
+            with(&|port| port.backends = BTreeMap::from([([10, 255, 0, 3].into(), 0)]).into()),
             with(&|port| (port.proxy_protocol, port.protocol) = (true, PortProtocol::Udp)),
             with(&|port| (port.proxy_protocol, port.bind) = (true, PortBind::Interface("eth0".to_owned()))),
             ports((400, 500), 400),
