@@ -23,6 +23,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   bench cluster     start, failover and memory figures of a real cluster on this machine, as JSON
   bench overlay     one stream through an encrypted overlay, against raw veth, hand-made VXLAN and (where they
                     are installed) VXLAN over wireguard-go and boringtun-cli, as JSON
+  bench engine      one host as a container engine, against Docker Engine where scripts/peers has been, as JSON
   bench mesh        new connections and requests through a published port, against the server itself, a user-space
                     proxy and (where it is installed) HAProxy, and with 1,000 services, as JSON
   gen               shell completions into target/completions";
@@ -38,6 +39,9 @@ fn main() -> ExitCode {
         ["bench", "plan", rest @ ..] => cargo(&[&["run", "--quiet", "-p", "sim", "--", "--bench-plan"], rest].concat()),
         ["bench", "cluster", rest @ ..] => {
             cargo(&[&["run", "--quiet", "-p", "benches", "--bin", "bench-cluster", "--"], rest].concat())
+        }
+        ["bench", "engine", rest @ ..] => {
+            cargo(&[&["run", "--quiet", "-p", "benches", "--bin", "bench-engine", "--"], rest].concat())
         }
         ["bench", "overlay", rest @ ..] => {
             cargo(&[&["run", "--quiet", "-p", "overlay", "--example", "bench_overlay", "--"], rest].concat())

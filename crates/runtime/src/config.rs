@@ -50,12 +50,13 @@ pub enum Propagation {
 /// What is mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MountKind {
-    /// A file or directory of the host. `recursive`: with everything mounted below it.
-    Bind { source: PathBuf, recursive: bool },
+    /// A file or directory of the host. `recursive`: with everything mounted below it. `readonly_below`: where the mount is
+    /// read-only, those are too.
+    Bind { source: PathBuf, recursive: bool, readonly_below: bool },
     /// A volume's directory on the host.
     Volume { source: PathBuf },
-    /// Memory. `size_bytes` 0 is the kernel's default, half of memory.
-    Tmpfs { size_bytes: u64, mode: u32 },
+    /// Memory. `size_bytes` 0 is the kernel's default, half of memory. `options` come after ours and so over them.
+    Tmpfs { size_bytes: u64, mode: u32, options: Vec<String> },
 }
 
 /// One mount in the container.
@@ -167,6 +168,54 @@ pub struct LogConfig {
     /// The newest file; older ones have `.1`, `.2` … appended.
     pub path: PathBuf,
     pub driver: LogDriver,
+    /// Where each line goes beside.
+    #[serde(default)]
+    pub forward: Option<LogForward>,
+}
+
+/// A service of the host that keeps logs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogForward {
+    Syslog(Syslog),
+    /// systemd's journal; the fields that every entry of the container has.
+    Journald {
+        fields: Vec<(String, String)>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Syslog {
+    pub to: SyslogAddress,
+    /// RFC 5424, section 6.2.1: 0 to 23.
+    pub facility: u8,
+    pub format: SyslogFormat,
+    pub tag: String,
+    /// Of this host.
+    pub hostname: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyslogAddress {
+    /// Wherever the host's own listens.
+    Local,
+    Unix(PathBuf),
+    Unixgram(PathBuf),
+    /// `host:port`
+    Udp(String),
+    /// `host:port`
+    Tcp(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyslogFormat {
+    /// As syslog(3) writes it, for a server on the same host.
+    Unix,
+    Rfc3164,
+    Rfc5424,
+    Rfc5424Micro,
 }
 
 /// One container.

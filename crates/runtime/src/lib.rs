@@ -29,8 +29,8 @@ mod time;
 pub use attach::{AttachConfig, Attached};
 pub use cgroup::{CgroupLayout, Stats};
 pub use config::{
-    ContainerConfig, Device, DeviceRule, FileMount, LogConfig, LogDriver, Mount, MountKind, NamespaceMode, OciRuntime,
-    Propagation, Resources, Seccomp, Throttle, ThrottleKind, Ulimit,
+    ContainerConfig, Device, DeviceRule, FileMount, LogConfig, LogDriver, LogForward, Mount, MountKind, NamespaceMode,
+    OciRuntime, Propagation, Resources, Seccomp, Syslog, SyslogAddress, SyslogFormat, Throttle, ThrottleKind, Ulimit,
 };
 pub use error::{Error, Result};
 pub use exec::{Captured, ContainerFacts, Exec, ExecConfig, ExecEnd, ExecStreams};

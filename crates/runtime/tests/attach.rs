@@ -158,7 +158,7 @@ async fn standard_input_reaches_the_container_and_ends() {
     let bench = Bench::embedded();
     let mut config = bench.shell("c", "cat");
     config.open_stdin = true;
-    config.log = LogConfig { path: bench.path("log"), driver: LogDriver::None };
+    config.log = LogConfig { path: bench.path("log"), driver: LogDriver::None, forward: None };
     bench.runtime.create(&config).await.unwrap();
     let Attached { stdin, stdout, .. } =
         bench.runtime.attach("c", &AttachConfig { stdin: true, ..OUTPUTS }).await.unwrap();
@@ -200,7 +200,7 @@ async fn the_speed_of_the_log() {
         ("log", line.clone(), LogDriver::JsonFile { max_size_bytes: 20 << 20, max_files: 5 }),
     ] {
         let mut config = bench.shell(id, &line);
-        config.log = LogConfig { path: bench.path(id), driver };
+        config.log = LogConfig { path: bench.path(id), driver, forward: None };
         bench.runtime.create(&config).await.unwrap();
         let begun = Instant::now();
         bench.runtime.start(id).await.unwrap();

@@ -13,7 +13,10 @@ pub use cluster::{
     AddressPools, CaConfig, ClusterSpec, DEFAULT_CONTROL_PORT, DEFAULT_DATA_PATH_PORT, DEFAULT_PROBE_PORT,
     DispatcherConfig, OrchestrationConfig, RaftConfig,
 };
-pub use container::{ContainerSpec, DnsConfig, HealthCheck, HealthTest, Mount, MountKind, Seccomp, Ulimit};
+pub use container::{
+    ContainerSpec, DnsConfig, HealthCheck, HealthTest, Mount, MountKind, Seccomp, Ulimit, is_tmpfs_option,
+    is_volume_name,
+};
 pub use mesh::{
     DEFAULT_MESH_WEIGHT, MAX_MESH_WEIGHT, MESH_AFFINITY_LABEL, MESH_POLICY_LABEL, MESH_WEIGHT_LABEL, MeshError,
     mesh_weight,

@@ -5,11 +5,13 @@
 //! links against the daemon.
 
 mod cluster;
+mod docker;
 mod http;
 mod wait;
 mod wire;
 
 pub use cluster::{ClusterUnderTest, IMAGE, TaskRow, rswarm_binary};
+pub use docker::Docker;
 pub use http::{Answer, Api};
 pub use wait::{DEADLINE, until};
 pub use wire::{Said, Wire, apart};

@@ -37,7 +37,7 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
         .set("DriverStatus", json!(host.storage_status))
         .set(
             "Plugins",
-            json!({ "Volume": ["local"], "Network": ["bridge", "host", "macvlan", "null", "overlay"], "Authorization": null, "Log": ["json-file"] }),
+            json!({ "Volume": ["local"], "Network": ["bridge", "host", "macvlan", "null", "overlay"], "Authorization": null, "Log": node::engine::LOG_DRIVERS }),
         )
         .set("MemoryLimit", host.cgroup_controllers.iter().any(|name| name == "memory"))
         .set("PidsLimit", host.cgroup_controllers.iter().any(|name| name == "pids"))

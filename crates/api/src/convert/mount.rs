@@ -1,7 +1,7 @@
 //! Mounts of a container.
 
 use serde_json::Value;
-use types::{Bytes, Mount, MountKind};
+use types::{Bytes, Mount, MountKind, is_tmpfs_option, is_volume_name};
 
 use super::{
     reader::{FieldError, Object},
@@ -56,13 +56,20 @@ fn read_bind(from: &mut Object<'_>, source: String) -> Result<MountKind, FieldEr
             .bad("Propagation", format!("{propagation:?} is unknown; use one of {}", PROPAGATIONS[1..].join(", "))));
     }
     let create = options.boolean("CreateMountpoint")?;
+    let non_recursive = options.boolean("NonRecursive")?;
+    let read_only_non_recursive = options.boolean("ReadOnlyNonRecursive")?;
+    // recursive wherever this runs: the mesh needs a newer kernel than that does
+    let is_forced = options.boolean("ReadOnlyForceRecursive")?;
+    if is_forced && (read_only_non_recursive || non_recursive) {
+        return Err(options.bad("ReadOnlyForceRecursive", "contradicts NonRecursive and ReadOnlyNonRecursive"));
+    }
     options.finish()?;
-    Ok(MountKind::Bind { source, propagation, create })
+    Ok(MountKind::Bind { source, propagation, create, non_recursive, read_only_non_recursive })
 }
 
 fn read_volume(from: &mut Object<'_>, name: String) -> Result<MountKind, FieldError> {
-    let shape = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
-    if !name.bytes().all(shape) || name.starts_with(['.', '-', '_']) {
+    // one with placeholders is looked at when they are filled in
+    if !name.is_empty() && !name.contains("{{") && !is_volume_name(&name) {
         let rule = "a volume's name has letters, digits, '_', '.' and '-' and begins with a letter or digit";
         return Err(from.bad("Source", format!("{name:?} is no volume name: {rule}")));
     }
@@ -72,8 +79,10 @@ fn read_volume(from: &mut Object<'_>, name: String) -> Result<MountKind, FieldEr
     if !matches!(driver_name.as_str(), "" | "local") {
         return Err(driver.bad("Name", format!("volume driver {driver_name:?} is not supported yet; use local")));
     }
+    let driver_options = driver.labels("Options")?;
     driver.finish()?;
-    let kind = MountKind::Volume { name, no_copy: options.boolean("NoCopy")?, labels: options.labels("Labels")? };
+    let (no_copy, labels) = (options.boolean("NoCopy")?, options.labels("Labels")?);
+    let kind = MountKind::Volume { name, no_copy, labels, driver_options };
     options.finish()?;
     Ok(kind)
 }
@@ -89,8 +98,22 @@ fn read_tmpfs(from: &mut Object<'_>, source: &str) -> Result<MountKind, FieldErr
         .ok()
         .filter(|mode| *mode <= 0o7777)
         .ok_or_else(|| options.bad("Mode", format!("{mode:#o} is no file mode (0 to 0o7777)")))?;
+    let words = read_tmpfs_options(&mut options)?;
     options.finish()?;
-    Ok(MountKind::Tmpfs { size, mode })
+    Ok(MountKind::Tmpfs { size, mode, options: words })
+}
+
+/// `[["uid", "1000"], ["exec"]]`, as moby has it.
+fn read_tmpfs_options(from: &mut Object<'_>) -> Result<Vec<String>, FieldError> {
+    let mut words = Vec::new();
+    for (at, pair) in from.string_lists("Options")?.into_iter().enumerate() {
+        let word = pair.join("=");
+        if !matches!(pair.len(), 1 | 2) || !is_tmpfs_option(&word) {
+            return Err(from.bad(&format!("Options[{at}]"), format!("{word:?} is no option of a tmpfs")));
+        }
+        words.push(word);
+    }
+    Ok(words)
 }
 
 pub(crate) fn write(mount: &Mount) -> Value {
@@ -105,17 +128,29 @@ pub(crate) fn write(mount: &Mount) -> Value {
         .set("Target", &mount.target)
         .unless_empty("ReadOnly", mount.read_only);
     match &mount.kind {
-        MountKind::Bind { propagation, create, .. } => {
-            let options =
-                Fields::new().unless_empty("Propagation", propagation).unless_empty("CreateMountpoint", create);
+        MountKind::Bind { propagation, create, non_recursive, read_only_non_recursive, .. } => {
+            let options = Fields::new()
+                .unless_empty("Propagation", propagation)
+                .unless_empty("CreateMountpoint", create)
+                .unless_empty("NonRecursive", non_recursive)
+                .unless_empty("ReadOnlyNonRecursive", read_only_non_recursive);
             fields.unless_empty("BindOptions", options.done())
         }
-        MountKind::Volume { no_copy, labels, .. } => {
-            let options = Fields::new().unless_empty("NoCopy", no_copy).unless_empty("Labels", labels);
+        MountKind::Volume { no_copy, labels, driver_options, .. } => {
+            let driver = match driver_options.is_empty() {
+                true => Fields::new(),
+                false => Fields::new().set("Name", "local").set("Options", driver_options),
+            };
+            let options = Fields::new()
+                .unless_empty("NoCopy", no_copy)
+                .unless_empty("Labels", labels)
+                .unless_empty("DriverConfig", driver.done());
             fields.unless_empty("VolumeOptions", options.done())
         }
-        MountKind::Tmpfs { size, mode } => {
-            let options = Fields::new().unless_empty("SizeBytes", size).unless_empty("Mode", mode);
+        MountKind::Tmpfs { size, mode, options } => {
+            let words: Vec<Vec<&str>> = options.iter().map(|word| word.splitn(2, '=').collect()).collect();
+            let options =
+                Fields::new().unless_empty("SizeBytes", size).unless_empty("Mode", mode).unless_empty("Options", words);
             fields.unless_empty("TmpfsOptions", options.done())
         }
     }

@@ -122,6 +122,23 @@ impl<'a> Object<'a> {
         items.iter().enumerate().map(text).collect()
     }
 
+    /// `[["uid", "1000"], ["exec"]]`
+    pub(crate) fn string_lists(&mut self, field: &'static str) -> Result<Vec<Vec<String>>, FieldError> {
+        let path = self.path(field);
+        let items = match self.take(field) {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(items)) => items,
+            Some(other) => return Err(wrong_type(path, "a list of lists of texts", other)),
+        };
+        let list = |(at, item): (usize, &Value)| {
+            let texts = item.as_array().and_then(|texts| {
+                texts.iter().map(|text| text.as_str().map(str::to_owned)).collect::<Option<Vec<String>>>()
+            });
+            texts.ok_or_else(|| wrong_type(format!("{path}[{at}]"), "a list of texts", item))
+        };
+        items.iter().enumerate().map(list).collect()
+    }
+
     pub(crate) fn labels(&mut self, field: &'static str) -> Result<Labels, FieldError> {
         let path = self.path(field);
         let entries = match self.take(field) {

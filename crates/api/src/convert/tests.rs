@@ -77,10 +77,15 @@ fn full_spec() -> Value {
                 "ReadOnly": true,
                 "Mounts": [
                     { "Type": "bind", "Source": "/a", "Target": "/b", "ReadOnly": true,
-                      "BindOptions": { "Propagation": "rprivate", "CreateMountpoint": true } },
+                      "BindOptions": { "Propagation": "rprivate", "CreateMountpoint": true, "NonRecursive": true,
+                                       "ReadOnlyNonRecursive": true } },
                     { "Type": "volume", "Source": "data", "Target": "/data",
-                      "VolumeOptions": { "NoCopy": true, "Labels": { "v": "1" } } },
-                    { "Type": "tmpfs", "Target": "/tmp", "TmpfsOptions": { "SizeBytes": 1024, "Mode": 511 } },
+                      "VolumeOptions": { "NoCopy": true, "Labels": { "v": "1" },
+                                         "DriverConfig": { "Name": "local", "Options": { "o": "addr=10.0.0.9,rw",
+                                             "type": "nfs", "device": ":/export/{{.Service.Name}}" } } } },
+                    { "Type": "volume", "Source": "data-{{.Task.Slot}}", "Target": "/slot" },
+                    { "Type": "tmpfs", "Target": "/tmp", "TmpfsOptions": { "SizeBytes": 1024, "Mode": 511,
+                                        "Options": [["exec"], ["uid", "1000"]] } },
                 ],
                 "StopGracePeriod": 30_000_000_000_u64,
                 "Healthcheck": { "Test": ["CMD", "true"], "Interval": 1_000_000_000, "Timeout": 2_000_000_000,
@@ -291,6 +296,22 @@ fn mistakes_are_named() {
     refused(
         with("/TaskTemplate/ContainerSpec/Mounts", json!([{ "Type": "bind", "Source": "a", "Target": "/b" }])),
         expect![[r#"TaskTemplate.ContainerSpec.Mounts[0].Source: "a" is not an absolute path of the host"#]],
+    );
+    let tmpfs = |options: Value| {
+        let mount = json!([{ "Type": "tmpfs", "Target": "/b", "TmpfsOptions": { "Options": options } }]);
+        with("/TaskTemplate/ContainerSpec/Mounts", mount)
+    };
+    refused(
+        tmpfs(json!([["exec"], ["usrquota"]])),
+        expect![[
+            r#"TaskTemplate.ContainerSpec.Mounts[0].TmpfsOptions.Options[1]: "usrquota" is no option of a tmpfs"#
+        ]],
+    );
+    refused(
+        tmpfs(json!(["exec"])),
+        expect![[
+            r#"TaskTemplate.ContainerSpec.Mounts[0].TmpfsOptions.Options[0] must be a list of texts, not "exec""#
+        ]],
     );
     refused(
         with("/TaskTemplate/ContainerSpec/Env", json!("A=1")),

@@ -41,7 +41,7 @@ fn contradictions_in_a_container_are_refused() {
     let mount = |target: &str| Mount {
         target: target.into(),
         read_only: false,
-        kind: MountKind::Tmpfs { size: Bytes(0), mode: 0 },
+        kind: MountKind::Tmpfs { size: Bytes(0), mode: 0, options: Vec::new() },
     };
     let all = [
         refused(|s| s.task.container.mounts = vec![mount("data")]),

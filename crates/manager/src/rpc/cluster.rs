@@ -211,7 +211,9 @@ pub(super) fn tasks_by_node(tables: &Tables, call: &LogsCall) -> Result<Vec<(Nod
     if call.task.is_empty() {
         let id = call.service.parse().map_err(bad)?;
         tables.service(id).ok_or_else(|| Status::not_found(format!("service {id} not found")))?;
-        tables.tasks_of_service(id).for_each(|task| add(task));
+        // one that never had a container has said nothing, which is no warning
+        let has_log = |task: &&types::Task| task.status.container.as_ref().is_some_and(|c| !c.id.is_empty());
+        tables.tasks_of_service(id).map(|task| &**task).filter(has_log).for_each(|task| add(task));
     } else {
         let id = call.task.parse().map_err(bad)?;
         add(tables.task(id).ok_or_else(|| Status::not_found(format!("task {id} not found")))?);

@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use image::RunConfig;
-use runtime::{ContainerConfig, FileMount, LogConfig, LogDriver, Mount, MountKind, Propagation};
+use runtime::{ContainerConfig, FileMount, LogConfig, Mount, MountKind, Propagation};
 use types::{Assignment, MountKind as WantedMount, PortConfig, Seccomp, TaskSpec};
 
 use super::{
     container_id::{container_id, container_name},
     health::HealthSettings,
+    log_driver::{self, About, LogDriverError, LogPlan},
     template::{Context, TemplateError},
 };
 
@@ -22,11 +23,6 @@ const LABEL_STOP_SIGNAL: &str = "rswarm.stop-signal";
 const LABEL_STOP_GRACE_MS: &str = "rswarm.stop-grace-ms";
 /// How to see whether it is well, for the same daemon.
 const LABEL_HEALTH_CHECK: &str = "rswarm.health-check";
-
-/// A log file's size and number when the spec says nothing: bounded, unlike Docker's, so that no
-/// container can fill the disk (P27).
-const DEFAULT_LOG_BYTES: u64 = 20 << 20;
-const DEFAULT_LOG_FILES: u32 = 5;
 
 /// Networks that every host has of its own, by name (parity N-11).
 const HOST: &str = "host";
@@ -46,14 +42,17 @@ pub enum SpecError {
          --health-cmd or --no-healthcheck"
     )]
     ImageHealthCheck(String),
-    #[error("log driver {0:?} is not there; known are json-file and none")]
-    LogDriver(String),
-    #[error("log option {key}={value:?} is not understood; max-size takes 10m, max-file a number")]
-    LogOption { key: String, value: String },
+    #[error(transparent)]
+    LogDriver(#[from] LogDriverError),
     #[error("no command: neither the service nor the image {0} says what to run")]
     NoCommand(String),
     #[error("mount propagation {0:?} is not known; known are private, rprivate, shared, rshared, slave and rslave")]
     Propagation(String),
+    #[error(
+        "{0:?} is no volume name: it has letters, digits, '_', '.' and '-' and begins with a letter or digit; correct \
+         the source of the mount or what its placeholders stand for"
+    )]
+    VolumeName(String),
     #[error("ulimit {0} is negative and not -1")]
     Ulimit(String),
     #[error(transparent)]
@@ -74,7 +73,7 @@ pub(super) struct Planned {
     pub hostname: String,
     pub env: Vec<String>,
     pub mounts: Vec<PlannedMount>,
-    pub log: LogDriver,
+    pub log: LogPlan,
 }
 
 /// What was made for the container before the container.
@@ -95,67 +94,46 @@ pub(super) fn plan(context: &Context<'_>) -> Result<Planned, SpecError> {
     let expand = |text: &String| context.expand(text);
     let mount = |m: &types::Mount| {
         let kind = match &m.kind {
-            WantedMount::Bind { source, propagation, create } => {
-                WantedMount::Bind { source: expand(source)?, propagation: propagation.clone(), create: *create }
+            WantedMount::Bind { source, propagation, create, non_recursive, read_only_non_recursive } => {
+                WantedMount::Bind {
+                    source: expand(source)?,
+                    propagation: propagation.clone(),
+                    create: *create,
+                    non_recursive: *non_recursive,
+                    read_only_non_recursive: *read_only_non_recursive,
+                }
             }
-            WantedMount::Volume { name, no_copy, labels } => {
-                let labels = labels.iter().map(|(k, v)| Ok((k.clone(), expand(v)?)));
-                let labels = labels.collect::<Result<_, TemplateError>>()?;
-                WantedMount::Volume { name: expand(name)?, no_copy: *no_copy, labels }
+            WantedMount::Volume { name, no_copy, labels, driver_options } => {
+                let expand_all = |texts: &types::Labels| {
+                    texts.iter().map(|(k, v)| Ok((k.clone(), expand(v)?))).collect::<Result<_, TemplateError>>()
+                };
+                let name = expand(name)?;
+                if !name.is_empty() && !types::is_volume_name(&name) {
+                    return Err(SpecError::VolumeName(name));
+                }
+                let (labels, driver_options) = (expand_all(labels)?, expand_all(driver_options)?);
+                WantedMount::Volume { name, no_copy: *no_copy, labels, driver_options }
             }
             WantedMount::Tmpfs { .. } => m.kind.clone(),
         };
-        Ok::<_, TemplateError>(PlannedMount { target: expand(&m.target)?, read_only: m.read_only, kind })
+        Ok::<_, SpecError>(PlannedMount { target: expand(&m.target)?, read_only: m.read_only, kind })
     };
     let hostname = expand(&spec.hostname)?;
+    let env: Vec<String> = spec.env.iter().map(expand).collect::<Result<_, _>>()?;
+    let (id, name, image) = (container_id(assignment.id), container_name(assignment), spec.image.familiar());
+    let (hostname_of_host, labels) = (context.node_hostname, &spec.labels);
+    let about = About { id: &id, name: &name, image: &image, hostname: hostname_of_host, labels, env: &env };
+    let log = log_driver::plan(assignment.spec.log_driver.as_ref(), &about)?;
     Ok(Planned {
         hostname: match hostname.is_empty() {
             false => hostname,
             true if is_on_host(&assignment.spec) => context.node_hostname.to_owned(),
-            true => container_id(assignment.id)[..12].to_owned(),
+            true => id[..12].to_owned(),
         },
-        env: spec.env.iter().map(expand).collect::<Result<_, _>>()?,
+        env,
         mounts: spec.mounts.iter().map(mount).collect::<Result<_, _>>()?,
-        log: log_driver_of(assignment.spec.log_driver.as_ref())?,
+        log,
     })
-}
-
-/// What becomes of the output, with every default filled in.
-pub(super) fn log_driver_of(wanted: Option<&types::LogDriver>) -> Result<LogDriver, SpecError> {
-    let default = LogDriver::JsonFile { max_size_bytes: DEFAULT_LOG_BYTES, max_files: DEFAULT_LOG_FILES };
-    let Some(wanted) = wanted else { return Ok(default) };
-    match wanted.name.as_str() {
-        "" | "json-file" => {}
-        "none" => return Ok(LogDriver::None),
-        other => return Err(SpecError::LogDriver(other.to_owned())),
-    }
-    let (mut max_size_bytes, mut max_files) = (DEFAULT_LOG_BYTES, DEFAULT_LOG_FILES);
-    for (key, value) in &wanted.options {
-        let bad = || SpecError::LogOption { key: key.clone(), value: value.clone() };
-        match key.as_str() {
-            "max-size" => max_size_bytes = size(value).ok_or_else(bad)?,
-            "max-file" => max_files = value.parse().ok().filter(|n| *n > 0).ok_or_else(bad)?,
-            _ => {}
-        }
-    }
-    Ok(LogDriver::JsonFile { max_size_bytes, max_files })
-}
-
-/// `10m`, `64k`, `1g`, `-1` for no bound, or bytes.
-fn size(text: &str) -> Option<u64> {
-    if text == "-1" {
-        return Some(0);
-    }
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits.parse().ok()?;
-    let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" => 10,
-        "m" | "mb" => 20,
-        "g" | "gb" => 30,
-        _ => return None,
-    };
-    number.checked_mul(1 << shift)
 }
 
 /// The container as the runtime shall make it.
@@ -173,7 +151,8 @@ pub(super) fn container_config(
         return Err(SpecError::NoCommand(spec.image.familiar()));
     }
     let or = |own: &str, other: &str| if own.is_empty() { other.to_owned() } else { own.to_owned() };
-    let log = LogConfig { path: made.log_path.clone(), driver: planned.log };
+    let LogPlan { driver, forward } = planned.log.clone();
+    let log = LogConfig { path: made.log_path.clone(), driver, forward };
     let mut config = ContainerConfig::new(&container_id(assignment.id), made.rootfs.clone(), args, log);
     config.env = merge_env(&image.env, &planned.env);
     config.cwd = or(&spec.dir, &image.working_dir);
@@ -238,13 +217,14 @@ pub(super) fn merge_env(image: &[String], spec: &[String]) -> Vec<String> {
 
 fn mount(planned: &PlannedMount, made: &Made) -> Result<Mount, SpecError> {
     let (kind, propagation) = match &planned.kind {
-        WantedMount::Bind { source, propagation: wanted, .. } => {
-            (MountKind::Bind { source: source.into(), recursive: true }, propagation(wanted)?)
+        WantedMount::Bind { source, propagation: wanted, non_recursive, read_only_non_recursive, .. } => {
+            let (recursive, readonly_below) = (!non_recursive, !read_only_non_recursive);
+            (MountKind::Bind { source: source.into(), recursive, readonly_below }, propagation(wanted)?)
         }
         WantedMount::Volume { .. } => return Ok(volume(&planned.target, planned.read_only, made)),
-        WantedMount::Tmpfs { size, mode } => {
+        WantedMount::Tmpfs { size, mode, options } => {
             let mode = if *mode == 0 { 0o1777 } else { *mode };
-            (MountKind::Tmpfs { size_bytes: size.0, mode }, Propagation::default())
+            (MountKind::Tmpfs { size_bytes: size.0, mode, options: options.clone() }, Propagation::default())
         }
     };
     Ok(Mount { kind, target: planned.target.clone(), readonly: planned.read_only, propagation })

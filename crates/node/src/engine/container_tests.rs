@@ -66,7 +66,12 @@ fn the_spec_stands_over_the_image() {
         spec.env = vec!["B=spec".into(), "A".into(), "SLOT={{.Task.Slot}}".into()];
         spec.user = "1:2".into();
         spec.stop_signal = "TERM".into();
-        let kind = WantedMount::Volume { name: "v".into(), no_copy: false, labels: BTreeMap::new() };
+        let kind = WantedMount::Volume {
+            name: "v".into(),
+            no_copy: false,
+            labels: BTreeMap::new(),
+            driver_options: BTreeMap::new(),
+        };
         spec.mounts = vec![types::Mount { target: "/data/".into(), read_only: true, kind }];
         task.resources.limits.memory = types::Bytes(64 << 20);
     }));
@@ -105,9 +110,9 @@ fn what_cannot_be_honoured_is_refused_and_not_ignored() {
         let options = options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         with(|task| task.log_driver = Some(WantedLog { name: name.into(), options }))
     };
-    assert!(refused(driver("syslog", &[])).contains("log driver \"syslog\""));
+    assert!(refused(driver("gelf", &[])).contains("log driver \"gelf\""));
     assert!(refused(driver("json-file", &[("max-size", "ten")])).contains("max-size"));
     let log = plan(&context(&driver("json-file", &[("max-size", "10m"), ("max-file", "3")]))).expect("good").log;
-    assert_eq!(log, LogDriver::JsonFile { max_size_bytes: 10 << 20, max_files: 3 });
+    assert_eq!(log.driver, runtime::LogDriver::JsonFile { max_size_bytes: 10 << 20, max_files: 3 });
     assert!(refused(with(|task| task.container.hostname = "{{.Nope}}".into())).contains("unknown placeholder"));
 }

@@ -20,6 +20,7 @@ mod host_info;
 pub(crate) mod host_ports;
 mod images;
 mod lock;
+mod log_driver;
 mod logs;
 mod mesh_ports;
 mod netd_keeper;
@@ -47,6 +48,7 @@ pub use container_id::{container_id, container_name, task_of_container};
 pub use error::EngineError;
 pub use exec::{ExecSession, ExecSpec, ExecView};
 pub use host_info::HostInfo;
+pub use log_driver::DRIVERS as LOG_DRIVERS;
 pub use logs::{LogLine, LogOptions, LogStream};
 pub(crate) use network::{ClusterNetwork, Place, PortHolder, Uplink};
 pub use network::{

@@ -205,7 +205,13 @@ async fn killed_and_failing(host: &Host) -> Result<()> {
 async fn rejected(host: &Host) -> Result<()> {
     let began = Instant::now();
     let mut bound = task(6, IMAGE, &["true"]);
-    let kind = types::MountKind::Bind { source: "/nowhere/at/all".into(), propagation: String::new(), create: false };
+    let kind = types::MountKind::Bind {
+        source: "/nowhere/at/all".into(),
+        propagation: String::new(),
+        create: false,
+        non_recursive: false,
+        read_only_non_recursive: false,
+    };
     Arc::make_mut(&mut bound.spec).container.mounts =
         vec![types::Mount { target: "/x".into(), read_only: false, kind }];
     let (lost, absent) = (task(5, "127.0.0.1:9/none:1", &["true"]), task(7, IMAGE, &["no-such-program"]));

@@ -4,6 +4,7 @@
 
 mod entry;
 mod files;
+mod forward;
 mod reader;
 mod splitter;
 mod writer;

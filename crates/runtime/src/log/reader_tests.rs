@@ -22,7 +22,7 @@ fn bench(max_size_bytes: u64, max_files: u32) -> Bench {
     let dir = temp.path().join("container");
     std::fs::create_dir(&dir).unwrap();
     let driver = LogDriver::JsonFile { max_size_bytes, max_files };
-    let config = LogConfig { path: temp.path().join("log"), driver };
+    let config = LogConfig { path: temp.path().join("log"), driver, forward: None };
     Bench { dir: ContainerDir::new(dir), config, _temp: temp }
 }
 

@@ -9,7 +9,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Stream, entry::encode, files};
+use super::{
+    Stream,
+    entry::encode,
+    files,
+    forward::{Forwarder, Line},
+};
 use crate::{
     config::{LogConfig, LogDriver},
     time::{self, Rfc3339},
@@ -24,6 +29,8 @@ pub(crate) struct LogWriter {
     max_files: u32,
     /// `None`: nothing is kept.
     file: Option<File>,
+    /// Where each line goes too.
+    forward: Option<Forwarder>,
     /// Bytes in the file and in the buffer.
     size: u64,
     buffer: Vec<u8>,
@@ -48,6 +55,7 @@ impl LogWriter {
             max_size_bytes,
             max_files,
             file,
+            forward: config.forward.as_ref().map(Forwarder::open).transpose()?,
             size,
             buffer: Vec::new(),
             clock: Rfc3339::new(),
@@ -63,6 +71,9 @@ impl LogWriter {
 
     /// Adds an entry; it is in the file after the next `flush`.
     pub(crate) fn entry(&mut self, stream: Stream, text: &[u8], newline: bool) {
+        if let Some(forward) = &mut self.forward {
+            forward.send(Line { stream, text, is_whole: newline, at_ns: self.now_ns });
+        }
         if self.file.is_none() {
             return;
         }
@@ -137,7 +148,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let driver = LogDriver::JsonFile { max_size_bytes: 1000, max_files: 3 };
-        let mut log = LogWriter::open(&LogConfig { path: path.clone(), driver }).unwrap();
+        let mut log = LogWriter::open(&LogConfig { path: path.clone(), driver, forward: None }).unwrap();
         for number in 0..100 {
             log.entry(Stream::Stdout, format!("line {number}").as_bytes(), true);
         }
@@ -153,7 +164,7 @@ mod tests {
         }
         // A writer that starts again goes on where the last one stopped.
         drop(log);
-        let mut log = LogWriter::open(&LogConfig { path: path.clone(), driver }).unwrap();
+        let mut log = LogWriter::open(&LogConfig { path: path.clone(), driver, forward: None }).unwrap();
         log.entry(Stream::Stderr, b"again", true);
         log.flush();
         assert!(std::fs::read_to_string(&path).unwrap().contains("again"));

@@ -75,20 +75,24 @@ fn one(mount: &Mount) -> Value {
         options.push("ro".to_owned());
     }
     let (kind, source) = match &mount.kind {
-        MountKind::Bind { source, recursive } => {
+        MountKind::Bind { source, recursive, readonly_below } => {
             options.insert(0, if *recursive { "rbind" } else { "bind" }.to_owned());
+            if mount.readonly && *recursive && *readonly_below {
+                options.push("rro".to_owned());
+            }
             ("bind", source.clone())
         }
         MountKind::Volume { source } => {
             options.insert(0, "rbind".to_owned());
             ("bind", source.clone())
         }
-        MountKind::Tmpfs { size_bytes, mode } => {
+        MountKind::Tmpfs { size_bytes, mode, options: wanted } => {
             options.extend(["noexec", "nosuid", "nodev"].map(str::to_owned));
             options.push(format!("mode={:o}", if *mode == 0 { 0o1777 } else { *mode }));
             if *size_bytes > 0 {
                 options.push(format!("size={size_bytes}"));
             }
+            options.extend(wanted.iter().cloned());
             ("tmpfs", "tmpfs".into())
         }
     };

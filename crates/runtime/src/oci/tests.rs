@@ -8,7 +8,7 @@ use super::*;
 use crate::config::{LogConfig, LogDriver, Mount, MountKind, Propagation, Ulimit};
 
 fn config() -> ContainerConfig {
-    let log = LogConfig { path: "/log".into(), driver: LogDriver::None };
+    let log = LogConfig { path: "/log".into(), driver: LogDriver::None, forward: None };
     ContainerConfig::new("0123456789abcdef", "/rootfs".into(), vec!["sh".to_owned()], log)
 }
 
@@ -121,9 +121,13 @@ fn mounts_wanted_come_shallow_first_and_replace_the_standard_ones() {
     };
     let config = ContainerConfig {
         mounts: vec![
-            mount(MountKind::Bind { source: "/src".into(), recursive: true }, "/a/b/c", true),
+            mount(MountKind::Bind { source: "/src".into(), recursive: true, readonly_below: true }, "/a/b/c", true),
             mount(MountKind::Volume { source: "/vol".into() }, "/a", false),
-            mount(MountKind::Tmpfs { size_bytes: 4096, mode: 0o700 }, "/dev/shm", false),
+            mount(
+                MountKind::Tmpfs { size_bytes: 4096, mode: 0o700, options: vec!["exec".to_owned()] },
+                "/dev/shm",
+                false,
+            ),
         ],
         ..config()
     };
@@ -138,8 +142,8 @@ fn mounts_wanted_come_shallow_first_and_replace_the_standard_ones() {
         {"destination":"/sys/fs/cgroup","options":["nosuid","noexec","nodev","relatime","ro"],"source":"cgroup","type":"cgroup"}
         {"destination":"/dev/mqueue","options":["nosuid","noexec","nodev"],"source":"mqueue","type":"mqueue"}
         {"destination":"/a","options":["rbind","rprivate"],"source":"/vol","type":"bind"}
-        {"destination":"/dev/shm","options":["rprivate","noexec","nosuid","nodev","mode=700","size=4096"],"source":"tmpfs","type":"tmpfs"}
-        {"destination":"/a/b/c","options":["rbind","rprivate","ro"],"source":"/src","type":"bind"}
+        {"destination":"/dev/shm","options":["rprivate","noexec","nosuid","nodev","mode=700","size=4096","exec"],"source":"tmpfs","type":"tmpfs"}
+        {"destination":"/a/b/c","options":["rbind","rprivate","ro","rro"],"source":"/src","type":"bind"}
     "#]],
     );
 }

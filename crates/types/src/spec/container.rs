@@ -155,17 +155,63 @@ pub enum MountKind {
         source: String,
         propagation: String,
         create: bool,
+        /// Without what is mounted below the source.
+        #[serde(default)]
+        non_recursive: bool,
+        /// Read-only where it is mounted, and not what is mounted below it.
+        #[serde(default)]
+        read_only_non_recursive: bool,
     },
     /// A named volume of the host, or an anonymous one if `name` is empty.
     Volume {
+        /// May have placeholders.
         name: String,
         no_copy: bool,
         labels: Labels,
+        /// Of the driver `local`, for a volume that is not there yet (parity E-29).
+        #[serde(default)]
+        driver_options: Labels,
     },
     Tmpfs {
         size: Bytes,
         mode: u32,
+        /// Words of mount(8): `exec`, `uid=1000` …; see [`is_tmpfs_option`].
+        #[serde(default)]
+        options: Vec<String>,
     },
+}
+
+/// Whether a tmpfs of a container may have this option beside its size and mode (tmpfs(5), mount(8)).
+pub fn is_tmpfs_option(word: &str) -> bool {
+    const FLAGS: [&str; 14] = [
+        "async",
+        "atime",
+        "dev",
+        "diratime",
+        "exec",
+        "noatime",
+        "nodev",
+        "nodiratime",
+        "noexec",
+        "nosuid",
+        "relatime",
+        "strictatime",
+        "suid",
+        "sync",
+    ];
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match word.split_once('=') {
+        None => FLAGS.contains(&word),
+        Some(("uid" | "gid" | "nr_inodes" | "nr_blocks", value)) => is_number(value),
+        Some(("huge", value)) => matches!(value, "never" | "always" | "within_size" | "advise"),
+        Some(_) => false,
+    }
+}
+
+/// The shape of a volume's name: letters, digits, `_`, `.` and `-`, the first a letter or digit; at most 255 bytes.
+pub fn is_volume_name(name: &str) -> bool {
+    let shape = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    name.bytes().all(shape) && name.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric) && name.len() <= 255
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -329,6 +329,84 @@ fn docker_e_18_mounts_limits_and_health() -> Result<()> {
     Ok(())
 }
 
+/// Says what arrives at a journal's socket and at two of syslog's, one message to a line.
+const LOG_SERVER: &str = r#"
+import os, select, socket
+def local(path):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    s.bind(path)
+    return s
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.bind(("127.0.0.1", 5514))
+tcp = socket.create_server(("127.0.0.1", 5515))
+sockets = {local("/run/systemd/journal/socket"): "journal", local("/run/own/log"): "local", udp: "udp", tcp: "tcp"}
+while True:
+    for s in select.select(list(sockets), [], [])[0]:
+        name = sockets[s]
+        if s is tcp:
+            sockets[s.accept()[0]] = "stream"
+            continue
+        data = s.recv(65536)
+        if not data:
+            del sockets[s]
+            continue
+        print(name, data, flush=True)
+"#;
+
+/// E-27, S-62: the lines of a container in syslog and in the journal, and with `logs` as well.
+#[test]
+fn docker_e_27_log_drivers() -> Result<()> {
+    if !can_make_hosts("docker_e_27_log_drivers") {
+        return Ok(());
+    }
+    let d = Docker::up("logdrivers")?;
+    d.no(125, "journald cannot be reached", &["run", "-d", "--log-driver", "journald", IMAGE, "true"])?;
+    let server = d.t.lab().spawn("h1", "logs", &["python3", "-c", LOG_SERVER], &[])?;
+    until("the server listens", DEADLINE, || d.t.lab().run("h1", &["test", "-S", "/run/own/log"]).map_err(Into::into))?;
+
+    let speak = "echo hello; echo trouble >&2";
+    let run = |name: &str, driver: &[&str]| {
+        d.ok(&[&["run", "--name", name, "--log-driver"], driver, &[IMAGE, "sh", "-c", speak]].concat())?;
+        let kept = d.ok(&["logs", name])?;
+        ensure!(kept == "hello", "docker logs {name}: {kept:?}");
+        Ok(())
+    };
+    let to = |address: &'static str| ["syslog", "--log-opt", address];
+    run("udp", &[&to("syslog-address=udp://127.0.0.1:5514")[..], &["--log-opt", "syslog-format=rfc5424"]].concat())?;
+    run("tcp", &[&to("syslog-address=tcp://127.0.0.1:5515")[..], &["--log-opt", "tag={{.Name}}/{{.ImageName}}"]].concat())?;
+    let facility = ["--log-opt", "syslog-facility=local3"];
+    run("local", &[&to("syslog-address=unixgram:///run/own/log")[..], &facility].concat())?;
+    run("journal", &["journald", "--label", "tier=web", "--log-opt", "labels=tier"])?;
+    run("file", &["local", "--log-opt", "max-size=1m"])?;
+    d.is("udp", "{{.HostConfig.LogConfig.Type}} {{index .HostConfig.LogConfig.Config \"syslog-format\"}}", "syslog rfc5424")?;
+    let id = d.field("udp", "{{.Id}}")?[..12].to_owned();
+
+    let options = ["--log-driver", "syslog", "--log-opt", "syslog-address=udp://127.0.0.1:5514"];
+    let service = ["service", "create", "-d", "--name", "web", "--log-opt", "tag={{.Name}}"];
+    d.ok(&[&service[..], &options, &[IMAGE, "sh", "-c", "echo of a task; sleep 1000"]].concat())?;
+    let wanted: [Vec<String>; 6] = [
+        vec!["udp b'<30>1 ".into(), format!(" {id} "), " - hello'".into()],
+        vec!["udp b'<27>1 ".into(), " - trouble'".into()],
+        vec!["stream b'<30>".into(), format!("tcp/{IMAGE}[")],
+        vec!["local b'<158>".into(), "]: hello'".into()],
+        vec!["journal b'".into(), "CONTAINER_NAME=journal\\nCONTAINER_TAG".into(), "TIER=web\\nPRIORITY=6".into(), "MESSAGE=hello".into()],
+        vec!["udp b'<30>".into(), "web.1.".into(), "of a task".into()],
+    ];
+    until("all of it has arrived", DEADLINE, || {
+        let said = std::fs::read_to_string(&server.log)?;
+        for parts in &wanted {
+            let is_there = said.lines().any(|line| parts.iter().all(|part| line.contains(part.as_str())));
+            ensure!(is_there, "{parts:?} is not in:\n{said}");
+        }
+        Ok(())
+    })?;
+    d.no(125, "known are journald, json-file, local, none, syslog", &["run", "-d", "--log-driver", "gelf", IMAGE, "true"])?;
+    d.no(125, "unknown log opt \"colour\"", &["run", "-d", "--log-opt", "colour=red", IMAGE, "true"])?;
+    ensure!(d.ok(&["info", "--format", "{{.Plugins.Log}}"])? == "[journald json-file local none syslog]");
+    Ok(())
+}
+
 /// E-22, E-39: restart policies, and a daemon that is killed: everything is accounted for.
 #[test]
 fn docker_e_22_restarts_and_a_killed_daemon() -> Result<()> {

@@ -28,6 +28,7 @@ mod services;
 mod storage;
 mod streams;
 mod survive;
+mod swarm_cli;
 
 /// Whether this machine lets us make hosts; says so when it does not.
 fn can_make_hosts(test: &str) -> bool {

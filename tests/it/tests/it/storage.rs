@@ -1,74 +1,13 @@
 //! Images, volumes, events and disk usage of one host, driven by the docker CLI (parity E-03 to E-10, E-24, E-29, E-42).
 
-use std::{path::PathBuf, process::Command};
+use std::{path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
-use it::{ClusterUnderTest, DEADLINE, IMAGE, until};
+use it::{ClusterUnderTest, DEADLINE, Docker, IMAGE, until};
 
 use crate::can_make_hosts;
 
 const REGISTRY: &str = "127.0.0.1:5000";
-
-/// Docker against the first host of a cluster.
-struct Docker<'a> {
-    t: &'a ClusterUnderTest,
-    /// Of this test alone; gone with it.
-    files: tempfile::TempDir,
-}
-
-impl<'a> Docker<'a> {
-    fn new(t: &'a ClusterUnderTest) -> Result<Self> {
-        Ok(Self { t, files: tempfile::tempdir()? })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.files.path().join(name)
-    }
-
-    /// Exit code, standard output and standard error.
-    fn run(&self, arguments: &[&str]) -> Result<(i32, String, String)> {
-        let socket = format!("unix://{}", self.t.lab().socket("h1")?.display());
-        let mut command = Command::new("docker");
-        command.args(["-H", &socket]).args(arguments).env("DOCKER_CONFIG", "/nonexistent");
-        let output = command.current_dir(self.files.path()).output()?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok((output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr)))
-    }
-
-    /// Must succeed.
-    fn ok(&self, line: &str) -> Result<String> {
-        let (code, out, err) = self.run(&words(line).iter().map(String::as_str).collect::<Vec<_>>())?;
-        ensure!(code == 0, "docker {line}: exit code {code}: {err}");
-        Ok(out)
-    }
-
-    /// Must print exactly this, but for spaces at the ends.
-    fn says(&self, line: &str, wanted: &str) -> Result<()> {
-        let out = self.ok(line)?;
-        ensure!(out.trim() == wanted, "docker {line}: {out:?}, not {wanted:?}");
-        Ok(())
-    }
-
-    /// Must print this, among other things.
-    fn shows(&self, line: &str, part: &str) -> Result<()> {
-        let out = self.ok(line)?;
-        ensure!(out.contains(part), "docker {line}: {out:?} has no {part:?}");
-        Ok(())
-    }
-
-    /// Must fail with exit code 1 and complain of this.
-    fn fails(&self, line: &str, part: &str) -> Result<()> {
-        let (code, out, err) = self.run(&words(line).iter().map(String::as_str).collect::<Vec<_>>())?;
-        ensure!(code == 1, "docker {line}: exit code {code}, not 1: {out}{err}");
-        ensure!(err.contains(part), "docker {line}: {err:?} has no {part:?}");
-        Ok(())
-    }
-}
-
-/// At the spaces; `~` stands for one within a word.
-fn words(line: &str) -> Vec<String> {
-    line.split(' ').filter(|word| !word.is_empty()).map(|word| word.replace('~', " ")).collect()
-}
 
 /// E-29: volumes as docker makes, shows, refuses and removes them.
 #[test]
@@ -77,7 +16,7 @@ fn e29_docker_cli_drives_volumes() -> Result<()> {
         return Ok(());
     }
     let t = ClusterUnderTest::up("dockervol", 1, 0)?;
-    let d = Docker::new(&t)?;
+    let d = Docker::new(&t, "h1");
     d.says("volume create --label tier=data db", "db")?;
     d.says("volume create db", "db")?;
     d.says("volume inspect db --format {{.Driver}}/{{.Scope}}/{{.Labels.tier}}", "local/local/data")?;
@@ -129,6 +68,56 @@ fn e29_docker_cli_drives_volumes() -> Result<()> {
     Ok(())
 }
 
+/// E-15, S-52, S-64 to S-66: what a mount can be told, of a service and of a single container.
+#[test]
+fn e15_s52_mounts_and_their_options() -> Result<()> {
+    if !can_make_hosts("e15_s52_mounts_and_their_options") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("mountopts", 1, 0)?;
+    let d = Docker::new(&t, "h1");
+    let volume = "type=volume,source=v-{{.Task.Slot}},target=/v,volume-opt=type=tmpfs,volume-opt=device=tmpfs,\
+                  volume-opt=o=size=2m,volume-label=of={{.Service.Name}}";
+    let tmpfs = "type=tmpfs,target=/t,tmpfs-size=1m";
+    t.create("web", 2, &["--mount", volume, "--mount", tmpfs])?;
+    let (tasks, _) = t.running("web", 2)?;
+    ensure!(d.ok("volume ls -q")?.split_whitespace().eq(["v-1", "v-2"]), "one for each slot");
+    d.says("volume inspect v-2 --format {{.Labels.of}}/{{.Options.o}}", "web/size=2m")?;
+    let mount = t.lab().run("h1", &["sh", "-c", &format!("cat /proc/{}/mountinfo", tasks[0].pid)])?;
+    ensure!(mount.lines().any(|line| line.contains(" /v ") && line.contains("size=2048k")), "{mount}");
+    // what its placeholder stands for is no name of a volume
+    d.ok("service rm web")?;
+    let bad = "type=volume,source=v-{{.Service.Name}}/../../x,target=/v";
+    let service = ["service", "create", "-d", "--name", "bad", "--mount", bad, IMAGE];
+    let (code, _, err) = d.run(&service)?;
+    ensure!(code == 0, "{err}");
+    until("the task says why", DEADLINE, || {
+        d.shows("service ps bad --no-trunc --format {{.Error}}", "\"v-bad/../../x\" is no volume name")
+    })?;
+    d.ok("service rm bad")?;
+
+    t.lab().run("h1", &["sh", "-c", "mkdir -p /srv/top/below && mount -t tmpfs below /srv/top/below"])?;
+    let write = "sh -c echo~1~>/b/f~&&~echo~top;~echo~1~>/b/below/f~&&~echo~below;~true";
+    let bind = |options: &str| format!("run --rm --mount type=bind,source=/srv/top,target=/b{options} {IMAGE} {write}");
+    d.says(&bind(""), "top\nbelow")?;
+    d.says(&bind(",readonly"), "")?;
+    d.says(&bind(",readonly,bind-recursive=writable"), "below")?;
+    d.says(&bind(",readonly,bind-recursive=readonly,bind-propagation=rprivate"), "")?;
+    d.shows(&bind(",bind-recursive=disabled"), "top")?;
+    let below = t.lab().run("h1", &["sh", "-c", "rm -f /srv/top/below/f; umount /srv/top/below; ls /srv/top/below"])?;
+    ensure!(below.trim() == "f", "it was the directory under the mount that was written to: {below:?}");
+
+    let seen = format!("{IMAGE} sh -c grep~~/t~~/proc/mounts;~stat~-c~%u:%a~/t");
+    let mounts = d.ok(&format!("run --rm --tmpfs /t:exec,uid=7,mode=0700,size=1m {seen}"))?;
+    ensure!(mounts.contains("size=1024k") && mounts.contains("nosuid") && !mounts.contains("noexec"), "{mounts}");
+    ensure!(mounts.trim_end().ends_with("7:700"), "{mounts}");
+    let mounts = d.ok(&format!("run --rm --tmpfs /t {seen}"))?;
+    ensure!(mounts.contains("noexec,") || mounts.contains(",noexec"), "{mounts}");
+    let (code, _, err) = d.run(&["create", "--tmpfs", "/t:colour=red", IMAGE])?;
+    ensure!(code == 1 && err.contains("\"colour=red\" is no option of a tmpfs"), "{code}: {err}");
+    Ok(())
+}
+
 /// E-03, E-04, E-06 to E-08, E-10: images, through a registry of Debian's and through archives.
 #[test]
 fn e04_docker_cli_drives_images() -> Result<()> {
@@ -136,17 +125,18 @@ fn e04_docker_cli_drives_images() -> Result<()> {
         return Ok(());
     }
     let t = ClusterUnderTest::up("dockerimg", 1, 0)?;
-    let d = Docker::new(&t)?;
-    names_and_archives(&d)?;
-    if !std::path::Path::new("/usr/bin/docker-registry").exists() {
+    let files = tempfile::tempdir()?;
+    let d = Docker::new(&t, "h1").in_directory(files.path());
+    names_and_archives(&d, files.path())?;
+    if !Path::new("/usr/bin/docker-registry").exists() {
         eprintln!("SKIPPED the registry's part of e04_docker_cli_drives_images: install docker-registry");
         return Ok(());
     }
     start_registry(&t)?;
-    registry(&d)
+    registry(&t, &d)
 }
 
-fn names_and_archives(d: &Docker<'_>) -> Result<()> {
+fn names_and_archives(d: &Docker<'_>, files: &Path) -> Result<()> {
     d.ok(&format!("tag {IMAGE} mine:2"))?;
     d.shows("images --format {{.Repository}}:{{.Tag}}", "mine:2")?;
     d.says("images -q --filter reference=mine --no-trunc", d.ok("image inspect mine:2 --format {{.Id}}")?.trim())?;
@@ -158,7 +148,7 @@ fn names_and_archives(d: &Docker<'_>) -> Result<()> {
     ensure!(total > 0 && total.to_string() == size.trim(), "layers {total}, image {size}");
     d.fails("history nope", "No such image: nope")?;
 
-    let tar = d.path("image.tar").display().to_string();
+    let tar = files.join("image.tar").display().to_string();
     d.ok(&format!("save -o {tar} mine:2"))?;
     d.says("rmi mine:2", "Untagged: mine:2")?;
     d.fails("rmi mine:2", "No such image: mine:2")?;
@@ -166,10 +156,10 @@ fn names_and_archives(d: &Docker<'_>) -> Result<()> {
     d.fails("save -o other.tar nope", "No such image: nope")?;
     d.fails("load -i /etc/hostname", "archive")?;
 
-    std::fs::create_dir(d.path("root"))?;
-    std::fs::write(d.path("root/hello"), "there")?;
+    std::fs::create_dir(files.join("root"))?;
+    std::fs::write(files.join("root/hello"), "there")?;
     let packed =
-        Command::new("tar").arg("-cf").arg(d.path("root.tar")).arg("-C").arg(d.path("root")).arg(".").status()?;
+        Command::new("tar").arg("-cf").arg(files.join("root.tar")).arg("-C").arg(files.join("root")).arg(".").status()?;
     ensure!(packed.success());
     let id = d.ok("import -c CMD=/hello -m note root.tar flat:1");
     // docker's own words for a change that is none
@@ -200,7 +190,7 @@ fn start_registry(t: &ClusterUnderTest) -> Result<()> {
     Ok(())
 }
 
-fn registry(d: &Docker<'_>) -> Result<()> {
+fn registry(t: &ClusterUnderTest, d: &Docker<'_>) -> Result<()> {
     let (one, two) = (format!("{REGISTRY}/team/app:1"), format!("{REGISTRY}/team/app:2"));
     d.fails(&format!("push {one}"), "An image does not exist locally with the tag")?;
     d.ok(&format!("tag {IMAGE} {one}"))?;
@@ -214,7 +204,7 @@ fn registry(d: &Docker<'_>) -> Result<()> {
     d.ok(&format!("tag {IMAGE} {two}"))?;
     d.shows(&format!("push -a {REGISTRY}/team/app"), "2: digest: sha256:")?;
 
-    let detail = d.t.first()?.get(&format!("/images/{one}/json"))?;
+    let detail = t.first()?.get(&format!("/images/{one}/json"))?;
     let digests = detail["RepoDigests"].as_array().context("a list")?;
     let mut own = digests.iter().filter_map(|name| name.as_str()?.split_once("/team/app@")).map(|(_, digest)| digest);
     let digest = own.next_back().context("pushed images have a digest")?.to_owned();
@@ -228,7 +218,7 @@ fn registry(d: &Docker<'_>) -> Result<()> {
     d.ok(&format!("pull -a {REGISTRY}/team/app"))?;
     d.shows("images --format {{.Repository}}:{{.Tag}}", &two)?;
     d.fails(&format!("pull {REGISTRY}/team/app:9"), "not found")?;
-    let answer = d.t.first()?.get(&format!("/distribution/{one}/json"))?;
+    let answer = t.first()?.get(&format!("/distribution/{one}/json"))?;
     ensure!(answer["Descriptor"]["digest"].as_str().is_some_and(|found| found == digest), "{answer}");
     ensure!(answer["Platforms"][0]["os"] == "linux", "{answer}");
     Ok(())
@@ -241,7 +231,7 @@ fn e42_docker_cli_watches_events_and_disk_usage() -> Result<()> {
         return Ok(());
     }
     let t = ClusterUnderTest::up("dockerevt", 1, 0)?;
-    let d = Docker::new(&t)?;
+    let d = Docker::new(&t, "h1");
     let until = || (now_seconds() + 1).to_string();
     d.ok("volume create --label a=b seen")?;
     d.ok("volume rm seen")?;

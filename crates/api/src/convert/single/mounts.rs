@@ -1,7 +1,7 @@
 //! What is mounted: `Binds`, `Mounts`, `Tmpfs` and the container's own `Volumes`. Docker's words, from moby
 //! `volume/mounts/linux_parser.go`.
 
-use types::{Bytes, Labels, Mount, MountKind};
+use types::{Bytes, Labels, Mount, MountKind, is_tmpfs_option, is_volume_name};
 
 use crate::convert::{
     mount,
@@ -54,7 +54,7 @@ fn absolute(target: &str) -> Result<String, String> {
 }
 
 fn volume(name: String, no_copy: bool) -> MountKind {
-    MountKind::Volume { name, no_copy, labels: Labels::new() }
+    MountKind::Volume { name, no_copy, labels: Labels::new(), driver_options: Labels::new() }
 }
 
 /// `source:target[:options]`, or `target` for a volume without a name.
@@ -78,7 +78,13 @@ fn bind(text: &str) -> Result<Mount, String> {
     let kind = match source.starts_with('/') {
         true if wanted.no_copy => return Err(format!("invalid mode: {options}: only volumes are copied to")),
         // as with Docker, `-v` makes a directory that is missing
-        true => MountKind::Bind { source: source.to_owned(), propagation: wanted.propagation, create: true },
+        true => MountKind::Bind {
+            source: source.to_owned(),
+            propagation: wanted.propagation,
+            create: true,
+            non_recursive: false,
+            read_only_non_recursive: false,
+        },
         false if !wanted.propagation.is_empty() => return Err(format!("invalid mode: {options}")),
         false => volume(volume_name(source)?, wanted.no_copy),
     };
@@ -109,8 +115,7 @@ impl BindOptions {
 }
 
 fn volume_name(name: &str) -> Result<String, String> {
-    let shape = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
-    if name.bytes().all(shape) && !name.starts_with(['.', '-', '_']) && name.len() != 1 {
+    if name.is_empty() || (is_volume_name(name) && name.len() > 1) {
         return Ok(name.to_owned());
     }
     Err(format!(
@@ -125,20 +130,20 @@ fn tmpfs(entry: &Entry<'_>) -> Result<Mount, FieldError> {
     let Some(options) = entry.value.as_str() else {
         return Err(entry.bad("must be a text of mount options, such as size=64m"));
     };
-    let (mut size, mut mode, mut read_only) = (Bytes(0), 0, false);
+    let (mut size, mut mode, mut read_only, mut words) = (Bytes(0), 0, false, Vec::new());
     for option in options.split(',').filter(|option| !option.is_empty()) {
         let invalid = || entry.bad(format!("invalid tmpfs option {option:?}"));
         match option.split_once('=') {
             None if matches!(option, "ro" | "rw") => read_only = option == "ro",
-            None if matches!(option, "noexec" | "nosuid" | "nodev") => {} // always so
             Some(("size", text)) => size = Bytes(bytes(text).ok_or_else(invalid)?),
             Some(("mode", text)) => {
                 mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777).ok_or_else(invalid)?;
             }
-            _ => return Err(entry.bad(format!("tmpfs option {option:?} is not supported; use size, mode, ro and rw"))),
+            _ if is_tmpfs_option(option) => words.push(option.to_owned()),
+            _ => return Err(entry.bad(format!("{option:?} is no option of a tmpfs; use size=64m, mode=1777, uid=0 …"))),
         }
     }
-    Ok(Mount { target, read_only, kind: MountKind::Tmpfs { size, mode } })
+    Ok(Mount { target, read_only, kind: MountKind::Tmpfs { size, mode, options: words } })
 }
 
 /// `65536`, `64k`, `1g`.

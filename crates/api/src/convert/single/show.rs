@@ -123,7 +123,7 @@ fn health(view: Option<&HealthView>) -> Value {
 fn mount_point(point: &MountPoint) -> Value {
     let fields = Fields::new();
     let fields = match &point.kind {
-        PointKind::Bind { source, propagation } => fields
+        PointKind::Bind { source, propagation, .. } => fields
             .set("Type", "bind")
             .set("Source", source)
             .set("Destination", &point.target)

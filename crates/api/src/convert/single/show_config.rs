@@ -204,11 +204,19 @@ fn split(mounts: &[Mount]) -> (Vec<String>, Vec<Value>) {
     for one in mounts {
         let mut options: Vec<&str> = if one.read_only { vec!["ro"] } else { Vec::new() };
         let source = match &one.kind {
-            MountKind::Bind { source, propagation, create: true } => {
+            MountKind::Bind {
+                source,
+                propagation,
+                create: true,
+                non_recursive: false,
+                read_only_non_recursive: false,
+            } => {
                 options.extend((!propagation.is_empty()).then_some(propagation.as_str()));
                 source
             }
-            MountKind::Volume { name, no_copy, labels, .. } if labels.is_empty() && !name.is_empty() => {
+            MountKind::Volume { name, no_copy, labels, driver_options }
+                if labels.is_empty() && driver_options.is_empty() && !name.is_empty() =>
+            {
                 options.extend(no_copy.then_some("nocopy"));
                 name
             }
@@ -228,11 +236,11 @@ fn split(mounts: &[Mount]) -> (Vec<String>, Vec<Value>) {
 
 fn tmpfs(mounts: &[Mount]) -> Map<String, Value> {
     let entry = |mount: &Mount| {
-        let MountKind::Tmpfs { size, mode } = &mount.kind else { return None };
+        let MountKind::Tmpfs { size, mode, options: words } = &mount.kind else { return None };
         let size = (size.0 > 0).then(|| format!("size={}", size.0));
         let mode = (*mode > 0).then(|| format!("mode={mode:o}"));
         let read_only = mount.read_only.then(|| "ro".to_owned());
-        let options: Vec<String> = [size, mode, read_only].into_iter().flatten().collect();
+        let options: Vec<String> = [size, mode, read_only].into_iter().flatten().chain(words.iter().cloned()).collect();
         Some((mount.target.clone(), Value::from(options.join(","))))
     };
     mounts.iter().filter_map(entry).collect()

@@ -85,11 +85,13 @@ fn e_15_mounts() {
     let find =
         |target: &str| spec.mounts.iter().find(|mount| mount.target == target).unwrap_or_else(|| panic!("{target}"));
     assert_eq!(spec.mounts.len(), 4);
-    let bind = MountKind::Bind { source: "/srv".into(), propagation: "rslave".into(), create: true };
+    let (source, propagation) = ("/srv".into(), "rslave".into());
+    let (non_recursive, read_only_non_recursive) = (false, false);
+    let bind = MountKind::Bind { source, propagation, create: true, non_recursive, read_only_non_recursive };
     assert_eq!(*find("/srv"), Mount { target: "/srv".into(), read_only: true, kind: bind });
     assert!(matches!(&find("/data").kind, MountKind::Volume { name, no_copy: true, .. } if name == "data"));
     assert!(matches!(&find("/own").kind, MountKind::Volume { name, .. } if name.is_empty()));
-    let tmpfs = MountKind::Tmpfs { size: types::Bytes(64 << 20), mode: 0o1770 };
+    let tmpfs = MountKind::Tmpfs { size: types::Bytes(64 << 20), mode: 0o1770, options: Vec::new() };
     assert_eq!(find("/run").kind, tmpfs);
     for (binds, part) in [
         (json!(["a:b:c:d"]), "invalid volume specification: 'a:b:c:d'"),

@@ -36,14 +36,19 @@ pub(super) fn of_task(
     let anonymous = |source: PathBuf| PointKind::Volume { name: String::new(), source, is_anonymous: true };
     let point = |m: &super::PlannedMount| {
         let kind = match &m.kind {
-            WantedMount::Bind { source, propagation, .. } => {
-                PointKind::Bind { source: source.clone(), propagation: propagation.clone() }
-            }
+            WantedMount::Bind { source, propagation, non_recursive, read_only_non_recursive, .. } => PointKind::Bind {
+                source: source.clone(),
+                propagation: propagation.clone(),
+                non_recursive: *non_recursive,
+                read_only_non_recursive: *read_only_non_recursive,
+            },
             WantedMount::Volume { name, .. } if name.is_empty() => anonymous(volume(&m.target)),
             WantedMount::Volume { name, .. } => {
                 PointKind::Volume { name: name.clone(), source: volume(&m.target), is_anonymous: false }
             }
-            WantedMount::Tmpfs { size, mode } => PointKind::Tmpfs { size_bytes: size.0, mode: *mode },
+            WantedMount::Tmpfs { size, mode, options } => {
+                PointKind::Tmpfs { size_bytes: size.0, mode: *mode, options: options.clone() }
+            }
         };
         MountPoint { kind, target: m.target.clone(), read_only: m.read_only }
     };

@@ -15,9 +15,8 @@ use super::{
 use crate::{
     clock::{now, random},
     engine::{
-        container::log_driver_of,
         container_id::task_of_container,
-        health,
+        health, log_driver,
         network::explain,
         volumes::{Volumes, Wanted},
     },
@@ -78,7 +77,8 @@ impl Engine {
         let merged = merge(&spec, image, id, &self.info().hostname)?;
         let invalid = |e: crate::engine::container::SpecError| ContainerError::invalid(explain(&e));
         let health = health::settings(spec.health.as_ref(), image).map_err(invalid)?;
-        log_driver_of(spec.log.as_ref()).map_err(invalid)?;
+        let refused = |e: log_driver::LogDriverError| ContainerError::invalid(e.to_string());
+        log_driver::file_of(spec.log.as_ref()).map_err(refused)?;
         self.check(&spec).await?;
         let image_id = detail.summary.id.to_string();
         let mounted = self.inner.images.snapshot_mount(id, &image_id).await;
@@ -239,7 +239,7 @@ fn taken(name: &str, owner: &str) -> ContainerError {
 }
 
 fn anonymous() -> MountKind {
-    MountKind::Volume { name: String::new(), no_copy: false, labels: Labels::new() }
+    MountKind::Volume { name: String::new(), no_copy: false, labels: Labels::new(), driver_options: Labels::new() }
 }
 
 fn same(one: &str, other: &str) -> bool {
@@ -257,7 +257,8 @@ pub(super) fn hold(volumes: &Volumes, owner: &str, points: &[MountPoint]) -> Res
     let labels = Labels::new();
     for MountPoint { kind, target, read_only } in points {
         let PointKind::Volume { name, is_anonymous, .. } = kind else { continue };
-        let wanted = Wanted { owner, target, read_only: *read_only, labels: &labels, copy_from: None };
+        let wanted =
+            Wanted { owner, target, read_only: *read_only, labels: &labels, options: &labels, copy_from: None };
         volumes.take(name, *is_anonymous, &wanted).map_err(|e| ContainerError::invalid(explain(&e)))?;
     }
     Ok(())
@@ -267,13 +268,16 @@ pub(super) fn hold(volumes: &Volumes, owner: &str, points: &[MountPoint]) -> Res
 fn point(volumes: &Volumes, owner: &str, mount: Mount, rootfs: &Path) -> Result<MountPoint, ContainerError> {
     let Mount { target, read_only, kind } = mount;
     let kind = match kind {
-        MountKind::Bind { source, propagation, .. } => PointKind::Bind { source, propagation },
-        MountKind::Tmpfs { size, mode } => PointKind::Tmpfs { size_bytes: size.0, mode },
-        MountKind::Volume { name, no_copy, labels } => {
+        MountKind::Bind { source, propagation, non_recursive, read_only_non_recursive, .. } => {
+            PointKind::Bind { source, propagation, non_recursive, read_only_non_recursive }
+        }
+        MountKind::Tmpfs { size, mode, options } => PointKind::Tmpfs { size_bytes: size.0, mode, options },
+        MountKind::Volume { name, no_copy, labels, driver_options } => {
             let is_anonymous = name.is_empty();
             let name = if is_anonymous { new_id() } else { name };
             let copy_from = (!no_copy).then_some(rootfs);
-            let wanted = Wanted { owner, target: &target, read_only, labels: &labels, copy_from };
+            let wanted =
+                Wanted { owner, target: &target, read_only, labels: &labels, options: &driver_options, copy_from };
             let made = volumes.take(&name, is_anonymous, &wanted);
             let source = made.map_err(|e| ContainerError::invalid(explain(&e)))?;
             PointKind::Volume { name, source, is_anonymous }

@@ -13,7 +13,8 @@ use super::{
     store::{MountPoint, PointKind},
 };
 use crate::engine::{
-    container::{log_driver_of, propagation, runtime_seccomp, ulimit},
+    container::{propagation, runtime_seccomp, ulimit},
+    log_driver::{self, About, LogPlan},
     network::explain,
 };
 
@@ -26,15 +27,26 @@ pub(super) struct Prepared {
     pub pid: NamespaceMode,
     pub ipc: NamespaceMode,
     pub log_path: PathBuf,
+    /// This host's name.
+    pub host: String,
 }
 
 /// The container as the runtime shall make it.
 pub(super) fn config(record: &Record, prepared: Prepared) -> Result<ContainerConfig, ContainerError> {
     let (spec, merged) = (&record.spec, &record.merged);
     let invalid = |e: crate::engine::container::SpecError| ContainerError::invalid(explain(&e));
-    let driver = log_driver_of(spec.log.as_ref()).map_err(invalid)?;
+    let about = About {
+        id: &record.id,
+        name: &record.name,
+        image: &record.spec.image,
+        hostname: &prepared.host,
+        labels: &record.spec.labels,
+        env: &record.merged.env,
+    };
+    let log = log_driver::plan(spec.log.as_ref(), &about).map_err(|e| ContainerError::invalid(e.to_string()))?;
     let args = [&merged.entrypoint[..], &merged.command[..]].concat();
-    let log = LogConfig { path: prepared.log_path, driver };
+    let LogPlan { driver, forward } = log;
+    let log = LogConfig { path: prepared.log_path, driver, forward };
     let mut config = ContainerConfig::new(&record.id, prepared.rootfs, args, log);
     config.env.clone_from(&merged.env);
     config.cwd.clone_from(&merged.dir);
@@ -128,13 +140,15 @@ pub(super) fn resources(limits: &Limits) -> Result<Resources, ContainerError> {
 
 fn mount(point: &MountPoint) -> Result<Mount, ContainerError> {
     let (kind, spread) = match &point.kind {
-        PointKind::Bind { source, propagation: wanted } => {
+        PointKind::Bind { source, propagation: wanted, non_recursive, read_only_non_recursive } => {
             let spread = propagation(wanted).map_err(|e| ContainerError::invalid(explain(&e)))?;
-            (MountKind::Bind { source: source.into(), recursive: true }, spread)
+            let (recursive, readonly_below) = (!non_recursive, !read_only_non_recursive);
+            (MountKind::Bind { source: source.into(), recursive, readonly_below }, spread)
         }
         PointKind::Volume { source, .. } => (MountKind::Volume { source: source.clone() }, Propagation::default()),
-        PointKind::Tmpfs { size_bytes, mode } => {
-            (MountKind::Tmpfs { size_bytes: *size_bytes, mode: *mode }, Propagation::default())
+        PointKind::Tmpfs { size_bytes, mode, options } => {
+            let kind = MountKind::Tmpfs { size_bytes: *size_bytes, mode: *mode, options: options.clone() };
+            (kind, Propagation::default())
         }
     };
     Ok(Mount { kind, target: point.target.clone(), readonly: point.read_only, propagation: spread })

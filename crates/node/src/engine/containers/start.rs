@@ -102,6 +102,7 @@ impl Engine {
             pid: self.namespace(&record.spec.pid, "pid").await.map_err(plain)?,
             ipc: self.namespace(&record.spec.ipc, "ipc").await.map_err(plain)?,
             log_path: self.log_path(&record.id),
+            host: self.info().hostname.clone(),
         };
         let config = plan::config(record, prepared).map_err(plain)?;
         let failed = |error: runtime::Error| {

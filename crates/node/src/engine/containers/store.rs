@@ -63,6 +63,10 @@ pub enum PointKind {
     Bind {
         source: String,
         propagation: String,
+        #[serde(default)]
+        non_recursive: bool,
+        #[serde(default)]
+        read_only_non_recursive: bool,
     },
     Volume {
         name: String,
@@ -74,6 +78,8 @@ pub enum PointKind {
     Tmpfs {
         size_bytes: u64,
         mode: u32,
+        #[serde(default)]
+        options: Vec<String>,
     },
 }
 

@@ -9,7 +9,7 @@ use super::{ContainerError, Engine, Meant, Phase, of_runtime, stopping};
 use crate::{
     clock::now,
     engine::{
-        container::log_driver_of,
+        log_driver,
         logs::{LogOptions, LogStream, lines},
         network::explain,
     },
@@ -114,15 +114,15 @@ impl Engine {
             Meant::Task(state) => self.inner.runtime.logs(&state.id, &query),
             Meant::Single(single) => {
                 let record = single.record();
-                let driver = log_driver_of(record.spec.log.as_ref());
-                let driver = driver.map_err(|e| ContainerError::invalid(explain(&e)))?;
+                let driver = log_driver::file_of(record.spec.log.as_ref());
+                let driver = driver.map_err(|e| ContainerError::invalid(e.to_string()))?;
                 if driver == runtime::LogDriver::None {
                     return Err(ContainerError::invalid("configured logging driver does not support reading"));
                 }
                 if record.state.phase == Phase::Created && !self.log_path(&record.id).exists() {
                     return Ok(Box::pin(futures::stream::empty()));
                 }
-                let log = LogConfig { path: self.log_path(&record.id), driver };
+                let log = LogConfig { path: self.log_path(&record.id), driver, forward: None };
                 self.inner.runtime.logs_at(&record.id, &log, &query)
             }
         };

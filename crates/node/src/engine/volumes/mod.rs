@@ -101,6 +101,8 @@ pub(super) struct Wanted<'a> {
     pub target: &'a str,
     pub read_only: bool,
     pub labels: &'a Labels,
+    /// Of the driver, for one that is not there yet.
+    pub options: &'a options::Options,
     /// The container's root filesystem, to copy from.
     pub copy_from: Option<&'a Path>,
 }
@@ -141,15 +143,17 @@ impl Volumes {
             Ok(())
         };
         for mount in &planned.mounts {
-            let MountKind::Volume { name, no_copy, labels } = &mount.kind else { continue };
+            let MountKind::Volume { name, no_copy, labels, driver_options: options } = &mount.kind else { continue };
             let copy_from = (!no_copy).then_some(rootfs);
-            let wanted = Wanted { owner, target: mount.target.as_str(), read_only: mount.read_only, labels, copy_from };
+            let (target, read_only) = (mount.target.as_str(), mount.read_only);
+            let wanted = Wanted { owner, target, read_only, labels, options, copy_from };
             place(name, &wanted)?;
         }
         let no_labels = Labels::new();
         for target in image_volumes(planned, image) {
             let copy_from = Some(rootfs);
-            place("", &Wanted { owner, target: &target, read_only: false, labels: &no_labels, copy_from })?;
+            let (labels, options) = (&no_labels, &no_labels);
+            place("", &Wanted { owner, target: &target, read_only: false, labels, options, copy_from })?;
         }
         Ok(directories)
     }
@@ -168,8 +172,9 @@ impl Volumes {
                     labels.insert(ANONYMOUS_LABEL.to_owned(), String::new());
                 }
                 let owner = if is_anonymous { wanted.owner.to_owned() } else { String::new() };
-                let record = Record { labels, owner, ..Record::default() };
-                self.make(name, record)?
+                let options = wanted.options.clone();
+                options::check(&options).map_err(|reason| VolumeError::Invalid { name: name.to_owned(), reason })?;
+                self.make(name, Record { labels, owner, options, ..Record::default() })?
             }
         };
         let data = self.data(name);

@@ -31,7 +31,8 @@ impl Scene {
 
     fn take(&self, name: &str, owner: &str, target: &str) -> Result<PathBuf, VolumeError> {
         let copy_from = Some(self.rootfs.as_path());
-        let wanted = Wanted { owner, target, read_only: false, labels: &Labels::new(), copy_from };
+        let wanted =
+            Wanted { owner, target, read_only: false, labels: &Labels::new(), options: &Labels::new(), copy_from };
         self.volumes.take(name, name.len() == 64, &wanted)
     }
 

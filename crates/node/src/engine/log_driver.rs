@@ -1,0 +1,378 @@
+//! From the log driver a user names to what the runtime does with a container's output (parity E-27, S-62). Pure.
+//!
+//! Called for tasks and for single containers, before anything of them is made. Whatever the driver, the lines are kept in
+//! a file as well, so that `logs` works with all of them but `none`.
+
+use std::path::PathBuf;
+
+use runtime::{LogDriver, LogForward, Syslog, SyslogAddress, SyslogFormat};
+use types::Labels;
+
+/// A log file's size and number when the spec says nothing: bounded, unlike Docker's, so that no
+/// container can fill the disk (P27).
+const DEFAULT_LOG_BYTES: u64 = 20 << 20;
+const DEFAULT_LOG_FILES: u32 = 5;
+
+/// What can be named, in the order of the API's answers.
+pub const DRIVERS: [&str; 5] = ["journald", "json-file", "local", "none", "syslog"];
+/// Of every driver (moby `daemon/logger`); lines never wait for a driver here, whatever the mode.
+const COMMON: [&str; 2] = ["max-buffer-size", "mode"];
+/// What of the container is shown beside its lines.
+const SHOWN: [&str; 3] = ["env", "labels", "tag"];
+/// RFC 5424, section 6.2.1, by the names that moby takes; the number is the place.
+const FACILITIES: [&str; 24] = [
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "", "", "",
+    "", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+];
+const DAEMON: u8 = 3;
+const SYSLOG_PORT: u16 = 514;
+
+/// Why a log driver cannot be used as it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LogDriverError {
+    #[error("log driver {0:?} is not there; known are {known}", known = DRIVERS.join(", "))]
+    Unknown(String),
+    #[error("unknown log opt {option:?} for the log driver {driver}; it has {known}", known = known.join(", "))]
+    UnknownOption { driver: String, option: String, known: Vec<&'static str> },
+    #[error("log opt {option}={value:?}: {why}")]
+    Option { option: &'static str, value: String, why: String },
+}
+
+/// What is known of a container before it is made.
+#[derive(Debug, Clone, Copy)]
+pub struct About<'a> {
+    /// 64 hexadecimal digits.
+    pub id: &'a str,
+    pub name: &'a str,
+    pub image: &'a str,
+    /// Of this host.
+    pub hostname: &'a str,
+    pub labels: &'a Labels,
+    /// `NAME=value`
+    pub env: &'a [String],
+}
+
+/// What becomes of the output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPlan {
+    pub driver: LogDriver,
+    pub forward: Option<LogForward>,
+}
+
+/// The file that `logs` is read from.
+///
+/// # Errors
+/// When the driver or one of its options is not known.
+pub fn file_of(wanted: Option<&types::LogDriver>) -> Result<LogDriver, LogDriverError> {
+    let default = LogDriver::JsonFile { max_size_bytes: DEFAULT_LOG_BYTES, max_files: DEFAULT_LOG_FILES };
+    let Some(wanted) = wanted else { return Ok(default) };
+    check_options(wanted)?;
+    match name(wanted) {
+        "none" => return Ok(LogDriver::None),
+        "json-file" | "local" => {}
+        _ => return Ok(default),
+    }
+    let get = |key: &str| wanted.options.get(key);
+    let (mut max_size_bytes, mut max_files) = (DEFAULT_LOG_BYTES, DEFAULT_LOG_FILES);
+    if let Some(value) = get("max-size") {
+        max_size_bytes = size(value).ok_or_else(|| bad("max-size", value, "write 10m, or -1 for no limit"))?;
+    }
+    if let Some(value) = get("max-file") {
+        let number = value.parse().ok().filter(|number| *number > 0);
+        max_files = number.ok_or_else(|| bad("max-file", value, "write a number of files, at least 1"))?;
+    }
+    if let Some(value) = get("compress").filter(|value| *value != "false") {
+        return Err(bad("compress", value, "files of a log are not compressed; leave it out, or write false"));
+    }
+    Ok(LogDriver::JsonFile { max_size_bytes, max_files })
+}
+
+/// All of it.
+///
+/// # Errors
+/// When the driver, one of its options or the value of one is not known.
+pub fn plan(wanted: Option<&types::LogDriver>, about: &About<'_>) -> Result<LogPlan, LogDriverError> {
+    let driver = file_of(wanted)?;
+    let forward = match wanted.map(|wanted| (name(wanted), wanted)) {
+        Some(("syslog", wanted)) => Some(LogForward::Syslog(syslog(&wanted.options, about)?)),
+        Some(("journald", wanted)) => Some(LogForward::Journald { fields: journal_fields(&wanted.options, about)? }),
+        _ => None,
+    };
+    Ok(LogPlan { driver, forward })
+}
+
+fn name(wanted: &types::LogDriver) -> &str {
+    if wanted.name.is_empty() { "json-file" } else { &wanted.name }
+}
+
+fn bad(option: &'static str, value: &str, why: impl Into<String>) -> LogDriverError {
+    LogDriverError::Option { option, value: value.to_owned(), why: why.into() }
+}
+
+fn check_options(wanted: &types::LogDriver) -> Result<(), LogDriverError> {
+    let own: &[&str] = match name(wanted) {
+        "json-file" => &["compress", "max-file", "max-size"],
+        "local" => &["compress", "max-file", "max-size"],
+        "syslog" => &["syslog-address", "syslog-facility", "syslog-format"],
+        "journald" | "none" => &[],
+        other => return Err(LogDriverError::Unknown(other.to_owned())),
+    };
+    let mut known = [own, &COMMON].concat();
+    if !matches!(name(wanted), "local" | "none") {
+        known.extend(SHOWN);
+    }
+    known.sort_unstable();
+    match wanted.options.keys().find(|option| !known.contains(&option.as_str())) {
+        Some(option) => {
+            let (driver, option) = (name(wanted).to_owned(), option.clone());
+            Err(LogDriverError::UnknownOption { driver, option, known })
+        }
+        None => match wanted.options.get("mode").map(String::as_str) {
+            None | Some("" | "blocking" | "non-blocking") => Ok(()),
+            Some(other) => Err(bad("mode", other, "write blocking or non-blocking")),
+        },
+    }
+}
+
+/// moby `daemon/logger/syslog`.
+fn syslog(options: &Labels, about: &About<'_>) -> Result<Syslog, LogDriverError> {
+    let get = |key: &str| options.get(key).map_or("", String::as_str);
+    let to = address(get("syslog-address"))?;
+    let facility = get("syslog-facility");
+    let number = FACILITIES.iter().position(|known| *known == facility && !known.is_empty());
+    let number = number.and_then(|number| u8::try_from(number).ok());
+    let number = number.or_else(|| facility.parse().ok().filter(|number: &u8| usize::from(*number) < FACILITIES.len()));
+    let facility = match number {
+        Some(number) => number,
+        None if facility.is_empty() => DAEMON,
+        None => return Err(bad("syslog-facility", facility, "write daemon, user, local0 … or a number from 0 to 23")),
+    };
+    let format = match get("syslog-format") {
+        "" => SyslogFormat::Unix,
+        "rfc3164" => SyslogFormat::Rfc3164,
+        "rfc5424" => SyslogFormat::Rfc5424,
+        "rfc5424micro" => SyslogFormat::Rfc5424Micro,
+        other => return Err(bad("syslog-format", other, "write rfc3164, rfc5424 or rfc5424micro")),
+    };
+    Ok(Syslog { to, facility, format, tag: tag(get("tag"), about)?, hostname: about.hostname.to_owned() })
+}
+
+fn address(text: &str) -> Result<SyslogAddress, LogDriverError> {
+    let bad = |why: &str| bad("syslog-address", text, why);
+    if text.is_empty() {
+        return Ok(SyslogAddress::Local);
+    }
+    let (scheme, rest) = text.split_once("://").ok_or_else(|| bad("write udp://host:514, tcp://… or unixgram:///…"))?;
+    let path = || match rest.starts_with('/') {
+        true => Ok(PathBuf::from(rest)),
+        false => Err(bad("write an absolute path: unixgram:///dev/log")),
+    };
+    let with_port = || {
+        let authority = rest.trim_end_matches('/');
+        let has_port = authority.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty() && port.parse::<u16>().is_ok() && (!host.contains(':') || host.starts_with('['))
+        });
+        match authority {
+            "" => Err(bad("it names no host")),
+            _ if has_port => Ok(authority.to_owned()),
+            _ if authority.contains(':') && !authority.starts_with('[') => {
+                Err(bad("write [address]:port or host:port"))
+            }
+            host => Ok(format!("{host}:{SYSLOG_PORT}")),
+        }
+    };
+    match scheme {
+        "unix" => Ok(SyslogAddress::Unix(path()?)),
+        "unixgram" => Ok(SyslogAddress::Unixgram(path()?)),
+        "udp" => Ok(SyslogAddress::Udp(with_port()?)),
+        "tcp" => Ok(SyslogAddress::Tcp(with_port()?)),
+        "tcp+tls" => Err(bad("TLS is not spoken here: send to a relay on this host, which does")),
+        _ => Err(bad("the scheme is none of udp, tcp, unix and unixgram")),
+    }
+}
+
+/// moby `daemon/logger/journald`.
+fn journal_fields(options: &Labels, about: &About<'_>) -> Result<Vec<(String, String)>, LogDriverError> {
+    let get = |key: &str| options.get(key).map_or("", String::as_str);
+    let tag = tag(get("tag"), about)?;
+    let own = [
+        ("CONTAINER_ID", short(about.id)),
+        ("CONTAINER_ID_FULL", about.id),
+        ("CONTAINER_NAME", about.name),
+        ("CONTAINER_TAG", tag.as_str()),
+        ("IMAGE_NAME", about.image),
+        ("SYSLOG_IDENTIFIER", tag.as_str()),
+    ];
+    let mut fields: Vec<(String, String)> = own.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let listed = |key: &str| get(key).split(',').map(str::trim).filter(|name| !name.is_empty()).collect::<Vec<_>>();
+    let variable = |wanted: &str| {
+        let mut named = about.env.iter().filter_map(|variable| variable.split_once('='));
+        named.find(|(name, _)| *name == wanted).map(|(_, value)| value)
+    };
+    let labels = listed("labels").into_iter().filter_map(|name| Some((name, about.labels.get(name)?.as_str())));
+    let env = listed("env").into_iter().filter_map(|name| Some((name, variable(name)?)));
+    fields.extend(labels.chain(env).map(|(name, value)| (field_name(name), value.to_owned())));
+    Ok(fields)
+}
+
+/// Upper case, digits and `_`, not beginning with that: all that the journal takes (systemd.journal-fields(7)).
+fn field_name(name: &str) -> String {
+    let of = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    name.chars().map(of).collect::<String>().trim_start_matches('_').to_owned()
+}
+
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+/// Docker's template of a tag (moby `daemon/logger/loginfo.go`): its placeholders, and text between them.
+fn tag(template: &str, about: &About<'_>) -> Result<String, LogDriverError> {
+    let mut out = String::new();
+    let mut rest = if template.is_empty() { "{{.ID}}" } else { template };
+    while let Some((before, after)) = rest.split_once("{{") {
+        let open = || bad("tag", template, "a placeholder does not end: write {{.Name}}");
+        let (placeholder, remainder) = after.split_once("}}").ok_or_else(open)?;
+        out.push_str(before);
+        out.push_str(match placeholder.trim() {
+            ".ID" => short(about.id),
+            ".FullID" => about.id,
+            ".Name" => about.name.trim_start_matches('/'),
+            ".ImageName" => about.image,
+            ".DaemonName" => "rswarm",
+            other => {
+                let known = "known are .ID, .FullID, .Name, .ImageName and .DaemonName";
+                return Err(bad("tag", template, format!("unknown placeholder {other:?}; {known}")));
+            }
+        });
+        rest = remainder;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// `10m`; -1 is no limit, as 0 bytes.
+fn size(text: &str) -> Option<u64> {
+    if text == "-1" {
+        return Some(0);
+    }
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().ok()?;
+    let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" => 10,
+        "m" | "mb" => 20,
+        "g" | "gb" => 30,
+        _ => return None,
+    };
+    number.checked_mul(1 << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn wanted(name: &str, options: &[(&str, &str)]) -> types::LogDriver {
+        let options = options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        types::LogDriver { name: name.to_owned(), options }
+    }
+
+    fn planned(name: &str, options: &[(&str, &str)]) -> Result<LogPlan, String> {
+        let labels = Labels::from([("com.example.tier".to_owned(), "web".to_owned())]);
+        let id = "0123456789abcdef".repeat(4);
+        let env = ["A=1".to_owned(), "B".to_owned()];
+        let (name_of, image, hostname) = ("web.1", "nginx:1", "host1");
+        let about = About { id: &id, name: name_of, image, hostname, labels: &labels, env: &env };
+        plan(Some(&wanted(name, options)), &about).map_err(|error| error.to_string())
+    }
+
+    /// E-27: the drivers and their options.
+    #[test]
+    fn e27_what_each_driver_does() {
+        let file = |bytes, files| LogDriver::JsonFile { max_size_bytes: bytes, max_files: files };
+        let only = |driver| Ok(LogPlan { driver, forward: None });
+        assert_eq!(planned("", &[]), only(file(20 << 20, 5)));
+        assert_eq!(planned("json-file", &[("max-size", "10m"), ("max-file", "3")]), only(file(10 << 20, 3)));
+        assert_eq!(planned("local", &[("max-size", "-1"), ("compress", "false")]), only(file(0, 5)));
+        assert_eq!(planned("none", &[]), only(LogDriver::None));
+        let syslog = |options: &[(&str, &str)]| match planned("syslog", options).expect("good").forward {
+            Some(LogForward::Syslog(Syslog { to, facility, format, tag, .. })) => {
+                format!("{to:?} {facility} {format:?} {tag}")
+            }
+            other => panic!("{other:?}"),
+        };
+        let all = [
+            syslog(&[]),
+            syslog(&[("syslog-address", "udp://10.0.0.9"), ("syslog-facility", "local7"), ("tag", "{{.Name}}/x")]),
+            syslog(&[("syslog-address", "tcp://[fd00::1]:601"), ("syslog-format", "rfc5424micro")]),
+            syslog(&[("syslog-address", "unixgram:///run/log"), ("syslog-facility", "16"), ("mode", "non-blocking")]),
+        ];
+        expect![[r#"
+            Local 3 Unix 0123456789ab
+            Udp("10.0.0.9:514") 23 Unix web.1/x
+            Tcp("[fd00::1]:601") 3 Rfc5424Micro 0123456789ab
+            Unixgram("/run/log") 16 Unix 0123456789ab"#]]
+        .assert_eq(&all.join("\n"));
+        let options = [("tag", "t"), ("labels", "com.example.tier,none"), ("env", "A,B")];
+        let Some(LogForward::Journald { fields }) = planned("journald", &options).expect("good").forward else {
+            panic!("no journal")
+        };
+        let fields: Vec<String> =
+            fields.iter().map(|(name, value)| format!("{name}={}", &value[..value.len().min(12)])).collect();
+        expect![[r#"
+            CONTAINER_ID=0123456789ab
+            CONTAINER_ID_FULL=0123456789ab
+            CONTAINER_NAME=web.1
+            CONTAINER_TAG=t
+            IMAGE_NAME=nginx:1
+            SYSLOG_IDENTIFIER=t
+            COM_EXAMPLE_TIER=web
+            A=1"#]]
+        .assert_eq(&fields.join("\n"));
+    }
+
+    #[test]
+    fn e27_what_is_refused_says_why() {
+        let cases = [
+            ("gelf", "", ""),
+            ("json-file", "syslog-address", "udp://h"),
+            ("local", "tag", "x"),
+            ("json-file", "max-size", "ten"),
+            ("json-file", "max-file", "0"),
+            ("json-file", "compress", "true"),
+            ("json-file", "mode", "fast"),
+            ("syslog", "syslog-address", "10.0.0.1"),
+            ("syslog", "syslog-address", "tcp+tls://h:6514"),
+            ("syslog", "syslog-address", "udp://"),
+            ("syslog", "syslog-address", "udp://fd00::1"),
+            ("syslog", "syslog-address", "unix://log"),
+            ("syslog", "syslog-facility", "loud"),
+            ("syslog", "syslog-format", "json"),
+            ("syslog", "tag", "{{.Colour}}"),
+            ("journald", "tag", "{{.Name"),
+        ];
+        let refused = |(driver, option, value): (&str, &str, &str)| {
+            let options = [(option, value)];
+            planned(driver, if option.is_empty() { &[] } else { &options }).expect_err("refused")
+        };
+        expect![[r#"
+            log driver "gelf" is not there; known are journald, json-file, local, none, syslog
+            unknown log opt "syslog-address" for the log driver json-file; it has compress, env, labels, max-buffer-size, max-file, max-size, mode, tag
+            unknown log opt "tag" for the log driver local; it has compress, max-buffer-size, max-file, max-size, mode
+            log opt max-size="ten": write 10m, or -1 for no limit
+            log opt max-file="0": write a number of files, at least 1
+            log opt compress="true": files of a log are not compressed; leave it out, or write false
+            log opt mode="fast": write blocking or non-blocking
+            log opt syslog-address="10.0.0.1": write udp://host:514, tcp://… or unixgram:///…
+            log opt syslog-address="tcp+tls://h:6514": TLS is not spoken here: send to a relay on this host, which does
+            log opt syslog-address="udp://": it names no host
+            log opt syslog-address="udp://fd00::1": write [address]:port or host:port
+            log opt syslog-address="unix://log": write an absolute path: unixgram:///dev/log
+            log opt syslog-facility="loud": write daemon, user, local0 … or a number from 0 to 23
+            log opt syslog-format="json": write rfc3164, rfc5424 or rfc5424micro
+            log opt tag="{{.Colour}}": unknown placeholder ".Colour"; known are .ID, .FullID, .Name, .ImageName and .DaemonName
+            log opt tag="{{.Name": a placeholder does not end: write {{.Name}}"#]]
+        .assert_eq(&cases.map(refused).join("\n"));
+    }
+}

@@ -1,0 +1,90 @@
+//! The ways to a syslog or journal: datagrams that never wait, and streams that wait a little.
+
+use std::{
+    io::{self, Write},
+    net::{TcpStream, ToSocketAddrs, UdpSocket},
+    os::unix::net::{UnixDatagram, UnixStream},
+    path::Path,
+};
+
+use super::PATIENCE;
+use crate::config::SyslogAddress;
+
+/// Where the local syslog listens, by its several customs (srslog).
+const LOCAL: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];
+
+pub(super) enum Socket {
+    Datagram(UnixDatagram),
+    Udp(UdpSocket),
+    Stream(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Socket {
+    pub(super) fn of_syslog(to: &SyslogAddress) -> io::Result<Self> {
+        match to {
+            SyslogAddress::Local => Self::local(),
+            SyslogAddress::Unixgram(path) => Self::datagram(path),
+            SyslogAddress::Unix(path) => Self::stream(path),
+            SyslogAddress::Udp(address) => {
+                let to = first(address)?;
+                let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+                let socket = UdpSocket::bind(any)?;
+                socket.set_nonblocking(true)?;
+                socket.connect(to).map_err(at(address))?;
+                Ok(Self::Udp(socket))
+            }
+            SyslogAddress::Tcp(address) => {
+                let stream = TcpStream::connect_timeout(&first(address)?, PATIENCE).map_err(at(address))?;
+                stream.set_write_timeout(Some(PATIENCE))?;
+                Ok(Self::Tcp(stream))
+            }
+        }
+    }
+
+    fn local() -> io::Result<Self> {
+        let try_both = |path: &str| Self::datagram(path.as_ref()).or_else(|_| Self::stream(path.as_ref()));
+        let found = LOCAL.iter().find_map(|path| try_both(path).ok());
+        found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("nobody listens at {}", LOCAL.join(", "))))
+    }
+
+    pub(super) fn datagram(path: &Path) -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.connect(path).map_err(at(path.display()))?;
+        Ok(Self::Datagram(socket))
+    }
+
+    fn stream(path: &Path) -> io::Result<Self> {
+        let stream = UnixStream::connect(path).map_err(at(path.display()))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self::Stream(stream))
+    }
+
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_) | Self::Tcp(_))
+    }
+
+    /// All of it, or an error; a stream is of no more use after one.
+    pub(super) fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Datagram(socket) => socket.send(message).map(drop),
+            Self::Udp(socket) => match socket.send(message) {
+                // The answer to an earlier one: nobody listens just now, which UDP need not know.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => socket.send(message).map(drop),
+                sent => sent.map(drop),
+            },
+            Self::Stream(stream) => stream.write_all(message),
+            Self::Tcp(stream) => stream.write_all(message),
+        }
+    }
+}
+
+fn first(address: &str) -> io::Result<std::net::SocketAddr> {
+    let none = || io::Error::new(io::ErrorKind::NotFound, format!("{address} has no address"));
+    address.to_socket_addrs().map_err(at(address))?.next().ok_or_else(none)
+}
+
+fn at(place: impl std::fmt::Display) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{place}: {error}"))
+}
