@@ -18,8 +18,8 @@ use crate::{
     error::ApiError,
     host::Host,
     routes::{
-        archive, attach, containers, dependencies, distribution, doctor, events, exec, export, images, logs, networks, nodes,
-        services, swarm, system, tasks, unsupported, usage, volumes,
+        archive, attach, containers, dependencies, distribution, doctor, events, exec, export, images, logs, networks,
+        nodes, services, swarm, system, tasks, unsupported, usage, volumes,
     },
 };
 

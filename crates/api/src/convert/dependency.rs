@@ -59,10 +59,14 @@ fn read_data(from: &mut Object<'_>) -> Result<Option<Payload>, FieldError> {
 fn read_rest(kind: DependencyKind, mut from: Object<'_>) -> Result<(Labels, bool), FieldError> {
     let labels = from.labels("Labels")?;
     let is_template = read_templating(&mut from)?;
-    let driver = from.object("Driver")?.string("Name")?;
-    if kind == DependencyKind::Secret && !driver.is_empty() {
-        let why = format!("secret driver {driver:?} would be a plugin, and plugins are not supported: give the data");
-        return Err(from.bad("Driver", why));
+    if kind == DependencyKind::Secret {
+        let mut driver = from.object("Driver")?;
+        let name = driver.string("Name")?;
+        if !name.is_empty() {
+            let why = format!("secret driver {name:?} would be a plugin, and plugins are not supported: give the data");
+            return Err(driver.bad("Name", why));
+        }
+        driver.finish()?;
     }
     from.finish()?;
     Ok((labels, is_template))
@@ -142,12 +146,7 @@ fn read_reference(kind: DependencyKind, mut from: Object<'_>) -> Result<Dependen
         None => DEFAULT_FILE_MODE,
         Some(mode) => u32::try_from(mode).map_err(|_| file.bad("Mode", "is no file mode"))?,
     };
-    let file_spec = TargetFile {
-        name: target,
-        uid: number(&mut file, "UID")?,
-        gid: number(&mut file, "GID")?,
-        mode,
-    };
+    let file_spec = TargetFile { name: target, uid: number(&mut file, "UID")?, gid: number(&mut file, "GID")?, mode };
     file.finish()?;
     from.finish()?;
     Ok(DependencyRef { kind, id, name, file: file_spec })
@@ -168,11 +167,7 @@ pub(crate) fn write_references(kind: DependencyKind, all: &[DependencyRef]) -> V
             .set("UID", file.uid.to_string())
             .set("GID", file.gid.to_string())
             .set("Mode", file.mode);
-        Fields::new()
-            .set("File", file.done())
-            .some(words.id, wanted.id)
-            .some(words.name, wanted.name.as_ref())
-            .done()
+        Fields::new().set("File", file.done()).some(words.id, wanted.id).some(words.name, wanted.name.as_ref()).done()
     };
     all.iter().filter(|wanted| wanted.kind == kind).map(one).collect()
 }
@@ -191,7 +186,8 @@ mod tests {
 
     #[test]
     fn x01_x05_bodies_are_read_and_what_is_not_there_is_refused() {
-        let body = json!({ "Name": "a.b", "Labels": { "x": "1" }, "Data": "c2VjcmV0", "Templating": { "Name": "golang" } });
+        let body =
+            json!({ "Name": "a.b", "Labels": { "x": "1" }, "Data": "c2VjcmV0", "Templating": { "Name": "golang" } });
         let spec = read(Secret, &body).expect("read");
         assert_eq!((spec.name.as_str(), spec.data.bytes(), spec.is_template), ("a.b", &b"secret"[..], true));
         refused(Secret, &json!({ "Data": "c2VjcmV0" }), "Name is missing");

@@ -60,11 +60,7 @@ async fn create(
     }
 }
 
-async fn inspect(
-    kind: DependencyKind,
-    State(shared): State<Shared>,
-    Path(id): Path<String>,
-) -> ApiResult<Json<Value>> {
+async fn inspect(kind: DependencyKind, State(shared): State<Shared>, Path(id): Path<String>) -> ApiResult<Json<Value>> {
     Ok(Json(write(&*find(&shared, kind, &id).await?)))
 }
 
@@ -88,8 +84,7 @@ async fn update(
     let body = bodies::json(body).await?;
     let found = find(&shared, kind, &id).await?;
     let wanted = read_update(&found.spec, &body)?;
-    let request =
-        WriteRequest::UpdateDependency { id: found.id, version, labels: wanted.labels, data: wanted.data };
+    let request = WriteRequest::UpdateDependency { id: found.id, version, labels: wanted.labels, data: wanted.data };
     cluster::write(&shared.membership, &request).await?;
     announce(&shared, kind, "update", found.id, found.spec.name.as_str());
     Ok(())
