@@ -6,6 +6,7 @@
 
 pub(crate) mod container;
 pub(crate) mod credentials;
+pub(crate) mod dependency;
 pub(crate) mod doctor;
 pub(crate) mod endpoint;
 pub(crate) mod event;

@@ -18,8 +18,8 @@ use crate::{
     error::ApiError,
     host::Host,
     routes::{
-        archive, attach, containers, distribution, doctor, events, exec, export, images, logs, networks, nodes,
-        services, swarm, system, tasks, unsupported, usage, volumes,
+        archive, attach, containers, dependencies, distribution, doctor, events, exec, export, images, logs, networks,
+        nodes, services, swarm, system, tasks, unsupported, usage, volumes,
     },
 };
 
@@ -117,6 +117,7 @@ fn router(shared: Shared) -> Router {
         .route("/networks/{id}", get(networks::inspect).merge(delete(networks::remove)))
         .route("/networks/{id}/connect", post(networks::connect))
         .route("/networks/{id}/disconnect", post(networks::disconnect))
+        .merge(dependencies::routes())
         .merge(distribution::routes())
         .merge(events::routes())
         .merge(images::routes())

@@ -3,6 +3,7 @@
 pub(crate) mod archive;
 pub(crate) mod attach;
 pub(crate) mod containers;
+pub(crate) mod dependencies;
 pub(crate) mod distribution;
 pub(crate) mod doctor;
 pub(crate) mod events;

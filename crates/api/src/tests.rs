@@ -23,6 +23,7 @@ macro_rules! docker {
     };
 }
 
+mod dependencies;
 mod networks;
 mod publish;
 
@@ -160,7 +161,7 @@ async fn wrong_requests_are_refused_with_the_field() {
         secrets,
         expect![[r#"
         400 bad request
-        {"message":"TaskTemplate.ContainerSpec.Secrets is not supported yet: leave it out of the request"}"#]],
+        {"message":"TaskTemplate.ContainerSpec.Secrets[0].SecretID is missing: give the id or the name of what the container shall have"}"#]],
     )
     .await;
     check(&fake, "POST /swarm/init", "{}", expect![[r#"

@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::{
+    dependency::DependencyCommand,
     doctor::DoctorArgs,
     exec::{AttachArgs, ExecArgs},
     image::{ImageCommand, ImportArgs, ListArgs as ImageListArgs, LoadArgs, PullArgs, RemoveArgs},
@@ -57,6 +58,12 @@ pub(crate) enum Command {
     /// Services: containers kept running
     #[command(subcommand)]
     Service(ServiceCommand),
+    /// Secrets: data that the tasks of services get as files in memory
+    #[command(subcommand)]
+    Secret(DependencyCommand),
+    /// Configs: files for the tasks of services
+    #[command(subcommand)]
+    Config(DependencyCommand),
     /// Run a command in a container of this host
     #[command(after_help = "Example: rswarm exec -it web.1.x sh")]
     Exec(ExecArgs),

@@ -1,5 +1,6 @@
 //! One module per noun. Each turns arguments into requests, and answers into text.
 
+pub(crate) mod dependency;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod image;
@@ -14,6 +15,8 @@ pub(crate) mod volume;
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
+
+use dependency::Kind;
 
 use crate::{
     HostChecks, Quit,
@@ -72,6 +75,8 @@ async fn dispatch(client: &Client, command: Command, checks: Vec<types::Check>) 
         Command::Version(arguments) => info::version(client, arguments).await,
         Command::Node(command) => node::run(client, command).await,
         Command::Network(command) => network::run(client, command).await,
+        Command::Secret(command) => dependency::run(client, Kind::SECRET, command).await,
+        Command::Config(command) => dependency::run(client, Kind::CONFIG, command).await,
         Command::Service(command) => service::run(client, command).await,
         Command::Volume(command) => volume::run(client, command).await,
         Command::Image(command) => image::run(client, command).await,

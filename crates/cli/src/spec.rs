@@ -1,5 +1,6 @@
 //! From flags to Docker's `ServiceSpec` JSON, new or changed. Pure but for `--env-file` and `-e NAME`.
 
+pub(crate) mod dependency;
 pub(crate) mod edit;
 pub(crate) mod flags;
 pub(crate) mod ipam;

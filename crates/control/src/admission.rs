@@ -5,6 +5,7 @@
 
 mod attachments;
 mod cluster;
+mod dependency;
 mod guest;
 mod network;
 mod node;
@@ -60,6 +61,12 @@ pub fn admit(
         WriteRequest::CreateNetwork(spec) => {
             network::create(tables, spec, now, ids).map(|(proposal, id)| (proposal, WriteReply::CreatedNetwork(id)))
         }
+        WriteRequest::CreateDependency(spec) => dependency::create(tables, spec, now, ids)
+            .map(|(proposal, id)| (proposal, WriteReply::CreatedDependency(id))),
+        WriteRequest::UpdateDependency { id, version, labels, data } => {
+            dependency::update(tables, *id, *version, (labels, data.as_ref()), now, ids).map(done)
+        }
+        WriteRequest::RemoveDependency(id) => dependency::remove(tables, *id, now).map(done),
         WriteRequest::RemoveNetwork(id) => network::remove(tables, *id, now).map(done),
         WriteRequest::RemoveService(id) => service::remove(tables, *id, now).map(done),
         WriteRequest::UpdateNode { id, version, spec } => node::update(tables, *id, *version, spec, now).map(done),

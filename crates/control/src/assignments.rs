@@ -9,11 +9,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use imbl::OrdMap;
 use types::{
-    Assignment, AssignmentDiff, AssignmentSet, Cluster, DataPathPeer, HostNetwork, NetworkId, Node, NodeId, NodeState,
-    OverlayDiff, ProbePeer, Task, TaskId,
+    AssignedDependency, Assignment, AssignmentDiff, AssignmentSet, Cluster, DataPathPeer, Dependency, DependencyId,
+    HostNetwork, NetworkId, Node, NodeId, NodeState, OverlayDiff, ProbePeer, Task, TaskId,
 };
 
-use crate::{Tables, tables::overlay::Overlay};
+use crate::{
+    Tables,
+    tables::{dependencies::needs_dependencies, overlay::Overlay},
+};
 
 /// How many peers a node probes in each direction of the ring of ids: enough witnesses that losing a few
 /// hosts at once leaves some, few enough that probes stay a constant cost per node.
@@ -32,11 +35,16 @@ pub struct Slice {
     /// May have the node itself in it, so that it can be the value's own.
     peers: Peers,
     overlays: BTreeMap<NetworkId, Overlay>,
+    dependencies: Arc<Dependencies>,
+    /// What `dependencies` was made from, beside the tasks.
+    versions: OrdMap<DependencyId, Arc<Dependency>>,
     /// What `network` was made from.
     nodes: OrdMap<NodeId, Arc<Node>>,
     cluster: Option<Arc<Cluster>>,
 }
 
+/// What the tasks of a node have as files.
+type Dependencies = BTreeMap<DependencyId, AssignedDependency>;
 type Peers = OrdMap<NodeId, Arc<DataPathPeer>>;
 
 impl Slice {
@@ -50,6 +58,8 @@ impl Slice {
             network: Arc::new(network(tables, node)),
             peers: peers(tables, &overlays),
             overlays,
+            dependencies: Arc::new(dependencies(tables, node)),
+            versions: tables.dependency_map().clone(),
             nodes: tables.node_map().clone(),
             cluster: tables.cluster().cloned(),
         }
@@ -69,9 +79,13 @@ impl Slice {
         let same_nodes = self.nodes.ptr_eq(tables.node_map());
         let same_hosts = same_nodes && self.cluster.as_ref().map(Arc::as_ptr) == tables.cluster().map(Arc::as_ptr);
         let same_peers = same_nodes && overlays::have_the_same_nodes(&self.overlays, &overlays);
+        let same_files = same_tasks && self.versions.ptr_eq(tables.dependency_map());
+        let dependencies = || Arc::new(dependencies(tables, node));
         Self {
             node,
             index: tables.index(),
+            dependencies: if same_files { Arc::clone(&self.dependencies) } else { dependencies() },
+            versions: tables.dependency_map().clone(),
             tasks: if same_tasks { Arc::clone(&self.tasks) } else { Arc::new(tasks(tables, node)) },
             network: if same_hosts { Arc::clone(&self.network) } else { Arc::new(network(tables, node)) },
             peers: if same_peers { self.peers.clone() } else { peers(tables, &overlays) },
@@ -88,7 +102,8 @@ impl Slice {
     /// For a session that begins.
     pub fn whole(&self) -> AssignmentSet {
         let overlays = self.overlays.iter().map(|(id, overlay)| (*id, overlays::whole(overlay))).collect();
-        AssignmentSet { tasks: (*self.tasks).clone(), network: self.whole_network(), overlays }
+        let dependencies = (*self.dependencies).clone();
+        AssignmentSet { tasks: (*self.tasks).clone(), network: self.whole_network(), overlays, dependencies }
     }
 
     fn whole_network(&self) -> HostNetwork {
@@ -110,7 +125,18 @@ impl Slice {
         };
         upsert_peers.remove(&self.node);
         remove_peers.retain(|id| *id != self.node);
-        some(AssignmentDiff { upsert, remove, network, upsert_peers, remove_peers, overlays, remove_overlays })
+        let (upsert_dependencies, remove_dependencies) = diff_dependencies(&self.dependencies, &next.dependencies);
+        some(AssignmentDiff {
+            upsert,
+            remove,
+            network,
+            upsert_peers,
+            remove_peers,
+            overlays,
+            remove_overlays,
+            upsert_dependencies,
+            remove_dependencies,
+        })
     }
 }
 
@@ -137,6 +163,23 @@ fn assignment(tables: &Tables, task: &Task) -> Option<Assignment> {
         not_before: task.not_before,
         state: task.status.state,
     })
+}
+
+/// The data of a version never changes, so whoever has the id has it.
+fn diff_dependencies(old: &Dependencies, new: &Dependencies) -> (Dependencies, Vec<DependencyId>) {
+    let added = new.iter().filter(|(id, _)| !old.contains_key(id)).map(|(id, file)| (*id, file.clone())).collect();
+    (added, old.keys().filter(|id| !new.contains_key(id)).copied().collect())
+}
+
+/// A node gets the data of a secret or config only while a task of its own may need it (parity X-02).
+fn dependencies(tables: &Tables, node: NodeId) -> Dependencies {
+    let tasks = tables.tasks_of_node(node).filter(|task| needs_dependencies(task));
+    let wanted = tasks.flat_map(|task| task.spec.container.dependencies.iter().filter_map(|wanted| wanted.id));
+    let sent = |version: &Arc<Dependency>| AssignedDependency {
+        data: version.spec.data.clone(),
+        is_template: version.spec.is_template,
+    };
+    wanted.filter_map(|id| Some((id, sent(tables.dependency(id)?)))).collect()
 }
 
 fn network(tables: &Tables, me: NodeId) -> HostNetwork {
@@ -180,7 +223,18 @@ pub fn diff(old: &AssignmentSet, new: &AssignmentSet) -> Option<AssignmentDiff> 
     let overlays = new.overlays.iter().filter_map(|(id, state)| overlays::diff_states(old.overlays.get(id), state));
     let remove_overlays = old.overlays.keys().filter(|id| !new.overlays.contains_key(id)).copied().collect();
     let overlays = overlays.collect::<Vec<OverlayDiff>>();
-    some(AssignmentDiff { upsert, remove, network, upsert_peers, remove_peers, overlays, remove_overlays })
+    let (upsert_dependencies, remove_dependencies) = diff_dependencies(&old.dependencies, &new.dependencies);
+    some(AssignmentDiff {
+        upsert,
+        remove,
+        network,
+        upsert_peers,
+        remove_peers,
+        overlays,
+        remove_overlays,
+        upsert_dependencies,
+        remove_dependencies,
+    })
 }
 
 fn some(difference: AssignmentDiff) -> Option<AssignmentDiff> {

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use types::{
-    Attachment, Cluster, ContainerAttachment, Network, NetworkId, Node, NodeDescription, NodeId, NodeRole, NodeState,
-    PeerProblem, RaftMember, Service, ServiceId, Slot, TaskId, TaskState, TaskStatus, Timestamp, UpdateStatus, Version,
-    VirtualIp,
+    Attachment, Cluster, ContainerAttachment, Dependency, DependencyId, Network, NetworkId, Node, NodeDescription,
+    NodeId, NodeRole, NodeState, PeerProblem, RaftMember, Service, ServiceId, Slot, TaskId, TaskState, TaskStatus,
+    Timestamp, UpdateStatus, Version, VirtualIp,
 };
 
 use crate::Component;
@@ -33,6 +33,7 @@ pub enum ObjectRef {
     Service(ServiceId),
     Task(TaskId),
     Network(NetworkId),
+    Dependency(DependencyId),
 }
 
 /// One step. Fields that `apply` derives (meta, versions, states of newborn tasks) are not part of it.
@@ -83,6 +84,9 @@ pub enum Change {
     /// A new network, with its identifier and subnets.
     PutNetwork(Box<Network>),
     RemoveNetwork(NetworkId),
+    /// A new version of a secret or config, or new labels or `superseded` for a known one.
+    PutDependency(Box<Dependency>),
+    RemoveDependency(DependencyId),
     CreateTask(Box<NewTask>),
     /// The scheduler found a node for a task that was born without one.
     AssignTask {

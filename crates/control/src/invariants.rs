@@ -1,6 +1,7 @@
 //! What must hold of the value at all times. Called by tests and by the simulator after each proposal; what
 //! it returns is the story of a bug, never an everyday error.
 
+mod dependencies;
 mod networks;
 mod ports;
 
@@ -23,6 +24,7 @@ pub fn check(tables: &Tables) -> Result<(), String> {
         host_ports(node, tables.load(node.id))?;
     }
     networks::check(tables)?;
+    dependencies::check(tables)?;
     ports::check(tables)
 }
 

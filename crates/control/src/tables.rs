@@ -5,6 +5,7 @@
 
 mod apply;
 mod apply_network;
+pub(crate) mod dependencies;
 pub(crate) mod guests;
 pub(crate) mod index;
 mod journal;
@@ -18,8 +19,8 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 use types::{
-    Cluster, ContainerAttachment, DataPathPeer, Name, Network, NetworkId, Node, NodeId, Service, ServiceId, Slot, Task,
-    TaskId,
+    Cluster, ContainerAttachment, DataPathPeer, Dependency, DependencyId, DependencyKind, DependencyName, Name,
+    Network, NetworkId, Node, NodeId, Service, ServiceId, Slot, Task, TaskId,
 };
 
 pub(crate) use apply::Moment;
@@ -66,6 +67,10 @@ pub struct Tables {
     ports: Ports,
     /// Where the data planes of all nodes that are not down are reached.
     peers: OrdMap<NodeId, Arc<DataPathPeer>>,
+    /// Secrets and configs, with their old versions.
+    dependencies: OrdMap<DependencyId, Arc<Dependency>>,
+    /// Of present versions.
+    dependency_names: OrdMap<(DependencyKind, DependencyName), DependencyId>,
     journal: Journal,
 }
 

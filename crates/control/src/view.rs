@@ -8,8 +8,8 @@ mod find;
 use std::sync::Arc;
 
 use types::{
-    Counts, Filters, Network, NetworkView, Node, NodeRole, NodeView, ReadReply, ReadRequest, Service, ServiceId,
-    ServiceMode, ServiceView, Task, TaskState,
+    Counts, Dependency, DependencyKind, DependencySpec, Filters, Network, NetworkView, Node, NodeRole, NodeView,
+    Payload, ReadReply, ReadRequest, Service, ServiceId, ServiceMode, ServiceView, Task, TaskState,
 };
 
 use crate::{Rejection, Tables};
@@ -40,6 +40,10 @@ pub fn read(tables: &Tables, request: &ReadRequest) -> Result<ReadReply, Rejecti
             let tasks = tables.tasks_of_network(network.id).map(|task| task_view(tables, task)).collect();
             ReadReply::Network(Box::new(NetworkView { services, tasks, ..network_view(tables, network) }))
         }
+        ReadRequest::Dependencies(kind, filters) => ReadReply::Dependencies(dependencies(tables, *kind, filters)?),
+        ReadRequest::Dependency(kind, text) => {
+            ReadReply::Dependency(Box::new(dependency_view(find::dependency(tables, *kind, text)?)))
+        }
         ReadRequest::Counts => ReadReply::Counts(counts(tables)),
     })
 }
@@ -59,6 +63,24 @@ fn networks(tables: &Tables, filters: &Filters) -> Result<Vec<NetworkView>, Reje
     filter::check("network", filters, filter::NETWORK_KEYS)?;
     let kept = tables.networks().filter(|network| filter::network_fits(tables, network, filters));
     Ok(kept.map(|network| network_view(tables, network)).collect())
+}
+
+/// The present version of each name.
+fn dependencies(tables: &Tables, kind: DependencyKind, filters: &Filters) -> Result<Vec<Dependency>, Rejection> {
+    filter::check(&kind.to_string(), filters, filter::DEPENDENCY_KEYS)?;
+    let of_kind = tables.dependencies().filter(|version| version.spec.kind == kind && !version.superseded);
+    Ok(of_kind.filter(|version| filter::dependency_fits(version, filters)).map(dependency_view).collect())
+}
+
+/// What is secret leaves the value on the way to a task's node alone.
+fn dependency_view(version: &Arc<Dependency>) -> Dependency {
+    match version.spec.kind {
+        DependencyKind::Config => (**version).clone(),
+        DependencyKind::Secret => {
+            let spec = DependencySpec { data: Payload::default(), ..(*version.spec).clone() };
+            Dependency { spec: Arc::new(spec), ..(**version).clone() }
+        }
+    }
 }
 
 fn network_view(tables: &Tables, network: &Arc<Network>) -> NetworkView {

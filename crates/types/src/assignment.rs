@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attachment, DEFAULT_MESH_WEIGHT, EndpointMode, MeshSpec, Name, Network, NetworkId, NodeId, PortConfig, ServiceId,
-    Slot, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp,
+    Attachment, DEFAULT_MESH_WEIGHT, DependencyId, EndpointMode, MeshSpec, Name, Network, NetworkId, NodeId, Payload,
+    PortConfig, ServiceId, Slot, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp,
 };
 
 /// All that one node shall do.
@@ -20,6 +20,24 @@ pub struct AssignmentSet {
     pub network: HostNetwork,
     /// The networks this node takes part in, and all that is in them anywhere.
     pub overlays: BTreeMap<NetworkId, OverlayState>,
+    /// What the tasks have as files, while they may need it. Never on a disk.
+    pub dependencies: BTreeMap<DependencyId, AssignedDependency>,
+}
+
+impl AssignmentSet {
+    /// Whether all that a task has as files is here. What is kept on a node's disk is without it.
+    pub fn has_dependencies_of(&self, assignment: &Assignment) -> bool {
+        let wanted = &assignment.spec.container.dependencies;
+        wanted.iter().all(|wanted| wanted.id.is_some_and(|id| self.dependencies.contains_key(&id)))
+    }
+}
+
+/// A secret or config as a node gets it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssignedDependency {
+    pub data: Payload,
+    #[serde(default)]
+    pub is_template: bool,
 }
 
 /// From one set to the next.
@@ -39,6 +57,8 @@ pub struct AssignmentDiff {
     pub overlays: Vec<OverlayDiff>,
     /// Networks this node no longer takes part in.
     pub remove_overlays: Vec<NetworkId>,
+    pub upsert_dependencies: BTreeMap<DependencyId, AssignedDependency>,
+    pub remove_dependencies: Vec<DependencyId>,
 }
 
 /// One task as its node sees it.

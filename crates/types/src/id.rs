@@ -30,6 +30,8 @@ pub mod kind {
     pub enum Task {}
     #[derive(Debug)]
     pub enum Network {}
+    #[derive(Debug)]
+    pub enum Dependency {}
 }
 
 pub type ClusterId = Id<kind::Cluster>;
@@ -37,6 +39,7 @@ pub type NodeId = Id<kind::Node>;
 pub type ServiceId = Id<kind::Service>;
 pub type TaskId = Id<kind::Task>;
 pub type NetworkId = Id<kind::Network>;
+pub type DependencyId = Id<kind::Dependency>;
 
 /// Why a text is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

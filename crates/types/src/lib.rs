@@ -9,11 +9,13 @@ pub mod assignment;
 mod check;
 pub mod cidr;
 pub mod constraint;
+mod dependency_name;
 pub mod id;
 pub mod image_reference;
 pub mod name;
 pub mod object;
 mod patch;
+mod payload;
 mod port_runs;
 pub mod request;
 pub mod resources;
@@ -21,16 +23,19 @@ pub mod spec;
 pub mod time;
 
 pub use assignment::{
-    Assignment, AssignmentDiff, AssignmentSet, DataPathPeer, EndpointStage, HostNetwork, ManagerPeer, OverlayContainer,
-    OverlayDiff, OverlayEndpoint, OverlayService, OverlayState, ProbePeer, ProbeReport, TaskReport,
+    AssignedDependency, Assignment, AssignmentDiff, AssignmentSet, DataPathPeer, EndpointStage, HostNetwork,
+    ManagerPeer, OverlayContainer, OverlayDiff, OverlayEndpoint, OverlayService, OverlayState, ProbePeer, ProbeReport,
+    TaskReport,
 };
 pub use check::{Check, CheckVerdict};
 pub use cidr::{Cidr, CidrError};
 pub use constraint::{Constraint, ConstraintError};
-pub use id::{ClusterId, Id, IdError, NetworkId, NodeId, ServiceId, TaskId};
+pub use dependency_name::{DependencyName, DependencyNameError, MAX_DEPENDENCY_NAME};
+pub use id::{ClusterId, DependencyId, Id, IdError, NetworkId, NodeId, ServiceId, TaskId};
 pub use image_reference::{ImageReference, ImageReferenceError};
 pub use name::{Name, NameError};
 pub use object::*;
+pub use payload::Payload;
 pub use request::{
     AttachRequest, Counts, Filters, NetworkView, NodeView, ReadReply, ReadRequest, ServiceChange, ServiceView,
     SubnetUsage, WriteReply, WriteRequest,

@@ -21,6 +21,10 @@ impl AssignmentSet {
             self.network.data_path_peers.remove(id);
         }
         self.network.data_path_peers.extend(difference.upsert_peers);
+        for id in &difference.remove_dependencies {
+            self.dependencies.remove(id);
+        }
+        self.dependencies.extend(difference.upsert_dependencies);
         for id in &difference.remove_overlays {
             self.overlays.remove(id);
         }

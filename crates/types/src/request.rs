@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cluster, ClusterSpec, ContainerAttachment, Network, NetworkId, NetworkSpec, Node, NodeId, NodeSpec, Service,
-    ServiceId, ServiceSpec, Task, Version,
+    Cluster, ClusterSpec, ContainerAttachment, Dependency, DependencyId, DependencyKind, DependencySpec, Labels,
+    Network, NetworkId, NetworkSpec, Node, NodeId, NodeSpec, Payload, Service, ServiceId, ServiceSpec, Task, Version,
 };
 
 /// Filters of a list: key to accepted values, as the Docker API has them (`{"name":["a","b"]}`).
@@ -22,11 +22,13 @@ pub enum ReadRequest {
     Services(Filters),
     Tasks(Filters),
     Networks(Filters),
+    Dependencies(DependencyKind, Filters),
     /// By full id, name, or unique id prefix.
     Node(String),
     Service(String),
     Task(String),
     Network(String),
+    Dependency(DependencyKind, String),
     /// Everything at once and consistent: for `info`, checks and tests.
     Counts,
 }
@@ -42,6 +44,9 @@ pub enum ReadReply {
     Task(Box<Task>),
     Networks(Vec<NetworkView>),
     Network(Box<NetworkView>),
+    /// Secrets without their data.
+    Dependencies(Vec<Dependency>),
+    Dependency(Box<Dependency>),
     Counts(Counts),
 }
 
@@ -106,6 +111,15 @@ pub enum WriteRequest {
     RemoveService(ServiceId),
     CreateNetwork(Box<NetworkSpec>),
     RemoveNetwork(NetworkId),
+    CreateDependency(Box<DependencySpec>),
+    UpdateDependency {
+        id: DependencyId,
+        version: Version,
+        labels: Labels,
+        /// A new version: the services that use it follow. None: the data stays.
+        data: Option<Payload>,
+    },
+    RemoveDependency(DependencyId),
     UpdateNode {
         id: NodeId,
         version: Version,
@@ -161,6 +175,7 @@ pub enum ServiceChange {
 pub enum WriteReply {
     Created(ServiceId),
     CreatedNetwork(NetworkId),
+    CreatedDependency(DependencyId),
     Done,
     /// One of each subnet of the network.
     Attached(Vec<IpAddr>),

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod container;
+mod dependency;
 mod mesh;
 mod network;
 mod node;
@@ -17,6 +18,7 @@ pub use container::{
     ContainerSpec, DnsConfig, HealthCheck, HealthTest, Mount, MountKind, Seccomp, Ulimit, is_tmpfs_option,
     is_volume_name,
 };
+pub use dependency::{DEFAULT_FILE_MODE, DependencyKind, DependencyRef, DependencySpec, TargetFile};
 pub use mesh::{
     DEFAULT_MESH_WEIGHT, MAX_MESH_WEIGHT, MESH_AFFINITY_LABEL, MESH_POLICY_LABEL, MESH_WEIGHT_LABEL, MeshError,
     mesh_weight,

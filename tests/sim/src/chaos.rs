@@ -158,6 +158,7 @@ impl Cluster {
             }
             7 | 8 => self.change_node(),
             9 | 10 => self.change_networks(),
+            14 => self.change_secrets(service.as_ref()),
             11 => {
                 let networks = self.network_names();
                 spec.task.networks = specs::any_attachments(&networks, &mut self.random);
@@ -177,6 +178,30 @@ impl Cluster {
                 }
             }
         }
+    }
+
+    /// A secret comes, gets a new version or goes, and a service uses it or no more; all at once, so that some are
+    /// decided on what is past.
+    fn change_secrets(&mut self, service: &Service) {
+        let name = format!("k{}", self.random.below(3));
+        let data = vec![b'x'; self.random.between(1, 9) as usize];
+        let known = self.tables.dependencies().find(|known| known.spec.name.as_str() == name && !known.superseded);
+        let request = match known.cloned() {
+            None => specs::secret(&name, data),
+            Some(known) if self.random.chance(30) => WriteRequest::RemoveDependency(known.id),
+            Some(known) => WriteRequest::UpdateDependency {
+                id: known.id,
+                version: known.meta.version,
+                labels: known.spec.labels.clone(),
+                data: Some(types::Payload::new(data)),
+            },
+        };
+        self.write(&request, Origin::Other);
+        let mut spec = (*service.spec).clone();
+        spec.task.container.dependencies = if self.random.chance(70) { vec![specs::use_of(&name)] } else { Vec::new() };
+        let (id, version) = (service.id, service.meta.version);
+        let change = ServiceChange::Spec(Box::new(spec));
+        self.write(&WriteRequest::UpdateService { id, version, change }, Origin::Other);
     }
 
     fn network_names(&self) -> Vec<String> {

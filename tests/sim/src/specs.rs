@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use types::{
-    Bytes, Cluster, ClusterId, ClusterSpec, Constraint, ContainerSpec, DisconnectPolicy, EndpointMode, EndpointSpec,
-    FailureAction, GenericResource, ImageReference, JoinSecrets, Labels, Meta, Name, NanoCpus, NetworkAttachmentSpec,
-    NetworkSpec, Node, NodeDescription, NodeId, NodeRole, NodeSpec, NodeState, NodeStatus, Placement, Platform,
-    PortBind, PortConfig, PortProtocol, PublishMode, Reconcile, ResourceRequirements, Resources, RestartPolicy, RootCa,
-    ServiceMode, ServiceSpec, SpreadOver, TaskSpec, Timestamp, UpdateConfig, UpdateOrder, WriteRequest,
+    Bytes, Cluster, ClusterId, ClusterSpec, Constraint, ContainerSpec, DEFAULT_FILE_MODE, DependencyKind,
+    DependencyRef, DependencySpec, DisconnectPolicy, EndpointMode, EndpointSpec, FailureAction, GenericResource,
+    ImageReference, JoinSecrets, Labels, Meta, Name, NanoCpus, NetworkAttachmentSpec, NetworkSpec, Node,
+    NodeDescription, NodeId, NodeRole, NodeSpec, NodeState, NodeStatus, Payload, Placement, Platform, PortBind,
+    PortConfig, PortProtocol, PublishMode, Reconcile, ResourceRequirements, Resources, RestartPolicy, RootCa,
+    ServiceMode, ServiceSpec, SpreadOver, TargetFile, TaskSpec, Timestamp, UpdateConfig, UpdateOrder, WriteRequest,
 };
 
 use crate::random::Random;
@@ -109,6 +110,22 @@ pub fn ingress() -> WriteRequest {
         auxiliary: std::collections::BTreeMap::new(),
     }];
     WriteRequest::CreateNetwork(Box::new(spec))
+}
+
+pub fn secret(name: &str, data: Vec<u8>) -> WriteRequest {
+    WriteRequest::CreateDependency(Box::new(DependencySpec {
+        kind: DependencyKind::Secret,
+        name: name.parse().expect("names of simulated secrets are good"),
+        labels: Labels::new(),
+        data: Payload::new(data),
+        is_template: false,
+    }))
+}
+
+pub fn use_of(secret: &str) -> DependencyRef {
+    let file = TargetFile { name: secret.to_owned(), uid: 0, gid: 0, mode: DEFAULT_FILE_MODE };
+    let name = Some(secret.parse().expect("names of simulated secrets are good"));
+    DependencyRef { kind: DependencyKind::Secret, id: None, name, file }
 }
 
 /// Some of these networks, for the tasks of a service.

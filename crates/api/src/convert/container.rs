@@ -4,10 +4,10 @@ use std::{net::IpAddr, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
-use types::{ContainerSpec, DnsConfig, HealthCheck, HealthTest, ImageReference, Seccomp, Ulimit};
+use types::{ContainerSpec, DependencyKind, DnsConfig, HealthCheck, HealthTest, ImageReference, Seccomp, Ulimit};
 
 use super::{
-    mount,
+    dependency, mount,
     reader::{FieldError, Object},
     time::nanos,
     writer::Fields,
@@ -46,6 +46,7 @@ pub(crate) fn read(mut from: Object<'_>) -> Result<ContainerSpec, FieldError> {
         sysctls: from.labels("Sysctls")?,
         ulimits: read_ulimits(&mut from)?,
         oom_score_adj: read_oom_score_adj(&mut from)?,
+        dependencies: dependency::read_references(&mut from)?,
         seccomp,
         no_new_privileges,
         ..default
@@ -188,6 +189,8 @@ pub(crate) fn write(spec: &ContainerSpec) -> Value {
         .some("Healthcheck", spec.health_check.as_ref().map(write_health))
         .unless_empty("Hosts", &spec.hosts)
         .set("DNSConfig", write_dns(&spec.dns))
+        .unless_empty("Secrets", dependency::write_references(DependencyKind::Secret, &spec.dependencies))
+        .unless_empty("Configs", dependency::write_references(DependencyKind::Config, &spec.dependencies))
         .set("Isolation", "default")
         .unless_empty("Sysctls", &spec.sysctls)
         .unless_empty("CapabilityAdd", &spec.capability_add)

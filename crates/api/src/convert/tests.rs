@@ -232,10 +232,9 @@ fn with(path: &str, value: Value) -> Value {
 
 #[test]
 fn what_is_not_supported_is_named() {
-    let secret = json!([{ "SecretID": "x", "SecretName": "y" }]);
     refused(
-        with("/TaskTemplate/ContainerSpec/Secrets", secret),
-        expect!["TaskTemplate.ContainerSpec.Secrets is not supported yet: leave it out of the request"],
+        with("/TaskTemplate/ContainerSpec/CredentialSpec", json!({ "File": "spec.json" })),
+        expect!["TaskTemplate.ContainerSpec.CredentialSpec.File is not supported yet: leave it out of the request"],
     );
     refused(
         with("/TaskTemplate/Networks", json!([{ "Aliases": ["n"] }])),

@@ -180,6 +180,12 @@ pub(crate) struct CreateLists {
     /// Attach a filesystem mount to the service
     #[arg(long)]
     pub(crate) mount: Vec<String>,
+    /// Give the containers a secret: NAME, or source=NAME,target=FILE,uid=,gid=,mode=0444
+    #[arg(long)]
+    pub(crate) secret: Vec<String>,
+    /// Give the containers a config: NAME, or source=NAME,target=FILE,uid=,gid=,mode=0444
+    #[arg(long)]
+    pub(crate) config: Vec<String>,
     /// Network to join: NAME, or name=NAME,alias=ALIAS,driver-opt=KEY=VALUE
     #[arg(long)]
     pub(crate) network: Vec<String>,
@@ -257,6 +263,18 @@ pub(crate) struct UpdateLists {
     /// Remove a mount by its target path
     #[arg(long, value_name = "TARGET")]
     pub(crate) mount_rm: Vec<String>,
+    /// Add or update a secret on a service
+    #[arg(long, value_name = "SECRET")]
+    pub(crate) secret_add: Vec<String>,
+    /// Remove a secret by its name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) secret_rm: Vec<String>,
+    /// Add or update a config on a service
+    #[arg(long, value_name = "CONFIG")]
+    pub(crate) config_add: Vec<String>,
+    /// Remove a config by its name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) config_rm: Vec<String>,
     /// Add a network: NAME, or name=NAME,alias=ALIAS,driver-opt=KEY=VALUE
     #[arg(long, value_name = "NETWORK")]
     pub(crate) network_add: Vec<String>,

@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use super::{
+    dependency,
     edit::{change_list, change_map, get, set},
     flags::{CreateLists, UpdateLists},
     mount,
@@ -29,6 +30,8 @@ pub(crate) fn create(spec: &mut Value, lists: &CreateLists, ids: &Ids) -> anyhow
         constraint_add: lists.constraint.clone(),
         placement_pref_add: lists.placement_pref.clone(),
         mount_add: lists.mount.clone(),
+        secret_add: lists.secret.clone(),
+        config_add: lists.config.clone(),
         network_add: lists.network.clone(),
         publish_add: lists.publish.clone(),
         cap_add: lists.cap_add.clone(),
@@ -69,6 +72,8 @@ pub(crate) fn update(spec: &mut Value, lists: &UpdateLists, ids: &Ids) -> anyhow
     capabilities(spec, lists);
     let mounts = lists.mount_add.iter().map(|text| mount::parse(text)).collect::<anyhow::Result<_>>()?;
     change_list(spec, &format!("{CONTAINER}.Mounts"), |mount| text_of(mount, "Target"), &lists.mount_rm, mounts);
+    dependency::change_secrets(spec, &lists.secret_add, &lists.secret_rm)?;
+    dependency::change_configs(spec, &lists.config_add, &lists.config_rm)?;
     let ulimits = lists.ulimit_add.iter().map(|text| ulimit(text)).collect::<anyhow::Result<_>>()?;
     change_list(spec, &format!("{CONTAINER}.Ulimits"), |ulimit| text_of(ulimit, "Name"), &lists.ulimit_rm, ulimits);
     network::change(spec, &lists.network_add, &lists.network_rm, ids)?;

@@ -6,8 +6,11 @@ use types::{
     Meta, Service, ServiceChange, ServiceId, ServiceMode, ServiceSpec, Timestamp, UpdateState, UpdateStatus, Version,
 };
 
-use super::{attachments, ports, validate};
-use crate::{Change, Ids, ObjectRef, Proposal, Rejection, Tables, tables::overlay::networks_of};
+use super::{attachments, dependency, ports, validate};
+use crate::{
+    Change, Ids, ObjectRef, Proposal, Rejection, Tables,
+    tables::{dependencies::missing_dependency, overlay::networks_of},
+};
 
 pub(super) fn create(
     tables: &Tables,
@@ -20,7 +23,7 @@ pub(super) fn create(
     if tables.service_by_name(&spec.name).is_some() {
         return Err(Rejection::already_exists("service", &spec.name));
     }
-    let spec = attachments::resolved(tables, spec)?;
+    let spec = dependency::resolved(tables, attachments::resolved(tables, spec)?)?;
     let id = ServiceId::from_random(ids());
     let published = ports::published(tables, id, &spec, &[])?;
     let service = Service {
@@ -69,7 +72,7 @@ pub(super) fn update(
 
 fn with_spec(tables: &Tables, service: &Service, spec: &ServiceSpec) -> Result<Service, Rejection> {
     validate::service(spec)?;
-    let spec = &attachments::resolved(tables, spec)?;
+    let spec = &dependency::resolved(tables, attachments::resolved(tables, spec)?)?;
     let old = &service.spec;
     if spec.name != old.name {
         return Err(Rejection::Invalid(format!(
@@ -83,7 +86,8 @@ fn with_spec(tables: &Tables, service: &Service, spec: &ServiceSpec) -> Result<S
     let replaces = replaces_tasks(old, spec);
     // an update that touches no task leaves a running rollout as it is
     let update = if replaces { None } else { service.update.clone() };
-    let previous = Some(Arc::clone(old));
+    // one that changes nothing leaves what it can be rolled back to
+    let previous = if spec == &**old { service.previous.clone() } else { Some(Arc::clone(old)) };
     let published = ports::published(tables, service.id, spec, &service.published)?;
     Ok(Service { spec: Arc::new(spec.clone()), previous, update, published, ..service.clone() })
 }
@@ -95,7 +99,7 @@ fn is_global(spec: &ServiceSpec) -> bool {
 /// The service with its previous spec, which can be rolled back no further (parity S-13).
 ///
 /// # Errors
-/// It has none, or one with networks that are gone or ports that are another service's by now.
+/// It has none, or one with networks, secrets or configs that are gone or ports that are another service's by now.
 pub(crate) fn rolled_back(
     tables: &Tables,
     service: &Service,
@@ -109,6 +113,9 @@ pub(crate) fn rolled_back(
     };
     if networks_of(&spec.task).any(|(id, _)| tables.network(id).is_none()) {
         return refuse(format!("service {name} cannot be rolled back: a network of its previous spec is gone"));
+    }
+    if let Some((kind, missing)) = missing_dependency(tables, &spec) {
+        return refuse(format!("service {name} cannot be rolled back: {kind} {missing} of its previous spec is gone"));
     }
     let published = match ports::published(tables, service.id, &spec, &service.published) {
         Ok(published) => published,

@@ -63,6 +63,9 @@ impl Tables {
             ObjectRef::Node(id) => ("node", id.to_string(), self.node(id).map(|n| n.meta.version)),
             ObjectRef::Service(id) => ("service", id.to_string(), self.service(id).map(|s| s.meta.version)),
             ObjectRef::Task(id) => ("task", id.to_string(), self.task(id).map(|t| t.meta.version)),
+            ObjectRef::Dependency(id) => {
+                ("secret or config", id.to_string(), self.dependency(id).map(|d| d.meta.version))
+            }
             ObjectRef::Network(id) => ("network", id.to_string(), self.network(id).map(|n| n.meta.version)),
         };
         match found {
@@ -111,6 +114,8 @@ impl Tables {
             }
             Change::PutNetwork(network) => self.put_network(moment, network, touched),
             Change::RemoveNetwork(id) => self.remove_network(*id, touched),
+            Change::PutDependency(dependency) => self.put_dependency(moment, dependency),
+            Change::RemoveDependency(id) => self.remove_dependency(*id),
             Change::AssignTask { task, node, attachments } => {
                 self.assign_task(moment, *task, *node, attachments, touched)
             }
@@ -185,6 +190,7 @@ impl Tables {
         }
         self.check_networks_of(service)?;
         self.check_ports_of(service)?;
+        self.check_dependencies_of(service)?;
         touched.services.insert(service.id);
         let mut next = Service { meta: next_meta(old.map(|s| s.meta), moment), ..service.clone() };
         next.virtual_ips = old.map_or_else(Vec::new, |old| old.virtual_ips.clone());

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use types::{
-    Attachment, Cluster, ContainerAttachment, Meta, Network, NetworkId, Node, NodeId, PortConfig, Service, ServiceId,
-    Slot, Task, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp, Version,
+    Attachment, Cluster, ContainerAttachment, Dependency, Meta, Network, NetworkId, Node, NodeId, PortConfig, Service,
+    ServiceId, Slot, Task, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp, Version,
 };
 
 use super::Tables;
@@ -27,6 +27,9 @@ struct Snapshot {
     /// Missing in snapshots of managers that knew no places of single containers.
     #[serde(default)]
     guests: Vec<Arc<ContainerAttachment>>,
+    /// Missing in snapshots of managers that knew no secrets and configs.
+    #[serde(default)]
+    dependencies: Vec<Arc<Dependency>>,
 }
 
 /// A task with its spec as a position in `Snapshot::specs`.
@@ -75,6 +78,7 @@ impl Serialize for Tables {
             tasks,
             networks: self.networks().cloned().collect(),
             guests: self.guests().cloned().collect(),
+            dependencies: self.dependencies().cloned().collect(),
             cursors: self.pools.iter().map(|(id, pool)| (*id, pool.cursors())).collect(),
         }
         .serialize(serializer)
@@ -111,6 +115,9 @@ impl<'de> Deserialize<'de> for Tables {
         }
         for network in snapshot.networks {
             tables.insert_network(network);
+        }
+        for dependency in snapshot.dependencies {
+            tables.insert_dependency(dependency);
         }
         // the copies of a spec in services become one with the tasks' again
         let mut shared: Vec<Arc<TaskSpec>> = snapshot.specs;

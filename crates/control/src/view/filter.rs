@@ -4,8 +4,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use types::{
-    Availability, Filters, Labels, Network, NetworkDriver, Node, NodeId, NodeState, Service, ServiceId, ServiceMode,
-    Slot, Task, TaskState,
+    Availability, Dependency, Filters, Labels, Network, NetworkDriver, Node, NodeId, NodeState, Service, ServiceId,
+    ServiceMode, Slot, Task, TaskState,
 };
 
 use super::find;
@@ -14,6 +14,7 @@ use crate::{Rejection, Tables};
 pub(super) const NODE_KEYS: &[&str] = &["id", "name", "label", "node.label", "role", "membership", "availability"];
 pub(super) const SERVICE_KEYS: &[&str] = &["id", "name", "label", "mode", "runtime"];
 pub(super) const NETWORK_KEYS: &[&str] = &["id", "name", "driver", "label", "scope", "type", "dangling"];
+pub(super) const DEPENDENCY_KEYS: &[&str] = &["id", "name", "names", "label"];
 const TASK_KEYS: &[&str] = &["id", "name", "label", "service", "node", "desired-state", "runtime"];
 
 pub(super) fn check(kind: &str, filters: &Filters, known: &[&str]) -> Result<(), Rejection> {
@@ -66,6 +67,15 @@ pub(super) fn service_fits(service: &Service, filters: &Filters) -> bool {
         && any(filters, "mode", |wanted| wanted == mode)
         && any(filters, "runtime", |wanted| wanted == "container")
         && labels_fit(filters, "label", &service.spec.labels)
+}
+
+/// `name` is the beginning of one, `names` a whole one (as in Docker).
+pub(super) fn dependency_fits(version: &Dependency, filters: &Filters) -> bool {
+    let name = version.spec.name.as_str();
+    any(filters, "id", |prefix| version.id.to_string().starts_with(prefix))
+        && any(filters, "name", |prefix| name.starts_with(prefix))
+        && any(filters, "names", |wanted| name == wanted)
+        && labels_fit(filters, "label", &version.spec.labels)
 }
 
 /// Unlike the others' names, part of a network's is enough (as in Docker).

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, sync::Arc};
 
-use types::{Name, Network, Node, Service, Task};
+use types::{Dependency, DependencyKind, Name, Network, Node, Service, Task};
 
 use crate::{Rejection, Tables};
 
@@ -43,6 +43,22 @@ pub(super) fn network<'a>(tables: &'a Tables, text: &str) -> Result<&'a Arc<Netw
         return Ok(found);
     }
     by_prefix("network", text, tables.networks().map(|n| (n.id, n)))
+}
+
+/// A name stands for its present version.
+pub(super) fn dependency<'a>(
+    tables: &'a Tables,
+    kind: DependencyKind,
+    text: &str,
+) -> Result<&'a Arc<Dependency>, Rejection> {
+    let of_kind = |version: &&Arc<Dependency>| version.spec.kind == kind;
+    if let Some(found) = text.parse().ok().and_then(|id| tables.dependency(id)).filter(of_kind) {
+        return Ok(found);
+    }
+    if let Some(found) = text.parse().ok().and_then(|name| tables.dependency_by_name(kind, &name)) {
+        return Ok(found);
+    }
+    by_prefix(&kind.to_string(), text, tables.dependencies().filter(of_kind).map(|version| (version.id, version)))
 }
 
 pub(super) fn task<'a>(tables: &'a Tables, text: &str) -> Result<&'a Arc<Task>, Rejection> {

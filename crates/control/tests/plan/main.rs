@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod admission;
+mod dependencies;
 mod health;
 mod networks;
 mod orchestrate;

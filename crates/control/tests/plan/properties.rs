@@ -10,12 +10,14 @@ const NODES: [&str; 4] = ["a", "b", "c", "d"];
 const SERVICES: [&str; 4] = ["s0", "s1", "s2", "s3"];
 const START: &str = "network n1 subnet=10.1.0.0/28
 network n2 attachable
+secret k1 one
+config k2 two
 network i ingress subnet=10.255.0.0/28
 node a cpu=4 zone=1\nnode b cpu=4 zone=1\nnode c cpu=4 zone=2\nnode d cpu=4 zone=2
 service s0 x3\nservice s1 global\nservice s2 x2 cpu=1\nservice s3 x2 max=1\nplan";
 
 /// What may be changed of a service.
-const WORDS: [&str; 43] = [
+const WORDS: [&str; 46] = [
     "x0",
     "x1",
     "x3",
@@ -59,6 +61,9 @@ const WORDS: [&str; 43] = [
     "publish=host@7001:80",
     "publish=none",
     "policy=local-first",
+    "secret=k1",
+    "config=k2",
+    "secrets=-",
 ];
 
 /// What may be made of a node or service that was removed.
@@ -89,6 +94,8 @@ fn line() -> impl Strategy<Value = String> {
         5 => (verb, node()).prop_map(|(v, n)| format!("{v} {n}")),
         1 => node().prop_map(|n| format!("remove-node {n}")),
         1 => Just("remove-network i".to_owned()),
+        1 => (prop::sample::select(vec!["k1", "k2"]), 0..5u8).prop_map(|(name, data)| format!("new {name} {data}")),
+        1 => prop::sample::select(vec!["remove-secret k1", "secret k1 again"]).prop_map(str::to_owned),
         1 => (node(), 1..3u8).prop_map(|(n, weight)| format!("label {n} rswarm.mesh.weight={weight}")),
         1 => (node(), 1..3u8).prop_map(|(n, zone)| format!("label {n} zone={zone}")),
         1 => (node(), node(), any::<bool>()).prop_map(|(a, b, yes)| {

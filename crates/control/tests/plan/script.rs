@@ -19,6 +19,8 @@
 //! show                              tasks as they are
 //! attach a c1 n1 10.1.0.9 db        node a wants a place in network n1 for container c1: address and aliases, if any
 //! detach a c1 n1                    it gives it back; `guests` shows all such places
+//! secret s1 text / config c1 text   a secret or config with this data; `new s1 text` makes a new version of it
+//! remove-secret s1                  with all its versions; `files a` shows the data that node a was told of
 //! ports                             published ports of all services
 //! mesh a                            what node a was told of the routing mesh
 //! ```
@@ -97,6 +99,11 @@ impl World {
                 network: self.network_id(words[2]),
                 container: words[1].to_owned(),
             }),
+            "secret" => self.create_dependency(DependencyKind::Secret, &words),
+            "config" => self.create_dependency(DependencyKind::Config, &words),
+            "new" => self.new_version(words[0], words[1]),
+            "remove-secret" => self.write(&WriteRequest::RemoveDependency(self.dependency_id(words[0]))),
+            "files" => self.show_files(self.nodes[words[0]]),
             "guests" => self.show_guests(),
             "snapshot" => self.snapshot(),
             "update" => self.update(&words),
@@ -163,6 +170,7 @@ impl World {
                 set.apply(difference);
             }
             assert_eq!((&set.overlays, &set.network), (&whole.overlays, &whole.network), "told by differences");
+            assert_eq!(set.dependencies, whole.dependencies, "secrets and configs told by differences");
             assert!(set.tasks.keys().eq(whole.tasks.keys()), "tasks told by differences");
         }
     }
@@ -275,7 +283,7 @@ impl World {
         self.write(&WriteRequest::UpdateNode { id, version, spec });
     }
 
-    fn write(&mut self, request: &WriteRequest) {
+    pub fn write(&mut self, request: &WriteRequest) {
         let mut next = self.next_id;
         let result = admission::admit(&self.tables, request, self.now, &mut || {
             next += 1;
@@ -333,6 +341,7 @@ impl World {
         let node = || self.nodes.get(name).is_some_and(|id| self.tables.node(*id).is_some());
         match verb {
             "node" => !node(),
+            "remove-secret" | "new" => self.has_dependency(name),
             "remove-network" => self.tables.network_by_name(&name.parse().unwrap()).is_some(),
             "update" | "rollback" | "remove" => service(),
             "drain" | "pause" | "activate" | "label" | "remove-node" => node(),

@@ -49,6 +49,7 @@ pub fn node(id: NodeId, words: &[&str], now: Timestamp) -> Node {
 
 /// `web x3|global image=a cpu=1 mem=512m gpu=1 constraint=node.labels.zone==a spread=zone max=1 port=80|none
 /// arch=arm64 order=start-first parallelism=2 delay=1s action=rollback monitor=5s ratio=100 restart=none
+/// secret=s1 secrets=-
 /// net=n1:alias net=n2 dnsrr nets=- publish=8080:80|none proxy policy=local-first label=K:V attempts=3 window=10s pause=10s lost-after=5s reconcile=replacement force`
 pub fn service(old: Option<&Arc<ServiceSpec>>, words: &[&str]) -> ServiceSpec {
     let mut spec = old.map_or_else(|| fresh(words[0]), |old| (**old).clone());
@@ -122,6 +123,9 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
             let aliases = aliases.split(',').filter(|alias| !alias.is_empty()).map(str::to_owned).collect();
             task.networks.push(NetworkAttachmentSpec { target: target.into(), aliases, options: Labels::new() });
         }
+        "secret" => task.container.dependencies.push(wanted(DependencyKind::Secret, value)),
+        "config" => task.container.dependencies.push(wanted(DependencyKind::Config, value)),
+        "secrets" => task.container.dependencies.clear(),
         "nets" => task.networks.clear(),
         "dnsrr" => spec.endpoint.mode = EndpointMode::DnsRoundRobin,
         "vip" => spec.endpoint.mode = EndpointMode::Vip,
@@ -146,6 +150,13 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
         "reconcile" => spec.disconnect.reconcile = Reconcile::KeepReplacement,
         other => panic!("unknown word {other:?}"),
     }
+}
+
+/// `name` or `name:target`.
+fn wanted(kind: DependencyKind, text: &str) -> DependencyRef {
+    let (name, target) = text.split_once(':').unwrap_or((text, text));
+    let file = TargetFile { name: target.into(), uid: 0, gid: 0, mode: DEFAULT_FILE_MODE };
+    DependencyRef { kind, id: None, name: Some(name.parse().unwrap()), file }
 }
 
 /// `80`, `8080:80/udp`, `192.0.2.1@8080:80`, `eth0@8080:80`, `host@8080:80`, `7000-7003:70-73`.

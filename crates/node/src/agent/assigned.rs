@@ -14,9 +14,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use types::{AssignmentDiff, AssignmentSet, ManagerPeer, TaskId};
+use types::{Assignment, AssignmentDiff, AssignmentSet, ManagerPeer, TaskId};
 
 use super::report::Kept;
+use crate::engine::dependencies::Dependencies;
 
 /// What a manager sent.
 #[derive(Debug, Clone)]
@@ -55,6 +56,25 @@ impl Assigned {
     /// Whether the set is one that a manager once sent, and not just empty for lack of any.
     pub(crate) fn is_known(&self) -> bool {
         self.known
+    }
+
+    /// The set as it may lie on a disk: without the data of secrets and configs. What runs goes on without it, what
+    /// does not run yet waits for a manager.
+    pub(crate) fn kept(&self) -> Option<AssignmentSet> {
+        let AssignmentSet { tasks, network, overlays, dependencies: _ } = &self.set;
+        let kept = || AssignmentSet {
+            tasks: tasks.clone(),
+            network: network.clone(),
+            overlays: overlays.clone(),
+            ..AssignmentSet::default()
+        };
+        self.known.then(kept)
+    }
+
+    /// What a task has as files, as far as it is here.
+    pub(crate) fn dependencies_of(&self, assignment: &Assignment) -> Dependencies {
+        let wanted = assignment.spec.container.dependencies.iter().filter_map(|wanted| wanted.id);
+        wanted.filter_map(|id| Some((id, self.set.dependencies.get(&id)?.clone()))).collect()
     }
 
     /// A new session numbers its sets anew.
@@ -238,6 +258,19 @@ mod tests {
         assert_eq!(file.load().expect("load"), saved);
         file.remove().expect("remove");
         assert_eq!(file.load().expect("gone"), Saved::default());
+    }
+
+    #[test]
+    fn x02_data_of_secrets_is_not_kept() {
+        let id = types::DependencyId::from_random(1);
+        let data = types::Payload::new(b"hunter2".to_vec());
+        let dependency = types::AssignedDependency { data, is_template: false };
+        let set = AssignmentSet { dependencies: [(id, dependency)].into(), ..AssignmentSet::default() };
+        let mut assigned = Assigned::default();
+        assigned.apply(0, 1, Content::Whole(set)).expect("whole");
+        let saved = encode(&Saved { set: assigned.kept(), ..Saved::default() });
+        assert!(!saved.windows(7).any(|part| part == b"hunter2"));
+        assert_eq!(assigned.set().dependencies.len(), 1, "it is there in memory");
     }
 
     #[test]

@@ -327,11 +327,13 @@ impl Follower {
         match (step, assignment) {
             (Step::Prepare, Some(a)) => {
                 self.tell(task, TaskState::Preparing, String::new());
-                self.performer.prepare(a);
+                let sent = self.assigned.dependencies_of(&a);
+                self.performer.prepare(a, sent);
             }
             (Step::Create, Some(a)) => {
                 let prepared = self.prepared.remove(&task);
-                self.performer.create(a, prepared);
+                let sent = self.assigned.dependencies_of(&a);
+                self.performer.create(a, sent, prepared);
             }
             (Step::Start, _) => {
                 self.tell(task, TaskState::Starting, String::new());
@@ -402,7 +404,7 @@ impl Follower {
     }
 
     fn saved(&self) -> Saved {
-        let set = self.assigned.is_known().then(|| self.assigned.set().clone());
+        let set = self.assigned.kept();
         let is_healthy = |status: &ContainerStatus| status.health == Some(ContainerHealth::Healthy);
         let healthy = self.containers.iter().filter(|(_, status)| is_healthy(status)).map(|(task, _)| *task);
         let healthy = self.was_healthy.iter().copied().chain(healthy).collect();

@@ -12,6 +12,7 @@ use types::{Assignment, NodeId, TaskId};
 use super::local::{Step, StopPolicy};
 use crate::engine::{
     Engine,
+    dependencies::Dependencies,
     tasks::{Prepared, TaskError},
 };
 
@@ -39,14 +40,14 @@ impl Performer {
         Self { engine, node, running: JoinSet::new(), cancels: HashMap::new() }
     }
 
-    pub(super) fn prepare(&mut self, assignment: Assignment) {
+    pub(super) fn prepare(&mut self, assignment: Assignment, sent: Dependencies) {
         let (engine, node, task) = (self.engine.clone(), self.node, assignment.id);
         let cancel = CancellationToken::new();
         self.cancels.insert(task, cancel.clone());
         self.running.spawn(async move {
             // Only what leaves nothing behind may be broken off: the checks and the pull.
             let checked = tokio::select! {
-                result = engine.check_task(&assignment, node) => result,
+                result = engine.check_task(&assignment, &sent, node) => result,
                 () = cancel.cancelled() => return (task, Step::Prepare, Outcome::Cancelled),
             };
             let work = async { engine.prepare_task(&assignment, checked?).await };
@@ -59,14 +60,14 @@ impl Performer {
     }
 
     /// What an earlier process prepared is prepared again, which finds it there.
-    pub(super) fn create(&mut self, assignment: Assignment, prepared: Option<Box<Prepared>>) {
+    pub(super) fn create(&mut self, assignment: Assignment, sent: Dependencies, prepared: Option<Box<Prepared>>) {
         let (engine, node, task) = (self.engine.clone(), self.node, assignment.id);
         self.running.spawn(async move {
             let work = async {
                 let prepared = match prepared {
                     Some(prepared) => prepared,
                     None => {
-                        let checked = engine.check_task(&assignment, node).await?;
+                        let checked = engine.check_task(&assignment, &sent, node).await?;
                         Box::new(engine.prepare_task(&assignment, checked).await?)
                     }
                 };

@@ -62,11 +62,16 @@ pub(crate) fn reconcile(assigned: &AssignmentSet, known: bool, local: &Local, no
             None if wanted && !assignment.state.is_terminal() && assignment.not_before > now => {
                 waiting.insert(assignment.not_before);
             }
+            // a node that started without a manager has no secrets: those that need any wait for one
+            None if wanted && !assignment.state.is_terminal() && !assigned.has_dependencies_of(assignment) => {}
             None if wanted && !assignment.state.is_terminal() => decision.begin(*id, Step::Prepare),
             None if !wanted && !assignment.state.is_terminal() => {
                 decision.actions.push(Action::Report(*id, TaskState::Shutdown, "stopped before it was started"));
             }
-            Some(task) if wanted => advance(&mut decision, &mut waiting, assignment, task, now),
+            Some(task) if wanted => {
+                let is_complete = assigned.has_dependencies_of(assignment);
+                advance(&mut decision, &mut waiting, (assignment, is_complete), task, now);
+            }
             _ => {}
         }
     }
@@ -90,7 +95,7 @@ fn is_served(assignment: &Assignment) -> bool {
 fn advance(
     decision: &mut Decision,
     waiting: &mut BTreeSet<Timestamp>,
-    assignment: &Assignment,
+    (assignment, is_complete): (&Assignment, bool),
     task: &LocalTask,
     now: Timestamp,
 ) {
@@ -103,6 +108,7 @@ fn advance(
     }
     let id = assignment.id;
     match task.phase {
+        Phase::Absent | Phase::Prepared if !is_complete => {}
         Phase::Absent if !assignment.state.is_terminal() => decision.begin(id, Step::Prepare),
         Phase::Prepared => decision.begin(id, Step::Create),
         Phase::Created => decision.begin(id, Step::Start),

@@ -1,5 +1,6 @@
 //! Texts in, texts out. A line of assignments: `1 running` (id, desired), then `was=STATE`,
-//! `after=SECONDS`, `net=1` or `port=N` for a place in a network or a host-mode port. A line of local state: `1 PHASE`, then `busy=STEP`, `retry=SECONDS`, `sick=WHY`, `drained=SECONDS`.
+//! `after=SECONDS`, `net=1` or `port=N` for a place in a network or a host-mode port, `secret=N` for
+//! a secret whose data is not here. A line of local state: `1 PHASE`, then `busy=STEP`, `retry=SECONDS`, `sick=WHY`, `drained=SECONDS`.
 
 use std::{fmt::Write, time::Duration};
 
@@ -79,6 +80,13 @@ fn parse_assigned(text: &str) -> std::collections::BTreeMap<TaskId, Assignment> 
                 "port" => {
                     let (protocol, mode) = (types::PortProtocol::Tcp, types::PublishMode::Host);
                     a.host_ports = vec![types::PortConfig::new(protocol, 80, value.parse().ok(), mode)];
+                }
+                "secret" => {
+                    let id = Some(types::DependencyId::from_random(value.parse().expect("a number")));
+                    let file = types::TargetFile { name: value.to_owned(), uid: 0, gid: 0, mode: 0o444 };
+                    let kind = types::DependencyKind::Secret;
+                    let wanted = types::DependencyRef { kind, id, name: None, file };
+                    std::sync::Arc::make_mut(&mut a.spec).container.dependencies.push(wanted);
                 }
                 "after" => a.not_before = seconds(value.parse().expect("seconds")),
                 other => panic!("unknown option {other}"),
@@ -345,4 +353,25 @@ fn p05_what_nobody_is_led_to_is_stopped_at_once() {
 #[test]
 fn nothing_is_done_at_rest() {
     check("1 running was=running\n2 shutdown was=shutdown", "1 running\n2 released", expect![""]);
+}
+
+/// X-02: a daemon that starts without a manager has no secrets. What runs goes on; what does not, waits.
+#[test]
+fn x02_without_its_secrets_nothing_starts_and_nothing_stops() {
+    let assigned = "1 running secret=1
+                    2 running secret=1 was=running
+                    3 running secret=1
+                    4 running
+                    5 shutdown secret=1 was=running";
+    let local = "2 running
+                 3 prepared
+                 5 running";
+    check(
+        assigned,
+        local,
+        expect![[r#"
+        stop 5
+        prepare 4
+    "#]],
+    );
 }

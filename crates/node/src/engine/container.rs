@@ -82,6 +82,8 @@ pub(crate) struct Made {
     pub rootfs: PathBuf,
     pub netns: Option<PathBuf>,
     pub files: Vec<(PathBuf, &'static str)>,
+    /// Secrets and configs, by target.
+    pub dependencies: Vec<(PathBuf, String)>,
     /// The volumes' directories, by target.
     pub volumes: BTreeMap<String, PathBuf>,
     pub log_path: PathBuf,
@@ -162,6 +164,7 @@ pub(super) fn container_config(
     config.netns = made.netns.clone();
     config.mounts = planned.mounts.iter().map(|m| mount(m, made)).collect::<Result<_, _>>()?;
     config.mounts.extend(image_volumes(planned, image).map(|target| volume(&target, false, made)));
+    config.mounts.extend(made.dependencies.iter().map(|(source, target)| dependency(source, target)));
     config.files =
         made.files.iter().map(|(source, t)| FileMount { source: source.clone(), target: (*t).to_owned() }).collect();
     config.readonly_rootfs = spec.read_only;
@@ -236,6 +239,16 @@ fn volume(target: &str, readonly: bool, made: &Made) -> Mount {
         kind: MountKind::Volume { source },
         target: target.to_owned(),
         readonly,
+        propagation: Propagation::default(),
+    }
+}
+
+/// A file that nobody in the container can change.
+fn dependency(source: &std::path::Path, target: &str) -> Mount {
+    Mount {
+        kind: MountKind::Bind { source: source.to_owned(), recursive: false },
+        target: target.to_owned(),
+        readonly: true,
         propagation: Propagation::default(),
     }
 }

@@ -41,6 +41,7 @@ fn config(assignment: &Assignment) -> ContainerConfig {
         rootfs: "/rootfs".into(),
         netns: Some("/netns".into()),
         files: vec![("/files/hosts".into(), "/etc/hosts")],
+        dependencies: Vec::new(),
         volumes,
         log_path: "/log".into(),
     };

@@ -9,6 +9,7 @@ mod config;
 mod container;
 mod container_id;
 pub mod containers;
+pub(crate) mod dependencies;
 mod detach_keys;
 mod doctor;
 mod error;

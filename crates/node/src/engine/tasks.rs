@@ -14,6 +14,7 @@ use super::{
     Engine,
     container::{self, BRIDGE, Made, NONE, Planned, is_on_host},
     container_id::{container_id, container_name, task_of_container},
+    dependencies::{self, Dependencies, TaskFile},
     files::{EtcFiles, HostFiles, read_host_resolv_conf},
     health::{self, HealthSettings},
     host_ports::Conflict,
@@ -38,6 +39,7 @@ pub(crate) struct Checked {
     planned: Planned,
     /// The image's name in the store.
     image: String,
+    files: Vec<TaskFile>,
 }
 
 /// What `prepare` made, for `create`.
@@ -84,7 +86,12 @@ pub(crate) enum FoundWhat {
 impl Engine {
     /// Whether the spec can be run here at all, and its image, pulled if need be. Makes nothing that
     /// belongs to the task, so it may be broken off.
-    pub(crate) async fn check_task(&self, a: &Assignment, node: NodeId) -> Result<Checked, TaskError> {
+    pub(crate) async fn check_task(
+        &self,
+        a: &Assignment,
+        sent: &Dependencies,
+        node: NodeId,
+    ) -> Result<Checked, TaskError> {
         let host = self.info();
         let context = Context {
             assignment: a,
@@ -94,14 +101,15 @@ impl Engine {
             node_architecture: &host.architecture,
         };
         let planned = container::plan(&context).map_err(refused)?;
+        let files = dependencies::files(&context, sent).map_err(refused)?;
         check_binds(&planned).await?;
         let image = self.ensure_image(&a.spec.container.image).await?;
-        Ok(Checked { planned, image })
+        Ok(Checked { planned, image, files })
     }
 
     /// Root filesystem, volumes, files and network of a task.
     pub(crate) async fn prepare_task(&self, a: &Assignment, checked: Checked) -> Result<Prepared, TaskError> {
-        let Checked { planned, image } = checked;
+        let Checked { planned, image, files } = checked;
         let id = container_id(a.id);
         let (mounted, attached) = {
             let _turn = self.inner.turns.acquire().await.map_err(|_| stopping())?;
@@ -115,7 +123,8 @@ impl Engine {
         let health = health::settings(a.spec.container.health_check.as_ref(), &image).map_err(refused)?;
         let made = self.make_files(a, &planned, &image, mounted.rootfs, address).await?;
         let (netns, ports) = attached.map(|attached| (attached.namespace, attached.ports)).unzip();
-        let made = Made { netns, ..made };
+        let dependencies = self.make_dependencies(a.id, files).await?;
+        let made = Made { netns, dependencies, ..made };
         Ok(Prepared { planned, image, made, address, health, ports: ports.unwrap_or_default() })
     }
 
@@ -203,9 +212,22 @@ impl Engine {
             let io = |what: &str, e: std::io::Error| TaskError::Transient(format!("{what}: {e}"));
             let files = files.write(&etc).map_err(|e| io("write the container's /etc files", e))?;
             std::fs::create_dir_all(&log_dir).map_err(|e| io("make the log's directory", e))?;
-            Ok(Made { rootfs, netns: None, files, volumes: targets, log_path: log_dir.join(LOG_NAME) })
+            let (netns, dependencies, log_path) = (None, Vec::new(), log_dir.join(LOG_NAME));
+            Ok(Made { rootfs, netns, files, dependencies, volumes: targets, log_path })
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| stopping())?
+    }
+
+    /// Secrets and configs, in memory.
+    async fn make_dependencies(&self, task: TaskId, files: Vec<TaskFile>) -> Result<Vec<(PathBuf, String)>, TaskError> {
+        let directory = self.dependencies_of(task);
+        let written = tokio::task::spawn_blocking(move || dependencies::write(&directory, &files));
+        let failed = |e: std::io::Error| TaskError::Transient(format!("write the task's secrets and configs: {e}"));
+        written.await.map_err(|_| stopping())?.map_err(failed)
+    }
+
+    fn dependencies_of(&self, task: TaskId) -> PathBuf {
+        self.config().run_dir.join("dependencies").join(task.to_string())
     }
 
     /// The container, up to but not including its command; gives its first process.
@@ -255,7 +277,10 @@ impl Engine {
         detached.map_err(|e| TaskError::Transient(format!("detach the container from the network: {e}")))?;
         let etc = self.config().run_dir.join("etc").join(task.to_string());
         let (volumes, owner) = (self.inner.volumes.clone(), id.clone());
+        let dependencies = self.dependencies_of(task);
         let files = tokio::task::spawn_blocking(move || {
+            let failed = |e: std::io::Error| TaskError::Transient(format!("remove {}: {e}", dependencies.display()));
+            dependencies::remove(&dependencies).map_err(failed)?;
             remove_directory(&etc)?;
             volumes.remove_anonymous(&owner).map_err(|e| TaskError::Transient(explain(&e)))
         });

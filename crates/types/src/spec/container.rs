@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, ImageReference, Labels};
+use crate::{Bytes, DependencyRef, ImageReference, Labels};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerSpec {
@@ -70,6 +70,9 @@ pub struct ContainerSpec {
     pub seccomp: Seccomp,
     #[serde(default)]
     pub oom_score_adj: i32,
+    /// Secrets and configs that it has as files (parity S-63).
+    #[serde(default)]
+    pub dependencies: Vec<DependencyRef>,
 }
 
 /// Docker's default (swarmkit `api/defaults/service.go`).
@@ -109,6 +112,7 @@ impl ContainerSpec {
             no_new_privileges: false,
             seccomp: Seccomp::Default,
             oom_score_adj: 0,
+            dependencies: Vec::new(),
         }
     }
 }

@@ -24,6 +24,7 @@ mod mtu;
 mod networks;
 mod paths;
 mod publish;
+mod secrets;
 mod services;
 mod storage;
 mod streams;
