@@ -6,6 +6,7 @@
 mod attachments;
 mod cluster;
 mod guest;
+mod job;
 mod network;
 mod node;
 mod ports;

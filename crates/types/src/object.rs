@@ -1,6 +1,7 @@
 //! The objects of the cluster's value: what is, beside what is wanted.
 
 mod cluster;
+mod job;
 mod network;
 mod node;
 mod service;
@@ -9,6 +10,7 @@ mod task;
 use serde::{Deserialize, Serialize};
 
 pub use cluster::{Cluster, JoinSecrets, RootCa};
+pub use job::JobStatus;
 pub use network::{Attachment, ContainerAttachment, Network, Subnet, VirtualIp};
 pub use node::{
     MAX_PEER_PROBLEMS, MAX_PORT_TROUBLES, Node, NodeDescription, NodeState, NodeStatus, PeerProblem, RaftMember,

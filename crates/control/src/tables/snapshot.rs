@@ -40,6 +40,8 @@ struct Row {
     spec: usize,
     spec_version: Version,
     #[serde(default)]
+    iteration: Option<u64>,
+    #[serde(default)]
     host_ports: Vec<PortConfig>,
     #[serde(default)]
     publishes: bool,
@@ -90,6 +92,7 @@ fn row(task: &Task, spec: usize) -> Row {
         node: task.node,
         spec,
         spec_version: task.spec_version,
+        iteration: task.iteration,
         host_ports: task.host_ports.clone(),
         publishes: task.publishes,
         status: task.status.clone(),
@@ -132,6 +135,7 @@ impl<'de> Deserialize<'de> for Tables {
                 node: row.node,
                 spec: Arc::clone(spec),
                 spec_version: row.spec_version,
+                iteration: row.iteration,
                 host_ports: row.host_ports,
                 publishes: row.publishes,
                 status: row.status,

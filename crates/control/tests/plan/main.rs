@@ -3,6 +3,7 @@
 
 mod admission;
 mod health;
+mod jobs;
 mod networks;
 mod orchestrate;
 mod properties;

@@ -7,15 +7,16 @@ use types::{ServiceMode, TaskState, UpdateState};
 use crate::script::World;
 
 const NODES: [&str; 4] = ["a", "b", "c", "d"];
-const SERVICES: [&str; 4] = ["s0", "s1", "s2", "s3"];
+const SERVICES: [&str; 6] = ["s0", "s1", "s2", "s3", "s4", "s5"];
 const START: &str = "network n1 subnet=10.1.0.0/28
 network n2 attachable
 network i ingress subnet=10.255.0.0/28
 node a cpu=4 zone=1\nnode b cpu=4 zone=1\nnode c cpu=4 zone=2\nnode d cpu=4 zone=2
-service s0 x3\nservice s1 global\nservice s2 x2 cpu=1\nservice s3 x2 max=1\nplan";
+service s0 x3\nservice s1 global\nservice s2 x2 cpu=1\nservice s3 x2 max=1
+service s4 done=5 at-once=2 image=job\nservice s5 global-job image=job\nplan";
 
 /// What may be changed of a service.
-const WORDS: [&str; 43] = [
+const WORDS: [&str; 51] = [
     "x0",
     "x1",
     "x3",
@@ -23,6 +24,14 @@ const WORDS: [&str; 43] = [
     "image=b",
     "image=c",
     "image=bad",
+    "image=job",
+    "image=job2",
+    "done=2",
+    "done=7",
+    "at-once=1",
+    "at-once=3",
+    "schedule=*_*_*_*_*",
+    "schedule=none",
     "force",
     "cpu=1",
     "cpu=2",
@@ -62,7 +71,7 @@ const WORDS: [&str; 43] = [
 ];
 
 /// What may be made of a node or service that was removed.
-const BEGINNINGS: [&str; 11] = [
+const BEGINNINGS: [&str; 15] = [
     "node a cpu=4 zone=2",
     "node c cpu=4 zone=2",
     "service s0 x3 port=80",
@@ -73,6 +82,10 @@ const BEGINNINGS: [&str; 11] = [
     "service s3 x1 image=bad",
     "service s0 x2 publish=7000:80 order=start-first",
     "service s2 global publish=82",
+    "service s4 done=4 at-once=3 image=job cpu=1 attempts=2",
+    "service s4 done=3 at-once=2 image=job schedule=*/2_*_*_*_* overlap=queue",
+    "service s4 done=3 at-once=2 image=job schedule=*_*_*_*_* overlap=replace",
+    "service s5 global-job image=job schedule=*_*_*_*_*",
     "network i ingress subnet=10.255.0.0/28",
 ];
 

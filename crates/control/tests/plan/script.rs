@@ -19,6 +19,7 @@
 //! show                              tasks as they are
 //! attach a c1 n1 10.1.0.9 db        node a wants a place in network n1 for container c1: address and aliases, if any
 //! detach a c1 n1                    it gives it back; `guests` shows all such places
+//! jobs                              how far all jobs are
 //! ports                             published ports of all services
 //! mesh a                            what node a was told of the routing mesh
 //! ```
@@ -37,7 +38,7 @@ pub struct World {
     observed: Observed,
     silent: Vec<NodeId>,
     pub now: Timestamp,
-    started: Timestamp,
+    pub started: Timestamp,
     next_id: u128,
     pub nodes: BTreeMap<String, NodeId>,
     pub names: BTreeMap<TaskId, String>,
@@ -125,6 +126,7 @@ impl World {
             "crash" => self.crash(self.nodes[words[0]]),
             "settle" => self.settle(spec::duration(words.first().unwrap_or(&"10m"))),
             "show" => self.show(),
+            "jobs" => self.show_jobs(),
             "ports" => self.show_ports(),
             "mesh" => self.show_mesh(self.nodes[words[0]]),
             other => panic!("unknown line {other:?}"),
@@ -430,6 +432,7 @@ impl World {
             let Some(node) = task.node.filter(talks) else { continue };
             let state = match (task.desired, task.status.state) {
                 (_, state) if state.is_terminal() => continue,
+                (TaskState::Running, TaskState::Running) if is_job(&task) => TaskState::Complete,
                 (TaskState::Running, TaskState::Running) => continue,
                 (TaskState::Running, _) if task.not_before > self.now => continue,
                 (TaskState::Running, _) if task.spec.container.image.repository.contains("bad") => TaskState::Failed,
@@ -450,6 +453,11 @@ impl World {
             self.report_status(node, task.id, TaskStatus { state, since: self.now, ..task.status.clone() });
         }
     }
+}
+
+/// What runs in such a container ends by itself.
+fn is_job(task: &Task) -> bool {
+    task.spec.container.image.repository.contains("job")
 }
 
 /// What was decided, but for failing probes of nodes that are heard, which are looked at once a second.
