@@ -2,6 +2,7 @@
 
 pub(crate) mod edit;
 pub(crate) mod flags;
+pub(crate) mod job;
 pub(crate) mod ipam;
 pub(crate) mod lists;
 pub(crate) mod mount;

@@ -44,6 +44,11 @@ pub(super) fn progress(service: &Service, view: &SlotView) -> Progress {
     }
 }
 
+/// Whether the task runs, shall run, or has not stopped yet, on a node that can be counted on.
+pub(super) fn is_at_work(work: &Work<'_>, service: &Service, task: &Task) -> bool {
+    matches!(slots::standing(&work.draft, service, task, work.now()), Standing::Wanted | Standing::Stopping)
+}
+
 /// In the present iteration.
 fn has_failed(service: &Service, task: &Task) -> bool {
     task.iteration == service.iteration() && matches!(task.status.state, TaskState::Failed | TaskState::Rejected)
@@ -93,16 +98,15 @@ pub(super) fn is_busy(work: &Work<'_>, service: &Service) -> bool {
     if service.job.as_ref().is_none_or(|job| job.last_execution.is_none()) {
         return false;
     }
+    if work.draft.tasks_of_service(service.id).any(|task| is_at_work(work, service, task)) {
+        return true;
+    }
     let views = slots::slots(&work.draft, service, work.now());
     let takes = |slot: Slot| match slot {
         Slot::Replica(_) => true,
         Slot::Node(id) => work.draft.node(id).is_some_and(|node| global::takes(node, service)),
     };
-    let is_open = |view: &SlotView| match progress(service, view) {
-        Progress::Active => true,
-        Progress::Vacant => takes(view.slot),
-        Progress::Complete | Progress::GivenUp => view.has(Standing::Wanted) || view.has(Standing::Stopping),
-    };
+    let is_open = |view: &SlotView| progress(service, view) == Progress::Vacant && takes(view.slot);
     match service.spec.mode {
         ServiceMode::ReplicatedJob { total_completions, .. } if (views.len() as u64) < total_completions => true,
         _ => views.iter().any(is_open),

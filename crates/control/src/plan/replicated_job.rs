@@ -12,14 +12,13 @@ use super::{
 pub(super) fn run(work: &mut Work<'_>, service: &Service, max_concurrent: u64, total: u64) {
     let (views, surplus): (Vec<SlotView>, Vec<SlotView>) =
         job::tidied(work, service).into_iter().partition(|view| view.slot < Slot::Replica(total));
-    // what of them still runs takes part in the count until it has stopped
-    let busy = |view: &SlotView| view.of(Standing::Wanted).chain(view.of(Standing::Stopping)).count() as u64;
-    let active: u64 = views.iter().chain(&surplus).map(busy).sum();
     for (task, _) in surplus.iter().flat_map(|view| &view.tasks) {
         work.draft.stop(task.id, TaskState::Remove, "the job asks for fewer completions");
     }
     let has_begun = service.job.as_ref().is_some_and(|job| job.last_execution.is_some());
-    let room = max_concurrent.saturating_sub(active);
+    // what is being stopped takes part until it has, in slots that are none any more too
+    let at_work = work.draft.tasks_of_service(service.id).filter(|task| job::is_at_work(work, service, task)).count();
+    let room = max_concurrent.saturating_sub(at_work as u64);
     if has_begun && room > 0 {
         fill(work, service, &views, total, room);
     }
@@ -39,10 +38,17 @@ fn fill(work: &mut Work<'_>, service: &Service, views: &[SlotView], total: u64, 
         }
         let slot = Slot::Replica(number);
         match known.next_if(|view| view.slot == slot) {
+            _ if is_being_removed(work, service, slot) => continue,
             None => work.fill(service, slot, None),
             Some(view) if job::progress(service, view) == Progress::Vacant => job::refill(work, service, view),
             Some(_) => continue,
         }
         room -= 1;
     }
+}
+
+/// A slot that was taken away and is wanted again is free when its task has stopped.
+fn is_being_removed(work: &Work<'_>, service: &Service, slot: Slot) -> bool {
+    let mut tasks = work.draft.tasks_of_slot(service.id, slot);
+    tasks.any(|task| task.desired == TaskState::Remove && job::is_at_work(work, service, task))
 }

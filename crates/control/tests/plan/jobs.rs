@@ -170,15 +170,15 @@ fn a_lost_task_is_replaced_and_whichever_completes_first_counts() {
             0s create j.0/1 on b
             5s node b down lost: silent for 5.0s and unanswered probes of all 2 nodes that watch it
             5s create j.0/2 on a
-            5s node b down lost: silent for 5.0s and unanswered probes of all 2 nodes that watch it
-            5s want j.0/2 shutdown
-              j.0/1 on b complete (wants running)
+            6s want j.0/1 shutdown
+            6s want j.0/2 shutdown
+              j.0/1 on b complete (wants shutdown)
               j.0/2 on a running (wants shutdown)
-            5s create j.1/1 on a
+            6s create j.1/1 on b
               j #0 0/0 2 completed, began 0s
-              j.0/1 on b complete (wants running)
+              j.0/1 on b complete (wants shutdown)
               j.0/2 on a shutdown (wants shutdown)
-              j.1/1 on a complete (wants running)
+              j.1/1 on b complete (wants running)
         "#]],
     );
 }

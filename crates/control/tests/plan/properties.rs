@@ -161,6 +161,7 @@ fn live(history: &str) -> Result<(), TestCaseError> {
 /// Each of these once broke something, found by the property below: kept here because seeds forget when the
 /// generator changes.
 const HISTORIES: &[&str] = &[
+    "agents; agents; update s4 done=2",
     "drain c; drain b; drain a; drain d; agents; update s2 constraint=node.labels.zone==1; activate c",
     "drain a; drain c; update s0 order=start-first; drain b; agents; drain d; update s0 x3; update s0 image=b",
     "drain a; update s2 x0; update s0 order=start-first; update s3 cpu=2; drain c; drain b; agents; label a zone=1; \
