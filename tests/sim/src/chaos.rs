@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use control::{Change, NodeLoad, Proposal, admission, invariants, view};
 use types::{
-    AttachRequest, Availability, NetworkId, NodeState, Service, ServiceChange, ServiceId, ServiceMode, ServiceSpec,
+    AttachRequest, Availability, NetworkId, NodeState, Service, ServiceChange, ServiceId, ServiceSpec,
     Task, TaskId, TaskState, WriteRequest,
 };
 
@@ -100,8 +100,12 @@ impl Cluster {
         let services: Vec<_> = self.tables.services().filter(|service| !service.removing).cloned().collect();
         for service in services {
             let mut spec = (*service.spec).clone();
-            spec.task.container.image = specs::image("app:good");
-            let next = Service { spec: Arc::new(spec), update: None, previous: None, ..(*service).clone() };
+            let is_job = spec.mode.is_job();
+            spec.task.container.image = specs::image(if is_job { "job:good" } else { "app:good" });
+            // with no schedule any more a job runs once, and then comes to rest
+            spec.schedule = None;
+            let job = service.job.as_ref().map(|job| types::JobStatus { next_run: None, ..job.begun(self.now) });
+            let next = Service { spec: Arc::new(spec), job, update: None, previous: None, ..(*service).clone() };
             self.heal_with(Change::PutService { service: Box::new(next), new_spec: true });
         }
         self.plan_soon();
@@ -141,18 +145,21 @@ impl Cluster {
             }
             1 => self.write(&WriteRequest::RemoveService(id), Origin::Other),
             2 | 3 => {
-                if matches!(spec.mode, ServiceMode::Replicated { .. }) {
-                    spec.mode = ServiceMode::Replicated { replicas: self.random.below(most + 1) };
-                }
+                specs::scale(&mut spec.mode, &mut self.random, most);
                 self.write(&with(spec), Origin::Other);
             }
             4 | 5 => {
+                let kind = if spec.mode.is_job() { "job" } else { "app" };
                 let name =
-                    if self.random.chance(25) { "bad:1".to_owned() } else { format!("app:{}", self.random.below(4)) };
+                    if self.random.chance(25) { "bad:1".to_owned() } else { format!("{kind}:{}", self.random.below(4)) };
                 spec.task.container.image = specs::image(&name);
                 self.write(&with(spec), Origin::Other);
             }
             6 => {
+                if spec.mode.is_job() {
+                    // a job says nothing of a rollback afterwards
+                    self.was_rolled_back.insert(id);
+                }
                 let change = ServiceChange::Rollback;
                 self.write(&WriteRequest::UpdateService { id, version, change }, Origin::Other);
             }

@@ -2,7 +2,7 @@
 //! plan, a plan leaves nothing to plan, and the cluster comes to rest (`script` checks the first three).
 
 use proptest::prelude::*;
-use types::{ServiceMode, TaskState, UpdateState};
+use types::{ServiceMode, Task, TaskState, UpdateState};
 
 use crate::script::World;
 
@@ -137,6 +137,8 @@ fn live(history: &str) -> Result<(), TestCaseError> {
     world.line("plan");
     let moving = world.tables.tasks().any(|task| task.not_before > world.now);
     prop_assert!(moving || world.out.is_empty(), "not at rest: {}", world.out);
+    let stuck = control::invariants::unrest(&world.tables).into_iter().find(|line| line.contains("does nothing"));
+    prop_assert_eq!(stuck, None);
     for service in world.tables.services() {
         prop_assert!(!service.removing, "{} is still being removed", service.spec.name);
         let mut slots: Vec<_> = world
@@ -151,6 +153,11 @@ fn live(history: &str) -> Result<(), TestCaseError> {
         let held_up = moving || tasks().any(|task| task.node.is_none() && task.desired == TaskState::Running);
         let under_way = matches!(state, Some(UpdateState::Updating | UpdateState::RollbackStarted));
         prop_assert!(held_up || !under_way, "the rollout of {} is stuck", service.spec.name);
+        // what a job has not completed is held up, given up, or in containers that never end
+        let ends = service.job.is_some() && service.spec.task.container.image.repository.contains("job");
+        let wanted = |task: &Task| task.desired == TaskState::Running && !task.status.state.is_terminal();
+        let idle = held_up || service.spec.schedule.is_some() || !tasks().any(|task| wanted(task));
+        prop_assert!(idle || !ends, "job {} has not ended", service.spec.name);
         if let ServiceMode::Replicated { replicas } = service.spec.mode {
             prop_assert_eq!(slots.len() as u64, replicas, "slots of {}", service.spec.name);
         }
