@@ -376,9 +376,19 @@ impl Cluster {
             && load.nano_cpus + want.nano_cpus.0 <= has.nano_cpus.0
             && load.memory + want.memory.0 <= has.memory.0
             && used + gpus(want) <= gpus(has)
-            && zones.iter().all(|c| node.spec.labels.get("zone") == Some(&c.value))
+            && zones.iter().all(|c| is_in_zone(node, c))
             && (most == 0 || here(service) < most)
             && !task.host_ports.iter().any(|port| load.holds_port(port))
+    }
+}
+
+/// Of the two forms of constraints that simulated services have.
+fn is_in_zone(node: &types::Node, constraint: &types::Constraint) -> bool {
+    let zone = node.spec.labels.get("zone");
+    match &constraint.rule {
+        types::constraint::Rule::Equal(wanted) => zone == Some(wanted),
+        types::constraint::Rule::In(wanted) => zone.is_some_and(|zone| wanted.contains(zone)),
+        other => panic!("no simulated service says {other:?}"),
     }
 }
 

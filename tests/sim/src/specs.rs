@@ -194,7 +194,11 @@ pub fn any_service(name: &str, random: &mut Random, most: u64) -> ServiceSpec {
         reserved.generic.insert("gpu".to_owned(), GenericResource::Count(1));
     }
     if random.chance(30) {
-        let text = format!("node.labels.zone=={}", zone(random.below(3) as usize));
+        let one = zone(random.below(3) as usize);
+        let text = match random.chance(70) {
+            true => format!("node.labels.zone=={one}"),
+            false => format!("node.labels.zone in ({one},{})", zone(random.below(3) as usize)),
+        };
         spec.task.placement.constraints = vec![text.parse::<Constraint>().expect("good constraint")];
     } else if random.chance(40) {
         spec.task.placement.preferences = vec![SpreadOver::NodeLabel("zone".to_owned())];
