@@ -270,7 +270,7 @@ fn mistakes_are_named() {
     refused(
         with("/TaskTemplate/Placement/Constraints", json!(["node.role=x"])),
         expect![[
-            r#"TaskTemplate.Placement.Constraints[0]: constraint "node.role=x" has no operator; write key==value or key!=value"#
+            r#"TaskTemplate.Placement.Constraints[0]: constraint "node.role=x" has no operator; write key==value, key!=value, key in (a,b), key not in (a,b), key exists, key not exists, or a label and <, <=, > or >= with a number"#
         ]],
     );
     refused(

@@ -102,7 +102,7 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
         "cpu" => reserved.nano_cpus = cpus(value),
         "mem" => reserved.memory = bytes(value),
         "gpu" => _ = reserved.generic.insert("gpu".into(), GenericResource::Count(value.parse().unwrap())),
-        "constraint" => task.placement.constraints = vec![value.parse().unwrap()],
+        "constraint" => task.placement.constraints = vec![value.replace('_', " ").parse().unwrap()],
         "spread" => task.placement.preferences.push(SpreadOver::NodeLabel(value.into())),
         "max" => task.placement.max_replicas = value.parse().unwrap(),
         "arch" => {

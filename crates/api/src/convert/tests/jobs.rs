@@ -89,5 +89,8 @@ fn tasks_of_jobs_tell_their_iteration_and_count_slots_from_0() {
     (found.slot, found.iteration) = (Slot::Replica(0), Some(3));
     let written = task::write(&found, &Networks::new());
     assert_eq!((&written["JobIteration"], written.get("Slot")), (&json!({ "Index": 3 }), None));
-    check_schema::<models::Task>(&written, &["Spec.ContainerSpec.Healthcheck"]);
+    check_schema::<models::Task>(
+        &written,
+        &["NetworksAttachments", "Spec.ContainerSpec.Healthcheck", "Spec.ContainerSpec.Mounts.Type"],
+    );
 }
