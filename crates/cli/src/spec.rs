@@ -2,8 +2,8 @@
 
 pub(crate) mod edit;
 pub(crate) mod flags;
-pub(crate) mod job;
 pub(crate) mod ipam;
+pub(crate) mod job;
 pub(crate) mod lists;
 pub(crate) mod mount;
 pub(crate) mod network;

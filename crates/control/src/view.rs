@@ -8,8 +8,8 @@ mod find;
 use std::sync::Arc;
 
 use types::{
-    Counts, Filters, Network, NetworkView, Node, NodeRole, NodeView, ReadReply, ReadRequest, Service,
-    ServiceMode, ServiceView, Task, TaskState,
+    Counts, Filters, Network, NetworkView, Node, NodeRole, NodeView, ReadReply, ReadRequest, Service, ServiceMode,
+    ServiceView, Task, TaskState,
 };
 
 use crate::{Rejection, Tables};

@@ -174,9 +174,7 @@ fn parse_list(text: &str) -> Option<Vec<String>> {
 
 fn check_value(text: &str, key: &ConstraintKey, value: &str) -> Result<(), ConstraintError> {
     match key {
-        ConstraintKey::Ip if !is_address_or_block(value) => {
-            Err(ConstraintError::Ip(text.to_owned(), value.to_owned()))
-        }
+        ConstraintKey::Ip if !is_address_or_block(value) => Err(ConstraintError::Ip(text.to_owned(), value.to_owned())),
         ConstraintKey::Role if !["worker", "manager"].contains(&value.to_ascii_lowercase().as_str()) => {
             Err(ConstraintError::Role(text.to_owned(), value.to_owned()))
         }

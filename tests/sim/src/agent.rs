@@ -105,7 +105,8 @@ impl Agent {
             });
             let bad = assignment.spec.container.image.repository.contains("bad");
             let fails = random.chance(if bad { 100 } else { failing_percent });
-            let end = if fails { Some(TaskState::Failed) } else { is_job(&assignment.spec).then_some(TaskState::Complete) };
+            let end =
+                if fails { Some(TaskState::Failed) } else { is_job(&assignment.spec).then_some(TaskState::Complete) };
             if container.advance(now, assignment.desired, assignment.not_before, end, random) {
                 reports.push(TaskReport { task: assignment.id, status: container.status() });
             }

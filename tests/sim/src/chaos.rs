@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use control::{Change, NodeLoad, Proposal, admission, invariants, view};
 use types::{
-    AttachRequest, Availability, NetworkId, NodeState, Service, ServiceChange, ServiceId, ServiceSpec,
-    Task, TaskId, TaskState, WriteRequest,
+    AttachRequest, Availability, NetworkId, NodeState, Service, ServiceChange, ServiceId, ServiceSpec, Task, TaskId,
+    TaskState, WriteRequest,
 };
 
 use crate::{
@@ -150,8 +150,11 @@ impl Cluster {
             }
             4 | 5 => {
                 let kind = if spec.mode.is_job() { "job" } else { "app" };
-                let name =
-                    if self.random.chance(25) { "bad:1".to_owned() } else { format!("{kind}:{}", self.random.below(4)) };
+                let name = if self.random.chance(25) {
+                    "bad:1".to_owned()
+                } else {
+                    format!("{kind}:{}", self.random.below(4))
+                };
                 spec.task.container.image = specs::image(&name);
                 self.write(&with(spec), Origin::Other);
             }

@@ -7,7 +7,8 @@ use types::{
     FailureAction, GenericResource, ImageReference, JoinSecrets, Labels, Meta, Name, NanoCpus, NetworkAttachmentSpec,
     NetworkSpec, Node, NodeDescription, NodeId, NodeRole, NodeSpec, NodeState, NodeStatus, Placement, Platform,
     PortBind, PortConfig, PortProtocol, PublishMode, Reconcile, ResourceRequirements, Resources, RestartPolicy, RootCa,
-    ScheduleConcurrency, ScheduleSpec, ServiceMode, ServiceSpec, SpreadOver, TaskSpec, Timestamp, UpdateConfig, UpdateOrder, WriteRequest,
+    ScheduleConcurrency, ScheduleSpec, ServiceMode, ServiceSpec, SpreadOver, TaskSpec, Timestamp, UpdateConfig,
+    UpdateOrder, WriteRequest,
 };
 
 use crate::random::Random;

@@ -62,8 +62,7 @@ pub(crate) fn write_mode(mode: ServiceMode) -> Value {
 
 /// One without an expression takes the schedule away.
 pub(crate) fn read_schedule(mut from: Object<'_>) -> Result<Option<ScheduleSpec>, FieldError> {
-    let concurrency =
-        from.parsed("Concurrency", |text| text.parse().map_err(|why: ScheduleError| why.to_string()))?;
+    let concurrency = from.parsed("Concurrency", |text| text.parse().map_err(|why: ScheduleError| why.to_string()))?;
     let schedule = ScheduleSpec {
         cron: from.string("Cron")?,
         timezone: from.string("Timezone")?,

@@ -177,7 +177,8 @@ fn write_network(network: &NetworkAttachmentSpec) -> Value {
 /// A service as the API lists it; `with_status` adds the task counts.
 pub(crate) fn write(view: &ServiceView, with_status: bool, networks: &Networks) -> Value {
     let service = &view.service;
-    let status = || json!({ "RunningTasks": view.running, "DesiredTasks": view.desired, "CompletedTasks": view.completed });
+    let status =
+        || json!({ "RunningTasks": view.running, "DesiredTasks": view.desired, "CompletedTasks": view.completed });
     Fields::new()
         .set("ID", service.id)
         .set("Version", json!({ "Index": service.meta.version }))

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use types::{
-    Meta, Service, ServiceChange, ServiceId, ServiceSpec, Timestamp, UpdateState, UpdateStatus, Version,
-};
+use types::{Meta, Service, ServiceChange, ServiceId, ServiceSpec, Timestamp, UpdateState, UpdateStatus, Version};
 
 use super::{attachments, job, ports, validate};
 use crate::{Change, Ids, ObjectRef, Proposal, Rejection, Tables, tables::overlay::networks_of};

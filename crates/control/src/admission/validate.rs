@@ -33,9 +33,7 @@ fn mode(spec: &ServiceSpec) -> Result<(), Rejection> {
             invalid(format!("service {name} asks for {replicas} replicas, at most {MAX_REPLICAS} are possible"))
         }
         ServiceMode::ReplicatedJob { total_completions, .. } if total_completions > MAX_REPLICAS => {
-            invalid(format!(
-                "job {name} asks for {total_completions} completions, at most {MAX_REPLICAS} are possible"
-            ))
+            invalid(format!("job {name} asks for {total_completions} completions, at most {MAX_REPLICAS} are possible"))
         }
         ServiceMode::ReplicatedJob { max_concurrent: 0, total_completions: 1.. } => {
             invalid(format!("job {name} allows 0 tasks at a time and would never end: give max concurrent 1 or more"))

@@ -33,8 +33,7 @@ fn is_completion(service: &Service, task: &Task) -> bool {
 /// A step in which a task is born leaves no more at work than may be at once.
 pub(super) fn concurrency(before: &Tables, after: &Tables, service: &Service, at: Timestamp) -> Result<(), String> {
     let ServiceMode::ReplicatedJob { max_concurrent, .. } = service.spec.mode else { return Ok(()) };
-    let alive: Vec<_> =
-        after.tasks_of_service(service.id).filter(|task| is_alive(after, service, task, at)).collect();
+    let alive: Vec<_> = after.tasks_of_service(service.id).filter(|task| is_alive(after, service, task, at)).collect();
     let born = alive.iter().any(|task| before.task(task.id).is_none());
     if born && alive.len() as u64 > max_concurrent {
         return Err(format!("{} tasks of {} are at work, {max_concurrent} may be", alive.len(), service.spec.name));

@@ -5,8 +5,8 @@
 use std::{sync::Arc, time::Duration};
 
 use types::{
-    Availability, Node, NodeState, Reconcile, RestartCondition, RestartPolicy, Service, Slot, Task,
-    TaskId, TaskState, TaskStatus, Timestamp, UpdateOrder,
+    Availability, Node, NodeState, Reconcile, RestartCondition, RestartPolicy, Service, Slot, Task, TaskId, TaskState,
+    TaskStatus, Timestamp, UpdateOrder,
 };
 
 use super::{

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
+use types::Timestamp;
 use types::{
     Attachment, Cluster, Meta, Node, NodeId, NodeState, PeerProblem, Service, ServiceId, Task, TaskId, TaskState,
     TaskStatus, Version,
 };
-use types::Timestamp;
 
 use super::{NodeLoad, Tables, Touched, overlay};
 use crate::{Change, Component, NewTask, ObjectRef, Proposal, Rejection, admission, transition};

@@ -4,8 +4,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use types::{
-    Availability, Filters, Labels, Network, NetworkDriver, Node, NodeId, NodeState, Service, ServiceId,
-    Slot, Task, TaskState,
+    Availability, Filters, Labels, Network, NetworkDriver, Node, NodeId, NodeState, Service, ServiceId, Slot, Task,
+    TaskState,
 };
 
 use super::find;

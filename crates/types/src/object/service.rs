@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{JobStatus, Meta, PortConfig, PublishMode, ServiceId, ServiceSpec, TaskSpec, Timestamp, Version, VirtualIp};
+use crate::{
+    JobStatus, Meta, PortConfig, PublishMode, ServiceId, ServiceSpec, TaskSpec, Timestamp, Version, VirtualIp,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {

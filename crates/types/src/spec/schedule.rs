@@ -94,9 +94,7 @@ impl ServiceSpec {
             (SCHEDULE_CONCURRENCY_LABEL, said.concurrency.as_str(), wanted.concurrency.as_str()),
         ];
         match pairs.into_iter().find(|(_, said, wanted)| said != wanted) {
-            Some((label, said, wanted)) => {
-                Err(ScheduleError::Contradiction(label, wanted.to_owned(), said.to_owned()))
-            }
+            Some((label, said, wanted)) => Err(ScheduleError::Contradiction(label, wanted.to_owned(), said.to_owned())),
             None => Ok(Some(said.clone())),
         }
     }

@@ -69,8 +69,7 @@ fn s06_the_status_of_a_job_is_dockers_and_tells_the_next_run() {
     spec.mode = ServiceMode::ReplicatedJob { max_concurrent: 2, total_completions: 5 };
     view.service.spec = std::sync::Arc::new(spec);
     let at = Timestamp::from_unix_ms(1_700_000_000_000);
-    view.service.job =
-        Some(JobStatus { iteration: 3, last_execution: Some(at), next_run: Some(at), skipped: None });
+    view.service.job = Some(JobStatus { iteration: 3, last_execution: Some(at), next_run: Some(at), skipped: None });
     (view.running, view.desired, view.completed) = (1, 2, 3);
     let written = write(&view, true, &Networks::new());
     expect![[r#"

@@ -118,7 +118,9 @@ pub(crate) fn new_spec(arguments: &CreateArgs, ids: &Ids) -> anyhow::Result<Valu
         "global" => json!({ "Global": {} }),
         "replicated-job" => json!({ "ReplicatedJob": {} }),
         "global-job" => json!({ "GlobalJob": {} }),
-        other => anyhow::bail!("unknown mode: {other}, only replicated, global, replicated-job and global-job supported"),
+        other => {
+            anyhow::bail!("unknown mode: {other}, only replicated, global, replicated-job and global-job supported")
+        }
     };
     let mut spec = json!({
         "Name": arguments.name,

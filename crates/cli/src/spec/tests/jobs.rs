@@ -50,6 +50,16 @@ fn an_update_changes_what_it_names_and_takes_a_schedule_away() {
         json!({ "Mode": { "ReplicatedJob": { "MaxConcurrent": 2, "TotalCompletions": 5 } },
                 "Schedule": { "Cron": "@daily", "Timezone": "Asia/Kolkata" } })
     };
-    check_update(job(), "update --replicas 7 --schedule @hourly a", expect![[r#"{"Mode":{"ReplicatedJob":{"MaxConcurrent":2,"TotalCompletions":7}},"Schedule":{"Cron":"@hourly","Timezone":"Asia/Kolkata"}}"#]]);
-    check_update(job(), "update --schedule '' a", expect![[r#"{"Mode":{"ReplicatedJob":{"MaxConcurrent":2,"TotalCompletions":5}},"Schedule":{"Cron":""}}"#]]);
+    check_update(
+        job(),
+        "update --replicas 7 --schedule @hourly a",
+        expect![[
+            r#"{"Mode":{"ReplicatedJob":{"MaxConcurrent":2,"TotalCompletions":7}},"Schedule":{"Cron":"@hourly","Timezone":"Asia/Kolkata"}}"#
+        ]],
+    );
+    check_update(
+        job(),
+        "update --schedule '' a",
+        expect![[r#"{"Mode":{"ReplicatedJob":{"MaxConcurrent":2,"TotalCompletions":5}},"Schedule":{"Cron":""}}"#]],
+    );
 }
