@@ -31,6 +31,7 @@ pub const OWNED: &[(&str, &[&str])] = &[
     ("tar", &["image"]),
     ("axum", &["api"]),
     ("bollard-stubs", &["api"]),
+    ("croner", &["control"]),
     ("clap", &["cli", "daemon", "lab"]),
     ("rcgen", &["identity"]),
     ("x509-parser", &["identity"]),

@@ -13,6 +13,7 @@ pub(crate) mod event;
 pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod info;
+pub(crate) mod job;
 pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod network_view;

@@ -4,6 +4,7 @@ pub(crate) mod dependency;
 pub(crate) mod edit;
 pub(crate) mod flags;
 pub(crate) mod ipam;
+pub(crate) mod job;
 pub(crate) mod lists;
 pub(crate) mod mount;
 pub(crate) mod network;

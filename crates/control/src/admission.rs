@@ -7,6 +7,7 @@ mod attachments;
 mod cluster;
 mod dependency;
 mod guest;
+mod job;
 mod network;
 mod node;
 mod ports;

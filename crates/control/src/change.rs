@@ -7,9 +7,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use types::{
-    Attachment, Cluster, ContainerAttachment, Dependency, DependencyId, Network, NetworkId, Node, NodeDescription,
-    NodeId, NodeRole, NodeState, PeerProblem, RaftMember, Service, ServiceId, Slot, TaskId, TaskState, TaskStatus,
-    Timestamp, UpdateStatus, Version, VirtualIp,
+    Attachment, Cluster, ContainerAttachment, Dependency, DependencyId, JobStatus, Network, NetworkId, Node, NodeDescription, NodeId, NodeRole, NodeState, PeerProblem, RaftMember, Service, ServiceId, Slot, TaskId, TaskState, TaskStatus, Timestamp, UpdateStatus, Version, VirtualIp,
 };
 
 use crate::Component;
@@ -74,6 +72,11 @@ pub enum Change {
     ServiceUpdate {
         service: ServiceId,
         update: UpdateStatus,
+    },
+    /// A run of a job begins, or its schedule moves on.
+    ServiceJob {
+        service: ServiceId,
+        job: JobStatus,
     },
     RemoveService(ServiceId),
     /// All virtual addresses of a service from now on. `PutService` leaves them as they are.

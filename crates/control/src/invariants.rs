@@ -2,6 +2,7 @@
 //! it returns is the story of a bug, never an everyday error.
 
 mod dependencies;
+mod jobs;
 mod networks;
 mod ports;
 
@@ -112,6 +113,7 @@ pub fn check_step(before: &Tables, after: &Tables, at: Timestamp) -> Result<(), 
             }
         }
         parallelism(before, after, service)?;
+        jobs::concurrency(before, after, service, at)?;
     }
     Ok(())
 }
@@ -154,30 +156,34 @@ fn birth(after: &Tables, service: &Service, new: &Task, at: Timestamp) -> Result
     if service.removing {
         return Err(format!("task {} was born into service {}, which is being removed", new.id, service.spec.name));
     }
+    jobs::birth(after, service, new)?;
     let orders = [service.spec.update.order, service.spec.rollback.order];
-    if orders.contains(&UpdateOrder::StartFirst) && !matches!(service.spec.mode, ServiceMode::Global) {
+    if orders.contains(&UpdateOrder::StartFirst) && !service.spec.mode.is_per_node() {
         return Ok(());
     }
-    let alive = |task: &Task| {
-        let lost = |id| match after.node(id).map(|node| &node.status) {
-            None => true,
-            Some(status) if status.state == NodeState::Unreachable => {
-                status.since + service.spec.disconnect.lost_after <= at
-            }
-            Some(status) => status.state == NodeState::Down,
-        };
-        match task.node {
-            _ if task.status.state.is_terminal() => false,
-            None => task.desired == TaskState::Running,
-            Some(node) => !lost(node),
-        }
-    };
+    let alive = |task: &Task| is_alive(after, service, task, at);
     match after.tasks_of_slot(new.service, new.slot).find(|task| task.id != new.id && alive(task)) {
         Some(other) => Err(format!(
             "slot {} of {} got task {} while {} is {} there (desired {})",
             new.slot, service.spec.name, new.id, other.id, other.status.state, other.desired
         )),
         None => Ok(()),
+    }
+}
+
+/// Whether a task runs or shall run, and its node can be counted on.
+fn is_alive(tables: &Tables, service: &Service, task: &Task, at: Timestamp) -> bool {
+    let lost = |id| match tables.node(id).map(|node| &node.status) {
+        None => true,
+        Some(status) if status.state == NodeState::Unreachable => {
+            status.since + service.spec.disconnect.lost_after <= at
+        }
+        Some(status) => status.state == NodeState::Down,
+    };
+    match task.node {
+        _ if task.status.state.is_terminal() => false,
+        None => task.desired == TaskState::Running,
+        Some(node) => !lost(node),
     }
 }
 
@@ -238,7 +244,7 @@ pub fn unrest(tables: &Tables) -> Vec<String> {
                 if task.status.state != TaskState::Running {
                     all.push(format!("{}.{} is {}", service.spec.name, task.slot, task.status.state));
                 }
-                if task.spec.container != service.task_spec.container {
+                if service.job.is_none() && task.spec.container != service.task_spec.container {
                     all.push(format!("{}.{} runs an old spec", service.spec.name, task.slot));
                 }
             } else if wanted && task.node.is_none() {
@@ -252,6 +258,7 @@ pub fn unrest(tables: &Tables) -> Vec<String> {
                 .filter(|(_, count)| **count > 1)
                 .map(|(slot, count)| format!("{}.{slot} has {count} tasks", service.spec.name)),
         );
+        all.extend(jobs::unrest(tables, service));
         if let ServiceMode::Replicated { replicas } = service.spec.mode
             && slots.len() as u64 != replicas
             && !service.removing

@@ -7,6 +7,7 @@
 
 pub mod admission;
 pub mod assignments;
+mod calendar;
 mod change;
 pub mod invariants;
 mod observed;

@@ -6,14 +6,18 @@
 
 mod draft;
 mod global;
+mod global_job;
 mod health;
+mod job;
 mod networks;
 mod placement;
 mod planner;
 mod reaper;
 mod replicated;
+mod replicated_job;
 mod restart;
 mod rollout;
+mod schedule;
 mod scheduler;
 mod slots;
 mod work;

@@ -8,8 +8,7 @@ mod find;
 use std::sync::Arc;
 
 use types::{
-    Counts, Dependency, DependencyKind, DependencySpec, Filters, Network, NetworkView, Node, NodeRole, NodeView,
-    Payload, ReadReply, ReadRequest, Service, ServiceId, ServiceMode, ServiceView, Task, TaskState,
+    Counts, Dependency, DependencyKind, DependencySpec, Filters, Network, NetworkView, Node, NodeRole, NodeView, Payload, ReadReply, ReadRequest, Service, ServiceId, ServiceMode, ServiceView, Task, TaskState,
 };
 
 use crate::{Rejection, Tables};
@@ -102,26 +101,45 @@ fn node_view(node: &Arc<Node>) -> NodeView {
 }
 
 fn service_view(tables: &Tables, service: &Arc<Service>) -> ServiceView {
-    let (running, wanted) = tallies(tables, service.id);
+    let Tally { running, wanted, completed } = tally(tables, service);
     let desired = match service.spec.mode {
         _ if service.removing => 0,
         ServiceMode::Replicated { replicas } => replicas,
-        ServiceMode::Global => wanted,
+        ServiceMode::Global | ServiceMode::GlobalJob => wanted,
+        ServiceMode::ReplicatedJob { .. } if service.job.as_ref().is_some_and(|job| job.last_execution.is_none()) => 0,
+        ServiceMode::ReplicatedJob { max_concurrent, total_completions } => {
+            max_concurrent.min(total_completions.saturating_sub(completed))
+        }
     };
-    ServiceView { service: (**service).clone(), running, desired }
+    ServiceView { service: (**service).clone(), running, desired, completed }
 }
 
-/// Tasks that run on a node that is not lost, and tasks that shall run.
-fn tallies(tables: &Tables, service: ServiceId) -> (u64, u64) {
-    let (mut running, mut wanted) = (0, 0);
-    for task in tables.tasks_of_service(service) {
-        if filter::shown_desired(tables, task) != TaskState::Running {
-            continue;
+#[derive(Default)]
+struct Tally {
+    /// Tasks that run on a node that is not lost.
+    running: u64,
+    /// Tasks that shall run, or of a job shall still complete.
+    wanted: u64,
+    /// Slots of a job whose task has.
+    completed: u64,
+}
+
+/// Of a job only the present iteration counts.
+fn tally(tables: &Tables, service: &Service) -> Tally {
+    let mut tally = Tally::default();
+    let mut last_completed = None;
+    for task in tables.tasks_of_service(service.id).filter(|task| task.iteration == service.iteration()) {
+        let is_completion = service.job.is_some() && task.status.state == TaskState::Complete;
+        if is_completion && last_completed.replace(task.slot) != Some(task.slot) {
+            tally.completed += 1;
         }
-        wanted += 1;
-        running += u64::from(task.status.state == TaskState::Running);
+        let wanted = matches!(filter::shown_desired(tables, task), TaskState::Running | TaskState::Complete);
+        if wanted && !task.status.state.is_terminal() {
+            tally.wanted += 1;
+            tally.running += u64::from(task.status.state == TaskState::Running);
+        }
     }
-    (running, wanted)
+    tally
 }
 
 fn counts(tables: &Tables) -> Counts {

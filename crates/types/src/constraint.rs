@@ -1,8 +1,13 @@
-//! Placement constraints: `key==value`, `key!=value` (parity S-30).
+//! Placement constraints: `key==value`, `key!=value` (parity S-30), and beyond Swarm `key in (a,b)`, `key not in (a,b)`,
+//! and of labels `key exists`, `key not exists`, `key>=4` and its like.
+
+mod number;
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+
+pub use number::Number;
 
 /// What of a node a constraint looks at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,22 +22,64 @@ pub enum ConstraintKey {
     EngineLabel(String),
 }
 
-/// One parsed constraint. Its text form is kept for showing it as it was written.
+/// One parsed constraint. Written to the log and to clients as its text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Constraint {
     pub key: ConstraintKey,
-    /// `true` for `==`, `false` for `!=`.
-    pub equal: bool,
-    pub value: String,
+    pub rule: Rule,
+}
+
+/// What must hold of it. A label that is not there is empty, but does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rule {
+    Equal(String),
+    NotEqual(String),
+    In(Vec<String>),
+    NotIn(Vec<String>),
+    Exists,
+    NotExists,
+    /// What is no number is neither above nor below one.
+    Compare(Comparison, Number),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Comparison {
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+impl Comparison {
+    pub fn holds(self, found: Number, wanted: Number) -> bool {
+        match self {
+            Self::Less => found < wanted,
+            Self::LessOrEqual => found <= wanted,
+            Self::Greater => found > wanted,
+            Self::GreaterOrEqual => found >= wanted,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+        }
+    }
 }
 
 /// Why a text is not a constraint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConstraintError {
-    #[error("constraint {0:?} has no operator; write key==value or key!=value")]
+    #[error(
+        "constraint {0:?} has no operator; write key==value, key!=value, key in (a,b), key not in (a,b), \
+         key exists, key not exists, or a label and <, <=, > or >= with a number"
+    )]
     Operator(String),
-    #[error("constraint {0:?} has no value; write key==value or key!=value")]
+    #[error("constraint {0:?} has no value; write it behind the operator, as in key==value")]
     Value(String),
     #[error(
         "constraint {0:?} has the unknown key {1:?}; known are node.id, node.hostname, node.ip, node.role, \
@@ -43,36 +90,100 @@ pub enum ConstraintError {
     Ip(String, String),
     #[error("constraint {0:?} compares node.role with {1:?}; a role is worker or manager")]
     Role(String, String),
+    #[error("constraint {0:?} has the list {1:?}; write values in parentheses with commas between them, as in (a,b)")]
+    List(String, String),
+    #[error("constraint {0:?} compares {1} with {2:?}, which is no number")]
+    Number(String, String, String),
+    #[error("constraint {0:?} uses {1:?} on {2}; it works on node.labels.NAME and engine.labels.NAME only")]
+    NoLabel(String, &'static str, String),
 }
 
 impl FromStr for Constraint {
     type Err = ConstraintError;
 
     fn from_str(text: &str) -> Result<Self, ConstraintError> {
-        let equal_at = text.find("==");
-        let differ_at = text.find("!=");
-        let (at, equal) = match (equal_at, differ_at) {
-            (Some(e), Some(d)) if d < e => (d, false),
-            (Some(e), _) => (e, true),
-            (None, Some(d)) => (d, false),
-            (None, None) => return Err(ConstraintError::Operator(text.to_owned())),
+        let trimmed = text.trim();
+        let end = trimmed.find(|c: char| c.is_whitespace() || "=!<>".contains(c)).unwrap_or(trimmed.len());
+        let (name, rest) = (&trimmed[..end], trimmed[end..].trim());
+        let rule = parse_rule(text, name, rest)?;
+        let key = parse_key(name).ok_or_else(|| ConstraintError::Key(text.to_owned(), name.to_owned()))?;
+        let values: Vec<&String> = match &rule {
+            Rule::Equal(value) | Rule::NotEqual(value) => vec![value],
+            Rule::In(values) | Rule::NotIn(values) => values.iter().collect(),
+            Rule::Exists | Rule::NotExists | Rule::Compare(..) if is_label(&key) => Vec::new(),
+            Rule::Exists => return Err(ConstraintError::NoLabel(text.to_owned(), "exists", name.to_owned())),
+            Rule::NotExists => return Err(ConstraintError::NoLabel(text.to_owned(), "not exists", name.to_owned())),
+            Rule::Compare(how, _) => {
+                return Err(ConstraintError::NoLabel(text.to_owned(), how.as_str(), name.to_owned()));
+            }
         };
-        let (key, value) = (text[..at].trim(), text[at + 2..].trim());
-        if value.is_empty() {
-            return Err(ConstraintError::Value(text.to_owned()));
+        for value in values {
+            check_value(text, &key, value)?;
         }
-        let key = parse_key(key).ok_or_else(|| ConstraintError::Key(text.to_owned(), key.to_owned()))?;
-        match key {
-            ConstraintKey::Ip if !is_address_or_block(value) => {
-                return Err(ConstraintError::Ip(text.to_owned(), value.to_owned()));
-            }
-            ConstraintKey::Role if !["worker", "manager"].contains(&value.to_ascii_lowercase().as_str()) => {
-                return Err(ConstraintError::Role(text.to_owned(), value.to_owned()));
-            }
-            _ => {}
-        }
-        Ok(Self { key, equal, value: value.to_owned() })
+        Ok(Self { key, rule })
     }
+}
+
+/// The operator and what follows it.
+fn parse_rule(text: &str, name: &str, rest: &str) -> Result<Rule, ConstraintError> {
+    let value = |value: &str| match value.trim() {
+        "" => Err(ConstraintError::Value(text.to_owned())),
+        value => Ok(value.to_owned()),
+    };
+    let signs = [
+        ("<=", Comparison::LessOrEqual),
+        (">=", Comparison::GreaterOrEqual),
+        ("<", Comparison::Less),
+        (">", Comparison::Greater),
+    ];
+    if let Some(given) = rest.strip_prefix("==") {
+        return value(given).map(Rule::Equal);
+    }
+    if let Some(given) = rest.strip_prefix("!=") {
+        return value(given).map(Rule::NotEqual);
+    }
+    if let Some((given, how)) = signs.iter().find_map(|(sign, how)| Some((rest.strip_prefix(sign)?, *how))) {
+        let given = value(given)?;
+        let number = given.parse().map_err(|()| ConstraintError::Number(text.to_owned(), name.to_owned(), given))?;
+        return Ok(Rule::Compare(how, number));
+    }
+    let (not, words) = match word(rest, "not") {
+        Some(words) => (true, words),
+        None => (false, rest),
+    };
+    if words.eq_ignore_ascii_case("exists") {
+        return Ok(if not { Rule::NotExists } else { Rule::Exists });
+    }
+    let Some(list) = word(words, "in") else { return Err(ConstraintError::Operator(text.to_owned())) };
+    let values = parse_list(list).ok_or_else(|| ConstraintError::List(text.to_owned(), list.to_owned()))?;
+    Ok(if not { Rule::NotIn(values) } else { Rule::In(values) })
+}
+
+/// What follows a word at the beginning of a text.
+fn word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
+    let (head, rest) = text.split_at_checked(word.len())?;
+    let ends = rest.is_empty() || rest.starts_with(|c: char| c.is_whitespace() || c == '(');
+    (head.eq_ignore_ascii_case(word) && ends).then(|| rest.trim())
+}
+
+fn parse_list(text: &str) -> Option<Vec<String>> {
+    let inside = text.strip_prefix('(')?.strip_suffix(')')?;
+    let values: Vec<String> = inside.split(',').map(|value| value.trim().to_owned()).collect();
+    values.iter().all(|value| !value.is_empty() && !value.contains(['(', ')'])).then_some(values)
+}
+
+fn check_value(text: &str, key: &ConstraintKey, value: &str) -> Result<(), ConstraintError> {
+    match key {
+        ConstraintKey::Ip if !is_address_or_block(value) => Err(ConstraintError::Ip(text.to_owned(), value.to_owned())),
+        ConstraintKey::Role if !["worker", "manager"].contains(&value.to_ascii_lowercase().as_str()) => {
+            Err(ConstraintError::Role(text.to_owned(), value.to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_label(key: &ConstraintKey) -> bool {
+    matches!(key, ConstraintKey::NodeLabel(_) | ConstraintKey::EngineLabel(_))
 }
 
 fn parse_key(key: &str) -> Option<ConstraintKey> {
@@ -119,8 +230,16 @@ impl fmt::Display for ConstraintKey {
 
 impl fmt::Display for Constraint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let operator = if self.equal { "==" } else { "!=" };
-        write!(f, "{}{operator}{}", self.key, self.value)
+        let key = &self.key;
+        match &self.rule {
+            Rule::Equal(value) => write!(f, "{key}=={value}"),
+            Rule::NotEqual(value) => write!(f, "{key}!={value}"),
+            Rule::In(values) => write!(f, "{key} in ({})", values.join(",")),
+            Rule::NotIn(values) => write!(f, "{key} not in ({})", values.join(",")),
+            Rule::Exists => write!(f, "{key} exists"),
+            Rule::NotExists => write!(f, "{key} not exists"),
+            Rule::Compare(how, number) => write!(f, "{key}{}{number}", how.as_str()),
+        }
     }
 }
 
@@ -148,10 +267,25 @@ mod tests {
 
     #[test]
     fn good_constraints_keep_their_text() {
-        for text in ["node.role==manager", "node.labels.Zone!=a", "node.ip==10.0.0.0/8", "engine.labels.x==1"] {
+        for text in [
+            "node.role==manager",
+            "node.labels.Zone!=a",
+            "node.ip==10.0.0.0/8",
+            "engine.labels.x==1",
+            "node.labels.a==b==c",
+            "node.labels.zone in (a,b)",
+            "node.ip not in (10.0.0.1,10.1.0.0/16)",
+            "engine.labels.gpu exists",
+            "node.labels.gpu not exists",
+            "node.labels.disks>=4",
+            "node.labels.load<0.5",
+        ] {
             assert_eq!(text.parse::<Constraint>().expect(text).to_string(), text);
         }
-        assert_eq!(" node.id == x ".parse::<Constraint>().expect("spaces").to_string(), "node.id==x");
+        let shown = |text: &str| text.parse::<Constraint>().expect(text).to_string();
+        assert_eq!(shown(" node.id == x "), "node.id==x");
+        assert_eq!(shown("node.labels.zone  NOT IN( a , b )"), "node.labels.zone not in (a,b)");
+        assert_eq!(shown("node.labels.disks > 4.50"), "node.labels.disks>4.5");
     }
 
     #[test]
@@ -162,5 +296,15 @@ mod tests {
         assert!(error("node.ip==10.0.0.0/33").contains("neither an address"));
         assert!(error("node.role==boss").contains("worker or manager"));
         assert!(error("node.labels.==x").contains("unknown key"));
+        assert!(error("node.labels.x").contains("no operator"));
+        assert!(error("node.labels.x includes (a)").contains("no operator"));
+        assert!(error("node.labels.x>").contains("no value"));
+        assert!(error("node.role in (worker,boss)").contains("compares node.role with \"boss\""));
+        assert!(error("node.labels.x in a,b").contains("has the list \"a,b\""));
+        assert!(error("node.labels.x in ()").contains("has the list \"()\""));
+        assert!(error("node.labels.x in (a,,b)").contains("has the list"));
+        assert!(error("node.labels.x>many").contains("compares node.labels.x with \"many\", which is no number"));
+        assert!(error("node.hostname exists").contains("uses \"exists\" on node.hostname"));
+        assert!(error("node.ip>=1").contains("uses \">=\" on node.ip"));
     }
 }

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod dependency;
+mod job;
 mod network;
 mod node;
 mod service;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cluster::{Cluster, JoinSecrets, RootCa};
 pub use dependency::Dependency;
+pub use job::JobStatus;
 pub use network::{Attachment, ContainerAttachment, Network, Subnet, VirtualIp};
 pub use node::{
     MAX_PEER_PROBLEMS, MAX_PORT_TROUBLES, Node, NodeDescription, NodeState, NodeStatus, PeerProblem, RaftMember,

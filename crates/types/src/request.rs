@@ -87,6 +87,9 @@ pub struct ServiceView {
     pub service: Service,
     pub running: u64,
     pub desired: u64,
+    /// Of a job: tasks of its present iteration that have ended with success.
+    #[serde(default)]
+    pub completed: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

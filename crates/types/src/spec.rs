@@ -7,6 +7,7 @@ mod mesh;
 mod network;
 mod node;
 mod port;
+mod schedule;
 mod service;
 mod task;
 
@@ -25,6 +26,10 @@ pub use mesh::{
 };
 pub use network::{NetworkAttachmentSpec, NetworkDriver, NetworkSpec, SubnetSpec};
 pub use node::{Availability, NodeRole, NodeSpec};
+pub use schedule::{
+    SCHEDULE_CONCURRENCY_LABEL, SCHEDULE_LABEL, SCHEDULE_TIMEZONE_LABEL, ScheduleConcurrency, ScheduleError,
+    ScheduleSpec,
+};
 pub use service::{
     DisconnectPolicy, EndpointMode, EndpointSpec, FailureAction, MeshAffinity, MeshPolicy, MeshSpec, PortBind,
     PortConfig, PortProtocol, PublishMode, Reconcile, ServiceMode, ServiceSpec, UpdateConfig, UpdateOrder,

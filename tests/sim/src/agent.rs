@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use types::{AssignmentSet, NodeId, TaskId, TaskReport, TaskState, TaskStatus, Timestamp};
 
-use crate::random::Random;
+use crate::{random::Random, specs::is_job};
 
 pub struct Agent {
     pub id: NodeId,
@@ -34,7 +34,7 @@ struct Container {
     state: TaskState,
     since: Timestamp,
     next_step: Timestamp,
-    fails_at: Option<Timestamp>,
+    ends: Option<(Timestamp, TaskState)>,
 }
 
 impl Agent {
@@ -101,11 +101,13 @@ impl Agent {
                 state: TaskState::Assigned,
                 since: now,
                 next_step: now + std::time::Duration::from_millis(random.between(1, 300)),
-                fails_at: None,
+                ends: None,
             });
             let bad = assignment.spec.container.image.repository.contains("bad");
             let fails = random.chance(if bad { 100 } else { failing_percent });
-            if container.advance(now, assignment.desired, assignment.not_before, fails, random) {
+            let end =
+                if fails { Some(TaskState::Failed) } else { is_job(&assignment.spec).then_some(TaskState::Complete) };
+            if container.advance(now, assignment.desired, assignment.not_before, end, random) {
                 reports.push(TaskReport { task: assignment.id, status: container.status() });
             }
         }
@@ -142,15 +144,15 @@ impl Container {
         now: Timestamp,
         desired: TaskState,
         not_before: Timestamp,
-        fails: bool,
+        end: Option<TaskState>,
         random: &mut Random,
     ) -> bool {
         if self.state.is_terminal() || self.next_step > now {
             return false;
         }
         let next = match (desired, self.state) {
-            (TaskState::Running, TaskState::Running) => match self.fails_at {
-                Some(at) if at <= now => TaskState::Failed,
+            (TaskState::Running, TaskState::Running) => match self.ends {
+                Some((at, state)) if at <= now => state,
                 _ => return false,
             },
             (TaskState::Running, TaskState::Assigned) => TaskState::Preparing,
@@ -162,8 +164,8 @@ impl Container {
         self.state = next;
         self.since = now;
         self.next_step = now + std::time::Duration::from_millis(random.between(1, 500));
-        if next == TaskState::Running && fails {
-            self.fails_at = Some(now + std::time::Duration::from_millis(random.between(1, 8000)));
+        if let (TaskState::Running, Some(state)) = (next, end) {
+            self.ends = Some((now + std::time::Duration::from_millis(random.between(1, 8000)), state));
         }
         true
     }

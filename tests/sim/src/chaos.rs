@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use control::{Change, NodeLoad, Proposal, admission, invariants, view};
 use types::{
-    AttachRequest, Availability, NetworkId, NodeState, Service, ServiceChange, ServiceId, ServiceMode, ServiceSpec,
-    Task, TaskId, TaskState, WriteRequest,
+    AttachRequest, Availability, NetworkId, NodeState, Service, ServiceChange, ServiceId, ServiceSpec, Task, TaskId,
+    TaskState, WriteRequest,
 };
 
 use crate::{
@@ -100,8 +100,12 @@ impl Cluster {
         let services: Vec<_> = self.tables.services().filter(|service| !service.removing).cloned().collect();
         for service in services {
             let mut spec = (*service.spec).clone();
-            spec.task.container.image = specs::image("app:good");
-            let next = Service { spec: Arc::new(spec), update: None, previous: None, ..(*service).clone() };
+            let is_job = spec.mode.is_job();
+            spec.task.container.image = specs::image(if is_job { "job:good" } else { "app:good" });
+            // with no schedule any more a job runs once, and then comes to rest
+            spec.schedule = None;
+            let job = service.job.as_ref().map(|job| types::JobStatus { next_run: None, ..job.begun(self.now) });
+            let next = Service { spec: Arc::new(spec), job, update: None, previous: None, ..(*service).clone() };
             self.heal_with(Change::PutService { service: Box::new(next), new_spec: true });
         }
         self.plan_soon();
@@ -141,18 +145,24 @@ impl Cluster {
             }
             1 => self.write(&WriteRequest::RemoveService(id), Origin::Other),
             2 | 3 => {
-                if matches!(spec.mode, ServiceMode::Replicated { .. }) {
-                    spec.mode = ServiceMode::Replicated { replicas: self.random.below(most + 1) };
-                }
+                specs::scale(&mut spec.mode, &mut self.random, most);
                 self.write(&with(spec), Origin::Other);
             }
             4 | 5 => {
-                let name =
-                    if self.random.chance(25) { "bad:1".to_owned() } else { format!("app:{}", self.random.below(4)) };
+                let kind = if spec.mode.is_job() { "job" } else { "app" };
+                let name = if self.random.chance(25) {
+                    "bad:1".to_owned()
+                } else {
+                    format!("{kind}:{}", self.random.below(4))
+                };
                 spec.task.container.image = specs::image(&name);
                 self.write(&with(spec), Origin::Other);
             }
             6 => {
+                if spec.mode.is_job() {
+                    // a job says nothing of a rollback afterwards
+                    self.was_rolled_back.insert(id);
+                }
                 let change = ServiceChange::Rollback;
                 self.write(&WriteRequest::UpdateService { id, version, change }, Origin::Other);
             }
@@ -394,9 +404,19 @@ impl Cluster {
             && load.nano_cpus + want.nano_cpus.0 <= has.nano_cpus.0
             && load.memory + want.memory.0 <= has.memory.0
             && used + gpus(want) <= gpus(has)
-            && zones.iter().all(|c| node.spec.labels.get("zone") == Some(&c.value))
+            && zones.iter().all(|c| is_in_zone(node, c))
             && (most == 0 || here(service) < most)
             && !task.host_ports.iter().any(|port| load.holds_port(port))
+    }
+}
+
+/// Of the two forms of constraints that simulated services have.
+fn is_in_zone(node: &types::Node, constraint: &types::Constraint) -> bool {
+    let zone = node.spec.labels.get("zone");
+    match &constraint.rule {
+        types::constraint::Rule::Equal(wanted) => zone == Some(wanted),
+        types::constraint::Rule::In(wanted) => zone.is_some_and(|zone| wanted.contains(zone)),
+        other => panic!("no simulated service says {other:?}"),
     }
 }
 

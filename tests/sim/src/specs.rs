@@ -3,12 +3,7 @@
 use std::time::Duration;
 
 use types::{
-    Bytes, Cluster, ClusterId, ClusterSpec, Constraint, ContainerSpec, DEFAULT_FILE_MODE, DependencyKind,
-    DependencyRef, DependencySpec, DisconnectPolicy, EndpointMode, EndpointSpec, FailureAction, GenericResource,
-    ImageReference, JoinSecrets, Labels, Meta, Name, NanoCpus, NetworkAttachmentSpec, NetworkSpec, Node,
-    NodeDescription, NodeId, NodeRole, NodeSpec, NodeState, NodeStatus, Payload, Placement, Platform, PortBind,
-    PortConfig, PortProtocol, PublishMode, Reconcile, ResourceRequirements, Resources, RestartPolicy, RootCa,
-    ServiceMode, ServiceSpec, SpreadOver, TargetFile, TaskSpec, Timestamp, UpdateConfig, UpdateOrder, WriteRequest,
+    Bytes, Cluster, ClusterId, ClusterSpec, Constraint, ContainerSpec, DEFAULT_FILE_MODE, DependencyKind, DependencyRef, DependencySpec, DisconnectPolicy, EndpointMode, EndpointSpec, FailureAction, GenericResource, ImageReference, JoinSecrets, Labels, Meta, Name, NanoCpus, NetworkAttachmentSpec, NetworkSpec, Node, NodeDescription, NodeId, NodeRole, NodeSpec, NodeState, NodeStatus, Payload, Placement, Platform, PortBind, PortConfig, PortProtocol, PublishMode, Reconcile, ResourceRequirements, Resources, RestartPolicy, RootCa, ScheduleConcurrency, ScheduleSpec, ServiceMode, ServiceSpec, SpreadOver, TargetFile, TaskSpec, Timestamp, UpdateConfig, UpdateOrder, WriteRequest,
 };
 
 use crate::random::Random;
@@ -77,6 +72,7 @@ pub fn service(name: &str, replicas: u64) -> ServiceSpec {
         rollback: UpdateConfig::default(),
         endpoint: EndpointSpec::default(),
         disconnect: DisconnectPolicy::default(),
+        schedule: None,
     }
 }
 
@@ -160,6 +156,41 @@ pub fn any_ports(random: &mut Random) -> Vec<PortConfig> {
     ports
 }
 
+/// More or fewer tasks, where the mode has a number of them.
+pub fn scale(mode: &mut ServiceMode, random: &mut Random, most: u64) {
+    match mode {
+        ServiceMode::Replicated { replicas } => *replicas = random.below(most + 1),
+        ServiceMode::ReplicatedJob { max_concurrent, total_completions } => {
+            *max_concurrent = random.between(1, most);
+            *total_completions = random.below(most * 2 + 1);
+        }
+        ServiceMode::Global | ServiceMode::GlobalJob => {}
+    }
+}
+
+/// Containers of such an image end by themselves.
+pub fn is_job(spec: &TaskSpec) -> bool {
+    spec.container.image.repository.contains("job")
+}
+
+fn make_job(spec: &mut ServiceSpec, random: &mut Random, most: u64) {
+    spec.mode = match spec.mode {
+        ServiceMode::Global => ServiceMode::GlobalJob,
+        _ => ServiceMode::ReplicatedJob {
+            max_concurrent: random.between(1, most.div_ceil(2)),
+            total_completions: random.between(1, most * 2),
+        },
+    };
+    spec.task.container.image = image("job:1");
+    spec.update = UpdateConfig::default();
+    if random.chance(25) {
+        let cron = if random.chance(50) { "* * * * *" } else { "*/2 * * * *" };
+        let all = [ScheduleConcurrency::Skip, ScheduleConcurrency::Replace, ScheduleConcurrency::Queue];
+        let concurrency = *random.pick(&all).expect("three");
+        spec.schedule = Some(ScheduleSpec { cron: cron.to_owned(), timezone: String::new(), concurrency });
+    }
+}
+
 /// A service with a bit of everything.
 pub fn any_service(name: &str, random: &mut Random, most: u64) -> ServiceSpec {
     let mut spec = service(name, random.between(1, most));
@@ -175,7 +206,11 @@ pub fn any_service(name: &str, random: &mut Random, most: u64) -> ServiceSpec {
         reserved.generic.insert("gpu".to_owned(), GenericResource::Count(1));
     }
     if random.chance(30) {
-        let text = format!("node.labels.zone=={}", zone(random.below(3) as usize));
+        let one = zone(random.below(3) as usize);
+        let text = match random.chance(70) {
+            true => format!("node.labels.zone=={one}"),
+            false => format!("node.labels.zone in ({one},{})", zone(random.below(3) as usize)),
+        };
         spec.task.placement.constraints = vec![text.parse::<Constraint>().expect("good constraint")];
     } else if random.chance(40) {
         spec.task.placement.preferences = vec![SpreadOver::NodeLabel("zone".to_owned())];
@@ -194,6 +229,9 @@ pub fn any_service(name: &str, random: &mut Random, most: u64) -> ServiceSpec {
     }
     spec.update.failure_action = if random.chance(50) { FailureAction::Rollback } else { FailureAction::Continue };
     spec.rollback.failure_action = FailureAction::Continue;
+    if random.chance(35) {
+        make_job(&mut spec, random, most);
+    }
     spec.disconnect.lost_after = Duration::from_secs(random.between(1, 40));
     if random.chance(30) {
         spec.disconnect.reconcile = Reconcile::KeepReplacement;

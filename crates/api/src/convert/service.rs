@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use types::{
-    DisconnectPolicy, Name, NetworkAttachmentSpec, Reconcile, ServiceMode, ServiceSpec, ServiceView, TaskSpec,
+    DisconnectPolicy, Name, NetworkAttachmentSpec, Reconcile, ServiceSpec, ServiceView, TaskSpec, UpdateConfig,
     UpdateState, UpdateStatus,
 };
 
 use super::{
-    container, endpoint,
+    container, endpoint, job,
     network_view::{Networks, write_virtual_ips},
     policy,
     reader::{FieldError, Object},
@@ -22,8 +22,8 @@ use super::{
 pub(crate) struct Given<'a> {
     /// The name of a new service that was given none.
     pub(crate) name: Option<Name>,
-    /// On update, the spec before: keeps what Docker's clients do not send back (`Disconnect`, `Mesh`, where ports are
-    /// published).
+    /// On update, the spec before: keeps what Docker's clients do not send back (`Disconnect`, `Mesh`, `Schedule`, where ports
+    /// are published).
     pub(crate) previous: Option<&'a ServiceSpec>,
 }
 
@@ -39,6 +39,14 @@ pub(crate) fn read(body: &Value, given: Given<'_>) -> Result<ServiceSpec, FieldE
         true => read_disconnect(from.object("Disconnect")?)?,
         false => given.previous.map(|spec| spec.disconnect).unwrap_or_default(),
     };
+    let schedule = match from.has("Schedule") {
+        true => job::read_schedule(from.object("Schedule")?)?,
+        false => given.previous.and_then(|spec| spec.schedule.clone()),
+    };
+    let mode = job::read_mode(from.object("Mode")?)?;
+    if has_update && mode.is_job() {
+        return Err(from.bad("UpdateConfig", "jobs may not have an update config"));
+    }
     let mut task = read_task(from.object("TaskTemplate")?)?;
     // Where clients before API 1.25 put them.
     let legacy = read_networks(from.objects("Networks")?)?;
@@ -49,11 +57,12 @@ pub(crate) fn read(body: &Value, given: Given<'_>) -> Result<ServiceSpec, FieldE
         name,
         labels: from.labels("Labels")?,
         task,
-        mode: read_mode(from.object("Mode")?)?,
+        mode,
         update: policy::read_update(from.object("UpdateConfig")?, has_update)?,
         rollback: policy::read_update(from.object("RollbackConfig")?, has_rollback)?,
         endpoint: endpoint::read(from.object("EndpointSpec")?, given.previous.map(|spec| &spec.endpoint))?,
         disconnect,
+        schedule,
     };
     from.finish()?;
     Ok(spec)
@@ -98,29 +107,6 @@ fn read_networks(entries: Vec<Object<'_>>) -> Result<Vec<NetworkAttachmentSpec>,
     Ok(networks)
 }
 
-fn read_mode(mut from: Object<'_>) -> Result<ServiceMode, FieldError> {
-    if from.has("ReplicatedJob") || from.has("GlobalJob") {
-        let name = if from.has("ReplicatedJob") { "ReplicatedJob" } else { "GlobalJob" };
-        return Err(FieldError::Unsupported { path: from.path(name) });
-    }
-    let (is_replicated, is_global) = (from.has("Replicated"), from.has("Global"));
-    let mode = match (is_replicated, is_global) {
-        (true, true) => return Err(from.bad("Global", "a service is replicated or global, not both")),
-        (false, true) => {
-            from.object("Global")?.finish()?;
-            ServiceMode::Global
-        }
-        _ => {
-            let mut replicated = from.object("Replicated")?;
-            let replicas = replicated.natural("Replicas")?.unwrap_or(1);
-            replicated.finish()?;
-            ServiceMode::Replicated { replicas }
-        }
-    };
-    from.finish()?;
-    Ok(mode)
-}
-
 fn read_disconnect(mut from: Object<'_>) -> Result<DisconnectPolicy, FieldError> {
     let default = DisconnectPolicy::default();
     let reconcile = from.parsed("Reconcile", |text| match text {
@@ -143,19 +129,19 @@ fn read_disconnect(mut from: Object<'_>) -> Result<DisconnectPolicy, FieldError>
 const MAX_LOST_AFTER: Duration = Duration::from_secs(366 * 24 * 3600);
 
 pub(crate) fn write_spec(spec: &ServiceSpec) -> Value {
-    let mode = match spec.mode {
-        ServiceMode::Replicated { replicas } => json!({ "Replicated": { "Replicas": replicas } }),
-        ServiceMode::Global => json!({ "Global": {} }),
-    };
+    // a client sends back what it got, and jobs may not have an update config
+    let is_job = spec.mode.is_job();
+    let has_rollback = !is_job || spec.rollback != UpdateConfig::default();
     Fields::new()
         .set("Name", &spec.name)
         .set("Labels", &spec.labels)
         .set("TaskTemplate", write_task(&spec.task))
-        .set("Mode", mode)
-        .set("UpdateConfig", policy::write_update(&spec.update))
-        .set("RollbackConfig", policy::write_update(&spec.rollback))
+        .set("Mode", job::write_mode(spec.mode))
+        .some("UpdateConfig", (!is_job).then(|| policy::write_update(&spec.update)))
+        .some("RollbackConfig", has_rollback.then(|| policy::write_update(&spec.rollback)))
         .set("EndpointSpec", endpoint::write_spec(&spec.endpoint))
         .some("Disconnect", (spec.disconnect != DisconnectPolicy::default()).then(|| write_disconnect(spec.disconnect)))
+        .some("Schedule", spec.schedule.as_ref().map(job::write_schedule))
         .done()
 }
 
@@ -191,7 +177,8 @@ fn write_network(network: &NetworkAttachmentSpec) -> Value {
 /// A service as the API lists it; `with_status` adds the task counts.
 pub(crate) fn write(view: &ServiceView, with_status: bool, networks: &Networks) -> Value {
     let service = &view.service;
-    let status = || json!({ "RunningTasks": view.running, "DesiredTasks": view.desired, "CompletedTasks": 0 });
+    let status =
+        || json!({ "RunningTasks": view.running, "DesiredTasks": view.desired, "CompletedTasks": view.completed });
     Fields::new()
         .set("ID", service.id)
         .set("Version", json!({ "Index": service.meta.version }))
@@ -201,6 +188,7 @@ pub(crate) fn write(view: &ServiceView, with_status: bool, networks: &Networks) 
         .some("PreviousSpec", service.previous.as_deref().map(write_spec))
         .set("Endpoint", endpoint::write(service, write_virtual_ips(&service.virtual_ips, networks)))
         .some("UpdateStatus", service.update.as_ref().map(write_update_status))
+        .some("JobStatus", service.job.as_ref().map(job::write_status))
         .some("ServiceStatus", with_status.then(status))
         .done()
 }

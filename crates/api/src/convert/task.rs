@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use types::{ContainerStatus, Slot, Task, TaskStatus};
 
 use super::{
-    endpoint,
+    endpoint, job,
     network_view::{Networks, write_attachments},
     service,
     time::rfc3339,
@@ -34,6 +34,7 @@ pub(crate) fn write(task: &Task, networks: &Networks) -> Value {
         .some("NodeID", task.node.or(slot_node))
         .set("Status", write_status(&task.status))
         .set("DesiredState", task.desired.to_string())
+        .some("JobIteration", task.iteration.map(job::write_iteration))
         .unless_empty("NetworksAttachments", attachments)
         .done()
 }

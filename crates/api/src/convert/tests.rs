@@ -2,6 +2,7 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "`json!` and `expect!` at the call, without ampersands")]
 
+mod jobs;
 mod networks;
 mod ports;
 
@@ -241,10 +242,6 @@ fn what_is_not_supported_is_named() {
         expect!["TaskTemplate.Networks[0].Target is missing: give the name or id of a network"],
     );
     refused(
-        with("/Mode/ReplicatedJob", json!({})),
-        expect!["Mode.ReplicatedJob is not supported yet: leave it out of the request"],
-    );
-    refused(
         with("/TaskTemplate/ContainerSpec/Privileges/CredentialSpec", json!({ "File": "f" })),
         expect![
             "TaskTemplate.ContainerSpec.Privileges.CredentialSpec.File is not supported yet: leave it out of the request"
@@ -277,7 +274,7 @@ fn mistakes_are_named() {
     refused(
         with("/TaskTemplate/Placement/Constraints", json!(["node.role=x"])),
         expect![[
-            r#"TaskTemplate.Placement.Constraints[0]: constraint "node.role=x" has no operator; write key==value or key!=value"#
+            r#"TaskTemplate.Placement.Constraints[0]: constraint "node.role=x" has no operator; write key==value, key!=value, key in (a,b), key not in (a,b), key exists, key not exists, or a label and <, <=, > or >= with a number"#
         ]],
     );
     refused(
@@ -361,11 +358,12 @@ fn service() -> ServiceView {
             completed_at: Some(meta.updated_at),
             message: "update completed".into(),
         }),
+        job: None,
         removing: false,
         published: std::sync::Arc::default(),
         virtual_ips: Vec::new(),
     };
-    ServiceView { service, running: 2, desired: 3 }
+    ServiceView { service, running: 2, desired: 3, completed: 0 }
 }
 
 #[test]
@@ -403,6 +401,7 @@ fn task_of(view: &ServiceView) -> types::Task {
         node: Some(NodeId::from_random(3)),
         spec: view.service.task_spec.clone(),
         spec_version: Version(42),
+        iteration: None,
         publishes: false,
         host_ports: Vec::new(),
         status: types::TaskStatus {

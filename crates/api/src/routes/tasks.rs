@@ -55,6 +55,9 @@ async fn networks_of(shared: &Shared, tasks: &[Task]) -> ApiResult<Networks> {
 fn is_up_to_date(task: &Task, services: &HashMap<ServiceId, ServiceView>) -> bool {
     services.get(&task.service).is_some_and(|view| {
         let service = &view.service;
+        if service.job.is_some() {
+            return task.iteration == service.iteration();
+        }
         task.spec_version == service.spec_version || task.spec == service.task_spec
     })
 }

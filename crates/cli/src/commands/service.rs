@@ -7,6 +7,7 @@ mod list;
 mod logs;
 mod pretty;
 pub(crate) mod watch;
+mod watch_job;
 
 use std::collections::BTreeMap;
 
@@ -28,7 +29,7 @@ use change::{CreateArgs, RollbackArgs, ScaleArgs, UpdateArgs};
 pub(crate) enum ServiceCommand {
     /// Create a service
     #[command(
-        after_help = "Examples:\n  rswarm service create --name web --replicas 3 nginx\n  rswarm service create --name web --publish published=8080,target=80,mode=host nginx\n  rswarm service create --mode global --constraint node.role==worker --name agent agent:1 --verbose"
+        after_help = "Examples:\n  rswarm service create --name web --replicas 3 nginx\n  rswarm service create --name web --publish published=8080,target=80,mode=host nginx\n  rswarm service create --mode global --constraint node.role==worker --name agent agent:1 --verbose\n  rswarm service create --mode replicated-job --replicas 5 --max-concurrent 2 --name batch job:1\n  rswarm service create --mode replicated-job --schedule '0 3 * * *' --schedule-timezone Europe/Berlin --name nightly backup:1"
     )]
     Create(Box<CreateArgs>),
     /// List services

@@ -1,6 +1,6 @@
 //! Tasks as `service ps` and `node ps` list them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use serde_json::Value;
@@ -56,6 +56,8 @@ pub(crate) struct PsArgs {
 /// Names of services and nodes by id.
 pub(crate) struct Names {
     services: BTreeMap<String, String>,
+    /// Replicated jobs, whose slots begin with 0.
+    jobs: BTreeSet<String>,
     nodes: BTreeMap<String, String>,
 }
 
@@ -63,11 +65,13 @@ impl Names {
     /// With `resolve` off, ids stand for themselves.
     pub(crate) async fn fetch(client: &Client, resolve: bool) -> anyhow::Result<Self> {
         if !resolve {
-            return Ok(Self { services: BTreeMap::new(), nodes: BTreeMap::new() });
+            return Ok(Self { services: BTreeMap::new(), jobs: BTreeSet::new(), nodes: BTreeMap::new() });
         }
         let (services, nodes) = (client.get("/services").await?, client.get("/nodes").await?);
         let entry = |object: &Value, name: &Value| (text(&object["ID"]), text(name));
+        let is_job = |service: &&Value| service["Spec"]["Mode"]["ReplicatedJob"].is_object();
         Ok(Self {
+            jobs: items(&services).filter(is_job).map(|service| text(&service["ID"])).collect(),
             services: items(&services).map(|service| entry(service, &service["Spec"]["Name"])).collect(),
             nodes: items(&nodes).map(|node| entry(node, &node["Description"]["Hostname"])).collect(),
         })
@@ -77,12 +81,14 @@ impl Names {
         self.nodes.get(id).filter(|name| !name.is_empty()).map_or_else(|| id.to_owned(), Clone::clone)
     }
 
-    /// `web.1`, or `web.NODE` for a global service.
+    /// `web.1`, or `web.NODE` for a global service or job.
     pub(crate) fn task(&self, task: &Value) -> String {
         let id = text(&task["ServiceID"]);
+        let is_job = self.jobs.contains(&id);
         let service = self.services.get(&id).cloned().unwrap_or(id);
         match task["Slot"].as_u64().filter(|slot| *slot != 0) {
             Some(slot) => format!("{service}.{slot}"),
+            None if is_job => format!("{service}.0"),
             None => format!("{service}.{}", text(&task["NodeID"])),
         }
     }
@@ -190,6 +196,7 @@ mod tests {
         ]);
         let names = Names {
             services: BTreeMap::from([("s".to_owned(), "web".to_owned())]),
+            jobs: BTreeSet::new(),
             nodes: BTreeMap::from([("n".to_owned(), "host1".to_owned())]),
         };
         let arguments =

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::job::JobFlags;
 use crate::output::units::{parse_bytes, parse_cpus, parse_duration};
 
 fn nanoseconds(text: &str) -> Result<u64, String> {
@@ -13,7 +14,7 @@ fn nanoseconds(text: &str) -> Result<u64, String> {
 /// One value each: given, it replaces what was there.
 #[derive(Debug, Args, Default)]
 pub(crate) struct Scalars {
-    /// Number of tasks
+    /// Number of tasks, or of completions of a replicated job
     #[arg(long, allow_negative_numbers = true)]
     pub(crate) replicas: Option<u64>,
     /// Maximum number of tasks per node (0 = unlimited)
@@ -154,6 +155,8 @@ pub(crate) struct Scalars {
     /// Which task stays when a node returns after its tasks were replaced: keep-original or keep-replacement
     #[arg(long, value_name = "WHICH")]
     pub(crate) disconnect_reconcile: Option<String>,
+    #[command(flatten)]
+    pub(crate) job: JobFlags,
 }
 
 /// Lists of a new service.

@@ -6,16 +6,13 @@ use serde_json::{Value, json};
 use super::{
     edit::{change_map, get, set, set_some},
     flags::Scalars,
+    job,
 };
 
 /// # Errors
 /// When flags contradict each other or the service.
 pub(crate) fn apply(spec: &mut Value, flags: &Scalars) -> anyhow::Result<()> {
-    if let Some(replicas) = flags.replicas {
-        let is_global = get(spec, "Mode.Global").is_some();
-        anyhow::ensure!(!is_global, "replicas can only be used with replicated mode");
-        set(spec, "Mode.Replicated.Replicas", replicas);
-    }
+    job::apply(spec, flags.replicas, &flags.job)?;
     set_some(spec, "TaskTemplate.Placement.MaxReplicas", flags.replicas_max_per_node);
     set_some(spec, "EndpointSpec.Mode", flags.endpoint_mode.clone());
     set_some(spec, "EndpointSpec.Mesh.Policy", flags.mesh_policy.clone());

@@ -1,5 +1,6 @@
 //! Command lines in, specs out.
 
+mod jobs;
 mod publish;
 
 use clap::Parser;
@@ -188,9 +189,12 @@ fn many_flags() {
 fn mistakes_say_what_and_how() {
     check_create(
         "create --mode global --replicas 2 a",
-        expect!["error: replicas can only be used with replicated mode"],
+        expect!["error: replicas can only be used with replicated or replicated-job mode"],
     );
-    check_create("create --mode many a", expect!["error: unknown mode: many, only replicated and global supported"]);
+    check_create(
+        "create --mode many a",
+        expect!["error: unknown mode: many, only replicated, global, replicated-job and global-job supported"],
+    );
     check_create("create -p 80:x a", expect![[r#"error: invalid publish option "80:x": "x" is no port (1 to 65535)"#]]);
     check_create(
         "create -p 1-3:4-5 a",

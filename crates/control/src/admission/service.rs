@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use types::{
-    Meta, Service, ServiceChange, ServiceId, ServiceMode, ServiceSpec, Timestamp, UpdateState, UpdateStatus, Version,
-};
+use types::{Meta, Service, ServiceChange, ServiceId, ServiceSpec, Timestamp, UpdateState, UpdateStatus, Version};
 
-use super::{attachments, dependency, ports, validate};
+use super::{attachments, dependency, job, ports, validate};
 use crate::{
     Change, Ids, ObjectRef, Proposal, Rejection, Tables,
     tables::{dependencies::missing_dependency, overlay::networks_of},
@@ -26,6 +24,7 @@ pub(super) fn create(
     let spec = dependency::resolved(tables, attachments::resolved(tables, spec)?)?;
     let id = ServiceId::from_random(ids());
     let published = ports::published(tables, id, &spec, &[])?;
+    let job = job::of_new(&spec, now)?;
     let service = Service {
         id,
         meta: Meta::default(),
@@ -34,6 +33,7 @@ pub(super) fn create(
         spec_version: Version::default(),
         previous: None,
         update: None,
+        job,
         removing: false,
         virtual_ips: Vec::new(),
         published,
@@ -61,7 +61,7 @@ pub(super) fn update(
         return Err(Rejection::out_of_sequence("service", &service.spec.name));
     }
     let next = match change {
-        ServiceChange::Spec(spec) => with_spec(tables, service, spec)?,
+        ServiceChange::Spec(spec) => with_spec(tables, service, spec, now)?,
         ServiceChange::Rollback => rolled_back(tables, service, now, "rollback requested".to_owned())?,
     };
     let new_spec = replaces_tasks(&service.spec, &next.spec);
@@ -70,7 +70,7 @@ pub(super) fn update(
     Ok(Proposal { at: now, expects, changes })
 }
 
-fn with_spec(tables: &Tables, service: &Service, spec: &ServiceSpec) -> Result<Service, Rejection> {
+fn with_spec(tables: &Tables, service: &Service, spec: &ServiceSpec, now: Timestamp) -> Result<Service, Rejection> {
     validate::service(spec)?;
     let spec = &dependency::resolved(tables, attachments::resolved(tables, spec)?)?;
     let old = &service.spec;
@@ -80,7 +80,7 @@ fn with_spec(tables: &Tables, service: &Service, spec: &ServiceSpec) -> Result<S
             old.name, spec.name
         )));
     }
-    if is_global(spec) != is_global(old) {
+    if spec.mode.as_str() != old.mode.as_str() {
         return Err(Rejection::Invalid(format!("service mode change is not allowed: {}", old.name)));
     }
     let replaces = replaces_tasks(old, spec);
@@ -89,11 +89,8 @@ fn with_spec(tables: &Tables, service: &Service, spec: &ServiceSpec) -> Result<S
     // one that changes nothing leaves what it can be rolled back to
     let previous = if spec == &**old { service.previous.clone() } else { Some(Arc::clone(old)) };
     let published = ports::published(tables, service.id, spec, &service.published)?;
-    Ok(Service { spec: Arc::new(spec.clone()), previous, update, published, ..service.clone() })
-}
-
-fn is_global(spec: &ServiceSpec) -> bool {
-    matches!(spec.mode, ServiceMode::Global)
+    let job = job::after_change(service, spec, now)?;
+    Ok(Service { spec: Arc::new(spec.clone()), previous, update, job, published, ..service.clone() })
 }
 
 /// The service with its previous spec, which can be rolled back no further (parity S-13).
@@ -121,8 +118,14 @@ pub(crate) fn rolled_back(
         Ok(published) => published,
         Err(why) => return refuse(format!("service {name} cannot be rolled back: {why}")),
     };
+    let job = match job::after_change(service, &spec, now) {
+        Ok(job) => job,
+        Err(why) => return refuse(format!("service {name} cannot be rolled back: {why}")),
+    };
     let update = UpdateStatus { state: UpdateState::RollbackStarted, started_at: now, completed_at: None, message };
-    Ok(Service { spec, previous: None, update: Some(update), published, ..service.clone() })
+    // a job has no rollout: going back is another iteration
+    let update = job.is_none().then_some(update);
+    Ok(Service { spec, previous: None, update, job, published, ..service.clone() })
 }
 
 /// Whether tasks made from `old` may have to be replaced for `new`: the rollout looks at each. Which numbers the

@@ -19,18 +19,31 @@ fn invalid<T>(what: String) -> Result<T, Rejection> {
 }
 
 pub(super) fn service(spec: &ServiceSpec) -> Result<(), Rejection> {
-    if let ServiceMode::Replicated { replicas } = spec.mode
-        && replicas > MAX_REPLICAS
-    {
-        return invalid(format!(
-            "service {} asks for {replicas} replicas, at most {MAX_REPLICAS} are possible",
-            spec.name
-        ));
-    }
+    mode(spec)?;
     update("update", &spec.update)?;
     update("rollback", &spec.rollback)?;
     super::ports::check(spec)?;
     task(&spec.task)
+}
+
+fn mode(spec: &ServiceSpec) -> Result<(), Rejection> {
+    let name = &spec.name;
+    match spec.mode {
+        ServiceMode::Replicated { replicas } if replicas > MAX_REPLICAS => {
+            invalid(format!("service {name} asks for {replicas} replicas, at most {MAX_REPLICAS} are possible"))
+        }
+        ServiceMode::ReplicatedJob { total_completions, .. } if total_completions > MAX_REPLICAS => {
+            invalid(format!("job {name} asks for {total_completions} completions, at most {MAX_REPLICAS} are possible"))
+        }
+        ServiceMode::ReplicatedJob { max_concurrent: 0, total_completions: 1.. } => {
+            invalid(format!("job {name} allows 0 tasks at a time and would never end: give max concurrent 1 or more"))
+        }
+        // Docker's words
+        _ if spec.mode.is_job() && spec.update != UpdateConfig::default() => {
+            invalid("jobs may not have an update config".to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn update(which: &str, config: &UpdateConfig) -> Result<(), Rejection> {

@@ -85,6 +85,11 @@ impl Draft {
         self.again.insert(service);
     }
 
+    /// The changes are right only while the node is as it was read.
+    pub(super) fn depends_on_node(&mut self, node: NodeId) {
+        self.nodes.insert(node);
+    }
+
     /// Whether there is more room than when this was last asked.
     pub(super) fn take_freed(&mut self) -> bool {
         std::mem::take(&mut self.touched.freed)

@@ -34,7 +34,7 @@ pub(super) fn run(work: &mut Work<'_>, service: &Service) {
 }
 
 /// A task that still waits for a node that no longer takes it never will have it.
-fn stop_waiting(work: &mut Work<'_>, service: &Service, view: &slots::SlotView, node: &Arc<Node>) {
+pub(super) fn stop_waiting(work: &mut Work<'_>, service: &Service, view: &slots::SlotView, node: &Arc<Node>) {
     if takes(node, service) || node.status.state == NodeState::Unreachable {
         return;
     }

@@ -3,7 +3,10 @@
 
 use std::net::IpAddr;
 
-use types::{Constraint, Node, Placement, Platform, constraint::ConstraintKey};
+use types::{
+    Constraint, Node, Placement, Platform,
+    constraint::{ConstraintKey, Number, Rule},
+};
 
 /// Constraints and platform together.
 pub(super) fn suits(node: &Node, placement: &Placement) -> bool {
@@ -17,24 +20,37 @@ pub(super) fn first_unmet<'a>(node: &Node, constraints: &'a [Constraint]) -> Opt
 
 /// Values compare without regard to case; a label that is not there is empty (parity S-30).
 fn is_met(node: &Node, constraint: &Constraint) -> bool {
-    let description = node.description.as_ref();
-    let found = match &constraint.key {
-        ConstraintKey::NodeId => node.id.to_string(),
-        ConstraintKey::Hostname => description.map_or(String::new(), |d| d.hostname.clone()),
-        ConstraintKey::Ip => return ip_fits(node.status.address, &constraint.value) == constraint.equal,
-        ConstraintKey::Role => node.role.to_string(),
-        ConstraintKey::PlatformOs => description.map_or(String::new(), |d| d.platform.os.clone()),
-        ConstraintKey::PlatformArch => {
-            let architecture = description.map_or("", |d| d.platform.architecture.as_str());
-            let same = normal_architecture(architecture) == normal_architecture(&constraint.value);
-            return same == constraint.equal;
-        }
-        ConstraintKey::NodeLabel(name) => node.spec.labels.get(name).cloned().unwrap_or_default(),
-        ConstraintKey::EngineLabel(name) => {
-            description.and_then(|d| d.engine_labels.get(name)).cloned().unwrap_or_default()
-        }
+    let found = found(node, &constraint.key);
+    let text = found.as_deref().unwrap_or_default();
+    let is = |value: &String| match &constraint.key {
+        ConstraintKey::Ip => ip_fits(node.status.address, value),
+        ConstraintKey::PlatformArch => normal_architecture(text) == normal_architecture(value),
+        _ => text.eq_ignore_ascii_case(value),
     };
-    found.eq_ignore_ascii_case(&constraint.value) == constraint.equal
+    match &constraint.rule {
+        Rule::Equal(value) => is(value),
+        Rule::NotEqual(value) => !is(value),
+        Rule::In(values) => values.iter().any(is),
+        Rule::NotIn(values) => !values.iter().any(is),
+        Rule::Exists => found.is_some(),
+        Rule::NotExists => found.is_none(),
+        Rule::Compare(how, wanted) => text.parse().is_ok_and(|number: Number| how.holds(number, *wanted)),
+    }
+}
+
+/// What a node has there, if anything.
+fn found(node: &Node, key: &ConstraintKey) -> Option<String> {
+    let description = node.description.as_ref();
+    match key {
+        ConstraintKey::NodeId => Some(node.id.to_string()),
+        ConstraintKey::Hostname => description.map(|d| d.hostname.clone()),
+        ConstraintKey::Ip => node.status.address.map(|address| address.to_string()),
+        ConstraintKey::Role => Some(node.role.to_string()),
+        ConstraintKey::PlatformOs => description.map(|d| d.platform.os.clone()),
+        ConstraintKey::PlatformArch => description.map(|d| d.platform.architecture.clone()),
+        ConstraintKey::NodeLabel(name) => node.spec.labels.get(name).cloned(),
+        ConstraintKey::EngineLabel(name) => description.and_then(|d| d.engine_labels.get(name)).cloned(),
+    }
 }
 
 fn ip_fits(address: Option<IpAddr>, wanted: &str) -> bool {

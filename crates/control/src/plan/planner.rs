@@ -10,9 +10,9 @@ use types::{NodeId, Service, ServiceId, ServiceMode, Timestamp};
 use super::{
     Planned,
     draft::Draft,
-    global,
+    global, global_job,
     health::{self, Patience},
-    networks, reaper, replicated, restart, rollout, scheduler,
+    networks, reaper, replicated, replicated_job, restart, rollout, schedule, scheduler,
     work::Work,
 };
 use crate::{Ids, Observed, Tables, Touched};
@@ -144,6 +144,8 @@ impl Planner {
     }
 
     fn run_passes(&mut self, work: &mut Work<'_>, dirty: &BTreeSet<ServiceId>) {
+        // a run that is due begins before anything is decided about its tasks
+        each(work, dirty, schedule::run);
         // before tasks are made, and again after a rollback: no task takes the last address of its own service
         each(work, dirty, networks::run);
         each(work, dirty, restart::run);
@@ -152,6 +154,10 @@ impl Planner {
                 _ if service.removing => {}
                 ServiceMode::Replicated { replicas } => replicated::run(work, service, replicas),
                 ServiceMode::Global => global::run(work, service),
+                ServiceMode::ReplicatedJob { max_concurrent, total_completions } => {
+                    replicated_job::run(work, service, max_concurrent, total_completions);
+                }
+                ServiceMode::GlobalJob => global_job::run(work, service),
             };
         });
         each(work, dirty, rollout::run);
@@ -159,7 +165,7 @@ impl Planner {
         each(work, dirty, |work, service| {
             let waits = scheduler::run(work, service);
             remember(&mut self.waiting, service.id, waits);
-            remember(&mut self.globals, service.id, matches!(service.spec.mode, ServiceMode::Global));
+            remember(&mut self.globals, service.id, service.spec.mode.is_per_node());
         });
         each(work, dirty, reaper::run);
         for id in dirty {

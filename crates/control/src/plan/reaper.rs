@@ -1,8 +1,11 @@
 //! Reaper: what is over leaves the value, except the history that people look at.
 
+use std::sync::Arc;
+
 use types::{NodeState, Service, Task, TaskState};
 
 use super::{
+    job,
     slots::{self, Standing},
     work::Work,
 };
@@ -41,9 +44,9 @@ fn trim_history(work: &mut Work<'_>, service: &Service) {
     let attempts = usize::try_from(service.task_spec.restart.max_attempts).unwrap_or(usize::MAX);
     let limit = if attempts > 0 { limit.max(attempts.saturating_add(1)) } else { limit };
     for view in slots::slots(&work.draft, service, work.now()) {
-        // a finished task is the present of its slot, not its past
-        let past: Vec<_> =
-            view.of(Standing::Ended).filter(|task| task.desired > TaskState::Running).map(|task| task.id).collect();
+        // a finished task is the present of its slot, not its past; so is what a job counts as completed
+        let is_past = |task: &&Arc<Task>| task.desired > TaskState::Running && !job::is_completion(service, task);
+        let past: Vec<_> = view.of(Standing::Ended).filter(is_past).map(|task| task.id).collect();
         let surplus = past.len().saturating_sub(limit);
         // tasks are in the order they were made
         for id in past.into_iter().take(surplus) {

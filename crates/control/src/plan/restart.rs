@@ -5,8 +5,8 @@
 use std::{sync::Arc, time::Duration};
 
 use types::{
-    Availability, Node, NodeState, Reconcile, RestartCondition, RestartPolicy, Service, ServiceMode, Slot, Task,
-    TaskId, TaskState, TaskStatus, Timestamp, UpdateOrder,
+    Availability, Node, NodeState, Reconcile, RestartCondition, RestartPolicy, Service, Slot, Task, TaskId, TaskState,
+    TaskStatus, Timestamp, UpdateOrder,
 };
 
 use super::{
@@ -40,7 +40,10 @@ pub(super) fn run(work: &mut Work<'_>, service: &Service) {
     give_up_orphans(work, service);
     for view in slots::slots(&work.draft, service, work.now()) {
         let leaving = leaving(work, service, &view);
-        after_end(work, service, &view, &leaving);
+        if !service.spec.mode.is_job() {
+            // what ended in a job is its orchestrator's: it knows how many may run
+            after_end(work, service, &view, &leaving);
+        }
         evict(work, service, view.slot, &leaving);
         reconcile(work, service, &view, &leaving);
     }
@@ -102,7 +105,7 @@ fn may_restart_here(work: &Work<'_>, service: &Service, slot: Slot) -> bool {
     work.draft.node(node).is_some_and(|node| super::global::takes(node, service))
 }
 
-fn wants_restart(policy: &RestartPolicy, task: &Task) -> bool {
+pub(super) fn wants_restart(policy: &RestartPolicy, task: &Task) -> bool {
     let by_condition = match policy.condition {
         RestartCondition::None => false,
         RestartCondition::OnFailure => task.status.state != TaskState::Complete,
@@ -123,7 +126,8 @@ fn ran_for(task: &Task) -> Duration {
     task.running_since.map_or(Duration::ZERO, |since| task.meta.updated_at.since(since))
 }
 
-fn restart(work: &mut Work<'_>, service: &Service, task: &Task) {
+/// A successor of a task that ended by itself, after the delay that the policy and its failures so far ask for.
+pub(super) fn restart(work: &mut Work<'_>, service: &Service, task: &Task) {
     let policy = &service.task_spec.restart;
     let now = work.now();
     let failures = match task.status.state {
@@ -223,7 +227,8 @@ fn evict(work: &mut Work<'_>, service: &Service, slot: Slot, leaving: &[Leaving]
 pub(super) fn starts_first(service: &Service) -> bool {
     let config = super::rollout::config(service);
     config.order == UpdateOrder::StartFirst
-        && !matches!(service.spec.mode, ServiceMode::Global)
+        && !service.spec.mode.is_per_node()
+        && !service.spec.mode.is_job()
         && service.task_spec.placement.max_replicas == 0
         && crate::admission::host_ports(&service.spec).next().is_none()
 }

@@ -25,7 +25,8 @@ fn is_rollback(service: &Service) -> bool {
 }
 
 pub(super) fn run(work: &mut Work<'_>, service: &Service) {
-    if service.removing {
+    // a job has no rollout: a changed spec is a new iteration
+    if service.removing || service.spec.mode.is_job() {
         return;
     }
     let views = slots::slots(&work.draft, service, work.now());

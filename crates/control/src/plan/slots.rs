@@ -126,8 +126,12 @@ pub(super) fn slot(tables: &Tables, service: &Service, slot: Slot, now: Timestam
 }
 
 /// Whether a task is what the service's present spec would make. What only steers placement or restarting
-/// is no reason to replace a container, as long as the task's node still suits the service.
+/// is no reason to replace a container, as long as the task's node still suits the service. Of a job all tasks of
+/// the present iteration are: a changed spec that shall reach them begins a new one.
 pub(super) fn is_current(tables: &Tables, service: &Service, task: &Task) -> bool {
+    if service.job.is_some() {
+        return task.iteration == service.iteration();
+    }
     if task.spec_version == service.spec_version {
         return true;
     }

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
+use types::Timestamp;
 use types::{
     Attachment, Cluster, Meta, Node, NodeId, NodeState, PeerProblem, Service, ServiceId, Task, TaskId, TaskState,
     TaskStatus, Version,
 };
-use types::{Timestamp, UpdateStatus};
 
 use super::{NodeLoad, Tables, Touched, overlay};
 use crate::{Change, Component, NewTask, ObjectRef, Proposal, Rejection, admission, transition};
@@ -106,7 +106,12 @@ impl Tables {
                 Ok(())
             }
             Change::PutService { service, new_spec } => self.put_service(moment, service, *new_spec, touched),
-            Change::ServiceUpdate { service, update } => self.update_service(moment, *service, update, touched),
+            Change::ServiceUpdate { service, update } => self.change_service(moment, *service, touched, |service| {
+                service.update = Some(update.clone());
+            }),
+            Change::ServiceJob { service, job } => self.change_service(moment, *service, touched, |service| {
+                service.job = Some(job.clone());
+            }),
             Change::RemoveService(id) => self.remove_service(*id, touched),
             Change::CreateTask(new) => self.create_task(moment, new, touched),
             Change::ServiceAddresses { service, virtual_ips } => {
@@ -209,17 +214,17 @@ impl Tables {
         Ok(())
     }
 
-    fn update_service(
+    fn change_service(
         &mut self,
         moment: Moment,
         id: ServiceId,
-        update: &UpdateStatus,
         touched: &mut Touched,
+        change: impl FnOnce(&mut Service),
     ) -> Result<(), Rejection> {
         let mut service = Arc::clone(self.service(id).ok_or_else(|| Rejection::not_found("service", id))?);
         touched.services.insert(id);
         let inner = Arc::make_mut(&mut service);
-        inner.update = Some(update.clone());
+        change(inner);
         inner.meta = next_meta(Some(inner.meta), moment);
         self.insert_service(service);
         Ok(())
@@ -368,6 +373,7 @@ fn newborn(new: &NewTask, service: &Service, moment: Moment) -> Task {
         node: new.node,
         spec: Arc::clone(&service.task_spec),
         spec_version: service.spec_version,
+        iteration: service.iteration(),
         host_ports: admission::host_ports(&service.spec).cloned().collect(),
         publishes: service.publishes(),
         status: TaskStatus {

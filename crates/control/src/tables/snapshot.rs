@@ -43,6 +43,8 @@ struct Row {
     spec: usize,
     spec_version: Version,
     #[serde(default)]
+    iteration: Option<u64>,
+    #[serde(default)]
     host_ports: Vec<PortConfig>,
     #[serde(default)]
     publishes: bool,
@@ -94,6 +96,7 @@ fn row(task: &Task, spec: usize) -> Row {
         node: task.node,
         spec,
         spec_version: task.spec_version,
+        iteration: task.iteration,
         host_ports: task.host_ports.clone(),
         publishes: task.publishes,
         status: task.status.clone(),
@@ -139,6 +142,7 @@ impl<'de> Deserialize<'de> for Tables {
                 node: row.node,
                 spec: Arc::clone(spec),
                 spec_version: row.spec_version,
+                iteration: row.iteration,
                 host_ports: row.host_ports,
                 publishes: row.publishes,
                 status: row.status,

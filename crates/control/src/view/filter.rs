@@ -4,8 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use types::{
-    Availability, Dependency, Filters, Labels, Network, NetworkDriver, Node, NodeId, NodeState, Service, ServiceId,
-    ServiceMode, Slot, Task, TaskState,
+    Availability, Dependency, Filters, Labels, Network, NetworkDriver, Node, NodeId, NodeState, Service, ServiceId, ServiceMode, Slot, Task, TaskState,
 };
 
 use super::find;
@@ -58,10 +57,7 @@ pub(super) fn node_fits(node: &Node, filters: &Filters) -> bool {
 }
 
 pub(super) fn service_fits(service: &Service, filters: &Filters) -> bool {
-    let mode = match service.spec.mode {
-        ServiceMode::Replicated { .. } => "replicated",
-        ServiceMode::Global => "global",
-    };
+    let mode = service.spec.mode.as_str();
     any(filters, "id", |prefix| service.id.to_string().starts_with(prefix))
         && any(filters, "name", |prefix| service.spec.name.as_str().starts_with(prefix))
         && any(filters, "mode", |wanted| wanted == mode)
@@ -141,6 +137,7 @@ fn task_fits(tables: &Tables, task: &Task, filters: &Filters) -> bool {
     // "accepted" is Docker's word for what is on its way to running
     let desired = |wanted: &str| match wanted {
         "running" | "accepted" => shown_desired(tables, task) == TaskState::Running,
+        "complete" => shown_desired(tables, task) == TaskState::Complete,
         "shutdown" => shown_desired(tables, task) == TaskState::Shutdown,
         "remove" => task.desired == TaskState::Remove,
         _ => false,
@@ -155,9 +152,17 @@ fn task_fits(tables: &Tables, task: &Task, filters: &Filters) -> bool {
 /// What people see as wanted of a task. One that ended for good keeps RUNNING as its desired state (that
 /// is how its slot stays finished), and so does one whose node is lost (it may come back with its node);
 /// people expect to see both among those shut down.
+///
+/// A task of a job is wanted to be complete, and stays so when it is.
 pub(super) fn shown_desired(tables: &Tables, task: &Task) -> TaskState {
+    let completes = task.iteration.is_some() && task.desired == TaskState::Running;
+    if completes && task.status.state == TaskState::Complete {
+        return TaskState::Complete;
+    }
     if task.desired == TaskState::Running && (task.status.state.is_terminal() || is_on_lost_node(tables, task)) {
         TaskState::Shutdown
+    } else if completes {
+        TaskState::Complete
     } else {
         task.desired
     }

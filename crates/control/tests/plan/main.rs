@@ -4,6 +4,7 @@
 mod admission;
 mod dependencies;
 mod health;
+mod jobs;
 mod networks;
 mod orchestrate;
 mod properties;

@@ -209,3 +209,28 @@ fn a_port_is_in_use_until_the_task_that_holds_it_has_ended() {
         "#]],
     );
 }
+
+#[test]
+fn s30_constraints_know_lists_existence_and_numbers() {
+    check(
+        "node a zone=1 disks=2\nnode b zone=2 disks=10\nnode c\nnode d zone=3 disks=many
+         service in global constraint=node.labels.zone_in_(1,3)\nservice out global constraint=node.labels.zone_not_in_(1,3)
+         service has global constraint=node.labels.disks_exists\nservice hasnot global constraint=node.labels.disks_not_exists
+         service more global constraint=node.labels.disks>=9.5\nservice less global constraint=node.labels.disks<3
+         service host x1 constraint=node.hostname_in_(c,x)\nservice none x1 constraint=node.labels.disks>10\nplan",
+        expect![[r#"
+            0s create in.a/1 on a
+            0s create in.d/1 on d
+            0s create out.b/1 on b
+            0s create out.c/1 on c
+            0s create has.a/1 on a
+            0s create has.b/1 on b
+            0s create has.d/1 on d
+            0s create hasnot.c/1 on c
+            0s create more.b/1 on b
+            0s create less.a/1 on a
+            0s create host.1/1 on c
+            0s create none.1/1 waiting: no suitable node: 4 of 4 nodes do not satisfy node.labels.disks>10
+        "#]],
+    );
+}

@@ -21,6 +21,7 @@
 //! detach a c1 n1                    it gives it back; `guests` shows all such places
 //! secret s1 text / config c1 text   a secret or config with this data; `new s1 text` makes a new version of it
 //! remove-secret s1                  with all its versions; `files a` shows the data that node a was told of
+//! jobs                              how far all jobs are
 //! ports                             published ports of all services
 //! mesh a                            what node a was told of the routing mesh
 //! ```
@@ -39,7 +40,7 @@ pub struct World {
     observed: Observed,
     silent: Vec<NodeId>,
     pub now: Timestamp,
-    started: Timestamp,
+    pub started: Timestamp,
     next_id: u128,
     pub nodes: BTreeMap<String, NodeId>,
     pub names: BTreeMap<TaskId, String>,
@@ -132,6 +133,7 @@ impl World {
             "crash" => self.crash(self.nodes[words[0]]),
             "settle" => self.settle(spec::duration(words.first().unwrap_or(&"10m"))),
             "show" => self.show(),
+            "jobs" => self.show_jobs(),
             "ports" => self.show_ports(),
             "mesh" => self.show_mesh(self.nodes[words[0]]),
             other => panic!("unknown line {other:?}"),
@@ -439,6 +441,7 @@ impl World {
             let Some(node) = task.node.filter(talks) else { continue };
             let state = match (task.desired, task.status.state) {
                 (_, state) if state.is_terminal() => continue,
+                (TaskState::Running, TaskState::Running) if is_job(&task) => TaskState::Complete,
                 (TaskState::Running, TaskState::Running) => continue,
                 (TaskState::Running, _) if task.not_before > self.now => continue,
                 (TaskState::Running, _) if task.spec.container.image.repository.contains("bad") => TaskState::Failed,
@@ -459,6 +462,11 @@ impl World {
             self.report_status(node, task.id, TaskStatus { state, since: self.now, ..task.status.clone() });
         }
     }
+}
+
+/// What runs in such a container ends by itself.
+fn is_job(task: &Task) -> bool {
+    task.spec.container.image.repository.contains("job")
 }
 
 /// What was decided, but for failing probes of nodes that are heard, which are looked at once a second.

@@ -47,7 +47,7 @@ pub fn node(id: NodeId, words: &[&str], now: Timestamp) -> Node {
     Node { id, meta: Meta::default(), role: spec.role, spec, status, description: Some(description), raft: None }
 }
 
-/// `web x3|global image=a cpu=1 mem=512m gpu=1 constraint=node.labels.zone==a spread=zone max=1 port=80|none
+/// `web x3|global|done=5 at-once=2|global-job schedule=0_3_*_*_* timezone=Europe/Berlin overlap=queue image=a cpu=1 mem=512m gpu=1 constraint=node.labels.zone==a spread=zone max=1 port=80|none
 /// arch=arm64 order=start-first parallelism=2 delay=1s action=rollback monitor=5s ratio=100 restart=none
 /// secret=s1 secrets=-
 /// net=n1:alias net=n2 dnsrr nets=- publish=8080:80|none proxy policy=local-first label=K:V attempts=3 window=10s pause=10s lost-after=5s reconcile=replacement force`
@@ -82,6 +82,7 @@ fn fresh(name: &str) -> ServiceSpec {
         rollback: UpdateConfig::default(),
         endpoint: EndpointSpec::default(),
         disconnect: DisconnectPolicy::default(),
+        schedule: None,
     }
 }
 
@@ -89,13 +90,20 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
     let task = &mut spec.task;
     let reserved = &mut task.resources.reservations;
     match key {
+        "done" => *job(spec).1 = value.parse().unwrap(),
+        "at-once" => *job(spec).0 = value.parse().unwrap(),
+        "global-job" => spec.mode = ServiceMode::GlobalJob,
+        "schedule" if value == "none" => spec.schedule = None,
+        "schedule" => spec.schedule.get_or_insert_default().cron = value.replace('_', " "),
+        "timezone" => spec.schedule.get_or_insert_default().timezone = value.into(),
+        "overlap" => spec.schedule.get_or_insert_default().concurrency = value.parse().unwrap(),
         "global" => spec.mode = ServiceMode::Global,
         "image" => task.container.image = value.parse().unwrap(),
         "force" => task.force_update += 1,
         "cpu" => reserved.nano_cpus = cpus(value),
         "mem" => reserved.memory = bytes(value),
         "gpu" => _ = reserved.generic.insert("gpu".into(), GenericResource::Count(value.parse().unwrap())),
-        "constraint" => task.placement.constraints = vec![value.parse().unwrap()],
+        "constraint" => task.placement.constraints = vec![value.replace('_', " ").parse().unwrap()],
         "spread" => task.placement.preferences.push(SpreadOver::NodeLabel(value.into())),
         "max" => task.placement.max_replicas = value.parse().unwrap(),
         "arch" => {
@@ -157,6 +165,17 @@ fn wanted(kind: DependencyKind, text: &str) -> DependencyRef {
     let (name, target) = text.split_once(':').unwrap_or((text, text));
     let file = TargetFile { name: target.into(), uid: 0, gid: 0, mode: DEFAULT_FILE_MODE };
     DependencyRef { kind, id: None, name: Some(name.parse().unwrap()), file }
+}
+
+/// How many at once and how many in all; what was no job becomes one.
+fn job(spec: &mut ServiceSpec) -> (&mut u64, &mut u64) {
+    if !matches!(spec.mode, ServiceMode::ReplicatedJob { .. }) {
+        spec.mode = ServiceMode::ReplicatedJob { max_concurrent: 1, total_completions: 1 };
+    }
+    match &mut spec.mode {
+        ServiceMode::ReplicatedJob { max_concurrent, total_completions } => (max_concurrent, total_completions),
+        _ => unreachable!("it was made one"),
+    }
 }
 
 /// `80`, `8080:80/udp`, `192.0.2.1@8080:80`, `eth0@8080:80`, `host@8080:80`, `7000-7003:70-73`.

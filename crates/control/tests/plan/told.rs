@@ -24,6 +24,27 @@ impl World {
         }
     }
 
+    /// As a front end would say it: running, wanted, complete, and when the schedule is due.
+    pub fn show_jobs(&mut self) {
+        let request = ReadRequest::Services(Filters::new());
+        let Ok(ReadReply::Services(all)) = control::view::read(&self.tables, &request) else {
+            panic!("services were asked for");
+        };
+        for view in all {
+            let Some(job) = &view.service.job else { continue };
+            let (name, running, desired, completed) =
+                (&view.service.spec.name, view.running, view.desired, view.completed);
+            write!(self.out, "  {name} #{} {running}/{desired} {completed} completed", job.iteration).unwrap();
+            let times = [("began", job.last_execution), ("next", job.next_run), ("skipped", job.skipped)];
+            for (what, at) in times.into_iter().filter_map(|(what, at)| Some((what, at?))) {
+                let seconds = |from: Timestamp, to: Timestamp| to.since(from).as_secs_f64();
+                let at = seconds(self.started, at) - seconds(at, self.started);
+                write!(self.out, ", {what} {at}s").unwrap();
+            }
+            writeln!(self.out).unwrap();
+        }
+    }
+
     pub fn show_ports(&mut self) {
         for service in self.tables.services() {
             let port = |port: &PortConfig| match port.published {
@@ -123,6 +144,11 @@ impl World {
                     None => update.message.clone(),
                 };
                 format!("{} {:?}: {message}", self.service_name(*service), update.state)
+            }
+            Change::ServiceJob { service, job } => {
+                let began = job.last_execution == Some(self.now);
+                let what = if began { format!("begins #{}", job.iteration) } else { "skips a run".to_owned() };
+                format!("{} {what}", self.service_name(*service))
             }
             Change::PutService { service, .. } => {
                 format!("{} back to image {}", service.spec.name, service.spec.task.container.image.familiar())

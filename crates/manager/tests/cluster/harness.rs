@@ -314,6 +314,7 @@ pub fn service(name: &str, replicas: u64) -> ServiceSpec {
         rollback: types::UpdateConfig::default(),
         endpoint: types::EndpointSpec::default(),
         disconnect: types::DisconnectPolicy::default(),
+        schedule: None,
     }
 }
 

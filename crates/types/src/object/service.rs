@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Meta, PortConfig, PublishMode, ServiceId, ServiceSpec, TaskSpec, Timestamp, Version, VirtualIp};
+use crate::{
+    JobStatus, Meta, PortConfig, PublishMode, ServiceId, ServiceSpec, TaskSpec, Timestamp, Version, VirtualIp,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
@@ -21,6 +23,9 @@ pub struct Service {
     pub previous: Option<Arc<ServiceSpec>>,
     #[serde(default)]
     pub update: Option<UpdateStatus>,
+    /// Of jobs only.
+    #[serde(default)]
+    pub job: Option<JobStatus>,
     /// One for each of its networks, once allocated; none in mode dnsrr.
     #[serde(default)]
     pub virtual_ips: Vec<VirtualIp>,
@@ -34,6 +39,11 @@ pub struct Service {
 }
 
 impl Service {
+    /// The number of a job's present iteration.
+    pub fn iteration(&self) -> Option<u64> {
+        self.job.as_ref().map(|job| job.iteration)
+    }
+
     /// Whether its tasks have a place in the ingress network.
     pub fn publishes(&self) -> bool {
         !self.published.is_empty()

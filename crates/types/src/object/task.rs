@@ -21,6 +21,9 @@ pub struct Task {
     pub attachments: Vec<Attachment>,
     /// The service's `spec_version` this task was made from.
     pub spec_version: Version,
+    /// The service's iteration it belongs to, if that is a job.
+    #[serde(default)]
+    pub iteration: Option<u64>,
     /// Host-mode ports of the service when this task was made: it holds them on its node until it has ended.
     #[serde(default)]
     pub host_ports: Vec<PortConfig>,
@@ -48,9 +51,9 @@ pub struct Task {
 /// The place in a service that a task fills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Slot {
-    /// Replica number, from 1.
+    /// Replica number, from 1; of a job from 0, as Docker's command line expects it.
     Replica(u64),
-    /// The task of a global service on this node.
+    /// The task of a global service or job on this node.
     Node(NodeId),
 }
 

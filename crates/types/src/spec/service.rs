@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Labels, Name, TaskSpec};
+use crate::{Labels, Name, ScheduleSpec, TaskSpec};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceSpec {
@@ -21,6 +21,9 @@ pub struct ServiceSpec {
     pub endpoint: EndpointSpec,
     #[serde(default)]
     pub disconnect: DisconnectPolicy,
+    /// When a job runs. `None`: labels may say it, see [`ServiceSpec::schedule`].
+    #[serde(default)]
+    pub schedule: Option<ScheduleSpec>,
 }
 
 /// How many tasks, and where.
@@ -31,6 +34,35 @@ pub enum ServiceMode {
     },
     /// One on every node that fits.
     Global,
+    /// Tasks that shall end: as many as `total_completions` with success, at most `max_concurrent` at a time.
+    ReplicatedJob {
+        max_concurrent: u64,
+        total_completions: u64,
+    },
+    /// One that shall end with success, on every node that fits.
+    GlobalJob,
+}
+
+impl ServiceMode {
+    /// Whether tasks are done when they end with success, rather than to be kept running.
+    pub const fn is_job(self) -> bool {
+        matches!(self, Self::ReplicatedJob { .. } | Self::GlobalJob)
+    }
+
+    /// Whether each node that fits has one task.
+    pub const fn is_per_node(self) -> bool {
+        matches!(self, Self::Global | Self::GlobalJob)
+    }
+
+    /// The word of command line and API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Replicated { .. } => "replicated",
+            Self::Global => "global",
+            Self::ReplicatedJob { .. } => "replicated-job",
+            Self::GlobalJob => "global-job",
+        }
+    }
 }
 
 /// How a changed spec reaches the running tasks (parity S-07 to S-13).

@@ -7,7 +7,7 @@ use it::{ClusterUnderTest, DEADLINE, until};
 
 use crate::can_make_hosts;
 
-fn docker(t: &ClusterUnderTest, host: &str, arguments: &[&str]) -> Result<String> {
+pub(crate) fn docker(t: &ClusterUnderTest, host: &str, arguments: &[&str]) -> Result<String> {
     let socket = format!("unix://{}", t.lab().socket(host)?.display());
     let output =
         Command::new("docker").args(["-H", &socket]).args(arguments).env("DOCKER_CONFIG", "/nonexistent").output()?;

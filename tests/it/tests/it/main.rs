@@ -17,6 +17,7 @@ mod health;
 mod host_ports;
 mod hosts;
 mod inject;
+mod jobs;
 mod load;
 mod managers;
 mod mesh;

@@ -15,7 +15,7 @@ use crate::{
     spec::{
         edit::{get, set},
         flags::{CreateLists, Scalars, UpdateLists},
-        lists,
+        job, lists,
         network::{self, Ids},
         scalars,
     },
@@ -36,7 +36,7 @@ pub(crate) struct CreateArgs {
     /// Service name (default: one is made up)
     #[arg(long, default_value = "")]
     name: String,
-    /// Service mode: replicated or global
+    /// Service mode: replicated, global, replicated-job or global-job
     #[arg(long, default_value = "replicated")]
     mode: String,
     #[command(flatten)]
@@ -118,7 +118,9 @@ pub(crate) fn new_spec(arguments: &CreateArgs, ids: &Ids) -> anyhow::Result<Valu
         "global" => json!({ "Global": {} }),
         "replicated-job" => json!({ "ReplicatedJob": {} }),
         "global-job" => json!({ "GlobalJob": {} }),
-        other => anyhow::bail!("unknown mode: {other}, only replicated and global supported"),
+        other => {
+            anyhow::bail!("unknown mode: {other}, only replicated, global, replicated-job and global-job supported")
+        }
     };
     let mut spec = json!({
         "Name": arguments.name,
@@ -215,8 +217,12 @@ pub(super) async fn scale(client: &Client, arguments: ScaleArgs) -> anyhow::Resu
 async fn scale_one(client: &Client, name: &str, replicas: u64) -> anyhow::Result<Value> {
     let service = fetch(client, name).await?;
     let mut spec = service["Spec"].clone();
-    ensure!(spec["Mode"]["Replicated"].is_object(), "scale can only be used with replicated mode");
-    set(&mut spec, "Mode.Replicated.Replicas", replicas);
+    let mode = &spec["Mode"];
+    ensure!(
+        mode["Replicated"].is_object() || mode["ReplicatedJob"].is_object(),
+        "scale can only be used with replicated or replicated-job mode"
+    );
+    job::set_replicas(&mut spec, replicas);
     send_update(client, &service, &spec).await?;
     Ok(service)
 }

@@ -62,7 +62,7 @@ fn row(service: &Value) -> Row {
     Row::from([
         ("ID", text(&service["ID"]).chars().take(12).collect()),
         ("Name", text(&spec["Name"])),
-        ("Mode", if spec["Mode"]["Global"].is_object() { "global" } else { "replicated" }.to_owned()),
+        ("Mode", mode(&spec["Mode"]).to_owned()),
         ("Replicas", replicas(service)),
         ("Image", image.to_owned()),
         ("Ports", ports::join(published, ", ", false)),
@@ -72,9 +72,44 @@ fn row(service: &Value) -> Row {
 fn replicas(service: &Value) -> String {
     let status = &service["ServiceStatus"];
     let count = |field: &str| status[field].as_u64().unwrap_or(0);
-    let counts = format!("{}/{}", count("RunningTasks"), count("DesiredTasks"));
+    let (desired, completed) = (count("DesiredTasks"), count("CompletedTasks"));
+    let counts = format!("{}/{desired}", count("RunningTasks"));
+    let mode = &service["Spec"]["Mode"];
+    // how far a job is tells more than how many may run on a node
+    if mode["GlobalJob"].is_object() {
+        return format!("{counts} ({completed}/{} completed)", desired + completed);
+    }
+    if let Some(total) = mode["ReplicatedJob"]["TotalCompletions"].as_u64() {
+        return format!("{counts} ({completed}/{total} completed)");
+    }
     match service["Spec"]["TaskTemplate"]["Placement"]["MaxReplicas"].as_u64().unwrap_or(0) {
         0 => counts,
         most => format!("{counts} (max {most} per node)"),
+    }
+}
+
+/// In Docker's words.
+pub(super) fn mode(mode: &Value) -> &'static str {
+    let known = [("Global", "global"), ("ReplicatedJob", "replicated job"), ("GlobalJob", "global job")];
+    known.into_iter().find(|(field, _)| mode[field].is_object()).map_or("replicated", |(_, words)| words)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn s06_jobs_show_how_far_they_are() {
+        let shown = |mode: Value| {
+            let service = json!({ "Spec": { "Mode": mode }, "ServiceStatus":
+                { "RunningTasks": 1, "DesiredTasks": 2, "CompletedTasks": 3 } });
+            let row = row(&service);
+            format!("{} {}", row["Mode"], row["Replicas"])
+        };
+        assert_eq!(shown(json!({ "ReplicatedJob": { "TotalCompletions": 5 } })), "replicated job 1/2 (3/5 completed)");
+        assert_eq!(shown(json!({ "GlobalJob": {} })), "global job 1/2 (3/5 completed)");
+        assert_eq!(shown(json!({ "Replicated": { "Replicas": 2 } })), "replicated 1/2");
     }
 }

@@ -24,13 +24,7 @@ pub(super) fn service(service: &Value, names: &BTreeMap<String, String>) -> Stri
     line(0, "ID", text(&service["ID"]));
     line(0, "Name", text(&spec["Name"]));
     map(&mut line, "Labels", &spec["Labels"]);
-    match spec["Mode"]["Global"].is_object() {
-        true => line(0, "Service Mode", "Global".to_owned()),
-        false => {
-            line(0, "Service Mode", "Replicated".to_owned());
-            line(1, "Replicas", text(&spec["Mode"]["Replicated"]["Replicas"]));
-        }
-    }
+    mode(&mut line, service);
     update_status(&mut line, &service["UpdateStatus"]);
     placement(&mut line, &spec["TaskTemplate"]["Placement"]);
     policy(&mut line, "UpdateConfig", &spec["UpdateConfig"]);
@@ -49,6 +43,46 @@ pub(super) fn service(service: &Value, names: &BTreeMap<String, String>) -> Stri
     }
     out.push('\n');
     out
+}
+
+fn mode(line: Lines<'_>, service: &Value) {
+    let mode = &service["Spec"]["Mode"];
+    let (replicated, job) = (&mode["Replicated"], &mode["ReplicatedJob"]);
+    if mode["Global"].is_object() {
+        line(0, "Service Mode", "Global".to_owned());
+    } else if mode["GlobalJob"].is_object() {
+        line(0, "Service Mode", "GlobalJob".to_owned());
+    } else if job.is_object() {
+        line(0, "Service Mode", "ReplicatedJob".to_owned());
+        line(1, "Completions", text(&job["TotalCompletions"]));
+        line(1, "Max Concurrent", text(&job["MaxConcurrent"]));
+    } else {
+        line(0, "Service Mode", "Replicated".to_owned());
+        line(1, "Replicas", text(&replicated["Replicas"]));
+    }
+    job_status(line, service);
+}
+
+fn job_status(line: Lines<'_>, service: &Value) {
+    let (status, schedule) = (&service["JobStatus"], &service["Spec"]["Schedule"]);
+    if !status.is_object() {
+        return;
+    }
+    let now = jiff::Timestamp::now();
+    let never = text(&status["LastExecution"]).starts_with("0001-");
+    line(0, "Job Status", String::new());
+    line(1, "Iteration", text(&status["JobIteration"]["Index"]));
+    let last = if never { "never".to_owned() } else { age(&text(&status["LastExecution"]), now) };
+    line(1, "Last Run", last);
+    for (name, field) in [("Next Run", "NextRun"), ("Skipped Run", "SkippedRun")] {
+        if status[field].is_string() {
+            line(1, name, text(&status[field]));
+        }
+    }
+    if schedule.is_object() {
+        let zone = schedule["Timezone"].as_str().unwrap_or("UTC");
+        line(0, "Schedule", format!("{} ({zone}), {}", text(&schedule["Cron"]), text(&schedule["Concurrency"])));
+    }
 }
 
 fn map(line: Lines<'_>, name: &str, values: &Value) {

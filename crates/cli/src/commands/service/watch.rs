@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     super::{info::text, tasks::items},
-    fetch,
+    fetch, watch_job,
 };
 use crate::{
     client::{Client, filters_query},
@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// Between two looks.
-const POLL: Duration = Duration::from_millis(150);
+pub(super) const POLL: Duration = Duration::from_millis(150);
 /// Services with more tasks show the sum only, as docker does.
-const MAX_LINES: usize = 20;
+pub(super) const MAX_LINES: usize = 20;
 /// Monitor time of a spec that says none.
 const DEFAULT_MONITOR: Duration = Duration::from_secs(5);
 
@@ -54,7 +54,7 @@ impl Look {
     }
 }
 
-/// Returns when all tasks have run for the monitor time; fails when the update failed. Ctrl-C ends
+/// Returns when all tasks have run for the monitor time, or those of a job have completed; fails when the update failed. Ctrl-C ends
 /// the watching only.
 pub(crate) async fn converge(client: &Client, id: &str, wait: Wait) -> anyhow::Result<()> {
     let mut board = Board::new(wait.quiet);
@@ -75,6 +75,9 @@ async fn watch(client: &Client, id: &str, wait: &Wait, board: &mut Board) -> any
     let mut stable_since: Option<Instant> = None;
     loop {
         let service = fetch(client, id).await?;
+        if watch_job::is_job(&service) {
+            return watch_job::watch(client, id, board).await;
+        }
         let filters = [("service", id), ("_up-to-date", "true")].map(|(key, value)| (key.to_owned(), value.to_owned()));
         let tasks = client.get(&format!("/tasks{}", filters_query(&filters))).await?;
         let nodes = match service["Spec"]["Mode"]["Global"].is_object() {
@@ -148,17 +151,13 @@ pub(crate) fn look(service: &Value, tasks: &Value, nodes: &Value) -> Look {
         true => slots.len() as u64,
         false => service["Spec"]["Mode"]["Replicated"]["Replicas"].as_u64().unwrap_or(1),
     };
-    let hostname = |id: &str| {
-        let node = items(nodes).find(|node| node["ID"] == id);
-        node.map_or_else(|| id.chars().take(12).collect(), |node| text(&node["Description"]["Hostname"]))
-    };
     let mut lines = Vec::new();
     let mut running = 0;
     for ((slot, node), task) in &slots {
         if task["Status"]["State"] == "running" {
             running += 1;
         }
-        let name = if is_global { hostname(node) } else { format!("{slot}/{desired}") };
+        let name = if is_global { hostname(nodes, node) } else { format!("{slot}/{desired}") };
         lines.push(line(name, task));
     }
     // Slots that have no task yet are shown waiting.
@@ -181,6 +180,12 @@ pub(crate) fn look(service: &Value, tasks: &Value, nodes: &Value) -> Look {
     Look { running, desired, lines, rolling_back }
 }
 
+/// The host of this id, or the beginning of the id.
+pub(super) fn hostname(nodes: &Value, id: &str) -> String {
+    let node = items(nodes).find(|node| node["ID"] == id);
+    node.map_or_else(|| id.chars().take(12).collect(), |node| text(&node["Description"]["Hostname"]))
+}
+
 fn line(name: String, task: &Value) -> Line {
     let state = text(&task["Status"]["State"]);
     Line { name, done: progress(&state), reason: text(&task["Status"]["Err"]), state }
@@ -192,7 +197,7 @@ fn rank(task: &Value) -> (u8, u64) {
 }
 
 /// Out of [`crate::output::progress::STEPS`].
-fn progress(state: &str) -> u8 {
+pub(super) fn progress(state: &str) -> u8 {
     match state {
         "pending" => 2,
         "assigned" => 3,
