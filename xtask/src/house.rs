@@ -28,7 +28,7 @@ pub const OWNED: &[(&str, &[&str])] = &[
     ("hickory-proto", &["overlay"]),
     ("hickory-server", &["overlay"]),
     ("libcontainer", &["runtime"]),
-    ("tar", &["image"]),
+    ("tar", &["cli", "image"]),
     ("axum", &["api"]),
     ("bollard-stubs", &["api"]),
     ("clap", &["cli", "daemon", "lab"]),

@@ -1,4 +1,4 @@
-//! From flags to Docker's `ServiceSpec` JSON, new or changed. Pure but for `--env-file` and `-e NAME`.
+//! From flags to Docker's `ServiceSpec` JSON, new or changed, and to that of a single container. Pure but for `--env-file` and `-e NAME`.
 
 pub(crate) mod edit;
 pub(crate) mod flags;
@@ -9,6 +9,7 @@ pub(crate) mod network;
 pub(crate) mod port;
 mod publish;
 pub(crate) mod scalars;
+pub(crate) mod single;
 
 #[cfg(test)]
 mod tests;

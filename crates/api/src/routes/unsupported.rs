@@ -5,15 +5,12 @@ use axum::http::{Method, Uri};
 use crate::error::ApiError;
 
 /// Docker's endpoints that rswarm does not have, and what to say.
-const KNOWN: [(&str, &str); 8] = [
+const KNOWN: [(&str, &str); 5] = [
     (
         "/build",
         "building images is not supported: build with `docker buildx` or `buildah`, then push or load the image",
     ),
-    ("/commit", "making an image from a container is not supported yet: use a build tool outside, then load the image"),
     ("/configs", "the use of configs is not supported yet: put the content into the image or a volume"),
-    ("/containers", "managing single containers is not supported yet: create a service"),
-    ("/exec", "running commands in containers is not supported yet: use nsenter on the host"),
     (
         "/plugins",
         "plugins are not supported: volumes have the driver local (also for nfs), networks bridge, macvlan and overlay",

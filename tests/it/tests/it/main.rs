@@ -14,6 +14,7 @@ mod entry;
 mod failures;
 mod firewalls;
 mod health;
+mod hostile;
 mod host_ports;
 mod hosts;
 mod inject;
