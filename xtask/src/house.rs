@@ -30,6 +30,7 @@ pub const OWNED: &[(&str, &[&str])] = &[
     ("libcontainer", &["runtime"]),
     ("tar", &["cli", "image"]),
     ("axum", &["api"]),
+    ("bollard", &["it"]),
     ("bollard-stubs", &["api"]),
     ("clap", &["cli", "daemon", "lab"]),
     ("rcgen", &["identity"]),

@@ -66,6 +66,7 @@ pub(crate) fn prepare(
     let (effective, bounding) = capabilities().map_err(Error::io(id, "read this process's capabilities"))?;
     check_privileges(effective)?;
     check_sources(config)?;
+    check_open_files(config)?;
     let rootfs = Rootfs::open(&config.rootfs)
         .map_err(|_| Error::RootfsMissing { id: id.to_owned(), path: config.rootfs.clone() })?;
     let user = resolve_user(config, &rootfs)?;
@@ -138,6 +139,19 @@ fn check_sources(config: &ContainerConfig) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A bound on open files that the kernel refuses to everybody: said in words, not as a container that cannot be made.
+fn check_open_files(config: &ContainerConfig) -> Result<()> {
+    let most = std::fs::read_to_string("/proc/sys/fs/nr_open").ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let asked = config.ulimits.iter().find(|limit| limit.name == "nofile").map(|limit| limit.hard);
+    match (asked, most) {
+        (Some(asked), Some(most)) if asked > most => {
+            let reason = format!("ulimit nofile: {asked} is more than the kernel's fs.nr_open, {most}");
+            Err(Error::Invalid { id: config.id.clone(), reason })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn resolve_user(config: &ContainerConfig, rootfs: &Rootfs) -> Result<ResolvedUser> {

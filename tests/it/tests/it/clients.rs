@@ -1,4 +1,7 @@
-//! Clients of other people, unchanged, against our socket: docker-py and docker-compose 1.29.
+//! Clients of other people, unchanged, against our socket: docker-py, docker-compose 1.29, testcontainers for Python and
+//! bollard.
+
+mod bollard;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -24,22 +27,46 @@ fn scenario(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("clients").join(name)
 }
 
+/// Where scripts/setup puts clients in Python.
+fn clients() -> Result<PathBuf> {
+    let home = std::env::var("HOME").context("HOME")?;
+    Ok(std::env::var("RSWARM_CLIENTS").unwrap_or(format!("{home}/.cache/rswarm/clients")).into())
+}
+
 /// E-13 to E-42, N-11: a web application and its neighbour by docker-py (PyPI's `docker`), from nothing to nothing.
 #[test]
 fn clients_e_13_docker_py() -> Result<()> {
     if !can_make_hosts("clients_e_13_docker_py") {
         return Ok(());
     }
-    let home = std::env::var("HOME").context("HOME")?;
-    let clients = std::env::var("RSWARM_CLIENTS").unwrap_or(format!("{home}/.cache/rswarm/clients"));
     // without PyPI, the docker-py that came with docker-compose
-    let own = PathBuf::from(clients).join("bin/python3");
+    let own = clients()?.join("bin/python3");
     let python = if own.exists() { own } else { PathBuf::from("/usr/bin/python3") };
     let t = ClusterUnderTest::up("dockerpy", 1, 0)?;
     let script = scenario("docker_py.py");
     let (python, script) = (python.display().to_string(), script.display().to_string());
     let said = on_host(&t, &[&python, &script, "/run/rswarm/rswarm.sock", IMAGE], &[])?;
     ensure!(said.lines().count() == 10 && said.lines().all(|line| line.starts_with("ok: ")), "{said}");
+    t.no_containers()
+}
+
+/// E-13 to E-42, N-11: containers as testcontainers for Python makes them for other people's tests.
+#[test]
+fn clients_e_13_testcontainers() -> Result<()> {
+    const TEST: &str = "clients_e_13_testcontainers";
+    if !can_make_hosts(TEST) {
+        return Ok(());
+    }
+    let python = clients()?.join("bin/python3");
+    let is_there = || std::process::Command::new(&python).args(["-c", "import testcontainers"]).output();
+    if !is_there().is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED {TEST}: no testcontainers in {}; scripts/setup gets it from PyPI", python.display());
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("testcont", 1, 0)?;
+    let (python, script) = (python.display().to_string(), scenario("testcontainers_py.py").display().to_string());
+    let said = on_host(&t, &[&python, &script, "/run/rswarm/rswarm.sock", IMAGE], &[("HOME", "/root")])?;
+    ensure!(said.lines().count() == 6 && said.lines().all(|line| line.starts_with("ok: ")), "{said}");
     t.no_containers()
 }
 

@@ -23,6 +23,7 @@ mod managers;
 mod mesh;
 mod mtu;
 mod networks;
+mod own_cli;
 mod paths;
 mod publish;
 mod services;
