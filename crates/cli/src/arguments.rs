@@ -4,8 +4,8 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::{
-    doctor::DoctorArgs,
     container::{ContainerCommand, InspectAnyArgs, ListArgs as ContainerListArgs, SingleCommand},
+    doctor::DoctorArgs,
     image::{
         HistoryArgs, ImageCommand, ImportArgs, ListArgs as ImageListArgs, LoadArgs, PullArgs, PushArgs, RemoveArgs,
         SaveArgs, TagArgs,

@@ -100,11 +100,7 @@ impl Client {
     }
 
     /// Puts a tar where it belongs; the answer says nothing.
-    pub(crate) async fn put_tar(
-        &self,
-        path: &str,
-        from: impl AsyncRead + Send + Sync + 'static,
-    ) -> anyhow::Result<()> {
+    pub(crate) async fn put_tar(&self, path: &str, from: impl AsyncRead + Send + Sync + 'static) -> anyhow::Result<()> {
         let answer = self.send(Method::PUT, path, tar_body(from), &[TAR]).await?;
         read_whole(answer.into_body(), path).await.map(drop)
     }

@@ -173,8 +173,11 @@ impl PathStat {
 
     pub(crate) fn of(headers: &hyper::HeaderMap) -> anyhow::Result<Self> {
         use base64::Engine as _;
-        let header = headers.get("x-docker-container-path-stat").context("the daemon's answer does not say what it is of")?;
-        let json = base64::engine::general_purpose::STANDARD.decode(header).context("read what the daemon says of the path")?;
+        let header =
+            headers.get("x-docker-container-path-stat").context("the daemon's answer does not say what it is of")?;
+        let json = base64::engine::general_purpose::STANDARD
+            .decode(header)
+            .context("read what the daemon says of the path")?;
         serde_json::from_slice(&json).context("read what the daemon says of the path")
     }
 

@@ -39,7 +39,7 @@ with Network() as network:
         .with_network(network)
         .with_network_aliases("db")
         .with_volume_mapping("shop-data", "/data", "rw")
-        .with_tmpfs_mount("/fast", "1m")
+        .with_tmpfs_mount("/fast", "size=1m")
         .with_kwargs(
             healthcheck={"test": ["CMD-SHELL", "test -s /data/state"], "interval": 200_000_000, "retries": 3},
             mem_limit="64m",
@@ -69,7 +69,7 @@ with Network() as network:
                 assert answer.read() == b"hello from testcontainers\n"
             HttpWaitStrategy(80).for_status_code(200).with_startup_timeout(30).wait_until_ready(web)
             ExecWaitStrategy(["test", "-e", "/www/index.html"]).with_startup_timeout(30).wait_until_ready(web)
-            step(f"a web application at a published port")
+            step("a web application at a published port")
 
             code, rows = web.exec(["nc", "db", "5432"])
             assert (code, rows) == (0, b"row\n"), (code, rows)

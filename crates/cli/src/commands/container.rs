@@ -67,7 +67,9 @@ pub(crate) enum SingleCommand {
     /// Show what a container changed of its image
     Diff(show::DiffArgs),
     /// Copy files into a container or out of it
-    #[command(after_help = "Examples:\n  rswarm cp web:/etc/nginx .\n  rswarm cp index.html web:/srv/\n  tar c . | rswarm cp - web:/srv")]
+    #[command(
+        after_help = "Examples:\n  rswarm cp web:/etc/nginx .\n  rswarm cp index.html web:/srv/\n  tar c . | rswarm cp - web:/srv"
+    )]
     Cp(copy::CopyArgs),
     /// Write the files of a container to a tar
     Export(commit::ExportArgs),

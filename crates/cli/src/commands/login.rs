@@ -175,8 +175,13 @@ fn write(path: &Path, config: &Value) -> anyhow::Result<()> {
     let context = || format!("write {}", path.display());
     fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).with_context(context)?;
     let partial = path.with_extension("json.partial");
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial).with_context(context)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&partial)
+        .with_context(context)?;
     file.write_all(format!("{config:#}\n").as_bytes()).with_context(context)?;
     fs::rename(&partial, path).with_context(context)
 }

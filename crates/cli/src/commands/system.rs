@@ -5,7 +5,7 @@ mod events;
 
 use clap::{Args, Subcommand};
 
-use super::{container::life::pruned, confirmed, image::pruned_images, info::FormatArgs, parse_filter, tasks::items};
+use super::{confirmed, container::life::pruned, image::pruned_images, info::FormatArgs, parse_filter, tasks::items};
 use crate::{
     client::{Client, filters_query},
     output::{terminal::print, units::decimal_size},
@@ -61,10 +61,8 @@ async fn prune(client: &Client, arguments: PruneArgs) -> anyhow::Result<()> {
         true => "  - all images without at least one container associated to them",
         false => "  - all dangling images",
     });
-    let question = format!(
-        "WARNING! This will remove:\n{}\n\nAre you sure you want to continue? [y/N] ",
-        what.join("\n")
-    );
+    let question =
+        format!("WARNING! This will remove:\n{}\n\nAre you sure you want to continue? [y/N] ", what.join("\n"));
     if !arguments.force && !confirmed(&question)? {
         return Ok(());
     }

@@ -192,7 +192,9 @@ fn gpu(text: &str) -> anyhow::Result<Value> {
     let mut request = json!({ "Driver": "", "Count": 0, "DeviceIDs": null, "Capabilities": [["gpu"]], "Options": {} });
     let count = |text: &str| match text {
         "all" => Ok(-1),
-        text => text.parse::<i64>().map_err(|_| anyhow::anyhow!("invalid count ({text}) of --gpus: give all or a number")),
+        text => {
+            text.parse::<i64>().map_err(|_| anyhow::anyhow!("invalid count ({text}) of --gpus: give all or a number"))
+        }
     };
     for field in text.split(',') {
         match field.split_once('=') {

@@ -128,7 +128,8 @@ async fn stat(client: &Client, container: &str, path: &str) -> anyhow::Result<Op
 
 /// Writes the tar below the place. A link in the tar is made, and never gone through.
 fn unpack(from: impl io::Read, place: &Place, keep_owner: bool) -> anyhow::Result<()> {
-    let directory = fs::canonicalize(&place.directory).with_context(|| format!("find the directory {}", place.directory))?;
+    let directory =
+        fs::canonicalize(&place.directory).with_context(|| format!("find the directory {}", place.directory))?;
     let top = directory.join(&place.name);
     let mut archive = tar::Archive::new(from);
     let mut root: Option<PathBuf> = None;
@@ -152,7 +153,8 @@ fn unpack(from: impl io::Read, place: &Place, keep_owner: bool) -> anyhow::Resul
             tar::EntryType::Link => {
                 let target = entry.link_name().context("read the daemon's tar")?.with_context(bad)?;
                 let target = top.join(below(root, &target).with_context(bad)?);
-                let is_inside = target.parent().is_some_and(|parent| fs::canonicalize(parent).is_ok_and(|real| real == parent));
+                let is_inside =
+                    target.parent().is_some_and(|parent| fs::canonicalize(parent).is_ok_and(|real| real == parent));
                 anyhow::ensure!(is_inside, "{}", bad());
                 fs::hard_link(target, &path).with_context(context)?;
             }

@@ -8,7 +8,10 @@ use anyhow::{Context as _, ensure};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Side {
     Local(String),
-    Container { name: String, path: String },
+    Container {
+        name: String,
+        path: String,
+    },
     /// Standard input or output: a tar.
     Stream,
 }

@@ -34,13 +34,15 @@ pub(super) async fn make(client: &Client, flags: &CreateFlags, body: &Value) -> 
     let basics = &flags.basics;
     if let Some(file) = &basics.cidfile {
         let name = file.display();
-        ensure!(!file.exists(), "container ID file found, make sure the other container isn't running or delete {name}");
+        ensure!(
+            !file.exists(),
+            "container ID file found, make sure the other container isn't running or delete {name}"
+        );
     }
     if basics.pull == "always" {
         pull(client, flags).await?;
     }
-    let path =
-        format!("/containers/create?name={}&platform={}", escape(&basics.name), escape(&basics.platform));
+    let path = format!("/containers/create?name={}&platform={}", escape(&basics.name), escape(&basics.platform));
     let made = match client.post(&path, Some(body)).await {
         Err(error) if basics.pull == "missing" && is_image_absent(&error) => {
             if !basics.quiet {

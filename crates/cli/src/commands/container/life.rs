@@ -86,10 +86,7 @@ pub(crate) struct PruneArgs {
 }
 
 /// Prints the line, if there is one, for each that went well; all reasons of the others at the end.
-pub(super) async fn each_of(
-    names: &[String],
-    one: impl AsyncFn(&str) -> anyhow::Result<String>,
-) -> anyhow::Result<()> {
+pub(super) async fn each_of(names: &[String], one: impl AsyncFn(&str) -> anyhow::Result<String>) -> anyhow::Result<()> {
     let mut reasons = Vec::new();
     for name in names {
         match one(name).await {

@@ -100,12 +100,9 @@ fn row(one: &Value, whole: bool, now: i64) -> Row {
     let created = one["Created"].as_i64().unwrap_or(0);
     let ago = std::time::Duration::from_secs(u64::try_from(now - created).unwrap_or(0));
     let zone = jiff::tz::TimeZone::system();
-    let at = jiff::Timestamp::from_second(created).map_or_else(
-        |_| String::new(),
-        |time| time.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string(),
-    );
-    let names: Vec<String> =
-        items(&one["Names"]).map(|name| text(name).trim_start_matches('/').to_owned()).collect();
+    let at = jiff::Timestamp::from_second(created)
+        .map_or_else(|_| String::new(), |time| time.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string());
+    let names: Vec<String> = items(&one["Names"]).map(|name| text(name).trim_start_matches('/').to_owned()).collect();
     let labels: BTreeMap<String, String> =
         one["Labels"].as_object().into_iter().flatten().map(|(key, value)| (key.clone(), text(value))).collect();
     let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -164,7 +161,8 @@ fn ports(ports: &Value) -> String {
     let mut runs: Vec<((String, String, u64, u64), u64)> = Vec::new();
     for port in found {
         let goes_on = runs.iter_mut().find(|((kind, address, public, private), length)| {
-            let next = private + *length == port.3 && (if *public == 0 { port.2 == 0 } else { public + *length == port.2 });
+            let next =
+                private + *length == port.3 && (if *public == 0 { port.2 == 0 } else { public + *length == port.2 });
             *kind == port.0 && *address == port.1 && next
         });
         match goes_on {
@@ -173,7 +171,8 @@ fn ports(ports: &Value) -> String {
         }
     }
     let shown = runs.iter().map(|((kind, address, public, private), length)| {
-        let range = |first: u64| if *length == 1 { first.to_string() } else { format!("{first}-{}", first + length - 1) };
+        let range =
+            |first: u64| if *length == 1 { first.to_string() } else { format!("{first}-{}", first + length - 1) };
         let address = if address.contains(':') { format!("[{address}]") } else { address.clone() };
         match public {
             0 => format!("{}/{kind}", range(*private)),

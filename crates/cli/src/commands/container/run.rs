@@ -61,7 +61,8 @@ pub(super) async fn run(client: &Client, arguments: RunArgs) -> anyhow::Result<(
     let all = basics.attach.is_empty();
     let stdin = if all { basics.interactive == Some(true) } else { wanted("stdin") };
     let mut streams = Vec::new();
-    for (name, is_wanted) in [("stdin", stdin), ("stdout", all || wanted("stdout")), ("stderr", all || wanted("stderr"))]
+    for (name, is_wanted) in
+        [("stdin", stdin), ("stdout", all || wanted("stdout")), ("stderr", all || wanted("stderr"))]
     {
         if is_wanted {
             streams.push(format!("{name}=1"));

@@ -96,10 +96,13 @@ fn row(asked: &str, reading: &Value, whole: bool) -> Row {
     let memory = number("/memory_stats/usage").saturating_sub(inactive);
     let limit = number("/memory_stats/limit");
     let networks = reading["networks"].as_object();
-    let net = |field: &str| networks.into_iter().flatten().map(|(_, one)| one[field].as_u64().unwrap_or(0)).sum::<u64>();
+    let net =
+        |field: &str| networks.into_iter().flatten().map(|(_, one)| one[field].as_u64().unwrap_or(0)).sum::<u64>();
     let block = |operation: &str| {
         let all = items(&reading["blkio_stats"]["io_service_bytes_recursive"]);
-        all.filter(|one| text(&one["op"]).eq_ignore_ascii_case(operation)).map(|one| one["value"].as_u64().unwrap_or(0)).sum::<u64>()
+        all.filter(|one| text(&one["op"]).eq_ignore_ascii_case(operation))
+            .map(|one| one["value"].as_u64().unwrap_or(0))
+            .sum::<u64>()
     };
     let shown = |text: String| if runs { text } else { "--".to_owned() };
     let pair = |one: String, other: String| if runs { format!("{one} / {other}") } else { "-- / --".to_owned() };
@@ -142,7 +145,8 @@ mod tests {
             "blkio_stats": { "io_service_bytes_recursive": [{ "op": "read", "value": 7 }, { "op": "write", "value": 8 }] },
         });
         let row = row("web", &reading, false);
-        let shown = ["ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs"].map(|field| row[field].as_str());
+        let shown = ["ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs"]
+            .map(|field| row[field].as_str());
         assert_eq!(shown, ["0123456789ab", "web", "20.00%", "2MiB / 4MiB", "50.00%", "1kB / 5B", "7B / 8B", "3"]);
     }
 }

@@ -17,7 +17,8 @@ const BAR_WIDTH: u64 = 30;
 
 /// Shows the stream; fails when it says that something went wrong.
 pub(super) async fn show(answer: Incoming, quiet: bool) -> anyhow::Result<()> {
-    let screen = Screen { quiet, is_terminal: terminal::stdout_is_terminal(), print: terminal::print, lines: Vec::new() };
+    let screen =
+        Screen { quiet, is_terminal: terminal::stdout_is_terminal(), print: terminal::print, lines: Vec::new() };
     follow(answer, screen).await
 }
 

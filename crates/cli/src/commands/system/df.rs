@@ -96,8 +96,7 @@ fn summary(found: &Value) -> Vec<Row> {
         ])
     };
     let count = |field: &str| items(&found[field]).count();
-    let used_images: Vec<&Value> =
-        items(&found["Images"]).filter(|image| number(&image["Containers"]) > 0).collect();
+    let used_images: Vec<&Value> = items(&found["Images"]).filter(|image| number(&image["Containers"]) > 0).collect();
     let layers = number(&found["LayersSize"]);
     let used_bytes: u64 =
         used_images.iter().map(|image| number(&image["Size"]).saturating_sub(number(&image["SharedSize"]))).sum();
@@ -146,7 +145,13 @@ fn container(one: &Value) -> Row {
         ("LocalVolumes", items(&one["Mounts"]).filter(|mount| mount["Driver"] == "local").count().to_string()),
         ("Size", decimal_size(number(&one["SizeRw"]))),
         ("Status", text(&one["Status"])),
-        ("Names", items(&one["Names"]).map(|name| text(name).trim_start_matches('/').to_owned()).collect::<Vec<_>>().join(",")),
+        (
+            "Names",
+            items(&one["Names"])
+                .map(|name| text(name).trim_start_matches('/').to_owned())
+                .collect::<Vec<_>>()
+                .join(","),
+        ),
     ])
 }
 

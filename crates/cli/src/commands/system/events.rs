@@ -61,12 +61,14 @@ pub(super) async fn events(client: &Client, arguments: EventsArgs) -> anyhow::Re
 fn sentence(event: &Value) -> String {
     let ns = event["timeNano"].as_i64().unwrap_or(0);
     let zone = jiff::tz::TimeZone::system();
-    let time = jiff::Timestamp::from_nanosecond(i128::from(ns)).map_or_else(
-        |_| String::new(),
-        |time| time.to_zoned(zone).strftime("%Y-%m-%dT%H:%M:%S%.9f%:z").to_string(),
-    );
-    let mut attributes: Vec<String> = event["Actor"]["Attributes"].as_object().into_iter().flatten()
-        .map(|(key, value)| format!("{key}={}", text(value))).collect();
+    let time = jiff::Timestamp::from_nanosecond(i128::from(ns))
+        .map_or_else(|_| String::new(), |time| time.to_zoned(zone).strftime("%Y-%m-%dT%H:%M:%S%.9f%:z").to_string());
+    let mut attributes: Vec<String> = event["Actor"]["Attributes"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", text(value)))
+        .collect();
     attributes.sort();
     let attributes = if attributes.is_empty() { String::new() } else { format!(" ({})", attributes.join(", ")) };
     let id = text(&event["Actor"]["ID"]);

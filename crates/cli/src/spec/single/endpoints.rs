@@ -25,7 +25,10 @@ pub(super) fn put(body: &mut Value, flags: &Places) -> anyhow::Result<()> {
     let mut places = Map::new();
     let several = networks.len() > 1;
     for (name, endpoint) in networks {
-        ensure!(!(several && is_whole(&name)), "conflicting options: cannot attach both user-defined and non-user-defined network-modes");
+        ensure!(
+            !(several && is_whole(&name)),
+            "conflicting options: cannot attach both user-defined and non-user-defined network-modes"
+        );
         ensure!(!places.contains_key(&name), "network \"{name}\" is specified multiple times");
         if several || endpoint.as_object().is_some_and(|fields| !fields.is_empty()) || is_of_user(&name) {
             places.insert(name, endpoint);

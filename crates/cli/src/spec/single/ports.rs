@@ -45,8 +45,9 @@ fn read(text: &str) -> anyhow::Result<Vec<(String, Value)>> {
 fn read_long(text: &str) -> anyhow::Result<Vec<(String, Value)>> {
     let (mut target, mut published, mut protocol, mut address) = ("", "", "tcp", "");
     for field in text.split(',') {
-        let (key, value) =
-            field.split_once('=').with_context(|| format!("invalid publish opts format (should be name=value but got '{field}')"))?;
+        let (key, value) = field
+            .split_once('=')
+            .with_context(|| format!("invalid publish opts format (should be name=value but got '{field}')"))?;
         match key.to_ascii_lowercase().as_str() {
             "target" => target = value,
             "published" => published = value,
