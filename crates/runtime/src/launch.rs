@@ -160,7 +160,7 @@ fn check_oom_score(config: &ContainerConfig, capabilities: u64) -> Result<()> {
     const CAP_SYS_RESOURCE: u32 = 24;
     let own = std::fs::read_to_string("/proc/self/oom_score_adj").ok().and_then(|text| text.trim().parse().ok());
     let (own, asked): (i64, i64) = (own.unwrap_or(0), config.oom_score_adj.into());
-    if asked >= own || capabilities & (1 << CAP_SYS_RESOURCE) != 0 {
+    if asked == 0 || asked >= own || capabilities & (1 << CAP_SYS_RESOURCE) != 0 {
         return Ok(());
     }
     let reason = format!("the OOM score {asked} is below the daemon's own, {own}, which takes CAP_SYS_RESOURCE");

@@ -7,6 +7,7 @@ mod bad_input;
 mod churn;
 mod clients;
 mod containers;
+mod cycles;
 mod docker_cli;
 mod doctor;
 mod drivers;
