@@ -84,7 +84,7 @@ pub(crate) enum SingleCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainerCommand {
     #[command(flatten)]
-    Single(SingleCommand),
+    Single(Box<SingleCommand>),
     /// List containers
     #[command(visible_aliases = ["ps", "list"], after_help = "Example: rswarm ps -a --filter status=exited")]
     Ls(list::ListArgs),
@@ -96,7 +96,7 @@ pub(crate) enum ContainerCommand {
 
 pub(crate) async fn run(client: &Client, command: ContainerCommand) -> anyhow::Result<()> {
     match command {
-        ContainerCommand::Single(command) => run_single(client, command).await,
+        ContainerCommand::Single(command) => run_single(client, *command).await,
         ContainerCommand::Ls(arguments) => list::list(client, arguments).await,
         ContainerCommand::Inspect(arguments) => inspect::containers(client, &arguments).await,
         ContainerCommand::Prune(arguments) => life::prune(client, arguments).await,

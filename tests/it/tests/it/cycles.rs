@@ -83,6 +83,13 @@ fn cycles_e_26_nothing_grows() -> Result<()> {
     }
     thread::sleep(Duration::from_secs(1)); // what the last one left goes
     let before = count(&t)?;
+    api.post("/containers/create?name=seen", &json!({ "Image": IMAGE, "Cmd": ["sleep", "1000"] }))?;
+    api.post("/containers/seen/start", &Value::Null)?;
+    let meanwhile = count(&t)?;
+    for name in ["processes", "shims", "mounts", "namespaces", "cgroups", "interfaces", "files"] {
+        ensure!(meanwhile[name] > before[name], "one container more, and as many {name}: {meanwhile:?}");
+    }
+    api.delete("/containers/seen?force=1")?;
     let cycles = number("RSWARM_CYCLES", CYCLES);
     for at in 0..cycles {
         one_cycle(&api, at).with_context(|| format!("cycle {at}"))?;

@@ -72,7 +72,7 @@ pub(super) async fn any(client: &Client, arguments: &InspectAnyArgs) -> anyhow::
         match one(client, &kinds, name, arguments.size).await {
             Ok(Some(object)) => found.push(object),
             Ok(None) => {
-                missing.push(anyhow::anyhow!("no such {}: {name}", arguments.r#type.as_deref().unwrap_or("object")))
+                missing.push(anyhow::anyhow!("no such {}: {name}", arguments.r#type.as_deref().unwrap_or("object")));
             }
             Err(error) => missing.push(error),
         }

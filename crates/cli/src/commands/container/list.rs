@@ -199,8 +199,8 @@ mod tests {
         });
         let layout = Layout { table: TABLE, titles: TITLES, key: "ID" };
         expect![[r#"
-            CONTAINER ID   IMAGE     COMMAND                CREATED         STATUS         PORTS                                NAMES
-            0123456789ab   app:1     "sh -c while true; …"   5 seconds ago   Up 2 seconds   0.0.0.0:8080-8081->80-81/tcp, 99/udp   web
+            CONTAINER ID   IMAGE     COMMAND                  CREATED         STATUS         PORTS                                  NAMES
+            0123456789ab   app:1     "sh -c while true; d…"   5 seconds ago   Up 2 seconds   0.0.0.0:8080-8081->80-81/tcp, 99/udp   web
         "#]]
         .assert_eq(&render(&layout, &Style::default(), &[row(&one, false, 1005)]).expect("layout"));
     }

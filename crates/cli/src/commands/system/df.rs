@@ -86,7 +86,7 @@ fn number(value: &Value) -> u64 {
 /// One line for each kind: how many, how many in use, bytes, and bytes of those that are not in use.
 fn summary(found: &Value) -> Vec<Row> {
     let line = |kind: &str, total: usize, active: usize, size: u64, free: u64| {
-        let percent = if size == 0 { String::new() } else { format!(" ({}%)", free * 100 / size) };
+        let percent = (free * 100).checked_div(size).map_or_else(String::new, |percent| format!(" ({percent}%)"));
         Row::from([
             ("Type", kind.to_owned()),
             ("TotalCount", total.to_string()),
