@@ -62,7 +62,7 @@ async fn scenario(docker: &Docker) -> Result<()> {
     docker.remove_network("shop").await?;
     docker.remove_volume("shop-data", None::<q::RemoveVolumeOptions>).await?;
     let until = docker.info().await?.system_time.context("a time")?;
-    let options = q::EventsOptionsBuilder::new().since(&begin.to_string()).until(&until.to_string()).build();
+    let options = q::EventsOptionsBuilder::new().since(&begin).until(&until).build();
     let events: Vec<_> = docker.events(Some(options)).try_collect().await?;
     let actions: Vec<String> = events.into_iter().filter_map(|event| event.action).collect();
     for action in ["create", "start", "die", "destroy", "rename", "pause"] {
