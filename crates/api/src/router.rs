@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::Body,
     extract::Request,
-    http::{HeaderName, HeaderValue, StatusCode, Uri, uri::PathAndQuery},
+    http::{HeaderName, HeaderValue, StatusCode, Uri, header::CONTENT_TYPE, uri::PathAndQuery},
     response::{IntoResponse as _, Response},
     routing::{delete, get, post},
 };
@@ -22,6 +22,9 @@ use crate::{
         nodes, services, swarm, system, tasks, unsupported, usage, volumes,
     },
 };
+
+/// The framework's refusals are a sentence.
+const MAX_REFUSAL_BYTES: usize = 64 << 10;
 
 /// What every route can reach.
 #[derive(Clone)]
@@ -64,6 +67,9 @@ impl Api {
             }
             Err(error) => error.into_response(),
         };
+        if response.status().is_client_error() || response.status().is_server_error() {
+            response = in_our_words(response).await;
+        }
         let headers = response.headers_mut();
         for (name, value) in [
             ("api-version", API_VERSION),
@@ -84,6 +90,19 @@ impl Api {
             Err(never) => match never {},
         }
     }
+}
+
+/// Refusals of the framework itself, of a path that is no UTF-8 for example, as clients read ours.
+async fn in_our_words(response: Response) -> Response {
+    let is_json = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/json");
+    if is_json {
+        return response;
+    }
+    let status = response.status();
+    let text = axum::body::to_bytes(response.into_body(), MAX_REFUSAL_BYTES).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let reason = if text.is_empty() { status.canonical_reason().unwrap_or_default() } else { &text };
+    ApiError::new(status, reason).into_response()
 }
 
 fn router(shared: Shared) -> Router {

@@ -4,15 +4,20 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::{
+    container::{ContainerCommand, InspectAnyArgs, ListArgs as ContainerListArgs, SingleCommand},
     dependency::DependencyCommand,
     doctor::DoctorArgs,
-    exec::{AttachArgs, ExecArgs},
-    image::{ImageCommand, ImportArgs, ListArgs as ImageListArgs, LoadArgs, PullArgs, RemoveArgs},
+    image::{
+        HistoryArgs, ImageCommand, ImportArgs, ListArgs as ImageListArgs, LoadArgs, PullArgs, PushArgs, RemoveArgs,
+        SaveArgs, TagArgs,
+    },
     info::FormatArgs,
+    login::{LoginArgs, LogoutArgs},
     network::NetworkCommand,
     node::NodeCommand,
     service::ServiceCommand,
     swarm::{InitArgs, JoinArgs, JoinTokenArgs, LeaveArgs, UpdateArgs},
+    system::{EventsArgs, SystemCommand},
     volume::VolumeCommand,
 };
 
@@ -64,11 +69,16 @@ pub(crate) enum Command {
     /// Configs: files for the tasks of services
     #[command(subcommand)]
     Config(DependencyCommand),
-    /// Run a command in a container of this host
-    #[command(after_help = "Example: rswarm exec -it web.1.x sh")]
-    Exec(ExecArgs),
-    /// Join the streams of a container of this host
-    Attach(AttachArgs),
+    #[command(flatten)]
+    Single(SingleCommand),
+    /// List the containers of this host
+    #[command(after_help = "Example: rswarm ps -a --filter status=exited")]
+    Ps(ContainerListArgs),
+    /// Show all of whatever has that name: a container, an image, a network, a volume, a service, …
+    Inspect(InspectAnyArgs),
+    /// Containers of this host, in docker's other spelling
+    #[command(subcommand)]
+    Container(ContainerCommand),
     /// Images of this host
     #[command(subcommand)]
     Image(ImageCommand),
@@ -93,6 +103,29 @@ pub(crate) enum Command {
     /// Make an image from a root filesystem (image import)
     #[command(hide = true)]
     Import(ImportArgs),
+    /// Send an image to a registry (image push)
+    #[command(hide = true)]
+    Push(PushArgs),
+    /// Write images to a tar (image save)
+    #[command(hide = true)]
+    Save(SaveArgs),
+    /// Give an image another name (image tag)
+    #[command(hide = true)]
+    Tag(TagArgs),
+    /// Show the steps an image was made in (image history)
+    #[command(hide = true)]
+    History(HistoryArgs),
+    /// What this host keeps, and what of it may go
+    #[command(subcommand)]
+    System(SystemCommand),
+    /// Show what happens on this host
+    #[command(after_help = "Example: rswarm events --since 10m --filter type=container --filter event=die")]
+    Events(EventsArgs),
+    /// Keep the credentials of a registry
+    #[command(after_help = "Example: rswarm login --username me --password-stdin registry.example < password")]
+    Login(LoginArgs),
+    /// Forget the credentials of a registry
+    Logout(LogoutArgs),
     /// Hosts on this machine, to try things on
     Lab(lab::cli::LabArgs),
     /// Print a shell's completion script

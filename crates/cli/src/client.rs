@@ -25,6 +25,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ANSWER_BYTES: usize = 256 << 20;
 /// The head of an answer, or a refusal's reason.
 const MAX_HEAD_BYTES: usize = 64 << 10;
+/// What bodies are.
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+const TAR: (&str, &str) = ("Content-Type", "application/x-tar");
 const UPLOAD_CHUNK_BYTES: usize = 64 << 10;
 
 #[derive(Debug, Clone)]
@@ -72,7 +75,19 @@ impl Client {
 
     /// A request whose answer is read bit by bit.
     pub(crate) async fn stream(&self, method: Method, path: &str) -> anyhow::Result<Incoming> {
-        Ok(self.send(method, path, empty(), "application/json").await?.into_body())
+        Ok(self.answer(method, path).await?.into_body())
+    }
+
+    /// The same with the answer's head.
+    pub(crate) async fn answer(&self, method: Method, path: &str) -> anyhow::Result<Response<Incoming>> {
+        self.send(method, path, empty(), &[JSON]).await
+    }
+
+    /// A request about an image, with the credentials for its registry.
+    pub(crate) async fn stream_as(&self, path: &str, credentials: Option<&str>) -> anyhow::Result<Incoming> {
+        let credentials = credentials.map(|header| ("X-Registry-Auth", header));
+        let headers: Vec<_> = [JSON].into_iter().chain(credentials).collect();
+        Ok(self.send(Method::POST, path, empty(), &headers).await?.into_body())
     }
 
     /// Sends a tar; the answer is read bit by bit.
@@ -81,10 +96,13 @@ impl Client {
         path: &str,
         from: impl AsyncRead + Send + Sync + 'static,
     ) -> anyhow::Result<Incoming> {
-        use futures::StreamExt as _;
-        let frames = tokio_util::io::ReaderStream::with_capacity(from, UPLOAD_CHUNK_BYTES);
-        let body = http_body_util::BodyExt::boxed(StreamBody::new(frames.map(|chunk| chunk.map(Frame::data))));
-        Ok(self.send(Method::POST, path, body, "application/x-tar").await?.into_body())
+        Ok(self.send(Method::POST, path, tar_body(from), &[TAR]).await?.into_body())
+    }
+
+    /// Puts a tar where it belongs; the answer says nothing.
+    pub(crate) async fn put_tar(&self, path: &str, from: impl AsyncRead + Send + Sync + 'static) -> anyhow::Result<()> {
+        let answer = self.send(Method::PUT, path, tar_body(from), &[TAR]).await?;
+        read_whole(answer.into_body(), path).await.map(drop)
     }
 
     /// A request after whose answer both sides send bytes as they like.
@@ -125,7 +143,7 @@ impl Client {
     }
 
     async fn json(&self, method: Method, path: &str, body: Body) -> anyhow::Result<Value> {
-        let answer = self.send(method, path, body, "application/json").await?.into_body();
+        let answer = self.send(method, path, body, &[JSON]).await?.into_body();
         let bytes = read_whole(answer, path).await?;
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Value::Null);
@@ -133,7 +151,13 @@ impl Client {
         serde_json::from_slice(&bytes).with_context(|| format!("the daemon's answer to {path} is not JSON"))
     }
 
-    async fn send(&self, method: Method, path: &str, body: Body, kind: &str) -> anyhow::Result<Response<Incoming>> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+        headers: &[(&str, &str)],
+    ) -> anyhow::Result<Response<Incoming>> {
         let stream = self.connect().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         // Ends with the answer; its error reaches us through the answer.
@@ -142,8 +166,10 @@ impl Client {
             .method(method)
             .uri(format!("{API_PREFIX}{path}"))
             .header("Host", "rswarm")
-            .header("User-Agent", concat!("rswarm/", env!("CARGO_PKG_VERSION")))
-            .header("Content-Type", kind)
+            .header("User-Agent", concat!("rswarm/", env!("CARGO_PKG_VERSION")));
+        let request = headers
+            .iter()
+            .fold(request, |request, (name, value)| request.header(*name, *value))
             .body(body)
             .with_context(|| format!("bad request path {path}"))?;
         let answer = sender.send_request(request).await;
@@ -192,6 +218,12 @@ async fn read_whole(body: Incoming, path: &str) -> anyhow::Result<Bytes> {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(error) => Err(anyhow::anyhow!("read the daemon's answer to {path}: {error}")),
     }
+}
+
+fn tar_body(from: impl AsyncRead + Send + Sync + 'static) -> Body {
+    use futures::StreamExt as _;
+    let frames = tokio_util::io::ReaderStream::with_capacity(from, UPLOAD_CHUNK_BYTES);
+    http_body_util::BodyExt::boxed(StreamBody::new(frames.map(|chunk| chunk.map(Frame::data))))
 }
 
 fn empty() -> Body {

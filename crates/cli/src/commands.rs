@@ -1,15 +1,18 @@
 //! One module per noun. Each turns arguments into requests, and answers into text.
 
+pub(crate) mod container;
 pub(crate) mod dependency;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod info;
 pub(crate) mod inspect;
+pub(crate) mod login;
 pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod service;
 pub(crate) mod swarm;
+pub(crate) mod system;
 pub(crate) mod tasks;
 pub(crate) mod volume;
 
@@ -22,6 +25,7 @@ use crate::{
     HostChecks, Quit,
     arguments::{Command, Root, SwarmCommand},
     client::{Client, DEFAULT_HOST},
+    commands::{container::ContainerCommand, system::SystemCommand},
 };
 
 pub(crate) fn run(root: Root, host_checks: HostChecks) -> anyhow::Result<()> {
@@ -80,12 +84,22 @@ async fn dispatch(client: &Client, command: Command, checks: Vec<types::Check>) 
         Command::Service(command) => service::run(client, command).await,
         Command::Volume(command) => volume::run(client, command).await,
         Command::Image(command) => image::run(client, command).await,
-        Command::Exec(arguments) => exec::exec(client, arguments).await,
-        Command::Attach(arguments) => exec::attach(client, arguments).await,
+        Command::Container(command) => container::run(client, command).await,
+        Command::Single(command) => container::run_single(client, command).await,
+        Command::Ps(arguments) => container::run(client, ContainerCommand::Ls(arguments)).await,
+        Command::Inspect(arguments) => container::inspect_any(client, &arguments).await,
+        Command::System(command) => system::run(client, command).await,
+        Command::Events(arguments) => system::run(client, SystemCommand::Events(arguments)).await,
+        Command::Login(arguments) => login::login(client, arguments).await,
+        Command::Logout(arguments) => login::logout(&arguments),
         Command::Images(arguments) => image::run(client, image::ImageCommand::Ls(arguments)).await,
         Command::Pull(arguments) => image::run(client, image::ImageCommand::Pull(arguments)).await,
         Command::Load(arguments) => image::run(client, image::ImageCommand::Load(arguments)).await,
         Command::Rmi(arguments) => image::run(client, image::ImageCommand::Rm(arguments)).await,
+        Command::Push(arguments) => image::run(client, image::ImageCommand::Push(arguments)).await,
+        Command::Save(arguments) => image::run(client, image::ImageCommand::Save(arguments)).await,
+        Command::Tag(arguments) => image::run(client, image::ImageCommand::Tag(arguments)).await,
+        Command::History(arguments) => image::run(client, image::ImageCommand::History(arguments)).await,
         Command::Import(arguments) => image::run(client, image::ImageCommand::Import(arguments)).await,
         Command::Completion(_) | Command::Lab(_) => Ok(()),
     }

@@ -23,6 +23,12 @@ const FLAG_ERROR: u8 = 125;
 #[error("exit with code {0}")]
 pub(crate) struct Quit(pub(crate) u8);
 
+/// Says why, and ends the program with this code.
+pub(crate) fn fail<T>(code: u8, error: &anyhow::Error) -> anyhow::Result<T> {
+    output::terminal::print_error(&format!("rswarm: {error:#}\n"))?;
+    Err(Quit(code).into())
+}
+
 /// Docker's codes for a command line that cannot be understood.
 fn usage_code(kind: ErrorKind) -> ExitCode {
     match kind {

@@ -1,4 +1,4 @@
-//! From flags to Docker's `ServiceSpec` JSON, new or changed. Pure but for `--env-file` and `-e NAME`.
+//! From flags to Docker's `ServiceSpec` JSON, new or changed, and to that of a single container. Pure but for `--env-file` and `-e NAME`.
 
 pub(crate) mod dependency;
 pub(crate) mod edit;
@@ -11,6 +11,7 @@ pub(crate) mod network;
 pub(crate) mod port;
 mod publish;
 pub(crate) mod scalars;
+pub(crate) mod single;
 
 #[cfg(test)]
 mod tests;

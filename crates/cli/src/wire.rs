@@ -40,6 +40,18 @@ impl RawTerminal {
     }
 }
 
+/// A line that nobody sees being typed, without its end.
+pub(crate) fn read_line_unseen() -> anyhow::Result<String> {
+    let before = termios::tcgetattr(io::stdin()).context("standard input is no terminal")?;
+    let mut unseen = before.clone();
+    unseen.local_modes.remove(termios::LocalModes::ECHO);
+    termios::tcsetattr(io::stdin(), OptionalActions::Now, &unseen)?;
+    let _back = RawTerminal(Some(before));
+    let mut line = String::new();
+    io::stdin().read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
+}
+
 impl Drop for RawTerminal {
     fn drop(&mut self) {
         if let Some(before) = &self.0 {
@@ -144,6 +156,38 @@ pub(crate) fn reason(body: &[u8]) -> String {
     let value = serde_json::from_slice::<Value>(body).ok();
     let message = value.and_then(|value| value["message"].as_str().map(str::to_owned));
     message.unwrap_or_else(|| String::from_utf8_lossy(body).trim().to_owned())
+}
+
+/// What the daemon says of a path in a container, in a header.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub(crate) struct PathStat {
+    mode: u32,
+    #[serde(rename = "linkTarget", default)]
+    pub(crate) link_target: String,
+}
+
+impl PathStat {
+    /// Go's bits of a directory and of a symbolic link.
+    const DIRECTORY: u32 = 1 << 31;
+    const LINK: u32 = 1 << 27;
+
+    pub(crate) fn of(headers: &hyper::HeaderMap) -> anyhow::Result<Self> {
+        use base64::Engine as _;
+        let header =
+            headers.get("x-docker-container-path-stat").context("the daemon's answer does not say what it is of")?;
+        let json = base64::engine::general_purpose::STANDARD
+            .decode(header)
+            .context("read what the daemon says of the path")?;
+        serde_json::from_slice(&json).context("read what the daemon says of the path")
+    }
+
+    pub(crate) fn is_directory(&self) -> bool {
+        self.mode & Self::DIRECTORY != 0
+    }
+
+    pub(crate) fn is_link(&self) -> bool {
+        self.mode & Self::LINK != 0
+    }
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ pub(crate) fn read_start(body: &Value) -> Result<ExecStart, FieldError> {
 }
 
 /// Rows and columns.
-fn read_size(from: &mut Object<'_>) -> Result<(u16, u16), FieldError> {
+pub(super) fn read_size(from: &mut Object<'_>) -> Result<(u16, u16), FieldError> {
     let bad = |from: &Object<'_>| from.bad("ConsoleSize", "is not a list of two numbers, rows and columns");
     match from.take("ConsoleSize") {
         None => Ok((0, 0)),

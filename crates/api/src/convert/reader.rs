@@ -103,7 +103,7 @@ impl<'a> Object<'a> {
         let path = self.path(field);
         match self.take(field) {
             None => Ok(String::new()),
-            Some(Value::String(text)) => Ok(text.clone()),
+            Some(Value::String(text)) => plain(path, text),
             Some(other) => Err(wrong_type(path, "a text", other)),
         }
     }
@@ -116,7 +116,7 @@ impl<'a> Object<'a> {
             Some(other) => return Err(wrong_type(path, "a list of texts", other)),
         };
         let text = |(at, item): (usize, &Value)| match item {
-            Value::String(text) => Ok(text.clone()),
+            Value::String(text) => plain(format!("{path}[{at}]"), text),
             other => Err(wrong_type(format!("{path}[{at}]"), "a text", other)),
         };
         items.iter().enumerate().map(text).collect()
@@ -147,7 +147,7 @@ impl<'a> Object<'a> {
             Some(other) => return Err(wrong_type(path, "an object of texts", other)),
         };
         let entry = |(key, value): (&String, &Value)| match value {
-            Value::String(text) => Ok((key.clone(), text.clone())),
+            Value::String(text) => Ok((plain(path.clone(), key)?, plain(format!("{path}.{key}"), text)?)),
             other => Err(wrong_type(format!("{path}.{key}"), "a text", other)),
         };
         entries.iter().map(entry).collect()
@@ -169,7 +169,7 @@ impl<'a> Object<'a> {
     pub(crate) fn words(&mut self, field: &'static str) -> Result<Option<Vec<String>>, FieldError> {
         match self.take(field) {
             None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(vec![text.clone()])),
+            Some(Value::String(_)) => Ok(Some(vec![self.string(field)?])),
             Some(_) => self.strings(field).map(Some),
         }
     }
@@ -255,6 +255,14 @@ fn innermost(key: &str, value: &Value) -> String {
     match map.iter().find(|(_, inner)| !is_empty(inner)) {
         Some((inner_key, inner)) => format!("{key}.{}", innermost(inner_key, inner)),
         None => key.to_owned(),
+    }
+}
+
+/// A text without a zero byte: the kernel ends a text at one, so nobody could honour the rest.
+fn plain(path: String, text: &str) -> Result<String, FieldError> {
+    match text.contains('\0') {
+        false => Ok(text.to_owned()),
+        true => Err(FieldError::Value { path, reason: "contains a zero byte".to_owned() }),
     }
 }
 

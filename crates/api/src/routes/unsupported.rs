@@ -5,14 +5,11 @@ use axum::http::{Method, Uri};
 use crate::error::ApiError;
 
 /// Docker's endpoints that rswarm does not have, and what to say.
-const KNOWN: [(&str, &str); 6] = [
+const KNOWN: [(&str, &str); 3] = [
     (
         "/build",
         "building images is not supported: build with `docker buildx` or `buildah`, then push or load the image",
     ),
-    ("/commit", "making an image from a container is not supported yet: use a build tool outside, then load the image"),
-    ("/containers", "managing single containers is not supported yet: create a service"),
-    ("/exec", "running commands in containers is not supported yet: use nsenter on the host"),
     (
         "/plugins",
         "plugins are not supported: volumes have the driver local (also for nfs), networks bridge, macvlan and overlay",

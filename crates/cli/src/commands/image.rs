@@ -9,15 +9,16 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use hyper::Method;
 use serde_json::Value;
 
-use super::{info::text, inspect, tasks::items};
+use super::{info::text, inspect, login, tasks::items};
 use crate::{
     client::{Client, escape},
     output::terminal::print,
 };
+pub(crate) use history::HistoryArgs;
 pub(crate) use list::ListArgs;
+pub(crate) use send::{PushArgs, SaveArgs, pruned_images};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
@@ -133,28 +134,33 @@ pub(crate) async fn run(client: &Client, command: ImageCommand) -> anyhow::Resul
 }
 
 /// Name and tag of a reference, as the API wants them apart: `localhost:5000/a:1` has the tag `1`.
-fn split_tag(image: &str) -> (&str, &str) {
+pub(crate) fn split_tag(image: &str) -> (&str, &str) {
     match image.rsplit_once(':') {
         Some((name, tag)) if !tag.contains('/') && !image.contains('@') => (name, tag),
         _ => (image, ""),
     }
 }
 
+/// Asks for an image, tag `latest` if none is given, with the credentials for its registry.
+async fn start_pull(client: &Client, image: &str, platform: &str) -> anyhow::Result<hyper::body::Incoming> {
+    let (name, tag) = split_tag(image);
+    let tag = if tag.is_empty() && !image.contains('@') { "latest" } else { tag };
+    let path = format!("/images/create?fromImage={}&tag={}&platform={}", escape(name), escape(tag), escape(platform));
+    client.stream_as(&path, login::credentials(image)?.as_deref()).await
+}
+
 async fn pull(client: &Client, arguments: PullArgs) -> anyhow::Result<()> {
-    let (name, tag) = split_tag(&arguments.image);
-    let tag = if tag.is_empty() && !arguments.image.contains('@') { "latest" } else { tag };
-    let path = format!(
-        "/images/create?fromImage={}&tag={}&platform={}",
-        escape(name),
-        escape(tag),
-        escape(&arguments.platform)
-    );
-    let answer = client.stream(Method::POST, &path).await?;
+    let answer = start_pull(client, &arguments.image, &arguments.platform).await?;
     stream::show(answer, arguments.quiet).await?;
-    print(&match tag {
-        "" => format!("{name}\n"),
-        tag => format!("{name}:{tag}\n"),
+    print(&match split_tag(&arguments.image) {
+        (name, "") if !name.contains('@') => format!("{name}:latest\n"),
+        _ => format!("{}\n", arguments.image),
     })
+}
+
+/// A pull that is not what the command is about: its progress goes to standard error.
+pub(crate) async fn pull_aside(client: &Client, image: &str, platform: &str, quiet: bool) -> anyhow::Result<()> {
+    stream::show_on_stderr(start_pull(client, image, platform).await?, quiet).await
 }
 
 async fn load(client: &Client, arguments: LoadArgs) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! `service create/ls/ps/inspect/update/scale/rm/logs/rollback`.
 
 mod change;
+pub(crate) mod frames;
 #[cfg(test)]
 pub(crate) use change::{change_spec, new_spec};
 mod list;

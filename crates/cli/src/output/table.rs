@@ -7,11 +7,16 @@ const PADDING: usize = 3;
 
 /// Lines with tab-separated cells, aligned.
 pub(crate) fn align(lines: &[String]) -> String {
+    align_to(lines, MIN_WIDTH)
+}
+
+/// The same with another narrowest column.
+pub(crate) fn align_to(lines: &[String], narrowest: usize) -> String {
     let rows: Vec<Vec<&str>> = lines.iter().map(|line| line.split('\t').collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         let cells = rows.iter().filter(|row| row.len() > column + 1).map(|row| row[column].chars().count() + PADDING);
-        cells.max().unwrap_or(0).max(MIN_WIDTH)
+        cells.max().unwrap_or(0).max(narrowest)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut out = String::new();

@@ -33,6 +33,10 @@ pub(crate) fn print_error(text: &str) -> anyhow::Result<()> {
     write_all(text.as_bytes(), true)
 }
 
+pub(crate) fn print_error_bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    write_all(bytes, true)
+}
+
 fn write_all(bytes: &[u8], to_stderr: bool) -> anyhow::Result<()> {
     let result = match to_stderr {
         true => std::io::stderr().lock().write_all(bytes),

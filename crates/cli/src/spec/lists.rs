@@ -96,14 +96,14 @@ fn name_before_equals(value: &Value) -> String {
 }
 
 /// `NAME` alone takes the value of the caller's environment, and is left out if there is none.
-fn with_own_value(entry: &str) -> Option<Value> {
+pub(super) fn with_own_value(entry: &str) -> Option<Value> {
     if entry.contains('=') {
         return Some(Value::from(entry));
     }
     std::env::var(entry).ok().map(|value| Value::from(format!("{entry}={value}")))
 }
 
-fn read_env_file(path: &Path) -> anyhow::Result<Vec<String>> {
+pub(super) fn read_env_file(path: &Path) -> anyhow::Result<Vec<String>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read --env-file {}", path.display()))?;
     let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim_start);
     let lines: Vec<String> =
@@ -137,7 +137,7 @@ fn capabilities(spec: &mut Value, lists: &UpdateLists) {
     change_list(spec, &format!("{CONTAINER}.CapabilityDrop"), whole, &add, values(&drop));
 }
 
-fn ulimit(text: &str) -> anyhow::Result<Value> {
+pub(super) fn ulimit(text: &str) -> anyhow::Result<Value> {
     let (name, limits) = text.split_once('=').with_context(|| format!("{text:?} is not NAME=SOFT[:HARD]"))?;
     let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
     let number = |text: &str| match text {

@@ -19,6 +19,25 @@ impl std::error::Error for InvalidConfig {}
 /// Less than this and the kernel kills the container before it runs.
 const MEMORY_MIN_BYTES: u64 = 4 * 1024 * 1024;
 
+/// The kernel's PATH_MAX and NAME_MAX, without the zero byte of the first.
+const PATH_MAX_BYTES: usize = 4095;
+const NAME_MAX_BYTES: usize = 255;
+/// The kernel's MAX_ARG_STRLEN, without the zero byte.
+const ARGUMENT_MAX_BYTES: usize = 131_071;
+
+/// Where runc lets something be mounted over what is in /proc: what describes the machine.
+const PROC_TARGETS: [&str; 9] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/net/dev",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+];
+
 const RLIMITS: [&str; 16] = [
     "as",
     "core",
@@ -62,7 +81,16 @@ fn command(config: &ContainerConfig) -> Option<String> {
     match config.args.first() {
         None => return Some("no command given: the image has none, and the service names none".to_owned()),
         Some(first) if first.is_empty() => return Some("the command is an empty string".to_owned()),
+        Some(first) if first.len() > PATH_MAX_BYTES => {
+            return Some(format!("the command is {} bytes long, which no path can be", first.len()));
+        }
         Some(_) => {}
+    }
+    let too_long = config.args.iter().chain(&config.env).find(|text| text.len() > ARGUMENT_MAX_BYTES);
+    if let Some(text) = too_long {
+        let begin: String = text.chars().take(20).collect();
+        let length = text.len();
+        return Some(format!("the word {begin:?}… is {length} bytes long, and the kernel takes {ARGUMENT_MAX_BYTES}"));
     }
     let all = config.args.iter().chain(&config.env).chain([&config.cwd, &config.hostname, &config.domainname]);
     let nul = all.clone().find(|text| text.contains('\0'));
@@ -80,9 +108,35 @@ fn paths(config: &ContainerConfig) -> Option<String> {
         if target.trim_end_matches('/').is_empty() {
             return Some("a mount cannot have \"/\" as its target".to_owned());
         }
+        if target.starts_with("/proc/") && !PROC_TARGETS.contains(&target.as_str()) {
+            return Some(format!("{target:?} cannot be mounted because it is inside \"/proc\""));
+        }
+        if let Some(problem) = length(target) {
+            return Some(problem);
+        }
+    }
+    let hidden = [&config.masked_paths, &config.readonly_paths].into_iter().flatten().flatten();
+    for path in hidden {
+        if !path.starts_with('/') || path.contains('\0') {
+            return Some(format!("{path:?}, which shall be masked or read-only, is not an absolute path"));
+        }
+        if let Some(problem) = length(path) {
+            return Some(problem);
+        }
     }
     let relative = !config.cwd.is_empty() && !config.cwd.starts_with('/');
-    relative.then(|| format!("the working directory {:?} is not an absolute path", config.cwd))
+    relative
+        .then(|| format!("the working directory {:?} is not an absolute path", config.cwd))
+        .or_else(|| length(&config.cwd))
+}
+
+/// Whether the kernel takes it for a path.
+fn length(path: &str) -> Option<String> {
+    let is_long = path.len() > PATH_MAX_BYTES || path.split('/').any(|name| name.len() > NAME_MAX_BYTES);
+    is_long.then(|| {
+        let begin: String = path.chars().take(20).collect();
+        format!("the path {begin:?}… is longer than {PATH_MAX_BYTES} bytes, or a name in it than {NAME_MAX_BYTES}")
+    })
 }
 
 fn resources(resources: &Resources) -> Option<String> {

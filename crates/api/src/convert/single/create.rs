@@ -11,7 +11,7 @@ use super::{
     spec::{DeviceRequest, DeviceRuleRequest, RestartPolicy, SingleSpec, Streams},
 };
 use crate::convert::{
-    container,
+    container, exec,
     reader::{FieldError, Object},
 };
 
@@ -104,9 +104,9 @@ fn read_hostname(from: &mut Object<'_>, uts_of_host: bool) -> Result<String, Fie
 
 /// What clients send and what changes nothing here: for Windows, for the client itself, or the one thing there is.
 fn read_what_means_nothing(from: &mut Object<'_>, host: &mut Object<'_>) -> Result<(), FieldError> {
-    from.take("ArgsEscaped");
-    host.take("ConsoleSize");
-    host.take("ContainerIDFile");
+    from.boolean("ArgsEscaped")?;
+    exec::read_size(host)?;
+    host.string("ContainerIDFile")?;
     let isolation = host.string("Isolation")?;
     if !matches!(isolation.as_str(), "" | "default") {
         return Err(host.bad("Isolation", format!("{isolation:?} exists on Windows only; leave it out")));

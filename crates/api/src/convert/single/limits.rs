@@ -9,6 +9,10 @@ const LEAST_MEMORY_BYTES: u64 = 6 << 20;
 const CPU_PERIODS_US: std::ops::RangeInclusive<u64> = 1_000..=1_000_000;
 const LEAST_QUOTA_US: i64 = 1_000;
 const LEAST_NANO_CPUS: u64 = 10_000_000;
+/// The kernel's bounds on a quota (44 bits of microseconds), on shares and on processes.
+const MOST_QUOTA_US: i64 = (1 << 44) - 1;
+const MOST_SHARES: i64 = 262_144;
+const MOST_PIDS: i64 = 4 << 20;
 const BLKIO_WEIGHTS: std::ops::RangeInclusive<u64> = 10..=1_000;
 
 const THROTTLES: [(&str, ThrottleKind); 4] = [
@@ -20,10 +24,14 @@ const THROTTLES: [(&str, ThrottleKind); 4] = [
 
 /// The fields of Docker's `Resources` in `from`.
 pub(super) fn read(from: &mut Object<'_>) -> Result<Limits, FieldError> {
+    let pids = from.integer("PidsLimit")?.unwrap_or(0);
+    if pids > MOST_PIDS {
+        return Err(from.bad("PidsLimit", format!("{pids} is more than the kernel has, {MOST_PIDS}; -1 is no bound")));
+    }
     let mut limits = Limits {
         cpuset_cpus: read_cpuset(from, "CpusetCpus")?,
         cpuset_mems: read_cpuset(from, "CpusetMems")?,
-        pids: u64::try_from(from.integer("PidsLimit")?.unwrap_or(0)).unwrap_or(0),
+        pids: u64::try_from(pids).unwrap_or(0),
         oom_kill_disable: from.boolean("OomKillDisable")?,
         ..Limits::default()
     };
@@ -89,6 +97,12 @@ fn read_cpus(from: &mut Object<'_>, limits: &mut Limits) -> Result<(), FieldErro
     if quota > 0 && quota < LEAST_QUOTA_US {
         return Err(from.bad("CpuQuota", "CPU cfs quota can not be less than 1ms (i.e. 1000)"));
     }
+    if quota > MOST_QUOTA_US {
+        return Err(from.bad("CpuQuota", format!("{quota} is more than the kernel takes, {MOST_QUOTA_US}")));
+    }
+    if shares > MOST_SHARES {
+        return Err(from.bad("CpuShares", format!("{shares} is more than the kernel takes, {MOST_SHARES}")));
+    }
     let positive =
         |_| from.bad("CpuShares", format!("invalid CPU shares ({shares}): value must be a positive integer"));
     limits.cpu_shares = u64::try_from(shares).map_err(positive)?;
@@ -136,5 +150,10 @@ fn kind_of_set(field: &str) -> &'static str {
 
 /// A number that is not negative; nothing is 0.
 fn amount(from: &mut Object<'_>, field: &'static str) -> Result<u64, FieldError> {
-    Ok(from.natural(field)?.unwrap_or(0))
+    let number = from.natural(field)?.unwrap_or(0);
+    // Docker's numbers have a sign, the kernel's too
+    if i64::try_from(number).is_err() {
+        return Err(from.bad(field, format!("{number} is more than any host has")));
+    }
+    Ok(number)
 }

@@ -94,19 +94,13 @@ fn place(entry: &Entry<'_>, links: &mut Links) -> Result<PlaceRequest, FieldErro
     let mac = from.parsed("MacAddress", |text| checked_mac(text).map(str::to_owned))?.unwrap_or_default();
     let place = PlaceRequest { network: entry.key.to_owned(), aliases: from.strings("Aliases")?, address, mac };
     // what clients copy from an answer of ours: it says where the container was, not where it shall be
-    for field in [
-        "NetworkID",
-        "EndpointID",
-        "Gateway",
-        "IPAddress",
-        "IPPrefixLen",
-        "IPv6Gateway",
-        "GlobalIPv6Address",
-        "GlobalIPv6PrefixLen",
-        "DNSNames",
-    ] {
-        from.take(field);
+    for field in ["NetworkID", "EndpointID", "Gateway", "IPAddress", "IPv6Gateway", "GlobalIPv6Address"] {
+        from.string(field)?;
     }
+    for field in ["IPPrefixLen", "GlobalIPv6PrefixLen"] {
+        from.integer(field)?;
+    }
+    from.strings("DNSNames")?;
     from.finish()?;
     Ok(place)
 }

@@ -22,6 +22,7 @@ pub(crate) async fn create(State(shared): State<Shared>, raw: RawQuery, body: Bo
     let query = query(raw);
     check_platform(&shared, query.get("platform"))?;
     let spec = single::create(&bodies::json(body).await?)?;
+    check_processors(&shared, spec.limits.nano_cpus)?;
     let name = Some(query.get("name")).filter(|name| !name.is_empty());
     let made = engine(&shared)?.create_container(name, spec).await?;
     let body = json!({ "Id": made.id, "Warnings": made.warnings });
@@ -43,8 +44,20 @@ fn check_platform(shared: &Shared, platform: &str) -> ApiResult<()> {
     )))
 }
 
+/// Nobody has more processors than the host.
+fn check_processors(shared: &Shared, nano_cpus: u64) -> ApiResult<()> {
+    let processors = shared.host.info().cpus;
+    if nano_cpus <= u64::from(processors) * 1_000_000_000 {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(format!(
+        "NanoCpus: range of CPUs is from 0.01 to {processors}.00, as there are only {processors} CPUs available"
+    )))
+}
+
 pub(crate) async fn update(State(shared): State<Shared>, Path(id): Path<String>, body: Body) -> ApiResult<Json<Value>> {
     let change = single::change(&bodies::json(body).await?)?;
+    check_processors(&shared, change.limits.nano_cpus)?;
     engine(&shared)?.update_container(&id, change).await?;
     Ok(Json(json!({ "Warnings": null })))
 }

@@ -25,7 +25,7 @@ pub(crate) async fn start(
     raw: RawQuery,
 ) -> ApiResult<StatusCode> {
     if !query(raw).get("checkpoint").is_empty() {
-        return Err(ApiError::unsupported("checkpoints are not supported; start the container without --checkpoint"));
+        return Err(ApiError::bad_request("checkpoints are not supported; start the container without --checkpoint"));
     }
     engine(&shared)?.start_container(&id).await?;
     Ok(DONE)
@@ -90,7 +90,7 @@ pub(crate) async fn remove(
 ) -> ApiResult<StatusCode> {
     let query = query(raw);
     if query.flag("link") {
-        return Err(ApiError::unsupported(
+        return Err(ApiError::bad_request(
             "a link cannot be removed by itself; remove the container and make it again without --link",
         ));
     }

@@ -35,7 +35,7 @@ pub(super) async fn create(
     match (query.get("fromImage"), query.get("fromSrc")) {
         ("", "-") => import(&shared, &query, body).await,
         ("", "") => Err(ApiError::bad_request("say what to get: fromImage=NAME, or fromSrc=- with a tar as body")),
-        ("", _) => Err(ApiError::unsupported("importing from an address is not supported; send the tar as body")),
+        ("", _) => Err(ApiError::bad_request("importing from an address is not supported; send the tar as body")),
         (image, _) => pull(&shared, &headers, &query, image).await,
     }
 }

@@ -9,7 +9,7 @@ use hyper::Method;
 use tokio::io::AsyncWriteExt as _;
 
 use super::{
-    super::{confirmed, info::text, parse_filter, tasks::items},
+    super::{confirmed, info::text, login, parse_filter, tasks::items},
     split_tag, stream,
 };
 use crate::{
@@ -60,7 +60,7 @@ pub(super) async fn push(client: &Client, arguments: PushArgs) -> anyhow::Result
     let tag = if tag.is_empty() && !arguments.all_tags { "latest" } else { tag };
     // slashes are part of the path here
     let path = format!("/images/{}/push?tag={}", escape(name), escape(tag));
-    let answer = client.stream(Method::POST, &path).await?;
+    let answer = client.stream_as(&path, login::credentials(&arguments.image)?.as_deref()).await?;
     stream::show(answer, arguments.quiet).await?;
     match arguments.quiet {
         true => print(&format!("{}\n", arguments.image)),
@@ -113,13 +113,18 @@ pub(super) async fn prune(client: &Client, arguments: PruneArgs) -> anyhow::Resu
     let mut filters = arguments.filter;
     filters.push(("dangling".to_owned(), (!arguments.all).to_string()));
     let answer = client.post(&format!("/images/prune{}", filters_query(&filters)), None).await?;
-    let line = |item: &serde_json::Value| match item["Untagged"].as_str() {
-        Some(name) => format!("untagged: {name}\n"),
-        None => format!("deleted: {}\n", text(&item["Deleted"])),
-    };
-    let gone: String = items(&answer["ImagesDeleted"]).map(line).collect();
+    let gone = pruned_images(&answer);
     if !gone.is_empty() {
         print(&format!("Deleted Images:\n{gone}\n"))?;
     }
     print(&format!("Total reclaimed space: {}\n", decimal_size(answer["SpaceReclaimed"].as_u64().unwrap_or(0))))
+}
+
+/// A line for each name and each image that went.
+pub(crate) fn pruned_images(answer: &serde_json::Value) -> String {
+    let line = |item: &serde_json::Value| match item["Untagged"].as_str() {
+        Some(name) => format!("untagged: {name}\n"),
+        None => format!("deleted: {}\n", text(&item["Deleted"])),
+    };
+    items(&answer["ImagesDeleted"]).map(line).collect()
 }

@@ -16,8 +16,18 @@ const MAX_LINE_BYTES: usize = 1 << 20;
 const BAR_WIDTH: u64 = 30;
 
 /// Shows the stream; fails when it says that something went wrong.
-pub(super) async fn show(mut answer: Incoming, quiet: bool) -> anyhow::Result<()> {
-    let mut screen = Screen { quiet, is_terminal: terminal::stdout_is_terminal(), lines: Vec::new() };
+pub(super) async fn show(answer: Incoming, quiet: bool) -> anyhow::Result<()> {
+    let screen =
+        Screen { quiet, is_terminal: terminal::stdout_is_terminal(), print: terminal::print, lines: Vec::new() };
+    follow(answer, screen).await
+}
+
+/// The same where standard output is for something else; line by line.
+pub(super) async fn show_on_stderr(answer: Incoming, quiet: bool) -> anyhow::Result<()> {
+    follow(answer, Screen { quiet, is_terminal: false, print: terminal::print_error, lines: Vec::new() }).await
+}
+
+async fn follow(mut answer: Incoming, mut screen: Screen) -> anyhow::Result<()> {
     let mut buffer = BytesMut::new();
     while let Some(frame) = answer.frame().await {
         let Ok(data) = frame.context("the daemon broke off")?.into_data() else { continue };
@@ -33,6 +43,7 @@ pub(super) async fn show(mut answer: Incoming, quiet: bool) -> anyhow::Result<()
 struct Screen {
     quiet: bool,
     is_terminal: bool,
+    print: fn(&str) -> anyhow::Result<()>,
     /// Of lines with an id: the id and what was shown last.
     lines: Vec<(String, String)>,
 }
@@ -51,13 +62,13 @@ impl Screen {
         }
         if let Some(stream) = message["stream"].as_str() {
             self.lines.clear();
-            return terminal::print(stream);
+            return (self.print)(stream);
         }
         let status = text(&message["status"]);
         match message["id"].as_str().filter(|id| !id.is_empty()) {
             None => {
                 self.lines.clear();
-                terminal::print(&format!("{status}\n"))
+                (self.print)(&format!("{status}\n"))
             }
             Some(id) => self.update(id, &status, &message["progressDetail"]),
         }
@@ -70,18 +81,18 @@ impl Screen {
         };
         let Some(at) = self.lines.iter().position(|(known, _)| known == id) else {
             self.lines.push((id.to_owned(), line.clone()));
-            return terminal::print(&format!("{line}\n"));
+            return (self.print)(&format!("{line}\n"));
         };
         if self.lines[at].1 == line {
             return Ok(());
         }
         self.lines[at].1.clone_from(&line);
         if !self.is_terminal {
-            return terminal::print(&format!("{line}\n"));
+            return (self.print)(&format!("{line}\n"));
         }
         let up = self.lines.len() - at;
         let short: String = line.chars().take(terminal::columns() - 1).collect();
-        terminal::print(&format!("\x1b[{up}A\r\x1b[2K{short}\x1b[{up}B\r"))
+        (self.print)(&format!("\x1b[{up}A\r\x1b[2K{short}\x1b[{up}B\r"))
     }
 }
 

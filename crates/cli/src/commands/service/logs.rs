@@ -2,26 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Context as _;
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use clap::Args;
-use http_body_util::BodyExt as _;
-use hyper::{Method, StatusCode, body::Incoming};
+use hyper::{Method, StatusCode};
 use serde_json::Value;
 
-use super::super::{info::text, tasks::Names};
+use super::{
+    super::{info::text, tasks::Names},
+    frames::{next, since, take_frame},
+};
 use crate::{
     client::{Client, Refused, escape},
-    output::{
-        terminal::{print_bytes, print_error},
-        units::parse_duration,
-    },
+    output::terminal::{print_bytes, print_error},
 };
-
-/// Stream number, three zero bytes, length.
-const HEADER_BYTES: usize = 8;
-/// Longer than any frame the daemon sends: beyond it, the stream is something else.
-const MAX_FRAME_BYTES: usize = 16 << 20;
 
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
@@ -64,7 +57,7 @@ pub(super) async fn logs(client: &Client, arguments: LogsArgs) -> anyhow::Result
         arguments.follow,
         escape(&arguments.tail),
         arguments.timestamps,
-        escape(&since(&arguments.since)?),
+        escape(&since("--since", &arguments.since)?),
     );
     let mut answer = client.stream(Method::GET, &path).await?;
     if is_tty {
@@ -99,36 +92,6 @@ async fn find(client: &Client, name: &str) -> anyhow::Result<(&'static str, Valu
         Err(error) if is_absent(&error) => anyhow::bail!("no such task or service: {name}"),
         Err(error) => Err(error),
     }
-}
-
-/// A duration counts back from now.
-fn since(text: &str) -> anyhow::Result<String> {
-    let Ok(duration) = parse_duration(text) else { return Ok(text.to_owned()) };
-    let then = jiff::Timestamp::now().checked_sub(duration).context("--since reaches back too far")?;
-    Ok(then.to_string())
-}
-
-async fn next(answer: &mut Incoming) -> anyhow::Result<Option<bytes::Bytes>> {
-    while let Some(frame) = answer.frame().await {
-        if let Ok(data) = frame.context("the daemon ended the log")?.into_data() {
-            return Ok(Some(data));
-        }
-    }
-    Ok(None)
-}
-
-fn take_frame(buffer: &mut BytesMut) -> anyhow::Result<Option<(u8, BytesMut)>> {
-    if buffer.len() < HEADER_BYTES {
-        return Ok(None);
-    }
-    let length = u32::from_be_bytes([buffer[4], buffer[5], buffer[6], buffer[7]]) as usize;
-    anyhow::ensure!(buffer[0] <= 3 && length <= MAX_FRAME_BYTES, "the daemon's answer is not a log stream");
-    if buffer.len() < HEADER_BYTES + length {
-        return Ok(None);
-    }
-    let stream = buffer[0];
-    buffer.advance(HEADER_BYTES);
-    Ok(Some((stream, buffer.split_to(length))))
 }
 
 async fn show(stream: u8, line: &[u8], labels: &mut Labels<'_>) -> anyhow::Result<()> {

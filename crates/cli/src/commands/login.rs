@@ -1,0 +1,207 @@
+//! `login` and `logout`: credentials of registries, kept where docker keeps them, so that either program's serve both.
+
+use std::{
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use base64::{Engine as _, engine::general_purpose};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::info::text;
+use crate::{
+    client::Client,
+    output::terminal::{print, print_error},
+    wire::{self, stdin_is_terminal},
+};
+
+/// What stands for the registry of images without one.
+const DEFAULT_REGISTRY: &str = "https://index.docker.io/v1/";
+/// A password and a line's end.
+const MAX_PASSWORD_BYTES: u64 = 64 << 10;
+
+#[derive(Debug, Args)]
+pub(crate) struct LoginArgs {
+    /// User name
+    #[arg(short, long, default_value = "")]
+    username: String,
+    /// Password; other users of this host see it
+    #[arg(short, long, default_value = "")]
+    password: String,
+    /// Take the password from standard input
+    #[arg(long)]
+    password_stdin: bool,
+    /// Registry
+    #[arg(default_value = "")]
+    server: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogoutArgs {
+    /// Registry
+    #[arg(default_value = "")]
+    server: String,
+}
+
+pub(crate) async fn login(client: &Client, arguments: LoginArgs) -> anyhow::Result<()> {
+    let server = server_key(&arguments.server);
+    let (username, password) = ask(arguments)?;
+    let body = json!({ "username": username, "password": password, "serveraddress": server });
+    let answer = client.post("/auth", Some(&body)).await?;
+    let token = text(&answer["IdentityToken"]);
+    let mut entry = json!({ "auth": general_purpose::STANDARD.encode(format!("{username}:{password}")) });
+    if !token.is_empty() {
+        entry["auth"] = general_purpose::STANDARD.encode(format!("{username}:")).into();
+        entry["identitytoken"] = token.into();
+    }
+    let path = config_path()?;
+    let mut config = read(&path)?;
+    ensure!(
+        config["credsStore"].is_null() || config["credsStore"] == "",
+        "{} keeps credentials in a helper ({}), which rswarm cannot write to; use docker login",
+        path.display(),
+        text(&config["credsStore"])
+    );
+    config["auths"][&server] = entry;
+    write(&path, &config)?;
+    print(&format!("{}\n", answer["Status"].as_str().unwrap_or("Login Succeeded")))
+}
+
+fn ask(arguments: LoginArgs) -> anyhow::Result<(String, String)> {
+    let LoginArgs { mut username, mut password, password_stdin, .. } = arguments;
+    if password_stdin {
+        ensure!(password.is_empty(), "--password and --password-stdin are mutually exclusive");
+        ensure!(!username.is_empty(), "must provide --username with --password-stdin");
+        std::io::stdin().take(MAX_PASSWORD_BYTES).read_to_string(&mut password).context("read the password")?;
+        password.truncate(password.trim_end_matches(['\n', '\r']).len());
+    } else if !password.is_empty() {
+        print_error("WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n")?;
+    }
+    if username.is_empty() || (password.is_empty() && !password_stdin) {
+        if !stdin_is_terminal() {
+            bail!("cannot perform an interactive login from a non TTY device: give --username and --password-stdin");
+        }
+        if username.is_empty() {
+            print_error("Username: ")?;
+            std::io::stdin().read_line(&mut username).context("read the user name")?;
+            username = username.trim().to_owned();
+        }
+        print_error("Password: ")?;
+        password = wire::read_line_unseen().context("read the password")?;
+        print_error("\n")?;
+    }
+    ensure!(!username.is_empty() && !password.is_empty(), "username and password are both required");
+    Ok((username, password))
+}
+
+pub(crate) fn logout(arguments: &LogoutArgs) -> anyhow::Result<()> {
+    let server = server_key(&arguments.server);
+    let path = config_path()?;
+    let mut config = read(&path)?;
+    let removed = config["auths"].as_object_mut().and_then(|auths| auths.shift_remove(&server));
+    if removed.is_none() {
+        return print(&format!("Not logged in to {server}\n"));
+    }
+    write(&path, &config)?;
+    print(&format!("Removing login credentials for {server}\n"))
+}
+
+/// `https://registry.example/` and `registry.example` are one; the default one has a name of its own.
+fn server_key(server: &str) -> String {
+    let bare = server.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
+    match bare.split('/').next().unwrap_or_default() {
+        "" | "docker.io" | "index.docker.io" | "registry-1.docker.io" => DEFAULT_REGISTRY.to_owned(),
+        host => host.to_owned(),
+    }
+}
+
+/// The registry in an image's name, as [`server_key`] writes it.
+fn registry_of(image: &str) -> String {
+    match image.split_once('/') {
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => server_key(host),
+        _ => server_key(""),
+    }
+}
+
+/// The header for a request about this image; `None` if nobody has logged in.
+pub(crate) fn credentials(image: &str) -> anyhow::Result<Option<String>> {
+    let server = registry_of(image);
+    let path = config_path()?;
+    if !path.exists() {
+        return Ok(None);
+    }
+    let config = read(&path)?;
+    let entry = &config["auths"][&server];
+    let Some(pair) = entry["auth"].as_str().filter(|pair| !pair.is_empty()) else { return Ok(None) };
+    let bad = || format!("the credentials for {server} in {} cannot be read", path.display());
+    let pair = general_purpose::STANDARD.decode(pair).with_context(bad)?;
+    let pair = String::from_utf8(pair).ok().with_context(bad)?;
+    let (username, password) = pair.split_once(':').with_context(bad)?;
+    let body = json!({
+        "username": username, "password": password.trim_end_matches('\0'), "serveraddress": server,
+        "identitytoken": text(&entry["identitytoken"]),
+    });
+    Ok(Some(general_purpose::URL_SAFE.encode(body.to_string())))
+}
+
+/// `$DOCKER_CONFIG/config.json`, or the one in the home directory.
+fn config_path() -> anyhow::Result<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let directory = match (variable("DOCKER_CONFIG"), variable("HOME")) {
+        (Some(directory), _) => PathBuf::from(directory),
+        (None, Some(home)) => Path::new(&home).join(".docker"),
+        (None, None) => bail!("neither HOME nor DOCKER_CONFIG is set: nowhere to look for credentials"),
+    };
+    Ok(directory.join("config.json"))
+}
+
+fn read(path: &Path) -> anyhow::Result<Value> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .ok()
+            .filter(Value::is_object)
+            .with_context(|| format!("{} is not a JSON object: mend it or move it away", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(json!({})),
+        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+    }
+}
+
+/// In one step, for nobody else's eyes.
+fn write(path: &Path, config: &Value) -> anyhow::Result<()> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let context = || format!("write {}", path.display());
+    fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).with_context(context)?;
+    let partial = path.with_extension("json.partial");
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&partial)
+        .with_context(context)?;
+    file.write_all(format!("{config:#}\n").as_bytes()).with_context(context)?;
+    fs::rename(&partial, path).with_context(context)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registries_have_one_name() {
+        for (image, registry) in [
+            ("nginx", DEFAULT_REGISTRY),
+            ("team/app:1", DEFAULT_REGISTRY),
+            ("docker.io/team/app", DEFAULT_REGISTRY),
+            ("localhost:5000/app:1", "localhost:5000"),
+            ("registry.example/a/b@sha256:00", "registry.example"),
+        ] {
+            assert_eq!(registry_of(image), registry, "{image}");
+        }
+        assert_eq!(server_key("https://registry.example/"), "registry.example");
+        assert_eq!(server_key(""), DEFAULT_REGISTRY);
+    }
+}
