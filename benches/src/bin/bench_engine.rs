@@ -78,7 +78,10 @@ fn main() -> Result<()> {
         figures.insert(name.to_owned(), Value::Object(all));
     };
     put("run_rm_s", medians(&engines, ROUNDS, |e, _| e.time(&["run", "--rm", IMAGE, "true"]))?);
-    put("run_rm_no_network_s", medians(&engines, ROUNDS, |e, _| e.time(&["run", "--rm", "--net", "none", IMAGE, "true"]))?);
+    put(
+        "run_rm_no_network_s",
+        medians(&engines, ROUNDS, |e, _| e.time(&["run", "--rm", "--net", "none", IMAGE, "true"]))?,
+    );
     put("start_s", medians(&engines, ROUNDS, start)?);
     put("exec_s", exec(&engines)?);
     put("run_50_at_once_s", medians(&engines, 3, at_once)?);

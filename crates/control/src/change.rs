@@ -7,7 +7,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use types::{
-    Attachment, Cluster, ContainerAttachment, Dependency, DependencyId, JobStatus, Network, NetworkId, Node, NodeDescription, NodeId, NodeRole, NodeState, PeerProblem, RaftMember, Service, ServiceId, Slot, TaskId, TaskState, TaskStatus, Timestamp, UpdateStatus, Version, VirtualIp,
+    Attachment, Cluster, ContainerAttachment, Dependency, DependencyId, JobStatus, Network, NetworkId, Node,
+    NodeDescription, NodeId, NodeRole, NodeState, PeerProblem, RaftMember, Service, ServiceId, Slot, TaskId, TaskState,
+    TaskStatus, Timestamp, UpdateStatus, Version, VirtualIp,
 };
 
 use crate::Component;

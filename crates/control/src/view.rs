@@ -8,7 +8,8 @@ mod find;
 use std::sync::Arc;
 
 use types::{
-    Counts, Dependency, DependencyKind, DependencySpec, Filters, Network, NetworkView, Node, NodeRole, NodeView, Payload, ReadReply, ReadRequest, Service, ServiceId, ServiceMode, ServiceView, Task, TaskState,
+    Counts, Dependency, DependencyKind, DependencySpec, Filters, Network, NetworkView, Node, NodeRole, NodeView,
+    Payload, ReadReply, ReadRequest, Service, ServiceMode, ServiceView, Task, TaskState,
 };
 
 use crate::{Rejection, Tables};

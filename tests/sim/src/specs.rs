@@ -3,7 +3,13 @@
 use std::time::Duration;
 
 use types::{
-    Bytes, Cluster, ClusterId, ClusterSpec, Constraint, ContainerSpec, DEFAULT_FILE_MODE, DependencyKind, DependencyRef, DependencySpec, DisconnectPolicy, EndpointMode, EndpointSpec, FailureAction, GenericResource, ImageReference, JoinSecrets, Labels, Meta, Name, NanoCpus, NetworkAttachmentSpec, NetworkSpec, Node, NodeDescription, NodeId, NodeRole, NodeSpec, NodeState, NodeStatus, Payload, Placement, Platform, PortBind, PortConfig, PortProtocol, PublishMode, Reconcile, ResourceRequirements, Resources, RestartPolicy, RootCa, ScheduleConcurrency, ScheduleSpec, ServiceMode, ServiceSpec, SpreadOver, TargetFile, TaskSpec, Timestamp, UpdateConfig, UpdateOrder, WriteRequest,
+    Bytes, Cluster, ClusterId, ClusterSpec, Constraint, ContainerSpec, DEFAULT_FILE_MODE, DependencyKind,
+    DependencyRef, DependencySpec, DisconnectPolicy, EndpointMode, EndpointSpec, FailureAction, GenericResource,
+    ImageReference, JoinSecrets, Labels, Meta, Name, NanoCpus, NetworkAttachmentSpec, NetworkSpec, Node,
+    NodeDescription, NodeId, NodeRole, NodeSpec, NodeState, NodeStatus, Payload, Placement, Platform, PortBind,
+    PortConfig, PortProtocol, PublishMode, Reconcile, ResourceRequirements, Resources, RestartPolicy, RootCa,
+    ScheduleConcurrency, ScheduleSpec, ServiceMode, ServiceSpec, SpreadOver, TargetFile, TaskSpec, Timestamp,
+    UpdateConfig, UpdateOrder, WriteRequest,
 };
 
 use crate::random::Random;

@@ -77,9 +77,15 @@ async fn x01_x05_life_of_secrets_and_configs() {
 async fn x01_unknown_secrets_are_named() {
     let fake = Fake::manager().await;
     let service = r#"{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"a","Secrets":[{"SecretName":"nope"}]}}}"#;
-    check(&fake, "POST /services/create", service, expect![[r#"
+    check(
+        &fake,
+        "POST /services/create",
+        service,
+        expect![[r#"
         400 bad request
-        {"message":"secret not found: nope; create them first, service web asks for them"}"#]]).await;
+        {"message":"secret not found: nope; create them first, service web asks for them"}"#]],
+    )
+    .await;
     let alone = Fake::alone().await;
     let (head, body) = http(&alone.socket, "GET /secrets", "").await;
     assert!(head.starts_with("http/1.1 503"), "{head} {body}");

@@ -4,7 +4,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use types::{
-    Availability, Dependency, Filters, Labels, Network, NetworkDriver, Node, NodeId, NodeState, Service, ServiceId, ServiceMode, Slot, Task, TaskState,
+    Availability, Dependency, Filters, Labels, Network, NetworkDriver, Node, NodeId, NodeState, Service, ServiceId,
+    Slot, Task, TaskState,
 };
 
 use super::find;

@@ -246,7 +246,7 @@ fn volume(target: &str, readonly: bool, made: &Made) -> Mount {
 /// A file that nobody in the container can change.
 fn dependency(source: &std::path::Path, target: &str) -> Mount {
     Mount {
-        kind: MountKind::Bind { source: source.to_owned(), recursive: false },
+        kind: MountKind::Bind { source: source.to_owned(), recursive: false, readonly_below: false },
         target: target.to_owned(),
         readonly: true,
         propagation: Propagation::default(),

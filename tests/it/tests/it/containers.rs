@@ -374,12 +374,19 @@ fn docker_e_27_log_drivers() -> Result<()> {
     };
     let to = |address: &'static str| ["syslog", "--log-opt", address];
     run("udp", &[&to("syslog-address=udp://127.0.0.1:5514")[..], &["--log-opt", "syslog-format=rfc5424"]].concat())?;
-    run("tcp", &[&to("syslog-address=tcp://127.0.0.1:5515")[..], &["--log-opt", "tag={{.Name}}/{{.ImageName}}"]].concat())?;
+    run(
+        "tcp",
+        &[&to("syslog-address=tcp://127.0.0.1:5515")[..], &["--log-opt", "tag={{.Name}}/{{.ImageName}}"]].concat(),
+    )?;
     let facility = ["--log-opt", "syslog-facility=local3"];
     run("local", &[&to("syslog-address=unixgram:///run/own/log")[..], &facility].concat())?;
     run("journal", &["journald", "--label", "tier=web", "--log-opt", "labels=tier"])?;
     run("file", &["local", "--log-opt", "max-size=1m"])?;
-    d.is("udp", "{{.HostConfig.LogConfig.Type}} {{index .HostConfig.LogConfig.Config \"syslog-format\"}}", "syslog rfc5424")?;
+    d.is(
+        "udp",
+        "{{.HostConfig.LogConfig.Type}} {{index .HostConfig.LogConfig.Config \"syslog-format\"}}",
+        "syslog rfc5424",
+    )?;
     let id = d.field("udp", "{{.Id}}")?[..12].to_owned();
 
     let options = ["--log-driver", "syslog", "--log-opt", "syslog-address=udp://127.0.0.1:5514"];
@@ -390,7 +397,12 @@ fn docker_e_27_log_drivers() -> Result<()> {
         vec!["udp b'<27>1 ".into(), " - trouble'".into()],
         vec!["stream b'<30>".into(), format!("tcp/{IMAGE}[")],
         vec!["local b'<158>".into(), "]: hello'".into()],
-        vec!["journal b'".into(), "CONTAINER_NAME=journal\\nCONTAINER_TAG".into(), "TIER=web\\nPRIORITY=6".into(), "MESSAGE=hello".into()],
+        vec![
+            "journal b'".into(),
+            "CONTAINER_NAME=journal\\nCONTAINER_TAG".into(),
+            "TIER=web\\nPRIORITY=6".into(),
+            "MESSAGE=hello".into(),
+        ],
         vec!["udp b'<30>".into(), "web.1.".into(), "of a task".into()],
     ];
     until("all of it has arrived", DEADLINE, || {
@@ -401,7 +413,11 @@ fn docker_e_27_log_drivers() -> Result<()> {
         }
         Ok(())
     })?;
-    d.no(125, "known are journald, json-file, local, none, syslog", &["run", "-d", "--log-driver", "gelf", IMAGE, "true"])?;
+    d.no(
+        125,
+        "known are journald, json-file, local, none, syslog",
+        &["run", "-d", "--log-driver", "gelf", IMAGE, "true"],
+    )?;
     d.no(125, "unknown log opt \"colour\"", &["run", "-d", "--log-opt", "colour=red", IMAGE, "true"])?;
     ensure!(d.ok(&["info", "--format", "{{.Plugins.Log}}"])? == "[journald json-file local none syslog]");
     Ok(())

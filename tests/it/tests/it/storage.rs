@@ -158,8 +158,13 @@ fn names_and_archives(d: &Docker<'_>, files: &Path) -> Result<()> {
 
     std::fs::create_dir(files.join("root"))?;
     std::fs::write(files.join("root/hello"), "there")?;
-    let packed =
-        Command::new("tar").arg("-cf").arg(files.join("root.tar")).arg("-C").arg(files.join("root")).arg(".").status()?;
+    let packed = Command::new("tar")
+        .arg("-cf")
+        .arg(files.join("root.tar"))
+        .arg("-C")
+        .arg(files.join("root"))
+        .arg(".")
+        .status()?;
     ensure!(packed.success());
     let id = d.ok("import -c CMD=/hello -m note root.tar flat:1");
     // docker's own words for a change that is none

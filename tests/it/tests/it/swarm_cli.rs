@@ -92,12 +92,16 @@ fn docker_s_50_every_flag_of_service_create() -> Result<()> {
             &format!("inspect {container} --format {{{{.HostConfig.Memory}}}}~{{{{.HostConfig.NanoCpus}}}}~{{{{.HostConfig.PidsLimit}}}}"),
             "33554432 500000000 50",
         )?;
-        there.says(&format!("inspect {container} --format {{{{.Config.StopSignal}}}}~{{{{.HostConfig.Init}}}}"), "INT true")?;
+        there.says(
+            &format!("inspect {container} --format {{{{.Config.StopSignal}}}}~{{{{.HostConfig.Init}}}}"),
+            "INT true",
+        )?;
         there.says(&format!("inspect {container} --format {{{{index~.Config.Labels~\"inner\"}}}}"), "yes")?;
         there.says(&format!("inspect {container} --format {{{{.State.Health.Status}}}}"), "healthy")?;
         there.says(&format!("volume ls -q --filter name=kept"), "kept")?;
     }
-    let spec = |path: &str, wanted: &str| d.says(&format!("service inspect all --format {{{{json~.Spec.{path}}}}}"), wanted);
+    let spec =
+        |path: &str, wanted: &str| d.says(&format!("service inspect all --format {{{{json~.Spec.{path}}}}}"), wanted);
     spec("Labels", r#"{"tier":"web"}"#)?;
     spec("Mode", r#"{"Replicated":{"Replicas":2}}"#)?;
     let task = |path: &str, wanted: &str| spec(&format!("TaskTemplate.{path}"), wanted);
@@ -107,7 +111,10 @@ fn docker_s_50_every_flag_of_service_create() -> Result<()> {
     task("ContainerSpec.Groups", r#"["7"]"#)?;
     task("ContainerSpec.StopGracePeriod", "2000000000")?;
     task("ContainerSpec.Hosts", r#"["192.0.2.9 foo"]"#)?;
-    task("ContainerSpec.DNSConfig", r#"{"Nameservers":["192.0.2.53"],"Search":["example.com"],"Options":["ndots:2"]}"#)?;
+    task(
+        "ContainerSpec.DNSConfig",
+        r#"{"Nameservers":["192.0.2.53"],"Search":["example.com"],"Options":["ndots:2"]}"#,
+    )?;
     task("ContainerSpec.CapabilityAdd", r#"["CAP_NET_ADMIN"]"#)?;
     task("ContainerSpec.CapabilityDrop", r#"["CAP_MKNOD"]"#)?;
     task("ContainerSpec.Ulimits", r#"[{"Name":"nofile","Hard":200,"Soft":100}]"#)?;
@@ -123,7 +130,12 @@ fn docker_s_50_every_flag_of_service_create() -> Result<()> {
     let rollback = r#""Monitor":3000000000,"MaxFailureRatio":0,"Order":"start-first"}"#;
     spec("RollbackConfig", &format!(r#"{{"Parallelism":0,"FailureAction":"continue",{rollback}"#))?;
     spec("EndpointSpec.Mode", r#""vip""#)?;
-    for part in ["Name:\t\tall", "Replicas:\t2", "Constraints:\t[node.role==worker node.labels.rack!=c]", "Max Replicas Per Node:   2"] {
+    for part in [
+        "Name:\t\tall",
+        "Replicas:\t2",
+        "Constraints:\t[node.role==worker node.labels.rack!=c]",
+        "Max Replicas Per Node:   2",
+    ] {
         d.shows("service inspect --pretty all", part)?;
     }
     Ok(())
@@ -166,7 +178,8 @@ fn docker_s_07_updates_rollbacks_and_lists() -> Result<()> {
          --restart-max-attempts 9 --stop-signal HUP --workdir /tmp --user 1 --hostname named --replicas-max-per-node 3 \
          --placement-pref-add spread=node.labels.z --health-cmd true --read-only --oom-score-adj 5 web",
     )?;
-    let spec = |path: &str, wanted: &str| d.says(&format!("service inspect web --format {{{{json~.Spec.{path}}}}}"), wanted);
+    let spec =
+        |path: &str, wanted: &str| d.says(&format!("service inspect web --format {{{{json~.Spec.{path}}}}}"), wanted);
     spec("TaskTemplate.ContainerSpec.Env", r#"["B=2"]"#)?;
     spec("Labels", r#"{"x":"1"}"#)?;
     spec("TaskTemplate.ContainerSpec.Labels", r#"{"y":"2"}"#)?;
@@ -213,7 +226,10 @@ fn docker_s_07_updates_rollbacks_and_lists() -> Result<()> {
     d.fails("service update --replicas 2 other", "replicas can only be used with replicated mode")?;
 
     // S-19: lines of all tasks, of one, the last ones; none that never ran is missed
-    d.ok(&format!("service create -q --name talk --replicas 2 {IMAGE} sh -c echo~hello;~echo~trouble~>&2;~{}", SLEEP.replace(' ', "~")))?;
+    d.ok(&format!(
+        "service create -q --name talk --replicas 2 {IMAGE} sh -c echo~hello;~echo~trouble~>&2;~{}",
+        SLEEP.replace(' ', "~")
+    ))?;
     until("both have spoken", DEADLINE, || {
         let out = d.ok("service logs talk")?;
         ensure!(out.lines().filter(|line| line.ends_with("| hello")).count() == 2, "{out}");
@@ -239,8 +255,11 @@ fn docker_c_13_nodes_and_settings_of_the_cluster() -> Result<()> {
     let t = cluster("swarmset")?;
     let d = Docker::new(&t, "h1");
     let nodes = |filter: &str| {
-        let mut names: Vec<String> =
-            d.ok(&format!("node ls {filter} --format {{{{.Hostname}}}}"))?.split_whitespace().map(str::to_owned).collect();
+        let mut names: Vec<String> = d
+            .ok(&format!("node ls {filter} --format {{{{.Hostname}}}}"))?
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
         names.sort();
         Ok::<_, anyhow::Error>(names.join(" "))
     };
@@ -253,7 +272,10 @@ fn docker_c_13_nodes_and_settings_of_the_cluster() -> Result<()> {
     d.ok("node update --label-rm gone --availability pause h4")?;
     ensure!(nodes("--filter node.label=disk=ssd")? == "h4");
     d.says("node inspect h4 --format {{json~.Spec.Labels}}", r#"{"disk":"ssd"}"#)?;
-    d.says("node inspect h4 --format {{.Spec.Availability}}~{{.Status.State}}~{{.Description.Platform.OS}}", "pause ready linux")?;
+    d.says(
+        "node inspect h4 --format {{.Spec.Availability}}~{{.Status.State}}~{{.Description.Platform.OS}}",
+        "pause ready linux",
+    )?;
     d.says("node inspect self --format {{.ManagerStatus.Leader}}~{{.Description.Hostname}}", "true h1")?;
     for part in ["Hostname:", "Availability:", "Pause", "Operating System:", "Platform", "Engine Version:"] {
         d.shows("node inspect --pretty h4", part)?;
@@ -276,14 +298,16 @@ fn docker_c_13_nodes_and_settings_of_the_cluster() -> Result<()> {
 
     // C-21
     d.shows("node promote h5", "Node h5 promoted to a manager in the swarm.")?;
-    until("it is one", DEADLINE, || {
-        d.says("node inspect h5 --format {{.ManagerStatus.Reachability}}", "reachable")
-    })?;
+    until("it is one", DEADLINE, || d.says("node inspect h5 --format {{.ManagerStatus.Reachability}}", "reachable"))?;
     d.shows("node promote h5", "Node h5 is already a manager.")?;
-    until("it is none any more", DEADLINE, || d.shows("node demote h5", "demoted in the swarm").map(drop).or_else(|_| {
-        d.says("node inspect h5 --format {{.Spec.Role}}", "worker")
-    }))?;
-    until("it says so itself", DEADLINE, || Docker::new(&t, "h5").says("info --format {{.Swarm.ControlAvailable}}", "false"))?;
+    until("it is none any more", DEADLINE, || {
+        d.shows("node demote h5", "demoted in the swarm")
+            .map(drop)
+            .or_else(|_| d.says("node inspect h5 --format {{.Spec.Role}}", "worker"))
+    })?;
+    until("it says so itself", DEADLINE, || {
+        Docker::new(&t, "h5").says("info --format {{.Swarm.ControlAvailable}}", "false")
+    })?;
     Docker::new(&t, "h5").fails("node ls", "This node is not a swarm manager")?;
 
     // C-13, C-28, C-30
@@ -302,7 +326,9 @@ fn docker_c_13_nodes_and_settings_of_the_cluster() -> Result<()> {
     ensure!(token != fresh && Docker::new(&t, "h2").ok("swarm join-token -q worker")? == fresh);
     let manager = d.ok("swarm join-token -q manager")?;
     ensure!(manager != fresh, "managers have a token of their own");
-    ensure!(manager.rsplit_once('-').map(|(ca, _)| ca.to_owned()) == fresh.rsplit_once('-').map(|(ca, _)| ca.to_owned()));
+    ensure!(
+        manager.rsplit_once('-').map(|(ca, _)| ca.to_owned()) == fresh.rsplit_once('-').map(|(ca, _)| ca.to_owned())
+    );
     d.shows("swarm ca", "-----BEGIN CERTIFICATE-----")?;
     d.fails("swarm init", "This node is already part of a swarm")?;
     d.fails("swarm leave", "--force")?;
