@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use it::{ClusterUnderTest, DEADLINE, IMAGE, TaskRow, until};
+use lab::ExecOptions;
 use nix::sys::signal::Signal;
 
 use crate::can_make_hosts;
@@ -58,7 +59,7 @@ impl<'a> Docker<'a> {
 
 /// What a file in a task's container holds, seen from its host.
 fn read(t: &ClusterUnderTest, host: &str, task: &TaskRow, path: &str) -> Result<String> {
-    t.lab().run(host, &["cat", &format!("/proc/{}/root{path}", task.pid)])
+    Ok(t.lab().run(host, &["cat", &format!("/proc/{}/root{path}", task.pid)])?)
 }
 
 /// Owner, group and permissions.
@@ -150,7 +151,7 @@ fn x01_docker_cli_drives_secrets_and_configs() -> Result<()> {
     d.ok("secret rm other")?;
     d.ok("config rm app.conf")?;
     d.says("secret ls -q", "")?;
-    d.fails("secret inspect db.pw", "no such secret")?;
+    d.fails("secret inspect db.pw", "db.pw")?;
     until("no files left on the worker", DEADLINE, || {
         let left = kept(&t, "h2")?;
         ensure!(left == 0, "{left} mounts");
@@ -196,14 +197,12 @@ fn p12_services_follow_new_data_and_templates_are_filled_in() -> Result<()> {
         return Ok(());
     }
     let t = ClusterUnderTest::up("configversions", 1, 0)?;
-    // the command runs on the host, whose /tmp is its own
     let put = |kind: &str, verb: &[&str], name: &str, text: &str| {
-        let script = format!(
-            "printf '%s' \"$2\" | {} -H unix:///run/rswarm/rswarm.sock {kind} {} \"$1\" -",
-            it::rswarm_binary()?.display(),
-            verb.join(" ")
-        );
-        t.lab().run("h1", &["sh", "-c", &script, "sh", name, text])
+        let argv = [&["rswarm", kind][..], verb, &[name, "-"]].concat();
+        let options = ExecOptions { stdin: text.into(), timeout: Some(DEADLINE), ..ExecOptions::default() };
+        let output = t.lab().exec("h1", &argv, &options)?;
+        ensure!(output.success(), "{}: {}", argv.join(" "), output.stderr);
+        Ok(())
     };
     put("secret", &["create", "-l", "tier=db"], "pw", VALUE)?;
     put("config", &["create"], "plain", "one")?;
