@@ -26,7 +26,7 @@ const NAME_MAX_BYTES: usize = 255;
 const ARGUMENT_MAX_BYTES: usize = 131_071;
 
 /// Where runc lets something be mounted over what is in /proc: what describes the machine.
-const PROC_TARGETS: [&str; 9] = [
+const PROC_TARGETS: [&str; 11] = [
     "/proc/cpuinfo",
     "/proc/diskstats",
     "/proc/loadavg",
@@ -35,6 +35,8 @@ const PROC_TARGETS: [&str; 9] = [
     "/proc/slabinfo",
     "/proc/stat",
     "/proc/swaps",
+    "/proc/sys/crypto/fips_enabled",
+    "/proc/sys/kernel/ns_last_pid",
     "/proc/uptime",
 ];
 

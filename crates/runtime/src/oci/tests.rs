@@ -248,6 +248,10 @@ fn what_cannot_work_is_said() {
     say(ContainerConfig { ulimits: vec![Ulimit { name: "x".to_owned(), soft: 1, hard: 1 }], ..config() });
     say(ContainerConfig { uts: NamespaceMode::Host, hostname: "h".to_owned(), ..config() });
     say(ContainerConfig { user: "web".to_owned(), ..config() });
+    say(ContainerConfig { args: vec!["x".repeat(5000)], ..config() });
+    say(ContainerConfig { args: vec!["sh".to_owned(), "y".repeat(200_000)], ..config() });
+    say(ContainerConfig { cwd: format!("/{}", "z".repeat(300)), ..config() });
+    say(ContainerConfig { readonly_paths: Some(vec!["proc".to_owned()]), ..config() });
     expect![[r#"
         the id "../x" is not 1 to 64 letters, digits, '_', '-' or '.', beginning with a letter or digit
         no command given: the image has none, and the service names none
@@ -259,5 +263,9 @@ fn what_cannot_work_is_said() {
         there is no ulimit "x"; there are as, core, cpu, data, fsize, locks, memlock, msgqueue, nice, nofile, nproc, rss, rtprio, rttime, sigpending, stack
         a hostname can only be given to a container with its own uts namespace
         unable to find user web: no matching entries in the image's /etc/passwd
+        the command is 5000 bytes long, which no path can be
+        the word "yyyyyyyyyyyyyyyyyyyy"… is 200000 bytes long, and the kernel takes 131071
+        the path "/zzzzzzzzzzzzzzzzzzz"… is longer than 4095 bytes, or a name in it than 255
+        "proc", which shall be masked or read-only, is not an absolute path
     "#]].assert_eq(&all);
 }

@@ -172,6 +172,13 @@ fn e_18_e_19_e_22_limits_security_and_restart() {
         (json!({"DeviceRequests": [{"Count": -1}]}), "HostConfig.DeviceRequests is not supported yet"),
         (json!({"Runtime": "kata"}), "unknown or invalid runtime name: kata"),
         (json!({"Memory": "64m"}), "HostConfig.Memory must be a whole number"),
+        (json!({"Memory": u64::MAX}), "is more than any host has"),
+        (json!({"CpuQuota": i64::MAX}), "is more than the kernel takes, 17592186044415"),
+        (json!({"CpuShares": 262145}), "is more than the kernel takes, 262144"),
+        (json!({"PidsLimit": i64::MAX}), "is more than the kernel has, 4194304"),
+        (json!({"Sysctls": {"a": "b\u{0}c"}}), "HostConfig.Sysctls.a: contains a zero byte"),
+        (json!({"ConsoleSize": "80x24"}), "ConsoleSize: is not a list of two numbers"),
+        (json!({"ContainerIDFile": 7}), "HostConfig.ContainerIDFile must be a text"),
     ] {
         refuses(&json!({"Image": "a", "HostConfig": host}), part);
     }
@@ -179,6 +186,8 @@ fn e_18_e_19_e_22_limits_security_and_restart() {
     refuses(&json!([]), "the request body must be an object");
     refuses(&json!({"Image": "a", "WorkingDir": "rel"}), "the working directory 'rel' is invalid");
     refuses(&json!({"Image": "a", "Env": ["=x"]}), "invalid environment variable: =x");
+    refuses(&json!({"Image": "a", "Cmd": ["x\u{0}"]}), "Cmd[0]: contains a zero byte");
+    refuses(&json!({"Image": "a", "ArgsEscaped": "yes"}), "ArgsEscaped must be true or false");
 }
 
 #[test]

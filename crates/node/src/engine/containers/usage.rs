@@ -90,7 +90,8 @@ impl Engine {
                 .map_err(|e| ContainerError::failed(format!("run ps on this host: {e}; install the package procps")))?;
             if !output.status.success() {
                 let said = String::from_utf8_lossy(&output.stderr);
-                return Err(ContainerError::failed(format!("ps {}: {}", words.join(" "), said.trim())));
+                // what the user asked of it, it says
+                return Err(ContainerError::invalid(format!("ps {}: {}", words.join(" "), said.trim())));
             }
             rows(&String::from_utf8_lossy(&output.stdout), &pids)
         };
@@ -135,7 +136,7 @@ fn rows(table: &str, pids: &[i32]) -> Result<(Vec<String>, Vec<Vec<String>>), Co
     let mut lines = table.lines();
     let titles: Vec<String> = lines.next().unwrap_or_default().split_whitespace().map(str::to_owned).collect();
     let Some(at) = titles.iter().position(|title| title == "PID") else {
-        return Err(ContainerError::failed("Couldn't find PID field in ps output: ask for the column pid too"));
+        return Err(ContainerError::invalid("Couldn't find PID field in ps output: ask for the column pid too"));
     };
     let row = |line: &str| {
         let mut words: Vec<String> = Vec::new();
