@@ -43,21 +43,51 @@ async fn x01_x05_life_of_secrets_and_configs() {
         assert_eq!(all.as_array().map(Vec::len), Some(count), "{filter}");
     }
 
-    check(&fake, "POST /secrets/create", r#"{"Name":"pw","Data":"YQ=="}"#, expect![[r#"
+    check(
+        &fake,
+        "POST /secrets/create",
+        r#"{"Name":"pw","Data":"YQ=="}"#,
+        expect![[r#"
         409 conflict
-        {"message":"name conflicts with an existing object: secret pw already exists"}"#]]).await;
-    check(&fake, "POST /secrets/create", r#"{"Name":"empty"}"#, expect![[r#"
+        {"message":"name conflicts with an existing object: secret pw already exists"}"#]],
+    )
+    .await;
+    check(
+        &fake,
+        "POST /secrets/create",
+        r#"{"Name":"empty"}"#,
+        expect![[r#"
         400 bad request
-        {"message":"secret data must be larger than 0 and less than 512000 bytes: secret empty has 0"}"#]]).await;
-    check(&fake, "GET /secrets/conf", "", expect![[r#"
+        {"message":"secret data must be larger than 0 and less than 512000 bytes: secret empty has 0"}"#]],
+    )
+    .await;
+    check(
+        &fake,
+        "GET /secrets/conf",
+        "",
+        expect![[r#"
         404 not found
-        {"message":"secret conf not found"}"#]]).await;
-    check(&fake, &filtered("{\"colour\":[\"red\"]}"), "", expect![[r#"
+        {"message":"secret conf not found"}"#]],
+    )
+    .await;
+    check(
+        &fake,
+        &filtered("{\"colour\":[\"red\"]}"),
+        "",
+        expect![[r#"
         400 bad request
-        {"message":"invalid filter 'colour' for secrets: known are id, name, names, label"}"#]]).await;
-    check(&fake, "POST /secrets/pw/update?version=1", r#"{"Name":"pw"}"#, expect![[r#"
+        {"message":"invalid filter 'colour' for secrets: known are id, name, names, label"}"#]],
+    )
+    .await;
+    check(
+        &fake,
+        "POST /secrets/pw/update?version=1",
+        r#"{"Name":"pw"}"#,
+        expect![[r#"
         409 conflict
-        {"message":"update out of sequence: secret pw has changed since it was read; read it again and repeat"}"#]]).await;
+        {"message":"update out of sequence: secret pw has changed since it was read; read it again and repeat"}"#]],
+    )
+    .await;
 
     let version = &secret["Version"]["Index"];
     parsed(&fake, &format!("POST /secrets/pw/update?version={version}"), r#"{"Name":"pw","Labels":{"tier":"web"}}"#)
@@ -81,21 +111,39 @@ async fn x01_x05_life_of_secrets_and_configs() {
     assert_eq!(parsed(&fake, "GET /secrets", "").await.as_array().map(Vec::len), Some(1));
 
     parsed(&fake, "DELETE /services/web", "").await;
-    check(&fake, "DELETE /secrets/pw", "", expect![[r#"
+    check(
+        &fake,
+        "DELETE /secrets/pw",
+        "",
+        expect![[r#"
         204 no content
-    "#]]).await;
-    check(&fake, "DELETE /secrets/pw", "", expect![[r#"
+    "#]],
+    )
+    .await;
+    check(
+        &fake,
+        "DELETE /secrets/pw",
+        "",
+        expect![[r#"
         404 not found
-        {"message":"secret pw not found"}"#]]).await;
+        {"message":"secret pw not found"}"#]],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn x01_unknown_secrets_are_named() {
     let fake = Fake::manager().await;
     let service = r#"{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"a","Secrets":[{"SecretName":"nope"}]}}}"#;
-    check(&fake, "POST /services/create", service, expect![[r#"
+    check(
+        &fake,
+        "POST /services/create",
+        service,
+        expect![[r#"
         400 bad request
-        {"message":"secret not found: nope; create them first, service web asks for them"}"#]]).await;
+        {"message":"secret not found: nope; create them first, service web asks for them"}"#]],
+    )
+    .await;
     let alone = Fake::alone().await;
     let (head, body) = http(&alone.socket, "GET /secrets", "").await;
     assert!(head.starts_with("http/1.1 503"), "{head} {body}");

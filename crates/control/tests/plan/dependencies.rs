@@ -214,5 +214,6 @@ fn x01_x05_limits_of_size() {
         secret data must be larger than 0 and less than 512000 bytes: secret big has 512000
         secret data must be larger than 0 and less than 512000 bytes: secret big has 0
         fine
-        config data must be larger than 0 and less than 1024000 bytes: config big has 1024000"#]].assert_eq(&all.join("\n"));
+        config data must be larger than 0 and less than 1024000 bytes: config big has 1024000"#]]
+    .assert_eq(&all.join("\n"));
 }
