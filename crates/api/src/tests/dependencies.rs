@@ -43,11 +43,51 @@ async fn x01_x05_life_of_secrets_and_configs() {
         assert_eq!(all.as_array().map(Vec::len), Some(count), "{filter}");
     }
 
-    check(&fake, "POST /secrets/create", r#"{"Name":"pw","Data":"YQ=="}"#, expect![[r#""#]]).await;
-    check(&fake, "POST /secrets/create", r#"{"Name":"empty"}"#, expect![[r#""#]]).await;
-    check(&fake, "GET /secrets/conf", "", expect![[r#""#]]).await;
-    check(&fake, &filtered("{\"colour\":[\"red\"]}"), "", expect![[r#""#]]).await;
-    check(&fake, "POST /secrets/pw/update?version=1", r#"{"Name":"pw"}"#, expect![[r#""#]]).await;
+    check(
+        &fake,
+        "POST /secrets/create",
+        r#"{"Name":"pw","Data":"YQ=="}"#,
+        expect![[r#"
+        409 conflict
+        {"message":"name conflicts with an existing object: secret pw already exists"}"#]],
+    )
+    .await;
+    check(
+        &fake,
+        "POST /secrets/create",
+        r#"{"Name":"empty"}"#,
+        expect![[r#"
+        400 bad request
+        {"message":"secret data must be larger than 0 and less than 512000 bytes: secret empty has 0"}"#]],
+    )
+    .await;
+    check(
+        &fake,
+        "GET /secrets/conf",
+        "",
+        expect![[r#"
+        404 not found
+        {"message":"secret conf not found"}"#]],
+    )
+    .await;
+    check(
+        &fake,
+        &filtered("{\"colour\":[\"red\"]}"),
+        "",
+        expect![[r#"
+        400 bad request
+        {"message":"invalid filter 'colour' for secrets: known are id, name, names, label"}"#]],
+    )
+    .await;
+    check(
+        &fake,
+        "POST /secrets/pw/update?version=1",
+        r#"{"Name":"pw"}"#,
+        expect![[r#"
+        409 conflict
+        {"message":"update out of sequence: secret pw has changed since it was read; read it again and repeat"}"#]],
+    )
+    .await;
 
     let version = &secret["Version"]["Index"];
     parsed(&fake, &format!("POST /secrets/pw/update?version={version}"), r#"{"Name":"pw","Labels":{"tier":"web"}}"#)
@@ -57,7 +97,9 @@ async fn x01_x05_life_of_secrets_and_configs() {
     parsed(&fake, "POST /services/create", service).await;
     let shown = parsed(&fake, "GET /services/web", "").await;
     assert_eq!(shown.pointer("/Spec/TaskTemplate/ContainerSpec/Secrets/0/SecretID"), Some(&json!(id)));
-    check(&fake, "DELETE /secrets/pw", "", expect![[r#""#]]).await;
+    check(&fake, "DELETE /secrets/pw", "", expect![[r#"
+        400 bad request
+        {"message":"secret 'pw' is in use by the following service: web; take it from them with `service update --secret-rm pw`, or remove them, first"}"#]]).await;
 
     // other data: a new version under the name, which the service has at once
     let version = &parsed(&fake, "GET /secrets/pw", "").await["Version"]["Index"];
@@ -69,8 +111,24 @@ async fn x01_x05_life_of_secrets_and_configs() {
     assert_eq!(parsed(&fake, "GET /secrets", "").await.as_array().map(Vec::len), Some(1));
 
     parsed(&fake, "DELETE /services/web", "").await;
-    check(&fake, "DELETE /secrets/pw", "", expect![[r#""#]]).await;
-    check(&fake, "DELETE /secrets/pw", "", expect![[r#""#]]).await;
+    check(
+        &fake,
+        "DELETE /secrets/pw",
+        "",
+        expect![[r#"
+        204 no content
+    "#]],
+    )
+    .await;
+    check(
+        &fake,
+        "DELETE /secrets/pw",
+        "",
+        expect![[r#"
+        404 not found
+        {"message":"secret pw not found"}"#]],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -253,24 +253,10 @@ fn p12_services_follow_new_data_and_templates_are_filled_in() -> Result<()> {
     Ok(())
 }
 
-/// K-02, P12: `docker stack deploy` with secrets and configs from files and from outside, and once more after a
-/// file has changed.
-#[test]
-fn k02_docker_deploys_a_stack_with_secrets_and_configs() -> Result<()> {
-    if !can_make_hosts("k02_docker_deploys_a_stack_with_secrets_and_configs") {
-        return Ok(());
-    }
-    let t = ClusterUnderTest::up("secretstack", 1, 1)?;
-    let d = Docker::new(&t)?;
-    d.file("pw", VALUE)?;
-    d.file("app.conf", "colour=red")?;
-    d.file(
-        "shop.yml",
-        &format!(
-            r#"version: "3.8"
+const SHOP: &str = r#"version: "3.8"
 services:
   web:
-    image: {IMAGE}
+    image: IMAGE
     command: sleep 100000
     secrets:
       - pw
@@ -285,7 +271,7 @@ services:
     deploy:
       replicas: 2
   other:
-    image: {IMAGE}
+    image: IMAGE
     command: sleep 100000
 secrets:
   pw:
@@ -295,9 +281,20 @@ secrets:
 configs:
   conf:
     file: ./app.conf
-"#
-        ),
-    )?;
+"#;
+
+/// K-02, P12: `docker stack deploy` with secrets and configs from files and from outside, and once more after a
+/// file has changed.
+#[test]
+fn k02_docker_deploys_a_stack_with_secrets_and_configs() -> Result<()> {
+    if !can_make_hosts("k02_docker_deploys_a_stack_with_secrets_and_configs") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("secretstack", 1, 1)?;
+    let d = Docker::new(&t)?;
+    d.file("pw", VALUE)?;
+    d.file("app.conf", "colour=red")?;
+    d.file("shop.yml", &SHOP.replace("IMAGE", IMAGE))?;
     d.ok("secret create outside app.conf")?;
     let deploy = "stack deploy --detach=true --resolve-image never -c shop.yml shop";
     d.ok(deploy)?;
@@ -325,7 +322,8 @@ configs:
     d.ok(deploy)?;
     hold("colour=blue")?;
     ensure!(one(&t, "shop_other")?.id == other.id, "only what uses the config is replaced");
-    d.ok("stack rm --detach=true shop")?;
+    // the network goes when the tasks have
+    until("the stack removed", DEADLINE, || d.ok("stack rm --detach=true shop"))?;
     d.says("secret ls --format {{.Name}}", "outside")?;
     d.says("config ls -q", "")
 }
