@@ -157,6 +157,9 @@ pub enum Rejection {
     Invalid(String),
     #[error("{0}")]
     FailedPrecondition(String),
+    /// What stands in the way is on its way out: the same request may pass soon.
+    #[error("{0}")]
+    Unsettled(String),
 }
 
 impl Rejection {

@@ -7,7 +7,10 @@ mod connect;
 mod filter;
 mod find;
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json,
@@ -37,6 +40,10 @@ use crate::{
 pub(crate) use connect::{connect, disconnect};
 use filter::{Criteria, Subject, check_keys};
 use find::{Found, find};
+
+/// For tasks of removed services to end: longer than the usual grace period of a stop.
+const SETTLES_WITHIN: Duration = Duration::from_secs(30);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// All networks of the cluster; on a host that is no manager those that it was told of (P30).
 async fn of_cluster(shared: &Shared) -> ApiResult<Vec<NetworkView>> {
@@ -185,12 +192,21 @@ pub(crate) async fn remove(State(shared): State<Shared>, Path(name): Path<String
         }
         Found::Cluster(view) => view.network.id,
     };
-    let removed = cluster::write(&shared.membership, &WriteRequest::RemoveNetwork(id)).await;
-    // The request has nothing in it that could be wrong: the network is in use.
-    removed.map(|_| StatusCode::NO_CONTENT).map_err(|error| match error.status {
-        StatusCode::BAD_REQUEST => ApiError::new(StatusCode::FORBIDDEN, error.message),
-        _ => error,
-    })
+    let until = Instant::now() + SETTLES_WITHIN;
+    loop {
+        match cluster::write(&shared.membership, &WriteRequest::RemoveNetwork(id)).await {
+            Ok(_) => return Ok(StatusCode::NO_CONTENT),
+            // tasks of removed services are ending: `stack rm` removes a service and its network in one breath
+            Err(error) if error.status == StatusCode::CONFLICT && Instant::now() < until => {
+                tokio::time::sleep(BETWEEN_LOOKS).await;
+            }
+            // The request has nothing in it that could be wrong: the network is in use.
+            Err(error) if matches!(error.status, StatusCode::BAD_REQUEST | StatusCode::CONFLICT) => {
+                return Err(ApiError::new(StatusCode::FORBIDDEN, error.message));
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Removes the networks of this host and, on a manager, of the cluster that nothing uses. One that is taken into

@@ -247,9 +247,17 @@ fn vni(tables: &Tables, spec: &NetworkSpec) -> Result<u32, Rejection> {
 pub(super) fn remove(tables: &Tables, id: NetworkId, now: Timestamp) -> Result<Proposal, Rejection> {
     let network = tables.network(id).ok_or_else(|| Rejection::not_found("network", id))?;
     let name = &network.spec.name;
-    let services: Vec<String> = tables.services_of_network(id).map(|s| s.spec.name.to_string()).collect();
+    let names = |removing: bool| -> Vec<String> {
+        let users = tables.services_of_network(id).filter(|service| service.removing == removing);
+        users.map(|service| service.spec.name.to_string()).collect()
+    };
+    let (services, leaving) = (names(false), names(true));
     if !services.is_empty() {
         return refuse_use(name, "service", &services, "update or remove them first");
+    }
+    if !leaving.is_empty() {
+        let text = format!("network {name} still has tasks of {}, being removed: wait for their end", named(&leaving));
+        return Err(Rejection::Unsettled(text));
     }
     let tasks: Vec<String> = tables.tasks_of_network(id).map(|task| task_name(tables, task)).collect();
     if !tasks.is_empty() {

@@ -23,7 +23,7 @@ pub(crate) fn of_rejection(rejection: &Rejection) -> Status {
     match rejection {
         Rejection::NotFound { .. } => Status::not_found(text),
         Rejection::AlreadyExists { .. } => Status::already_exists(text),
-        Rejection::OutOfSequence { .. } => Status::aborted(text),
+        Rejection::OutOfSequence { .. } | Rejection::Unsettled(_) => Status::aborted(text),
         Rejection::Ambiguous { .. } | Rejection::Invalid(_) => Status::invalid_argument(text),
         Rejection::FailedPrecondition(_) => Status::failed_precondition(text),
     }

@@ -323,7 +323,8 @@ fn k02_docker_deploys_a_stack_with_secrets_and_configs() -> Result<()> {
     hold("colour=blue")?;
     ensure!(one(&t, "shop_other")?.id == other.id, "only what uses the config is replaced");
     // the network goes when the tasks have
-    until("the stack removed", DEADLINE, || d.ok("stack rm --detach=true shop"))?;
+    // K-03: once is enough, although the network still has tasks when it is asked to go
+    d.ok("stack rm --detach=true shop")?;
     d.says("secret ls --format {{.Name}}", "outside")?;
     d.says("config ls -q", "")
 }
