@@ -125,8 +125,8 @@ fn cluster_s04_docker_runs_replicated_jobs() -> Result<()> {
     let gives_up = ["service", "create", "--name", "never", "--mode", "replicated-job", "--restart-condition", "none"];
     let why = t.cli_fails("h1", &[&gives_up[..], &[IMAGE, "false"]].concat())?;
     ensure!(why.contains("job failed: 1 of 1 tasks failed"), "{why}");
-    let refused = create(&t, &["--mode", "global-job", "--update-parallelism", "2"], "true");
-    let refused = refused.expect_err("jobs have no update config").to_string();
+    let arguments = ["service", "create", "--detach", "--mode", "global-job", "--update-parallelism", "2", IMAGE];
+    let refused = t.cli_fails("h1", &arguments)?;
     ensure!(refused.contains("jobs may not have an update config"), "{refused}");
     Ok(())
 }
