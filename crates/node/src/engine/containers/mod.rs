@@ -192,7 +192,15 @@ impl Single {
             record.clone()
         };
         let is_running = matches!(record.state.phase, Phase::Running | Phase::Restarting);
-        self.news.send_if_modified(|news| std::mem::replace(&mut news.is_running, is_running) != is_running);
+        let exit_code = record.state.exit_code;
+        self.news.send_if_modified(|news| {
+            let is_other = std::mem::replace(&mut news.is_running, is_running) != is_running;
+            // in one step: who waits for the end reads the code with it
+            if is_other && !is_running {
+                news.exit_code = exit_code;
+            }
+            is_other
+        });
         record
     }
 }
