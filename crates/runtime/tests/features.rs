@@ -84,8 +84,8 @@ async fn mounts() {
         fs::write(bench.path("resolv"), "nameserver 127.0.0.11\n").unwrap();
         config.mounts = vec![
             mount(MountKind::Volume { source: bench.path("volume") }, "/a/rw", false),
-            mount(MountKind::Bind { source: bench.path("src"), recursive: true }, "/a", true),
-            mount(MountKind::Tmpfs { size_bytes: 1 << 20, mode: 0o700 }, "/t", false),
+            mount(MountKind::Bind { source: bench.path("src"), recursive: true, readonly_below: true }, "/a", true),
+            mount(MountKind::Tmpfs { size_bytes: 1 << 20, mode: 0o700, options: Vec::new() }, "/t", false),
         ];
         fs::create_dir(bench.path("src/rw")).unwrap();
         config.files = vec![FileMount { source: bench.path("resolv"), target: "/etc/resolv.conf".to_owned() }];
@@ -108,7 +108,7 @@ async fn a_mount_source_that_is_missing_is_named() {
     let bench = Bench::embedded();
     let mut config = bench.command("c", &["true"]);
     let source = PathBuf::from("/nowhere/at/all");
-    config.mounts = vec![mount(MountKind::Bind { source, recursive: true }, "/data", false)];
+    config.mounts = vec![mount(MountKind::Bind { source, recursive: true, readonly_below: true }, "/data", false)];
     let err = bench.runtime.create(&config).await.unwrap_err();
     assert!(matches!(err, Error::MountSourceMissing { .. }));
     assert!(err.to_string().contains("/nowhere/at/all does not exist"), "{err}");
