@@ -17,7 +17,21 @@ pub(super) const NETWORK_KEYS: &[&str] = &["id", "name", "driver", "label", "sco
 pub(super) const DEPENDENCY_KEYS: &[&str] = &["id", "name", "names", "label"];
 const TASK_KEYS: &[&str] = &["id", "name", "label", "service", "node", "desired-state", "runtime"];
 
+/// Keys of nodes whose values are a few words: another word is a mistake, not a list of none.
+const WORDS: [(&str, &[&str]); 3] = [
+    ("availability", &["active", "pause", "drain"]),
+    ("membership", &["accepted", "pending"]),
+    ("role", &["manager", "worker"]),
+];
+
 pub(super) fn check(kind: &str, filters: &Filters, known: &[&str]) -> Result<(), Rejection> {
+    for (key, words) in WORDS {
+        let strange = filters.get(key).and_then(|values| values.iter().find(|value| !words.contains(&value.as_str())));
+        if let Some(value) = strange {
+            let text = format!("invalid {key} filter: '{value}' is none of {}", words.join(", "));
+            return Err(Rejection::Invalid(text));
+        }
+    }
     match filters.keys().find(|key| !known.contains(&key.as_str())) {
         Some(key) => {
             Err(Rejection::Invalid(format!("invalid filter '{key}' for {kind}s: known are {}", known.join(", "))))
