@@ -213,7 +213,7 @@ pub(super) fn tasks_by_node(tables: &Tables, call: &LogsCall) -> Result<Vec<(Nod
         tables.service(id).ok_or_else(|| Status::not_found(format!("service {id} not found")))?;
         // one that never had a container has said nothing, which is no warning
         let has_log = |task: &&types::Task| task.status.container.as_ref().is_some_and(|c| !c.id.is_empty());
-        tables.tasks_of_service(id).map(|task| &**task).filter(has_log).for_each(|task| add(task));
+        tables.tasks_of_service(id).map(|task| &**task).filter(has_log).for_each(&mut add);
     } else {
         let id = call.task.parse().map_err(bad)?;
         add(tables.task(id).ok_or_else(|| Status::not_found(format!("task {id} not found")))?);

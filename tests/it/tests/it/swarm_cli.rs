@@ -98,7 +98,7 @@ fn docker_s_50_every_flag_of_service_create() -> Result<()> {
         )?;
         there.says(&format!("inspect {container} --format {{{{index~.Config.Labels~\"inner\"}}}}"), "yes")?;
         there.says(&format!("inspect {container} --format {{{{.State.Health.Status}}}}"), "healthy")?;
-        there.says(&format!("volume ls -q --filter name=kept"), "kept")?;
+        there.says("volume ls -q --filter name=kept", "kept")?;
     }
     let spec =
         |path: &str, wanted: &str| d.says(&format!("service inspect all --format {{{{json~.Spec.{path}}}}}"), wanted);
