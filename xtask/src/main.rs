@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod house;
+mod parity;
 mod tidy;
 
 use std::{
@@ -26,7 +27,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   bench engine      one host as a container engine, against Docker Engine where scripts/peers has been, as JSON
   bench mesh        new connections and requests through a published port, against the server itself, a user-space
                     proxy and (where it is installed) HAProxy, and with 1,000 services, as JSON
-  gen               shell completions into target/completions";
+  gen               shell completions into target/completions, docs/parity.md from docs/parity.list and the tests";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
         ["bench", "mesh", rest @ ..] => {
             cargo(&[&["run", "--quiet", "-p", "overlay", "--example", "bench_mesh", "--"], rest].concat())
         }
-        ["gen"] => gen_completions(),
+        ["gen"] => gen_completions().and_then(|()| parity::write(&root(), &tidy::rust_files(&root())?)),
         _ => Err(anyhow::anyhow!(USAGE)),
     };
     match done {

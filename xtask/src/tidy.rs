@@ -5,7 +5,10 @@ use std::{fmt::Write as _, fs, path::Path, process::Command};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::house::{MAX_FILE_LINES, MAX_FUNCTION_LINES, MAY_SEE, OWNED};
+use crate::{
+    house::{MAX_FILE_LINES, MAX_FUNCTION_LINES, MAY_SEE, OWNED},
+    parity,
+};
 
 /// Words that mark unfinished work. Spelled in halves so that this file passes its own rule.
 const FORBIDDEN: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("#[ign", "ore")];
@@ -14,7 +17,9 @@ const FORBIDDEN: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!(
 pub fn run(root: &Path) -> Result<()> {
     let mut breaches = Vec::new();
     check_dependencies(root, &mut breaches)?;
-    for path in rust_files(root)? {
+    let files = rust_files(root)?;
+    parity::check(root, &files, &mut breaches)?;
+    for path in files {
         let text = fs::read_to_string(root.join(&path)).with_context(|| format!("read {path}"))?;
         check_file(&path, &text, &mut breaches);
     }
@@ -57,7 +62,7 @@ fn check_dependencies(root: &Path, breaches: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-fn rust_files(root: &Path) -> Result<Vec<String>> {
+pub fn rust_files(root: &Path) -> Result<Vec<String>> {
     let output = Command::new("git")
         .args(["ls-files", "--cached", "--others", "--exclude-standard", "*.rs"])
         .current_dir(root)

@@ -192,6 +192,7 @@ mod tests {
         assert_eq!(advertise("[fd00::5]:1", ANY, &two), "[fd00::5]:1");
     }
 
+    /// C-02, C-04: every place that can be named at init and join.
     #[test]
     fn bad_addresses_name_the_flag() {
         let one = host(&[("eth0", "10.0.0.5")]);

@@ -33,7 +33,7 @@ async fn serve(server: NodeIdentity) -> (String, tokio::task::JoinHandle<std::io
 }
 
 #[tokio::test]
-async fn both_sides_learn_who_the_other_is() {
+async fn c_16_both_sides_learn_who_the_other_is() {
     let ca = CertificateAuthority::generate(now()).unwrap();
     let manager = node(&ca, 1, NodeRole::Manager, now());
     let worker = node(&ca, 2, NodeRole::Worker, now());
@@ -43,7 +43,7 @@ async fn both_sides_learn_who_the_other_is() {
 }
 
 #[tokio::test]
-async fn a_worker_may_not_serve_and_strangers_are_refused() {
+async fn c_20_a_worker_may_not_serve_and_strangers_are_refused() {
     let ca = CertificateAuthority::generate(now()).unwrap();
     let worker = node(&ca, 2, NodeRole::Worker, now());
     let (address, _seen) = serve(worker.clone()).await;

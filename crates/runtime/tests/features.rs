@@ -162,7 +162,7 @@ async fn limits_reach_the_kernel() {
 const PRIVILEGES: &str = "grep -E 'CapEff|CapBnd|Seccomp:|NoNewPrivs' /proc/self/status | tr -d '\\t'";
 
 #[tokio::test]
-async fn privileges() {
+async fn s_54_privileges() {
     if !can_run() {
         return;
     }

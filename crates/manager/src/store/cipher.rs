@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_open_only_in_their_place_and_whole() {
+    fn c_15_records_open_only_in_their_place_and_whole() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let cipher = Cipher::open(directory.path(), true).expect("new key");
         let sealed = cipher.seal(b"log/1", b"secret".to_vec());

@@ -17,7 +17,7 @@ pub(crate) fn docker(t: &ClusterUnderTest, host: &str, arguments: &[&str]) -> Re
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// C-09, C-11, C-24, S-01, S-17: the main job again, driven by docker itself.
+/// C-01, C-09, C-11, C-24, S-01, S-17: the main job again, driven by docker itself.
 #[test]
 fn docker_cli_drives_the_main_job() -> Result<()> {
     if !can_make_hosts("docker_cli_drives_the_main_job") {

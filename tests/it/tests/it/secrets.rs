@@ -283,7 +283,7 @@ configs:
     file: ./app.conf
 "#;
 
-/// K-02, P12: `docker stack deploy` with secrets and configs from files and from outside, and once more after a
+/// K-01 to K-03, P12: `docker stack deploy` with secrets and configs from files and from outside, and once more after a
 /// file has changed.
 #[test]
 fn k02_docker_deploys_a_stack_with_secrets_and_configs() -> Result<()> {

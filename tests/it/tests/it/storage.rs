@@ -118,7 +118,7 @@ fn e15_s52_mounts_and_their_options() -> Result<()> {
     Ok(())
 }
 
-/// E-03, E-04, E-06 to E-08, E-10: images, through a registry of Debian's and through archives.
+/// E-03, E-04, E-06 to E-08, E-10, E-48: images, through a registry of Debian's and through archives.
 #[test]
 fn e04_docker_cli_drives_images() -> Result<()> {
     if !can_make_hosts("e04_docker_cli_drives_images") {

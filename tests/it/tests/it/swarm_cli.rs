@@ -251,7 +251,7 @@ fn docker_s_07_updates_rollbacks_and_lists() -> Result<()> {
     Ok(())
 }
 
-/// C-11 to C-13, C-21 to C-26, C-28, C-30: nodes and the cluster itself.
+/// C-07, C-11 to C-13, C-21 to C-26, C-28, C-30, C-40: nodes and the cluster itself.
 #[test]
 fn docker_c_13_nodes_and_settings_of_the_cluster() -> Result<()> {
     if !can_make_hosts("docker_c_13_nodes_and_settings_of_the_cluster") {
@@ -347,6 +347,13 @@ fn docker_c_13_nodes_and_settings_of_the_cluster() -> Result<()> {
         Ok(())
     })?;
     d.says("info --format {{.Swarm.LocalNodeState}}~{{.Swarm.ControlAvailable}}~{{.Swarm.Managers}}", "active true 3")?;
-    Docker::new(&t, "h4").says("info --format {{.Swarm.LocalNodeState}}", "inactive")?;
+    let left = Docker::new(&t, "h4");
+    left.says("info --format {{.Swarm.LocalNodeState}}", "inactive")?;
+
+    // C-07
+    let (token, address) = (d.ok("swarm join-token -q worker")?, d.ok("info --format {{.Swarm.NodeAddr}}")?);
+    left.ok(&format!("swarm join --availability drain --token {} {}:2377", token.trim(), address.trim()))?;
+    let node = left.ok("info --format {{.Swarm.NodeID}}")?;
+    d.says(&format!("node inspect {} --format {{{{.Spec.Availability}}}}", node.trim()), "drain")?;
     Ok(())
 }

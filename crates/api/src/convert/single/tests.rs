@@ -91,7 +91,7 @@ fn e_15_mounts() {
     assert_eq!(*find("/srv"), Mount { target: "/srv".into(), read_only: true, kind: bind });
     assert!(matches!(&find("/data").kind, MountKind::Volume { name, no_copy: true, .. } if name == "data"));
     assert!(matches!(&find("/own").kind, MountKind::Volume { name, .. } if name.is_empty()));
-    let tmpfs = MountKind::Tmpfs { size: types::Bytes(64 << 20), mode: 0o1770, options: Vec::new() };
+    let tmpfs = MountKind::Tmpfs { size: types::Bytes(64 << 20), mode: 0o1770, options: vec!["noexec".to_owned()] };
     assert_eq!(find("/run").kind, tmpfs);
     for (binds, part) in [
         (json!(["a:b:c:d"]), "invalid volume specification: 'a:b:c:d'"),
