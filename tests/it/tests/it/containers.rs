@@ -206,7 +206,7 @@ fn docker_e_23_lists_and_logs() -> Result<()> {
     ensure!(d.ok(&["logs", "tty"])?.contains("raw"));
     d.ok(&["run", "-d", "--name", "mute", "--log-driver", "none", IMAGE, "echo", "x"])?;
     d.no(1, "does not support reading", &["logs", "mute"])?;
-    d.no(125, "log driver", &["run", "-d", "--log-driver", "syslog", IMAGE, "true"])?;
+    d.no(125, "log driver", &["run", "-d", "--log-driver", "gelf", IMAGE, "true"])?;
     d.ok(&["start", "talk"])?;
     d.ok(&["wait", "talk"])?;
     ensure!(d.ok(&["logs", "talk"])?.lines().count() == 4, "both runs");

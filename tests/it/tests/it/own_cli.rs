@@ -206,7 +206,7 @@ fn own_cli_e_18_flags_of_run() -> Result<()> {
         ("--security-opt", "seccomp=/no/such", "seccomp profile (/no/such)"),
         ("--device", "/dev/null:/x:y", "bad mode"),
         ("--gpus", "all", "DeviceRequests"),
-        ("--log-driver", "syslog", "log driver"),
+        ("--log-driver", "gelf", "log driver"),
         ("--name", "a b", "Invalid container name"),
     ] {
         own.no(125, part, &["run", "-d", flag, value, IMAGE, "true"])?;
