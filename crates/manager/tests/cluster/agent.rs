@@ -13,7 +13,10 @@ use proto::v1::{
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
-use types::{AssignmentDiff, AssignmentSet, NodeDescription, NodeId, ProbeReport, TaskReport, TaskState, TaskStatus};
+use types::{
+    AssignmentDiff, AssignmentSet, ContainerStatus, NodeDescription, NodeId, ProbeReport, TaskReport, TaskState,
+    TaskStatus,
+};
 
 use crate::harness::now;
 
@@ -164,7 +167,7 @@ fn statuses(set: &AssignmentSet) -> Vec<TaskReport> {
             since: now(),
             message: "fake".to_owned(),
             error: String::new(),
-            container: None,
+            container: Some(ContainerStatus { id: "c".repeat(64), ..ContainerStatus::default() }),
             ports: Vec::new(),
         },
     };
