@@ -83,6 +83,8 @@ pub struct Exec {
     received: Vec<u8>,
     helper: Child,
     pid: i32,
+    /// What the helper said of the end, once it has: it says so once, and whoever waits may be broken off after it.
+    ended: Option<i32>,
 }
 
 /// How a command ended.
@@ -146,7 +148,7 @@ impl Runtime {
         drop(streams);
         ours.set_nonblocking(true).map_err(Error::io(id, OPERATION))?;
         let control = UnixStream::from_std(ours).map_err(Error::io(id, OPERATION))?;
-        let mut exec = Exec { id: id.to_owned(), control, received: Vec::new(), helper, pid: 0 };
+        let mut exec = Exec { id: id.to_owned(), control, received: Vec::new(), helper, pid: 0, ended: None };
         let begun = timeout(START_TIMEOUT, exec.event()).await;
         let event =
             begun.map_err(|_| Error::Timeout { id: id.to_owned(), operation: OPERATION, timeout: START_TIMEOUT })?;
@@ -245,19 +247,16 @@ impl Exec {
     /// # Errors
     /// If the helper was killed; then the end is unknown.
     pub async fn wait(&mut self) -> Result<i32> {
-        match self.event().await? {
-            ExecEvent::Ended { code } => {
-                self.helper.wait().await.map_err(Error::io(&self.id, "wait for the helper of a command in it"))?;
-                Ok(code)
-            }
-            ExecEvent::Failed { reason, .. } => {
-                Err(Error::Failed { id: self.id.clone(), operation: "look after a command in it", reason })
-            }
-            other @ ExecEvent::Started { .. } => {
-                let reason = format!("the helper said {other:?} twice");
-                Err(Error::Failed { id: self.id.clone(), operation: "look after a command in it", reason })
-            }
-        }
+        let code = match self.ended {
+            Some(code) => code,
+            None => match self.event().await? {
+                ExecEvent::Ended { code } => *self.ended.insert(code),
+                ExecEvent::Failed { reason, .. } => return Err(self.lost(reason)),
+                other @ ExecEvent::Started { .. } => return Err(self.lost(format!("the helper said {other:?} twice"))),
+            },
+        };
+        self.helper.wait().await.map_err(Error::io(&self.id, "wait for the helper of a command in it"))?;
+        Ok(code)
     }
 
     /// Kills the command with all that it has started, and waits until it is gone.

@@ -3,7 +3,11 @@
 
 mod bench;
 
-use std::{fs, time::Duration};
+use std::{
+    fs::{self, File},
+    os::fd::OwnedFd,
+    time::Duration,
+};
 
 use bench::{Bench, can_run, cgroup_file, runc, until};
 use nix::{sys::signal::kill, unistd::Pid};
@@ -104,6 +108,31 @@ async fn s_58_codes_output_and_failures() {
     bench.runtime.delete("c").await.unwrap();
     config.id = "none".to_owned();
     assert!(matches!(bench.runtime.exec_captured("none", &line("true"), LIMIT, 10).await, Err(Error::NotFound { .. })));
+}
+
+/// S-58: whoever waits for the end may be broken off at any moment, as by output that comes, and wait again.
+#[tokio::test]
+async fn s_58_a_wait_that_is_broken_off_loses_nothing() {
+    if !can_run() {
+        return;
+    }
+    let bench = Bench::embedded();
+    let config = bench.command("c", &["sleep", "1000"]);
+    bench.start(&config).await;
+    let null = || OwnedFd::from(File::options().read(true).write(true).open("/dev/null").unwrap());
+    for round in 0..20 {
+        let streams = ExecStreams { stdin: null(), stdout: null(), stderr: null() };
+        let mut exec = bench.runtime.exec("c", &line("exit 3"), streams).await.unwrap();
+        let code = loop {
+            tokio::select! {
+                biased;
+                code = exec.wait() => break code,
+                () = tokio::task::yield_now() => {}
+            }
+        };
+        assert_eq!(code.unwrap(), 3, "round {round}");
+    }
+    bench.runtime.delete("c").await.unwrap();
 }
 
 /// The container's processes, by command, as the kernel lists them in its control group.
