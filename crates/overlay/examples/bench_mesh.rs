@@ -91,8 +91,8 @@ fn main() {
         });
         let said = json!({ "targets": measured, "services": scale, "ratios": ratios });
         println!("{said}");
-        drop(daemons);
-        // Servers run until they are ended.
+        drop((daemons, haproxy));
+        // Servers are threads: they end with this.
         std::process::exit(0);
     });
 }

@@ -4,6 +4,7 @@
 //! The binary is also the shim and the data plane process of that host.
 
 mod health;
+mod leftovers;
 mod manager;
 mod networks;
 mod scene;
@@ -60,5 +61,8 @@ fn in_own_host() -> Result<()> {
         tokio::time::timeout(Duration::from_secs(240), scene::all()).await?
     });
     runtime.shutdown_timeout(Duration::from_secs(2));
+    if result.is_err() {
+        leftovers::end();
+    }
     result
 }
