@@ -14,7 +14,7 @@ pub const MAY_SEE: &[(&str, &[&str])] = &[
     ("node", &["overlay", "image", "runtime", "identity", "proto", "types"]),
     ("api", &["identity", "node", "proto", "types"]),
     ("lab", &["types"]),
-    ("cli", &["lab", "types"]),
+    ("cli", &["identity", "lab", "types"]),
     ("daemon", &["api", "cli", "lab", "manager", "node", "overlay", "identity", "proto", "types"]),
 ];
 
@@ -34,7 +34,7 @@ pub const OWNED: &[(&str, &[&str])] = &[
     ("bollard-stubs", &["api"]),
     ("croner", &["control"]),
     ("clap", &["cli", "daemon", "lab"]),
-    ("rcgen", &["identity"]),
+    ("rcgen", &["identity", "it"]),
     ("x509-parser", &["identity"]),
 ];
 

@@ -9,16 +9,13 @@ use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, Chain},
-    net::{
-        UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncReadExt as _, AsyncWriteExt as _, Chain, ReadHalf, WriteHalf},
     sync::mpsc,
 };
 
 use crate::{
     error::{ApiError, ApiResult},
+    listener::Stream,
     router::ApiVersion,
 };
 
@@ -27,8 +24,8 @@ const NAMES_FRAMES: ApiVersion = ApiVersion(1, 42);
 
 /// Both directions of a connection. What the client has sent already comes first.
 pub(crate) struct Wire {
-    pub(crate) reader: Chain<std::io::Cursor<Bytes>, OwnedReadHalf>,
-    pub(crate) writer: OwnedWriteHalf,
+    pub(crate) reader: Chain<std::io::Cursor<Bytes>, ReadHalf<Stream>>,
+    pub(crate) writer: WriteHalf<Stream>,
 }
 
 type Work = Box<dyn FnOnce(Wire) -> BoxFuture<'static, ()> + Send>;
@@ -95,8 +92,8 @@ impl Slot {
 
 impl Takeover {
     /// `sent`: what the server has read after the request.
-    pub(crate) async fn run(self, stream: UnixStream, sent: Bytes) {
-        let (reader, mut writer) = stream.into_split();
+    pub(crate) async fn run(self, stream: Stream, sent: Bytes) {
+        let (reader, mut writer) = tokio::io::split(stream);
         if writer.write_all(self.head.as_bytes()).await.is_err() {
             return; // the client has gone; what it asked for was not begun
         }

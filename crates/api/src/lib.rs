@@ -1,4 +1,4 @@
-//! Docker Engine HTTP API on a unix socket.
+//! Docker Engine HTTP API on a unix socket, and over TCP for clients with a certificate.
 //!
 //! Started by `daemon`; speaks to managers through `proto`, to this host through `node`, and to the
 //! daemon through `node::membership`. Docker's JSON is known in `convert` alone. It must never
@@ -10,6 +10,7 @@ mod convert;
 mod error;
 mod hijack;
 mod host;
+mod listener;
 mod query;
 mod router;
 mod routes;
@@ -19,4 +20,5 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use server::{ApiConfig, ServeError, serve};
+pub use listener::{ServeError, Tcp};
+pub use server::{ApiConfig, serve};

@@ -32,6 +32,7 @@ use types::{Check, NodeId, ReadReply, TaskId, TaskReport, TaskState, Timestamp};
 
 use crate::{
     host::{Done, Host},
+    listener::Listeners,
     router::Api,
     server::serve_api,
 };
@@ -367,12 +368,8 @@ impl Fake {
             Arc::new(FakeHost { info: host_info(), images, networks: Mutex::default() }),
             membership,
         ));
-        let path = socket.clone();
-        let serving = tokio::spawn(async move { serve_api(&path, api, stopping).await.expect("serve") });
-        while std::os::unix::net::UnixStream::connect(&socket).is_err() {
-            assert!(!serving.is_finished(), "the API did not start");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let listeners = Listeners::bind(socket.clone(), None).await.expect("a socket");
+        let serving = tokio::spawn(serve_api(listeners, api, stopping));
         Self {
             socket,
             status: served.status,

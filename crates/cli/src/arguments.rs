@@ -3,22 +3,25 @@
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::commands::{
-    container::{ContainerCommand, InspectAnyArgs, ListArgs as ContainerListArgs, SingleCommand},
-    dependency::DependencyCommand,
-    doctor::DoctorArgs,
-    image::{
-        HistoryArgs, ImageCommand, ImportArgs, ListArgs as ImageListArgs, LoadArgs, PullArgs, PushArgs, RemoveArgs,
-        SaveArgs, TagArgs,
+use crate::{
+    commands::{
+        container::{ContainerCommand, InspectAnyArgs, ListArgs as ContainerListArgs, SingleCommand},
+        dependency::DependencyCommand,
+        doctor::DoctorArgs,
+        image::{
+            HistoryArgs, ImageCommand, ImportArgs, ListArgs as ImageListArgs, LoadArgs, PullArgs, PushArgs, RemoveArgs,
+            SaveArgs, TagArgs,
+        },
+        info::FormatArgs,
+        login::{LoginArgs, LogoutArgs},
+        network::NetworkCommand,
+        node::NodeCommand,
+        service::ServiceCommand,
+        swarm::{InitArgs, JoinArgs, JoinTokenArgs, LeaveArgs, UpdateArgs},
+        system::{EventsArgs, SystemCommand},
+        volume::VolumeCommand,
     },
-    info::FormatArgs,
-    login::{LoginArgs, LogoutArgs},
-    network::NetworkCommand,
-    node::NodeCommand,
-    service::ServiceCommand,
-    swarm::{InitArgs, JoinArgs, JoinTokenArgs, LeaveArgs, UpdateArgs},
-    system::{EventsArgs, SystemCommand},
-    volume::VolumeCommand,
+    host::TlsArgs,
 };
 
 /// Containers on many hosts as one cluster
@@ -31,8 +34,10 @@ use crate::commands::{
 )]
 pub(crate) struct Root {
     /// Daemon to speak to [env: RSWARM_HOST, then DOCKER_HOST] [default: unix:///run/rswarm/rswarm.sock]
-    #[arg(id = "daemon", short = 'H', long = "host", value_name = "unix:///PATH")]
+    #[arg(id = "daemon", short = 'H', long = "host", value_name = "unix:///PATH|tcp://…|ssh://…")]
     pub(crate) daemon: Option<String>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

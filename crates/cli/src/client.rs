@@ -1,6 +1,6 @@
-//! The HTTP client: one connection per request to the daemon's unix socket.
+//! The HTTP client: one connection per request to the daemon.
 
-use std::{fmt::Write as _, path::PathBuf, time::Duration};
+use std::{fmt::Write as _, time::Duration};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -8,18 +8,16 @@ use http_body_util::{BodyExt as _, Full, StreamBody, combinators::BoxBody};
 use hyper::{Method, Request, Response, StatusCode, body::Frame, body::Incoming};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
-    net::UnixStream,
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::{
+    host::{Host, Stream},
+    wire::{self, Wire},
 };
 
-use crate::wire::{self, Wire};
-
-/// Where the daemon listens unless said otherwise.
-pub(crate) const DEFAULT_HOST: &str = "unix:///run/rswarm/rswarm.sock";
 /// The version spoken; every server that has the routes used here knows it.
 const API_PREFIX: &str = "/v1.44";
-/// The daemon accepts at once or not at all.
+/// A daemon that is there accepts at once, one far away soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Answers that are read whole: a list of 30,000 tasks has room; more is not an answer.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
@@ -30,9 +28,9 @@ const JSON: (&str, &str) = ("Content-Type", "application/json");
 const TAR: (&str, &str) = ("Content-Type", "application/x-tar");
 const UPLOAD_CHUNK_BYTES: usize = 64 << 10;
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Client {
-    socket: PathBuf,
+    host: Host,
 }
 
 /// The daemon said no.
@@ -46,15 +44,8 @@ pub(crate) struct Refused {
 type Body = BoxBody<Bytes, std::io::Error>;
 
 impl Client {
-    /// From `unix:///path` (or a bare path).
-    pub(crate) fn new(host: &str) -> anyhow::Result<Self> {
-        let path = match host.split_once("://") {
-            Some(("unix", path)) => path,
-            None if host.starts_with('/') => host,
-            _ => anyhow::bail!("cannot use the host {host:?}: rswarm speaks to unix sockets, as in {DEFAULT_HOST}"),
-        };
-        anyhow::ensure!(path.starts_with('/'), "the socket in {host:?} must be an absolute path, as in {DEFAULT_HOST}");
-        Ok(Self { socket: PathBuf::from(path) })
+    pub(crate) fn new(host: Host) -> Self {
+        Self { host }
     }
 
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
@@ -114,7 +105,7 @@ impl Client {
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
-        let closed = || format!("the daemon at {} closed the connection", self.name());
+        let closed = || format!("the daemon at {} closed the connection", self.host);
         stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).await.with_context(closed)?;
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -133,9 +124,8 @@ impl Client {
         Err(Refused { status, message: wire::reason(&reason) }.into())
     }
 
-    async fn connect(&self) -> anyhow::Result<UnixStream> {
-        let connecting = UnixStream::connect(&self.socket);
-        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+    pub(crate) async fn connect(&self) -> anyhow::Result<Stream> {
+        match tokio::time::timeout(CONNECT_TIMEOUT, self.host.connect()).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(self.unreachable(&error)),
             Err(_) => Err(self.unreachable(&std::io::ErrorKind::TimedOut.into())),
@@ -173,7 +163,7 @@ impl Client {
             .body(body)
             .with_context(|| format!("bad request path {path}"))?;
         let answer = sender.send_request(request).await;
-        let answer = answer.with_context(|| format!("the daemon at {} closed the connection", self.name()))?;
+        let answer = answer.with_context(|| format!("the daemon at {} closed the connection", self.host))?;
         if answer.status().is_success() || answer.status() == StatusCode::NOT_MODIFIED {
             return Ok(answer);
         }
@@ -185,28 +175,21 @@ impl Client {
         Err(Refused { status, message }.into())
     }
 
-    fn name(&self) -> String {
-        format!("unix://{}", self.socket.display())
-    }
-
     fn unreachable(&self, error: &std::io::Error) -> anyhow::Error {
         use std::io::ErrorKind;
-        let name = self.name();
+        let name = &self.host;
         match error.kind() {
             ErrorKind::PermissionDenied => anyhow::anyhow!(
                 "cannot reach the daemon at {name}: permission denied. Run as root or as a member of the socket's group"
             ),
             kind => {
                 let reason = match kind {
-                    ErrorKind::NotFound => "there is no such socket".to_owned(),
+                    ErrorKind::NotFound if matches!(name, Host::Unix(_)) => "there is no such socket".to_owned(),
                     ErrorKind::ConnectionRefused => "connection refused".to_owned(),
                     ErrorKind::TimedOut => "it does not accept the connection".to_owned(),
                     _ => error.to_string(),
                 };
-                anyhow::anyhow!(
-                    "cannot reach the daemon at {name}: {reason}. Is it running? Start it with `rswarm daemon` or \
-                     `systemctl start rswarm`"
-                )
+                anyhow::anyhow!("cannot reach the daemon at {name}: {reason}. {}", name.advice())
             }
         }
     }

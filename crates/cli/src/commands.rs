@@ -24,8 +24,9 @@ use dependency::Kind;
 use crate::{
     HostChecks, Quit,
     arguments::{Command, Root, SwarmCommand},
-    client::{Client, DEFAULT_HOST},
+    client::Client,
     commands::{container::ContainerCommand, system::SystemCommand},
+    host::{DEFAULT_HOST, Host},
 };
 
 pub(crate) fn run(root: Root, host_checks: HostChecks) -> anyhow::Result<()> {
@@ -41,7 +42,7 @@ pub(crate) fn run(root: Root, host_checks: HostChecks) -> anyhow::Result<()> {
             code => Err(Quit(code).into()),
         };
     }
-    let client = Client::new(&host(root.daemon))?;
+    let client = Client::new(Host::parse(&host(root.daemon), &root.tls)?);
     // Before there is a runtime here: it brings its own.
     let checks = if matches!(root.command, Command::Doctor(_)) { host_checks() } else { Vec::new() };
     // One thread is enough for one request after another.

@@ -1,4 +1,5 @@
-//! The `rswarm` command line: docker's flags and output, spoken over the daemon's unix socket.
+//! The `rswarm` command line: docker's flags and output, spoken over the daemon's unix socket, TCP
+//! with certificates, or ssh.
 //!
 //! Called by the `rswarm` binary for everything that is not the daemon. It knows the daemon only by
 //! its HTTP API: it must never read the state directory or reach into another crate's insides.
@@ -6,6 +7,8 @@
 mod arguments;
 mod client;
 mod commands;
+mod host;
+mod keyring;
 mod output;
 mod spec;
 mod wire;

@@ -6,12 +6,11 @@ use anyhow::Context as _;
 use rustix::termios::{self, OptionalActions, Termios};
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{UnixStream, unix::OwnedReadHalf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     signal::unix::{SignalKind, signal},
 };
 
-use crate::client::Client;
+use crate::{client::Client, host::Stream};
 
 /// One read from either side.
 const CHUNK: usize = 64 * 1024;
@@ -20,7 +19,7 @@ const HEADER: usize = 8;
 
 /// A connection after the daemon's answer.
 pub(crate) struct Wire {
-    pub(crate) stream: UnixStream,
+    pub(crate) stream: Stream,
     /// Bytes as they are: a terminal's. Else frames.
     pub(crate) is_raw: bool,
 }
@@ -75,7 +74,7 @@ impl Wire {
     /// whenever it changes.
     pub(crate) async fn converse(self, client: &Client, input: bool, resize: Option<&str>) -> anyhow::Result<()> {
         let _raw = (self.is_raw && input).then(RawTerminal::new);
-        let (reader, mut writer) = self.stream.into_split();
+        let (reader, mut writer) = tokio::io::split(self.stream);
         let is_raw = self.is_raw;
         let sending = async {
             if !input {
@@ -94,6 +93,35 @@ impl Wire {
     }
 }
 
+/// Standard input to the daemon and what it says to standard output, until it has said all: the far end of `ssh://`.
+pub(crate) async fn dial_stdio(client: &Client) -> anyhow::Result<()> {
+    let (mut reader, mut writer) = tokio::io::split(client.connect().await?);
+    let sending = async {
+        // The daemon's end is seen on the other side.
+        tokio::io::copy(&mut tokio::io::stdin(), &mut writer).await.ok();
+        writer.shutdown().await.ok();
+        std::future::pending::<()>().await;
+    };
+    let mut stdout = tokio::io::stdout();
+    tokio::select! {
+        received = receive_raw(&mut reader, &mut stdout) => received.context("read what the daemon writes"),
+        () = sending => Ok(()),
+    }
+}
+
+/// Each piece at once: somebody waits for it.
+async fn receive_raw(from: &mut (impl AsyncRead + Unpin), into: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let length = from.read(&mut chunk).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        into.write_all(&chunk[..length]).await?;
+        into.flush().await?;
+    }
+}
+
 /// Never returns.
 async fn follow_size(client: &Client, path: Option<&str>) {
     let (Some(path), Ok(mut changes)) = (path, signal(SignalKind::window_change())) else {
@@ -108,7 +136,7 @@ async fn follow_size(client: &Client, path: Option<&str>) {
     }
 }
 
-async fn receive(mut from: OwnedReadHalf, is_raw: bool) -> io::Result<()> {
+async fn receive(mut from: impl AsyncRead + Unpin, is_raw: bool) -> io::Result<()> {
     let (mut stdout, mut stderr) = (tokio::io::stdout(), tokio::io::stderr());
     let mut chunk = vec![0; CHUNK];
     loop {

@@ -121,6 +121,20 @@ fn reads_find_by_id_name_and_prefix_and_refuse_unknown_filters() {
     let of = read(ReadRequest::Tasks([("service".to_owned(), vec!["web".to_owned()])].into())).unwrap();
     assert!(matches!(of, ReadReply::Tasks(tasks) if tasks.len() == 2));
     assert!(matches!(read(ReadRequest::Task("0".to_owned())), Err(Rejection::Ambiguous { .. })));
+    let (first, second) = (TaskId::from_random(1), TaskId::from_random(2));
+    for (text, id) in [
+        ("web.1".to_owned(), first),
+        ("web.2".to_owned(), second),
+        (format!("web.1.{first}"), first),
+        (format!("web.2.{}", &second.to_string()[..2]), second),
+    ] {
+        let reply = read(ReadRequest::Task(text.clone())).unwrap();
+        assert!(matches!(reply, ReadReply::Task(task) if task.id == id), "{text}");
+    }
+    for unknown in ["web.3", "nope.1", "web.x", "web.1.zz", ".1", "web."] {
+        let error = read(ReadRequest::Task(unknown.to_owned())).unwrap_err();
+        assert!(matches!(error, Rejection::NotFound { .. }), "{unknown}: {error}");
+    }
 }
 
 fn with_network(tables: &mut Tables, id: u128, words: &[&str]) -> Proposal {

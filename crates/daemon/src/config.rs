@@ -1,8 +1,16 @@
 //! The command line of `rswarm daemon`.
 
-use std::path::PathBuf;
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
+use anyhow::{Context as _, Result, bail};
 use clap::Parser;
+use identity::{ApiAcceptor, PemFiles};
+
+/// Docker's port for its API with TLS.
+const API_PORT: u16 = 2376;
 
 /// Runs the engine of this host and, once it is in a cluster, its agent and manager.
 #[derive(Debug, Clone, Parser)]
@@ -17,6 +25,19 @@ pub struct Config {
     /// The API's unix socket [default: RUN_DIR/rswarm.sock]
     #[arg(long)]
     pub socket: Option<PathBuf>,
+    /// Serve the API on this address too (port 2376 unless said), to clients with a certificate of --tlscacert; may be
+    /// given several times
+    #[arg(short = 'H', long, value_name = "tcp://ADDRESS[:PORT]", requires_all = ["tlscacert", "tlscert", "tlskey"])]
+    pub host: Vec<String>,
+    /// With --host: whose certificates clients must have (PEM)
+    #[arg(long, value_name = "FILE", requires = "host")]
+    pub tlscacert: Option<PathBuf>,
+    /// With --host: the certificate that clients see (PEM)
+    #[arg(long, value_name = "FILE", requires = "host")]
+    pub tlscert: Option<PathBuf>,
+    /// With --host: its key (PEM)
+    #[arg(long, value_name = "FILE", requires = "host")]
+    pub tlskey: Option<PathBuf>,
     /// The shim [default: rswarm-shim beside this program, else on the PATH]
     #[arg(long, env = "RSWARM_SHIM")]
     pub shim: Option<PathBuf>,
@@ -43,8 +64,70 @@ impl Config {
         self.socket.clone().unwrap_or_else(|| self.run_dir.join("rswarm.sock"))
     }
 
+    /// Where it listens for clients of other hosts.
+    ///
+    /// # Errors
+    /// An address that is none, and certificates that cannot be used.
+    pub fn tcp(&self) -> Result<Option<api::Tcp>> {
+        let (Some(ca), Some(certificate), Some(key)) = (&self.tlscacert, &self.tlscert, &self.tlskey) else {
+            return Ok(None);
+        };
+        let addresses = self.host.iter().map(|text| tcp_address(text)).collect::<Result<_>>()?;
+        let files = PemFiles { ca: ca.clone(), certificate: certificate.clone(), key: key.clone() };
+        let tls = ApiAcceptor::from_files(&files).context("set up TLS for --host")?;
+        Ok(Some(api::Tcp { addresses, tls }))
+    }
+
     /// Where everything that belongs to the cluster lies; removed when the host leaves.
     pub fn cluster_dir(&self) -> PathBuf {
         self.state_dir.join("cluster")
+    }
+}
+
+fn tcp_address(text: &str) -> Result<SocketAddr> {
+    let Some(address) = text.strip_prefix("tcp://") else {
+        bail!("--host {text}: write tcp://ADDRESS[:PORT]; the unix socket is set by --socket")
+    };
+    let alone = address.trim_start_matches('[').trim_end_matches(']').parse().map(|ip: IpAddr| (ip, API_PORT).into());
+    address
+        .parse()
+        .or(alone)
+        .with_context(|| format!("--host {text}: {address:?} is no address of a host; write tcp://0.0.0.0:{API_PORT}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e_43_addresses_of_the_api_are_read_or_refused_with_the_way_to_write_them() {
+        let read = |text: &str| tcp_address(text).map_or_else(|e| e.to_string(), |address| address.to_string());
+        assert_eq!(read("tcp://0.0.0.0:9999"), "0.0.0.0:9999");
+        assert_eq!(read("tcp://192.0.2.1"), "192.0.2.1:2376");
+        assert_eq!(read("tcp://[::1]:80"), "[::1]:80");
+        assert_eq!(read("tcp://[::]"), "[::]:2376");
+        assert!(read("unix:///run/x.sock").contains("--socket"));
+        assert!(read("tcp://here:2376").contains("is no address"));
+        assert!(read("tcp://").contains("tcp://0.0.0.0:2376"));
+    }
+
+    #[test]
+    fn e_43_without_certificates_nothing_listens_on_tcp() {
+        let parse = |words: &[&str]| Config::try_parse_from(words).map_err(|e| e.to_string());
+        let refused = parse(&["rswarm daemon", "-H", "tcp://0.0.0.0:2375"]).expect_err("no certificates");
+        assert!(refused.contains("--tlscacert"), "{refused}");
+        let config = parse(&[
+            "rswarm daemon",
+            "--host",
+            "tcp://0.0.0.0",
+            "--tlscacert",
+            "/a",
+            "--tlscert",
+            "/b",
+            "--tlskey",
+            "/c",
+        ]);
+        let error = config.expect("flags").tcp().err().map(|e| format!("{e:#}")).unwrap_or_default();
+        assert!(error.contains("read /a"), "{error}");
     }
 }

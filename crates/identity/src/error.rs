@@ -19,6 +19,8 @@ pub enum Error {
     },
     #[error("set up TLS with the certificate of this node")]
     Tls(#[source] rustls::Error),
+    #[error("cannot use {}: {reason}", path.display())]
+    Unusable { path: std::path::PathBuf, reason: String },
     #[error("{operation} {path}")]
     File {
         operation: &'static str,

@@ -1,6 +1,7 @@
 //! Keys, certificates, join tokens and TLS configurations: who is who in a cluster.
 //!
-//! Used by `manager` (which signs and serves) and `node` (which joins, renews and dials). The only
+//! Used by `manager` (which signs and serves) and `node` (which joins, renews and dials), and by `api` and `cli` for
+//! the API over TCP. The only
 //! crate that names `rustls`, `rcgen` and `x509-parser`. It must never open a connection without
 //! TLS, and never trust a certificate that its cluster's root did not sign.
 //!
@@ -8,6 +9,7 @@
 //! lives 20 years, node certificates with CN = node id, OU = role, O = cluster id, and the role
 //! once more as a DNS name, so that ordinary name checking proves that a server is a manager.
 
+mod api_tls;
 mod authority;
 mod base36;
 mod error;
@@ -17,6 +19,7 @@ mod subject;
 mod tls;
 mod token;
 
+pub use api_tls::{ApiAcceptor, ApiConnector, PemFiles};
 pub use authority::CertificateAuthority;
 pub use error::Error;
 pub use key_pair::KeyPair;

@@ -20,7 +20,7 @@ use crate::{Digest, Error, digest, subject::role_name};
 /// A mutually known, encrypted connection.
 pub type TlsStream = tokio_rustls::TlsStream<TcpStream>;
 
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(default_provider())
 }
 

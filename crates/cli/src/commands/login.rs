@@ -1,19 +1,16 @@
-//! `login` and `logout`: credentials of registries, kept where docker keeps them, so that either program's serve both.
+//! `login` and `logout`, and which credentials are an image's.
 
-use std::{
-    fs,
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::io::Read as _;
 
 use anyhow::{Context as _, bail, ensure};
 use base64::{Engine as _, engine::general_purpose};
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::info::text;
 use crate::{
     client::Client,
+    keyring::{Credentials, Keyring},
     output::terminal::{print, print_error},
     wire::{self, stdin_is_terminal},
 };
@@ -52,21 +49,8 @@ pub(crate) async fn login(client: &Client, arguments: LoginArgs) -> anyhow::Resu
     let body = json!({ "username": username, "password": password, "serveraddress": server });
     let answer = client.post("/auth", Some(&body)).await?;
     let token = text(&answer["IdentityToken"]);
-    let mut entry = json!({ "auth": general_purpose::STANDARD.encode(format!("{username}:{password}")) });
-    if !token.is_empty() {
-        entry["auth"] = general_purpose::STANDARD.encode(format!("{username}:")).into();
-        entry["identitytoken"] = token.into();
-    }
-    let path = config_path()?;
-    let mut config = read(&path)?;
-    ensure!(
-        config["credsStore"].is_null() || config["credsStore"] == "",
-        "{} keeps credentials in a helper ({}), which rswarm cannot write to; use docker login",
-        path.display(),
-        text(&config["credsStore"])
-    );
-    config["auths"][&server] = entry;
-    write(&path, &config)?;
+    let (password, identity_token) = if token.is_empty() { (password, token) } else { (String::new(), token) };
+    Keyring::open()?.put(&server, &Credentials { username, password, identity_token })?;
     print(&format!("{}\n", answer["Status"].as_str().unwrap_or("Login Succeeded")))
 }
 
@@ -99,13 +83,9 @@ fn ask(arguments: LoginArgs) -> anyhow::Result<(String, String)> {
 
 pub(crate) fn logout(arguments: &LogoutArgs) -> anyhow::Result<()> {
     let server = server_key(&arguments.server);
-    let path = config_path()?;
-    let mut config = read(&path)?;
-    let removed = config["auths"].as_object_mut().and_then(|auths| auths.shift_remove(&server));
-    if removed.is_none() {
+    if !Keyring::open()?.remove(&server)? {
         return print(&format!("Not logged in to {server}\n"));
     }
-    write(&path, &config)?;
     print(&format!("Removing login credentials for {server}\n"))
 }
 
@@ -129,61 +109,12 @@ fn registry_of(image: &str) -> String {
 /// The header for a request about this image; `None` if nobody has logged in.
 pub(crate) fn credentials(image: &str) -> anyhow::Result<Option<String>> {
     let server = registry_of(image);
-    let path = config_path()?;
-    if !path.exists() {
-        return Ok(None);
-    }
-    let config = read(&path)?;
-    let entry = &config["auths"][&server];
-    let Some(pair) = entry["auth"].as_str().filter(|pair| !pair.is_empty()) else { return Ok(None) };
-    let bad = || format!("the credentials for {server} in {} cannot be read", path.display());
-    let pair = general_purpose::STANDARD.decode(pair).with_context(bad)?;
-    let pair = String::from_utf8(pair).ok().with_context(bad)?;
-    let (username, password) = pair.split_once(':').with_context(bad)?;
+    let Some(found) = Keyring::open()?.get(&server)? else { return Ok(None) };
     let body = json!({
-        "username": username, "password": password.trim_end_matches('\0'), "serveraddress": server,
-        "identitytoken": text(&entry["identitytoken"]),
+        "username": found.username, "password": found.password, "serveraddress": server,
+        "identitytoken": found.identity_token,
     });
     Ok(Some(general_purpose::URL_SAFE.encode(body.to_string())))
-}
-
-/// `$DOCKER_CONFIG/config.json`, or the one in the home directory.
-fn config_path() -> anyhow::Result<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let directory = match (variable("DOCKER_CONFIG"), variable("HOME")) {
-        (Some(directory), _) => PathBuf::from(directory),
-        (None, Some(home)) => Path::new(&home).join(".docker"),
-        (None, None) => bail!("neither HOME nor DOCKER_CONFIG is set: nowhere to look for credentials"),
-    };
-    Ok(directory.join("config.json"))
-}
-
-fn read(path: &Path) -> anyhow::Result<Value> {
-    match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .ok()
-            .filter(Value::is_object)
-            .with_context(|| format!("{} is not a JSON object: mend it or move it away", path.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(json!({})),
-        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
-    }
-}
-
-/// In one step, for nobody else's eyes.
-fn write(path: &Path, config: &Value) -> anyhow::Result<()> {
-    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
-    let context = || format!("write {}", path.display());
-    fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).with_context(context)?;
-    let partial = path.with_extension("json.partial");
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&partial)
-        .with_context(context)?;
-    file.write_all(format!("{config:#}\n").as_bytes()).with_context(context)?;
-    fs::rename(&partial, path).with_context(context)
 }
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ pub(crate) enum SystemCommand {
     Events(EventsArgs),
     /// Show this host and its cluster
     Info(FormatArgs),
+    /// Carry standard input and output to the daemon: the far end of a host given as ssh://
+    #[command(hide = true)]
+    DialStdio,
     /// Remove what nothing uses: containers that do not run, networks, images
     Prune(PruneArgs),
 }
@@ -45,6 +48,7 @@ pub(crate) async fn run(client: &Client, command: SystemCommand) -> anyhow::Resu
     match command {
         SystemCommand::Df(arguments) => df::df(client, arguments).await,
         SystemCommand::Events(arguments) => events::events(client, arguments).await,
+        SystemCommand::DialStdio => crate::wire::dial_stdio(client).await,
         SystemCommand::Info(arguments) => super::info::info(client, arguments).await,
         SystemCommand::Prune(arguments) => prune(client, arguments).await,
     }

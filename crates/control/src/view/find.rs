@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, sync::Arc};
 
-use types::{Dependency, DependencyKind, Name, Network, Node, Service, Task};
+use types::{Dependency, DependencyKind, Name, Network, Node, Service, ServiceId, Slot, Task, TaskState};
 
 use crate::{Rejection, Tables};
 
@@ -65,12 +65,32 @@ pub(super) fn task<'a>(tables: &'a Tables, text: &str) -> Result<&'a Arc<Task>, 
     if let Some(found) = text.parse().ok().and_then(|id| tables.task(id)) {
         return Ok(found);
     }
-    // `web.1.<id>`, as lists show it, names the same task as its id
-    let id = text.rsplit('.').next().unwrap_or(text);
-    by_prefix("task", id, tables.tasks().map(|t| (t.id, t))).map_err(|rejection| match rejection {
-        Rejection::NotFound { kind, .. } => Rejection::not_found(&kind, text),
-        other => other,
-    })
+    let Some((place, last)) = text.rsplit_once('.') else {
+        return by_prefix("task", text, tables.tasks().map(|t| (t.id, t)));
+    };
+    // `web.1` is what its slot comes to now; `web.1.<id>`, as lists show it, is one of its tasks.
+    let found = match slot(tables, text) {
+        Some((service, slot)) => tables.tasks_of_slot(service, slot).max_by_key(|t| (is_wanted(t), t.meta.created_at)),
+        None => match slot(tables, place) {
+            Some((service, slot)) => {
+                return by_prefix("task", last, tables.tasks_of_slot(service, slot).map(|t| (t.id, t)));
+            }
+            None => None,
+        },
+    };
+    found.ok_or_else(|| Rejection::not_found("task", text))
+}
+
+fn is_wanted(task: &Task) -> bool {
+    matches!(task.desired, TaskState::Running | TaskState::Complete)
+}
+
+/// Of `web.1`, or of `web.<node id>` for a global service. Names may have dots themselves.
+fn slot(tables: &Tables, text: &str) -> Option<(ServiceId, Slot)> {
+    let (name, slot) = text.rsplit_once('.')?;
+    let service = tables.service_by_name(&name.parse().ok()?)?;
+    let slot = slot.parse().map(Slot::Replica).ok().or_else(|| slot.parse().map(Slot::Node).ok())?;
+    Some((service.id, slot))
 }
 
 fn by_prefix<'a, I: Display, T>(

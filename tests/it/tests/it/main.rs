@@ -28,6 +28,7 @@ mod networks;
 mod own_cli;
 mod paths;
 mod publish;
+mod remote;
 mod secrets;
 mod services;
 mod storage;

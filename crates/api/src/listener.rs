@@ -1,0 +1,155 @@
+//! Where the API is listened for: the unix socket, and addresses on which every client shows a certificate. There is
+//! no listening on TCP without: who reaches the API is root on this host.
+
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use identity::ApiAcceptor;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+};
+
+/// Who may use the socket beside root.
+const GROUP: &str = "rswarm";
+/// A client that connects and does not finish its handshake.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Addresses for clients on other hosts.
+#[derive(Clone)]
+pub struct Tcp {
+    pub addresses: Vec<SocketAddr>,
+    pub tls: ApiAcceptor,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("the socket {} is in use by a running daemon; stop it or choose another --socket", .0.display())]
+    InUse(PathBuf),
+    #[error("{} is there and is no socket; move it away or choose another --socket", .0.display())]
+    NotASocket(PathBuf),
+    #[error("{operation} the socket {}", path.display())]
+    Socket { operation: &'static str, path: PathBuf, source: io::Error },
+    #[error("listen on {address} for the API; choose another --host")]
+    Listen { address: SocketAddr, source: io::Error },
+}
+
+/// Bytes in both directions, each of which can end by itself.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+pub(crate) type Stream = Box<dyn Duplex>;
+
+/// All of them; the socket's file goes with this.
+pub(crate) struct Listeners {
+    path: PathBuf,
+    socket: UnixListener,
+    tcp: Vec<TcpListener>,
+    /// There if `tcp` is not empty.
+    tls: Option<ApiAcceptor>,
+}
+
+/// A client that has connected.
+pub(crate) enum Incoming {
+    Unix(UnixStream),
+    Tcp(TcpStream, ApiAcceptor),
+}
+
+impl Listeners {
+    pub(crate) async fn bind(path: PathBuf, tcp: Option<Tcp>) -> Result<Self, ServeError> {
+        let mut listeners = Vec::new();
+        for address in tcp.iter().flat_map(|tcp| &tcp.addresses) {
+            let listener = TcpListener::bind(address).await;
+            listeners.push(listener.map_err(|source| ServeError::Listen { address: *address, source })?);
+        }
+        let socket = bind(&path).await?;
+        Ok(Self { path, socket, tcp: listeners, tls: tcp.map(|tcp| tcp.tls) })
+    }
+
+    pub(crate) async fn accept(&self) -> io::Result<Incoming> {
+        poll_fn(|context| self.poll_accept(context)).await
+    }
+
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Incoming>> {
+        if let Poll::Ready(accepted) = self.socket.poll_accept(context) {
+            return Poll::Ready(accepted.map(|(stream, _)| Incoming::Unix(stream)));
+        }
+        for (listener, tls) in self.tcp.iter().zip(self.tls.iter().cycle()) {
+            if let Poll::Ready(accepted) = listener.poll_accept(context) {
+                return Poll::Ready(accepted.map(|(stream, _)| Incoming::Tcp(stream, tls.clone())));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        // The next daemon may already have its own socket there only after this one is gone: we still
+        // hold the state directory's lock.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl Incoming {
+    /// `None`: it is nobody who may ask.
+    pub(crate) async fn into_stream(self) -> Option<Stream> {
+        let (tcp, tls) = match self {
+            Self::Unix(stream) => return Some(Box::new(stream)),
+            Self::Tcp(tcp, tls) => (tcp, tls),
+        };
+        let peer = tcp.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
+        tcp.set_nodelay(true).ok(); // without it all is only slower
+        match tokio::time::timeout(HANDSHAKE_PATIENCE, tls.accept(tcp)).await {
+            Ok(Ok(stream)) => Some(Box::new(stream)),
+            Ok(Err(error)) => {
+                tracing::info!(%error, peer, "a client of the API has no certificate that is accepted here");
+                None
+            }
+            Err(_) => {
+                tracing::debug!(peer, "a client of the API did not finish its TLS handshake");
+                None
+            }
+        }
+    }
+}
+
+/// A socket that nobody answers on is left over from a daemon that crashed, and is replaced.
+pub(crate) async fn bind(path: &Path) -> Result<UnixListener, ServeError> {
+    let failed = |operation: &'static str| {
+        move |source: io::Error| ServeError::Socket { operation, path: path.to_owned(), source }
+    };
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).map_err(failed("make the directory of"))?;
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => return Err(ServeError::NotASocket(path.to_owned())),
+        Ok(_) => match UnixStream::connect(path).await {
+            Ok(_) => return Err(ServeError::InUse(path.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path).map_err(failed("remove what is left of"))?;
+            }
+            Err(error) => return Err(failed("look at")(error)),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed("look at")(error)),
+    }
+    let listener = UnixListener::bind(path).map_err(failed("make"))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed("set the mode of"))?;
+    match nix::unistd::Group::from_name(GROUP) {
+        Ok(Some(group)) => {
+            nix::unistd::chown(path, None, Some(group.gid)).map_err(|e| failed("give the group to")(e.into()))?;
+        }
+        Ok(None) => {}
+        Err(error) => tracing::warn!(%error, group = GROUP, "cannot look up the socket's group"),
+    }
+    Ok(listener)
+}
