@@ -6,6 +6,7 @@
 mod arguments;
 mod client;
 mod commands;
+mod compose;
 mod output;
 mod spec;
 mod wire;
