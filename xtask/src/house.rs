@@ -34,6 +34,7 @@ pub const OWNED: &[(&str, &[&str])] = &[
     ("bollard-stubs", &["api"]),
     ("croner", &["control"]),
     ("clap", &["cli", "daemon", "lab"]),
+    ("saphyr-parser", &["cli"]),
     ("rcgen", &["identity"]),
     ("x509-parser", &["identity"]),
 ];

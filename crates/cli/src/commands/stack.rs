@@ -109,14 +109,14 @@ pub(crate) struct RollbackArgs {
 
 pub(crate) async fn run(client: &Client, command: StackCommand) -> anyhow::Result<()> {
     match command {
-        StackCommand::Deploy(arguments) => deploy::deploy(client, arguments).await,
-        StackCommand::Diff(arguments) => diff::diff(client, arguments).await,
+        StackCommand::Deploy(arguments) => deploy::deploy(client, &arguments).await,
+        StackCommand::Diff(arguments) => diff::diff(client, &arguments).await,
         StackCommand::Ls(arguments) => list(client, arguments).await,
-        StackCommand::Ps(arguments) => ps(client, arguments).await,
+        StackCommand::Ps(arguments) => ps(client, &arguments).await,
         StackCommand::Services(arguments) => services(client, arguments).await,
         StackCommand::Config(arguments) => config(&arguments),
-        StackCommand::Rollback(arguments) => rollback(client, arguments).await,
-        StackCommand::Rm(arguments) => remove::remove(client, arguments).await,
+        StackCommand::Rollback(arguments) => rollback(client, &arguments).await,
+        StackCommand::Rm(arguments) => remove::remove(client, &arguments).await,
     }
 }
 
@@ -151,7 +151,7 @@ async fn list(client: &Client, arguments: LsArgs) -> anyhow::Result<()> {
     print(&render(&LAYOUT, &Style { format: arguments.format, quiet: false }, &rows)?)
 }
 
-async fn ps(client: &Client, arguments: StackPsArgs) -> anyhow::Result<()> {
+async fn ps(client: &Client, arguments: &StackPsArgs) -> anyhow::Result<()> {
     check_name(&arguments.stack)?;
     let filter = of_stack(&arguments.stack);
     ensure!(!services_of(client, &arguments.stack).await?.is_empty(), "nothing found in stack: {}", arguments.stack);
@@ -174,7 +174,7 @@ fn config(arguments: &ConfigArgs) -> anyhow::Result<()> {
     print(&loaded.text)
 }
 
-async fn rollback(client: &Client, arguments: RollbackArgs) -> anyhow::Result<()> {
+async fn rollback(client: &Client, arguments: &RollbackArgs) -> anyhow::Result<()> {
     check_name(&arguments.stack)?;
     let services = services_of(client, &arguments.stack).await?;
     ensure!(!services.is_empty(), "nothing found in stack: {}", arguments.stack);

@@ -279,7 +279,17 @@ impl<'n> Field<'n> {
 pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let plain = |text: &str| text.to_ascii_lowercase().replace('-', "_");
     let wanted = plain(word);
-    let close = known.iter().map(|name| (distance(&wanted, &plain(name)), *name));
+    let letters = |text: &str| {
+        let mut letters: Vec<char> = text.chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    let steps = |name: &str| match letters(&wanted) == letters(&plain(name)) {
+        // letters that changed places are one slip
+        true => 1,
+        false => distance(&wanted, &plain(name)),
+    };
+    let close = known.iter().map(|name| (steps(name), *name));
     let (steps, name) = close.min()?;
     (steps <= 1 + word.len() / 4).then_some(name)
 }

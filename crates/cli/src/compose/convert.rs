@@ -10,6 +10,8 @@ mod service;
 mod topology;
 
 #[cfg(test)]
+pub(crate) use deploy::DEPLOY;
+#[cfg(test)]
 pub(crate) use service::{DEPRECATED, FORBIDDEN, HONOURED, UNSUPPORTED};
 
 use serde_json::{Map, Value};

@@ -30,6 +30,7 @@ mod paths;
 mod publish;
 mod secrets;
 mod services;
+mod stacks;
 mod storage;
 mod streams;
 mod survive;

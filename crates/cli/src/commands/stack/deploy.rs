@@ -60,12 +60,12 @@ pub(crate) struct DeployArgs {
     stack: String,
 }
 
-pub(super) async fn deploy(client: &Client, arguments: DeployArgs) -> anyhow::Result<()> {
+pub(super) async fn deploy(client: &Client, arguments: &DeployArgs) -> anyhow::Result<()> {
     check_name(&arguments.stack)?;
     let loaded = load::load(&arguments.files, &arguments.stack, true)?;
     let live = Live::fetch(client).await?;
     live.check(&loaded.project, &arguments.stack)?;
-    let deployment = Deployment { client, arguments: &arguments, live: &live };
+    let deployment = Deployment { client, arguments, live: &live };
     let mut done = 0;
     let result = deployment.run(&loaded.project, &mut done).await;
     result.with_context(|| {

@@ -36,8 +36,8 @@ pub(crate) struct DiffArgs {
     stack: String,
 }
 
-pub(super) async fn diff(client: &Client, arguments: DiffArgs) -> anyhow::Result<()> {
-    let changes = match changes(client, &arguments).await {
+pub(super) async fn diff(client: &Client, arguments: &DiffArgs) -> anyhow::Result<()> {
+    let changes = match changes(client, arguments).await {
         Ok(changes) => changes,
         Err(error) => return fail(TROUBLE, &error),
     };
@@ -277,17 +277,7 @@ fn collect(new: &Value, old: &Value, path: &str, lines: &mut Vec<String>) {
                 collect(&of(new), &of(old), &inner, lines);
             }
         }
-        (Value::Array(new), Value::Array(old)) => {
-            let same = |a: &Value, b: &Value| canonical(a) == canonical(b);
-            let gone = old.iter().filter(|one| !new.iter().any(|other| same(one, other)));
-            lines.extend(gone.map(|one| format!("{path}: - {one}")));
-            let come = new.iter().filter(|one| !old.iter().any(|other| same(one, other)));
-            lines.extend(come.map(|one| format!("{path}: + {one}")));
-            if new.len() == old.len() && lines.is_empty() && new != old && ORDERED.iter().any(|end| path.ends_with(end))
-            {
-                lines.push(format!("{path}: another order"));
-            }
-        }
+        (Value::Array(new), Value::Array(old)) => collect_list(new, old, path, lines),
         (Value::Object(new), Value::Null) => {
             for (key, value) in new {
                 collect(value, &Value::Null, &format!("{path}.{key}"), lines);
@@ -304,5 +294,69 @@ fn collect(new: &Value, old: &Value, path: &str, lines: &mut Vec<String>) {
         (new, Value::Null) => lines.push(format!("{path}: + {new}")),
         (Value::Null, old) => lines.push(format!("{path}: - {old}")),
         (new, old) => lines.push(format!("{path}: {old} -> {new}")),
+    }
+}
+
+fn collect_list(new: &[Value], old: &[Value], path: &str, lines: &mut Vec<String>) {
+    let has = |list: &[Value], one: &Value| list.iter().any(|other| canonical(other) == canonical(one));
+    let gone = old.iter().filter(|one| !has(new, one)).map(|one| format!("{path}: - {one}"));
+    let come = new.iter().filter(|one| !has(old, one)).map(|one| format!("{path}: + {one}"));
+    let found: Vec<String> = gone.chain(come).collect();
+    if found.is_empty() && !new.iter().map(canonical).eq(old.iter().map(canonical)) {
+        lines.push(format!("{path}: the same in another order or number"));
+    }
+    lines.extend(found);
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    /// K-08: defaults, order and digests are no differences; what differs is named by its path.
+    #[test]
+    fn k_08_only_what_differs() {
+        let wanted = json!({
+            "Name": "s_a", "Labels": { IMAGE: "nginx", NAMESPACE: "s" },
+            "Mode": { "Replicated": { "Replicas": 2 } },
+            "TaskTemplate": {
+                "ContainerSpec": { "Image": "nginx", "Env": ["A=1", "B=2"], "Args": ["x", "y"], "Init": false,
+                    "Secrets": [{ "SecretName": "pw", "File": { "Name": "pw" } }] },
+                "Networks": [{ "Target": "s_default", "Aliases": ["a"] }],
+            },
+        });
+        let mut live = json!({
+            "Name": "s_a", "Labels": { NAMESPACE: "s", IMAGE: "nginx" },
+            "Mode": { "Replicated": { "Replicas": 2 } },
+            "TaskTemplate": {
+                "ContainerSpec": { "Image": "nginx:latest@sha256:00", "Env": ["B=2", "A=1"], "Args": ["x", "y"],
+                    "StopGracePeriod": 10_000_000_000_u64, "DNSConfig": {}, "Isolation": "default",
+                    "Secrets": [{ "SecretID": "id", "SecretName": "pw", "File": { "Name": "pw" } }] },
+                "Resources": { "Limits": {}, "Reservations": {} },
+                "RestartPolicy": { "Condition": "any", "Delay": 5_000_000_000_u64, "MaxAttempts": 0 },
+                "Networks": [{ "Aliases": ["a"], "Target": "id" }], "ForceUpdate": 3, "Runtime": "container",
+            },
+            "UpdateConfig": { "Parallelism": 1, "FailureAction": "pause", "Monitor": 5_000_000_000_u64, "MaxFailureRatio": 0,
+                "Order": "stop-first" },
+            "EndpointSpec": { "Mode": "vip" },
+        });
+        let names = BTreeMap::from([("id".to_owned(), "s_default".to_owned())]);
+        let lines = |live: &Value| differences(&normal(&wanted, &BTreeMap::new()), &normal(live, &names));
+        assert_eq!(lines(&live), Vec::<String>::new());
+        let container = &mut live["TaskTemplate"]["ContainerSpec"];
+        container["Env"] = json!(["B=3", "A=1"]);
+        container["Args"] = json!(["y", "x"]);
+        container["User"] = "me".into();
+        live["Mode"]["Replicated"]["Replicas"] = 0.into();
+        live["UpdateConfig"]["Parallelism"] = 4.into();
+        expect![[r#"
+            Mode.Replicated.Replicas: 0 -> 2
+            TaskTemplate.ContainerSpec.Args: the same in another order or number
+            TaskTemplate.ContainerSpec.Env: - "B=3"
+            TaskTemplate.ContainerSpec.Env: + "B=2"
+            TaskTemplate.ContainerSpec.User: - "me"
+            UpdateConfig.Parallelism: 4 -> 1"#]]
+        .assert_eq(&lines(&live).join("\n"));
     }
 }

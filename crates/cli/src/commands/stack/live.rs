@@ -137,3 +137,67 @@ fn strange(labels: &Value, kind: &str, name: &str, stack: &str) -> Option<String
 fn by_name(list: &Value, pointer: &str) -> BTreeMap<String, Value> {
     items(list).map(|one| (one.pointer(pointer).map(text).unwrap_or_default(), one.clone())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::compose::{Network, Service};
+
+    fn project() -> Project {
+        let spec = json!({ "Mode": { "Global": {} }, "EndpointSpec": { "Ports":
+            [{ "Protocol": "tcp", "TargetPort": 80, "PublishedPort": 8080, "PublishMode": "ingress" }] } });
+        let service = Service {
+            key: "web".to_owned(),
+            name: "s_web".to_owned(),
+            image: "x".to_owned(),
+            spec,
+            needs: Vec::new(),
+            at: Default::default(),
+        };
+        let network = |name: &str, external| Network {
+            name: name.to_owned(),
+            external,
+            body: Value::Null,
+            place: "f.yml:1:2".to_owned(),
+        };
+        let networks = vec![network("s_own", false), network("gone", true), network("here", true)];
+        let secret =
+            Dependency { name: "pw".to_owned(), external: true, body: Value::Null, place: "f.yml:3:4".to_owned() };
+        Project { services: vec![service], networks, secrets: vec![secret], configs: Vec::new() }
+    }
+
+    /// K-02: everything that stands in the way is told before the first request.
+    #[test]
+    fn k_02_what_does_not_fit() {
+        let empty = json!([]);
+        let ports = json!([{ "Protocol": "tcp", "PublishedPort": 8080, "PublishMode": "ingress" }]);
+        let live = Live {
+            services: by_name(
+                &json!([
+                    { "Spec": { "Name": "s_web", "Labels": { NAMESPACE: "s" }, "Mode": { "Replicated": {} } } },
+                    { "Spec": { "Name": "other" }, "Endpoint": { "Ports": ports } },
+                ]),
+                "/Spec/Name",
+            ),
+            networks: by_name(
+                &json!([{ "Name": "s_own", "Scope": "swarm", "Labels": { NAMESPACE: "t" } }, { "Name": "here", "Scope": "local" }]),
+                "/Name",
+            ),
+            secrets: by_name(&empty, "/Spec/Name"),
+            configs: by_name(&empty, "/Spec/Name"),
+        };
+        let refusal = live.check(&project(), "s").expect_err("refused").to_string();
+        for part in [
+            "network s_own is there already and is of stack t",
+            "f.yml:1:2: network \"gone\" is declared as external, but could not be found",
+            "network \"here\" is not in the right scope: \"local\" instead of \"swarm\"",
+            "f.yml:3:4: secret \"pw\" is declared as external, but could not be found",
+            "service s_web: its mode cannot change from Replicated to Global",
+            "service s_web: port 8080 is published by service other",
+        ] {
+            assert!(refusal.contains(part), "{part}: {refusal}");
+        }
+    }
+}

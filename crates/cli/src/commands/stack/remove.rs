@@ -37,7 +37,7 @@ const KINDS: [(&str, &str, &str, &str); 4] = [
     ("network", "/networks", "/Name", "Id"),
 ];
 
-pub(super) async fn remove(client: &Client, arguments: RemoveArgs) -> anyhow::Result<()> {
+pub(super) async fn remove(client: &Client, arguments: &RemoveArgs) -> anyhow::Result<()> {
     arguments.stacks.iter().try_for_each(|stack| check_name(stack))?;
     let mut errors = Vec::new();
     for stack in &arguments.stacks {
@@ -46,7 +46,7 @@ pub(super) async fn remove(client: &Client, arguments: RemoveArgs) -> anyhow::Re
         if gone == 0 && errors.is_empty() {
             print_error(&format!("Nothing found in stack: {stack}\n"))?;
         } else if !arguments.detach {
-            wait_until_gone(client, stack, before).await?;
+            wait_until_gone(client, stack, &before).await?;
         }
     }
     ensure!(errors.is_empty(), "{}", errors.join("\n"));
@@ -87,7 +87,7 @@ async fn tasks_of(client: &Client, stack: &str) -> anyhow::Result<Vec<String>> {
     Ok(items(&tasks).map(|task| text(&task["ID"])).collect())
 }
 
-async fn wait_until_gone(client: &Client, stack: &str, before: Vec<String>) -> anyhow::Result<()> {
+async fn wait_until_gone(client: &Client, stack: &str, before: &[String]) -> anyhow::Result<()> {
     let begun = Instant::now();
     loop {
         let tasks = client.get("/tasks").await?;

@@ -34,7 +34,7 @@ pub(super) async fn wait_for(
     waiting: &str,
 ) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let mut is_told = false;
+    let mut told: Option<String> = None;
     loop {
         let by_name = filters_query(&[("name".to_owned(), service.to_owned())]);
         let all = client.get(&format!("/services{by_name}&status=true")).await?;
@@ -49,10 +49,12 @@ pub(super) async fn wait_for(
             State::Never(why) => bail!("{waiting} waits in vain for {service} {}: {why}", words(condition)),
             State::NotYet(why) => why,
         };
-        if !is_told {
-            print(&format!("Waiting for service {service} {}, then {waiting}\n", words(condition)))?;
-            is_told = true;
+        match &told {
+            None => print(&format!("Waiting for service {service} {}, then {waiting}\n", words(condition)))?,
+            Some(last) if *last != why => print(&format!("  {service}: {why}\n"))?,
+            Some(_) => {}
         }
+        told = Some(why.clone());
         if begun.elapsed() >= limit {
             bail!(
                 "{waiting} has waited {} seconds for {service} {}: {why}; look at `rswarm service ps {service}`, or give \

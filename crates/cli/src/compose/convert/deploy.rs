@@ -7,7 +7,7 @@ use crate::{
     spec::edit::{get, set, set_some},
 };
 
-const DEPLOY: &[&str] = &[
+pub(crate) const DEPLOY: &[&str] = &[
     "mode",
     "replicas",
     "labels",

@@ -77,7 +77,7 @@ pub(super) fn read(root: &Fields<'_>, context: &Context<'_>, check: &mut Check) 
         None => Vec::new(),
     };
     for (name, field) in entries("networks", check) {
-        topology.networks.push((name.to_owned(), network(name, &field, context, check)));
+        topology.networks.push((name.to_owned(), network(name, &owned(&field, "network", name), context, check)));
     }
     if !topology.networks.iter().any(|(name, _)| name == "default") {
         let name = context.scoped("default");
@@ -86,15 +86,24 @@ pub(super) fn read(root: &Fields<'_>, context: &Context<'_>, check: &mut Check) 
         topology.networks.push(("default".to_owned(), default));
     }
     for (name, field) in entries("volumes", check) {
-        topology.volumes.push((name.to_owned(), volume(name, &field, context, check)));
+        topology.volumes.push((name.to_owned(), volume(name, &owned(&field, "volume", name), context, check)));
     }
     for (name, field) in entries("secrets", check) {
-        topology.secrets.push((name.to_owned(), dependency(name, &field, true, context, check)));
+        topology
+            .secrets
+            .push((name.to_owned(), dependency(name, &owned(&field, "secret", name), true, context, check)));
     }
     for (name, field) in entries("configs", check) {
-        topology.configs.push((name.to_owned(), dependency(name, &field, false, context, check)));
+        topology
+            .configs
+            .push((name.to_owned(), dependency(name, &owned(&field, "config", name), false, context, check)));
     }
     topology
+}
+
+/// The same under a name for people.
+fn owned<'n>(field: &Field<'n>, kind: &str, name: &str) -> Field<'n> {
+    Field::new(field.node, &format!("{kind} {name}"))
 }
 
 /// The name in the cluster, and whether it is somebody else's.
