@@ -2,12 +2,15 @@
 
 use super::interpolate::{Lookup, interpolate};
 
-/// Names and values, in order. A name without `=` is given as `None`: its value is the caller's.
+/// Names and values, in order.
+pub(crate) type Lines = Vec<(String, Option<String>)>;
+
+/// A name without `=` is given as `None`: its value is the caller's.
 ///
 /// # Errors
 /// Line and reason.
-pub(crate) fn parse(text: &str, lookup: Lookup<'_>) -> Result<Vec<(String, Option<String>)>, (usize, String)> {
-    let mut found: Vec<(String, Option<String>)> = Vec::new();
+pub(crate) fn parse(text: &str, lookup: Lookup<'_>) -> Result<Lines, (usize, String)> {
+    let mut found = Lines::new();
     let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
     while let Some((at, line)) = lines.next() {
         let line = line.trim();

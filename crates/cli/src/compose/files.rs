@@ -74,11 +74,11 @@ impl Loader<'_> {
             }
             let Some(mut tree) = self.one(file, base, because) else { continue };
             self.open.push(file.clone());
-            if let Some(included) = tree.take("include") {
-                if let Some(inner) = self.includes(&included, base) {
-                    self.refuse_conflicts(&inner, &tree);
-                    tree = merge(inner, tree, "");
-                }
+            if let Some(included) = tree.take("include")
+                && let Some(inner) = self.includes(&included, base)
+            {
+                self.refuse_conflicts(&inner, &tree);
+                tree = merge(inner, tree, "");
             }
             self.extend_all(&mut tree, whole.as_ref(), base);
             self.open.pop();
@@ -173,10 +173,10 @@ impl Loader<'_> {
             };
             let paths: Vec<PathBuf> =
                 files.iter().map(|file| PathBuf::from(paths::absolute(file, &base.directory, base.home()))).collect();
-            if inner.directory == base.directory {
-                if let Some(parent) = paths.first().and_then(|path| path.parent()) {
-                    inner.directory = parent.to_owned();
-                }
+            if inner.directory == base.directory
+                && let Some(parent) = paths.first().and_then(|path| path.parent())
+            {
+                inner.directory = parent.to_owned();
             }
             let Some(tree) = self.files(&paths, &inner, Some(item.at())) else { continue };
             whole = Some(match whole {

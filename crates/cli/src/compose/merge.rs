@@ -44,10 +44,10 @@ fn join(mut base: Vec<(Key, Node)>, more: Vec<(Key, Node)>, parent: &str) -> Vec
     let driver = |entries: &[(Key, Node)]| {
         entries.iter().find(|(key, _)| key.name == "driver").and_then(|(_, node)| node.as_text().map(str::to_owned))
     };
-    if let (Some(old), Some(new)) = (driver(&base), driver(&more)) {
-        if old != new {
-            base.retain(|(key, _)| key.name != "options");
-        }
+    if let (Some(old), Some(new)) = (driver(&base), driver(&more))
+        && old != new
+    {
+        base.retain(|(key, _)| key.name != "options");
     }
     for (key, node) in more {
         let place = base.iter().position(|(known, _)| known.name == key.name);

@@ -41,10 +41,10 @@ fn service_paths(service: &mut Node, to: &dyn Fn(&str) -> String) {
             if let Some((source, rest)) = text.split_once(':').filter(|(source, _)| is_path(source)) {
                 *text = format!("{}:{rest}", to(source));
             }
-        } else if item.get("type").and_then(Node::as_text) == Some("bind") {
-            if let Some(source) = item.get_mut("source") {
-                change(source, to);
-            }
+        } else if item.get("type").and_then(Node::as_text) == Some("bind")
+            && let Some(source) = item.get_mut("source")
+        {
+            change(source, to);
         }
     }
 }

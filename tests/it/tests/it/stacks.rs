@@ -24,11 +24,11 @@ services:
     deploy: {replicas: 2, update_config: {monitor: 1s}}
   db:
     <<: *common
-    command: sh -c 'sleep 2; touch /tmp/ready; exec sleep 100000'
+    command: sh -c 'sleep 2; touch /ready; exec sleep 100000'
     networks: {back: {aliases: [database]}}
     secrets: [password]
     volumes: ["data:/data"]
-    healthcheck: {test: [CMD, test, -e, /tmp/ready], interval: 500ms, timeout: 5s, retries: 20, start_period: 10s}
+    healthcheck: {test: [CMD, test, -e, /ready], interval: 500ms, timeout: 5s, retries: 20, start_period: 10s}
   migrate:
     <<: *common
     command: sh -c 'test -e /run/secrets/password'
@@ -125,7 +125,7 @@ fn k_08_a_stack_from_deploy_to_removal() -> Result<()> {
 
     ensure!(s.docker("stack ls --format {{.Name}}={{.Services}}")? == "shop=4");
     let names = s.docker("stack services --format {{.Name}}={{.Replicas}} shop")?;
-    let wanted = ["shop_cache=1/1", "shop_db=1/1", "shop_migrate=0/1 (1/1 completed)", "shop_web=2/2"];
+    let wanted = ["shop_cache=1/1", "shop_db=1/1", "shop_migrate=0/0 (1/1 completed)", "shop_web=2/2"];
     ensure!(sorted(&names) == wanted, "{names}");
     ensure!(s.ok("services --format {{.Name}}={{.Replicas}} shop")? == names);
     let tasks = "ps --filter desired-state=running --format {{.Name}}";
@@ -196,7 +196,7 @@ fn refusals(s: &Stack<'_>) -> Result<()> {
     )?;
     let said = s.own("deploy -c bad.yaml bad")?;
     let wanted = [
-        "bad.yaml:2:49: service a: comand: unknown key; do you mean \"command\"?",
+        "bad.yaml:2:52: service a: comand: unknown key; do you mean \"command\"?",
         "depends_on runs in a circle: a -> b -> a",
     ];
     ensure!(said.code == 1 && wanted.iter().all(|part| said.err.contains(part)), "{}", said.err);

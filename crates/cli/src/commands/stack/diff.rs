@@ -201,6 +201,11 @@ fn normal(spec: &Value, networks: &BTreeMap<String, String>) -> Value {
             attachment["Target"] = name.as_str().into();
         }
     }
+    for constraint in spec["TaskTemplate"]["Placement"]["Constraints"].as_array_mut().into_iter().flatten() {
+        if let Ok(read) = text(constraint).parse::<types::Constraint>() {
+            *constraint = read.to_string().into();
+        }
+    }
     let image = text(&spec["Labels"][IMAGE]);
     let actual = text(&spec["TaskTemplate"]["ContainerSpec"]["Image"]);
     // one with a digest is the one that the label names
@@ -324,6 +329,7 @@ mod tests {
                 "ContainerSpec": { "Image": "nginx", "Env": ["A=1", "B=2"], "Args": ["x", "y"], "Init": false,
                     "Secrets": [{ "SecretName": "pw", "File": { "Name": "pw" } }] },
                 "Networks": [{ "Target": "s_default", "Aliases": ["a"] }],
+                "Placement": { "Constraints": ["node.role == manager"] },
             },
         });
         let mut live = json!({
@@ -336,6 +342,7 @@ mod tests {
                 "Resources": { "Limits": {}, "Reservations": {} },
                 "RestartPolicy": { "Condition": "any", "Delay": 5_000_000_000_u64, "MaxAttempts": 0 },
                 "Networks": [{ "Aliases": ["a"], "Target": "id" }], "ForceUpdate": 3, "Runtime": "container",
+                "Placement": { "Constraints": ["node.role==manager"] },
             },
             "UpdateConfig": { "Parallelism": 1, "FailureAction": "pause", "Monitor": 5_000_000_000_u64, "MaxFailureRatio": 0,
                 "Order": "stop-first" },

@@ -73,7 +73,7 @@ fn short(field: &Field<'_>, topology: &Topology, check: &mut Check) -> Option<Va
             option if CONSISTENCIES.contains(&option) => mount["Consistency"] = option.into(),
             option if is_bind && PROPAGATIONS.contains(&option) => set(&mut mount, "BindOptions.Propagation", option),
             other => {
-                field.wrong(check, format!("{other:?} is no option of a mount; known are ro, rw, nocopy, z and Z"))
+                field.wrong(check, format!("{other:?} is no option of a mount; known are ro, rw, nocopy, z and Z"));
             }
         }
     }
