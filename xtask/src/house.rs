@@ -35,6 +35,7 @@ pub const OWNED: &[(&str, &[&str])] = &[
     ("croner", &["control"]),
     ("clap", &["cli", "daemon", "lab"]),
     ("rcgen", &["identity", "it"]),
+    ("saphyr-parser", &["cli"]),
     ("x509-parser", &["identity"]),
 ];
 

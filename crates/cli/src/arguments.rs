@@ -17,6 +17,7 @@ use crate::{
         network::NetworkCommand,
         node::NodeCommand,
         service::ServiceCommand,
+        stack::StackCommand,
         swarm::{InitArgs, JoinArgs, JoinTokenArgs, LeaveArgs, UpdateArgs},
         system::{EventsArgs, SystemCommand},
         volume::VolumeCommand,
@@ -68,6 +69,9 @@ pub(crate) enum Command {
     /// Services: containers kept running
     #[command(subcommand)]
     Service(ServiceCommand),
+    /// Stacks: what a Compose file says, as services, networks, secrets and configs
+    #[command(subcommand)]
+    Stack(StackCommand),
     /// Secrets: data that the tasks of services get as files in memory
     #[command(subcommand)]
     Secret(DependencyCommand),

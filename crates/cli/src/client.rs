@@ -64,6 +64,16 @@ impl Client {
         self.json(Method::POST, path, body).await
     }
 
+    /// The same with the credentials for the registry of an image.
+    pub(crate) async fn post_as(&self, path: &str, body: &Value, credentials: Option<&str>) -> anyhow::Result<Value> {
+        let body = full(serde_json::to_vec(body).context("encode the request")?);
+        self.json_as(Method::POST, path, body, credentials).await
+    }
+
+    pub(crate) async fn get_as(&self, path: &str, credentials: Option<&str>) -> anyhow::Result<Value> {
+        self.json_as(Method::GET, path, empty(), credentials).await
+    }
+
     /// A request whose answer is read bit by bit.
     pub(crate) async fn stream(&self, method: Method, path: &str) -> anyhow::Result<Incoming> {
         Ok(self.answer(method, path).await?.into_body())
@@ -133,7 +143,19 @@ impl Client {
     }
 
     async fn json(&self, method: Method, path: &str, body: Body) -> anyhow::Result<Value> {
-        let answer = self.send(method, path, body, &[JSON]).await?.into_body();
+        self.json_as(method, path, body, None).await
+    }
+
+    async fn json_as(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+        credentials: Option<&str>,
+    ) -> anyhow::Result<Value> {
+        let credentials = credentials.map(|header| ("X-Registry-Auth", header));
+        let headers: Vec<_> = [JSON].into_iter().chain(credentials).collect();
+        let answer = self.send(method, path, body, &headers).await?.into_body();
         let bytes = read_whole(answer, path).await?;
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Value::Null);

@@ -11,6 +11,7 @@ pub(crate) mod login;
 pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod service;
+pub(crate) mod stack;
 pub(crate) mod swarm;
 pub(crate) mod system;
 pub(crate) mod tasks;
@@ -83,6 +84,7 @@ async fn dispatch(client: &Client, command: Command, checks: Vec<types::Check>) 
         Command::Secret(command) => dependency::run(client, Kind::SECRET, command).await,
         Command::Config(command) => dependency::run(client, Kind::CONFIG, command).await,
         Command::Service(command) => service::run(client, command).await,
+        Command::Stack(command) => stack::run(client, command).await,
         Command::Volume(command) => volume::run(client, command).await,
         Command::Image(command) => image::run(client, command).await,
         Command::Container(command) => container::run(client, command).await,

@@ -9,6 +9,7 @@ mod client;
 mod commands;
 mod host;
 mod keyring;
+mod compose;
 mod output;
 mod spec;
 mod wire;

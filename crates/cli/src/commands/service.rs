@@ -4,7 +4,7 @@ mod change;
 pub(crate) mod frames;
 #[cfg(test)]
 pub(crate) use change::{change_spec, new_spec};
-mod list;
+pub(crate) mod list;
 mod logs;
 mod pretty;
 pub(crate) mod watch;

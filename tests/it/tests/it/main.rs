@@ -31,6 +31,7 @@ mod publish;
 mod remote;
 mod secrets;
 mod services;
+mod stacks;
 mod storage;
 mod streams;
 mod survive;

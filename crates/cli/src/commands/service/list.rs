@@ -30,16 +30,16 @@ const LAYOUT: Layout = Layout {
 pub(crate) struct ListArgs {
     /// Only show those for which KEY=VALUE holds (id, name, label, mode)
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = parse_filter)]
-    filter: Vec<(String, String)>,
+    pub(crate) filter: Vec<(String, String)>,
     /// Format the output: table, table TEMPLATE, json, or a Go template
     #[arg(long, default_value = "")]
-    format: String,
+    pub(crate) format: String,
     /// Only show ids
     #[arg(short, long)]
-    quiet: bool,
+    pub(crate) quiet: bool,
 }
 
-pub(super) async fn list(client: &Client, arguments: ListArgs) -> anyhow::Result<()> {
+pub(crate) async fn list(client: &Client, arguments: ListArgs) -> anyhow::Result<()> {
     let query = filters_query(&arguments.filter);
     let separator = if query.is_empty() { '?' } else { '&' };
     let services = client.get(&format!("/services{query}{separator}status=true")).await?;

@@ -1,0 +1,210 @@
+//! `stack deploy/diff/ls/ps/services/config/rollback/rm`: what a Compose file says, as services, networks, secrets and configs
+//! of the cluster. Names and labels are those of `docker stack`, so that either program manages what the other has deployed.
+
+mod deploy;
+mod diff;
+mod live;
+mod load;
+mod remove;
+mod wait;
+
+use std::collections::BTreeMap;
+
+use anyhow::ensure;
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::{
+    info::text,
+    parse_filter,
+    service::{self, list::ListArgs},
+    tasks::{self, PsArgs, items},
+};
+use crate::{
+    client::{Client, escape, filters_query},
+    compose,
+    output::{
+        list::{Layout, Row, Style, render},
+        terminal::{print, print_error},
+    },
+};
+
+const LAYOUT: Layout =
+    Layout { table: "{{.Name}}\t{{.Services}}", titles: &[("Name", "NAME"), ("Services", "SERVICES")], key: "Name" };
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StackCommand {
+    /// Deploy a new stack, or bring one to what its Compose file says
+    #[command(
+        visible_alias = "up",
+        after_help = "Examples:\n  rswarm stack deploy -c compose.yaml shop\n  rswarm stack deploy -c compose.yaml -c production.yaml --prune --detach=false shop\n  docker compose config | rswarm stack deploy -c - shop"
+    )]
+    Deploy(deploy::DeployArgs),
+    /// Show what a deploy would change; exit code 0: nothing, 1: something, 2: it could not be found out
+    #[command(after_help = "Example: rswarm stack diff -c compose.yaml shop && echo nothing to do")]
+    Diff(diff::DiffArgs),
+    /// List stacks
+    #[command(visible_alias = "list")]
+    Ls(LsArgs),
+    /// List the tasks of a stack
+    Ps(StackPsArgs),
+    /// List the services of a stack
+    Services(ServicesArgs),
+    /// Show what the Compose files come to, merged and with their variables filled in
+    Config(ConfigArgs),
+    /// Take each service of a stack back to the spec before its last change
+    Rollback(RollbackArgs),
+    /// Remove stacks: services, secrets, configs and networks
+    #[command(visible_alias = "remove", visible_alias = "down")]
+    Rm(remove::RemoveArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LsArgs {
+    /// Format the output: table, table TEMPLATE, json, or a Go template
+    #[arg(long, default_value = "")]
+    format: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StackPsArgs {
+    #[command(flatten)]
+    ps: PsArgs,
+    stack: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServicesArgs {
+    /// Only show those for which KEY=VALUE holds (id, name, label, mode)
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = parse_filter)]
+    filter: Vec<(String, String)>,
+    /// Format the output: table, table TEMPLATE, json, or a Go template
+    #[arg(long, default_value = "")]
+    format: String,
+    /// Only show ids
+    #[arg(short, long)]
+    quiet: bool,
+    stack: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(flatten)]
+    files: load::FileArgs,
+    /// Leave variables as they are written
+    #[arg(long)]
+    skip_interpolation: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArgs {
+    /// Exit at once instead of waiting for the services to converge
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true")]
+    detach: bool,
+    /// Suppress progress output
+    #[arg(short, long)]
+    quiet: bool,
+    stack: String,
+}
+
+pub(crate) async fn run(client: &Client, command: StackCommand) -> anyhow::Result<()> {
+    match command {
+        StackCommand::Deploy(arguments) => deploy::deploy(client, &arguments).await,
+        StackCommand::Diff(arguments) => diff::diff(client, &arguments).await,
+        StackCommand::Ls(arguments) => list(client, arguments).await,
+        StackCommand::Ps(arguments) => ps(client, &arguments).await,
+        StackCommand::Services(arguments) => services(client, arguments).await,
+        StackCommand::Config(arguments) => config(&arguments),
+        StackCommand::Rollback(arguments) => rollback(client, &arguments).await,
+        StackCommand::Rm(arguments) => remove::remove(client, &arguments).await,
+    }
+}
+
+/// The filter for what is of a stack.
+fn of_stack(stack: &str) -> (String, String) {
+    ("label".to_owned(), format!("{}={stack}", compose::NAMESPACE))
+}
+
+/// Docker's rule, and a reason.
+fn check_name(stack: &str) -> anyhow::Result<()> {
+    ensure!(!stack.trim().is_empty(), "invalid stack name: {stack:?}: give a name that is not blank");
+    if let Err(why) = stack.parse::<types::Name>() {
+        anyhow::bail!("invalid stack name: {why}");
+    }
+    Ok(())
+}
+
+async fn services_of(client: &Client, stack: &str) -> anyhow::Result<Vec<Value>> {
+    let all = client.get(&format!("/services{}", filters_query(&[of_stack(stack)]))).await?;
+    Ok(items(&all).cloned().collect())
+}
+
+async fn list(client: &Client, arguments: LsArgs) -> anyhow::Result<()> {
+    let filter = ("label".to_owned(), compose::NAMESPACE.to_owned());
+    let all = client.get(&format!("/services{}", filters_query(&[filter]))).await?;
+    let mut stacks: BTreeMap<String, usize> = BTreeMap::new();
+    for service in items(&all) {
+        *stacks.entry(text(&service["Spec"]["Labels"][compose::NAMESPACE])).or_default() += 1;
+    }
+    let row = |(name, services): (String, usize)| Row::from([("Name", name), ("Services", services.to_string())]);
+    let rows: Vec<Row> = stacks.into_iter().map(row).collect();
+    print(&render(&LAYOUT, &Style { format: arguments.format, quiet: false }, &rows)?)
+}
+
+async fn ps(client: &Client, arguments: &StackPsArgs) -> anyhow::Result<()> {
+    check_name(&arguments.stack)?;
+    let filter = of_stack(&arguments.stack);
+    ensure!(!services_of(client, &arguments.stack).await?.is_empty(), "nothing found in stack: {}", arguments.stack);
+    tasks::show(client, &arguments.ps, vec![filter]).await
+}
+
+async fn services(client: &Client, arguments: ServicesArgs) -> anyhow::Result<()> {
+    check_name(&arguments.stack)?;
+    if services_of(client, &arguments.stack).await?.is_empty() {
+        // docker says it and goes on
+        return print_error(&format!("Nothing found in stack: {}\n", arguments.stack));
+    }
+    let filter = arguments.filter.into_iter().chain([of_stack(&arguments.stack)]).collect();
+    let arguments = ListArgs { filter, format: arguments.format, quiet: arguments.quiet };
+    service::list::list(client, arguments).await
+}
+
+fn config(arguments: &ConfigArgs) -> anyhow::Result<()> {
+    let loaded = load::load(&arguments.files, "stack", !arguments.skip_interpolation)?;
+    print(&loaded.text)
+}
+
+async fn rollback(client: &Client, arguments: &RollbackArgs) -> anyhow::Result<()> {
+    check_name(&arguments.stack)?;
+    let services = services_of(client, &arguments.stack).await?;
+    ensure!(!services.is_empty(), "nothing found in stack: {}", arguments.stack);
+    let (with, without): (Vec<&Value>, Vec<&Value>) =
+        services.iter().partition(|service| service["PreviousSpec"].is_object());
+    ensure!(
+        !with.is_empty(),
+        "no service of stack {} has a spec to go back to: none was changed since it was made or rolled back",
+        arguments.stack
+    );
+    for service in &without {
+        print(&format!("Service {} has no previous spec: it stays as it is\n", text(&service["Spec"]["Name"])))?;
+    }
+    let mut errors = Vec::new();
+    for service in &with {
+        let (name, id) = (text(&service["Spec"]["Name"]), text(&service["ID"]));
+        print(&format!("Rolling back service {name}\n"))?;
+        let path =
+            format!("/services/{}/update?version={}&rollback=previous", escape(&id), service["Version"]["Index"]);
+        if let Err(error) = client.post(&path, Some(&service["Spec"])).await {
+            errors.push(format!("{name}: {error:#}"));
+        }
+    }
+    ensure!(errors.is_empty(), "{}", errors.join("\n"));
+    if !arguments.detach {
+        for service in &with {
+            let before = text(&service["UpdateStatus"]["StartedAt"]);
+            let wait = service::watch::Wait { quiet: arguments.quiet, is_rollback: true, before };
+            service::watch::converge(client, &text(&service["ID"]), wait).await?;
+        }
+    }
+    Ok(())
+}
