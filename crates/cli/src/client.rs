@@ -73,6 +73,15 @@ impl Client {
         self.json(Method::POST, path, body).await
     }
 
+    /// The same with credentials for a registry, if there are any.
+    pub(crate) async fn post_as(&self, path: &str, body: &Value, credentials: Option<&str>) -> anyhow::Result<Value> {
+        let body = full(serde_json::to_vec(body).context("encode the request")?);
+        let credentials = credentials.map(|header| ("X-Registry-Auth", header));
+        let headers: Vec<_> = [JSON].into_iter().chain(credentials).collect();
+        let answer = self.send(Method::POST, path, body, &headers).await?.into_body();
+        as_json(&read_whole(answer, path).await?, path)
+    }
+
     /// A request whose answer is read bit by bit.
     pub(crate) async fn stream(&self, method: Method, path: &str) -> anyhow::Result<Incoming> {
         Ok(self.answer(method, path).await?.into_body())
@@ -144,11 +153,7 @@ impl Client {
 
     async fn json(&self, method: Method, path: &str, body: Body) -> anyhow::Result<Value> {
         let answer = self.send(method, path, body, &[JSON]).await?.into_body();
-        let bytes = read_whole(answer, path).await?;
-        if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Value::Null);
-        }
-        serde_json::from_slice(&bytes).with_context(|| format!("the daemon's answer to {path} is not JSON"))
+        as_json(&read_whole(answer, path).await?, path)
     }
 
     async fn send(
@@ -210,6 +215,14 @@ impl Client {
             }
         }
     }
+}
+
+/// `null` of an empty answer.
+fn as_json(bytes: &[u8], path: &str) -> anyhow::Result<Value> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(bytes).with_context(|| format!("the daemon's answer to {path} is not JSON"))
 }
 
 async fn read_whole(body: Incoming, path: &str) -> anyhow::Result<Bytes> {
