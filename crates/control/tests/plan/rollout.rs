@@ -283,3 +283,12 @@ fn a_global_slot_on_a_node_that_takes_no_task_any_more_holds_nothing_up() {
         "#]],
     );
 }
+
+/// S-21: whose image is there goes on with other credentials; who has none yet is made anew with them.
+#[test]
+fn s_21_credentials_alone_replace_no_container() {
+    check(
+        "node a\nservice web x2 auth=one\nplan\nreport web.1 running\nreport web.2 preparing\nupdate web auth=two\nplan\nsettle",
+        expect![[r#""#]],
+    );
+}

@@ -283,6 +283,19 @@ mod tests {
     }
 
     #[test]
+    fn s_21_credentials_for_a_registry_are_not_on_the_disk() {
+        let mut task = assignment(1);
+        Arc::make_mut(&mut task.spec).container.registry_auth = Payload::new(b"hunter2".to_vec());
+        let set = AssignmentSet { tasks: [(task.id, task)].into(), ..AssignmentSet::default() };
+        let mut assigned = Assigned::default();
+        assigned.apply(0, 1, Content::Whole(set)).expect("whole");
+        let saved = encode(&Saved { set: assigned.kept(), ..Saved::default() });
+        assert!(!saved.windows(7).any(|part| part == b"hunter2"));
+        assert_eq!(ids(&assigned), [1]);
+        assert!(!format!("{:?}", assigned.set()).contains("hunter2"), "nor in a log");
+    }
+
+    #[test]
     fn a_damaged_file_is_put_aside_at_every_cut() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let file = StateFile::in_directory(dir.path()).expect("its directory");
