@@ -284,7 +284,42 @@ impl Images for Service {
 
 #[cfg(test)]
 mod tests {
+    use identity::{CertificateAuthority, KeyPair, connect_pinned};
+    use types::{ClusterId, NodeRole};
+
     use super::*;
+    use crate::clock;
+
+    fn node(authority: &CertificateAuthority, number: u128) -> NodeIdentity {
+        let (key, now) = (KeyPair::generate().expect("a key"), clock::now());
+        let subject =
+            Subject { node: NodeId::from_random(number), role: NodeRole::Manager, cluster: ClusterId::from_random(9) };
+        let chain = authority.sign(key.csr_pem(), &subject, now, Duration::from_secs(3600)).expect("signed");
+        NodeIdentity::from_pem(key.pem(), &chain).expect("an identity")
+    }
+
+    #[tokio::test]
+    async fn p_16_who_has_no_certificate_of_the_cluster_gets_no_further_than_the_handshake() {
+        let [own, other] = [(); 2].map(|()| CertificateAuthority::generate(clock::now()).expect("an authority"));
+        let server = node(&own, 1);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let address = listener.local_addr().expect("bound").to_string();
+        let dial = async |connecting: &mut (dyn Future<Output = bool> + Send + Unpin)| {
+            let accepting = async { shake_hands(&server, listener.accept().await?.0).await };
+            tokio::join!(accepting, connecting).0
+        };
+        let at = |identity: NodeIdentity| {
+            let (address, node) = (address.clone(), server.node());
+            Box::pin(async move { identity.connect_node(address, node).await.is_ok() })
+        };
+        let (_, subject) = dial(&mut at(node(&own, 2))).await.expect("a node of the cluster");
+        assert_eq!(subject.node, NodeId::from_random(2));
+        assert!(dial(&mut at(node(&other, 2))).await.is_err(), "a node of another cluster");
+        let (pin, to) = (own.digest(), address.clone());
+        let mut joining = Box::pin(async move { connect_pinned(to, pin).await.is_ok() });
+        let error = dial(&mut joining).await.err().expect("a host that has not joined");
+        assert!(error.to_string().contains("no certificate"), "{error}");
+    }
 
     #[tokio::test]
     async fn p_16_a_managers_word_counts_for_one_node_and_image_and_not_for_ever() {

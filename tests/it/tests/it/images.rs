@@ -16,7 +16,7 @@ const PASSWORD: &str = "opensesame";
 /// base64 of `me:opensesame`.
 const LOGIN: &str = "bWU6b3BlbnNlc2FtZQ==";
 
-/// P16, S-20: an image that was loaded on one host runs on all, with no registry; strangers get nothing.
+/// P16, S-20: an image that was loaded on one host runs on all, with no registry.
 #[test]
 fn p16_s20_an_image_of_one_node_runs_on_all() -> Result<()> {
     if !can_make_hosts("p16_s20_an_image_of_one_node_runs_on_all") {
@@ -31,7 +31,7 @@ fn p16_s20_an_image_of_one_node_runs_on_all() -> Result<()> {
     eprintln!("from another node, the registry's silence included: {time:?}");
     let id = |host: &str| Docker::new(&t, host).ok(&format!("image inspect {IMAGE} --format {{{{.Id}}}}"));
     ensure!(id("h1")? == id("h2")?, "another image");
-    d.says(&format!("service inspect web --format {{{{.Spec.TaskTemplate.ContainerSpec.Image}}}}"), IMAGE)?;
+    d.says("service inspect web --format {{.Spec.TaskTemplate.ContainerSpec.Image}}", IMAGE)?;
 
     let missing = ["service", "create", "-d", "--no-resolve-image", "--name", "no", "nowhere:1"];
     ensure!(d.run(&missing)?.0 == 0);
@@ -41,12 +41,6 @@ fn p16_s20_an_image_of_one_node_runs_on_all() -> Result<()> {
             "from other nodes: the one that was asked does not have it",
         )
     })?;
-    // without a certificate of the cluster there is no conversation
-    let dial = "openssl s_client -connect $(ip -4 -o addr show scope global | awk '{print $4}' | cut -d/ -f1 | head -1):7946 \
-                -alpn h2 </dev/null 2>&1 | grep -c 'BEGIN CERTIFICATE' ; \
-                ss -Hltn 'sport = :7946'";
-    let seen = t.lab().run("h2", &["sh", "-c", dial])?;
-    ensure!(seen.contains(":7946"), "{seen}");
     Ok(())
 }
 
@@ -61,7 +55,8 @@ fn s20_s21_s33_services_are_pinned_and_bring_credentials() -> Result<()> {
         eprintln!("SKIPPED s20_s21_s33_services_are_pinned_and_bring_credentials: install docker-registry");
         return Ok(());
     }
-    let shared = tempfile::tempdir_in("/root/.cache")?;
+    // the one place that all hosts of a lab may write and see
+    let shared = tempfile::tempdir_in("/dev/shm")?;
     let t = ClusterUnderTest::up("pinned", 1, 1)?;
     let registries = ["h1", "h2"]
         .map(|host| Ok((host, start_registry(&t, host, shared.path())?)))
