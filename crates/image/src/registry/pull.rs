@@ -69,6 +69,7 @@ pub(crate) struct Found {
 }
 
 /// Where the blobs of an image come from.
+#[allow(clippy::large_enum_variant, reason = "there is one of them for each pull")]
 pub(crate) enum Source {
     Registry(Registry),
     Peers(Arc<dyn BlobSource>),

@@ -317,7 +317,7 @@ mod tests {
         assert!(dial(&mut at(node(&other, 2))).await.is_err(), "a node of another cluster");
         let (pin, to) = (own.digest(), address.clone());
         let mut joining = Box::pin(async move { connect_pinned(to, pin).await.is_ok() });
-        let error = dial(&mut joining).await.err().expect("a host that has not joined");
+        let error = dial(&mut joining).await.map(drop).expect_err("a host that has not joined");
         assert!(error.to_string().contains("no certificate"), "{error}");
     }
 
