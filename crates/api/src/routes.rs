@@ -43,17 +43,6 @@ fn registry_credentials(headers: &HeaderMap) -> ApiResult<Option<Credentials>> {
     Ok(credentials::read(value.unwrap_or_default())?)
 }
 
-/// Services cannot carry credentials yet: leaving them out in silence would show up as failing pulls.
-fn refuse_credentials(headers: &HeaderMap) -> ApiResult<()> {
-    match registry_credentials(headers)? {
-        None => Ok(()),
-        Some(_) => Err(ApiError::unsupported(
-            "registry credentials of a service are not supported yet; pull the image on the nodes, or leave \
-             --with-registry-auth out",
-        )),
-    }
-}
-
 /// `?h=` and `?w=` of a terminal: rows and columns.
 fn sized(query: &Query) -> ApiResult<(u16, u16)> {
     let number = |name: &str| {

@@ -24,6 +24,7 @@ macro_rules! docker {
 }
 
 mod dependencies;
+mod images;
 mod networks;
 mod publish;
 

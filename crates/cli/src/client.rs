@@ -156,11 +156,7 @@ impl Client {
         let credentials = credentials.map(|header| ("X-Registry-Auth", header));
         let headers: Vec<_> = [JSON].into_iter().chain(credentials).collect();
         let answer = self.send(method, path, body, &headers).await?.into_body();
-        let bytes = read_whole(answer, path).await?;
-        if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Value::Null);
-        }
-        serde_json::from_slice(&bytes).with_context(|| format!("the daemon's answer to {path} is not JSON"))
+        as_json(&read_whole(answer, path).await?, path)
     }
 
     async fn send(
@@ -215,6 +211,14 @@ impl Client {
             }
         }
     }
+}
+
+/// `null` of an empty answer.
+fn as_json(bytes: &[u8], path: &str) -> anyhow::Result<Value> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(bytes).with_context(|| format!("the daemon's answer to {path} is not JSON"))
 }
 
 async fn read_whole(body: Incoming, path: &str) -> anyhow::Result<Bytes> {

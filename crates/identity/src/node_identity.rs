@@ -38,6 +38,7 @@ struct Current {
     not_before: Timestamp,
     not_after: Timestamp,
     client: Arc<ClientConfig>,
+    node_client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
 }
 
@@ -155,6 +156,23 @@ impl NodeIdentity {
         tls::connect(client, &address).await
     }
 
+    /// Dials one node of this cluster, whatever its role, at `host:port`; both sides prove who they are.
+    ///
+    /// # Errors
+    /// As TCP and TLS give them; `InvalidData` where another node answers there.
+    pub async fn connect_node(self, address: String, node: NodeId) -> io::Result<TlsStream> {
+        let client = self.current().node_client.clone();
+        let stream = tls::connect(client, &address).await?;
+        let bad = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
+        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let leaf = leaf.ok_or_else(|| bad("the other side has no certificate".to_owned()))?;
+        let found = Subject::of_certificate(leaf).map_err(|e| bad(e.to_string()))?;
+        if found.node != node {
+            return Err(bad(format!("node {} answers at {address}, not {node}", found.node)));
+        }
+        Ok(stream)
+    }
+
     /// Takes a connection as server.
     ///
     /// # Errors
@@ -187,6 +205,7 @@ impl Current {
             not_before,
             not_after,
             client: tls::client_config(&chain, &key, root)?,
+            node_client: tls::node_client_config(&chain, &key, root)?,
             server: tls::server_config(&chain, &key, root)?,
             key_pem: key_pem.to_owned(),
             chain_pem: chain_pem.to_owned(),

@@ -52,6 +52,70 @@ pub(crate) fn client_config(
     Ok(Arc::new(config))
 }
 
+/// For dialling any node: its certificate may be a worker's. Which node it is the caller compares.
+pub(crate) fn node_client_config(
+    chain: &[CertificateDer<'static>],
+    key: &PrivateKeyDer<'static>,
+    root: &CertificateDer<'static>,
+) -> Result<Arc<ClientConfig>, Error> {
+    let roots = roots_of(root).map_err(Error::Tls)?;
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider())
+        .build()
+        .map_err(|e| Error::Certificate { what: "root certificate", reason: e.to_string() })?;
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(Error::Tls)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(EitherRole(verifier)))
+        .with_client_auth_cert(chain.to_vec(), key.clone_key())
+        .map_err(Error::Tls)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// A certificate of the cluster, of a manager or of a worker.
+#[derive(Debug)]
+struct EitherRole(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for EitherRole {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let as_role = |role| {
+            let name = ServerName::try_from(role_name(role)).expect("the role's name is a DNS name");
+            self.0.verify_server_cert(leaf, chain, &name, ocsp, now)
+        };
+        as_role(types::NodeRole::Manager).or_else(|_| as_role(types::NodeRole::Worker))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
 /// For serving. A client without a certificate gets through the handshake, because joining nodes
 /// have none yet; one with a certificate of another root does not.
 pub(crate) fn server_config(

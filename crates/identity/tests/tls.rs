@@ -60,6 +60,25 @@ async fn c_20_a_worker_may_not_serve_and_strangers_are_refused() {
 }
 
 #[tokio::test]
+async fn c_16_nodes_dial_each_other_by_their_ids() {
+    let ca = CertificateAuthority::generate(now()).unwrap();
+    let (worker, manager) = (node(&ca, 2, NodeRole::Worker, now()), node(&ca, 1, NodeRole::Manager, now()));
+    for server in [&worker, &manager] {
+        let (address, seen) = serve(server.clone()).await;
+        worker.clone().connect_node(address, server.node()).await.unwrap();
+        assert_eq!(seen.await.unwrap().unwrap(), Some(worker.subject()));
+    }
+    let (address, _seen) = serve(worker.clone()).await;
+    let error = manager.clone().connect_node(address, manager.node()).await.expect_err("another node is there");
+    assert!(error.to_string().contains("answers at"), "{error}");
+
+    let stranger = node(&CertificateAuthority::generate(now()).unwrap(), 2, NodeRole::Worker, now());
+    let (address, _seen) = serve(stranger).await;
+    let error = manager.connect_node(address, worker.node()).await.expect_err("of another cluster");
+    assert!(error.to_string().contains("invalid peer certificate"), "{error}");
+}
+
+#[tokio::test]
 async fn a_stranger_as_client_gets_nothing() {
     let ca = CertificateAuthority::generate(now()).unwrap();
     let stranger = node(&CertificateAuthority::generate(now()).unwrap(), 3, NodeRole::Manager, now());

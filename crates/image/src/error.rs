@@ -82,6 +82,9 @@ pub enum Error {
     #[error("registry {registry} breaks the protocol: {reason}")]
     RegistryProtocol { registry: String, reason: String },
 
+    #[error("cannot get {what} from another node: {reason}")]
+    Peer { what: String, reason: String },
+
     #[error("cannot mount the root filesystem of container {container}: {reason}")]
     Mount { container: String, reason: String, source: io::Error },
     #[error("container {0} has no root filesystem in the image store")]
@@ -107,7 +110,7 @@ impl Error {
     /// True where trying again later may help without anybody changing anything.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::RegistryUnreachable { .. } | Self::NoSpace { .. } | Self::Interrupted(_) => true,
+            Self::RegistryUnreachable { .. } | Self::NoSpace { .. } | Self::Interrupted(_) | Self::Peer { .. } => true,
             Self::RegistryStatus { status, .. } => *status == 429 || *status >= 500,
             _ => false,
         }

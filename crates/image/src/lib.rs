@@ -11,6 +11,7 @@ mod config;
 mod digest;
 mod document;
 mod error;
+mod peer;
 mod platform;
 mod progress;
 mod registry;
@@ -23,6 +24,7 @@ pub use archive::{CommitOptions, ImportOptions, LoadedImage, busybox_archive};
 pub use config::{Empty, Healthcheck, HistoryEntry, ImageConfig, RootFs, RunConfig};
 pub use digest::Digest;
 pub use error::{Error, Result};
+pub use peer::{BlobReader, BlobSource, Offer};
 pub use platform::Platform;
 pub use progress::{Progress, ProgressEvent, ProgressStatus};
 pub use registry::{

@@ -25,6 +25,7 @@ use crate::{
         cluster::ClusterService,
         connection::Connection,
         dispatcher::DispatcherService,
+        images::ImageDirectoryService,
         raft::RaftService,
         server::{self, Services},
     },
@@ -147,6 +148,7 @@ fn services(
         },
         dispatcher: DispatcherService { context, logs: logs.clone(), sessions: sessions.clone() },
         ca: CaService { consensus: consensus.clone(), clock: clock.clone() },
+        images: ImageDirectoryService { consensus: consensus.clone() },
         raft: RaftService { consensus, membership: membership.clone(), intake: intake.clone(), logs },
     }
 }

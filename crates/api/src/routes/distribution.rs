@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     routing::{get, post},
 };
-use node::image::{self, Credentials, Platform, PullOptions, SearchResult, check_login, resolve_digest};
+use node::image::{self, Credentials, Platform, PullOptions, Resolved, SearchResult, check_login, resolve_digest};
 use serde_json::{Value, json};
 use types::ImageReference;
 
@@ -35,14 +35,7 @@ async fn inspect(State(shared): State<Shared>, headers: HeaderMap, Path(rest): P
     let name = rest.strip_suffix("/json").ok_or_else(|| ApiError::not_found("page not found"))?;
     let reference: ImageReference =
         name.parse().map_err(|why: types::ImageReferenceError| ApiError::bad_request(why.to_string()))?;
-    let info = shared.host.info();
-    let options = PullOptions {
-        credentials: registry_credentials(&headers)?,
-        insecure_registries: info.insecure_registries.clone(),
-        mirrors: info.registry_mirrors.clone(),
-        ..PullOptions::default()
-    };
-    let found = resolve_digest(&reference, &options).await?;
+    let found = look_up(&shared, &reference, registry_credentials(&headers)?).await?;
     let platform = |platform: &Platform| {
         let mut shown = json!({ "architecture": platform.architecture, "os": platform.os });
         if let Some(variant) = &platform.variant {
@@ -54,6 +47,22 @@ async fn inspect(State(shared): State<Shared>, headers: HeaderMap, Path(rest): P
         "Descriptor": { "mediaType": found.media_type, "digest": found.digest.to_string(), "size": found.size },
         "Platforms": found.platforms.iter().map(platform).collect::<Vec<_>>(),
     })))
+}
+
+/// What a name means in its registry right now.
+pub(super) async fn look_up(
+    shared: &Shared,
+    reference: &ImageReference,
+    credentials: Option<Credentials>,
+) -> image::Result<Resolved> {
+    let info = shared.host.info();
+    let options = PullOptions {
+        credentials,
+        insecure_registries: info.insecure_registries.clone(),
+        mirrors: info.registry_mirrors.clone(),
+        ..PullOptions::default()
+    };
+    resolve_digest(reference, &options).await
 }
 
 /// `POST /auth`: nothing is kept, the client keeps its credentials itself.

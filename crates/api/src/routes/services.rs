@@ -1,5 +1,7 @@
 //! `/services…`, without logs.
 
+mod pin;
+
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 use axum::{
@@ -8,10 +10,13 @@ use axum::{
     extract::{Path, RawQuery, State},
     http::{HeaderMap, StatusCode},
 };
+use node::image::Credentials;
 use serde_json::{Value, json};
-use types::{Name, ReadReply, ReadRequest, ServiceChange, ServiceView, WriteReply, WriteRequest};
+use types::{
+    Name, Payload, ReadReply, ReadRequest, Service, ServiceChange, ServiceSpec, ServiceView, WriteReply, WriteRequest,
+};
 
-use super::{networks, query, refuse_credentials};
+use super::{networks, query, registry_credentials};
 use crate::{
     bodies, cluster,
     convert::{
@@ -43,15 +48,51 @@ async fn networks_of(shared: &Shared, services: &[ServiceView]) -> ApiResult<Net
 
 pub(crate) async fn create(
     State(shared): State<Shared>,
+    raw: RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<(StatusCode, Json<Value>)> {
-    refuse_credentials(&headers)?;
+    let credentials = registry_credentials(&headers)?;
     let body = bodies::json(body).await?;
-    let spec = read(&body, Given { name: Some(made_up_name()), previous: None })?;
+    let mut spec = read(&body, Given { name: Some(made_up_name()), previous: None })?;
+    spec.task.container.registry_auth = packed(credentials.as_ref());
+    let mut warnings = Vec::new();
+    if pin::is_asked(&query(raw), &headers) {
+        warnings = pin::pin(&shared, &mut spec, None, credentials).await;
+    }
     match cluster::write(&shared.membership, &WriteRequest::CreateService(Box::new(spec))).await? {
-        WriteReply::Created(id) => Ok((StatusCode::CREATED, Json(json!({ "ID": id })))),
+        WriteReply::Created(id) => {
+            Ok((StatusCode::CREATED, Json(json!({ "ID": id, "Warnings": none_if_empty(warnings) }))))
+        }
         other => Err(cluster::unexpected(&other)),
+    }
+}
+
+/// Go's clients know an absent list as null.
+fn none_if_empty(warnings: Vec<String>) -> Option<Vec<String>> {
+    (!warnings.is_empty()).then_some(warnings)
+}
+
+/// As a spec keeps them.
+fn packed(credentials: Option<&Credentials>) -> Payload {
+    credentials.map(|credentials| Payload::new(credentials.pack())).unwrap_or_default()
+}
+
+/// The credentials that an updated spec gets: new ones from the request, else those it had (parity S-21).
+fn kept_auth(service: &Service, from: &str) -> ApiResult<Payload> {
+    let auth_of = |spec: &ServiceSpec| spec.task.container.registry_auth.clone();
+    match from {
+        "" | "spec" => Ok(auth_of(&service.spec)),
+        "previous-spec" => match &service.previous {
+            Some(previous) => Ok(auth_of(previous)),
+            None => Err(ApiError::bad_request(format!(
+                "service {} does not have a previous spec: leave registryAuthFrom=previous-spec out",
+                service.spec.name
+            ))),
+        },
+        other => Err(ApiError::bad_request(format!(
+            "unsupported registryAuthFrom value {other:?}: it is spec or previous-spec"
+        ))),
     }
 }
 
@@ -68,23 +109,32 @@ pub(crate) async fn update(
     raw: RawQuery,
     body: Body,
 ) -> ApiResult<Json<Value>> {
-    refuse_credentials(&headers)?;
+    let credentials = registry_credentials(&headers)?;
     let query = query(raw);
     let version = query.version()?;
     let body = bodies::json(body).await?;
     let service = cluster::service(&shared.membership, &id).await?.service;
+    let kept = kept_auth(&service, query.get("registryAuthFrom"))?;
+    let mut warnings = Vec::new();
     let change = match query.get("rollback") {
         "previous" => ServiceChange::Rollback,
-        "" => {
+        "" | "none" => {
             let given = Given { name: None, previous: Some(&service.spec) };
-            ServiceChange::Spec(Box::new(read(&body, given)?))
+            let mut spec = read(&body, given)?;
+            let auth = if credentials.is_some() { packed(credentials.as_ref()) } else { kept };
+            if pin::is_asked(&query, &headers) {
+                let credentials = credentials.or_else(|| Credentials::unpack(auth.bytes()));
+                warnings = pin::pin(&shared, &mut spec, Some(&service.spec), credentials).await;
+            }
+            spec.task.container.registry_auth = auth;
+            ServiceChange::Spec(Box::new(spec))
         }
         other => {
             return Err(ApiError::bad_request(format!("invalid rollback {other:?}: it is \"previous\" or absent")));
         }
     };
     cluster::write(&shared.membership, &WriteRequest::UpdateService { id: service.id, version, change }).await?;
-    Ok(Json(json!({ "Warnings": null })))
+    Ok(Json(json!({ "Warnings": none_if_empty(warnings) })))
 }
 
 pub(crate) async fn remove(State(shared): State<Shared>, Path(id): Path<String>) -> ApiResult<()> {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use types::{Node, NodeState, Service, Slot, Task, TaskState, Timestamp};
+use types::{Node, NodeState, Service, Slot, Task, TaskSpec, TaskState, Timestamp};
 
 use crate::{Tables, admission};
 
@@ -146,10 +146,17 @@ pub(super) fn is_current(tables: &Tables, service: &Service, task: &Task) -> boo
 fn runs_the_same(service: &Service, task: &Task) -> bool {
     let (old, new) = (&task.spec, &service.task_spec);
     let same_spec = Arc::ptr_eq(old, new)
-        || (old.container == new.container
+        || (same_container(task, new)
             && old.resources == new.resources
             && old.log_driver == new.log_driver
             && old.networks == new.networks
             && old.force_update == new.force_update);
     same_spec && task.publishes == service.publishes() && admission::host_ports(&service.spec).eq(&task.host_ports)
+}
+
+/// Credentials alone replace no container whose image is there (parity S-21); who still pulls gets the new ones.
+fn same_container(task: &Task, new: &TaskSpec) -> bool {
+    let has_image = (TaskState::Ready..=TaskState::Running).contains(&task.status.state);
+    let old = &task.spec.container;
+    if has_image { old.runs_like(&new.container) } else { *old == new.container }
 }

@@ -283,3 +283,19 @@ fn a_global_slot_on_a_node_that_takes_no_task_any_more_holds_nothing_up() {
         "#]],
     );
 }
+
+/// S-21: whose image is there goes on with other credentials; who has none yet is made anew with them.
+#[test]
+fn s_21_credentials_alone_replace_no_container() {
+    check(
+        "node a\nservice web x2 auth=one\nplan\nreport web.1 running\nreport web.2 preparing\nupdate web auth=two\nplan\nsettle",
+        expect![[r#"
+            0s create web.1/1 on a
+            0s create web.2/1 on a
+            0s web Updating: update in progress
+            0s want web.2/1 shutdown
+            0s create web.2/2 on a
+            5s web Completed: update completed
+        "#]],
+    );
+}

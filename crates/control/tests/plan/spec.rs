@@ -99,6 +99,7 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
         "overlap" => spec.schedule.get_or_insert_default().concurrency = value.parse().unwrap(),
         "global" => spec.mode = ServiceMode::Global,
         "image" => task.container.image = value.parse().unwrap(),
+        "auth" => task.container.registry_auth = Payload::new(value.into()),
         "force" => task.force_update += 1,
         "cpu" => reserved.nano_cpus = cpus(value),
         "mem" => reserved.memory = bytes(value),

@@ -1,5 +1,7 @@
 //! `commit`: what a container has changed becomes one more layer over its image's.
 
+use std::collections::BTreeSet;
+
 use types::ImageReference;
 
 use super::{changes::apply_change, load::manifest_of};
@@ -84,7 +86,7 @@ impl Store {
                 let _manifest_pin = inner.pin([Digest::of(&manifest)]);
                 let manifest = inner.put_blob(&manifest)?;
                 let tags = options.reference.into_iter().map(ImageReference::with_default_tag).collect();
-                let record = ImageRecord { manifest, layers, config };
+                let record = ImageRecord { manifest, indexes: BTreeSet::new(), layers, config };
                 inner.add_image(NewImage { id: id.clone(), record, tags, repo_digest: None })?;
                 Ok(id)
             })

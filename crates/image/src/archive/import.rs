@@ -1,6 +1,6 @@
 //! `import`: the tar of a root filesystem becomes an image with one layer.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::io::AsyncRead;
 use tokio_util::io::SyncIoBridge;
@@ -76,7 +76,7 @@ impl Store {
             let manifest = inner.put_blob(&manifest)?;
             let id = config_file.digest.clone();
             let references: Vec<_> = options.reference.into_iter().map(ImageReference::with_default_tag).collect();
-            let record = ImageRecord { manifest, layers: vec![record], config };
+            let record = ImageRecord { manifest, indexes: BTreeSet::new(), layers: vec![record], config };
             inner.add_image(NewImage { id: id.clone(), record, tags: references.clone(), repo_digest: None })?;
             Ok(LoadedImage { id, references })
         })

@@ -2,7 +2,7 @@
 //! images in it. No path of the archive is ever used as a path of this host.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io::{self, Read},
     sync::Arc,
 };
@@ -250,7 +250,12 @@ impl Store {
     ) -> Result<Vec<LoadedImage>> {
         let mut images = Vec::new();
         for (stored, names, layers) in ready {
-            let record = ImageRecord { manifest: stored.manifest, layers: layers?, config: stored.config };
+            let record = ImageRecord {
+                manifest: stored.manifest,
+                indexes: BTreeSet::new(),
+                layers: layers?,
+                config: stored.config,
+            };
             images.push(NewImage { id: stored.id, record, tags: names, repo_digest: None });
         }
         let loaded = images.iter().map(|i| LoadedImage { id: i.id.clone(), references: i.tags.clone() }).collect();

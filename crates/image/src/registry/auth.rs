@@ -4,6 +4,7 @@
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
 
 /// How to prove who we are. `Debug` hides the secrets.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,7 +29,34 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// How they lie in a service's spec.
+#[derive(Serialize, Deserialize)]
+enum Packed<T> {
+    Basic { username: T, password: T },
+    IdentityToken(T),
+    RegistryToken(T),
+}
+
 impl Credentials {
+    /// The bytes a spec keeps; [`Credentials::unpack`] reads them.
+    pub fn pack(&self) -> Vec<u8> {
+        let packed = match self {
+            Self::Basic { username, password } => Packed::Basic { username, password },
+            Self::IdentityToken(token) => Packed::IdentityToken(token),
+            Self::RegistryToken(token) => Packed::RegistryToken(token),
+        };
+        serde_json::to_vec(&packed).expect("texts are JSON")
+    }
+
+    /// What was packed; `None` of no bytes and of what a newer version packed.
+    pub fn unpack(bytes: &[u8]) -> Option<Self> {
+        Some(match serde_json::from_slice(bytes).ok()? {
+            Packed::Basic { username, password } => Self::Basic { username, password },
+            Packed::IdentityToken(token) => Self::IdentityToken(token),
+            Packed::RegistryToken(token) => Self::RegistryToken(token),
+        })
+    }
+
     /// The value of an `Authorization: Basic` header, for a user name and password only.
     pub(super) fn basic_header(&self) -> Option<String> {
         match self {
@@ -149,6 +177,11 @@ mod tests {
         let basic = Credentials::Basic { username: "me".into(), password: "hidden".into() };
         assert_eq!(format!("{basic:?}"), "Basic(me)");
         assert_eq!(basic.basic_header().as_deref(), Some("Basic bWU6aGlkZGVu"));
+        for credentials in [basic, Credentials::IdentityToken("t\"1".into()), Credentials::RegistryToken(String::new())]
+        {
+            assert_eq!(Credentials::unpack(&credentials.pack()), Some(credentials));
+        }
+        assert_eq!(Credentials::unpack(b""), None);
         assert_eq!(percent_encode("a b/c:d"), "a%20b%2Fc%3Ad");
     }
 }

@@ -27,7 +27,7 @@ use crate::{
 const MAX_ANSWER_BYTES: u64 = 256 << 10;
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
-pub(super) struct Registry {
+pub(crate) struct Registry {
     pub(super) http: Http,
     pub(super) endpoint: Endpoint,
     pub(super) repository: String,

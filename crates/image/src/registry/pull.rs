@@ -1,4 +1,5 @@
-//! `pull`: manifest, configuration, layers; each layer is unpacked while the others still download.
+//! `pull`: manifest, configuration, layers; each layer is unpacked while the others still download. What comes from
+//! another node ([`crate::peer`]) takes the same way, with that node in the registry's place.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -19,10 +20,18 @@ use crate::{
     digest::Digest,
     document::{Descriptor, Document, MAX_CONFIG_BYTES, Manifest},
     error::{Error, Result},
+    peer::{self, BlobSource},
     platform::Platform,
     progress::{Progress, ProgressStatus},
-    store::{MAX_LAYERS, Store, catalog::ImageRecord, images::NewImage},
+    store::{
+        MAX_LAYERS, Store,
+        catalog::{ImageRecord, LayerRecord},
+        images::NewImage,
+    },
 };
+
+/// Indexes that lead to each other at most.
+pub(crate) const MAX_NESTING: usize = 2;
 
 /// How to pull.
 #[derive(Debug, Clone, Default)]
@@ -49,12 +58,45 @@ pub struct PulledImage {
 }
 
 /// The image behind a name: its manifest for our platform.
-struct Found {
+pub(crate) struct Found {
     /// Of what the name means: manifest or index.
-    root: Digest,
-    manifest_digest: Digest,
-    manifest_bytes: Vec<u8>,
-    manifest: Manifest,
+    pub(crate) root: Digest,
+    /// The indexes on the way from there to the manifest, the first is the outermost.
+    pub(crate) indexes: Vec<Vec<u8>>,
+    pub(crate) manifest_digest: Digest,
+    pub(crate) manifest_bytes: Vec<u8>,
+    pub(crate) manifest: Manifest,
+}
+
+/// Where the blobs of an image come from.
+#[allow(clippy::large_enum_variant, reason = "there is one of them for each pull")]
+pub(crate) enum Source {
+    Registry(Registry),
+    Peers(Arc<dyn BlobSource>),
+}
+
+impl Source {
+    /// After it the blob is in the store, verified and synced.
+    async fn fetch(
+        &self,
+        store: &Store,
+        blob: &Descriptor,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
+        match self {
+            Self::Registry(registry) => Download { store, registry, blob, progress, cancel }.run().await,
+            Self::Peers(peers) => peer::download(store, peers.as_ref(), blob, cancel).await,
+        }
+    }
+}
+
+/// What a name becomes when the image is here.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Names {
+    pub(crate) tags: Vec<ImageReference>,
+    /// Repository and digest, as a registry knows it.
+    pub(crate) repo_digest: Option<(String, Digest)>,
 }
 
 impl Store {
@@ -152,9 +194,25 @@ impl Store {
         progress: &Progress,
     ) -> Result<PulledImage> {
         let found = choose(reference, &registry, fetched, options).await?;
+        let tags = if reference.digest.is_none() { vec![reference.clone()] } else { Vec::new() };
+        let names = Names { tags, repo_digest: Some((reference.name(), found.root.clone())) };
+        self.bring(reference, Source::Registry(registry), found, names, options, progress).await
+    }
+
+    /// Fetches what is missing of an image and records it; after a failure the store is as before.
+    pub(crate) async fn bring(
+        &self,
+        reference: &ImageReference,
+        source: Source,
+        found: Found,
+        names: Names,
+        options: &PullOptions,
+        progress: &Progress,
+    ) -> Result<PulledImage> {
         let blobs = found.manifest.layers.iter().chain([&found.manifest.config]).map(|d| d.digest.clone());
-        let pin = self.inner.pin(blobs.chain([found.manifest_digest.clone()]));
-        let result = self.fetch(reference, registry, found, options, progress).await;
+        let documents = found.indexes.iter().map(|bytes| Digest::of(bytes)).chain([found.manifest_digest.clone()]);
+        let pin = self.inner.pin(blobs.chain(documents));
+        let result = self.fetch(&reference.familiar(), source, found, names, options, progress).await;
         drop(pin);
         if result.is_err() {
             self.gc().await?;
@@ -164,50 +222,58 @@ impl Store {
 
     async fn fetch(
         &self,
-        reference: &ImageReference,
-        registry: Registry,
+        what: &str,
+        source: Source,
         found: Found,
+        names: Names,
         options: &PullOptions,
         progress: &Progress,
     ) -> Result<PulledImage> {
-        let what = reference.familiar();
-        let config = self.fetch_config(&registry, &found.manifest.config, &what).await?;
-        check_platform(&what, &config, options)?;
+        let config = self.fetch_config(&source, &found.manifest.config, what).await?;
+        check_platform(what, &config, options)?;
         let diff_ids = &config.rootfs.diff_ids;
         let layers = &found.manifest.layers;
         if diff_ids.len() != layers.len() {
             let reason = format!("its configuration names {} layers, its manifest {}", diff_ids.len(), layers.len());
-            return Err(Error::Unusable { what, reason });
+            return Err(Error::Unusable { what: what.to_owned(), reason });
         }
         if layers.len() > MAX_LAYERS {
             return Err(Error::TooManyLayers(layers.len()));
         }
         let _pin = self.inner.pin(diff_ids.iter().cloned());
         let pairs: Vec<(Descriptor, Digest)> = layers.iter().cloned().zip(diff_ids.iter().cloned()).collect();
-        self.fetch_layers(Arc::new(registry), &pairs, progress).await?;
+        self.fetch_layers(Arc::new(source), &pairs, progress).await?;
         let pairs: Vec<(Digest, Digest)> = pairs.into_iter().map(|(d, diff_id)| (d.digest, diff_id)).collect();
         // All are there: this only collects their sizes.
         let layers = self.ensure_layers(&pairs, &Progress::none()).await?;
+        self.record(found, names, layers, config).await
+    }
+
+    async fn record(
+        &self,
+        found: Found,
+        names: Names,
+        layers: Vec<LayerRecord>,
+        config: ImageConfig,
+    ) -> Result<PulledImage> {
         let id = found.manifest.config.digest.clone();
         let pulled = PulledImage { id: id.clone(), digest: found.root.clone(), is_new: true };
-        let record = ImageRecord { manifest: found.manifest_digest, layers, config };
-        let tags = if reference.digest.is_none() { vec![reference.clone()] } else { Vec::new() };
-        let new = NewImage { id, record, tags, repo_digest: Some((reference.name(), found.root)) };
         self.run("recording the image", move |inner| {
             inner.put_blob(&found.manifest_bytes)?;
-            inner.add_image(new)
+            let indexes = found.indexes.iter().map(|bytes| inner.put_blob(bytes)).collect::<Result<_>>()?;
+            let record = ImageRecord { manifest: found.manifest_digest, indexes, layers, config };
+            inner.add_image(NewImage { id, record, tags: names.tags, repo_digest: names.repo_digest })
         })
         .await?;
         Ok(pulled)
     }
 
-    async fn fetch_config(&self, registry: &Registry, descriptor: &Descriptor, what: &str) -> Result<ImageConfig> {
+    async fn fetch_config(&self, source: &Source, descriptor: &Descriptor, what: &str) -> Result<ImageConfig> {
         if descriptor.size > MAX_CONFIG_BYTES {
             let reason = format!("{} bytes, at most {MAX_CONFIG_BYTES} are accepted", descriptor.size);
             return Err(Error::Unusable { what: format!("configuration of {what}"), reason });
         }
-        let (progress, cancel) = (Progress::none(), CancellationToken::new());
-        Download { store: self, registry, blob: descriptor, progress: &progress, cancel: &cancel }.run().await?;
+        source.fetch(self, descriptor, &Progress::none(), &CancellationToken::new()).await?;
         let (digest, what) = (descriptor.digest.clone(), what.to_owned());
         self.run("reading the configuration", move |inner| {
             let mut bytes = Vec::new();
@@ -221,7 +287,7 @@ impl Store {
     /// Downloads and unpacks all layers. The first error stops the others, and all have ended on return.
     async fn fetch_layers(
         &self,
-        registry: Arc<Registry>,
+        source: Arc<Source>,
         layers: &[(Descriptor, Digest)],
         progress: &Progress,
     ) -> Result<()> {
@@ -229,12 +295,10 @@ impl Store {
         let mut tasks = JoinSet::new();
         let mut seen = BTreeSet::new();
         for (blob, diff_id) in layers.iter().filter(|(_, diff_id)| seen.insert(diff_id.clone())) {
-            let (store, registry, blob, diff_id) = (self.clone(), Arc::clone(&registry), blob.clone(), diff_id.clone());
+            let (store, source, blob, diff_id) = (self.clone(), Arc::clone(&source), blob.clone(), diff_id.clone());
             let (progress, cancel) = (progress.clone(), cancel.clone());
             tasks.spawn(async move {
-                Download { store: &store, registry: &registry, blob: &blob, progress: &progress, cancel: &cancel }
-                    .run()
-                    .await?;
+                source.fetch(&store, &blob, &progress, &cancel).await?;
                 if cancel.is_cancelled() {
                     return Ok(());
                 }
@@ -263,21 +327,22 @@ async fn choose(
     let what = reference.familiar();
     let root = fetched.digest.clone();
     let host = options.platform.clone().unwrap_or_else(Platform::host);
-    let (mut current, mut nesting) = (fetched, 0);
+    let (mut current, mut indexes) = (fetched, Vec::new());
     loop {
         match Document::parse(&what, &current.bytes)? {
             Document::Manifest(manifest) => {
-                return Ok(Found { root, manifest_digest: current.digest, manifest_bytes: current.bytes, manifest });
+                let Fetched { digest, bytes } = current;
+                return Ok(Found { root, indexes, manifest_digest: digest, manifest_bytes: bytes, manifest });
             }
-            Document::Index(index) if nesting < 2 => {
+            Document::Index(index) if indexes.len() < MAX_NESTING => {
                 let runnable = index.runnable();
                 let only = runnable.first().filter(|_| options.any_platform && runnable.len() == 1);
                 let entry = match only {
                     Some(only) => (*only).clone(),
                     None => choose_entry(&what, &index, &host)?,
                 };
-                current = registry.manifest(entry.digest.as_str()).await?;
-                nesting += 1;
+                let next = registry.manifest(entry.digest.as_str()).await?;
+                indexes.push(std::mem::replace(&mut current, next).bytes);
             }
             Document::Index(_) => {
                 return Err(Error::Unusable { what, reason: "indexes are nested too deep".to_owned() });

@@ -31,6 +31,9 @@ pub(crate) struct Catalog {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ImageRecord {
     pub manifest: Digest,
+    /// Indexes it was found through, as far as they were kept: with them another host can see that a digest means it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub indexes: BTreeSet<Digest>,
     /// Lowest first.
     pub layers: Vec<LayerRecord>,
     pub config: ImageConfig,
@@ -102,7 +105,7 @@ impl Catalog {
         }
     }
 
-    fn by_reference(&self, reference: &ImageReference) -> Option<Digest> {
+    pub(crate) fn by_reference(&self, reference: &ImageReference) -> Option<Digest> {
         match &reference.digest {
             Some(digest) => self.digests.get(&format!("{}@{digest}", reference.name())).cloned(),
             None => self.tags.get(&reference.to_string()).cloned(),
@@ -197,6 +200,7 @@ impl Catalog {
         let (mut blobs, mut layers) = (BTreeSet::new(), BTreeSet::new());
         for (id, record) in &self.images {
             blobs.extend([id, &record.manifest]);
+            blobs.extend(&record.indexes);
             blobs.extend(record.layers.iter().map(|l| &l.blob));
             layers.extend(record.layers.iter().map(|l| &l.diff_id));
         }
@@ -258,6 +262,7 @@ mod tests {
         for name in ["a", "b", "c"] {
             let record = ImageRecord {
                 manifest: id(&format!("manifest {name}")),
+                indexes: BTreeSet::new(),
                 layers: vec![],
                 config: ImageConfig::default(),
             };

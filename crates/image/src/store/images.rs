@@ -87,7 +87,11 @@ impl Inner {
     /// Makes an image known, under its names.
     pub(crate) fn add_image(&self, new: NewImage) -> Result<()> {
         self.change(|catalog, _| {
-            catalog.images.insert(new.id.clone(), new.record);
+            let mut record = new.record;
+            if let Some(known) = catalog.images.get(&new.id) {
+                record.indexes.extend(known.indexes.iter().cloned());
+            }
+            catalog.images.insert(new.id.clone(), record);
             for reference in &new.tags {
                 catalog.tag(&new.id, reference);
             }

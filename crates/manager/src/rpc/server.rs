@@ -4,7 +4,8 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use identity::NodeIdentity;
 use proto::v1::{
-    ca_server::CaServer, cluster_server::ClusterServer, dispatcher_server::DispatcherServer, raft_server::RaftServer,
+    ca_server::CaServer, cluster_server::ClusterServer, dispatcher_server::DispatcherServer,
+    image_directory_server::ImageDirectoryServer, raft_server::RaftServer,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -19,6 +20,7 @@ use super::{
     cluster::ClusterService,
     connection::{Caller, Connection},
     dispatcher::DispatcherService,
+    images::ImageDirectoryService,
     raft::RaftService,
 };
 use crate::Error;
@@ -43,6 +45,7 @@ pub(crate) struct Services {
     pub(crate) dispatcher: DispatcherService,
     pub(crate) ca: CaService,
     pub(crate) raft: RaftService,
+    pub(crate) images: ImageDirectoryService,
 }
 
 /// Binds the port.
@@ -115,6 +118,7 @@ pub(crate) async fn serve(
         .add_service(cluster.max_encoding_message_size(LIMIT))
         .add_service(dispatcher.max_encoding_message_size(LIMIT))
         .add_service(ca)
+        .add_service(ImageDirectoryServer::new(services.images))
         .add_service(raft.max_encoding_message_size(LIMIT))
         .serve_with_incoming_shutdown(ReceiverStream::new(accepted).map(Ok::<_, io::Error>), stopping.cancelled_owned())
         .await

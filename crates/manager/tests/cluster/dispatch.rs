@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use proto::v1::{HoldersCall, MayFetchCall, image_directory_client::ImageDirectoryClient};
 use types::{NodeRole, NodeState, TaskState, WriteRequest};
 
 use crate::{
@@ -160,5 +161,39 @@ async fn p20_log_lines_that_cannot_be_had_are_a_warning() {
     })
     .await
     .expect("in bounded time");
+    host.manager.unwrap().shutdown().await;
+}
+
+/// P16: what a node has no task of it gets from nobody, and whoever is asked can find that out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p_16_only_a_node_with_a_task_of_an_image_gets_it_from_others() {
+    let host = found(quick_spec()).await;
+    drain_managers(&host).await;
+    let identity = join_identity(&host, NodeRole::Worker).await;
+    let agent = Agent::start(&identity, &host.peer().address).await.unwrap();
+    wait_state(&host, &agent, NodeState::Ready).await;
+    let dial = |identity: &identity::NodeIdentity| {
+        let identity = identity.clone();
+        let connect = move |address| identity.clone().connect(address);
+        ImageDirectoryClient::new(proto::transport::channel(&host.peer().address, connect))
+    };
+    let mut directory = dial(&identity);
+    let holders = |image: &str| HoldersCall { image: image.to_owned() };
+    let refused = directory.holders(holders("busybox:1")).await.expect_err("it has no task");
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
+    host.client().create("web", 1).await.unwrap();
+    wait_running(&host, 1).await;
+
+    let named = directory.holders(holders("docker.io/library/busybox:1")).await.unwrap().into_inner().holders;
+    let manager = host.node().to_string();
+    assert!(named.iter().all(|holder| holder.node == manager), "the others, and not itself: {named:?}");
+    assert!(directory.holders(holders("busybox:2")).await.is_err(), "of another image it has no task");
+    assert_eq!(directory.holders(holders("UPPER")).await.expect_err("no name").code(), tonic::Code::InvalidArgument);
+    let mut may = async |node: String, image: &str| {
+        let call = MayFetchCall { node, image: image.to_owned() };
+        directory.may_fetch(call).await.unwrap().into_inner().allowed
+    };
+    assert!(may(agent.node.to_string(), "busybox:1").await);
+    assert!(!may(agent.node.to_string(), "busybox:2").await && !may(manager, "busybox:1").await);
     host.manager.unwrap().shutdown().await;
 }

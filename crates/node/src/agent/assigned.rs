@@ -10,11 +10,12 @@ use std::{
     fs, io,
     io::Write,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use types::{Assignment, AssignmentDiff, AssignmentSet, ManagerPeer, TaskId};
+use types::{Assignment, AssignmentDiff, AssignmentSet, ManagerPeer, Payload, TaskId};
 
 use super::report::Kept;
 use crate::engine::dependencies::Dependencies;
@@ -58,12 +59,12 @@ impl Assigned {
         self.known
     }
 
-    /// The set as it may lie on a disk: without the data of secrets and configs. What runs goes on without it, what
+    /// The set as it may lie on a disk: without the data of secrets and configs and without credentials. What runs goes on without it, what
     /// does not run yet waits for a manager.
     pub(crate) fn kept(&self) -> Option<AssignmentSet> {
         let AssignmentSet { tasks, network, overlays, dependencies: _ } = &self.set;
         let kept = || AssignmentSet {
-            tasks: tasks.clone(),
+            tasks: tasks.iter().map(|(id, task)| (*id, without_auth(task))).collect(),
             network: network.clone(),
             overlays: overlays.clone(),
             ..AssignmentSet::default()
@@ -98,6 +99,14 @@ impl Assigned {
         self.known = true;
         Ok(())
     }
+}
+
+fn without_auth(assignment: &Assignment) -> Assignment {
+    let mut assignment = assignment.clone();
+    if !assignment.spec.container.registry_auth.is_empty() {
+        Arc::make_mut(&mut assignment.spec).container.registry_auth = Payload::default();
+    }
+    assignment
 }
 
 /// What the agent keeps on disk.
@@ -271,6 +280,19 @@ mod tests {
         let saved = encode(&Saved { set: assigned.kept(), ..Saved::default() });
         assert!(!saved.windows(7).any(|part| part == b"hunter2"));
         assert_eq!(assigned.set().dependencies.len(), 1, "it is there in memory");
+    }
+
+    #[test]
+    fn s_21_credentials_for_a_registry_are_not_on_the_disk() {
+        let mut task = assignment(1);
+        Arc::make_mut(&mut task.spec).container.registry_auth = Payload::new(b"hunter2".to_vec());
+        let set = AssignmentSet { tasks: [(task.id, task)].into(), ..AssignmentSet::default() };
+        let mut assigned = Assigned::default();
+        assigned.apply(0, 1, Content::Whole(set)).expect("whole");
+        let saved = encode(&Saved { set: assigned.kept(), ..Saved::default() });
+        assert!(!saved.windows(7).any(|part| part == b"hunter2"));
+        assert_eq!(ids(&assigned), [1]);
+        assert!(!format!("{:?}", assigned.set()).contains("hunter2"), "nor in a log");
     }
 
     #[test]

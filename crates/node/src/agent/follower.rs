@@ -20,7 +20,7 @@ use types::{
 use super::{
     AgentConfig, AgentEvent, AgentStatus,
     assigned::{Assigned, Saved},
-    described, ends,
+    described, ends, image_server,
     keeper::Keeper,
     local::{Local, LocalTask, Phase, Step, StopPolicy},
     monitors::Monitors,
@@ -37,6 +37,7 @@ use crate::{
     clock::now,
     engine::{
         ClusterNetwork, Engine, Uplink,
+        peers::ImageLink,
         tasks::{Found, Prepared, TaskError},
     },
 };
@@ -184,6 +185,8 @@ impl Follower {
             events: self.events.clone(),
         };
         beside.spawn(renewal.run(stop.clone()));
+        let images = image_server::run(self.engine.clone(), identity.clone(), self.config.data_address, stop.clone());
+        beside.spawn(images);
         beside.spawn(probes::hand_up(self.engine.clone(), probe_updates));
         beside
     }
@@ -191,6 +194,8 @@ impl Follower {
     async fn hear(&mut self, event: Event) {
         match event {
             Event::Began(connection) => {
+                let link = ImageLink { identity: self.config.identity.clone(), channel: connection.channel.clone() };
+                self.engine.set_image_link(Some(link));
                 let uplink = Uplink { node: self.here.node, channel: connection.channel.clone() };
                 self.engine.set_uplink(Some(uplink));
                 self.connection = Some(connection);
@@ -204,6 +209,7 @@ impl Follower {
             Event::Ended => {
                 self.connection = None;
                 self.engine.set_uplink(None);
+                self.engine.set_image_link(None);
             }
             Event::Assignments { applies_to, results_in, content } => self.assign(applies_to, results_in, *content),
             Event::Managers(managers) => {

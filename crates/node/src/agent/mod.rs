@@ -9,6 +9,7 @@ mod data_key;
 mod described;
 mod ends;
 mod follower;
+mod image_server;
 mod keeper;
 mod local;
 mod mesh;

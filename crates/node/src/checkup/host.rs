@@ -61,7 +61,7 @@ fn user_namespaces(facts: &Facts) -> Check {
 /// Chains of others that drop what is forwarded, and firewalls that are known to be in the way.
 fn firewall(facts: &Facts) -> Vec<Check> {
     const SUBJECT: &str = "firewall";
-    const OPEN: &str = "between the nodes open TCP port 2377, UDP ports 7946, 4789 and 51820";
+    const OPEN: &str = "between the nodes open TCP ports 2377 and 7946, UDP ports 7946, 4789 and 51820";
     let Some(chains) = facts.chains.as_ref().and_then(|text| serde_json::from_str::<Value>(text).ok()) else {
         return vec![Check::warn(SUBJECT, "the rules cannot be read: run this as root, with nft installed")];
     };

@@ -1,4 +1,4 @@
-//! The image of a task: here already, or from its registry.
+//! The image of a task: here already, from other nodes, or from its registry.
 
 use std::{
     collections::HashMap,
@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use image::{Progress, PullOptions};
+use image::{Credentials, Progress, PullOptions};
 use tokio::sync::Mutex;
-use types::ImageReference;
+use types::{ContainerSpec, ImageReference};
 
 use super::{
     Engine,
@@ -52,9 +52,9 @@ impl Engine {
         self.inner.events.publish(event);
     }
 
-    /// The name under which the store knows the image, pulled if it was not there.
-    pub(super) async fn ensure_image(&self, wanted: &ImageReference) -> Result<String, TaskError> {
-        let reference = wanted.clone().with_default_tag();
+    /// The name under which the store knows the image, brought here if it was not there.
+    pub(super) async fn ensure_image(&self, spec: &ContainerSpec) -> Result<String, TaskError> {
+        let reference = spec.image.clone().with_default_tag();
         let name = reference.to_string();
         if self.inner.images.get(&name).is_ok() {
             return Ok(name);
@@ -67,30 +67,106 @@ impl Engine {
             Err(error) => return Err(of_image(error)),
         }
         let options = PullOptions {
+            credentials: Credentials::unpack(spec.registry_auth.bytes()),
             insecure_registries: self.config().insecure_registries.clone(),
             mirrors: self.config().registry_mirrors.clone(),
             ..PullOptions::default()
         };
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-        for attempt in 1.. {
-            let error = match self.inner.images.pull(&reference, &options, Progress::none()).await {
-                Ok(pulled) => {
-                    tracing::info!(image = reference.familiar(), id = %pulled.id, "pulled");
-                    self.announce_pull(&reference);
-                    return Ok(name);
-                }
-                Err(error) => error,
+        let mut attempt = 1;
+        loop {
+            let failed = match self.bring(&reference, &options).await {
+                Ok(()) => return Ok(name),
+                Err(failed) => failed,
             };
-            if !error.is_transient() || attempt >= ATTEMPTS {
-                return Err(TaskError::Refused(format!(
-                    "No such image: {}: {}",
-                    reference.familiar(),
-                    explain(&error)
-                )));
+            if !failed.is_transient || attempt >= ATTEMPTS {
+                return Err(TaskError::Refused(failed.text(&reference)));
             }
-            tracing::info!(image = reference.familiar(), attempt, error = explain(&error), "pull failed, trying again");
+            tracing::info!(image = reference.familiar(), attempt, error = failed.registry, "pull failed, trying again");
+            attempt += 1;
             tokio::time::sleep(backoff.pause(random())).await;
         }
-        Err(TaskError::Refused(format!("No such image: {}", reference.familiar())))
+    }
+
+    /// One try of each source.
+    async fn bring(&self, reference: &ImageReference, options: &PullOptions) -> Result<(), Failed> {
+        let mut failed = Failed::default();
+        for source in sources(reference) {
+            match source {
+                Source::Nodes => match self.image_from_peers(reference).await {
+                    Ok(pulled) => {
+                        tracing::info!(image = reference.familiar(), id = %pulled.id, "came from another node");
+                        self.announce_pull(reference);
+                        return Ok(());
+                    }
+                    Err(why) => failed.nodes = why,
+                },
+                Source::Registry => match self.inner.images.pull(reference, options, Progress::none()).await {
+                    Ok(pulled) => {
+                        tracing::info!(image = reference.familiar(), id = %pulled.id, "pulled");
+                        self.announce_pull(reference);
+                        return Ok(());
+                    }
+                    Err(error) => {
+                        failed.is_transient = error.is_transient();
+                        failed.registry = explain(&error);
+                    }
+                },
+            }
+        }
+        Err(failed)
+    }
+}
+
+/// Where an image is looked for that is not here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Nodes,
+    Registry,
+}
+
+/// A digest means the same everywhere, and other nodes are nearer than the registry. What a tag means the registry
+/// says, as long as it says anything.
+fn sources(reference: &ImageReference) -> [Source; 2] {
+    match reference.digest {
+        Some(_) => [Source::Nodes, Source::Registry],
+        None => [Source::Registry, Source::Nodes],
+    }
+}
+
+/// Why no source had it.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Failed {
+    registry: String,
+    /// Empty where there is no other node.
+    nodes: String,
+    is_transient: bool,
+}
+
+impl Failed {
+    fn text(&self, reference: &ImageReference) -> String {
+        let nodes = if self.nodes.is_empty() { String::new() } else { format!("; from other nodes: {}", self.nodes) };
+        format!("No such image: {}: {}{nodes}", reference.familiar(), self.registry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p_16_a_digest_is_asked_of_nodes_first_and_a_tag_of_the_registry() {
+        let of = |text: &str| sources(&text.parse().expect("good"));
+        assert_eq!(of("web:1"), [Source::Registry, Source::Nodes]);
+        assert_eq!(of(&format!("web:1@sha256:{}", "0".repeat(64))), [Source::Nodes, Source::Registry]);
+    }
+
+    #[test]
+    fn a_failure_names_all_that_was_tried() {
+        let reference: ImageReference = "web:1".parse().expect("good");
+        let mut failed = Failed { registry: "unreachable".into(), ..Failed::default() };
+        assert_eq!(failed.text(&reference), "No such image: web:1: unreachable");
+        failed.nodes = "none of 2 has it".into();
+        assert_eq!(failed.text(&reference), "No such image: web:1: unreachable; from other nodes: none of 2 has it");
     }
 }

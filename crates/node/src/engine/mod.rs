@@ -27,6 +27,7 @@ mod mesh_ports;
 mod netd_keeper;
 mod network;
 mod networks;
+pub(crate) mod peers;
 pub(crate) mod preflight;
 mod refusal;
 mod sockets;
@@ -71,6 +72,7 @@ use self::{
     images::Pulls,
     lock::StateLock,
     network::{FoundEndpoint, Network, explain},
+    peers::Peers,
     preflight::{Facts, find_runtime, missing},
     volumes::Volumes,
 };
@@ -109,6 +111,7 @@ struct Inner {
     events: Events,
     containers: Containers,
     pulls: Pulls,
+    peers: Peers,
     turns: Semaphore,
     /// The containers' places in the network that were found at start.
     known: BTreeMap<EndpointId, FoundEndpoint>,
@@ -160,6 +163,7 @@ impl Engine {
             events,
             containers: singles,
             pulls,
+            peers: Peers::default(),
             turns,
             known,
             _lock: lock,

@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, DependencyRef, ImageReference, Labels};
+use crate::{Bytes, DependencyRef, ImageReference, Labels, Payload};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerSpec {
@@ -73,6 +73,10 @@ pub struct ContainerSpec {
     /// Secrets and configs that it has as files (parity S-63).
     #[serde(default)]
     pub dependencies: Vec<DependencyRef>,
+    /// Credentials for the image's registry, as `image::Credentials` packs them; empty without (parity S-21). It
+    /// steers pulls alone: a container that runs is the same with other ones.
+    #[serde(default, skip_serializing_if = "Payload::is_empty")]
+    pub registry_auth: Payload,
 }
 
 /// Docker's default (swarmkit `api/defaults/service.go`).
@@ -83,6 +87,13 @@ fn default_stop_grace_period() -> Duration {
 }
 
 impl ContainerSpec {
+    /// Whether a container of the one is as good as one of the other.
+    pub fn runs_like(&self, other: &Self) -> bool {
+        self == other
+            || (self.registry_auth != other.registry_auth
+                && Self { registry_auth: other.registry_auth.clone(), ..self.clone() } == *other)
+    }
+
     /// A container of `image` with every other field at its default.
     pub fn of_image(image: ImageReference) -> Self {
         Self {
@@ -113,6 +124,7 @@ impl ContainerSpec {
             seccomp: Seccomp::Default,
             oom_score_adj: 0,
             dependencies: Vec::new(),
+            registry_auth: Payload::default(),
         }
     }
 }

@@ -18,6 +18,7 @@ mod health;
 mod host_ports;
 mod hostile;
 mod hosts;
+mod images;
 mod inject;
 mod jobs;
 mod load;

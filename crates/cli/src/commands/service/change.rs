@@ -5,7 +5,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    super::info::text,
+    super::{info::text, login},
     fetch,
     watch::{self, Wait},
 };
@@ -31,6 +31,34 @@ pub(super) struct WaitArgs {
     quiet: bool,
 }
 
+/// How the image is found.
+#[derive(Debug, Args)]
+pub(super) struct ImageArgs {
+    /// Do not ask the registry for the image's digest and platforms
+    #[arg(long)]
+    no_resolve_image: bool,
+    /// Send the credentials that `login` kept to the nodes that run the service
+    #[arg(long)]
+    with_registry_auth: bool,
+}
+
+impl ImageArgs {
+    /// Of a request about a service with this image.
+    fn credentials(&self, image: &str) -> anyhow::Result<Option<String>> {
+        if !self.with_registry_auth {
+            return Ok(None);
+        }
+        let found = login::credentials(image)?;
+        if found.is_none() {
+            // as docker does: scripts give the flag whether or not somebody logged in
+            print_error(&format!(
+                "there are no credentials for the registry of {image} to send; log in with `rswarm login` first\n"
+            ))?;
+        }
+        Ok(found)
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
     /// Service name (default: one is made up)
@@ -45,6 +73,8 @@ pub(crate) struct CreateArgs {
     lists: CreateLists,
     #[command(flatten)]
     wait: WaitArgs,
+    #[command(flatten)]
+    resolve: ImageArgs,
     /// Image of the containers
     image: String,
     /// Command to run in them, instead of the image's, and its arguments
@@ -72,6 +102,8 @@ pub(crate) struct UpdateArgs {
     lists: UpdateLists,
     #[command(flatten)]
     wait: WaitArgs,
+    #[command(flatten)]
+    resolve: ImageArgs,
     service: String,
 }
 
@@ -94,7 +126,9 @@ pub(crate) struct RollbackArgs {
 pub(super) async fn create(client: &Client, arguments: CreateArgs) -> anyhow::Result<()> {
     let ids = network_ids(client, &arguments.lists.network, &[]).await?;
     let spec = new_spec(&arguments, &ids)?;
-    let answer = client.post("/services/create", Some(&spec)).await?;
+    let credentials = arguments.resolve.credentials(&arguments.image)?;
+    let path = format!("/services/create?queryRegistry={}", !arguments.resolve.no_resolve_image);
+    let answer = client.post_as(&path, &spec, credentials.as_deref()).await?;
     show_warnings(&answer)?;
     let id = text(&answer["ID"]);
     print(&format!("{id}\n"))?;
@@ -143,7 +177,12 @@ pub(super) async fn update(client: &Client, arguments: UpdateArgs) -> anyhow::Re
         let mut spec = service["Spec"].clone();
         let ids = network_ids(client, &arguments.lists.network_add, &arguments.lists.network_rm).await?;
         change_spec(&mut spec, &arguments, &ids)?;
-        send_update(client, &service, &spec).await?;
+        let image = text(&spec["TaskTemplate"]["ContainerSpec"]["Image"]);
+        let credentials = arguments.resolve.credentials(&image)?;
+        // the digest that was found before stays, unless another image is asked for, or the same one anew
+        let query = arguments.image.is_some() && !arguments.resolve.no_resolve_image;
+        let path = format!("{}&queryRegistry={query}", update_path(&service));
+        show_warnings(&client.post_as(&path, &spec, credentials.as_deref()).await?)?;
     }
     print(&format!("{}\n", arguments.service))?;
     wait(client, &service, arguments.rollback, &arguments.wait).await
@@ -166,14 +205,16 @@ pub(crate) fn change_spec(spec: &mut Value, arguments: &UpdateArgs, ids: &Ids) -
     lists::update(spec, &arguments.lists, ids)
 }
 
+fn update_path(service: &Value) -> String {
+    format!("/services/{}/update?version={}", text(&service["ID"]), service["Version"]["Index"])
+}
+
 async fn send_update(client: &Client, service: &Value, spec: &Value) -> anyhow::Result<()> {
-    let path = format!("/services/{}/update?version={}", text(&service["ID"]), service["Version"]["Index"]);
-    show_warnings(&client.post(&path, Some(spec)).await?)
+    show_warnings(&client.post(&update_path(service), Some(spec)).await?)
 }
 
 async fn roll_back(client: &Client, service: &Value) -> anyhow::Result<()> {
-    let path =
-        format!("/services/{}/update?version={}&rollback=previous", text(&service["ID"]), service["Version"]["Index"]);
+    let path = format!("{}&rollback=previous", update_path(service));
     show_warnings(&client.post(&path, Some(&service["Spec"])).await?)
 }
 

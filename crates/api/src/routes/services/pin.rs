@@ -1,0 +1,177 @@
+//! The image of a service, looked up once for all its tasks: name to `name@digest`, and the platforms it is for.
+//!
+//! Called by create and update when the request asks for it, as rswarm's command line does; Docker's own looks up by
+//! itself since API 1.30, through `/distribution`. A registry that does not answer refuses nothing: the service is
+//! made with the name alone, and the answer warns.
+
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use node::image::{Credentials, Resolved};
+use types::{ImageReference, Platform, ServiceSpec};
+
+use crate::{query::Query, router::Shared, routes::distribution};
+
+/// Docker gives its whole request as long (`swarmRequestTimeout`).
+const PATIENCE: Duration = Duration::from_secs(20);
+/// From this version on Docker's clients look up by themselves.
+const LOOKS_UP_ITSELF: (u32, u32) = (1, 30);
+/// Set to 1 for the daemon, it keeps names as they are (parity S-20).
+const PREFER_OFFLINE: &str = "DOCKER_SERVICE_PREFER_OFFLINE_IMAGE";
+
+/// Whether the client wants the registry asked.
+pub(super) fn is_asked(query: &Query, headers: &HeaderMap) -> bool {
+    let client = headers.get("version").and_then(|version| version.to_str().ok()).and_then(version);
+    let asked = query.flag("queryRegistry") || client.is_some_and(|version| version < LOOKS_UP_ITSELF);
+    asked && std::env::var_os(PREFER_OFFLINE).is_none_or(|value| value != "1")
+}
+
+fn version(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.trim().split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// Looks up the image and puts what was found into the spec; gives the warnings.
+pub(super) async fn pin(
+    shared: &Shared,
+    spec: &mut ServiceSpec,
+    previous: Option<&ServiceSpec>,
+    credentials: Option<Credentials>,
+) -> Vec<String> {
+    let reference = spec.task.container.image.clone();
+    let looking = distribution::look_up(shared, &reference, credentials);
+    let failed = match tokio::time::timeout(PATIENCE, looking).await {
+        Ok(Ok(found)) => {
+            found_as(spec, previous, &found);
+            return Vec::new();
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("the registry did not answer within {} s", PATIENCE.as_secs()),
+    };
+    tracing::info!(image = reference.familiar(), reason = failed, "image not pinned to a digest");
+    not_found(spec, previous)
+}
+
+/// What the registry has is what all tasks get.
+fn found_as(spec: &mut ServiceSpec, previous: Option<&ServiceSpec>, found: &Resolved) {
+    let container = &mut spec.task.container;
+    if container.image.digest.is_none() {
+        container.image.digest = Some(found.digest.to_string());
+    }
+    if !has_own_platforms(spec, previous) {
+        spec.task.placement.platforms = platforms(found);
+    }
+}
+
+fn not_found(spec: &mut ServiceSpec, previous: Option<&ServiceSpec>) -> Vec<String> {
+    let image = &spec.task.container.image;
+    // of another image: they say nothing of this one
+    let is_new = previous.is_some_and(|before| before.task.container.image != *image);
+    let warnings = if image.digest.is_some() { Vec::new() } else { vec![warning(image)] };
+    if is_new && !has_own_platforms(spec, previous) {
+        spec.task.placement.platforms.clear();
+    }
+    warnings
+}
+
+/// Whether somebody chose the platforms, rather than an earlier look at the image.
+fn has_own_platforms(spec: &ServiceSpec, previous: Option<&ServiceSpec>) -> bool {
+    let given = &spec.task.placement.platforms;
+    !given.is_empty() && previous.is_none_or(|before| before.task.placement.platforms != *given)
+}
+
+/// Nodes tell no variants of their architecture, so two variants of one are one platform.
+fn platforms(found: &Resolved) -> Vec<Platform> {
+    let mut all: Vec<Platform> = Vec::new();
+    for platform in &found.platforms {
+        let platform = Platform { os: platform.os.clone(), architecture: platform.architecture.clone() };
+        if !all.contains(&platform) {
+            all.push(platform);
+        }
+    }
+    all
+}
+
+/// In Docker's words.
+fn warning(image: &ImageReference) -> String {
+    let name = image.familiar();
+    format!(
+        "image {name} could not be accessed on a registry to record\nits digest. Each node will access {name} \
+         independently,\npossibly leading to different nodes running different\nversions of the image.\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use node::image::{Digest, Platform as Offered};
+
+    use super::*;
+    use crate::convert::service::{Given, read};
+
+    fn spec(image: &str, platforms: &[&str]) -> ServiceSpec {
+        let body = serde_json::json!({
+            "Name": "web", "TaskTemplate": { "ContainerSpec": { "Image": image } },
+        });
+        let mut spec = read(&body, Given::default()).expect("a spec");
+        let platform = |text: &&str| Platform { os: "linux".into(), architecture: (*text).into() };
+        spec.task.placement.platforms = platforms.iter().map(platform).collect();
+        spec
+    }
+
+    fn found(platforms: &[(&str, Option<&str>)]) -> Resolved {
+        let offered = |(name, variant): &(&str, Option<&str>)| Offered::new("linux", name, *variant);
+        let platforms = platforms.iter().map(offered).collect();
+        Resolved { digest: Digest::of(b"index"), media_type: String::new(), size: 5, platforms }
+    }
+
+    fn shown(spec: &ServiceSpec) -> String {
+        let names: Vec<&str> = spec.task.placement.platforms.iter().map(|p| p.architecture.as_str()).collect();
+        format!("{} [{}]", spec.task.container.image.familiar(), names.join(" "))
+    }
+
+    #[test]
+    fn s_20_a_name_gets_the_digest_and_keeps_one_it_has() {
+        let digest = Digest::of(b"index");
+        let mut web = spec("reg:5000/web:1", &[]);
+        found_as(&mut web, None, &found(&[("amd64", None)]));
+        assert_eq!(shown(&web), format!("reg:5000/web:1@{digest} [amd64]"));
+        let own = format!("web:1@{}", Digest::of(b"other"));
+        let mut web = spec(&own, &[]);
+        found_as(&mut web, None, &found(&[]));
+        assert_eq!(shown(&web), format!("{own} []"));
+        assert_eq!(not_found(&mut web, None), Vec::<String>::new(), "it is pinned already");
+    }
+
+    #[test]
+    fn s_33_platforms_come_from_the_image_unless_somebody_chose_them() {
+        let both = found(&[("amd64", None), ("arm", Some("v6")), ("arm", Some("v7"))]);
+        let platforms = |mut spec: ServiceSpec, previous: Option<&ServiceSpec>| {
+            found_as(&mut spec, previous, &both);
+            shown(&spec).split_once(" [").map(|(_, list)| list.trim_end_matches(']').to_owned())
+        };
+        let is = |text: &str| Some(text.to_owned());
+        assert_eq!(platforms(spec("web", &[]), None), is("amd64 arm"), "variants of one architecture are one");
+        assert_eq!(platforms(spec("web", &["s390x"]), None), is("s390x"));
+        let before = spec("web", &["s390x"]);
+        assert_eq!(platforms(spec("web", &["s390x"]), Some(&before)), is("amd64 arm"), "they were of the image before");
+        assert_eq!(platforms(spec("web", &["riscv64"]), Some(&before)), is("riscv64"));
+        let mut other = spec("mine", &["s390x"]);
+        assert_eq!(not_found(&mut other, Some(&before)).len(), 1);
+        assert_eq!(shown(&other), "mine:latest []", "they were of the image before");
+    }
+
+    #[test]
+    fn s_20_the_registry_is_asked_for_those_who_do_not_ask_themselves() {
+        let asked = |query: &str, version: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.extend(version.map(|version| {
+                (axum::http::HeaderName::from_static("version"), axum::http::HeaderValue::from_static(version))
+            }));
+            is_asked(&Query::parse(query), &headers)
+        };
+        assert!(asked("queryRegistry=true", None) && asked("queryRegistry=1", Some("1.47")));
+        assert!(asked("", Some("1.29")) && asked("", Some("1.5")));
+        assert!(!asked("", None) && !asked("", Some("1.30")) && !asked("queryRegistry=0", Some("1.52")));
+        assert!(!asked("", Some("new")));
+    }
+}
