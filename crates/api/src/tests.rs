@@ -24,6 +24,7 @@ macro_rules! docker {
 }
 
 mod dependencies;
+mod lock;
 mod networks;
 mod publish;
 

@@ -16,7 +16,7 @@ use crate::commands::{
     network::NetworkCommand,
     node::NodeCommand,
     service::ServiceCommand,
-    swarm::{InitArgs, JoinArgs, JoinTokenArgs, LeaveArgs, UpdateArgs},
+    swarm::{InitArgs, JoinArgs, JoinTokenArgs, LeaveArgs, UpdateArgs, lock::UnlockKeyArgs},
     system::{EventsArgs, SystemCommand},
     volume::VolumeCommand,
 };
@@ -145,6 +145,11 @@ pub(crate) enum SwarmCommand {
     JoinToken(JoinTokenArgs),
     /// Change the cluster's settings
     Update(UpdateArgs),
+    /// Let a locked manager take its place again
+    #[command(after_help = "Examples:\n  rswarm swarm unlock\n  rswarm swarm unlock < key.txt")]
+    Unlock,
+    /// Show, or replace, the key that unlocks managers
+    UnlockKey(UnlockKeyArgs),
 }
 
 #[derive(Debug, Args)]

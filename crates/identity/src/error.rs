@@ -19,6 +19,16 @@ pub enum Error {
     },
     #[error("set up TLS with the certificate of this node")]
     Tls(#[source] rustls::Error),
+    #[error("this manager is locked: its keys are sealed; open them with `rswarm swarm unlock`")]
+    Locked,
+    #[error(
+        "{path} is damaged, or was sealed by another manager: restore it from a backup, or give the membership up with `rswarm leave --force` and join again"
+    )]
+    Sealed { path: String },
+    #[error(
+        "the keys of this manager are sealed, but {path}, which the unlock key opens, is missing: restore it from a backup, or give the membership up with `rswarm leave --force` and join again"
+    )]
+    LockMissing { path: String },
     #[error("{operation} {path}")]
     File {
         operation: &'static str,

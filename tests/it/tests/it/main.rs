@@ -21,6 +21,7 @@ mod hosts;
 mod inject;
 mod jobs;
 mod load;
+mod locks;
 mod managers;
 mod mesh;
 mod mtu;
