@@ -1,6 +1,6 @@
 //! Asking a manager: the one this host is.
 
-use node::membership::{LocalState, Membership};
+use node::membership::{LOCKED, LocalState, Membership};
 use proto::v1::{ReadCall, WriteCall, cluster_client::ClusterClient};
 use tonic::{Code, transport::Channel};
 use types::{Cluster, NodeView, ReadReply, ReadRequest, ServiceView, Task, WriteReply, WriteRequest};
@@ -18,7 +18,7 @@ pub(crate) fn client(membership: &Membership) -> ApiResult<ClusterClient<Channel
     }
     Err(ApiError::unavailable(match status.local_state {
         LocalState::Inactive => NOT_IN_A_CLUSTER.to_owned(),
-        LocalState::Locked => "Swarm is encrypted and needs to be unlocked before it can be used.".to_owned(),
+        LocalState::Locked => LOCKED.to_owned(),
         LocalState::Error => format!("this host's part of the cluster does not work: {}", status.error),
         LocalState::Pending => "this host is still joining its cluster; try again in a moment".to_owned(),
         LocalState::Active => NOT_A_MANAGER.to_owned(),

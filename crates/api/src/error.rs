@@ -122,6 +122,7 @@ impl From<membership::Error> for ApiError {
             membership::ErrorKind::BadRequest => StatusCode::BAD_REQUEST,
             // What Docker answers to a command that does not fit the host's state.
             membership::ErrorKind::Conflict | membership::ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            membership::ErrorKind::Unauthorized => StatusCode::UNAUTHORIZED,
             membership::ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.message)

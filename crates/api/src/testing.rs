@@ -218,6 +218,7 @@ fn first_cluster() -> types::Cluster {
         join: types::JoinSecrets { worker: [1; 16], manager: [2; 16] },
         probe_key: [0; 32],
         data_path_port: types::DEFAULT_DATA_PATH_PORT,
+        unlock_key: None,
     }
 }
 

@@ -25,6 +25,7 @@ macro_rules! docker {
 
 mod dependencies;
 mod images;
+mod lock;
 mod networks;
 mod publish;
 

@@ -18,7 +18,7 @@ use crate::{
         node::NodeCommand,
         service::ServiceCommand,
         stack::StackCommand,
-        swarm::{InitArgs, JoinArgs, JoinTokenArgs, LeaveArgs, UpdateArgs},
+        swarm::{InitArgs, JoinArgs, JoinTokenArgs, LeaveArgs, UpdateArgs, lock::UnlockKeyArgs},
         system::{EventsArgs, SystemCommand},
         volume::VolumeCommand,
     },
@@ -154,6 +154,11 @@ pub(crate) enum SwarmCommand {
     JoinToken(JoinTokenArgs),
     /// Change the cluster's settings
     Update(UpdateArgs),
+    /// Let a locked manager take its place again
+    #[command(after_help = "Examples:\n  rswarm swarm unlock\n  rswarm swarm unlock < key.txt")]
+    Unlock,
+    /// Show, or replace, the key that unlocks managers
+    UnlockKey(UnlockKeyArgs),
 }
 
 #[derive(Debug, Args)]

@@ -72,8 +72,14 @@ pub fn admit(
         WriteRequest::RemoveService(id) => service::remove(tables, *id, now).map(done),
         WriteRequest::UpdateNode { id, version, spec } => node::update(tables, *id, *version, spec, now).map(done),
         WriteRequest::RemoveNode { id, force } => node::remove(tables, *id, *force, now).map(done),
-        WriteRequest::UpdateCluster { version, spec, rotate_worker_token, rotate_manager_token } => {
-            let rotate = cluster::Rotate { worker: *rotate_worker_token, manager: *rotate_manager_token };
+        WriteRequest::UpdateCluster {
+            version,
+            spec,
+            rotate_worker_token: worker,
+            rotate_manager_token: manager,
+            rotate_unlock_key: unlock_key,
+        } => {
+            let rotate = cluster::Rotate { worker: *worker, manager: *manager, unlock_key: *unlock_key };
             cluster::update(tables, *version, spec, rotate, now, ids).map(done)
         }
         WriteRequest::Leave { id, force } => node::leave(tables, *id, *force, now).map(done),

@@ -6,6 +6,7 @@
 mod addresses;
 mod checks;
 mod config;
+mod goodbye;
 mod helpers;
 mod host;
 mod logging;

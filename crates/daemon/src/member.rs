@@ -6,7 +6,7 @@
 use std::{fs, net::IpAddr, path::Path, sync::Arc, time::SystemTime};
 
 use anyhow::{Context, Result};
-use identity::{CertificateAuthority, KeyPair, NodeIdentity, Subject};
+use identity::{CertificateAuthority, KeyPair, NodeIdentity, Subject, Vault};
 use manager::Manager;
 use node::{
     Engine,
@@ -15,7 +15,7 @@ use node::{
 };
 use types::{
     Availability, Cluster, ClusterId, ClusterSpec, JoinSecrets, ManagerPeer, Meta, Node, NodeDescription, NodeId,
-    NodeRole, NodeSpec, NodeState, NodeStatus, RootCa, Timestamp,
+    NodeRole, NodeSpec, NodeState, NodeStatus, RootCa, Timestamp, UnlockKey,
 };
 
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
 
 pub struct Member {
     pub identity: NodeIdentity,
+    pub vault: Vault,
     pub file: MemberFile,
     pub agent: Agent,
     pub manager: Option<Manager>,
@@ -42,6 +43,11 @@ fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// The files of a node that are sealed on managers that are locked.
+pub fn vault(directory: &Path) -> Result<Vault, identity::Error> {
+    Vault::open(directory, &[NodeIdentity::FILE, manager::DATA_KEY_FILE])
+}
+
 /// Makes this host the first manager of a new cluster.
 pub async fn found(directory: &Path, engine: &Engine, request: InitRequest) -> Result<Member> {
     let interfaces = addresses::interfaces().context("list the interfaces of this host")?;
@@ -56,17 +62,20 @@ pub async fn found(directory: &Path, engine: &Engine, request: InitRequest) -> R
         let key = KeyPair::generate()?;
         let chain = authority.sign(key.csr_pem(), &subject, now(), request.spec.ca.node_cert_expiry)?;
         let identity = NodeIdentity::from_pem(key.pem(), &chain)?;
-        identity.save(directory)?;
         let cluster = new_cluster(subject.cluster, request.spec, request.data_path_port, &authority);
+        let vault = vault(directory)?;
+        // before there is a key in it, so that none is ever written plain
+        vault.settle(cluster.unlock_key.as_ref())?;
+        identity.save(&vault)?;
         let mut first = first_node(subject.node, request.availability, file.data_address);
         // its routes: the networks that the cluster begins with keep clear of them
         let described = engine.info().description(identity.root_pem());
         first.description = Some(NodeDescription { routes: engine.routes().to_vec(), ..described });
-        let manager = Manager::bootstrap(manager_config(directory, &file, &identity), cluster, first).await?;
+        let manager = Manager::bootstrap(manager_config(&vault, &file, &identity), cluster, first).await?;
         let peer = ManagerPeer { node: subject.node, address: file.advertise.to_string() };
         let file = MemberFile { managers: vec![peer], ..file };
         file.save(directory)?;
-        start(directory, engine, identity, file, Some(manager)).await
+        start(vault, engine, identity, file, Some(manager)).await
     })
     .await
 }
@@ -98,36 +107,41 @@ pub async fn join(directory: &Path, engine: &Engine, request: JoinRequest) -> Re
         )?;
         let file = MemberFile { managers: joined.managers.clone(), ..file };
         let identity = NodeIdentity::from_pem(&joined.key_pem, &joined.chain_pem)?;
-        identity.save(directory)?;
+        let vault = vault(directory)?;
+        identity.save(&vault)?;
         file.save(directory)?;
         let manager = match identity.role() {
             NodeRole::Worker => None,
             NodeRole::Manager => {
-                let config = manager_config(directory, &file, &identity);
+                let config = manager_config(&vault, &file, &identity);
                 Some(Manager::join(config, &joined.managers).await?)
             }
         };
-        start(directory, engine, identity, file, manager).await
+        start(vault, engine, identity, file, manager).await
     })
     .await
 }
 
-/// Goes on as the node this host was before the daemon stopped; `None` if it was none.
-pub async fn resume(directory: &Path, engine: &Engine) -> Result<Option<Member>> {
-    let (Some(identity), Some(file)) = (NodeIdentity::load(directory)?, MemberFile::load(directory)?) else {
+/// Goes on as the node this host was before the daemon stopped; `None` if it was none. The vault is open.
+pub async fn resume(vault: Vault, engine: &Engine) -> Result<Option<Member>> {
+    let (Some(identity), Some(file)) = (NodeIdentity::load(&vault)?, MemberFile::load(vault.directory())?) else {
         return Ok(None);
     };
-    let config = manager_config(directory, &file, &identity);
+    let config = manager_config(&vault, &file, &identity);
     let manager = match (identity.role(), Manager::exists(&config)) {
-        (NodeRole::Worker, _) => None,
+        (NodeRole::Worker, _) => {
+            // one that was demoted and did not come to it: workers are never locked
+            vault.settle(None)?;
+            None
+        }
         (NodeRole::Manager, true) => Some(Manager::open(config).await?),
         (NodeRole::Manager, false) => Some(Manager::join(config, &file.managers).await?),
     };
-    start(directory, engine, identity, file, manager).await.map(Some)
+    start(vault, engine, identity, file, manager).await.map(Some)
 }
 
 async fn start(
-    directory: &Path,
+    vault: Vault,
     engine: &Engine,
     identity: NodeIdentity,
     file: MemberFile,
@@ -137,17 +151,17 @@ async fn start(
         identity: identity.clone(),
         managers: file.managers.clone(),
         data_address: file.data_address,
-        identity_dir: directory.to_owned(),
-        state_dir: directory.join("agent"),
+        vault: vault.clone(),
+        state_dir: vault.directory().join("agent"),
     };
     let agent = Agent::start(engine.clone(), config).await?;
-    Ok(Member { identity, file, agent, manager })
+    Ok(Member { identity, vault, file, agent, manager })
 }
 
 /// Where a manager of this host keeps its state and how it is reached.
-pub fn manager_config(directory: &Path, file: &MemberFile, identity: &NodeIdentity) -> manager::Config {
+pub fn manager_config(vault: &Vault, file: &MemberFile, identity: &NodeIdentity) -> manager::Config {
     manager::Config {
-        state_dir: directory.to_owned(),
+        vault: vault.clone(),
         listen: file.listen,
         advertise: file.advertise.to_string(),
         identity: identity.clone(),
@@ -187,6 +201,7 @@ fn places(
 }
 
 fn new_cluster(id: ClusterId, spec: ClusterSpec, data_path_port: u16, authority: &CertificateAuthority) -> Cluster {
+    let unlock_key = spec.encryption.auto_lock_managers.then(|| UnlockKey(random()));
     Cluster {
         id,
         meta: Meta::default(),
@@ -198,6 +213,7 @@ fn new_cluster(id: ClusterId, spec: ClusterSpec, data_path_port: u16, authority:
         join: JoinSecrets { worker: random(), manager: random() },
         probe_key: random(),
         data_path_port,
+        unlock_key,
     }
 }
 

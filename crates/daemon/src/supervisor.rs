@@ -3,19 +3,19 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use identity::{UnlockError, Vault};
 use manager::Manager;
 use node::{
     Engine,
-    agent::AgentEvent,
+    agent::{self, AgentEvent},
     join::JoinError,
-    membership::{Command, Error, ErrorKind, LocalState, Served, Status},
+    membership::{Command, Error, ErrorKind, LOCKED, LocalState, Served, Status},
 };
-use proto::v1::{WriteCall, cluster_client::ClusterClient};
 use tokio::{sync::watch, time::Instant};
-use tonic::transport::Channel;
-use types::{ManagerPeer, NodeRole, WriteRequest};
+use types::{ManagerPeer, NodeRole, UnlockKey};
 
 use crate::{
+    goodbye::say_goodbye,
     helpers::chain,
     member::{self, Member},
 };
@@ -23,14 +23,14 @@ use crate::{
 /// A manager that died of an error is started again after this: long enough not to spin on a full
 /// disk, short enough that a passing fault is not noticed much.
 const MANAGER_RESTART_PAUSE: Duration = Duration::from_secs(2);
-/// Leaving asks the cluster first. It must not hang when the cluster is gone and `--force` is given.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub struct Supervisor {
     engine: Engine,
     directory: PathBuf,
     served: Served,
     member: Option<Member>,
+    /// Set while this host is a manager whose keys wait for the unlock key.
+    locked: Option<Vault>,
     /// Set while something of the membership is broken, in words.
     trouble: String,
     /// When to look again whether this host can be the manager it shall be.
@@ -48,13 +48,20 @@ enum Wake {
 
 impl Supervisor {
     pub fn new(engine: Engine, directory: PathBuf, served: Served) -> Self {
-        Self { engine, directory, served, member: None, trouble: String::new(), manager_due: None }
+        Self { engine, directory, served, member: None, locked: None, trouble: String::new(), manager_due: None }
     }
 
     /// Resumes the membership there was, then serves until `stop` turns true; ends in reverse order:
     /// the manager hands over, the agent stops, containers go on.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        self.resume().await;
+        match member::vault(&self.directory) {
+            Ok(vault) if vault.is_locked() => {
+                tracing::warn!("this manager is locked; open it with `rswarm swarm unlock`; what runs goes on");
+                self.locked = Some(vault);
+            }
+            Ok(vault) => self.resume(vault).await,
+            Err(error) => self.cannot_resume(&error.into()),
+        }
         loop {
             self.publish();
             match self.next(&mut stop).await {
@@ -104,14 +111,16 @@ impl Supervisor {
         }
     }
 
-    async fn resume(&mut self) {
-        match Box::pin(member::resume(&self.directory, &self.engine)).await {
+    async fn resume(&mut self, vault: Vault) {
+        match Box::pin(member::resume(vault, &self.engine)).await {
             Ok(member) => self.member = member,
-            Err(error) => {
-                tracing::error!(error = format!("{error:#}"), "this host cannot take its place in the cluster");
-                self.trouble = format!("{error:#}");
-            }
+            Err(error) => self.cannot_resume(&error),
         }
+    }
+
+    fn cannot_resume(&mut self, error: &anyhow::Error) {
+        tracing::error!(error = format!("{error:#}"), "this host cannot take its place in the cluster");
+        self.trouble = format!("{error:#}");
     }
 
     async fn serve(&mut self, command: Command) {
@@ -141,7 +150,32 @@ impl Supervisor {
                 self.publish();
                 let _ = reply.send(result);
             }
+            Command::Unlock { key, reply } => {
+                let result = self.unlock(&key).await;
+                self.publish();
+                let _ = reply.send(result);
+            }
         }
+    }
+
+    /// Opens the keys and starts what waited for them. A wrong key changes nothing.
+    async fn unlock(&mut self, key: &UnlockKey) -> Result<(), Error> {
+        let Some(vault) = self.locked.clone() else {
+            return Err(Error::new(ErrorKind::Conflict, "swarm is not locked"));
+        };
+        match vault.unlock(key) {
+            Ok(()) => {}
+            Err(error @ UnlockError::WrongKey) => return Err(Error::new(ErrorKind::Unauthorized, error.to_string())),
+            Err(UnlockError::File(error)) => return Err(Error::new(ErrorKind::Internal, chain(&error))),
+        }
+        tracing::info!("this manager is unlocked");
+        self.locked = None;
+        self.resume(vault).await;
+        if self.trouble.is_empty() {
+            return Ok(());
+        }
+        let message = format!("this manager is unlocked, but cannot take its place: {}", self.trouble);
+        Err(Error::new(ErrorKind::Internal, message))
     }
 
     fn must_be_free(&self, force_new_cluster: bool) -> Result<(), Error> {
@@ -149,7 +183,7 @@ impl Supervisor {
             let message = "--force-new-cluster is not supported yet; restore a majority of the managers instead";
             return Err(Error::new(ErrorKind::BadRequest, message));
         }
-        if self.member.is_some() {
+        if self.member.is_some() || self.locked.is_some() {
             let message =
                 "This node is already part of a swarm. Use \"rswarm leave\" to leave this swarm and join another one.";
             return Err(Error::new(ErrorKind::Unavailable, message));
@@ -175,16 +209,7 @@ impl Supervisor {
     }
 
     async fn leave(&mut self, force: bool) -> Result<(), Error> {
-        let Some(member) = self.member.take() else {
-            if self.trouble.is_empty() {
-                return Err(Error::new(ErrorKind::Unavailable, "This node is not part of a swarm"));
-            }
-            if !force {
-                let message = format!("{}; to give the membership up use `rswarm leave --force`", self.trouble);
-                return Err(Error::new(ErrorKind::Conflict, message));
-            }
-            return self.forget();
-        };
+        let Some(member) = self.member.take() else { return self.leave_alone(force).await };
         if let Err(error) = say_goodbye(&member, force).await {
             self.member = Some(member);
             return Err(error);
@@ -197,7 +222,26 @@ impl Supervisor {
         self.forget()
     }
 
+    /// Leaves although this host has no place to leave from: it is locked, or broken. Nobody can be told.
+    async fn leave_alone(&mut self, force: bool) -> Result<(), Error> {
+        if self.locked.is_none() && self.trouble.is_empty() {
+            return Err(Error::new(ErrorKind::Unavailable, "This node is not part of a swarm"));
+        }
+        if !force && self.locked.is_some() {
+            let message =
+                "Swarm is encrypted and locked. Please unlock it first or use `--force` to ignore this message.";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        if !force {
+            let message = format!("{}; to give the membership up use `rswarm leave --force`", self.trouble);
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        agent::abandon(&self.engine).await;
+        self.forget()
+    }
+
     fn forget(&mut self) -> Result<(), Error> {
+        self.locked = None;
         self.trouble.clear();
         member::forget(&self.directory).map_err(|error| {
             let message = format!("left the cluster, but cannot remove {}: {error}", self.directory.display());
@@ -220,7 +264,7 @@ impl Supervisor {
         let Some(member) = &mut self.member else { return };
         match (member.identity.role(), member.manager.take()) {
             (NodeRole::Manager, None) => {
-                let config = member::manager_config(&self.directory, &member.file, &member.identity);
+                let config = member::manager_config(&member.vault, &member.file, &member.identity);
                 match start_manager(config, &member.file.managers).await {
                     Ok(manager) => {
                         member.manager = Some(manager);
@@ -238,6 +282,10 @@ impl Supervisor {
                 manager.shutdown().await;
                 self.trouble.clear();
                 forget_manager_state(&self.directory.join("raft"));
+                if let Err(error) = member.vault.settle(None) {
+                    self.trouble = format!("the keys of the former manager stay sealed: {}", chain(&error));
+                    tracing::error!(error = self.trouble, "this worker waits for the unlock key after a restart");
+                }
                 tracing::info!("this host is a worker now");
             }
             (_, manager) => member.manager = manager,
@@ -256,8 +304,9 @@ impl Supervisor {
     async fn agent_ended(&mut self) {
         let Some(member) = self.member.take() else { return };
         tracing::error!("the agent of this host ended; starting it again");
+        let vault = member.vault.clone();
         shut_down(member).await;
-        self.resume().await;
+        self.resume(vault).await;
     }
 
     /// The cluster has removed this node: its tasks go, its state goes, and the host says why.
@@ -279,8 +328,12 @@ impl Supervisor {
 
     fn status(&self) -> Status {
         let Some(member) = &self.member else {
-            let local_state = if self.trouble.is_empty() { LocalState::Inactive } else { LocalState::Error };
-            return Status { local_state, error: self.trouble.clone(), ..Status::default() };
+            let (local_state, error) = match (&self.locked, self.trouble.is_empty()) {
+                (Some(_), _) => (LocalState::Locked, LOCKED.to_owned()),
+                (None, true) => (LocalState::Inactive, String::new()),
+                (None, false) => (LocalState::Error, self.trouble.clone()),
+            };
+            return Status { local_state, error, ..Status::default() };
         };
         Status {
             local_state: if self.trouble.is_empty() { LocalState::Active } else { LocalState::Error },
@@ -322,47 +375,6 @@ fn forget_manager_state(directory: &std::path::Path) {
     if let Err(error) = member::forget(directory) {
         tracing::error!(%error, path = %directory.display(), "state of the former manager cannot be removed");
     }
-}
-
-/// Tells the cluster that this node goes. With `force` a cluster that does not answer is left too.
-async fn say_goodbye(member: &Member, force: bool) -> Result<(), Error> {
-    let is_manager = member.manager.is_some();
-    if is_manager && !force {
-        let message = "You are attempting to leave the swarm on a node that is participating as a manager. Demote it first \
-                       with `rswarm node demote`, or use --force: the other managers then need a majority without it, and \
-                       leaving with the last manager erases the cluster's state.";
-        return Err(Error::new(ErrorKind::Unavailable, message));
-    }
-    let request = WriteRequest::Leave { id: member.identity.node(), force };
-    let call = WriteCall { write_request: proto::encode(&request), ..WriteCall::default() };
-    let mut failed = "no manager's address is known".to_owned();
-    for mut client in clients(member) {
-        match tokio::time::timeout(LEAVE_TIMEOUT, client.write(call.clone())).await {
-            Ok(Ok(_)) => return Ok(()),
-            Ok(Err(status)) => failed = status.message().to_owned(),
-            Err(_) => failed = format!("no manager answered within {} s", LEAVE_TIMEOUT.as_secs()),
-        }
-    }
-    if force {
-        tracing::warn!(reason = failed, "leaves although the cluster could not be told");
-        return Ok(());
-    }
-    let message =
-        format!("the cluster could not be told that this node leaves: {failed}; to leave all the same use --force");
-    Err(Error::new(ErrorKind::Unavailable, message))
-}
-
-/// Whom a leaving node can tell: itself where it is a manager, else each manager it knows.
-fn clients(member: &Member) -> Vec<ClusterClient<Channel>> {
-    if let Some(manager) = &member.manager {
-        return vec![manager.cluster_client()];
-    }
-    let client = |peer: &ManagerPeer| {
-        let identity = member.identity.clone();
-        let connect = move |address| identity.clone().connect(address);
-        ClusterClient::new(proto::transport::channel(&peer.address, connect))
-    };
-    member.file.managers.iter().map(client).collect()
 }
 
 /// Why a host did not become a node: what a user did wrong, or what stood in the way.

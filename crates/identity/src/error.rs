@@ -21,6 +21,16 @@ pub enum Error {
     Tls(#[source] rustls::Error),
     #[error("cannot use {}: {reason}", path.display())]
     Unusable { path: std::path::PathBuf, reason: String },
+    #[error("this manager is locked: its keys are sealed; open them with `rswarm swarm unlock`")]
+    Locked,
+    #[error(
+        "{path} is damaged, or was sealed by another manager: restore it from a backup, or give the membership up with `rswarm leave --force` and join again"
+    )]
+    Sealed { path: String },
+    #[error(
+        "the keys of this manager are sealed, but {path}, which the unlock key opens, is missing: restore it from a backup, or give the membership up with `rswarm leave --force` and join again"
+    )]
+    LockMissing { path: String },
     #[error("{operation} {path}")]
     File {
         operation: &'static str,

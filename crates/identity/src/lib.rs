@@ -1,4 +1,5 @@
-//! Keys, certificates, join tokens and TLS configurations: who is who in a cluster.
+//! Keys, certificates, join tokens and TLS configurations: who is who in a cluster; and how keys lie
+//! on the disk.
 //!
 //! Used by `manager` (which signs and serves) and `node` (which joins, renews and dials), and by `api` and `cli` for
 //! the API over TCP. The only
@@ -15,9 +16,12 @@ mod base36;
 mod error;
 mod key_pair;
 mod node_identity;
+mod seal;
 mod subject;
 mod tls;
 mod token;
+mod unlock_key;
+mod vault;
 
 pub use api_tls::{ApiAcceptor, ApiConnector, PemFiles};
 pub use authority::CertificateAuthority;
@@ -27,6 +31,8 @@ pub use node_identity::{Accepted, NodeIdentity};
 pub use subject::Subject;
 pub use tls::{TlsStream, connect_pinned};
 pub use token::{JoinToken, TokenError};
+pub use unlock_key::{UnlockKeyError, parse_unlock_key, unlock_key_text};
+pub use vault::{UnlockError, Vault};
 
 /// SHA-256 of a certificate in DER form.
 pub type Digest = [u8; 32];

@@ -1,9 +1,7 @@
 //! Who this node is: its key and certificate, and the TLS made from them.
 
 use std::{
-    fs, io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    io,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -17,12 +15,9 @@ use types::{ClusterId, NodeId, NodeRole, Timestamp};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{
-    Error, Subject,
+    Error, Subject, Vault,
     tls::{self, TlsStream},
 };
-
-/// Key and certificates in one file, so that they are replaced in one step.
-const FILE_NAME: &str = "node.pem";
 
 /// A cheap handle on the node's current certificate. All copies see a renewed one at once; open
 /// connections go on under the old one until they end.
@@ -57,6 +52,9 @@ impl std::fmt::Debug for NodeIdentity {
 }
 
 impl NodeIdentity {
+    /// Key and certificates in one file of the vault, so that they are replaced in one step.
+    pub const FILE: &str = "node.pem";
+
     /// From a private key and the chain that `CertificateAuthority::sign` gave (leaf, root).
     ///
     /// # Errors
@@ -66,39 +64,25 @@ impl NodeIdentity {
         Ok(Self { current: Arc::new(RwLock::new(current)) })
     }
 
-    /// The identity that [`Self::save`] left in `directory`, if there is one.
+    /// The identity that [`Self::save`] left in the vault, if there is one.
     ///
     /// # Errors
-    /// When the file is there but cannot be read or is damaged.
-    pub fn load(directory: &Path) -> Result<Option<Self>, Error> {
-        let path = directory.join(FILE_NAME);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(file_error("read", &path, source)),
-        };
-        let (key_pem, chain_pem) =
-            text.split_at(text.find("-----BEGIN CERTIFICATE").ok_or(Error::Pem { what: "node certificate" })?);
+    /// When the file is there but cannot be read, is damaged, or the vault is locked.
+    pub fn load(vault: &Vault) -> Result<Option<Self>, Error> {
+        let Some(bytes) = vault.read(Self::FILE)? else { return Ok(None) };
+        let bad = || Error::Pem { what: "node certificate" };
+        let text = String::from_utf8(bytes).map_err(|_| bad())?;
+        let (key_pem, chain_pem) = text.split_at(text.find("-----BEGIN CERTIFICATE").ok_or_else(bad)?);
         Self::from_pem(key_pem, chain_pem).map(Some)
     }
 
-    /// Writes the identity to `directory/node.pem`, mode 0600, in one step.
+    /// Writes the identity into the vault, in one step.
     ///
     /// # Errors
     /// When the file cannot be written; the one that was there stays.
-    pub fn save(&self, directory: &Path) -> Result<(), Error> {
+    pub fn save(&self, vault: &Vault) -> Result<(), Error> {
         let current = self.current();
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(|source| file_error("create", directory, source))?;
-        let path = directory.join(FILE_NAME);
-        let temporary = directory.join(format!("{FILE_NAME}.new"));
-        let text = format!("{}{}", current.key_pem, current.chain_pem);
-        write_synced(&temporary, text.as_bytes()).map_err(|source| file_error("write", &temporary, source))?;
-        fs::rename(&temporary, &path).map_err(|source| file_error("replace", &path, source))?;
-        fs::File::open(directory).and_then(|d| d.sync_all()).map_err(|source| file_error("sync", directory, source))
+        vault.write(Self::FILE, format!("{}{}", current.key_pem, current.chain_pem).as_bytes())
     }
 
     /// Takes a renewed key and chain into use in all copies of this handle.
@@ -219,15 +203,4 @@ fn validity(der: &[u8]) -> Result<(Timestamp, Timestamp), Error> {
     let at = |seconds: i64| Timestamp::from_unix_ms(u64::try_from(seconds).unwrap_or(0).saturating_mul(1000));
     let validity = certificate.validity();
     Ok((at(validity.not_before.timestamp()), at(validity.not_after.timestamp())))
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
-    io::Write::write_all(&mut file, bytes)?;
-    file.sync_all()
-}
-
-fn file_error(operation: &'static str, path: &Path, source: io::Error) -> Error {
-    let path: PathBuf = path.to_owned();
-    Error::File { operation, path: path.display().to_string(), source }
 }

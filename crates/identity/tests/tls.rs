@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use identity::{CertificateAuthority, KeyPair, NodeIdentity, Subject, connect_pinned};
+use identity::{CertificateAuthority, KeyPair, NodeIdentity, Subject, Vault, connect_pinned};
 use tokio::net::TcpListener;
 use types::{ClusterId, NodeId, NodeRole, Timestamp};
 
@@ -116,15 +116,16 @@ fn saved_identities_load_again_with_private_modes() {
     let manager = node(&ca, 1, NodeRole::Manager, now());
     let directory = tempfile::tempdir().unwrap();
     let inner = directory.path().join("certificates");
-    assert!(NodeIdentity::load(&inner).unwrap().is_none());
-    manager.save(&inner).unwrap();
-    let loaded = NodeIdentity::load(&inner).unwrap().unwrap();
+    let vault = Vault::open(&inner, &[NodeIdentity::FILE]).unwrap();
+    assert!(NodeIdentity::load(&vault).unwrap().is_none());
+    manager.save(&vault).unwrap();
+    let loaded = NodeIdentity::load(&vault).unwrap().unwrap();
     assert_eq!((loaded.subject(), loaded.root_pem()), (manager.subject(), ca.certificate_pem().to_owned()));
     let mode = std::fs::metadata(inner.join("node.pem")).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o600);
 
     std::fs::write(inner.join("node.pem"), "rubbish").unwrap();
-    assert!(NodeIdentity::load(&inner).expect_err("damaged").to_string().contains("PEM"));
+    assert!(NodeIdentity::load(&vault).expect_err("damaged").to_string().contains("PEM"));
 }
 
 #[test]

@@ -2,16 +2,21 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use identity::NodeIdentity;
+use identity::{NodeIdentity, Vault};
 use types::Timestamp;
+
+pub(crate) const RAFT_DIRECTORY: &str = "raft";
+
+/// The key to everything that a manager writes, in its vault.
+pub const DATA_KEY_FILE: &str = "raft/data.key";
 
 /// Reads the time. Passed in, so that tests and simulations decide what it is.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 #[derive(Clone)]
 pub struct Config {
-    /// The manager keeps its replicated state in `raft` below it.
-    pub state_dir: PathBuf,
+    /// The manager keeps its replicated state in `raft` in the vault's directory, and the key to it in the vault.
+    pub vault: Vault,
     /// Where to listen, `0.0.0.0:2377` by default; port 0 takes a free one (tests).
     pub listen: SocketAddr,
     /// `host:port` where other hosts reach this manager. An empty host: the others take the address
@@ -24,7 +29,7 @@ pub struct Config {
 
 impl Config {
     pub(crate) fn raft_directory(&self) -> PathBuf {
-        self.state_dir.join("raft")
+        self.vault.directory().join(RAFT_DIRECTORY)
     }
 
     /// The advertised address with the bound port instead of 0.

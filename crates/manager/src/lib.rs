@@ -10,6 +10,7 @@ mod config;
 mod dispatch;
 mod error;
 mod leader;
+mod lock;
 mod manager;
 mod raft;
 mod random;
@@ -17,6 +18,6 @@ mod rpc;
 mod store;
 mod wiring;
 
-pub use config::{Clock, Config};
+pub use config::{Clock, Config, DATA_KEY_FILE};
 pub use error::Error;
 pub use manager::{Manager, ManagerStatus};

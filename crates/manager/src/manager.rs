@@ -62,7 +62,7 @@ impl Manager {
         let directory = config.raft_directory();
         let listener = server::listen(config.listen).await?;
         let address = advertised(&config, &listener)?;
-        let store = Store::open(&directory)?;
+        let store = Store::open(&config.vault)?;
         if store.owner()?.is_some() {
             return Err(Error::NotEmpty { path: directory });
         }
@@ -135,7 +135,7 @@ impl Manager {
             // what an earlier membership left behind is no part of the new one
             remove(&directory)?;
         }
-        let store = Store::open(&directory)?;
+        let store = Store::open(&config.vault)?;
         let owner = Owner { cluster: config.identity.cluster(), node: config.identity.node(), raft_id };
         store.set_owner(&owner)?;
         let parts = wiring::start(&config, listener, store, owner).await?;
@@ -161,7 +161,7 @@ impl Manager {
         if !directory.join("db").exists() {
             return Err(Error::Empty { path: directory });
         }
-        let store = Store::open(&directory)?;
+        let store = Store::open(&config.vault)?;
         let owner = store.owner()?.ok_or_else(|| Error::Empty { path: directory.clone() })?;
         owner.check(config.identity.cluster(), config.identity.node(), &directory)?;
         let listener = server::listen(config.listen).await?;
@@ -277,7 +277,7 @@ fn held_raft_id(config: &Config, directory: &Path) -> Result<RaftId, Error> {
     if !directory.join("db").exists() {
         return Ok(0);
     }
-    let owner = Store::open(directory)?.owner()?;
+    let owner = Store::open(&config.vault)?.owner()?;
     match owner {
         Some(owner) => {
             owner.check(config.identity.cluster(), config.identity.node(), directory)?;

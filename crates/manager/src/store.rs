@@ -12,12 +12,11 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
-
 use control::Tables;
+use identity::Vault;
 use tokio::sync::watch;
 
-use crate::Error;
+use crate::{Error, config::RAFT_DIRECTORY};
 pub(crate) use database::Closing;
 use database::Database;
 pub(crate) use log::LogStore;
@@ -33,10 +32,11 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the store in `directory`, or makes an empty one.
-    pub(crate) fn open(directory: &Path) -> Result<Self, Error> {
-        std::fs::create_dir_all(directory).map_err(Error::file("create", directory))?;
-        let database = Database::open(directory)?;
+    /// Opens the store beside the vault's files, or makes an empty one.
+    pub(crate) fn open(vault: &Vault) -> Result<Self, Error> {
+        let directory = vault.directory().join(RAFT_DIRECTORY);
+        std::fs::create_dir_all(&directory).map_err(Error::file("create", &directory))?;
+        let database = Database::open(&directory, vault)?;
         let (publish, tables) = watch::channel(Tables::default());
         let machine = Machine::load(database.clone(), publish)?;
         Ok(Self { log: LogStore::new(database.clone()), machine, tables, database })

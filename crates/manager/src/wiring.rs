@@ -14,6 +14,7 @@ use crate::{
     Clock, Config, Error,
     dispatch::{Hub, logs::LogBroker, session::Context, uplink},
     leader::{self, intake::Intake},
+    lock,
     raft::{
         Consensus, Peers, compaction,
         membership::Membership,
@@ -121,6 +122,7 @@ pub(crate) async fn start(config: &Config, listener: TcpListener, store: Store, 
     let identity = config.identity.clone();
     add("listener", Box::pin(server::accept(listener, identity, accepted.clone(), stopping.clone())));
     add("server", Box::pin(server::serve(services, connections, stopping.clone())));
+    add("lock", Box::pin(lock::run(consensus.clone(), config.vault.clone())));
     let address = config.advertised(bound);
     add("address", Box::pin(announce(consensus.clone(), membership, owner.node, address, stopping.clone())));
 

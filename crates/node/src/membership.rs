@@ -8,7 +8,7 @@ use identity::NodeIdentity;
 use proto::v1::cluster_client::ClusterClient;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::transport::Channel;
-use types::{Availability, ClusterSpec, ManagerPeer, NodeId, NodeRole};
+use types::{Availability, ClusterSpec, ManagerPeer, NodeId, NodeRole, UnlockKey};
 
 /// Commands waiting at most: people and scripts give them one by one, more is a fault.
 const MAX_WAITING_COMMANDS: usize = 8;
@@ -46,7 +46,16 @@ pub enum Command {
         force: bool,
         reply: oneshot::Sender<Result<(), Error>>,
     },
+    /// Answered once the manager that was locked serves.
+    Unlock {
+        key: UnlockKey,
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
 }
+
+/// Docker's own words for a node in [`LocalState::Locked`]; scripts look for them.
+pub const LOCKED: &str = "Swarm is encrypted and needs to be unlocked before it can be used. Please use \"docker swarm \
+     unlock\" to unlock it.";
 
 /// `POST /swarm/init`. Addresses are texts as the user wrote them: `host`, `host:port`, an interface
 /// name, or empty for the default.
@@ -82,7 +91,7 @@ pub struct Status {
     /// The address other nodes know this host by; empty outside a cluster.
     pub address: String,
     pub role: Option<NodeRole>,
-    /// What is wrong when `local_state` is `Error`, else empty.
+    /// What is wrong when `local_state` is `Error`, what to do when it is `Locked`, else empty.
     pub error: String,
     pub managers: Vec<ManagerPeer>,
     /// Set while the host is a node: with it the API asks managers whether they are reached.
@@ -131,6 +140,8 @@ pub enum ErrorKind {
     Conflict,
     /// Somebody else must act or answer first: no manager reachable, no leader.
     Unavailable,
+    /// Who asks has not shown that it may: a wrong unlock key.
+    Unauthorized,
     Internal,
 }
 
@@ -170,6 +181,14 @@ impl Membership {
     /// As the daemon answers.
     pub async fn leave(&self, force: bool) -> Result<(), Error> {
         self.ask(|reply| Command::Leave { force, reply }).await
+    }
+
+    /// Opens the keys of a manager that is locked, and lets it take its place.
+    ///
+    /// # Errors
+    /// As the daemon answers.
+    pub async fn unlock(&self, key: UnlockKey) -> Result<(), Error> {
+        self.ask(|reply| Command::Unlock { key, reply }).await
     }
 
     /// Where the host stands now.

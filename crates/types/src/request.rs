@@ -137,6 +137,8 @@ pub enum WriteRequest {
         spec: Box<ClusterSpec>,
         rotate_worker_token: bool,
         rotate_manager_token: bool,
+        #[serde(default)]
+        rotate_unlock_key: bool,
     },
     /// A node says goodbye: it becomes DOWN at once, managers leave the Raft group first.
     Leave {

@@ -13,7 +13,7 @@ mod task;
 
 pub use cluster::{
     AddressPools, CaConfig, ClusterSpec, DEFAULT_CONTROL_PORT, DEFAULT_DATA_PATH_PORT, DEFAULT_PROBE_PORT,
-    DispatcherConfig, OrchestrationConfig, RaftConfig,
+    DispatcherConfig, EncryptionConfig, OrchestrationConfig, RaftConfig,
 };
 pub use container::{
     ContainerSpec, DnsConfig, HealthCheck, HealthTest, Mount, MountKind, Seccomp, Ulimit, is_tmpfs_option,

@@ -23,6 +23,7 @@ pub fn cluster() -> Cluster {
         join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
         probe_key: [3; 32],
         data_path_port: types::DEFAULT_DATA_PATH_PORT,
+        unlock_key: None,
     }
 }
 

@@ -7,7 +7,7 @@ use identity::JoinToken;
 use node::membership::{InitRequest, JoinRequest};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use types::{AddressPools, Availability, Cidr, Cluster, ClusterSpec};
+use types::{AddressPools, Availability, Cidr, Cluster, ClusterSpec, UnlockKey};
 
 use super::{
     network::range,
@@ -40,7 +40,9 @@ pub(crate) fn read_init(body: &Value) -> Result<InitRequest, FieldError> {
         port if DATA_PATH_PORTS.contains(&port) => u16::try_from(port).expect("in a range of ports"),
         port => return Err(from.bad("DataPathPort", format!("{port} is out of range; use 1024 to 49151"))),
     };
-    let spec = read_spec_object(from.object("Spec")?, &ClusterSpec { address_pools, ..ClusterSpec::default() })?;
+    let mut spec = read_spec_object(from.object("Spec")?, &ClusterSpec { address_pools, ..ClusterSpec::default() })?;
+    // Docker's clients say it here, and its spec has it too
+    spec.encryption.auto_lock_managers |= from.boolean("AutoLockManagers")?;
     let request = InitRequest {
         listen_addr: from.string("ListenAddr")?,
         advertise_addr: from.string("AdvertiseAddr")?,
@@ -103,6 +105,15 @@ pub(crate) fn read_join(body: &Value) -> Result<JoinRequest, FieldError> {
     Ok(request)
 }
 
+/// The key is a secret: a refusal does not repeat what was sent.
+pub(crate) fn read_unlock(body: &Value) -> Result<UnlockKey, FieldError> {
+    let mut from = Object::root(body)?;
+    let text = from.string("UnlockKey")?;
+    let key = identity::parse_unlock_key(&text).map_err(|error| from.bad("UnlockKey", error.to_string()))?;
+    from.finish()?;
+    Ok(key)
+}
+
 /// A changed spec: what the request leaves out stays as it is.
 pub(crate) fn read_spec(body: &Value, present: &ClusterSpec) -> Result<ClusterSpec, FieldError> {
     read_spec_object(Object::root(body)?, present)
@@ -144,6 +155,11 @@ fn read_spec_object(mut from: Object<'_>, present: &ClusterSpec) -> Result<Clust
         spec.log_driver = policy::read_log_driver(tasks.object("LogDriver")?)?;
     }
     tasks.finish()?;
+    let mut encryption = from.object("EncryptionConfig")?;
+    if encryption.has("AutoLockManagers") {
+        spec.encryption.auto_lock_managers = encryption.boolean("AutoLockManagers")?;
+    }
+    encryption.finish()?;
     // ours: the original chooses pools at init and for good (P25)
     spec.address_pools = read_address_pools(&mut from, spec.address_pools)?;
     from.finish()?;
@@ -211,7 +227,7 @@ fn write_spec(spec: &ClusterSpec) -> Value {
         "Dispatcher": { "HeartbeatPeriod": nanos(spec.dispatcher.heartbeat_period) },
         "CAConfig": { "NodeCertExpiry": nanos(spec.ca.node_cert_expiry) },
         "TaskDefaults": tasks,
-        "EncryptionConfig": { "AutoLockManagers": false },
+        "EncryptionConfig": { "AutoLockManagers": spec.encryption.auto_lock_managers },
     })
 }
 

@@ -482,6 +482,7 @@ fn cluster() -> types::Cluster {
         join: types::JoinSecrets { worker: [1; 16], manager: [2; 16] },
         probe_key: [0; 32],
         data_path_port: types::DEFAULT_DATA_PATH_PORT,
+        unlock_key: None,
     }
 }
 
@@ -509,16 +510,25 @@ fn the_cluster_fits_the_schema_and_its_spec_comes_back() {
         error(json!({ "CAConfig": { "NodeCertExpiry": 1000 } })),
         "CAConfig.NodeCertExpiry: must not be shorter than one hour"
     );
-    assert_eq!(
-        error(json!({ "EncryptionConfig": { "AutoLockManagers": true } })),
-        "EncryptionConfig.AutoLockManagers is not supported yet: leave it out of the request"
-    );
+    let lock = |body: Value, spec: &types::ClusterSpec| swarm::read_spec(&body, spec).expect("a spec");
+    let locked = lock(json!({ "EncryptionConfig": { "AutoLockManagers": true } }), &cluster().spec);
+    assert!(locked.encryption.auto_lock_managers);
+    assert!(lock(json!({}), &locked).encryption.auto_lock_managers, "what is not named stays");
+    let opened = lock(json!({ "EncryptionConfig": { "AutoLockManagers": false } }), &locked);
+    assert!(!opened.encryption.auto_lock_managers);
 }
 
 #[test]
 fn init_and_join_are_read() {
     let init = swarm::read_init(&json!({ "ListenAddr": "0.0.0.0:2377", "SubnetSize": 24, "AdvertiseAddr": "eth0" }));
     assert_eq!(init.expect("docker's own request").advertise_addr, "eth0");
+    for body in
+        [json!({ "AutoLockManagers": true }), json!({ "Spec": { "EncryptionConfig": { "AutoLockManagers": true } } })]
+    {
+        assert!(swarm::read_init(&body).expect("C-14").spec.encryption.auto_lock_managers);
+    }
+    let unlock = swarm::read_unlock(&json!({ "UnlockKey": "SWMKEY-1-secret" })).expect_err("no key").to_string();
+    assert!(unlock.starts_with("UnlockKey: invalid key string") && !unlock.contains("secret"), "{unlock}");
     // C-05, C-06
     let init = swarm::read_init(&json!({
         "DefaultAddrPool": ["10.20.0.0/16", "10.30.0.0/16"], "SubnetSize": 26, "DataPathPort": 7777,

@@ -4,6 +4,7 @@ use axum::{
     Json,
     body::Body,
     extract::{RawQuery, State},
+    http::StatusCode,
 };
 use node::membership::LocalState;
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use types::WriteRequest;
 use super::query;
 use crate::{
     bodies, cluster,
-    convert::swarm::{read_init, read_join, read_spec, write},
+    convert::swarm::{read_init, read_join, read_spec, read_unlock, write},
     error::{ALREADY_IN_A_CLUSTER, ApiError, ApiResult, NOT_PART_OF_A_CLUSTER},
     router::Shared,
 };
@@ -54,9 +55,6 @@ pub(crate) async fn leave(State(shared): State<Shared>, raw: RawQuery) -> ApiRes
 
 pub(crate) async fn update(State(shared): State<Shared>, raw: RawQuery, body: Body) -> ApiResult<()> {
     let query = query(raw);
-    if query.flag("rotateManagerUnlockKey") {
-        return Err(ApiError::unsupported("locking managers with a key is not supported yet"));
-    }
     let version = query.version()?;
     let body = bodies::json(body).await?;
     let present = cluster::cluster(&shared.membership).await?;
@@ -65,17 +63,28 @@ pub(crate) async fn update(State(shared): State<Shared>, raw: RawQuery, body: Bo
         spec: Box::new(read_spec(&body, &present.spec)?),
         rotate_worker_token: query.flag("rotateWorkerToken"),
         rotate_manager_token: query.flag("rotateManagerToken"),
+        rotate_unlock_key: query.flag("rotateManagerUnlockKey"),
     };
     cluster::write(&shared.membership, &request).await?;
     Ok(())
 }
 
-/// Managers are never locked: there is no key, which Docker says by an empty one.
+/// Parity C-14. Without a lock the key is empty, as Docker says it.
 pub(crate) async fn unlock_key(State(shared): State<Shared>) -> ApiResult<Json<Value>> {
-    cluster::client(&shared.membership)?;
-    Ok(Json(json!({ "UnlockKey": "" })))
+    let cluster = cluster::cluster(&shared.membership).await?;
+    let text = cluster.unlock_key.as_ref().map(identity::unlock_key_text).unwrap_or_default();
+    Ok(Json(json!({ "UnlockKey": text })))
 }
 
-pub(crate) async fn unlock() -> ApiError {
-    ApiError::new(axum::http::StatusCode::CONFLICT, "swarm is not locked")
+pub(crate) async fn unlock(State(shared): State<Shared>, body: Body) -> ApiResult<()> {
+    let status = shared.membership.status();
+    if status.cluster.is_some() {
+        return Err(ApiError::new(StatusCode::CONFLICT, "swarm is not locked"));
+    }
+    if status.local_state != LocalState::Locked {
+        cluster::client(&shared.membership)?;
+    }
+    let key = read_unlock(&bodies::json(body).await?)?;
+    shared.membership.unlock(key).await?;
+    Ok(())
 }

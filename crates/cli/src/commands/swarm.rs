@@ -1,5 +1,7 @@
 //! `init`, `join`, `leave`, `join-token`, `swarm update`.
 
+pub(crate) mod lock;
+
 use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -52,8 +54,8 @@ pub(crate) struct SpecArgs {
     /// Log entries between two snapshots of the managers' state (default 10000)
     #[arg(long, value_name = "N")]
     snapshot_interval: Option<u64>,
-    /// Lock managers with a key (not supported yet)
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    /// Lock managers: one whose daemon was restarted waits for the unlock key
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     autolock: Option<bool>,
 }
 
@@ -176,7 +178,8 @@ pub(crate) async fn init(client: &Client, arguments: InitArgs) -> anyhow::Result
     let node = node.as_str().unwrap_or_default();
     print(&format!("Swarm initialized: current node ({node}) is now a manager.\n\n"))?;
     print(&join_instructions(client, Role::Worker).await?)?;
-    print("To add a manager to this swarm, run 'rswarm join-token manager' and follow the instructions.\n\n")
+    print("To add a manager to this swarm, run 'rswarm join-token manager' and follow the instructions.\n\n")?;
+    if arguments.spec.autolock == Some(true) { lock::tell(client).await } else { Ok(()) }
 }
 
 pub(crate) async fn join(client: &Client, arguments: JoinArgs) -> anyhow::Result<()> {
@@ -228,11 +231,13 @@ pub(crate) async fn join_token(client: &Client, arguments: JoinTokenArgs) -> any
 
 pub(crate) async fn update(client: &Client, arguments: UpdateArgs) -> anyhow::Result<()> {
     let mut swarm = client.get("/swarm").await?;
+    let was_locked = lock::is_locked(&swarm);
     arguments.spec.apply(&mut swarm["Spec"]);
     arguments.pools.apply(&mut swarm["Spec"]);
     let path = format!("/swarm/update?version={}", swarm["Version"]["Index"]);
     client.post(&path, Some(&swarm["Spec"])).await?;
-    print("Swarm updated.\n")
+    print("Swarm updated.\n")?;
+    if !was_locked && lock::is_locked(&swarm) { lock::tell(client).await } else { Ok(()) }
 }
 
 impl Role {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use types::{AddressPools, Cluster, ClusterSpec, Timestamp, Version};
+use types::{AddressPools, Cluster, ClusterSpec, Timestamp, UnlockKey, Version};
 
 use crate::{Change, Ids, ObjectRef, Proposal, Rejection, Tables};
 
@@ -16,11 +16,12 @@ const DATA_PATH_PORTS: (u16, u16) = (1024, 49_151);
 /// A subnet of this length still has a place beside its gateway.
 const LONGEST_MASK: u8 = 29;
 
-/// Which join tokens get a new secret.
+/// What gets a new secret.
 #[derive(Clone, Copy)]
 pub(super) struct Rotate {
     pub(super) worker: bool,
     pub(super) manager: bool,
+    pub(super) unlock_key: bool,
 }
 
 pub(super) fn update(
@@ -43,8 +44,22 @@ pub(super) fn update(
     if rotate.manager {
         next.join.manager = ids().to_be_bytes();
     }
+    next.unlock_key = match cluster.unlock_key {
+        // without a lock there is no key that could be asked for or rotated
+        _ if !spec.encryption.auto_lock_managers => None,
+        Some(key) if !rotate.unlock_key => Some(key),
+        _ => Some(new_unlock_key(ids)),
+    };
     let expects = vec![(ObjectRef::Cluster, version)];
     Ok(Proposal { at: now, expects, changes: vec![Change::PutCluster(Box::new(next))] })
+}
+
+fn new_unlock_key(ids: Ids<'_>) -> UnlockKey {
+    let mut key = [0; 32];
+    for half in key.chunks_exact_mut(16) {
+        half.copy_from_slice(&ids().to_be_bytes());
+    }
+    UnlockKey(key)
 }
 
 fn check(spec: &ClusterSpec) -> Result<(), Rejection> {
@@ -75,6 +90,11 @@ pub fn check_new(cluster: &Cluster) -> Result<(), Rejection> {
             cluster.data_path_port,
             types::DEFAULT_DATA_PATH_PORT
         )));
+    }
+    if cluster.spec.encryption.auto_lock_managers != cluster.unlock_key.is_some() {
+        return Err(Rejection::Invalid(
+            "a cluster has an unlock key when its managers are locked, and only then".to_owned(),
+        ));
     }
     check(&cluster.spec)
 }

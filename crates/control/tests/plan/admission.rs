@@ -100,6 +100,7 @@ fn token_rotation_takes_fresh_secrets() {
         spec: Box::default(),
         rotate_worker_token: true,
         rotate_manager_token: false,
+        rotate_unlock_key: false,
     };
     let (proposal, _) = control::admission::admit(&world.tables, &request, world.now, &mut || 7).unwrap();
     let mut tables = world.tables.clone();
@@ -107,4 +108,33 @@ fn token_rotation_takes_fresh_secrets() {
     let join = tables.cluster().unwrap().join;
     assert_eq!(join.worker, 7u128.to_be_bytes());
     assert_eq!(join.manager, [2; 16]);
+}
+
+#[test]
+fn c_14_locking_makes_a_key_that_stays_until_it_is_rotated() {
+    let mut world = World::new();
+    let mut update = |auto_lock_managers: bool, rotate_unlock_key: bool, fresh: u128| {
+        let cluster = world.tables.cluster().unwrap().clone();
+        let request = WriteRequest::UpdateCluster {
+            version: cluster.meta.version,
+            spec: Box::new(ClusterSpec { encryption: EncryptionConfig { auto_lock_managers }, ..cluster.spec.clone() }),
+            rotate_worker_token: false,
+            rotate_manager_token: false,
+            rotate_unlock_key,
+        };
+        let mut next = fresh;
+        let mut ids = || {
+            next += 1;
+            next
+        };
+        let (proposal, _) = control::admission::admit(&world.tables, &request, world.now, &mut ids).unwrap();
+        world.tables.apply(world.tables.index() + 1, &proposal).unwrap();
+        world.tables.cluster().unwrap().unlock_key.map(|key| (key.0[15], key.0[31]))
+    };
+    assert_eq!(update(false, true, 10), None, "what does not exist is not rotated");
+    assert_eq!(update(true, false, 20), Some((21, 22)));
+    assert_eq!(update(true, false, 30), Some((21, 22)), "other changes leave it");
+    assert_eq!(update(true, true, 40), Some((41, 42)));
+    assert_eq!(update(false, false, 50), None);
+    assert_eq!(update(true, false, 60), Some((61, 62)), "a new one each time");
 }

@@ -1,24 +1,17 @@
 //! Seals every record before it reaches the disk, and opens it again (parity C-15).
 //!
-//! Used by the columns of the store. The key lies beside the database, readable by root only; it
-//! must never be written anywhere else, and no record may be written around this module.
+//! Used by the columns of the store. The key lies beside the database, readable by root only,
+//! and sealed itself while managers are locked; it must never be written anywhere but in the vault, and no record may be written around this module.
 
-use std::{
-    fs,
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
-
+use identity::Vault;
 use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     rand::{SecureRandom, SystemRandom},
 };
 
-use crate::Error;
+use crate::{Error, config::DATA_KEY_FILE};
 
 const KEY_BYTES: usize = 32;
-const KEY_FILE: &str = "data.key";
 
 /// AES-256-GCM with a fresh random nonce per record, stored in front of it. Random nonces are safe
 /// for 2^32 records under one key; at 100 writes a second that is more than a year of writes, and
@@ -29,15 +22,19 @@ pub(crate) struct Cipher {
 }
 
 impl Cipher {
-    /// The key in `directory`, made now if `fresh`.
-    pub(crate) fn open(directory: &Path, fresh: bool) -> Result<Self, Error> {
-        let path = directory.join(KEY_FILE);
+    /// The key in the vault, made now if `fresh`.
+    pub(crate) fn open(vault: &Vault, fresh: bool) -> Result<Self, Error> {
+        let path = vault.directory().join(DATA_KEY_FILE);
         let random = SystemRandom::new();
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && fresh => create_key(&path, &random)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::KeyMissing { path }),
-            Err(source) => return Err(Error::file("read", path)(source)),
+        let bytes = match vault.read(DATA_KEY_FILE)? {
+            Some(bytes) => bytes,
+            None if fresh => {
+                let mut key = vec![0_u8; KEY_BYTES];
+                random.fill(&mut key).expect("the kernel gives random bytes once it has booted");
+                vault.write(DATA_KEY_FILE, &key)?;
+                key
+            }
+            None => return Err(Error::KeyMissing { path }),
         };
         let key = UnboundKey::new(&AES_256_GCM, &bytes).map_err(|_| Error::KeyDamaged {
             path,
@@ -75,48 +72,38 @@ impl Cipher {
     }
 }
 
-fn create_key(path: &Path, random: &SystemRandom) -> Result<Vec<u8>, Error> {
-    let mut key = vec![0_u8; KEY_BYTES];
-    random.fill(&mut key).expect("the kernel gives random bytes once it has booted");
-    let temporary = path.with_extension("new");
-    let write = || -> io::Result<()> {
-        let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
-        file.write_all(&key)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().map_err(Error::file("write the key file", path))?;
-    Ok(key)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
     use super::*;
+
+    fn vault(directory: &Path) -> Vault {
+        Vault::open(directory, &[DATA_KEY_FILE]).expect("a vault")
+    }
 
     #[test]
     fn c_15_records_open_only_in_their_place_and_whole() {
         let directory = tempfile::tempdir().expect("temporary directory");
-        let cipher = Cipher::open(directory.path(), true).expect("new key");
+        let cipher = Cipher::open(&vault(directory.path()), true).expect("new key");
         let sealed = cipher.seal(b"log/1", b"secret".to_vec());
         assert!(!sealed.windows(6).any(|w| w == b"secret"));
         assert_eq!(cipher.unseal(b"log/1", &sealed).as_deref(), Some(&b"secret"[..]));
         assert_eq!(cipher.unseal(b"log/2", &sealed), None);
         assert_eq!(cipher.unseal(b"log/1", &sealed[..sealed.len() - 1]), None);
         assert_eq!(cipher.unseal(b"log/1", b"x"), None);
-        let again = Cipher::open(directory.path(), false).expect("same key");
+        let again = Cipher::open(&vault(directory.path()), false).expect("same key");
         assert_eq!(again.unseal(b"log/1", &sealed).as_deref(), Some(&b"secret"[..]));
-        let mode = fs::metadata(directory.path().join(KEY_FILE)).expect("key file").permissions().mode();
+        let mode = fs::metadata(directory.path().join(DATA_KEY_FILE)).expect("key file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]
     fn a_missing_or_short_key_is_named() {
         let directory = tempfile::tempdir().expect("temporary directory");
-        assert!(matches!(Cipher::open(directory.path(), false), Err(Error::KeyMissing { .. })));
-        fs::write(directory.path().join(KEY_FILE), b"short").expect("write");
-        assert!(matches!(Cipher::open(directory.path(), false), Err(Error::KeyDamaged { found: 5, .. })));
+        assert!(matches!(Cipher::open(&vault(directory.path()), false), Err(Error::KeyMissing { .. })));
+        fs::create_dir(directory.path().join("raft")).expect("a directory");
+        fs::write(directory.path().join(DATA_KEY_FILE), b"short").expect("write");
+        assert!(matches!(Cipher::open(&vault(directory.path()), false), Err(Error::KeyDamaged { found: 5, .. })));
     }
 }

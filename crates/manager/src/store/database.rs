@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use identity::Vault;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRecoveryMode, Direction, IteratorMode,
     Options, WriteBatch, WriteOptions,
@@ -83,12 +84,12 @@ pub(crate) struct Batch<'a> {
 
 impl Database {
     /// Opens the database in `directory`, or makes it there.
-    pub(crate) fn open(directory: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(directory: &Path, vault: &Vault) -> Result<Self, Error> {
         let path = directory.join("db");
         let fresh = !path.join("CURRENT").exists();
         std::fs::create_dir_all(&path).map_err(Error::file("create", &path))?;
         private(directory)?;
-        let cipher = Cipher::open(directory, fresh)?;
+        let cipher = Cipher::open(vault, fresh)?;
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
         let columns = Column::ALL.map(|c| ColumnFamilyDescriptor::new(c.name(), column_options(&cache)));
         let db = DB::open_cf_descriptors(&database_options(), &path, columns)

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use control::Proposal;
+use identity::Vault;
 use openraft::{
     CommittedLeaderId, EntryPayload, RaftLogReader,
     storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine},
@@ -14,15 +15,20 @@ use types::{ClusterId, NodeId, Timestamp};
 use super::{LogStore, Machine, Owner, Store};
 use crate::{
     Error,
+    config::DATA_KEY_FILE,
     raft::types::{Entries, Entry, LogId, Proposed, StorageError, TypeConfig, Vote},
 };
+
+fn open(directory: &Path) -> Result<Store, Error> {
+    Store::open(&Vault::open(directory, &[DATA_KEY_FILE])?)
+}
 
 struct Builder;
 
 impl StoreBuilder<TypeConfig, LogStore, Machine, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, Machine), StorageError> {
         let directory = tempfile::tempdir().expect("temporary directory");
-        let store = Store::open(directory.path()).expect("new store");
+        let store = open(directory.path()).expect("new store");
         Ok((directory, store.log, store.machine))
     }
 }
@@ -75,7 +81,7 @@ fn files(directory: &Path) -> Vec<std::path::PathBuf> {
 #[tokio::test]
 async fn c_15_nothing_on_disk_is_readable() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    let mut store = Store::open(directory.path()).expect("open");
+    let mut store = open(directory.path()).expect("open");
     fill(&mut store, 1..=20).await;
     store.machine.apply((1..=20).map(entry)).await.expect("apply");
     let mut builder = store.machine.get_snapshot_builder().await;
@@ -95,7 +101,7 @@ async fn everything_is_there_after_a_restart() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let owner = Owner { cluster: ClusterId::from_random(1), node: NodeId::from_random(2), raft_id: 3 };
     {
-        let mut store = Store::open(directory.path()).expect("open");
+        let mut store = open(directory.path()).expect("open");
         store.set_owner(&owner).expect("owner");
         store.log.save_vote(&Vote::new(7, 3)).await.expect("vote");
         fill(&mut store, 1..=10).await;
@@ -105,7 +111,7 @@ async fn everything_is_there_after_a_restart() {
         openraft::RaftSnapshotBuilder::build_snapshot(&mut builder).await.expect("snapshot");
         store.log.purge(entry(3).log_id).await.expect("purge");
     }
-    let mut store = Store::open(directory.path()).expect("open again");
+    let mut store = open(directory.path()).expect("open again");
     assert_eq!(store.owner().expect("owner"), Some(owner));
     assert_eq!(store.log.read_vote().await.expect("vote"), Some(Vote::new(7, 3)));
     assert_eq!(store.log.read_committed().await.expect("committed"), Some(entry(9).log_id));
@@ -118,7 +124,7 @@ async fn everything_is_there_after_a_restart() {
 #[tokio::test]
 async fn proposals_that_share_an_entry_have_indexes_of_their_own() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    let mut store = Store::open(directory.path()).expect("open");
+    let mut store = open(directory.path()).expect("open");
     let proposals = [entry(1), entry(2)].map(|entry| match entry.payload {
         EntryPayload::Normal(entries) => entries.proposals,
         other => panic!("{other:?}"),
@@ -134,9 +140,9 @@ async fn proposals_that_share_an_entry_have_indexes_of_their_own() {
 #[test]
 fn a_missing_key_is_named() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    drop(Store::open(directory.path()).expect("open"));
+    drop(open(directory.path()).expect("open"));
     std::fs::remove_file(directory.path().join("data.key")).expect("remove");
-    let error = Store::open(directory.path()).err().expect("refused");
+    let error = open(directory.path()).err().expect("refused");
     assert!(matches!(error, Error::KeyMissing { .. }), "{error}");
     assert!(error.to_string().contains("data.key is missing"), "{error}");
 }
@@ -145,10 +151,10 @@ fn a_missing_key_is_named() {
 fn another_key_and_another_cluster_are_named() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let owner = Owner { cluster: ClusterId::from_random(1), node: NodeId::from_random(2), raft_id: 3 };
-    Store::open(directory.path()).expect("open").set_owner(&owner).expect("owner");
+    open(directory.path()).expect("open").set_owner(&owner).expect("owner");
     let error = owner.check(ClusterId::from_random(9), owner.node, directory.path()).expect_err("foreign");
     assert!(error.to_string().contains("belongs to node"), "{error}");
     std::fs::write(directory.path().join("data.key"), [7; 32]).expect("write");
-    let error = Store::open(directory.path()).and_then(|store| store.owner().map(drop)).expect_err("refused");
+    let error = open(directory.path()).and_then(|store| store.owner().map(drop)).expect_err("refused");
     assert!(error.to_string().contains(r#"column "meta", record owner"#), "{error}");
 }

@@ -51,6 +51,7 @@ async fn c_11_rotation_makes_the_old_token_invalid() {
         spec: Box::new(cluster.spec.clone()),
         rotate_worker_token: true,
         rotate_manager_token: false,
+        rotate_unlock_key: false,
     };
     host.client().write(rotate).await.unwrap();
     assert!(refused(&host, &old).await.1.contains("rotated"));

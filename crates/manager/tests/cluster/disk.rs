@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::Command};
 use manager::Manager;
 use types::ReadRequest;
 
-use crate::harness::{eventually, found, quick_spec};
+use crate::harness::{eventually, found, quick_spec, vault};
 
 /// A small file system of its own, gone when the test ends, however it ends.
 struct SmallDisk {
@@ -44,7 +44,7 @@ async fn a_full_disk_stops_the_manager_and_loses_nothing() {
     let disk = SmallDisk::mount(small.path().join("disk"), "16m");
     let copied = Command::new("cp").arg("-a").arg(host.directory.path().join("raft")).arg(&disk.path).status();
     assert!(copied.unwrap().success());
-    host.config.state_dir = disk.path.clone();
+    host.config.vault = vault(&disk.path);
     host.restart().await;
     let filler = disk.path.join("filler");
     let failed = host.manager().failed();

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use identity::{CertificateAuthority, JoinToken, KeyPair, NodeIdentity, Subject, connect_pinned};
+use identity::{CertificateAuthority, JoinToken, KeyPair, NodeIdentity, Subject, Vault, connect_pinned};
 use manager::{Clock, Config, Manager};
 use proto::v1::{IssueAnswer, IssueCall, ReadCall, WriteCall, ca_client::CaClient, cluster_client::ClusterClient};
 use tempfile::TempDir;
@@ -81,9 +81,13 @@ impl Host {
     }
 }
 
+pub fn vault(directory: &std::path::Path) -> Vault {
+    Vault::open(directory, &[manager::DATA_KEY_FILE]).unwrap()
+}
+
 pub fn config(directory: &TempDir, identity: NodeIdentity) -> Config {
     Config {
-        state_dir: directory.path().to_owned(),
+        vault: vault(directory.path()),
         listen: "127.0.0.1:0".parse().unwrap(),
         advertise: "127.0.0.1:0".to_owned(),
         identity,
@@ -109,6 +113,7 @@ pub fn cluster_of(authority: &CertificateAuthority, spec: ClusterSpec) -> Cluste
         join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
         probe_key: [9; 32],
         data_path_port: types::DEFAULT_DATA_PATH_PORT,
+        unlock_key: None,
     }
 }
 

@@ -7,4 +7,5 @@ mod disk;
 mod dispatch;
 mod failover;
 mod harness;
+mod lock;
 mod membership;

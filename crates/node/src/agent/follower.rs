@@ -179,7 +179,7 @@ impl Follower {
         beside.spawn(session::run(session, self.managers.subscribe(), session_events, stop.clone()));
         let renewal = Renewal {
             identity: identity.clone(),
-            directory: self.config.identity_dir.clone(),
+            vault: self.config.vault.clone(),
             managers: self.managers.subscribe(),
             desired_role: self.desired_role.subscribe(),
             events: self.events.clone(),

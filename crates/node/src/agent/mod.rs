@@ -4,6 +4,7 @@
 //! manager, the renewal of the certificate, the listening to probes, and the loop in `follower` that
 //! owns all state. Without managers it goes on as it was told last. Stopping it leaves containers alone.
 
+mod abandon;
 mod assigned;
 mod data_key;
 mod described;
@@ -29,7 +30,7 @@ pub(crate) mod testing;
 
 use std::{net::IpAddr, path::PathBuf};
 
-use identity::NodeIdentity;
+use identity::{NodeIdentity, Vault};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -38,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use types::{ManagerPeer, NodeRole};
 
 use self::follower::Follower;
-pub use self::{assigned::StateFileError, data_key::DataKeyError};
+pub use self::{abandon::abandon, assigned::StateFileError, data_key::DataKeyError};
 use crate::engine::{Engine, EngineError};
 
 /// Events that wait for the daemon; there is one at most for each change of role or managers.
@@ -49,7 +50,7 @@ const MAX_WAITING_EVENTS: usize = 64;
 pub struct AgentConfig {
     pub identity: NodeIdentity,
     /// Where renewed identities are saved (`NodeIdentity::save`).
-    pub identity_dir: PathBuf,
+    pub vault: Vault,
     /// Whom to turn to first; those kept on disk from before are tried too.
     pub managers: Vec<ManagerPeer>,
     /// Where other hosts reach this one's data plane.

@@ -3,9 +3,9 @@
 //! A task of its own, owned by the agent. Renews at a time spread by chance within the certificate's
 //! validity, and at once when the desired role differs from the certificate's. The key is new each time.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use identity::{KeyPair, NodeIdentity};
+use identity::{KeyPair, NodeIdentity, Vault};
 use proto::v1::{RenewCall, ca_client::CaClient};
 use tokio::{
     sync::{mpsc, watch},
@@ -27,7 +27,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 pub(super) struct Renewal {
     pub identity: NodeIdentity,
     /// Where the identity is kept.
-    pub directory: PathBuf,
+    pub vault: Vault,
     pub managers: watch::Receiver<Vec<ManagerPeer>>,
     pub desired_role: watch::Receiver<Option<NodeRole>>,
     pub events: mpsc::Sender<AgentEvent>,
@@ -118,10 +118,7 @@ impl Renewal {
         let answer = answer.map_err(|status| RenewError::Refused { manager: manager.address.clone(), status })?;
         let chain = answer.into_inner().chain_pem;
         self.identity.replace(key.pem(), &chain)?;
-        let (identity, directory) = (self.identity.clone(), self.directory.clone());
-        tokio::task::spawn_blocking(move || identity.save(&directory))
-            .await
-            .unwrap_or(Ok(()))
-            .map_err(RenewError::Identity)
+        let (identity, vault) = (self.identity.clone(), self.vault.clone());
+        tokio::task::spawn_blocking(move || identity.save(&vault)).await.unwrap_or(Ok(())).map_err(RenewError::Identity)
     }
 }

@@ -70,7 +70,7 @@ impl Host {
     pub async fn agent(&self, engine: &Engine) -> Result<Agent> {
         let config = AgentConfig {
             identity: self.manager.node.clone(),
-            identity_dir: self.dir.path().join("identity"),
+            vault: identity::Vault::open(&self.dir.path().join("identity"), &[identity::NodeIdentity::FILE])?,
             managers: vec![self.manager.peer.clone()],
             data_address: [127, 0, 0, 1].into(),
             state_dir: self.dir.path().join("agent"),

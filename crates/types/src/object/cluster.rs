@@ -19,6 +19,20 @@ pub struct Cluster {
     /// UDP port of VXLAN between hosts; chosen at init, for good (parity C-05).
     #[serde(default = "default_data_path_port")]
     pub data_path_port: u16,
+    /// What seals the managers' own keys on their disks (parity C-14); `None` while managers are not locked.
+    #[serde(default)]
+    pub unlock_key: Option<UnlockKey>,
+}
+
+/// The key that opens a locked manager. Its text form is `identity`'s, so that nothing prints it by accident.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UnlockKey(pub [u8; 32]);
+
+impl fmt::Debug for UnlockKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UnlockKey(..)")
+    }
 }
 
 fn default_data_path_port() -> u16 {

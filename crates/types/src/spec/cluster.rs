@@ -18,6 +18,15 @@ pub struct ClusterSpec {
     pub log_driver: Option<LogDriver>,
     /// Where the subnets of networks that name none come from.
     pub address_pools: AddressPools,
+    pub encryption: EncryptionConfig,
+}
+
+/// How the managers' keys lie on their disks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EncryptionConfig {
+    /// A manager whose daemon was restarted waits for the unlock key (parity C-14).
+    pub auto_lock_managers: bool,
 }
 
 /// Ranges that are cut into subnets of one size (parity C-06).

@@ -22,6 +22,7 @@ mod images;
 mod inject;
 mod jobs;
 mod load;
+mod locks;
 mod managers;
 mod mesh;
 mod mtu;

@@ -399,6 +399,7 @@ pub(super) const ROUTES: &[(&str, &str, bool)] = &[
     ("POST", "/swarm/join", true),
     ("POST", "/swarm/update", true),
     ("GET", "/swarm/unlockkey", false),
+    ("POST", "/swarm/unlock", true),
     ("GET", "/nodes", false),
     ("GET", "/nodes/ID", false),
     ("DELETE", "/nodes/ID", false),
