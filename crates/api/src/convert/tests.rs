@@ -404,6 +404,8 @@ fn task_of(view: &ServiceView) -> types::Task {
         iteration: None,
         publishes: false,
         host_ports: Vec::new(),
+        granted: types::GenericResources::new(),
+        default_log: None,
         status: types::TaskStatus {
             state: types::TaskState::Failed,
             since: view.service.meta.updated_at,
