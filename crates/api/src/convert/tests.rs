@@ -462,6 +462,24 @@ fn node_view() -> types::NodeView {
 }
 
 #[test]
+fn c_27_generic_resources_of_nodes_and_tasks_are_shown_as_docker_does() {
+    let generic = types::parse_generic_resources(["GPU=a", "GPU=b", "SSD=4"]).expect("good");
+    let shown = json!([
+        { "NamedResourceSpec": { "Kind": "GPU", "Value": "a" } },
+        { "NamedResourceSpec": { "Kind": "GPU", "Value": "b" } },
+        { "DiscreteResourceSpec": { "Kind": "SSD", "Value": 4 } },
+    ]);
+    let mut view = node_view();
+    view.node.description.as_mut().expect("described").resources.generic = generic.clone();
+    let written = node::write(&view);
+    check_schema::<models::Node>(&written, &[]);
+    assert_eq!(written["Description"]["Resources"]["GenericResources"], shown);
+    let task = types::Task { granted: generic, ..task_of(&service()) };
+    let written = task::write(&task, &Networks::new());
+    assert_eq!((&written["GenericResources"], &written["AssignedGenericResources"]), (&shown, &shown));
+}
+
+#[test]
 fn nodes_fit_the_schema_and_their_specs_come_back() {
     let written = node::write(&node_view());
     check_schema::<models::Node>(&written, &[]);
