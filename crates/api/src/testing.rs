@@ -140,6 +140,7 @@ fn host_info() -> HostInfo {
         root_dir: "/var/lib/rswarm".into(),
         engine_version: "0.1.0".into(),
         labels: types::Labels::new(),
+        generic_resources: types::GenericResources::new(),
         insecure_registries: Vec::new(),
         registry_mirrors: Vec::new(),
         security_options: Vec::new(),

@@ -159,6 +159,8 @@ fn assignment(tables: &Tables, task: &Task) -> Option<Assignment> {
         spec: task.spec.clone(),
         attachments: task.attachments.clone(),
         host_ports: task.host_ports.clone(),
+        granted: task.granted.clone(),
+        default_log: task.default_log.clone(),
         desired: task.desired,
         not_before: task.not_before,
         state: task.status.state,

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use types::{
-    Attachment, Cluster, ContainerAttachment, Dependency, DependencyId, JobStatus, Network, NetworkId, Node,
-    NodeDescription, NodeId, NodeRole, NodeState, PeerProblem, RaftMember, Service, ServiceId, Slot, TaskId, TaskState,
-    TaskStatus, Timestamp, UpdateStatus, Version, VirtualIp,
+    Attachment, Cluster, ContainerAttachment, Dependency, DependencyId, GenericResources, JobStatus, Network,
+    NetworkId, Node, NodeDescription, NodeId, NodeRole, NodeState, PeerProblem, RaftMember, Service, ServiceId, Slot,
+    TaskId, TaskState, TaskStatus, Timestamp, UpdateStatus, Version, VirtualIp,
 };
 
 use crate::Component;
@@ -100,6 +100,9 @@ pub enum Change {
         /// Its places in the networks of its spec.
         #[serde(default)]
         attachments: Vec<Attachment>,
+        /// Of the node's generic resources.
+        #[serde(default)]
+        granted: GenericResources,
     },
     TaskStatus {
         task: TaskId,
@@ -139,6 +142,8 @@ pub struct NewTask {
     pub failed_at: Vec<Timestamp>,
     #[serde(default)]
     pub attachments: Vec<Attachment>,
+    #[serde(default)]
+    pub granted: GenericResources,
 }
 
 /// Why a request or a proposal is refused. The texts are for people; the variant decides the status

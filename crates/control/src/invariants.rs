@@ -9,7 +9,8 @@ mod ports;
 use std::collections::{BTreeMap, BTreeSet};
 
 use types::{
-    Availability, Node, NodeId, NodeState, Service, ServiceMode, Task, TaskState, Timestamp, UpdateOrder, UpdateState,
+    Availability, GenericResource, Node, NodeId, NodeState, Service, ServiceMode, Task, TaskState, Timestamp,
+    UpdateOrder, UpdateState,
 };
 
 use crate::{NodeLoad, Tables};
@@ -22,6 +23,7 @@ pub fn check(tables: &Tables) -> Result<(), String> {
     indexes(tables)?;
     for node in tables.nodes() {
         capacity(node, tables.load(node.id))?;
+        named_resources(tables, node.id)?;
         host_ports(node, tables.load(node.id))?;
     }
     networks::check(tables)?;
@@ -77,6 +79,20 @@ fn capacity(node: &Node, load: &NodeLoad) -> Result<(), String> {
         if *used > amount {
             return Err(format!("{used} {kind} are reserved on node {}, which has {amount}", node.id));
         }
+    }
+    Ok(())
+}
+
+/// What has a name is one task's.
+fn named_resources(tables: &Tables, node: NodeId) -> Result<(), String> {
+    let tasks = tables.tasks_of_node(node).filter(|task| NodeLoad::counts(task));
+    let granted = tasks.flat_map(|task| task.granted.values()).filter_map(|amount| match amount {
+        GenericResource::Named(names) => Some(names.len()),
+        GenericResource::Count(_) => None,
+    });
+    let (granted, distinct) = (granted.sum::<usize>(), tables.load(node).named.len());
+    if granted != distinct {
+        return Err(format!("{granted} named resources of node {node} are granted, of which {distinct} are distinct"));
     }
     Ok(())
 }

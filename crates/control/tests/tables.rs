@@ -36,6 +36,7 @@ fn small() -> (Tables, NodeId, ServiceId) {
             failures: 0,
             failed_at: Vec::new(),
             attachments: Vec::new(),
+            granted: types::GenericResources::new(),
         }))
     };
     tables.apply(3, &proposal(vec![task(1), task(2)])).unwrap();

@@ -53,6 +53,9 @@ pub struct Config {
     /// A label of this engine, for constraints on engine.labels; may be given several times
     #[arg(long, value_name = "NAME=VALUE")]
     pub label: Vec<String>,
+    /// Something tasks can reserve: KIND=COUNT, or KIND=NAME for each that has a name; may be given several times
+    #[arg(long, value_name = "KIND=VALUE")]
+    pub node_generic_resource: Vec<String>,
     /// error, warn, info, debug or trace, or a filter such as manager=debug
     #[arg(long, default_value = "info", env = "RSWARM_LOG")]
     pub log_level: String,

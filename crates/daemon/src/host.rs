@@ -80,6 +80,8 @@ fn engine_config(config: &Config) -> Result<EngineConfig> {
         };
         labels.insert(name.to_owned(), value.to_owned());
     }
+    let generic_resources = types::parse_generic_resources(config.node_generic_resource.iter().map(String::as_str))
+        .context("--node-generic-resource is not taken")?;
     let netd: Vec<OsString> = vec![exe.into(), helpers::NETD.into(), PathBuf::from(&config.run_dir).into()];
     Ok(EngineConfig {
         state_dir: config.state_dir.clone(),
@@ -91,5 +93,6 @@ fn engine_config(config: &Config) -> Result<EngineConfig> {
         netd,
         version: VERSION.to_owned(),
         labels,
+        generic_resources,
     })
 }

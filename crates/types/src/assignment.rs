@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attachment, DEFAULT_MESH_WEIGHT, DependencyId, EndpointMode, MeshSpec, Name, Network, NetworkId, NodeId, Payload,
-    PortConfig, ServiceId, Slot, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp,
+    Attachment, DEFAULT_MESH_WEIGHT, DependencyId, EndpointMode, GenericResources, LogDriver, MeshSpec, Name, Network,
+    NetworkId, NodeId, Payload, PortConfig, ServiceId, Slot, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp,
 };
 
 /// All that one node shall do.
@@ -75,12 +75,25 @@ pub struct Assignment {
     /// Host-mode ports of the task: the node publishes them for it.
     #[serde(default)]
     pub host_ports: Vec<PortConfig>,
+    /// The generic resources that are the task's own.
+    #[serde(default)]
+    pub granted: GenericResources,
+    /// Of the cluster; for a spec that names no log driver.
+    #[serde(default)]
+    pub default_log: Option<LogDriver>,
     /// RUNNING, SHUTDOWN or REMOVE.
     pub desired: TaskState,
     #[serde(default)]
     pub not_before: Timestamp,
     /// What the value last heard of it, so that a node that lost its state knows what had happened.
     pub state: TaskState,
+}
+
+impl Assignment {
+    /// Where the container's lines go; `None`: as the engine has it by itself.
+    pub fn log_driver(&self) -> Option<&LogDriver> {
+        self.spec.log_driver.as_ref().or(self.default_log.as_ref())
+    }
 }
 
 /// What the data plane of a node needs from the value.

@@ -40,7 +40,10 @@ pub use request::{
     AttachRequest, Counts, Filters, NetworkView, NodeView, ReadReply, ReadRequest, ServiceChange, ServiceView,
     SubnetUsage, WriteReply, WriteRequest,
 };
-pub use resources::{Bytes, GenericResource, NanoCpus, Resources};
+pub use resources::{
+    Bytes, GenericResource, GenericResourceError, GenericResources, NanoCpus, Resources, generic_resource_env,
+    parse_generic_resources,
+};
 pub use spec::*;
 pub use time::Timestamp;
 

@@ -4,7 +4,7 @@ use node::{HostInfo, engine::ContainerCounts, membership::Status};
 use serde_json::{Map, Value, json};
 use types::{Cluster, Counts};
 
-use super::{swarm, writer::Fields};
+use super::{policy, swarm, writer::Fields};
 
 /// What is counted and known when `/info` is asked.
 pub(crate) struct Facts<'a> {
@@ -72,6 +72,7 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
         .set("DockerRootDir", &host.root_dir)
         .set("Name", &host.hostname)
         .set("Labels", labels)
+        .unless_empty("GenericResources", policy::write_generic(&host.generic_resources))
         .set("ExperimentalBuild", false)
         .set("ServerVersion", &host.engine_version)
         .set("Runtimes", runtimes)

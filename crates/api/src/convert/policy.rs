@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 use types::{
-    Bytes, FailureAction, GenericResource, LogDriver, NanoCpus, Placement, Platform, ResourceRequirements, Resources,
-    RestartCondition, RestartPolicy, SpreadOver, UpdateConfig, UpdateOrder,
+    Bytes, FailureAction, GenericResource, GenericResources, LogDriver, NanoCpus, Placement, Platform,
+    ResourceRequirements, Resources, RestartCondition, RestartPolicy, SpreadOver, UpdateConfig, UpdateOrder,
 };
 
 use super::{
@@ -69,10 +69,9 @@ pub(crate) fn write_resources(requirements: &ResourceRequirements) -> Value {
     json!({ "Limits": write_amounts(&requirements.limits), "Reservations": write_amounts(&requirements.reservations) })
 }
 
-/// Limits, reservations, or what a node has.
-pub(crate) fn write_amounts(resources: &Resources) -> Value {
+pub(crate) fn write_generic(resources: &GenericResources) -> Vec<Value> {
     let mut generic = Vec::new();
-    for (kind, amount) in &resources.generic {
+    for (kind, amount) in resources {
         match amount {
             GenericResource::Count(count) => {
                 generic.push(json!({ "DiscreteResourceSpec": { "Kind": kind, "Value": count } }));
@@ -83,11 +82,16 @@ pub(crate) fn write_amounts(resources: &Resources) -> Value {
             }
         }
     }
+    generic
+}
+
+/// Limits, reservations, or what a node has.
+pub(crate) fn write_amounts(resources: &Resources) -> Value {
     Fields::new()
         .unless_empty("NanoCPUs", resources.nano_cpus)
         .unless_empty("MemoryBytes", resources.memory)
         .unless_empty("Pids", resources.pids)
-        .unless_empty("GenericResources", generic)
+        .unless_empty("GenericResources", write_generic(&resources.generic))
         .done()
 }
 

@@ -6,7 +6,7 @@ use types::{ContainerStatus, Slot, Task, TaskStatus};
 use super::{
     endpoint, job,
     network_view::{Networks, write_attachments},
-    service,
+    policy, service,
     time::rfc3339,
     writer::Fields,
 };
@@ -35,6 +35,9 @@ pub(crate) fn write(task: &Task, networks: &Networks) -> Value {
         .set("Status", write_status(&task.status))
         .set("DesiredState", task.desired.to_string())
         .some("JobIteration", task.iteration.map(job::write_iteration))
+        // Docker's client reads the first name, its reference documents the second
+        .unless_empty("GenericResources", policy::write_generic(&task.granted))
+        .unless_empty("AssignedGenericResources", policy::write_generic(&task.granted))
         .unless_empty("NetworksAttachments", attachments)
         .done()
 }

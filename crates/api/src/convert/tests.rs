@@ -404,6 +404,8 @@ fn task_of(view: &ServiceView) -> types::Task {
         iteration: None,
         publishes: false,
         host_ports: Vec::new(),
+        granted: types::GenericResources::new(),
+        default_log: None,
         status: types::TaskStatus {
             state: types::TaskState::Failed,
             since: view.service.meta.updated_at,
@@ -457,6 +459,24 @@ fn node_view() -> types::NodeView {
         raft: Some(types::RaftMember { raft_id: 1, address: "10.0.0.1:2377".into() }),
     };
     types::NodeView { node, leader: true, reachable: true }
+}
+
+#[test]
+fn c_27_generic_resources_of_nodes_and_tasks_are_shown_as_docker_does() {
+    let generic = types::parse_generic_resources(["GPU=a", "GPU=b", "SSD=4"]).expect("good");
+    let shown = json!([
+        { "NamedResourceSpec": { "Kind": "GPU", "Value": "a" } },
+        { "NamedResourceSpec": { "Kind": "GPU", "Value": "b" } },
+        { "DiscreteResourceSpec": { "Kind": "SSD", "Value": 4 } },
+    ]);
+    let mut view = node_view();
+    view.node.description.as_mut().expect("described").resources.generic = generic.clone();
+    let written = node::write(&view);
+    check_schema::<models::Node>(&written, &[]);
+    assert_eq!(written["Description"]["Resources"]["GenericResources"], shown);
+    let task = types::Task { granted: generic, ..task_of(&service()) };
+    let written = task::write(&task, &Networks::new());
+    assert_eq!((&written["GenericResources"], &written["AssignedGenericResources"]), (&shown, &shown));
 }
 
 #[test]

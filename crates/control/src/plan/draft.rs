@@ -5,7 +5,7 @@ use std::{
     ops::Deref,
 };
 
-use types::{Attachment, NodeId, NodeState, ServiceId, TaskId, TaskState, TaskStatus, Timestamp};
+use types::{Attachment, GenericResources, NodeId, NodeState, ServiceId, TaskId, TaskState, TaskStatus, Timestamp};
 
 use super::Planned;
 use crate::{Change, Component, NewTask, ObjectRef, Tables, Touched, tables::Moment};
@@ -128,18 +128,33 @@ impl Draft {
 
     /// Gives the task a node and its places in networks. A task born in this plan is born there.
     pub(super) fn place(&mut self, id: TaskId, node: NodeId, attachments: Vec<Attachment>) {
-        let assign = Change::AssignTask { task: id, node, attachments: attachments.clone() };
-        // an address that was given back after the birth is free only after it: the task is placed then
-        let in_time = |at: &&usize| **at >= self.freed_at || attachments.is_empty();
+        let granted = self.grant(id, node);
+        let assign = Change::AssignTask { task: id, node, attachments: attachments.clone(), granted: granted.clone() };
+        // an address or a named resource that was given back after the birth is free only after it: the task is placed then
+        let takes_nothing = attachments.is_empty() && granted.is_empty();
+        let in_time = |at: &&usize| **at >= self.freed_at || takes_nothing;
         let born = self.born.get(&id).filter(in_time).and_then(|at| self.changes.get_mut(*at));
         if let Some(Change::CreateTask(task)) = born {
             task.node = Some(node);
             task.error.clear();
             task.attachments = attachments;
+            task.granted = granted;
             let fits = self.tables.apply_change(self.moment, &assign, &mut self.touched);
             debug_assert!(fits.is_ok(), "a newborn task could not be placed: {fits:?}");
         } else {
             self.make(assign);
+        }
+    }
+
+    /// What of the node's generic resources the task gets. The scheduler has seen that there is enough.
+    fn grant(&self, id: TaskId, node: NodeId) -> GenericResources {
+        let wanted = self.tables.task(id).map(|task| &task.spec.resources.reservations.generic);
+        let has = self.tables.node(node).and_then(|node| node.description.as_ref()).map(|told| &told.resources.generic);
+        match (wanted, has) {
+            (Some(wanted), Some(has)) if !wanted.is_empty() => {
+                self.tables.load(node).grant(has, wanted).unwrap_or_default()
+            }
+            _ => GenericResources::new(),
         }
     }
 

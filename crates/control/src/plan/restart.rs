@@ -161,6 +161,7 @@ pub(super) fn restart(work: &mut Work<'_>, service: &Service, task: &Task) {
         failures,
         failed_at,
         attachments: Vec::new(),
+        granted: types::GenericResources::new(),
     };
     work.draft.create(new);
 }

@@ -47,6 +47,7 @@ impl Work<'_> {
             failures: same.map_or(0, |task| task.failures),
             failed_at: same.map_or_else(Vec::new, |task| task.failed_at.clone()),
             attachments: Vec::new(),
+            granted: types::GenericResources::new(),
         };
         self.draft.create(task);
     }

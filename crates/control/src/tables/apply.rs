@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use types::Timestamp;
 use types::{
-    Attachment, Cluster, Meta, Node, NodeId, NodeState, PeerProblem, Service, ServiceId, Task, TaskId, TaskState,
-    TaskStatus, Version,
+    Attachment, Cluster, GenericResources, LogDriver, Meta, Node, NodeId, NodeState, PeerProblem, Service, ServiceId,
+    Task, TaskId, TaskState, TaskStatus, Version,
 };
 
 use super::{NodeLoad, Tables, Touched, overlay};
@@ -121,8 +121,8 @@ impl Tables {
             Change::RemoveNetwork(id) => self.remove_network(*id, touched),
             Change::PutDependency(dependency) => self.put_dependency(moment, dependency),
             Change::RemoveDependency(id) => self.remove_dependency(*id),
-            Change::AssignTask { task, node, attachments } => {
-                self.assign_task(moment, *task, *node, attachments, touched)
+            Change::AssignTask { task, node, attachments, granted } => {
+                self.assign_task(moment, *task, *node, (attachments, granted), touched)
             }
             Change::TaskStatus { task, by, status } => self.task_status(moment, *task, *by, status, touched),
             Change::TaskDesired { task, desired } => self.task_desired(moment, *task, *desired, touched),
@@ -246,10 +246,12 @@ impl Tables {
             return Err(Rejection::already_exists("task", new.id));
         }
         let service = self.service(new.service).ok_or_else(|| Rejection::not_found("service", new.service))?;
-        let task = newborn(new, service, moment);
+        let default_log = self.cluster.as_ref().and_then(|cluster| cluster.spec.log_driver.clone());
+        let task = newborn(new, service, default_log, moment);
         self.check_attachments(&new.attachments)?;
         if let Some(node) = new.node {
             self.node(node).ok_or_else(|| Rejection::not_found("node", node))?;
+            self.check_granted(node, &new.granted)?;
             touched.node_tasks.insert(node);
             touched.taken = true;
         }
@@ -263,7 +265,7 @@ impl Tables {
         moment: Moment,
         id: TaskId,
         node: NodeId,
-        attachments: &[Attachment],
+        (attachments, granted): (&[Attachment], &GenericResources),
         touched: &mut Touched,
     ) -> Result<(), Rejection> {
         let mut task = Arc::clone(self.task(id).ok_or_else(|| Rejection::not_found("task", id))?);
@@ -272,11 +274,13 @@ impl Tables {
             return Err(Rejection::out_of_sequence("task", id));
         }
         self.check_attachments(attachments)?;
+        self.check_granted(node, granted)?;
         touched.services.insert(task.service);
         touched.node_tasks.insert(node);
         touched.taken = true;
         let inner = Arc::make_mut(&mut task);
         inner.attachments = attachments.to_vec();
+        inner.granted.clone_from(granted);
         inner.node = Some(node);
         inner.status.state = TaskState::Assigned;
         inner.status.since = moment.at;
@@ -363,7 +367,7 @@ pub(super) fn next_meta(old: Option<Meta>, moment: Moment) -> Meta {
     Meta { version: Version(moment.index), created_at, updated_at: moment.at }
 }
 
-fn newborn(new: &NewTask, service: &Service, moment: Moment) -> Task {
+fn newborn(new: &NewTask, service: &Service, default_log: Option<LogDriver>, moment: Moment) -> Task {
     let state = if new.node.is_some() { TaskState::Assigned } else { TaskState::Pending };
     Task {
         id: new.id,
@@ -376,6 +380,8 @@ fn newborn(new: &NewTask, service: &Service, moment: Moment) -> Task {
         iteration: service.iteration(),
         host_ports: admission::host_ports(&service.spec).cloned().collect(),
         publishes: service.publishes(),
+        granted: new.granted.clone(),
+        default_log: default_log.filter(|_| service.task_spec.log_driver.is_none()),
         status: TaskStatus {
             state,
             since: moment.at,

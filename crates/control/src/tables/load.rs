@@ -1,8 +1,11 @@
 //! What tasks take from a node, kept up to date by `apply` so that no decision has to add it up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use types::{PortBind, PortConfig, PortProtocol, Task};
+use types::{GenericResource, GenericResources, NodeId, PortBind, PortConfig, PortProtocol, Task};
+
+use super::Tables;
+use crate::Rejection;
 
 /// Sums over the tasks of a node that have not ended, those being stopped included: what they reserve is
 /// free only when they are gone.
@@ -12,12 +15,20 @@ pub struct NodeLoad {
     pub nano_cpus: u64,
     pub memory: u64,
     pub generic: BTreeMap<String, u64>,
+    /// Generic resources that have a name, by kind: each is one task's.
+    pub named: BTreeSet<(String, String)>,
     /// Host ports, and how many tasks hold each. More than one would be a mistake, as would be two that overlap.
     pub ports: BTreeMap<(PortProtocol, u16, PortBind), u64>,
 }
 
-static NONE: NodeLoad =
-    NodeLoad { tasks: 0, nano_cpus: 0, memory: 0, generic: BTreeMap::new(), ports: BTreeMap::new() };
+static NONE: NodeLoad = NodeLoad {
+    tasks: 0,
+    nano_cpus: 0,
+    memory: 0,
+    generic: BTreeMap::new(),
+    named: BTreeSet::new(),
+    ports: BTreeMap::new(),
+};
 
 impl NodeLoad {
     pub(crate) fn none() -> &'static Self {
@@ -40,6 +51,32 @@ impl NodeLoad {
         task.node.is_some() && !task.status.state.is_terminal()
     }
 
+    /// What of a node's generic resources a task gets that wants so much of each: names where the node has names, the
+    /// first that are free. `None` if there is not as much.
+    pub(crate) fn grant(&self, has: &GenericResources, wanted: &GenericResources) -> Option<GenericResources> {
+        let is_free = |kind: &String, name: &String| !self.named.contains(&(kind.clone(), name.clone()));
+        let one = |(kind, amount): (&String, &GenericResource)| {
+            let there = has.get(kind);
+            let used = self.generic.get(kind).copied().unwrap_or(0);
+            let left = there.map_or(0, GenericResource::amount).saturating_sub(used);
+            let granted = match (there, amount) {
+                _ if left < amount.amount() => return None,
+                (Some(GenericResource::Named(names)), GenericResource::Count(count)) => {
+                    let free = names.iter().filter(|name| is_free(kind, name));
+                    GenericResource::Named(free.take(usize::try_from(*count).unwrap_or(usize::MAX)).cloned().collect())
+                }
+                (Some(GenericResource::Named(names)), GenericResource::Named(these)) => {
+                    let has_it = |name: &String| names.contains(name) && is_free(kind, name);
+                    these.iter().all(has_it).then(|| amount.clone())?
+                }
+                (_, GenericResource::Count(_)) => amount.clone(),
+                (_, GenericResource::Named(names)) => names.is_empty().then(|| amount.clone())?,
+            };
+            Some((kind.clone(), granted))
+        };
+        wanted.iter().map(one).collect()
+    }
+
     pub(crate) fn add(&mut self, task: &Task) {
         let reserved = &task.spec.resources.reservations;
         self.tasks += 1;
@@ -48,6 +85,7 @@ impl NodeLoad {
         for (kind, amount) in &reserved.generic {
             *self.generic.entry(kind.clone()).or_default() += amount.amount();
         }
+        self.named.extend(names(&task.granted));
         for port in fixed_ports(&task.host_ports) {
             *self.ports.entry(port).or_default() += 1;
         }
@@ -64,6 +102,9 @@ impl NodeLoad {
             }
         }
         self.generic.retain(|_, sum| *sum > 0);
+        for name in names(&task.granted) {
+            self.named.remove(&name);
+        }
         for port in fixed_ports(&task.host_ports) {
             if let Some(count) = self.ports.get_mut(&port) {
                 *count = count.saturating_sub(1);
@@ -76,4 +117,25 @@ impl NodeLoad {
 /// Ports that the user chose; of the others each node takes what is free.
 fn fixed_ports(ports: &[PortConfig]) -> impl Iterator<Item = (PortProtocol, u16, PortBind)> {
     ports.iter().filter_map(|port| Some((port.protocol, port.published?, port.bind.clone())))
+}
+
+fn names(granted: &GenericResources) -> impl Iterator<Item = (String, String)> {
+    granted.iter().flat_map(|(kind, amount)| {
+        let names = match amount {
+            GenericResource::Named(names) => names.as_slice(),
+            GenericResource::Count(_) => &[],
+        };
+        names.iter().map(|name| (kind.clone(), name.clone()))
+    })
+}
+
+impl Tables {
+    /// A named resource has one owner: a plan that was made before another was applied is refused.
+    pub(super) fn check_granted(&self, node: NodeId, granted: &GenericResources) -> Result<(), Rejection> {
+        let held = self.load(node);
+        match names(granted).find(|name| held.named.contains(name)) {
+            Some((kind, name)) => Err(Rejection::out_of_sequence("generic resource", format!("{kind}={name}"))),
+            None => Ok(()),
+        }
+    }
 }

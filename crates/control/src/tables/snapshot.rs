@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use types::{
-    Attachment, Cluster, ContainerAttachment, Dependency, Meta, Network, NetworkId, Node, NodeId, PortConfig, Service,
-    ServiceId, Slot, Task, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp, Version,
+    Attachment, Cluster, ContainerAttachment, Dependency, GenericResources, LogDriver, Meta, Network, NetworkId, Node,
+    NodeId, PortConfig, Service, ServiceId, Slot, Task, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp, Version,
 };
 
 use super::Tables;
@@ -48,6 +48,10 @@ struct Row {
     host_ports: Vec<PortConfig>,
     #[serde(default)]
     publishes: bool,
+    #[serde(default)]
+    granted: GenericResources,
+    #[serde(default)]
+    default_log: Option<LogDriver>,
     status: TaskStatus,
     desired: TaskState,
     not_before: Timestamp,
@@ -99,6 +103,8 @@ fn row(task: &Task, spec: usize) -> Row {
         iteration: task.iteration,
         host_ports: task.host_ports.clone(),
         publishes: task.publishes,
+        granted: task.granted.clone(),
+        default_log: task.default_log.clone(),
         status: task.status.clone(),
         desired: task.desired,
         not_before: task.not_before,
@@ -145,6 +151,8 @@ impl<'de> Deserialize<'de> for Tables {
                 iteration: row.iteration,
                 host_ports: row.host_ports,
                 publishes: row.publishes,
+                granted: row.granted,
+                default_log: row.default_log,
                 status: row.status,
                 desired: row.desired,
                 not_before: row.not_before,

@@ -13,12 +13,12 @@ network n2 attachable
 secret k1 one
 config k2 two
 network i ingress subnet=10.255.0.0/28
-node a cpu=4 zone=1\nnode b cpu=4 zone=1\nnode c cpu=4 zone=2\nnode d cpu=4 zone=2
+node a cpu=4 zone=1 gpu=u1+u2\nnode b cpu=4 zone=1 gpu=2\nnode c cpu=4 zone=2\nnode d cpu=4 zone=2
 service s0 x3\nservice s1 global\nservice s2 x2 cpu=1\nservice s3 x2 max=1
 service s4 done=5 at-once=2 image=job\nservice s5 global-job image=job\nplan";
 
 /// What may be changed of a service.
-const WORDS: [&str; 54] = [
+const WORDS: [&str; 57] = [
     "x0",
     "x1",
     "x3",
@@ -37,6 +37,9 @@ const WORDS: [&str; 54] = [
     "force",
     "cpu=1",
     "cpu=2",
+    "gpu=1",
+    "gpu=2",
+    "gpu=u2",
     "max=0",
     "max=1",
     "max=2",

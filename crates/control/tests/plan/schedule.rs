@@ -1,8 +1,10 @@
 //! Which node a task gets, and what is said when it gets none.
 
+use control::{Change, Proposal};
 use expect_test::expect;
+use types::{Labels, LogDriver};
 
-use crate::check;
+use crate::{check, script::World};
 
 #[test]
 fn tasks_of_a_service_spread_over_nodes() {
@@ -74,6 +76,53 @@ fn generic_resources_max_replicas_and_host_ports() {
             0s create q.1/1 waiting: no suitable node: 1 of 2 nodes does not satisfy node.hostname==a, 1 has host port 443/tcp in use
         "#]],
     );
+}
+
+#[test]
+fn s_41_named_resources_have_one_owner_and_come_back() {
+    check(
+        "node a gpu=u1+u2+u3
+         service g x2 gpu=1
+         service two x1 gpu=u3
+         service other x1 gpu=u1 restart=none
+         plan
+         agents
+         update g x1
+         settle
+         show",
+        expect![[r#"
+            0s create g.1/1 on a with u1
+            0s create g.2/1 on a with u2
+            0s create two.1/1 on a with u3
+            0s create other.1/1 waiting: no suitable node: the only node lacks gpu (want u1)
+            0s want g.2/1 remove
+            0s forget g.2/1
+              g.1/1 on a running (wants running)
+              other.1/1 on - pending (wants running): no suitable node: the only node lacks gpu (want u1)
+              two.1/1 on a running (wants running)
+        "#]],
+    );
+}
+
+#[test]
+fn c_43_a_task_keeps_the_log_driver_that_the_cluster_had_when_it_was_made() {
+    let mut world = World::new();
+    let lines =
+        ["node a", "service one x1", "plan", "service two x1", "snapshot", "plan", "service own x1 log=local", "plan"];
+    for (number, line) in lines.into_iter().enumerate() {
+        let mut cluster = (**world.tables.cluster().unwrap()).clone();
+        let name = if number < 3 { "syslog" } else { "journald" };
+        cluster.spec.log_driver = Some(LogDriver { name: name.to_owned(), options: Labels::new() });
+        let changes = vec![Change::PutCluster(Box::new(cluster))];
+        world.apply(&Proposal { at: world.now, expects: vec![], changes });
+        world.line(line);
+    }
+    let told = &world.told[&world.nodes["a"]].1.tasks;
+    let driver = |name: &str| {
+        let task = told.values().find(|task| task.service_name.as_str() == name).unwrap();
+        task.log_driver().unwrap().name.clone()
+    };
+    assert_eq!([driver("one"), driver("two"), driver("own")], ["syslog", "journald", "local"]);
 }
 
 #[test]

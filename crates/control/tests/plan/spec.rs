@@ -31,7 +31,7 @@ pub fn node(id: NodeId, words: &[&str], now: Timestamp) -> Node {
         match key {
             "cpu" => resources.nano_cpus = cpus(value),
             "mem" => resources.memory = bytes(value),
-            "gpu" => _ = resources.generic.insert("gpu".into(), GenericResource::Count(value.parse().unwrap())),
+            "gpu" => _ = resources.generic.insert("gpu".into(), generic(value)),
             "route" => routes.push(value.parse().unwrap()),
             "address" => address = Some(value.parse().unwrap()),
             "arch" => platform.architecture = value.into(),
@@ -63,6 +63,12 @@ pub fn service(old: Option<&Arc<ServiceSpec>>, words: &[&str]) -> ServiceSpec {
         one_word(&mut spec, key, value);
     }
     spec
+}
+
+/// `3` is a count, `a+b` are names.
+fn generic(value: &str) -> GenericResource {
+    let named = || GenericResource::Named(value.split('+').map(str::to_owned).collect());
+    value.parse().map_or_else(|_| named(), GenericResource::Count)
 }
 
 fn fresh(name: &str) -> ServiceSpec {
@@ -104,7 +110,8 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
         "force" => task.force_update += 1,
         "cpu" => reserved.nano_cpus = cpus(value),
         "mem" => reserved.memory = bytes(value),
-        "gpu" => _ = reserved.generic.insert("gpu".into(), GenericResource::Count(value.parse().unwrap())),
+        "gpu" => _ = reserved.generic.insert("gpu".into(), generic(value)),
+        "log" => task.log_driver = Some(types::LogDriver { name: value.into(), options: Labels::new() }),
         "constraint" => task.placement.constraints = vec![value.replace('_', " ").parse().unwrap()],
         "spread" => task.placement.preferences.push(SpreadOver::NodeLabel(value.into())),
         "max" => task.placement.max_replicas = value.parse().unwrap(),

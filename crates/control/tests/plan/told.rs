@@ -108,6 +108,7 @@ impl World {
                     None => write!(text, " waiting: {}", new.error).unwrap(),
                 }
                 text.push_str(&places(&new.attachments));
+                text.push_str(&granted(&new.granted));
                 if new.not_before > self.now {
                     write!(text, " in {}s", new.not_before.since(self.now).as_secs_f64()).unwrap();
                 }
@@ -116,8 +117,9 @@ impl World {
                 }
                 text
             }
-            Change::AssignTask { task, node, attachments } => {
-                format!("place {} on {}{}", self.names[task], self.node_name(*node), places(attachments))
+            Change::AssignTask { task, node, attachments, granted: own } => {
+                let (places, granted) = (places(attachments), granted(own));
+                format!("place {} on {}{places}{granted}", self.names[task], self.node_name(*node))
             }
             Change::ServiceAddresses { service, virtual_ips } => {
                 let vip = |vip: &VirtualIp| format!(" {} {:?}", self.network_name(vip.network), vip.addresses);
@@ -157,6 +159,15 @@ impl World {
             other => format!("{other:?}"),
         }
     }
+}
+
+/// Names alone: a count says no more than the spec.
+fn granted(granted: &types::GenericResources) -> String {
+    let names = granted.values().filter_map(|amount| match amount {
+        types::GenericResource::Named(names) => Some(names.join("+")),
+        types::GenericResource::Count(_) => None,
+    });
+    names.map(|names| format!(" with {names}")).collect()
 }
 
 fn places(attachments: &[Attachment]) -> String {

@@ -26,6 +26,8 @@ pub(crate) fn assignment(n: u128) -> Assignment {
         }),
         attachments: Vec::new(),
         host_ports: Vec::new(),
+        granted: types::GenericResources::new(),
+        default_log: None,
         desired: TaskState::Running,
         not_before: Timestamp::EPOCH,
         state: TaskState::Assigned,

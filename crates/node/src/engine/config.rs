@@ -23,4 +23,6 @@ pub struct EngineConfig {
     pub version: String,
     /// Labels of this engine (`engine.labels.X` in constraints).
     pub labels: types::Labels,
+    /// What this host has besides CPUs and memory, for services that reserve it.
+    pub generic_resources: types::GenericResources,
 }

@@ -121,11 +121,12 @@ pub(super) fn plan(context: &Context<'_>) -> Result<Planned, SpecError> {
         Ok::<_, SpecError>(PlannedMount { target: expand(&m.target)?, read_only: m.read_only, kind })
     };
     let hostname = expand(&spec.hostname)?;
-    let env: Vec<String> = spec.env.iter().map(expand).collect::<Result<_, _>>()?;
+    let mut env: Vec<String> = spec.env.iter().map(expand).collect::<Result<_, _>>()?;
+    env.extend(types::generic_resource_env(&assignment.granted));
     let (id, name, image) = (container_id(assignment.id), container_name(assignment), spec.image.familiar());
     let (hostname_of_host, labels) = (context.node_hostname, &spec.labels);
     let about = About { id: &id, name: &name, image: &image, hostname: hostname_of_host, labels, env: &env };
-    let log = log_driver::plan(assignment.spec.log_driver.as_ref(), &about)?;
+    let log = log_driver::plan(assignment.log_driver(), &about)?;
     Ok(Planned {
         hostname: match hostname.is_empty() {
             false => hostname,

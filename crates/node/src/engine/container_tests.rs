@@ -117,3 +117,27 @@ fn what_cannot_be_honoured_is_refused_and_not_ignored() {
     assert_eq!(log.driver, runtime::LogDriver::JsonFile { max_size_bytes: 10 << 20, max_files: 3 });
     assert!(refused(with(|task| task.container.hostname = "{{.Nope}}".into())).contains("unknown placeholder"));
 }
+
+#[test]
+fn s_43_a_container_is_told_the_resources_that_are_its_own() {
+    let mut own = with(|task| task.container.env = vec!["A=spec".into()]);
+    own.granted = types::parse_generic_resources(["nvidia-gpu=UUID1", "nvidia-gpu=UUID2", "SSD=3"]).expect("good");
+    let env = config(&own).env;
+    for wanted in ["A=spec", "DOCKER_RESOURCE_NVIDIA-GPU=UUID1,UUID2", "DOCKER_RESOURCE_SSD=3"] {
+        assert!(env.iter().any(|found| found == wanted), "{wanted} is not in {env:?}");
+    }
+}
+
+#[test]
+fn c_43_the_clusters_log_driver_is_followed_where_the_spec_names_none() {
+    let driver = |max: &str| WantedLog { name: "json-file".into(), options: [("max-size".into(), max.into())].into() };
+    let mut plain = with(|_| ());
+    plain.default_log = Some(driver("20m"));
+    let own =
+        Assignment { default_log: plain.default_log.clone(), ..with(|task| task.log_driver = Some(driver("10m"))) };
+    for (assignment, bytes) in [(plain, 20 << 20), (own, 10 << 20)] {
+        let log = plan(&context(&assignment)).expect("good").log;
+        let runtime::LogDriver::JsonFile { max_size_bytes, .. } = log.driver else { panic!("{log:?}") };
+        assert_eq!(max_size_bytes, bytes);
+    }
+}

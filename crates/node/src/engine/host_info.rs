@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use types::{Bytes, GenericResource, Labels, NanoCpus, NodeDescription, Platform, Resources};
+use types::{Bytes, GenericResources, Labels, NanoCpus, NodeDescription, Platform, Resources};
 
 use super::{EngineConfig, preflight::CgroupFacts};
 
@@ -34,6 +34,7 @@ pub struct HostInfo {
     pub root_dir: String,
     pub engine_version: String,
     pub labels: Labels,
+    pub generic_resources: GenericResources,
     pub insecure_registries: Vec<String>,
     pub registry_mirrors: Vec<String>,
     pub security_options: Vec<String>,
@@ -74,6 +75,7 @@ impl HostInfo {
             root_dir: config.state_dir.display().to_string(),
             engine_version: config.version.clone(),
             labels: config.labels.clone(),
+            generic_resources: config.generic_resources.clone(),
             insecure_registries: config.insecure_registries.clone(),
             registry_mirrors: config.registry_mirrors.clone(),
             security_options: security_options(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()),
@@ -90,7 +92,7 @@ impl HostInfo {
                 nano_cpus: NanoCpus(u64::from(self.cpus) * 1_000_000_000),
                 memory: Bytes(self.memory_bytes),
                 pids: 0,
-                generic: BTreeMap::<String, GenericResource>::new(),
+                generic: self.generic_resources.clone(),
             },
             engine_version: self.engine_version.clone(),
             engine_labels: self.labels.clone(),

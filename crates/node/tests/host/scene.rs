@@ -58,6 +58,7 @@ impl Host {
             netd: vec![exe.into(), "netd".into(), run_dir.into()],
             version: "test".into(),
             labels: types::Labels::new(),
+            generic_resources: types::GenericResources::new(),
         };
         let engine = Engine::start(config).await?;
         if engine.images().get(IMAGE).is_err() {
@@ -99,6 +100,8 @@ pub fn task(n: u128, image: &str, args: &[&str]) -> Assignment {
         }),
         attachments: Vec::new(),
         host_ports: Vec::new(),
+        granted: types::GenericResources::new(),
+        default_log: None,
         desired: TaskState::Running,
         not_before: Timestamp::EPOCH,
         state: TaskState::Assigned,

@@ -4,7 +4,9 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Attachment, Meta, NodeId, PortConfig, ServiceId, TaskId, TaskSpec, Timestamp, Version};
+use crate::{
+    Attachment, GenericResources, LogDriver, Meta, NodeId, PortConfig, ServiceId, TaskId, TaskSpec, Timestamp, Version,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
@@ -31,6 +33,12 @@ pub struct Task {
     /// network too, behind those of the spec.
     #[serde(default)]
     pub publishes: bool,
+    /// What of the node's generic resources is its own until it has ended: names where the node has names.
+    #[serde(default)]
+    pub granted: GenericResources,
+    /// The cluster's log driver when this task was made, if its spec names none (parity C-43).
+    #[serde(default)]
+    pub default_log: Option<LogDriver>,
     pub status: TaskStatus,
     /// Where the task shall get to: RUNNING, SHUTDOWN or REMOVE.
     pub desired: TaskState,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use types::{Node, Resources, ServiceId};
+use types::{GenericResource, Node, Resources, ServiceId};
 
 use crate::NodeLoad;
 
@@ -45,6 +45,16 @@ impl<'a> Candidate<'a> {
             fails,
             tie: toss(node.id.as_u128(), service.as_u128()),
         }
+    }
+
+    /// Whether the node has these by name, and nobody holds them.
+    pub(super) fn has_names(&self, kind: &str, wanted: &[String]) -> bool {
+        let described = self.node.description.as_ref();
+        let Some(GenericResource::Named(names)) = described.and_then(|told| told.resources.generic.get(kind)) else {
+            return wanted.is_empty();
+        };
+        let is_free = |name: &String| !self.held.named.contains(&(kind.to_owned(), name.clone()));
+        wanted.iter().all(|name| names.contains(name) && is_free(name))
     }
 
     pub(super) fn rank(&self) -> Rank {

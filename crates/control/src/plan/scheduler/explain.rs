@@ -54,8 +54,11 @@ fn words(refusal: &Refusal, one: bool, ask: &Ask<'_>) -> String {
         Refusal::Cpus => format!("{lack} CPUs (want {})", cpus(want.nano_cpus)),
         Refusal::Memory => format!("{lack} memory (want {})", bytes(want.memory.0)),
         Refusal::Generic(kind) => {
-            let amount = want.generic.get(kind).map_or(0, types::GenericResource::amount);
-            format!("{lack} {kind} (want {amount})")
+            let wanted = match want.generic.get(kind) {
+                Some(types::GenericResource::Named(names)) => names.join(", "),
+                amount => amount.map_or(0, types::GenericResource::amount).to_string(),
+            };
+            format!("{lack} {kind} (want {wanted})")
         }
         Refusal::Constraint(text) => format!("{does} not satisfy {text}"),
         Refusal::Platform => format!("{has} another platform than the image ({})", platforms(ask)),

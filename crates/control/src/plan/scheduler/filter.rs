@@ -1,6 +1,6 @@
 //! The filters, in the order in which they are asked and in which an explanation counts them.
 
-use types::{Availability, NodeState, PortConfig, Resources, TaskSpec};
+use types::{Availability, GenericResource, NodeState, PortConfig, Resources, TaskSpec};
 
 use super::candidate::Candidate;
 use crate::plan::placement;
@@ -47,7 +47,10 @@ impl<'a> Ask<'a> {
     /// Whether a node that was fine takes no more now that it got a task of this group.
     pub(super) fn is_used_up(&self, candidate: &Candidate<'_>) -> bool {
         let takes_ports = self.host_ports.iter().any(|port| port.published.is_some());
-        takes_ports || room(self, candidate).is_some() || max_replicas(self, candidate).is_some()
+        // what has a name is there once
+        let named = |amount: &GenericResource| matches!(amount, GenericResource::Named(names) if !names.is_empty());
+        let takes_names = self.reserved().generic.values().any(named);
+        takes_ports || takes_names || room(self, candidate).is_some() || max_replicas(self, candidate).is_some()
     }
 }
 
@@ -70,11 +73,11 @@ fn room(ask: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {
     if want.memory.0 > candidate.free_memory {
         return Some(Refusal::Memory);
     }
-    let lacks = |kind: &String, amount: u64| candidate.free_generic.get(kind).copied().unwrap_or(0) < amount;
-    want.generic
-        .iter()
-        .find(|(kind, amount)| lacks(kind, amount.amount()))
-        .map(|(kind, _)| Refusal::Generic(kind.clone()))
+    let lacks = |kind: &String, amount: &GenericResource| {
+        let is_short = candidate.free_generic.get(kind).copied().unwrap_or(0) < amount.amount();
+        is_short || matches!(amount, GenericResource::Named(names) if !candidate.has_names(kind, names))
+    };
+    want.generic.iter().find(|(kind, amount)| lacks(kind, amount)).map(|(kind, _)| Refusal::Generic(kind.clone()))
 }
 
 fn constraints(ask: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {

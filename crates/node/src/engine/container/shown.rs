@@ -120,7 +120,7 @@ fn single_spec(a: &Assignment, config: &ContainerConfig) -> SingleSpec {
             ..Limits::default()
         },
         oom_score_adj: spec.oom_score_adj,
-        log: a.spec.log_driver.clone(),
+        log: a.log_driver().cloned(),
         ..SingleSpec::default()
     }
 }
