@@ -7,9 +7,9 @@
 mod arguments;
 mod client;
 mod commands;
+mod compose;
 mod host;
 mod keyring;
-mod compose;
 mod output;
 mod spec;
 mod wire;

@@ -141,7 +141,7 @@ async fn proposals_that_share_an_entry_have_indexes_of_their_own() {
 fn a_missing_key_is_named() {
     let directory = tempfile::tempdir().expect("temporary directory");
     drop(open(directory.path()).expect("open"));
-    std::fs::remove_file(directory.path().join("data.key")).expect("remove");
+    std::fs::remove_file(directory.path().join(DATA_KEY_FILE)).expect("remove");
     let error = open(directory.path()).err().expect("refused");
     assert!(matches!(error, Error::KeyMissing { .. }), "{error}");
     assert!(error.to_string().contains("data.key is missing"), "{error}");
@@ -154,7 +154,7 @@ fn another_key_and_another_cluster_are_named() {
     open(directory.path()).expect("open").set_owner(&owner).expect("owner");
     let error = owner.check(ClusterId::from_random(9), owner.node, directory.path()).expect_err("foreign");
     assert!(error.to_string().contains("belongs to node"), "{error}");
-    std::fs::write(directory.path().join("data.key"), [7; 32]).expect("write");
+    std::fs::write(directory.path().join(DATA_KEY_FILE), [7; 32]).expect("write");
     let error = open(directory.path()).and_then(|store| store.owner().map(drop)).expect_err("refused");
     assert!(error.to_string().contains(r#"column "meta", record owner"#), "{error}");
 }
