@@ -133,9 +133,10 @@ mod tests {
     struct Authority(rcgen::Issuer<'static, rcgen::KeyPair>, String);
 
     impl Authority {
-        fn new() -> Self {
+        fn new(name: &str) -> Self {
             let key = rcgen::KeyPair::generate().expect("a key");
             let mut parameters = rcgen::CertificateParams::new(Vec::new()).expect("no names");
+            parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
             parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
             let pem = parameters.self_signed(&key).expect("signed by itself").pem();
             Self(rcgen::Issuer::new(parameters, key), pem)
@@ -180,7 +181,7 @@ mod tests {
     #[tokio::test]
     async fn e_43_both_sides_need_a_certificate_of_the_root_that_the_other_trusts() {
         let directory = tempfile::tempdir().expect("a directory");
-        let (ours, theirs) = (Authority::new(), Authority::new());
+        let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
         let (server, client) = (ours.files(directory.path(), "server"), ours.files(directory.path(), "client"));
         let stranger = theirs.files(directory.path(), "stranger");
         assert_eq!(hello(&server, &client, "localhost").await, Ok("hello".to_owned()));
@@ -197,13 +198,13 @@ mod tests {
     #[test]
     fn e_43_files_that_do_not_hold_what_they_should_are_named() {
         let directory = tempfile::tempdir().expect("a directory");
-        let good = Authority::new().files(directory.path(), "server");
+        let good = Authority::new("ours").files(directory.path(), "server");
         let said = |files: PemFiles| ApiAcceptor::from_files(&files).err().map(|e| e.to_string()).unwrap_or_default();
         let missing = said(PemFiles { key: directory.path().join("gone.pem"), ..good.clone() });
         assert!(missing.contains("gone.pem"), "{missing}");
         let key_as_certificate = said(PemFiles { certificate: good.key.clone(), ..good.clone() });
         assert!(key_as_certificate.contains("no PEM certificate"), "{key_as_certificate}");
-        let other = Authority::new().files(directory.path(), "other");
+        let other = Authority::new("theirs").files(directory.path(), "other");
         let foreign_key = said(PemFiles { key: other.key, ..good });
         assert!(foreign_key.contains("server-cert.pem"), "{foreign_key}");
     }

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::{Cluster, Guard, Lab, LabSpec};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::{Api, DEADLINE, until};
@@ -114,6 +115,16 @@ impl ClusterUnderTest {
         let guard = Guard::up_with(spec)?;
         let cluster = Cluster::up(&guard, managers, workers)?;
         Ok(Self { cluster, guard, _turn: turn })
+    }
+
+    /// Ends the daemon of a host as an operator does, and starts it with these flags too.
+    pub fn restart_with(&self, host: &str, flags: &[&str]) -> Result<()> {
+        self.cluster.stop_daemon(host, Signal::SIGTERM)?;
+        let daemon = ["rswarm", "daemon", "--state-dir", "/var/lib/rswarm", "--run-dir", "/run/rswarm"];
+        self.lab().spawn(host, "daemon-again", &[&daemon[..], flags].concat(), &[])?;
+        until("the daemon answers again", DEADLINE, || self.api(host)?.get("/info").map(drop))
+            .map(drop)
+            .with_context(|| format!("the daemon of {host} with {flags:?}"))
     }
 
     pub fn lab(&self) -> &Lab {

@@ -31,6 +31,7 @@ mod own_cli;
 mod paths;
 mod publish;
 mod remote;
+mod resources;
 mod secrets;
 mod services;
 mod stacks;

@@ -3,9 +3,8 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use anyhow::{Context, Result, ensure};
-use it::{ClusterUnderTest, DEADLINE, IMAGE, until};
+use it::{ClusterUnderTest, DEADLINE, IMAGE};
 use lab::{ExecOptions, ExecOutput};
-use nix::sys::signal::Signal;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use crate::can_make_hosts;
@@ -83,23 +82,16 @@ fn e_43_the_api_from_other_hosts() -> Result<()> {
     let t = ClusterUnderTest::up("remote", 1, 1)?;
     let address = t.lab().address("h2")?.to_string();
     make_certificates(&t, &[address.clone(), "h2".to_owned()])?;
-    t.cluster.stop_daemon("h2", Signal::SIGTERM)?;
-    let daemon = format!(
-        "exec rswarm daemon --state-dir /var/lib/rswarm --run-dir /run/rswarm -H tcp://0.0.0.0 \
-         --tlscacert {DIRECTORY}/ca.pem --tlscert {DIRECTORY}/cert.pem --tlskey {DIRECTORY}/key.pem"
-    );
-    t.lab().spawn("h2", "daemon-tls", &["sh", "-c", &daemon], &[])?;
+    let pem = |name: &str| format!("{DIRECTORY}/{name}.pem");
+    let (ca, certificate, key) = (pem("ca"), pem("cert"), pem("key"));
+    let served = ["-H", "tcp://0.0.0.0", "--tlscacert", &ca, "--tlscert", &certificate, "--tlskey", &key];
+    t.restart_with("h2", &served)?;
     let flags = |directory: &str| {
         format!("--tlscacert {directory}/ca.pem --tlscert {directory}/cert.pem --tlskey {directory}/key.pem")
     };
     let host = format!("-H tcp://{address}:2376");
     let (rswarm, docker) =
         (format!("rswarm {host} {}", flags(DIRECTORY)), format!("docker {host} --tlsverify {}", flags(DIRECTORY)));
-    until("the daemon serves TCP", DEADLINE, || {
-        let looked = shell(&t, "h1", &format!("{rswarm} ps"))?;
-        ensure!(looked.success(), "{}", looked.stderr);
-        Ok(())
-    })?;
     work(&t, &rswarm)?;
     work(&t, &docker)?;
     let by_variables = format!("DOCKER_CERT_PATH={DIRECTORY} DOCKER_TLS_VERIFY=1 DOCKER_HOST=tcp://{address}:2376");
