@@ -154,6 +154,9 @@ pub(crate) enum SwarmCommand {
     JoinToken(JoinTokenArgs),
     /// Change the cluster's settings
     Update(UpdateArgs),
+    /// Show the certificate that the cluster's hosts trust
+    #[command(after_help = "Example: rswarm swarm ca | openssl x509 -noout -dates")]
+    Ca,
     /// Let a locked manager take its place again
     #[command(after_help = "Examples:\n  rswarm swarm unlock\n  rswarm swarm unlock < key.txt")]
     Unlock,

@@ -112,6 +112,7 @@ fn c_14_a_restarted_manager_waits_for_its_key() -> Result<()> {
     let key = key_in(&d.ok("swarm update --autolock=true")?)?;
     d.says("swarm unlock-key -q", &key)?;
     ensure!(t.cli("h1", &["swarm", "unlock-key", "-q"])?.trim() == key);
+    ensure!(t.cli("h1", &["swarm", "ca"])?.trim() == d.ok("swarm ca")?.trim(), "one root, whoever asks");
     comes_to_be(&t, "h1", &KEY_FILES, true)?;
     ensure!(!is_sealed(&t, "h2", NODE_FILE)?, "workers are not locked");
     d.ok("node promote h2")?;

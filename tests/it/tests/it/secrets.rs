@@ -228,6 +228,8 @@ fn p12_services_follow_new_data_and_templates_are_filled_in() -> Result<()> {
             "TIER=base",
         ],
     )?;
+    let pretty = t.cli("h1", &["service", "inspect", "--pretty", "web"])?;
+    ensure!(pretty.contains("pw at pw") && pretty.contains("plain at plain"), "{pretty}");
     let task = one(&t, "web")?;
     ensure!(read(&t, "h1", &task, "/etc/t")? == format!("{VALUE}@web.1 base one"));
     let holds = |wanted: &str| {

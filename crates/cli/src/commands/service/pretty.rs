@@ -154,6 +154,12 @@ fn container(line: Lines<'_>, spec: &Value) {
             format!("{} {} {} ({mode})", text(&mount["Target"]), text(&mount["Type"]), text(&mount["Source"]));
         line(1, "Mount", description);
     }
+    for (kind, list) in [("Secret", "Secrets"), ("Config", "Configs")] {
+        for file in items(&spec[list]) {
+            let name = text(&file[format!("{kind}Name")]);
+            line(1, kind, format!("{name} at {}", text(&file["File"]["Name"])));
+        }
+    }
 }
 
 /// Names of the networks, then the virtual address in each (parity S-70).
