@@ -1,5 +1,6 @@
 //! What a certificate says of its holder.
 
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use types::{ClusterId, NodeId, NodeRole};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 
@@ -10,6 +11,26 @@ pub struct Subject {
     pub node: NodeId,
     pub role: NodeRole,
     pub cluster: ClusterId,
+}
+
+/// Whose certificate it is and for which key, each in DER: what clients of the API compare two roots by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    pub subject: Vec<u8>,
+    /// `SubjectPublicKeyInfo` of RFC 5280.
+    pub public_key: Vec<u8>,
+}
+
+impl Holder {
+    /// Of the first certificate of a PEM text; `None` if there is none that can be read.
+    pub fn of_pem(pem: &str) -> Option<Self> {
+        let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
+        let (_, certificate) = X509Certificate::from_der(&der).ok()?;
+        Some(Self {
+            subject: certificate.subject().as_raw().to_vec(),
+            public_key: certificate.public_key().raw.to_vec(),
+        })
+    }
 }
 
 /// The name that stands in a certificate for a role: its OU and its DNS name.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use identity::JoinToken;
+use identity::{Holder, JoinToken};
 use node::membership::{InitRequest, JoinRequest};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -232,7 +232,12 @@ fn write_spec(spec: &ClusterSpec) -> Value {
 }
 
 pub(crate) fn write_tls_info(root_pem: &str) -> Value {
-    Fields::new().unless_empty("TrustRoot", root_pem).done()
+    let holder = Holder::of_pem(root_pem);
+    Fields::new()
+        .unless_empty("TrustRoot", root_pem)
+        .some("CertIssuerSubject", holder.as_ref().map(|holder| BASE64.encode(&holder.subject)))
+        .some("CertIssuerPublicKey", holder.as_ref().map(|holder| BASE64.encode(&holder.public_key)))
+        .done()
 }
 
 /// SHA-256 of the first certificate of a PEM text, as DER; what join tokens pin.
@@ -251,5 +256,18 @@ mod tests {
         let authority = identity::CertificateAuthority::generate(types::Timestamp::from_unix_ms(1_700_000_000_000))
             .expect("randomness");
         assert_eq!(certificate_digest(authority.certificate_pem()), authority.digest());
+    }
+
+    #[test]
+    fn c_16_a_root_is_told_with_its_name_and_key() {
+        let authority = identity::CertificateAuthority::generate(types::Timestamp::from_unix_ms(1_700_000_000_000))
+            .expect("randomness");
+        let told = write_tls_info(authority.certificate_pem());
+        let der = |field: &str| BASE64.decode(told[field].as_str().expect("a text")).expect("base64");
+        let (subject, key) = (der("CertIssuerSubject"), der("CertIssuerPublicKey"));
+        assert!(subject.windows(8).any(|part| part == b"swarm-ca"), "{subject:?}");
+        // a sequence of 89 bytes: an uncompressed point of P-256 and what it is
+        assert_eq!((key[0], key[1], key.len()), (0x30, 0x59, 0x5b));
+        assert_eq!(write_tls_info("PEM"), json!({ "TrustRoot": "PEM" }));
     }
 }

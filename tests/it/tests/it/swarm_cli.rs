@@ -273,6 +273,7 @@ fn docker_c_13_nodes_and_settings_of_the_cluster() -> Result<()> {
     ensure!(nodes("--filter name=h3")? == "h3");
     ensure!(nodes("--filter membership=accepted")? == "h1 h2 h3 h4 h5");
     d.fails("node ls --filter role=king", "role")?;
+    d.says("node ls --filter name=h4 --format {{.TLSStatus}}", "Ready")?;
     d.ok("node update --label-add disk=ssd --label-add gone=1 h4")?;
     d.ok("node update --label-rm gone --availability pause h4")?;
     ensure!(nodes("--filter node.label=disk=ssd")? == "h4");
