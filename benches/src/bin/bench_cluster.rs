@@ -163,6 +163,11 @@ fn leader_killed(t: &ClusterUnderTest, rounds: usize) -> Result<Value> {
         eprintln!("leader {round}: {:?}", begin.elapsed());
         series.push(begin.elapsed());
         t.cluster.start_daemon(&leader)?;
+        // Else the next round kills one of two that have the whole log, and measures how the third catches up.
+        let restarted = t.api(&leader)?;
+        until("the restarted manager has the last write", DEADLINE, || {
+            restarted.get(&format!("/services/{name}")).map(drop)
+        })?;
         settle(t)?;
     }
     Ok(summary(&mut series))
