@@ -65,6 +65,10 @@ pub struct Tables {
     /// The network of the routing mesh.
     ingress: Option<NetworkId>,
     ports: Ports,
+    /// Services with constraints on what else runs on a node.
+    neighbourly: OrdSet<ServiceId>,
+    /// Services whose priority is another than that of all others.
+    priorities: OrdSet<ServiceId>,
     /// Where the data planes of all nodes that are not down are reached.
     peers: OrdMap<NodeId, Arc<DataPathPeer>>,
     /// Secrets and configs, with their old versions.
@@ -193,6 +197,20 @@ impl Tables {
     /// Nodes with a task that holds a place in the network.
     pub fn nodes_of_network(&self, network: NetworkId) -> impl Iterator<Item = NodeId> {
         self.overlays.get(&network).into_iter().flat_map(|overlay| overlay.nodes.iter().copied())
+    }
+
+    /// Services with constraints on what else runs on a node.
+    pub(crate) fn neighbourly(&self) -> impl Iterator<Item = &Service> {
+        self.neighbourly.iter().filter_map(|id| self.services.get(id)).map(|service| &**service)
+    }
+
+    pub(crate) fn has_neighbourly(&self) -> bool {
+        !self.neighbourly.is_empty()
+    }
+
+    /// Whether some service comes before others.
+    pub(crate) fn has_priorities(&self) -> bool {
+        !self.priorities.is_empty()
     }
 
     /// All nodes at once, to see whether any changed.

@@ -1,5 +1,6 @@
 //! Placement constraints: `key==value`, `key!=value` (parity S-30), and beyond Swarm `key in (a,b)`, `key not in (a,b)`,
-//! and of labels `key exists`, `key not exists`, `key>=4` and its like.
+//! of labels `key exists`, `key not exists`, `key>=4` and its like, `service==db` and `service!=web` for what else runs on
+//! the node, and `~` before any of them for what is wished rather than needed.
 
 mod number;
 
@@ -20,6 +21,8 @@ pub enum ConstraintKey {
     PlatformArch,
     NodeLabel(String),
     EngineLabel(String),
+    /// The services with a task there.
+    Service,
 }
 
 /// One parsed constraint. Written to the log and to clients as its text.
@@ -28,6 +31,8 @@ pub enum ConstraintKey {
 pub struct Constraint {
     pub key: ConstraintKey,
     pub rule: Rule,
+    /// Nodes that satisfy it come first, the others when no such node takes a task.
+    pub soft: bool,
 }
 
 /// What must hold of it. A label that is not there is empty, but does not exist.
@@ -49,6 +54,27 @@ pub enum Comparison {
     LessOrEqual,
     Greater,
     GreaterOrEqual,
+}
+
+impl Constraint {
+    /// Whether it is about what else runs on a node, and so for the moment of placing only.
+    pub fn is_about_neighbours(&self) -> bool {
+        self.key == ConstraintKey::Service
+    }
+
+    /// The names in it, and whether a node with one of them is what is wanted, of a constraint on `service`.
+    pub fn neighbours(&self) -> Option<(&[String], bool)> {
+        if self.key != ConstraintKey::Service {
+            return None;
+        }
+        match &self.rule {
+            Rule::Equal(name) => Some((std::slice::from_ref(name), true)),
+            Rule::NotEqual(name) => Some((std::slice::from_ref(name), false)),
+            Rule::In(names) => Some((names, true)),
+            Rule::NotIn(names) => Some((names, false)),
+            Rule::Exists | Rule::NotExists | Rule::Compare(..) => None,
+        }
+    }
 }
 
 impl Comparison {
@@ -83,7 +109,7 @@ pub enum ConstraintError {
     Value(String),
     #[error(
         "constraint {0:?} has the unknown key {1:?}; known are node.id, node.hostname, node.ip, node.role, \
-         node.platform.os, node.platform.arch, node.labels.NAME and engine.labels.NAME"
+         node.platform.os, node.platform.arch, node.labels.NAME, engine.labels.NAME and service"
     )]
     Key(String, String),
     #[error("constraint {0:?} compares node.ip with {1:?}, which is neither an address nor a CIDR block")]
@@ -103,6 +129,8 @@ impl FromStr for Constraint {
 
     fn from_str(text: &str) -> Result<Self, ConstraintError> {
         let trimmed = text.trim();
+        let wish = trimmed.strip_prefix('~').map(str::trim_start);
+        let (soft, trimmed) = (wish.is_some(), wish.unwrap_or(trimmed));
         let end = trimmed.find(|c: char| c.is_whitespace() || "=!<>".contains(c)).unwrap_or(trimmed.len());
         let (name, rest) = (&trimmed[..end], trimmed[end..].trim());
         let rule = parse_rule(text, name, rest)?;
@@ -120,7 +148,7 @@ impl FromStr for Constraint {
         for value in values {
             check_value(text, &key, value)?;
         }
-        Ok(Self { key, rule })
+        Ok(Self { key, rule, soft })
     }
 }
 
@@ -195,6 +223,7 @@ fn parse_key(key: &str) -> Option<ConstraintKey> {
         "node.role" => Some(ConstraintKey::Role),
         "node.platform.os" => Some(ConstraintKey::PlatformOs),
         "node.platform.arch" => Some(ConstraintKey::PlatformArch),
+        "service" => Some(ConstraintKey::Service),
         _ => None,
     };
     let label = |prefix: &str| {
@@ -224,6 +253,7 @@ impl fmt::Display for ConstraintKey {
             Self::PlatformArch => f.write_str("node.platform.arch"),
             Self::NodeLabel(name) => write!(f, "node.labels.{name}"),
             Self::EngineLabel(name) => write!(f, "engine.labels.{name}"),
+            Self::Service => f.write_str("service"),
         }
     }
 }
@@ -231,6 +261,9 @@ impl fmt::Display for ConstraintKey {
 impl fmt::Display for Constraint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = &self.key;
+        if self.soft {
+            f.write_str("~")?;
+        }
         match &self.rule {
             Rule::Equal(value) => write!(f, "{key}=={value}"),
             Rule::NotEqual(value) => write!(f, "{key}!={value}"),
@@ -279,6 +312,10 @@ mod tests {
             "node.labels.gpu not exists",
             "node.labels.disks>=4",
             "node.labels.load<0.5",
+            "~node.labels.disk==ssd",
+            "service==db",
+            "service not in (web,cache)",
+            "~service!=web",
         ] {
             assert_eq!(text.parse::<Constraint>().expect(text).to_string(), text);
         }
@@ -286,6 +323,7 @@ mod tests {
         assert_eq!(shown(" node.id == x "), "node.id==x");
         assert_eq!(shown("node.labels.zone  NOT IN( a , b )"), "node.labels.zone not in (a,b)");
         assert_eq!(shown("node.labels.disks > 4.50"), "node.labels.disks>4.5");
+        assert_eq!(shown("~ node.labels.gpu exists"), "~node.labels.gpu exists");
     }
 
     #[test]
@@ -306,5 +344,7 @@ mod tests {
         assert!(error("node.labels.x>many").contains("compares node.labels.x with \"many\", which is no number"));
         assert!(error("node.hostname exists").contains("uses \"exists\" on node.hostname"));
         assert!(error("node.ip>=1").contains("uses \">=\" on node.ip"));
+        assert!(error("service exists").contains("uses \"exists\" on service"));
+        assert!(error("~").contains("no operator"));
     }
 }

@@ -9,6 +9,7 @@ mod node;
 mod port;
 mod schedule;
 mod service;
+mod steering;
 mod task;
 
 pub use cluster::{
@@ -34,6 +35,7 @@ pub use service::{
     DisconnectPolicy, EndpointMode, EndpointSpec, FailureAction, MeshAffinity, MeshPolicy, MeshSpec, PortBind,
     PortConfig, PortProtocol, PublishMode, Reconcile, ServiceMode, ServiceSpec, UpdateConfig, UpdateOrder,
 };
+pub use steering::{MAX_PRIORITY, PRIORITY_LABEL, REBALANCE_LABEL, STRATEGY_LABEL, Steering, SteeringError, Strategy};
 pub use task::{
     LogDriver, Placement, Platform, ResourceRequirements, RestartCondition, RestartPolicy, SpreadOver, TaskSpec,
 };

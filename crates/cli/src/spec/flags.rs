@@ -156,7 +156,23 @@ pub(crate) struct Scalars {
     #[arg(long, value_name = "WHICH")]
     pub(crate) disconnect_reconcile: Option<String>,
     #[command(flatten)]
+    pub(crate) steering: SteeringFlags,
+    #[command(flatten)]
     pub(crate) job: JobFlags,
+}
+
+/// How tasks are spread, moved and given room. Kept in labels of the service.
+#[derive(Debug, Args, Default)]
+pub(crate) struct SteeringFlags {
+    /// Which of the nodes that take a task gets it: spread or binpack (default spread)
+    #[arg(long, value_name = "STRATEGY")]
+    pub(crate) placement_strategy: Option<String>,
+    /// Whether running tasks move to nodes that came or came back: on or off (default off)
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) rebalance: Option<String>,
+    /// Services of higher priority are placed first, and those of lower make way (-1000 to 1000, default 0)
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) priority: Option<i16>,
 }
 
 /// Lists of a new service.
@@ -174,7 +190,7 @@ pub(crate) struct CreateLists {
     /// Container labels
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) container_label: Vec<String>,
-    /// Placement constraints
+    /// Placement constraints (node.labels.NAME==VALUE, service==NAME, ...; with ~ before it a wish)
     #[arg(long)]
     pub(crate) constraint: Vec<String>,
     /// Add a placement preference (spread=node.labels.NAME)

@@ -2,10 +2,11 @@
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
+use types::{PRIORITY_LABEL, REBALANCE_LABEL, STRATEGY_LABEL};
 
 use super::{
     edit::{change_map, get, set, set_some},
-    flags::Scalars,
+    flags::{Scalars, SteeringFlags},
     job,
 };
 
@@ -19,6 +20,7 @@ pub(crate) fn apply(spec: &mut Value, flags: &Scalars) -> anyhow::Result<()> {
     set_some(spec, "EndpointSpec.Mesh.Affinity", flags.mesh_affinity.clone());
     set_some(spec, "Disconnect.LostAfter", flags.disconnect_lost_after);
     set_some(spec, "Disconnect.Reconcile", flags.disconnect_reconcile.clone());
+    steering(spec, &flags.steering);
     resources(spec, flags);
     policies(spec, flags);
     container(spec, flags)?;
@@ -26,6 +28,16 @@ pub(crate) fn apply(spec: &mut Value, flags: &Scalars) -> anyhow::Result<()> {
     set_some(spec, "TaskTemplate.LogDriver.Name", flags.log_driver.clone());
     change_map(spec, "TaskTemplate.LogDriver.Options", &[], &flags.log_opt);
     Ok(())
+}
+
+fn steering(spec: &mut Value, flags: &SteeringFlags) {
+    let pairs = [
+        (STRATEGY_LABEL, flags.placement_strategy.clone()),
+        (REBALANCE_LABEL, flags.rebalance.clone()),
+        (PRIORITY_LABEL, flags.priority.map(|number| number.to_string())),
+    ];
+    let given = pairs.into_iter().filter_map(|(label, value)| Some(format!("{label}={}", value?)));
+    change_map(spec, "Labels", &[], &given.collect::<Vec<_>>());
 }
 
 fn resources(spec: &mut Value, flags: &Scalars) {

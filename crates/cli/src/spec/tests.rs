@@ -75,6 +75,31 @@ fn the_shortest_service() {
 }
 
 #[test]
+fn what_steers_the_planner_is_kept_in_labels() {
+    check_create(
+        "create --label a=b --placement-strategy binpack --rebalance off --priority -5 nginx",
+        expect![[r#"
+        {
+          "Name": "",
+          "TaskTemplate": {
+            "ContainerSpec": {
+              "Image": "nginx"
+            }
+          },
+          "Mode": {
+            "Replicated": {}
+          },
+          "Labels": {
+            "rswarm.placement.strategy": "binpack",
+            "rswarm.rebalance": "off",
+            "rswarm.priority": "-5",
+            "a": "b"
+          }
+        }"#]],
+    );
+}
+
+#[test]
 fn many_flags() {
     check_create(
         "create -d --name web --replicas 3 -e A=1 --env B=2 -l x=y --constraint node.role==worker \

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use types::{
-    Bytes, ContainerSpec, Mount, MountKind, NanoCpus, Resources, ServiceMode, ServiceSpec, TaskSpec, UpdateConfig,
+    Bytes, Constraint, ContainerSpec, Mount, MountKind, NanoCpus, REBALANCE_LABEL, Resources, STRATEGY_LABEL,
+    ServiceMode, ServiceSpec, Strategy, TaskSpec, UpdateConfig,
 };
 
 use crate::Rejection;
@@ -23,7 +24,48 @@ pub(super) fn service(spec: &ServiceSpec) -> Result<(), Rejection> {
     update("update", &spec.update)?;
     update("rollback", &spec.rollback)?;
     super::ports::check(spec)?;
+    steering(spec)?;
     task(&spec.task)
+}
+
+/// Labels that steer, and whether they can.
+fn steering(spec: &ServiceSpec) -> Result<(), Rejection> {
+    let name = &spec.name;
+    let wants_itself = |constraint: &Constraint| {
+        let (names, wants) = constraint.neighbours()?;
+        (wants && !constraint.soft && names == [name.as_str()]).then(|| constraint.to_string())
+    };
+    if let Some(constraint) = spec.task.placement.constraints.iter().find_map(wants_itself) {
+        return invalid(format!(
+            "service {name}: constraint {constraint} would have its first task wait for itself: name another service"
+        ));
+    }
+    let steering = match spec.steering() {
+        Ok(steering) => steering,
+        Err(why) => return invalid(format!("service {name}: {why}")),
+    };
+    if !steering.rebalance {
+        return Ok(());
+    }
+    let volume = spec.task.container.mounts.iter().find_map(|mount| match &mount.kind {
+        MountKind::Volume { name, driver_options, .. } if !name.is_empty() && driver_options.is_empty() => Some(name),
+        _ => None,
+    });
+    match (spec.mode, volume) {
+        (ServiceMode::Replicated { .. }, Some(volume)) => invalid(format!(
+            "service {name}: label {REBALANCE_LABEL}=on would move tasks away from their data in volume {volume}, which \
+             each node has for itself: leave it off, or use storage that all nodes reach"
+        )),
+        (ServiceMode::Replicated { .. }, None) if steering.strategy == Strategy::BinPack => invalid(format!(
+            "service {name}: labels {REBALANCE_LABEL}=on and {STRATEGY_LABEL}=binpack contradict each other: even out or \
+             fill up, not both"
+        )),
+        (ServiceMode::Replicated { .. }, None) => Ok(()),
+        (mode, _) => invalid(format!(
+            "service {name}: label {REBALANCE_LABEL}=on is for replicated services; a {} service has nothing to even out",
+            mode.as_str()
+        )),
+    }
 }
 
 fn mode(spec: &ServiceSpec) -> Result<(), Rejection> {

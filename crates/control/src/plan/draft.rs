@@ -26,6 +26,8 @@ pub(super) struct Draft {
     /// Services in which room was made: what fills it is decided in the same plan.
     again: BTreeSet<ServiceId>,
     touched: Touched,
+    /// A task got a node since this was last asked.
+    placed: bool,
 }
 
 impl Deref for Draft {
@@ -48,6 +50,7 @@ impl Draft {
             nodes: BTreeSet::new(),
             again: BTreeSet::new(),
             touched: Touched::default(),
+            placed: false,
         }
     }
 
@@ -95,6 +98,11 @@ impl Draft {
         std::mem::take(&mut self.touched.freed)
     }
 
+    /// Whether a task got a node since this was last asked.
+    pub(super) fn take_placed(&mut self) -> bool {
+        std::mem::take(&mut self.placed)
+    }
+
     /// The services to look at once more, given out once.
     pub(super) fn take_again(&mut self) -> BTreeSet<ServiceId> {
         std::mem::take(&mut self.again)
@@ -128,6 +136,7 @@ impl Draft {
 
     /// Gives the task a node and its places in networks. A task born in this plan is born there.
     pub(super) fn place(&mut self, id: TaskId, node: NodeId, attachments: Vec<Attachment>) {
+        self.placed = true;
         let granted = self.grant(id, node);
         let assign = Change::AssignTask { task: id, node, attachments: attachments.clone(), granted: granted.clone() };
         // an address or a named resource that was given back after the birth is free only after it: the task is placed then

@@ -13,13 +13,21 @@ pub(super) fn suits(node: &Node, placement: &Placement) -> bool {
     first_unmet(node, &placement.constraints).is_none() && platform_fits(node, &placement.platforms)
 }
 
-/// The first constraint that the node does not satisfy.
+/// The first constraint that the node must satisfy and does not.
 pub(super) fn first_unmet<'a>(node: &Node, constraints: &'a [Constraint]) -> Option<&'a Constraint> {
-    constraints.iter().find(|constraint| !is_met(node, constraint))
+    constraints.iter().find(|constraint| !constraint.soft && !is_met(node, constraint))
+}
+
+/// How many of the node's wished qualities are missing.
+pub(super) fn unmet_wishes(node: &Node, constraints: &[Constraint]) -> usize {
+    constraints.iter().filter(|constraint| constraint.soft && !is_met(node, constraint)).count()
 }
 
 /// Values compare without regard to case; a label that is not there is empty (parity S-30).
 fn is_met(node: &Node, constraint: &Constraint) -> bool {
+    if constraint.is_about_neighbours() {
+        return true;
+    }
     let found = found(node, &constraint.key);
     let text = found.as_deref().unwrap_or_default();
     let is = |value: &String| match &constraint.key {
@@ -50,6 +58,8 @@ fn found(node: &Node, key: &ConstraintKey) -> Option<String> {
         ConstraintKey::PlatformArch => description.map(|d| d.platform.architecture.clone()),
         ConstraintKey::NodeLabel(name) => node.spec.labels.get(name).cloned(),
         ConstraintKey::EngineLabel(name) => description.and_then(|d| d.engine_labels.get(name)).cloned(),
+        // the scheduler's: it changes with every task
+        ConstraintKey::Service => None,
     }
 }
 

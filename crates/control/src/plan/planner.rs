@@ -29,6 +29,10 @@ pub struct Planner {
     /// Services with a task that waits for a node.
     waiting: BTreeSet<ServiceId>,
     globals: BTreeSet<ServiceId>,
+    /// Services whose running tasks may move.
+    balanced: BTreeSet<ServiceId>,
+    /// Whether some service had constraints on what else runs on a node.
+    had_neighbourly: bool,
     node_deadlines: Deadlines<NodeId>,
     /// Nodes that are not simply READY and heard: judged in every plan.
     suspects: BTreeSet<NodeId>,
@@ -66,6 +70,7 @@ impl Planner {
             self.proposed = Looked { services: looked, nodes: judged };
         }
         self.seen = Some(tables.index());
+        self.had_neighbourly = tables.has_neighbourly();
         let wake_at = [self.deadlines.first(), self.node_deadlines.first()].into_iter().flatten().min();
         work.draft.finish(tables, wake_at)
     }
@@ -108,8 +113,11 @@ impl Planner {
         if !nodes.is_empty() {
             dirty.extend(&self.globals);
         }
-        if !nodes.is_empty() || touched.freed || !touched.networks.is_empty() {
+        // a place may be free now, or what somebody wants to be near may be there
+        let neighbours = !touched.services.is_empty() && (self.had_neighbourly || draft.has_neighbourly());
+        if !nodes.is_empty() || touched.freed || !touched.networks.is_empty() || neighbours {
             dirty.extend(&self.waiting);
+            dirty.extend(&self.balanced);
         }
         dirty
     }
@@ -122,8 +130,13 @@ impl Planner {
             self.run_passes(work, &round);
             looked.append(&mut round);
             round = work.draft.take_again();
-            if work.draft.take_freed() {
+            let placed = work.draft.take_placed() && work.draft.has_neighbourly();
+            if work.draft.take_freed() || placed {
                 round.extend(&self.waiting);
+            }
+            if round.is_empty() {
+                scheduler::make_way(work, &self.waiting);
+                round = work.draft.take_again();
             }
             if round.is_empty() {
                 break;
@@ -161,17 +174,21 @@ impl Planner {
             };
         });
         each(work, dirty, rollout::run);
+        each(work, dirty, scheduler::rebalance);
         each(work, dirty, networks::run);
-        each(work, dirty, |work, service| {
-            let waits = scheduler::run(work, service);
-            remember(&mut self.waiting, service.id, waits);
-            remember(&mut self.globals, service.id, service.spec.mode.is_per_node());
-        });
+        for id in scheduler::by_priority(&work.draft, dirty) {
+            let Some(service) = work.draft.service(id).map(Arc::clone) else { continue };
+            let waits = scheduler::run(work, &service);
+            remember(&mut self.waiting, id, waits);
+            remember(&mut self.globals, id, service.spec.mode.is_per_node());
+            remember(&mut self.balanced, id, scheduler::is_rebalanced(&service));
+        }
         each(work, dirty, reaper::run);
         for id in dirty {
             if work.draft.service(*id).is_none() {
                 self.waiting.remove(id);
                 self.globals.remove(id);
+                self.balanced.remove(id);
             }
         }
     }

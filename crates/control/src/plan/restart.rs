@@ -11,10 +11,11 @@ use types::{
 
 use super::{
     placement,
+    scheduler::neighbours,
     slots::{self, ORPHANED_AFTER, SlotView, Standing},
     work::Work,
 };
-use crate::{Change, Component, NewTask};
+use crate::{Change, Component, NewTask, Tables};
 
 /// The delay Docker's clients fill in when the user named none. It is taken to mean "as the engine thinks
 /// best": the first restart is at once, and only failures in a row make it wait.
@@ -96,7 +97,7 @@ fn after_end(work: &mut Work<'_>, service: &Service, view: &SlotView, leaving: &
 /// successor is restarted as if it were alone, with the same patience.
 fn is_served(work: &Work<'_>, service: &Service, view: &SlotView, leaving: &[Leaving]) -> bool {
     let stays = |task: &Arc<Task>| stays(task, leaving) && slots::is_current(&work.draft, service, task);
-    view.wanted().any(|task| !starts_first(service) || stays(task))
+    view.wanted().any(|task| !starts_first(&work.draft, service) || stays(task))
 }
 
 /// A global task restarts on its node or not at all.
@@ -212,7 +213,7 @@ fn evict(work: &mut Work<'_>, service: &Service, slot: Slot, leaving: &[Leaving]
     let view = slots::slot(&work.draft, service, slot, work.now());
     let successor = view.wanted().find(|task| stays(task, leaving)).or(view.ended_for_good());
     match successor.map(|next| next.status.state) {
-        _ if !starts_first(service) => {}
+        _ if !starts_first(&work.draft, service) => {}
         Some(TaskState::Running | TaskState::Complete) => {}
         Some(_) => return,
         None => return work.fill(service, slot, Some(last)),
@@ -224,14 +225,21 @@ fn evict(work: &mut Work<'_>, service: &Service, slot: Slot, leaving: &[Leaving]
 
 /// Whether the successor of a healthy task runs before it is stopped. A task that holds a port of its node
 /// stops first, else the two could never both have it; so does one bound to its node, and one of a service
-/// that allows only so many on a node, where the old task may hold the last place.
-pub(super) fn starts_first(service: &Service) -> bool {
+/// that allows only so many on a node or keeps its own apart, where the old task may hold the last place.
+pub(super) fn starts_first(tables: &Tables, service: &Service) -> bool {
     let config = super::rollout::config(service);
     config.order == UpdateOrder::StartFirst
         && !service.spec.mode.is_per_node()
         && !service.spec.mode.is_job()
         && service.task_spec.placement.max_replicas == 0
+        && !neighbours::is_one_per_node(tables, service)
         && crate::admission::host_ports(&service.spec).next().is_none()
+}
+
+/// The newer task was made while the older one's node was there: to take its place, not because it was missing.
+fn is_move(work: &Work<'_>, original: &Task, replacement: &Task) -> bool {
+    let node = original.node.and_then(|id| work.draft.node(id));
+    node.is_some_and(|node| node.status.state == NodeState::Ready && node.status.since <= replacement.meta.created_at)
 }
 
 /// A node came back whose task was replaced meanwhile: one of the two goes, as the service says.
@@ -240,6 +248,12 @@ fn reconcile(work: &mut Work<'_>, service: &Service, view: &SlotView, leaving: &
     let rivals: Vec<Arc<Task>> = view.wanted().filter(at_home).cloned().collect();
     let [original, replacements @ ..] = rivals.as_slice() else { return };
     let Some(last) = replacements.last() else { return };
+    if is_move(work, original, last) {
+        if last.status.state == TaskState::Running {
+            work.draft.stop(original.id, TaskState::Shutdown, "moved to another node");
+        }
+        return;
+    }
     let keep_original = match service.spec.disconnect.reconcile {
         Reconcile::KeepReplacement => false,
         Reconcile::KeepOriginal if original.status.state != TaskState::Running => false,

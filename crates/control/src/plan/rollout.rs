@@ -68,7 +68,9 @@ fn finish_pair(work: &mut Work<'_>, service: &Service, view: &SlotView) {
     let current = |task: &&Arc<Task>| slots::is_current(&work.draft, service, task);
     let Some(next) = view.wanted().chain(view.ended_for_good()).find(current).cloned() else { return };
     let old: Vec<TaskId> = view.wanted().filter(|task| !current(task)).map(|task| task.id).collect();
-    if matches!(next.status.state, TaskState::Running | TaskState::Complete) || !restart::starts_first(service) {
+    if matches!(next.status.state, TaskState::Running | TaskState::Complete)
+        || !restart::starts_first(&work.draft, service)
+    {
         for id in old {
             work.draft.stop(id, TaskState::Shutdown, "replaced by a task of the new spec");
         }
@@ -101,7 +103,7 @@ fn advance(work: &mut Work<'_>, service: &Service, views: &[SlotView], dirty: &[
     for view in order.into_iter().take(parallelism.saturating_sub(under_way)) {
         let old: Vec<TaskId> = view.wanted().chain(view.finished()).map(|task| task.id).collect();
         let runs = view.wanted().any(|task| task.status.state == TaskState::Running);
-        if runs && restart::starts_first(service) {
+        if runs && restart::starts_first(&work.draft, service) {
             work.fill(service, view.slot, None);
             continue;
         }

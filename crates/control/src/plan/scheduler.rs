@@ -6,15 +6,19 @@
 mod candidate;
 mod explain;
 mod filter;
+pub(super) mod neighbours;
+mod preempt;
+mod rebalance;
 mod spread;
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
 
-use types::{Node, NodeId, PortConfig, Service, Slot, Task, TaskId, TaskSpec, TaskState};
+use types::{Node, NodeId, PortConfig, Service, ServiceId, Slot, Steering, Task, TaskId, TaskSpec, TaskState};
 
 use super::{
     draft::Draft,
@@ -26,10 +30,23 @@ use crate::NodeLoad;
 use candidate::Candidate;
 use explain::Reasons;
 use filter::Ask;
+use neighbours::Neighbours;
+pub(super) use preempt::make_way;
+pub(super) use rebalance::{is_wanted as is_rebalanced, run as rebalance};
 
 /// A node on which a service failed this often within [`FAILURES_WITHIN`] is taken last (as in swarmkit).
 const MANY_FAILURES: usize = 5;
 const FAILURES_WITHIN: Duration = Duration::from_secs(300);
+
+/// In the order in which services get places: what is free goes to the highest priority first.
+pub(super) fn by_priority(draft: &Draft, services: &BTreeSet<ServiceId>) -> Vec<ServiceId> {
+    let mut all: Vec<ServiceId> = services.iter().copied().collect();
+    if draft.has_priorities() {
+        let priority = |id: &ServiceId| draft.service(*id).map_or(0, |service| steering(service).priority);
+        all.sort_by_cached_key(|id| Reverse(priority(id)));
+    }
+    all
+}
 
 /// Places what waits. Returns whether something still does.
 pub(super) fn run(work: &mut Work<'_>, service: &Service) -> bool {
@@ -63,8 +80,9 @@ impl Group {
         self.spec == task.spec && self.host_ports == task.host_ports && self.publishes == task.publishes
     }
 
-    fn ask(&self) -> Ask<'_> {
-        Ask { spec: &self.spec, host_ports: &self.host_ports }
+    fn ask<'a>(&'a self, service: &Service, neighbours: &'a Neighbours) -> Ask<'a> {
+        let strategy = steering(service).strategy;
+        Ask { spec: &self.spec, host_ports: &self.host_ports, neighbours, strategy }
     }
 }
 
@@ -99,6 +117,11 @@ fn waiting(work: &Work<'_>, service: &Service) -> Vec<Group> {
     }
     groups.sort_by_key(|group| group.spec != service.task_spec);
     groups
+}
+
+/// Labels were judged when the service was admitted; those of an older log that say nothing steer nothing.
+pub(super) fn steering(service: &Service) -> Steering {
+    service.spec.steering().unwrap_or_default()
 }
 
 /// How a service stands on a node.
@@ -158,7 +181,8 @@ fn place(work: &mut Work<'_>, service: &Service, group: &Group) -> bool {
     if networks::lacks_address(&work.draft, service).is_some() {
         return true;
     }
-    let ask = group.ask();
+    let neighbours = Neighbours::of(&work.draft, service);
+    let ask = group.ask(service, &neighbours);
     let nodes = Standpoint::new(&work.draft, service);
     let mut field: Option<spread::Field<'_>> = None;
     let mut placed = Vec::new();
@@ -184,7 +208,8 @@ fn reasons(work: &Work<'_>, service: &Service, group: &Group) -> Vec<(TaskId, St
     if let Some(text) = networks::lacks_address(&work.draft, service) {
         return group.tasks.iter().map(|(task, _)| (*task, text.clone())).collect();
     }
-    let ask = group.ask();
+    let neighbours = Neighbours::of(&work.draft, service);
+    let ask = group.ask(service, &neighbours);
     let nodes = Standpoint::new(&work.draft, service);
     let full = networks::places(&work.draft, &group.spec, group.publishes).err();
     let takes = |candidate: &Candidate<'_>| ask.refuses(candidate).is_none();

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use types::{DataPathPeer, Network, NetworkId, Node, NodeId, NodeState, Service, ServiceId, Task, TaskId, mesh_weight};
+use imbl::OrdSet;
+use types::{
+    Constraint, DataPathPeer, Network, NetworkId, Node, NodeId, NodeState, Service, ServiceId, Task, TaskId,
+    mesh_weight,
+};
 
 use super::{
     NodeLoad, Tables,
@@ -83,11 +87,20 @@ impl Tables {
         if !service.removing {
             self.names.insert(service.spec.name.clone(), service.id);
         }
+        let is_about_neighbours = Constraint::is_about_neighbours;
+        keep(
+            &mut self.neighbourly,
+            service.id,
+            service.spec.task.placement.constraints.iter().any(is_about_neighbours),
+        );
+        keep(&mut self.priorities, service.id, service.spec.steering().is_ok_and(|steering| steering.priority != 0));
         self.services.insert(service.id, service);
     }
 
     pub(super) fn drop_service(&mut self, id: ServiceId) {
         let Some(old) = self.services.remove(&id) else { return };
+        self.neighbourly.remove(&id);
+        self.priorities.remove(&id);
         self.show_service(Some(&old), None);
         self.ports.release(&old);
         if self.names.get(&old.spec.name) == Some(&id) {
@@ -151,6 +164,13 @@ impl Tables {
         if load.tasks == 0 {
             self.loads.remove(&node);
         }
+    }
+}
+
+fn keep(set: &mut OrdSet<ServiceId>, id: ServiceId, is_in: bool) {
+    // a set that stays as it is is not copied
+    if is_in != set.contains(&id) {
+        _ = if is_in { set.insert(id) } else { set.remove(&id) };
     }
 }
 

@@ -14,6 +14,7 @@ mod rollout;
 mod schedule;
 mod script;
 mod spec;
+mod steering;
 mod told;
 
 pub use script::check;

@@ -18,7 +18,7 @@ service s0 x3\nservice s1 global\nservice s2 x2 cpu=1\nservice s3 x2 max=1
 service s4 done=5 at-once=2 image=job\nservice s5 global-job image=job\nplan";
 
 /// What may be changed of a service.
-const WORDS: [&str; 57] = [
+const WORDS: [&str; 70] = [
     "x0",
     "x1",
     "x3",
@@ -55,6 +55,19 @@ const WORDS: [&str; 57] = [
     "action=continue",
     "ratio=400",
     "constraint=node.labels.zone==1",
+    "constraint=~node.labels.zone==2",
+    "constraint=service==s2",
+    "constraint=service!=s2",
+    "constraint=service!=s3",
+    "constraint=service_not_in_(s0,s3)",
+    "constraint=~service==s1",
+    "constraints=-",
+    "strategy=spread",
+    "rebalance=on",
+    "rebalance=off",
+    "priority=10",
+    "priority=-10",
+    "priority=0",
     "spread=zone",
     "restart=none",
     "restart=on-failure",

@@ -48,7 +48,7 @@ pub fn node(id: NodeId, words: &[&str], now: Timestamp) -> Node {
     Node { id, meta: Meta::default(), role: spec.role, spec, status, description: Some(description), raft: None }
 }
 
-/// `web x3|global|done=5 at-once=2|global-job schedule=0_3_*_*_* timezone=Europe/Berlin overlap=queue image=a cpu=1 mem=512m gpu=1 constraint=node.labels.zone==a spread=zone max=1 port=80|none
+/// `web x3|global|done=5 at-once=2|global-job schedule=0_3_*_*_* timezone=Europe/Berlin overlap=queue image=a cpu=1 mem=512m gpu=1 constraint=node.labels.zone==a constraints=- spread=zone strategy=binpack rebalance=on priority=5 volume=v1 max=1 port=80|none
 /// arch=arm64 order=start-first parallelism=2 delay=1s action=rollback monitor=5s ratio=100 restart=none
 /// secret=s1 secrets=-
 /// net=n1:alias net=n2 dnsrr nets=- publish=8080:80|none proxy policy=local-first label=K:V attempts=3 window=10s pause=10s lost-after=5s reconcile=replacement force`
@@ -131,6 +131,19 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
         "proxy" => spec.endpoint.ports.iter_mut().for_each(|port| port.proxy_protocol = true),
         "policy" => spec.endpoint.mesh.policy = value.parse().unwrap(),
         "affinity" => spec.endpoint.mesh.affinity = value.parse().unwrap(),
+        "priority" => _ = spec.labels.insert(PRIORITY_LABEL.into(), value.into()),
+        "strategy" => _ = spec.labels.insert(STRATEGY_LABEL.into(), value.into()),
+        "rebalance" => _ = spec.labels.insert(REBALANCE_LABEL.into(), value.into()),
+        "constraints" => task.placement.constraints.clear(),
+        "volume" => {
+            let kind = MountKind::Volume {
+                name: value.into(),
+                no_copy: false,
+                labels: Labels::new(),
+                driver_options: Labels::new(),
+            };
+            task.container.mounts.push(Mount { kind, target: "/data".into(), read_only: false });
+        }
         "label" => {
             let (name, value) = value.split_once(':').unwrap();
             _ = spec.labels.insert(name.into(), value.into());

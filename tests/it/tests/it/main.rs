@@ -35,6 +35,7 @@ mod resources;
 mod secrets;
 mod services;
 mod stacks;
+mod steering;
 mod storage;
 mod streams;
 mod survive;

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use types::{GenericResource, Node, Resources, ServiceId};
+use types::{GenericResource, Node, Resources, ServiceId, Strategy};
 
+use super::filter::Ask;
 use crate::NodeLoad;
 
 /// What one task without reservations weighs beside reserved shares of a node, in thousandths of a node.
 const TASK_WEIGHT: u64 = 10;
 
-/// Lower is better: no recent failures, few tasks of the service, little load, and a fixed toss-up.
-pub(super) type Rank = (bool, u64, u64, u64);
+/// Lower is better: no recent failures, few wishes left open, then as the strategy says, and a fixed toss-up.
+pub(super) type Rank = (bool, usize, u64, u64, u64);
 
 pub(super) struct Candidate<'a> {
     pub(super) node: &'a Node,
@@ -22,7 +23,8 @@ pub(super) struct Candidate<'a> {
     /// Tasks of the service here.
     pub(super) service_tasks: u64,
     tasks: u64,
-    fails: bool,
+    /// The service keeps failing here.
+    pub(super) fails: bool,
     tie: u64,
 }
 
@@ -57,8 +59,12 @@ impl<'a> Candidate<'a> {
         wanted.iter().all(|name| names.contains(name) && is_free(name))
     }
 
-    pub(super) fn rank(&self) -> Rank {
-        (self.fails, self.service_tasks, self.load(), self.tie)
+    pub(super) fn rank(&self, ask: &Ask<'_>) -> Rank {
+        let (first, second) = match ask.strategy {
+            Strategy::Spread => (self.service_tasks, self.load()),
+            Strategy::BinPack => (u64::MAX - self.load(), 0),
+        };
+        (self.fails, ask.unmet_wishes(self), first, second, self.tie)
     }
 
     /// Thousandths of the node that are reserved, of whichever is scarcer, plus a little for each task.

@@ -7,6 +7,7 @@ use types::NanoCpus;
 use super::{
     candidate::Candidate,
     filter::{Ask, Refusal},
+    neighbours::Against,
 };
 
 /// How many nodes each filter refused.
@@ -61,6 +62,10 @@ fn words(refusal: &Refusal, one: bool, ask: &Ask<'_>) -> String {
             format!("{lack} {kind} (want {wanted})")
         }
         Refusal::Constraint(text) => format!("{does} not satisfy {text}"),
+        Refusal::Neighbours(Against::Own(text)) => format!("{does} not satisfy {text}"),
+        Refusal::Neighbours(Against::Other(name)) => {
+            format!("{has} a task of {name}, which keeps away from this service")
+        }
         Refusal::Platform => format!("{has} another platform than the image ({})", platforms(ask)),
         Refusal::MaxReplicas => {
             format!("{has} as many tasks as allowed (max replicas per node {})", ask.spec.placement.max_replicas)

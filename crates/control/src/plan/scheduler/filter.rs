@@ -1,8 +1,11 @@
 //! The filters, in the order in which they are asked and in which an explanation counts them.
 
-use types::{Availability, GenericResource, NodeState, PortConfig, Resources, TaskSpec};
+use types::{Availability, GenericResource, NodeState, PortConfig, Resources, Strategy, TaskSpec};
 
-use super::candidate::Candidate;
+use super::{
+    candidate::Candidate,
+    neighbours::{Against, Neighbours},
+};
 use crate::plan::placement;
 
 /// What a group of equal tasks asks of a node.
@@ -10,6 +13,8 @@ use crate::plan::placement;
 pub(super) struct Ask<'a> {
     pub(super) spec: &'a TaskSpec,
     pub(super) host_ports: &'a [PortConfig],
+    pub(super) neighbours: &'a Neighbours,
+    pub(super) strategy: Strategy,
 }
 
 /// Why a node is no choice, in the order of the filters.
@@ -24,6 +29,7 @@ pub(super) enum Refusal {
     Memory,
     Generic(String),
     Constraint(String),
+    Neighbours(Against),
     Platform,
     MaxReplicas,
     /// Where it is published.
@@ -32,7 +38,7 @@ pub(super) enum Refusal {
 
 type Filter = fn(&Ask<'_>, &Candidate<'_>) -> Option<Refusal>;
 
-const PIPELINE: [Filter; 6] = [available, room, constraints, platform, max_replicas, host_ports];
+const PIPELINE: [Filter; 7] = [available, room, constraints, neighbours, platform, max_replicas, host_ports];
 
 impl<'a> Ask<'a> {
     pub(super) fn reserved(&self) -> &Resources {
@@ -44,13 +50,24 @@ impl<'a> Ask<'a> {
         PIPELINE.iter().find_map(|filter| filter(self, candidate))
     }
 
+    /// How many wishes the node leaves open.
+    pub(super) fn unmet_wishes(&self, candidate: &Candidate<'_>) -> usize {
+        let qualities = placement::unmet_wishes(candidate.node, &self.spec.placement.constraints);
+        qualities + self.neighbours.unmet_wishes(candidate.node.id, candidate.service_tasks)
+    }
+
     /// Whether a node that was fine takes no more now that it got a task of this group.
     pub(super) fn is_used_up(&self, candidate: &Candidate<'_>) -> bool {
         let takes_ports = self.host_ports.iter().any(|port| port.published.is_some());
         // what has a name is there once
         let named = |amount: &GenericResource| matches!(amount, GenericResource::Named(names) if !names.is_empty());
         let takes_names = self.reserved().generic.values().any(named);
-        takes_ports || takes_names || room(self, candidate).is_some() || max_replicas(self, candidate).is_some()
+        let keeps_apart = self.neighbours.keeps_own_apart();
+        takes_ports
+            || takes_names
+            || keeps_apart
+            || room(self, candidate).is_some()
+            || max_replicas(self, candidate).is_some()
     }
 }
 
@@ -83,6 +100,10 @@ fn room(ask: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {
 fn constraints(ask: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {
     placement::first_unmet(candidate.node, &ask.spec.placement.constraints)
         .map(|constraint| Refusal::Constraint(constraint.to_string()))
+}
+
+fn neighbours(ask: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {
+    ask.neighbours.refuses(candidate.node.id, candidate.service_tasks).map(Refusal::Neighbours)
 }
 
 fn platform(ask: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {

@@ -34,7 +34,7 @@ impl<'a> Field<'a> {
         let preferences = &ask.spec.placement.preferences;
         for (position, candidate) in candidates.iter().enumerate() {
             if ask.refuses(candidate).is_none() {
-                root.insert(preferences, candidate, position);
+                root.insert(preferences, candidate, (candidate.rank(&ask), position));
             }
         }
         Self { ask, candidates, root }
@@ -48,13 +48,13 @@ impl<'a> Field<'a> {
 }
 
 impl Branch {
-    fn insert(&mut self, preferences: &[SpreadOver], candidate: &Candidate<'_>, position: usize) {
+    fn insert(&mut self, preferences: &[SpreadOver], candidate: &Candidate<'_>, entry: (Rank, usize)) {
         self.tasks += candidate.service_tasks;
         match preferences {
-            [] => self.heap.push(Reverse((candidate.rank(), position))),
+            [] => self.heap.push(Reverse(entry)),
             [outer, inner @ ..] => {
                 let value = label(candidate.node, outer);
-                self.inner.entry(value).or_default().insert(inner, candidate, position);
+                self.inner.entry(value).or_default().insert(inner, candidate, entry);
             }
         }
     }
@@ -86,13 +86,13 @@ impl Branch {
         let candidate = candidates.get_mut(position)?;
         candidate.take(ask.reserved());
         if !ask.is_used_up(candidate) {
-            self.heap.push(Reverse((candidate.rank(), position)));
+            self.heap.push(Reverse((candidate.rank(ask), position)));
         }
         Some(position)
     }
 }
 
-fn label(node: &Node, over: &SpreadOver) -> String {
+pub(super) fn label(node: &Node, over: &SpreadOver) -> String {
     let found = match over {
         SpreadOver::NodeLabel(name) => node.spec.labels.get(name),
         SpreadOver::EngineLabel(name) => node.description.as_ref().and_then(|d| d.engine_labels.get(name)),

@@ -1,0 +1,147 @@
+//! Preemption: where a task finds no room, tasks of services with a lower priority make some, as few and as low ones
+//! as do.
+//!
+//! It keeps no memory: what is being stopped already counts as free, so nobody is stopped twice for one task. Who made
+//! way waits for a place like any other, behind those of higher priority.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use types::{NodeId, Service, ServiceId, Slot, Task, TaskState};
+
+use super::{Group, Standpoint, filter::Ask, neighbours::Neighbours, steering};
+use crate::{
+    NodeLoad,
+    plan::{networks, work::Work},
+};
+
+/// Stops what has to make way for the tasks that wait.
+pub(in crate::plan) fn make_way(work: &mut Work<'_>, waiting: &BTreeSet<ServiceId>) {
+    if !work.draft.has_priorities() {
+        return;
+    }
+    let services = waiting.iter().filter_map(|id| work.draft.service(*id)).map(Arc::clone);
+    let mut services: Vec<(i16, Arc<Service>)> =
+        services.map(|service| (steering(&service).priority, service)).collect();
+    services.sort_by_key(|(priority, service)| (Reverse(*priority), service.id));
+    let mut soon = Soon::default();
+    for (priority, service) in services {
+        if networks::lacks_address(&work.draft, &service).is_some() {
+            continue;
+        }
+        for group in super::waiting(work, &service) {
+            find_room(work, &service, priority, &group, &mut soon);
+        }
+    }
+}
+
+fn find_room(work: &mut Work<'_>, service: &Service, priority: i16, group: &Group, soon: &mut Soon) {
+    let neighbours = Neighbours::of(&work.draft, service);
+    let ask = group.ask(service, &neighbours);
+    for (id, slot) in &group.tasks {
+        let Some(task) = work.draft.task(*id).cloned() else { continue };
+        let Some(room) = room(work, service, priority, ask, *slot, soon) else {
+            // nor will there be any for the others of the group, unless each has a node of its own
+            match slot {
+                Slot::Replica(_) => return,
+                Slot::Node(_) => continue,
+            }
+        };
+        let load = soon.load(work, room.node);
+        room.victims.iter().for_each(|victim| load.subtract(victim));
+        load.add(&task);
+        for victim in room.victims {
+            work.draft.depends_on(service.id);
+            let why = format!("made way for service {} of priority {priority}", service.spec.name);
+            work.draft.stop(victim.id, TaskState::Shutdown, &why);
+        }
+    }
+}
+
+/// What the nodes will carry when all is gone that shall go and all is there that waits for that, as far as looked at.
+#[derive(Default)]
+struct Soon(BTreeMap<NodeId, NodeLoad>);
+
+impl Soon {
+    fn load(&mut self, work: &Work<'_>, node: NodeId) -> &mut NodeLoad {
+        self.0.entry(node).or_insert_with(|| {
+            let mut load = work.draft.load(node).clone();
+            let goes = |task: &&Arc<Task>| task.desired > TaskState::Running && NodeLoad::counts(task);
+            work.draft.tasks_of_node(node).filter(goes).for_each(|task| load.subtract(task));
+            load
+        })
+    }
+}
+
+/// Where a task fits once some others are gone; nobody has to go where something is on its way out anyway.
+struct Room {
+    node: NodeId,
+    victims: Vec<Arc<Task>>,
+}
+
+fn room(work: &Work<'_>, service: &Service, priority: i16, ask: Ask<'_>, slot: Slot, soon: &mut Soon) -> Option<Room> {
+    let standpoint = Standpoint::new(&work.draft, service);
+    let mut best: Option<(i16, Room)> = None;
+    for node in work.draft.nodes().filter(|node| !matches!(slot, Slot::Node(only) if only != node.id)) {
+        let mut load = soon.load(work, node.id).clone();
+        let fits = |load: &NodeLoad| ask.refuses(&standpoint.judge(node, load)).is_none();
+        if fits(&load) {
+            return Some(Room { node: node.id, victims: Vec::new() });
+        }
+        let Some(victims) = victims(work, priority, node.id, &mut load, fits) else { continue };
+        let highest = victims.iter().map(|victim| priority_of(work, victim)).max().unwrap_or(i16::MIN);
+        let found = Room { node: node.id, victims };
+        if best.as_ref().is_none_or(|(known, room)| (highest, found.victims.len()) < (*known, room.victims.len())) {
+            best = Some((highest, found));
+        }
+    }
+    best.map(|(_, room)| room)
+}
+
+/// The tasks below `priority` that have to leave the node: the lowest and youngest first, and of those none that may stay.
+fn victims(
+    work: &Work<'_>,
+    priority: i16,
+    node: NodeId,
+    load: &mut NodeLoad,
+    fits: impl Fn(&NodeLoad) -> bool,
+) -> Option<Vec<Arc<Task>>> {
+    let runs = |task: &&Arc<Task>| task.desired == TaskState::Running && NodeLoad::counts(task);
+    let mut lower: Vec<(i16, Arc<Task>)> = work
+        .draft
+        .tasks_of_node(node)
+        .filter(runs)
+        .cloned()
+        .map(|task| (priority_of(work, &task), task))
+        .filter(|(of, _)| *of < priority)
+        .collect();
+    lower.sort_by_key(|(of, task)| (*of, Reverse(task.meta.created_at), task.id));
+    let mut gone = Vec::new();
+    for (_, task) in lower {
+        load.subtract(&task);
+        gone.push(task);
+        if fits(load) {
+            break;
+        }
+    }
+    if !fits(load) {
+        return None;
+    }
+    gone.reverse();
+    gone.retain(|task| {
+        load.add(task);
+        let may_stay = fits(load);
+        if !may_stay {
+            load.subtract(task);
+        }
+        !may_stay
+    });
+    Some(gone)
+}
+
+fn priority_of(work: &Work<'_>, task: &Task) -> i16 {
+    work.draft.service(task.service).map_or(0, |service| steering(service).priority)
+}

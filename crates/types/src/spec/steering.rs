@@ -1,0 +1,128 @@
+//! Words for how a service's tasks are spread, moved and given room, written in labels, which every client of Docker's
+//! API can set.
+//!
+//! Read by admission, by the planner and by the front ends. Where tasks may run at all is [`crate::Placement`]'s.
+
+use std::{fmt, str::FromStr};
+
+use crate::{Labels, ServiceSpec};
+
+/// Label of a service with the effect of [`Steering::strategy`].
+pub const STRATEGY_LABEL: &str = "rswarm.placement.strategy";
+/// Label of a service with the effect of [`Steering::rebalance`].
+pub const REBALANCE_LABEL: &str = "rswarm.rebalance";
+/// Label of a service with the effect of [`Steering::priority`].
+pub const PRIORITY_LABEL: &str = "rswarm.priority";
+/// Above what any user will count to, and the same below.
+pub const MAX_PRIORITY: i16 = 1000;
+
+/// What labels of a service say to the planner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Steering {
+    pub strategy: Strategy,
+    /// Whether running tasks move to nodes that came or came back (P19).
+    pub rebalance: bool,
+    /// Tasks of higher priority are placed first, and where there is no room those of lower priority make some.
+    pub priority: i16,
+}
+
+/// Which of the nodes that take a task gets it (P49).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Strategy {
+    /// The one with fewest tasks of the service, then the least loaded.
+    #[default]
+    Spread,
+    /// The most loaded: the others stay free for what is large, or can be switched off.
+    BinPack,
+}
+
+/// Why a label steers nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SteeringError {
+    #[error("label {STRATEGY_LABEL}: {0:?} is no placement strategy; use spread or binpack")]
+    Strategy(String),
+    #[error("label {REBALANCE_LABEL}: {0:?} is no rebalance policy; use on or off")]
+    Rebalance(String),
+    #[error("label {PRIORITY_LABEL}: {0:?} is no priority; use a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}")]
+    Priority(String),
+}
+
+impl Strategy {
+    /// The word of API and command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Spread => "spread",
+            Self::BinPack => "binpack",
+        }
+    }
+}
+
+impl FromStr for Strategy {
+    type Err = SteeringError;
+
+    fn from_str(text: &str) -> Result<Self, SteeringError> {
+        let all = [Self::Spread, Self::BinPack];
+        all.into_iter().find(|word| word.as_str() == text).ok_or_else(|| SteeringError::Strategy(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl ServiceSpec {
+    /// What its labels say to the planner.
+    ///
+    /// # Errors
+    /// A label says nothing that is known.
+    pub fn steering(&self) -> Result<Steering, SteeringError> {
+        steering(&self.labels)
+    }
+}
+
+fn steering(labels: &Labels) -> Result<Steering, SteeringError> {
+    let text = |label: &str| labels.get(label).map(String::as_str);
+    let strategy = text(STRATEGY_LABEL).map(str::parse).transpose()?.unwrap_or_default();
+    let rebalance = match text(REBALANCE_LABEL) {
+        None | Some("off") => false,
+        Some("on") => true,
+        Some(other) => return Err(SteeringError::Rebalance(other.to_owned())),
+    };
+    let priority = text(PRIORITY_LABEL).map(priority).transpose()?.unwrap_or(0);
+    Ok(Steering { strategy, rebalance, priority })
+}
+
+fn priority(text: &str) -> Result<i16, SteeringError> {
+    let number = text.parse().ok().filter(|number| (-MAX_PRIORITY..=MAX_PRIORITY).contains(number));
+    number.ok_or_else(|| SteeringError::Priority(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(pairs: &[(&str, &str)]) -> Result<Steering, SteeringError> {
+        steering(&pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+    }
+
+    #[test]
+    fn p19_p49_labels_steer_or_are_refused_with_the_words_to_use() {
+        let all = of(&[(STRATEGY_LABEL, "binpack"), (REBALANCE_LABEL, "on"), (PRIORITY_LABEL, "-5")]);
+        assert_eq!(all, Ok(Steering { strategy: Strategy::BinPack, rebalance: true, priority: -5 }));
+        assert_eq!(of(&[(REBALANCE_LABEL, "off")]), Ok(Steering::default()));
+        let refused = |label, text| of(&[(label, text)]).expect_err(text).to_string();
+        assert_eq!(
+            refused(STRATEGY_LABEL, "random"),
+            "label rswarm.placement.strategy: \"random\" is no placement strategy; use spread or binpack"
+        );
+        assert_eq!(
+            refused(REBALANCE_LABEL, "true"),
+            "label rswarm.rebalance: \"true\" is no rebalance policy; use on or off"
+        );
+        for bad in ["1001", "-1001", "1.5", "high", ""] {
+            assert!(refused(PRIORITY_LABEL, bad).ends_with("use a whole number from -1000 to 1000"), "{bad}");
+        }
+    }
+}
