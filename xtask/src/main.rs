@@ -22,6 +22,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   sim [ARG…]        the simulator: --seed N --nodes N, see `cargo xtask sim --help`
   bench plan        placements per second and bytes per task of the planner, as JSON
   bench cluster     start, failover and memory figures of a real cluster on this machine, as JSON
+  bench services    the control plane without containers: 500 services on simulated nodes, as JSON
   bench overlay     one stream through an encrypted overlay, against raw veth, hand-made VXLAN and (where they
                     are installed) VXLAN over wireguard-go and boringtun-cli, as JSON
   bench engine      one host as a container engine, against Docker Engine where scripts/peers has been, as JSON
@@ -43,6 +44,9 @@ fn main() -> ExitCode {
         }
         ["bench", "engine", rest @ ..] => {
             cargo(&[&["run", "--quiet", "-p", "benches", "--bin", "bench-engine", "--"], rest].concat())
+        }
+        ["bench", "services", rest @ ..] => {
+            cargo(&[&["run", "--quiet", "-p", "benches", "--bin", "bench-services", "--"], rest].concat())
         }
         ["bench", "overlay", rest @ ..] => {
             cargo(&[&["run", "--quiet", "-p", "overlay", "--example", "bench_overlay", "--"], rest].concat())

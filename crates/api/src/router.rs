@@ -126,6 +126,7 @@ fn router(shared: Shared) -> Router {
         .route("/services/create", post(services::create))
         .route("/services/{id}", get(services::inspect).merge(delete(services::remove)))
         .route("/services/{id}/update", post(services::update))
+        .route("/services/{id}/revisions", get(services::revisions))
         .route("/services/{id}/logs", get(logs::of_service))
         .route("/tasks", get(tasks::list))
         .route("/tasks/{id}", get(tasks::inspect))

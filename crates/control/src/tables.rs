@@ -7,6 +7,7 @@ mod apply;
 mod apply_network;
 pub(crate) mod dependencies;
 pub(crate) mod guests;
+pub(crate) mod homes;
 pub(crate) mod index;
 mod journal;
 mod load;
@@ -25,6 +26,7 @@ use types::{
 
 pub(crate) use apply::Moment;
 pub(crate) use apply_network::must_not_overlap;
+use homes::Home;
 use journal::Journal;
 pub use journal::Touched;
 pub use load::NodeLoad;
@@ -75,6 +77,8 @@ pub struct Tables {
     dependencies: OrdMap<DependencyId, Arc<Dependency>>,
     /// Of present versions.
     dependency_names: OrdMap<(DependencyKind, DependencyName), DependencyId>,
+    /// Where the data of slots is.
+    homes: OrdMap<(ServiceId, Slot), Arc<Home>>,
     journal: Journal,
 }
 

@@ -17,7 +17,7 @@ pub use network::{Attachment, ContainerAttachment, Network, Subnet, VirtualIp};
 pub use node::{
     MAX_PEER_PROBLEMS, MAX_PORT_TROUBLES, Node, NodeDescription, NodeState, NodeStatus, PeerProblem, RaftMember,
 };
-pub use service::{Service, UpdateState, UpdateStatus};
+pub use service::{KEPT_REVISIONS, Revision, Service, UpdateState, UpdateStatus};
 pub use task::{ContainerHealth, ContainerStatus, PortStatus, Slot, Task, TaskState, TaskStatus};
 
 use crate::Timestamp;

@@ -174,6 +174,12 @@ pub enum ServiceChange {
     Spec(Box<ServiceSpec>),
     /// Back to the spec before the present one.
     Rollback,
+    /// Back to the revision of this number.
+    RollbackTo(u64),
+    /// The rollout stops where it is.
+    PauseUpdate,
+    /// It goes on; what failed before counts no more.
+    ResumeUpdate,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

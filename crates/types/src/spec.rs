@@ -17,8 +17,8 @@ pub use cluster::{
     DispatcherConfig, EncryptionConfig, OrchestrationConfig, RaftConfig,
 };
 pub use container::{
-    ContainerSpec, DnsConfig, HealthCheck, HealthTest, Mount, MountKind, Seccomp, Ulimit, is_tmpfs_option,
-    is_volume_name,
+    ContainerSpec, DeviceRequest, DnsConfig, HealthCheck, HealthTest, HostConfig, Mount, MountKind, Seccomp, Ulimit,
+    is_tmpfs_option, is_volume_name,
 };
 pub use dependency::{DEFAULT_FILE_MODE, DependencyKind, DependencyRef, DependencySpec, TargetFile};
 pub use mesh::{
@@ -32,10 +32,14 @@ pub use schedule::{
     ScheduleSpec,
 };
 pub use service::{
-    DisconnectPolicy, EndpointMode, EndpointSpec, FailureAction, MeshAffinity, MeshPolicy, MeshSpec, PortBind,
-    PortConfig, PortProtocol, PublishMode, Reconcile, ServiceMode, ServiceSpec, UpdateConfig, UpdateOrder,
+    DEFAULT_PROGRESS_DEADLINE, DisconnectPolicy, EndpointMode, EndpointSpec, FailureAction, MeshAffinity, MeshPolicy,
+    MeshSpec, PortBind, PortConfig, PortProtocol, PublishMode, Reconcile, ServiceMode, ServiceSpec, UpdateConfig,
+    UpdateOrder,
 };
-pub use steering::{MAX_PRIORITY, PRIORITY_LABEL, REBALANCE_LABEL, STRATEGY_LABEL, Steering, SteeringError, Strategy};
+pub use steering::{
+    MAX_PRIORITY, ON_MISSING_LABEL, OnMissing, PRIORITY_LABEL, REBALANCE_LABEL, STRATEGY_LABEL, Steering,
+    SteeringError, Strategy,
+};
 pub use task::{
     LogDriver, Placement, Platform, ResourceRequirements, RestartCondition, RestartPolicy, SpreadOver, TaskSpec,
 };

@@ -4,11 +4,15 @@ use std::{net::IpAddr, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
-use types::{ContainerSpec, DependencyKind, DnsConfig, HealthCheck, HealthTest, ImageReference, Seccomp, Ulimit};
+use types::{
+    Bytes, ContainerSpec, DependencyKind, DnsConfig, HealthCheck, HealthTest, HostConfig, ImageReference, Seccomp,
+    Ulimit,
+};
 
 use super::{
     dependency, mount,
     reader::{FieldError, Object},
+    single,
     time::nanos,
     writer::Fields,
 };
@@ -47,12 +51,34 @@ pub(crate) fn read(mut from: Object<'_>) -> Result<ContainerSpec, FieldError> {
         ulimits: read_ulimits(&mut from)?,
         oom_score_adj: read_oom_score_adj(&mut from)?,
         dependencies: dependency::read_references(&mut from)?,
+        host: read_host(&mut from)?,
         seccomp,
         no_new_privileges,
         ..default
     };
     from.finish()?;
     Ok(spec)
+}
+
+/// Fields that Docker has for single containers only, by the same names (P13).
+fn read_host(from: &mut Object<'_>) -> Result<HostConfig, FieldError> {
+    let of_host = |from: &mut Object<'_>, field: &'static str| {
+        let mode = from.string(field)?;
+        match mode.as_str() {
+            "" | "private" => Ok(false),
+            "host" => Ok(true),
+            other => Err(from.bad(field, format!("{other:?} is not there for services; use host or private"))),
+        }
+    };
+    Ok(HostConfig {
+        privileged: from.boolean("Privileged")?,
+        devices: single::read_devices(from)?,
+        pid_of_host: of_host(from, "PidMode")?,
+        ipc_of_host: of_host(from, "IpcMode")?,
+        shm_size: Bytes(single::read_shm(from)?),
+        cpuset_cpus: single::read_cpuset(from, "CpusetCpus")?,
+        cpuset_mems: single::read_cpuset(from, "CpusetMems")?,
+    })
 }
 
 fn read_privileges(mut from: Object<'_>) -> Result<(Seccomp, bool), FieldError> {
@@ -197,6 +223,13 @@ pub(crate) fn write(spec: &ContainerSpec) -> Value {
         .unless_empty("CapabilityDrop", &spec.capability_drop)
         .unless_empty("Ulimits", spec.ulimits.iter().map(ulimit).collect::<Vec<_>>())
         .unless_empty("OomScoreAdj", spec.oom_score_adj)
+        .unless_empty("Privileged", spec.host.privileged)
+        .unless_empty("Devices", spec.host.devices.iter().map(single::write_device).collect::<Vec<_>>())
+        .unless_empty("PidMode", if spec.host.pid_of_host { "host" } else { "" })
+        .unless_empty("IpcMode", if spec.host.ipc_of_host { "host" } else { "" })
+        .unless_empty("ShmSize", spec.host.shm_size.0)
+        .unless_empty("CpusetCpus", &spec.host.cpuset_cpus)
+        .unless_empty("CpusetMems", &spec.host.cpuset_mems)
         .done()
 }
 

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 use types::{
-    Bytes, FailureAction, GenericResource, GenericResources, LogDriver, NanoCpus, Placement, Platform,
-    ResourceRequirements, Resources, RestartCondition, RestartPolicy, SpreadOver, UpdateConfig, UpdateOrder,
+    Bytes, DEFAULT_PROGRESS_DEADLINE, FailureAction, GenericResource, GenericResources, LogDriver, NanoCpus, Placement,
+    Platform, ResourceRequirements, Resources, RestartCondition, RestartPolicy, SpreadOver, UpdateConfig, UpdateOrder,
 };
 
 use super::{
@@ -207,6 +207,7 @@ pub(crate) fn read_update(mut from: Object<'_>, there: bool) -> Result<UpdateCon
         monitor: from.duration("Monitor")?.filter(|monitor| !monitor.is_zero()).unwrap_or(default.monitor),
         max_failure_permille: permille(ratio).map_err(|why| from.bad("MaxFailureRatio", why))?,
         order: order.unwrap_or(default.order),
+        progress_deadline: from.duration("ProgressDeadline")?.unwrap_or(default.progress_deadline),
     };
     from.finish()?;
     Ok(config)
@@ -248,6 +249,10 @@ pub(crate) fn write_update(config: &UpdateConfig) -> Value {
                 UpdateOrder::StopFirst => "stop-first",
                 UpdateOrder::StartFirst => "start-first",
             },
+        )
+        .some(
+            "ProgressDeadline",
+            (config.progress_deadline != DEFAULT_PROGRESS_DEADLINE).then(|| nanos(config.progress_deadline)),
         )
         .done()
 }

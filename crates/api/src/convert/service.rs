@@ -186,11 +186,22 @@ pub(crate) fn write(view: &ServiceView, with_status: bool, networks: &Networks) 
         .set("UpdatedAt", rfc3339(service.meta.updated_at))
         .set("Spec", write_spec(&service.spec))
         .some("PreviousSpec", service.previous.as_deref().map(write_spec))
+        .set("Revision", service.revision)
         .set("Endpoint", endpoint::write(service, write_virtual_ips(&service.virtual_ips, networks)))
         .some("UpdateStatus", service.update.as_ref().map(write_update_status))
         .some("JobStatus", service.job.as_ref().map(job::write_status))
         .some("ServiceStatus", with_status.then(status))
         .done()
+}
+
+/// All specs of a service, the present one first.
+pub(crate) fn write_revisions(service: &Service) -> Value {
+    let one = |number: u64, at: Timestamp, spec: &ServiceSpec| {
+        let present = number == service.revision;
+        json!({ "Revision": number, "CreatedAt": rfc3339(at), "Present": present, "Spec": write_spec(spec) })
+    };
+    let earlier = service.earlier.iter().rev().map(|past| one(past.number, past.at, &past.spec));
+    [one(service.revision, service.revised_at, &service.spec)].into_iter().chain(earlier).collect()
 }
 
 fn write_update_status(status: &UpdateStatus) -> Value {

@@ -99,6 +99,9 @@ fn full_spec() -> Value {
                 "CapabilityDrop": ["CAP_NET_RAW"],
                 "Ulimits": [{ "Name": "nofile", "Hard": 20, "Soft": 10 }],
                 "OomScoreAdj": -5,
+                "Privileged": true,
+                "Devices": [{ "PathOnHost": "/dev/kvm", "PathInContainer": "/dev/x", "CgroupPermissions": "rw" }],
+                "PidMode": "host", "IpcMode": "host", "ShmSize": 134_217_728, "CpusetCpus": "0-1", "CpusetMems": "0",
             },
             "Resources": {
                 "Limits": { "NanoCPUs": 500_000_000, "MemoryBytes": 67_108_864, "Pids": 100 },
@@ -121,7 +124,7 @@ fn full_spec() -> Value {
         },
         "Mode": { "Replicated": { "Replicas": 3 } },
         "UpdateConfig": { "Parallelism": 2, "Delay": 1_000_000_000, "FailureAction": "rollback", "Monitor": 9_000_000_000_u64,
-                          "MaxFailureRatio": 0.15, "Order": "start-first" },
+                          "MaxFailureRatio": 0.15, "Order": "start-first", "ProgressDeadline": 90_000_000_000_u64 },
         "RollbackConfig": { "Parallelism": 0, "FailureAction": "continue", "Monitor": 5_000_000_000_u64, "MaxFailureRatio": 0, "Order": "stop-first" },
         "EndpointSpec": { "Mode": "vip", "Ports": [
             { "Name": "http", "Protocol": "tcp", "TargetPort": 80, "PublishedPort": 8080, "PublishMode": "host" },
@@ -285,6 +288,10 @@ fn mistakes_are_named() {
         with("/UpdateConfig/MaxFailureRatio", json!(1.5)),
         expect!["UpdateConfig.MaxFailureRatio: 1.5 is not between 0 and 1"],
     );
+    let container = |field: &str, value| with(&format!("/TaskTemplate/ContainerSpec/{field}"), value);
+    refused(container("PidMode", json!("container:db")), expect![[""]]);
+    refused(container("CpusetCpus", json!("1-0")), expect![[""]]);
+    refused(container("Devices", json!([{ "PathOnHost": "kvm" }])), expect![[""]]);
     refused(
         with("/UpdateConfig/Order", json!("both")),
         expect![[r#"UpdateConfig.Order: "both" is no update order; use stop-first or start-first"#]],

@@ -21,7 +21,7 @@ use crate::{
     bodies, cluster,
     convert::{
         network_view::Networks,
-        service::{Given, read, write},
+        service::{Given, read, write, write_revisions},
     },
     error::{ApiError, ApiResult},
     router::Shared,
@@ -116,9 +116,11 @@ pub(crate) async fn update(
     let service = cluster::service(&shared.membership, &id).await?.service;
     let kept = kept_auth(&service, query.get("registryAuthFrom"))?;
     let mut warnings = Vec::new();
-    let change = match query.get("rollback") {
-        "previous" => ServiceChange::Rollback,
-        "" | "none" => {
+    let change = match (query.get("rollout"), query.get("rollback")) {
+        ("pause", _) => ServiceChange::PauseUpdate,
+        ("resume", _) => ServiceChange::ResumeUpdate,
+        ("", "previous") => ServiceChange::Rollback,
+        ("", "" | "none") => {
             let given = Given { name: None, previous: Some(&service.spec) };
             let mut spec = read(&body, given)?;
             let auth = if credentials.is_some() { packed(credentials.as_ref()) } else { kept };
@@ -129,12 +131,27 @@ pub(crate) async fn update(
             spec.task.container.registry_auth = auth;
             ServiceChange::Spec(Box::new(spec))
         }
-        other => {
-            return Err(ApiError::bad_request(format!("invalid rollback {other:?}: it is \"previous\" or absent")));
+        ("", number) => match number.parse() {
+            Ok(number) => ServiceChange::RollbackTo(number),
+            Err(_) => {
+                let forms = "it is \"previous\", the number of a revision, or absent";
+                return Err(ApiError::bad_request(format!("invalid rollback {number:?}: {forms}")));
+            }
+        },
+        (other, _) => {
+            return Err(ApiError::bad_request(format!(
+                "invalid rollout {other:?}: it is \"pause\", \"resume\" or absent"
+            )));
         }
     };
     cluster::write(&shared.membership, &WriteRequest::UpdateService { id: service.id, version, change }).await?;
     Ok(Json(json!({ "Warnings": none_if_empty(warnings) })))
+}
+
+/// All specs that are known of a service, the present one first.
+pub(crate) async fn revisions(State(shared): State<Shared>, Path(id): Path<String>) -> ApiResult<Json<Value>> {
+    let service = cluster::service(&shared.membership, &id).await?.service;
+    Ok(Json(write_revisions(&service)))
 }
 
 pub(crate) async fn remove(State(shared): State<Shared>, Path(id): Path<String>) -> ApiResult<()> {

@@ -2,6 +2,7 @@
 
 mod change;
 pub(crate) mod frames;
+mod history;
 #[cfg(test)]
 pub(crate) use change::{change_spec, new_spec};
 pub(crate) mod list;
@@ -54,14 +55,26 @@ pub(crate) enum ServiceCommand {
     /// Show what the tasks of a service, or one task, wrote
     #[command(after_help = "Example: rswarm service logs --follow --tail 10 web")]
     Logs(logs::LogsArgs),
-    /// Go back to the spec before the present one
+    /// Go back to the spec before the present one, or to an earlier revision
+    #[command(after_help = "Examples:\n  rswarm service rollback web\n  rswarm service rollback --to 3 web")]
     Rollback(RollbackArgs),
+    /// List the revisions of a service and what each changed
+    History(history::HistoryArgs),
+    /// Stop an update, or a rollback, where it is
+    Pause(OneServiceArgs),
+    /// Let a paused update, or rollback, go on
+    Resume(OneServiceArgs),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct NamesArgs {
     #[arg(required = true, value_name = "SERVICE")]
     services: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneServiceArgs {
+    service: String,
 }
 
 #[derive(Debug, Args)]
@@ -95,6 +108,9 @@ pub(crate) async fn run(client: &Client, command: ServiceCommand) -> anyhow::Res
         ServiceCommand::Rm(arguments) => remove(client, arguments).await,
         ServiceCommand::Logs(arguments) => logs::logs(client, arguments).await,
         ServiceCommand::Rollback(arguments) => change::rollback(client, arguments).await,
+        ServiceCommand::History(arguments) => history::history(client, arguments).await,
+        ServiceCommand::Pause(arguments) => change::steer_update(client, &arguments.service, "pause").await,
+        ServiceCommand::Resume(arguments) => change::steer_update(client, &arguments.service, "resume").await,
     }
 }
 

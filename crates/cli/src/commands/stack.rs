@@ -2,7 +2,7 @@
 //! of the cluster. Names and labels are those of `docker stack`, so that either program manages what the other has deployed.
 
 mod deploy;
-mod diff;
+pub(crate) mod diff;
 mod live;
 mod load;
 mod remove;

@@ -155,10 +155,41 @@ pub(crate) struct Scalars {
     /// Which task stays when a node returns after its tasks were replaced: keep-original or keep-replacement
     #[arg(long, value_name = "WHICH")]
     pub(crate) disconnect_reconcile: Option<String>,
+    /// A task that has not run this long after an update made it counts as failed (0s = never, default 10m)
+    #[arg(long, value_name = "DURATION", value_parser = nanoseconds)]
+    pub(crate) update_progress_deadline: Option<u64>,
+    /// The same of a rollback
+    #[arg(long, value_name = "DURATION", value_parser = nanoseconds)]
+    pub(crate) rollback_progress_deadline: Option<u64>,
+    #[command(flatten)]
+    pub(crate) host: HostFlags,
     #[command(flatten)]
     pub(crate) steering: SteeringFlags,
     #[command(flatten)]
     pub(crate) job: JobFlags,
+}
+
+/// What containers have of their host beyond others.
+#[derive(Debug, Args, Default)]
+pub(crate) struct HostFlags {
+    /// All capabilities and devices, nothing masked
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) privileged: Option<bool>,
+    /// Size of /dev/shm (default 64m)
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) shm_size: Option<u64>,
+    /// Process namespace: host or private
+    #[arg(long, value_name = "MODE")]
+    pub(crate) pid: Option<String>,
+    /// IPC namespace: host or private
+    #[arg(long, value_name = "MODE")]
+    pub(crate) ipc: Option<String>,
+    /// CPUs to run on (0-3, 0,1)
+    #[arg(long, value_name = "SET")]
+    pub(crate) cpuset_cpus: Option<String>,
+    /// Memory nodes to use (0-3, 0,1)
+    #[arg(long, value_name = "SET")]
+    pub(crate) cpuset_mems: Option<String>,
 }
 
 /// How tasks are spread, moved and given room. Kept in labels of the service.
@@ -170,6 +201,9 @@ pub(crate) struct SteeringFlags {
     /// Whether running tasks move to nodes that came or came back: on or off (default off)
     #[arg(long, value_name = "POLICY")]
     pub(crate) rebalance: Option<String>,
+    /// A task whose named volume is on a node that does not take it: wait, or create an empty one elsewhere (default wait)
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) on_missing: Option<String>,
     /// Services of higher priority are placed first, and those of lower make way (-1000 to 1000, default 0)
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(crate) priority: Option<i16>,
@@ -241,11 +275,20 @@ pub(crate) struct CreateLists {
     /// User defined resources (KIND=COUNT or KIND=NAME)
     #[arg(long, value_name = "RESOURCE")]
     pub(crate) generic_resource: Vec<String>,
+    /// Give the containers a device of their host (HOST[:CONTAINER[:rwm]])
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Vec<String>,
 }
 
 /// Changes to the lists of an existing service.
 #[derive(Debug, Args, Default)]
 pub(crate) struct UpdateLists {
+    /// Give the containers a device of their host (HOST[:CONTAINER[:rwm]])
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device_add: Vec<String>,
+    /// Take a device away by its path on the host
+    #[arg(long, value_name = "HOST")]
+    pub(crate) device_rm: Vec<String>,
     /// Add or update an environment variable
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) env_add: Vec<String>,

@@ -12,6 +12,7 @@ use super::{
     mount,
     network::{self, Ids},
     publish,
+    single::device,
 };
 
 const CONTAINER: &str = "TaskTemplate.ContainerSpec";
@@ -44,6 +45,7 @@ pub(crate) fn create(spec: &mut Value, lists: &CreateLists, ids: &Ids) -> anyhow
         dns_search_add: lists.dns_search.clone(),
         dns_option_add: lists.dns_option.clone(),
         generic_resource_add: lists.generic_resource.clone(),
+        device_add: lists.device.clone(),
         ..UpdateLists::default()
     };
     update(spec, &as_update, ids)
@@ -55,6 +57,8 @@ pub(crate) fn update(spec: &mut Value, lists: &UpdateLists, ids: &Ids) -> anyhow
     change_list(spec, &format!("{CONTAINER}.Env"), name_before_equals, &lists.env_rm, env);
     change_map(spec, "Labels", &lists.label_rm, &lists.label_add);
     change_map(spec, &format!("{CONTAINER}.Labels"), &lists.container_label_rm, &lists.container_label_add);
+    let devices = lists.device_add.iter().map(|text| device(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    change_list(spec, &format!("{CONTAINER}.Devices"), path_on_host, &lists.device_rm, devices);
     change_map(spec, &format!("{CONTAINER}.Sysctls"), &lists.sysctl_rm, &lists.sysctl_add);
     let plain: [(&str, &[String], &[String]); 5] = [
         ("TaskTemplate.Placement.Constraints", &lists.constraint_rm, &lists.constraint_add),
@@ -88,6 +92,10 @@ fn whole(value: &Value) -> String {
 
 fn text_of(value: &Value, field: &str) -> String {
     value[field].as_str().unwrap_or_default().to_owned()
+}
+
+fn path_on_host(device: &Value) -> String {
+    device["PathOnHost"].as_str().unwrap_or_default().to_owned()
 }
 
 fn name_before_equals(value: &Value) -> String {

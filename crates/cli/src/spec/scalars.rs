@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
-use types::{PRIORITY_LABEL, REBALANCE_LABEL, STRATEGY_LABEL};
+use types::{ON_MISSING_LABEL, PRIORITY_LABEL, REBALANCE_LABEL, STRATEGY_LABEL};
 
 use super::{
     edit::{change_map, get, set, set_some},
@@ -34,6 +34,7 @@ fn steering(spec: &mut Value, flags: &SteeringFlags) {
     let pairs = [
         (STRATEGY_LABEL, flags.placement_strategy.clone()),
         (REBALANCE_LABEL, flags.rebalance.clone()),
+        (ON_MISSING_LABEL, flags.on_missing.clone()),
         (PRIORITY_LABEL, flags.priority.map(|number| number.to_string())),
     ];
     let given = pairs.into_iter().filter_map(|(label, value)| Some(format!("{label}={}", value?)));
@@ -65,6 +66,8 @@ fn policies(spec: &mut Value, flags: &Scalars) {
     set_some(spec, "RollbackConfig.Monitor", flags.rollback_monitor);
     set_some(spec, "RollbackConfig.MaxFailureRatio", flags.rollback_max_failure_ratio);
     set_some(spec, "RollbackConfig.Order", flags.rollback_order.clone());
+    set_some(spec, "UpdateConfig.ProgressDeadline", flags.update_progress_deadline);
+    set_some(spec, "RollbackConfig.ProgressDeadline", flags.rollback_progress_deadline);
     // An object with some fields means 0, "all at once", where the number is absent.
     for config in ["UpdateConfig", "RollbackConfig"] {
         let number = format!("{config}.Parallelism");
@@ -85,6 +88,12 @@ fn container(spec: &mut Value, flags: &Scalars) -> anyhow::Result<()> {
     set_some(spec, &format!("{AT}.ReadOnly"), flags.read_only);
     set_some(spec, &format!("{AT}.TTY"), flags.tty);
     set_some(spec, &format!("{AT}.OomScoreAdj"), flags.oom_score_adj);
+    set_some(spec, &format!("{AT}.Privileged"), flags.host.privileged);
+    set_some(spec, &format!("{AT}.ShmSize"), flags.host.shm_size);
+    set_some(spec, &format!("{AT}.PidMode"), flags.host.pid.clone());
+    set_some(spec, &format!("{AT}.IpcMode"), flags.host.ipc.clone());
+    set_some(spec, &format!("{AT}.CpusetCpus"), flags.host.cpuset_cpus.clone());
+    set_some(spec, &format!("{AT}.CpusetMems"), flags.host.cpuset_mems.clone());
     if let Some(text) = &flags.entrypoint {
         let words = split_words(text).with_context(|| format!("bad --entrypoint {text:?}"))?;
         set(spec, &format!("{AT}.Command"), words);

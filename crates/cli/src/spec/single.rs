@@ -173,7 +173,7 @@ fn rights(body: &mut Value, flags: &Rights) -> anyhow::Result<()> {
 }
 
 /// `/dev/sda[:/dev/xvda[:rwm]]`, or `/dev/sda:rwm`.
-fn device(text: &str) -> anyhow::Result<Value> {
+pub(crate) fn device(text: &str) -> anyhow::Result<Value> {
     let are_permissions = |text: &str| !text.is_empty() && text.chars().all(|c| "rwm".contains(c));
     let parts: Vec<&str> = text.split(':').collect();
     let (host, container, permissions) = match parts[..] {

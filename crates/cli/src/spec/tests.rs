@@ -100,6 +100,15 @@ fn what_steers_the_planner_is_kept_in_labels() {
 }
 
 #[test]
+fn p13_what_containers_have_of_their_host() {
+    check_create(
+        "create --privileged --device /dev/kvm --device /dev/a:/dev/b:r --shm-size 128m --pid host --ipc host \
+         --cpuset-cpus 0-1 --update-progress-deadline 2m nginx",
+        expect![[""]],
+    );
+}
+
+#[test]
 fn many_flags() {
     check_create(
         "create -d --name web --replicas 3 -e A=1 --env B=2 -l x=y --constraint node.role==worker \

@@ -83,7 +83,7 @@ pub(super) fn update(
         spec: Arc::new(spec),
         superseded: false,
     };
-    let follow = Follow { kind, old, new: new.id };
+    let follow = Follow { kind, old, new: new.id, now };
     let changes = [past, new].map(|version| Change::PutDependency(Box::new(version)));
     let mut proposal = Proposal { at: now, expects, changes: changes.to_vec() };
     for service in tables.services().filter(|service| !service.removing) {
@@ -102,6 +102,7 @@ struct Follow<'a> {
     kind: DependencyKind,
     old: &'a Dependency,
     new: DependencyId,
+    now: Timestamp,
 }
 
 impl Follow<'_> {
@@ -115,12 +116,7 @@ impl Follow<'_> {
             wanted.id = Some(self.new);
             followed += 1;
         }
-        let next = || Service {
-            spec: Arc::new(spec),
-            previous: Some(Arc::clone(&service.spec)),
-            update: None,
-            ..service.clone()
-        };
+        let next = || Service { update: None, ..service.revised(Arc::new(spec), self.now) };
         (followed > 0).then(next)
     }
 }
@@ -137,8 +133,8 @@ fn versions<'a>(
 /// Whether a service, what it may be rolled back to, or a task needs this version.
 fn is_kept(tables: &Tables, id: DependencyId) -> bool {
     let of_service = |service: &Service| {
-        // its present spec becomes the previous one
-        names(&service.spec, id) || service.previous.as_ref().is_some_and(|previous| names(previous, id))
+        // its present spec becomes an earlier one
+        names(&service.spec, id) || service.past_specs().any(|past| names(past, id))
     };
     let of_task = |task: &types::Task| task.spec.container.dependencies.iter().any(|wanted| wanted.id == Some(id));
     tables.services().any(|service| of_service(service))

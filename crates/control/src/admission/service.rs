@@ -32,6 +32,9 @@ pub(super) fn create(
         spec: Arc::new(spec),
         spec_version: Version::default(),
         previous: None,
+        revision: 1,
+        revised_at: now,
+        earlier: Vec::new(),
         update: None,
         job,
         removing: false,
@@ -63,6 +66,9 @@ pub(super) fn update(
     let next = match change {
         ServiceChange::Spec(spec) => with_spec(tables, service, spec, now)?,
         ServiceChange::Rollback => rolled_back(tables, service, now, "rollback requested".to_owned())?,
+        ServiceChange::RollbackTo(number) => back_to_revision(tables, service, *number, now)?,
+        ServiceChange::PauseUpdate => paused(service)?,
+        ServiceChange::ResumeUpdate => resumed(service, now)?,
     };
     let new_spec = replaces_tasks(&service.spec, &next.spec);
     let expects = vec![(ObjectRef::Service(id), version)];
@@ -87,10 +93,10 @@ fn with_spec(tables: &Tables, service: &Service, spec: &ServiceSpec, now: Timest
     // an update that touches no task leaves a running rollout as it is
     let update = if replaces { None } else { service.update.clone() };
     // one that changes nothing leaves what it can be rolled back to
-    let previous = if spec == &**old { service.previous.clone() } else { Some(Arc::clone(old)) };
+    let next = if spec == &**old { service.clone() } else { service.revised(Arc::new(spec.clone()), now) };
     let published = ports::published(tables, service.id, spec, &service.published)?;
     let job = job::after_change(service, spec, now)?;
-    Ok(Service { spec: Arc::new(spec.clone()), previous, update, job, published, ..service.clone() })
+    Ok(Service { update, job, published, ..next })
 }
 
 /// The service with its previous spec, which can be rolled back no further (parity S-13).
@@ -103,16 +109,44 @@ pub(crate) fn rolled_back(
     now: Timestamp,
     message: String,
 ) -> Result<Service, Rejection> {
+    match service.previous.clone() {
+        Some(spec) => back_to(tables, service, (spec, "its previous spec"), now, message),
+        None => {
+            Err(Rejection::FailedPrecondition(format!("service {} does not have a previous spec", service.spec.name)))
+        }
+    }
+}
+
+/// The service with an earlier spec, which is its newest from now on.
+fn back_to_revision(tables: &Tables, service: &Service, number: u64, now: Timestamp) -> Result<Service, Rejection> {
+    let Some(past) = service.earlier.iter().find(|past| past.number == number) else {
+        let known: Vec<String> = service.earlier.iter().map(|past| past.number.to_string()).collect();
+        let known = if known.is_empty() { "no earlier ones".to_owned() } else { known.join(", ") };
+        let (name, present) = (&service.spec.name, service.revision);
+        return Err(Rejection::FailedPrecondition(format!(
+            "service {name} has no earlier revision {number}: present is {present}, kept are {known}"
+        )));
+    };
+    let (which, message) = (format!("revision {number}"), format!("rollback to revision {number} requested"));
+    let mut next = back_to(tables, service, (Arc::clone(&past.spec), &which), now, message)?;
+    next.earlier.retain(|past| past.number != number);
+    Ok(next)
+}
+
+fn back_to(
+    tables: &Tables,
+    service: &Service,
+    (spec, which): (Arc<ServiceSpec>, &str),
+    now: Timestamp,
+    message: String,
+) -> Result<Service, Rejection> {
     let name = &service.spec.name;
     let refuse = |why: String| Err(Rejection::FailedPrecondition(why));
-    let Some(spec) = service.previous.clone() else {
-        return refuse(format!("service {name} does not have a previous spec"));
-    };
     if networks_of(&spec.task).any(|(id, _)| tables.network(id).is_none()) {
-        return refuse(format!("service {name} cannot be rolled back: a network of its previous spec is gone"));
+        return refuse(format!("service {name} cannot be rolled back: a network of {which} is gone"));
     }
     if let Some((kind, missing)) = missing_dependency(tables, &spec) {
-        return refuse(format!("service {name} cannot be rolled back: {kind} {missing} of its previous spec is gone"));
+        return refuse(format!("service {name} cannot be rolled back: {kind} {missing} of {which} is gone"));
     }
     let published = match ports::published(tables, service.id, &spec, &service.published) {
         Ok(published) => published,
@@ -125,7 +159,41 @@ pub(crate) fn rolled_back(
     let update = UpdateStatus { state: UpdateState::RollbackStarted, started_at: now, completed_at: None, message };
     // a job has no rollout: going back is another iteration
     let update = job.is_none().then_some(update);
-    Ok(Service { spec, previous: None, update, job, published, ..service.clone() })
+    Ok(Service { previous: None, update, job, published, ..service.revised(spec, now) })
+}
+
+fn paused(service: &Service) -> Result<Service, Rejection> {
+    let (state, what) = match service.update.as_ref().map(|update| update.state) {
+        Some(UpdateState::Updating) => (UpdateState::Paused, "update"),
+        Some(UpdateState::RollbackStarted) => (UpdateState::RollbackPaused, "rollback"),
+        _ => {
+            let name = &service.spec.name;
+            return Err(Rejection::FailedPrecondition(format!(
+                "service {name} is not being updated: there is nothing to pause"
+            )));
+        }
+    };
+    let update = service.update.clone().map(|update| UpdateStatus {
+        state,
+        message: format!("{what} paused by request"),
+        ..update
+    });
+    Ok(Service { update, ..service.clone() })
+}
+
+fn resumed(service: &Service, now: Timestamp) -> Result<Service, Rejection> {
+    let (state, what) = match service.update.as_ref().map(|update| update.state) {
+        Some(UpdateState::Paused) => (UpdateState::Updating, "update"),
+        Some(UpdateState::RollbackPaused) => (UpdateState::RollbackStarted, "rollback"),
+        _ => {
+            let name = &service.spec.name;
+            return Err(Rejection::FailedPrecondition(format!(
+                "service {name} has no paused update: there is nothing to resume"
+            )));
+        }
+    };
+    let update = UpdateStatus { state, started_at: now, completed_at: None, message: format!("{what} resumed") };
+    Ok(Service { update: Some(update), ..service.clone() })
 }
 
 /// Whether tasks made from `old` may have to be replaced for `new`: the rollout looks at each. Which numbers the

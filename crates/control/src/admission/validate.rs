@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use types::{
-    Bytes, Constraint, ContainerSpec, Mount, MountKind, NanoCpus, REBALANCE_LABEL, Resources, STRATEGY_LABEL,
-    ServiceMode, ServiceSpec, Strategy, TaskSpec, UpdateConfig,
+    Bytes, Constraint, ContainerSpec, Mount, MountKind, NanoCpus, OnMissing, REBALANCE_LABEL, Resources,
+    STRATEGY_LABEL, ServiceMode, ServiceSpec, Strategy, TaskSpec, UpdateConfig,
 };
 
 use crate::Rejection;
@@ -47,10 +47,7 @@ fn steering(spec: &ServiceSpec) -> Result<(), Rejection> {
     if !steering.rebalance {
         return Ok(());
     }
-    let volume = spec.task.container.mounts.iter().find_map(|mount| match &mount.kind {
-        MountKind::Volume { name, driver_options, .. } if !name.is_empty() && driver_options.is_empty() => Some(name),
-        _ => None,
-    });
+    let volume = spec.task.container.node_volumes().next().filter(|_| steering.on_missing == OnMissing::Wait);
     match (spec.mode, volume) {
         (ServiceMode::Replicated { .. }, Some(volume)) => invalid(format!(
             "service {name}: label {REBALANCE_LABEL}=on would move tasks away from their data in volume {volume}, which \

@@ -48,11 +48,11 @@ pub(super) fn run(work: &mut Work<'_>, service: &Service) {
         return;
     }
     let started_at = service.update.as_ref().map_or(work.now(), |update| update.started_at);
-    if let Some(failed) = too_many_failed(service, &views, started_at) {
+    if let Some(why) = too_many_failed(work, service, &views, started_at) {
         match config(service).failure_action {
             FailureAction::Continue => {}
-            FailureAction::Pause => return pause(work, service, failed, None),
-            FailureAction::Rollback => return roll_back(work, service, failed),
+            FailureAction::Pause => return pause(work, service, &why, None),
+            FailureAction::Rollback => return roll_back(work, service, &why),
         }
     }
     if dirty.is_empty() {
@@ -131,7 +131,8 @@ fn is_under_way(
     }
     match next.running_since {
         Some(since) if next.status.state == TaskState::Running => work.must_wait(service.id, since + delay),
-        _ => true,
+        // one that is stuck has failed: what follows a failure is said elsewhere
+        _ => !is_stuck(work, service, view, &next),
     }
 }
 
@@ -143,22 +144,40 @@ fn had_no_place(view: &SlotView, next: &Task) -> bool {
     before.is_some_and(|task| task.node.is_none()) && view.wanted().all(|task| task.node.is_none())
 }
 
-/// A task of the new spec in more slots than tolerated failed; one of them.
-fn too_many_failed(service: &Service, views: &[SlotView], started_at: Timestamp) -> Option<TaskId> {
-    let monitor = config(service).monitor;
-    let failed = |view: &SlotView| {
-        view.tasks
-            .iter()
-            .map(|(task, _)| task)
-            .find(|task| {
-                let of_this_rollout = task.spec_version == service.spec_version && task.meta.created_at >= started_at;
-                of_this_rollout && (task.failures > 0 || failed_early(task, monitor))
-            })
-            .map(|task| task.id)
-    };
-    let failed: Vec<TaskId> = views.iter().filter_map(failed).collect();
-    let tolerated = u64::from(config(service).max_failure_permille) * views.len() as u64;
-    failed.first().copied().filter(|_| failed.len() as u64 * 1000 > tolerated)
+/// A task of the new spec in more slots than tolerated failed: what is said of one of them.
+fn too_many_failed(
+    work: &mut Work<'_>,
+    service: &Service,
+    views: &[SlotView],
+    started_at: Timestamp,
+) -> Option<String> {
+    let UpdateConfig { monitor, progress_deadline, max_failure_permille, .. } = *config(service);
+    let mut failed = Vec::new();
+    for view in views {
+        let of_this_rollout =
+            |task: &&Arc<Task>| task.spec_version == service.spec_version && task.meta.created_at >= started_at;
+        let tasks: Vec<Arc<Task>> = view.tasks.iter().map(|(task, _)| task).filter(of_this_rollout).cloned().collect();
+        if let Some(task) = tasks.iter().find(|task| task.failures > 0 || failed_early(task, monitor)) {
+            failed.push(format!("due to failure or early termination of task {}", task.id));
+        } else if let Some(task) = tasks.iter().find(|task| is_stuck(work, service, view, task)) {
+            let (state, error) = (task.status.state, &task.status.error);
+            let why = if error.is_empty() { String::new() } else { format!(": {error}") };
+            let seconds = progress_deadline.as_secs();
+            failed.push(format!("because task {} did not run within {seconds}s: it is {state}{why}", task.id));
+        }
+    }
+    let too_many = failed.len() as u64 * 1000 > u64::from(max_failure_permille) * views.len() as u64;
+    failed.into_iter().next().filter(|_| too_many)
+}
+
+/// Whether a task has not come to run in the time that an update gives it, though its slot had a place before.
+fn is_stuck(work: &mut Work<'_>, service: &Service, view: &SlotView, task: &Task) -> bool {
+    let deadline = config(service).progress_deadline;
+    let waits = task.running_since.is_none() && !task.status.state.is_terminal() && task.desired == TaskState::Running;
+    waits
+        && deadline > Duration::ZERO
+        && !had_no_place(view, task)
+        && !work.must_wait(service.id, task.meta.created_at + deadline)
 }
 
 fn failed_early(task: &Task, monitor: Duration) -> bool {
@@ -167,10 +186,10 @@ fn failed_early(task: &Task, monitor: Duration) -> bool {
 }
 
 /// `stuck` says why it is not rolled back, if it should have been.
-fn pause(work: &mut Work<'_>, service: &Service, failed: TaskId, stuck: Option<Rejection>) {
+fn pause(work: &mut Work<'_>, service: &Service, why: &str, stuck: Option<Rejection>) {
     let (state, what) =
         if is_rollback(service) { (UpdateState::RollbackPaused, "rollback") } else { (UpdateState::Paused, "update") };
-    let mut message = format!("{what} paused due to failure or early termination of task {failed}");
+    let mut message = format!("{what} paused {why}");
     if let Some(stuck) = stuck {
         let _ = write!(message, "; {stuck}");
     }
@@ -178,11 +197,11 @@ fn pause(work: &mut Work<'_>, service: &Service, failed: TaskId, stuck: Option<R
     set(work, service, UpdateStatus { state, started_at, completed_at: None, message });
 }
 
-fn roll_back(work: &mut Work<'_>, service: &Service, failed: TaskId) {
-    let message = format!("update rolled back due to failure or early termination of task {failed}");
+fn roll_back(work: &mut Work<'_>, service: &Service, why: &str) {
+    let message = format!("update rolled back {why}");
     if is_rollback(service) {
         // a rollback that fails has nowhere further back to go
-        return pause(work, service, failed, None);
+        return pause(work, service, why, None);
     }
     match admission::rolled_back(&work.draft, service, work.now(), message) {
         Ok(next) => {
@@ -190,7 +209,7 @@ fn roll_back(work: &mut Work<'_>, service: &Service, failed: TaskId) {
             work.draft.depends_on(service.id);
             work.draft.make(Change::PutService { service: Box::new(next), new_spec });
         }
-        Err(why) => pause(work, service, failed, Some(why)),
+        Err(stuck) => pause(work, service, why, Some(stuck)),
     }
 }
 

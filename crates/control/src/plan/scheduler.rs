@@ -18,7 +18,9 @@ use std::{
     time::Duration,
 };
 
-use types::{Node, NodeId, PortConfig, Service, ServiceId, Slot, Steering, Task, TaskId, TaskSpec, TaskState};
+use types::{
+    Node, NodeId, OnMissing, PortConfig, Service, ServiceId, Slot, Steering, Task, TaskId, TaskSpec, TaskState,
+};
 
 use super::{
     draft::Draft,
@@ -176,31 +178,50 @@ impl<'a> Standpoint<'a> {
     }
 }
 
+/// The one node that a slot may be on, if there is only one, and the volume that keeps it there.
+fn pinned<'t>(draft: &'t Draft, service: &Service, slot: Slot) -> Option<(NodeId, Option<&'t str>)> {
+    match slot {
+        Slot::Node(id) => Some((id, None)),
+        Slot::Replica(_) if steering(service).on_missing == OnMissing::Create => None,
+        Slot::Replica(_) => draft.home(service, slot).map(|(node, volume)| (node, Some(volume))),
+    }
+}
+
 /// Returns whether a task is left over.
 fn place(work: &mut Work<'_>, service: &Service, group: &Group) -> bool {
     if networks::lacks_address(&work.draft, service).is_some() {
         return true;
     }
+    let (bound, free): (Vec<_>, Vec<_>) =
+        group.tasks.iter().partition(|(_, slot)| pinned(&work.draft, service, *slot).is_some());
     let neighbours = Neighbours::of(&work.draft, service);
     let ask = group.ask(service, &neighbours);
-    let nodes = Standpoint::new(&work.draft, service);
-    let mut field: Option<spread::Field<'_>> = None;
-    let mut placed = Vec::new();
-    for (task, slot) in &group.tasks {
-        let node = match slot {
-            Slot::Node(id) => nodes.candidate(*id).filter(|c| ask.refuses(c).is_none()).map(|c| c.node.id),
-            Slot::Replica(_) => field.get_or_insert_with(|| spread::Field::new(ask, nodes.all().collect())).take(),
-        };
-        placed.extend(node.map(|node| (*task, node)));
+    let mut left = false;
+    for (task, slot) in bound {
+        let node = pinned(&work.draft, service, slot).map(|(node, _)| node);
+        let candidate = |id| Standpoint::new(&work.draft, service).candidate(id).filter(|c| ask.refuses(c).is_none());
+        left |= !settle(work, group, task, node.filter(|id| candidate(*id).is_some()));
     }
-    let mut left = placed.len() < group.tasks.len();
+    let mut field: Option<spread::Field<'_>> = None;
+    let nodes = Standpoint::new(&work.draft, service);
+    let mut take = || field.get_or_insert_with(|| spread::Field::new(ask, nodes.all().collect())).take();
+    let placed: Vec<_> = free.into_iter().map(|(task, _)| (task, take())).collect();
     for (task, node) in placed {
-        match networks::places(&work.draft, &group.spec, group.publishes) {
-            Ok(attachments) => work.draft.place(task, node, attachments),
-            Err(_) => left = true,
-        }
+        left |= !settle(work, group, task, node);
     }
     left
+}
+
+/// Gives a task its node and its places in networks, if there are any.
+fn settle(work: &mut Work<'_>, group: &Group, task: TaskId, node: Option<NodeId>) -> bool {
+    let attachments = node.map(|_| networks::places(&work.draft, &group.spec, group.publishes));
+    match (node, attachments) {
+        (Some(node), Some(Ok(attachments))) => {
+            work.draft.place(task, node, attachments);
+            true
+        }
+        _ => false,
+    }
 }
 
 /// A full network is the reason for tasks that a node would take; for the others it is the nodes.
@@ -218,13 +239,14 @@ fn reasons(work: &Work<'_>, service: &Service, group: &Group) -> Vec<(TaskId, St
         Some(text) if nodes.all().any(|candidate| takes(&candidate)) => text.clone(),
         _ => Reasons::of(&ask, nodes.all()).text(&ask),
     };
-    let mut text = |slot: &Slot| match slot {
-        Slot::Node(id) => match (nodes.candidate(*id), &full) {
-            (Some(only), Some(text)) if takes(&only) => text.clone(),
-            (Some(only), _) => Reasons::of(&ask, [only]).text(&ask),
-            (None, _) => "its node is gone".to_owned(),
+    let mut text = |slot: &Slot| match pinned(&work.draft, service, *slot) {
+        Some((id, volume)) => match (nodes.candidate(id), &full, volume) {
+            (Some(only), Some(text), _) if takes(&only) => text.clone(),
+            (Some(only), _, Some(volume)) => explain::of_home(&ask, &only, volume),
+            (Some(only), _, None) => Reasons::of(&ask, [only]).text(&ask),
+            (None, ..) => "its node is gone".to_owned(),
         },
-        Slot::Replica(_) => of_all.get_or_insert_with(&mut for_all).clone(),
+        None => of_all.get_or_insert_with(&mut for_all).clone(),
     };
     group.tasks.iter().map(|(task, slot)| (*task, text(slot))).collect()
 }

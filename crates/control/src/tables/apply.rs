@@ -311,6 +311,9 @@ impl Tables {
             inner.running_since = Some(moment.at);
         }
         inner.meta = next_meta(Some(inner.meta), moment);
+        if status.state == TaskState::Running {
+            self.settle(&task);
+        }
         self.insert_task(&task);
         Ok(())
     }

@@ -100,6 +100,7 @@ impl Tables {
     pub(super) fn drop_service(&mut self, id: ServiceId) {
         let Some(old) = self.services.remove(&id) else { return };
         self.neighbourly.remove(&id);
+        self.forget_homes(id);
         self.priorities.remove(&id);
         self.show_service(Some(&old), None);
         self.ports.release(&old);

@@ -8,7 +8,7 @@ use types::{
     NodeId, PortConfig, Service, ServiceId, Slot, Task, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp, Version,
 };
 
-use super::Tables;
+use super::{Tables, homes::Home};
 
 #[derive(Serialize, Deserialize)]
 struct Snapshot {
@@ -30,6 +30,9 @@ struct Snapshot {
     /// Missing in snapshots of managers that knew no secrets and configs.
     #[serde(default)]
     dependencies: Vec<Arc<Dependency>>,
+    /// Missing in snapshots of managers that did not know where data is.
+    #[serde(default)]
+    homes: Vec<(ServiceId, Slot, Arc<Home>)>,
 }
 
 /// A task with its spec as a position in `Snapshot::specs`.
@@ -85,6 +88,7 @@ impl Serialize for Tables {
             networks: self.networks().cloned().collect(),
             guests: self.guests().cloned().collect(),
             dependencies: self.dependencies().cloned().collect(),
+            homes: self.homes.iter().map(|((service, slot), home)| (*service, *slot, Arc::clone(home))).collect(),
             cursors: self.pools.iter().map(|(id, pool)| (*id, pool.cursors())).collect(),
         }
         .serialize(serializer)
@@ -118,7 +122,8 @@ fn row(task: &Task, spec: usize) -> Row {
 impl<'de> Deserialize<'de> for Tables {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let snapshot = Snapshot::deserialize(deserializer)?;
-        let mut tables = Self { index: snapshot.index, cluster: snapshot.cluster, ..Self::default() };
+        let homes = snapshot.homes.into_iter().map(|(service, slot, home)| ((service, slot), home)).collect();
+        let mut tables = Self { index: snapshot.index, cluster: snapshot.cluster, homes, ..Self::default() };
         for node in snapshot.nodes {
             tables.insert_node(node);
         }

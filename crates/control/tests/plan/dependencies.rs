@@ -163,11 +163,17 @@ fn p12_services_follow_a_new_version_by_a_rollout_and_a_rollback_finds_the_old_o
     for line in ["node a", "secret s1 one", "service web secret=s1", "settle"] {
         world.line(line);
     }
-    for data in ["two", "three", "four", "five"] {
-        world.line(&format!("new s1 {data}"));
+    for data in 2..=20 {
+        world.line(&format!("new s1 v{data}"));
         world.line("settle");
     }
-    assert!(world.tables.dependencies().count() <= 3, "old versions that nobody can go back to are gone");
+    let count = world.tables.dependencies().count();
+    // the present one, those that the service can go back to, and the one that the next change will drop
+    assert_eq!(count, KEPT_REVISIONS + 2);
+    for line in ["rollback web 12", "settle", "files a"] {
+        world.line(line);
+    }
+    assert!(world.out.ends_with("a has [v12]\n"), "{}", world.out);
 }
 
 #[test]

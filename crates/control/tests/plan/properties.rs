@@ -18,7 +18,7 @@ service s0 x3\nservice s1 global\nservice s2 x2 cpu=1\nservice s3 x2 max=1
 service s4 done=5 at-once=2 image=job\nservice s5 global-job image=job\nplan";
 
 /// What may be changed of a service.
-const WORDS: [&str; 70] = [
+const WORDS: [&str; 75] = [
     "x0",
     "x1",
     "x3",
@@ -51,6 +51,7 @@ const WORDS: [&str; 70] = [
     "parallelism=0",
     "parallelism=2",
     "delay=3s",
+    "deadline=4s",
     "action=rollback",
     "action=continue",
     "ratio=400",
@@ -62,6 +63,10 @@ const WORDS: [&str; 70] = [
     "constraint=service_not_in_(s0,s3)",
     "constraint=~service==s1",
     "constraints=-",
+    "volume=v1",
+    "volumes=-",
+    "on-missing=create",
+    "on-missing=wait",
     "strategy=spread",
     "rebalance=on",
     "rebalance=off",
@@ -118,6 +123,8 @@ fn line() -> impl Strategy<Value = String> {
     prop_oneof![
         6 => (service(), prop::sample::select(&WORDS[..])).prop_map(|(s, w)| format!("update {s} {w}")),
         1 => service().prop_map(|s| format!("rollback {s}")),
+        1 => (service(), 1..6u8).prop_map(|(s, number)| format!("rollback {s} {number}")),
+        1 => (service(), any::<bool>()).prop_map(|(s, on)| format!("{} {s}", if on { "resume-update" } else { "pause-update" })),
         1 => service().prop_map(|s| format!("remove {s}")),
         2 => prop::sample::select(&BEGINNINGS[..]).prop_map(str::to_owned),
         5 => (verb, node()).prop_map(|(v, n)| format!("{v} {n}")),

@@ -299,3 +299,156 @@ fn s_21_credentials_alone_replace_no_container() {
         "#]],
     );
 }
+
+#[test]
+fn s_13_ten_revisions_are_kept_and_any_can_be_gone_back_to() {
+    let updates: String = (2..=12).map(|image| format!("update web image=v{image}\n")).collect();
+    check(
+        &format!(
+            "node a\nservice web x1 image=v1\nsettle\nrollback web 1\n{updates}revisions web\nrollback web 1
+             rollback web 3\nrevisions web\nsettle\nrollback web\nrevisions web
+             update web force image=v3\nupdate web image=v3\nrevisions web"
+        ),
+        expect![[r#"
+            0s create web.1/1 on a
+            refused: service web has no earlier revision 1: present is 1, kept are no earlier ones
+              2=v2 3=v3 4=v4 5=v5 6=v6 7=v7 8=v8 9=v9 10=v10 11=v11 12=v12
+            refused: service web has no earlier revision 1: present is 12, kept are 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+              4=v4 5=v5 6=v6 7=v7 8=v8 9=v9 10=v10 11=v11 12=v12 13=v3
+            0s want web.1/1 shutdown
+            0s create web.1/2 on a
+            5s web RollbackCompleted: rollback completed
+            refused: service web does not have a previous spec
+              4=v4 5=v5 6=v6 7=v7 8=v8 9=v9 10=v10 11=v11 12=v12 13=v3
+              4=v4 5=v5 6=v6 7=v7 8=v8 9=v9 10=v10 11=v11 12=v12 13=v3 14=v3
+        "#]],
+    );
+}
+
+#[test]
+fn p28_an_update_that_cannot_run_is_rolled_back_after_its_deadline() {
+    check(
+        "node a cpu=2
+         service web x2 cpu=1 action=rollback deadline=2m
+         settle
+         update web cpu=3
+         settle
+         wait 2m
+         settle",
+        expect![[r#"
+            0s create web.1/1 on a
+            0s create web.2/1 on a
+            0s web Updating: update in progress
+            0s want web.1/1 shutdown
+            0s create web.1/2 waiting: no suitable node: the only node lacks CPUs (want 3)
+            120s web back to image app
+            120s want web.1/2 shutdown
+            120s status web.1/2 shutdown: no suitable node: the only node lacks CPUs (want 3)
+            120s create web.1/3 on a
+            125s web RollbackCompleted: rollback completed
+        "#]],
+    );
+}
+
+#[test]
+fn p28_an_update_that_cannot_run_is_paused_or_goes_on_as_it_is_told() {
+    check(
+        "node a cpu=2 zone=1
+         service web x2 cpu=1 deadline=30s
+         service go x2 action=continue deadline=30s order=start-first
+         service none x1 deadline=0s
+         service vast x1 cpu=8
+         settle
+         update web constraint=node.labels.zone==2
+         update go constraint=node.labels.zone==2 image=b
+         update none constraint=node.labels.zone==2
+         update vast cpu=9 deadline=1s
+         plan
+         agents
+         plan
+         wait 31s
+         plan
+         agents
+         plan
+         wait 31s
+         plan
+         show",
+        expect![[r#"
+            0s create web.1/1 on a
+            0s create web.2/1 on a
+            0s create go.1/1 on a
+            0s create go.2/1 on a
+            0s create none.1/1 on a
+            0s create vast.1/1 waiting: no suitable node: the only node lacks CPUs (want 8)
+            598.8s web Updating: update in progress
+            598.8s want web.1/1 shutdown
+            598.8s go Updating: update in progress
+            598.8s create go.1/2 waiting: no suitable node: the only node does not satisfy node.labels.zone==2
+            598.8s none Updating: update in progress
+            598.8s want none.1/1 shutdown
+            598.8s vast Updating: update in progress
+            598.8s want vast.1/1 shutdown
+            598.8s status vast.1/1 shutdown: no suitable node: the only node lacks CPUs (want 8)
+            598.8s create vast.1/2 waiting: no suitable node: the only node lacks CPUs (want 9)
+            598.8s create web.1/2 waiting: no suitable node: the only node does not satisfy node.labels.zone==2
+            598.8s create none.1/2 waiting: no suitable node: the only node does not satisfy node.labels.zone==2
+            629.8s web Paused: update paused because task web.1/2 did not run within 30s: it is pending: no suitable node: the only node does not satisfy node.labels.zone==2
+            629.8s create go.2/2 waiting: no suitable node: the only node does not satisfy node.labels.zone==2
+              go.1/1 on a running (wants running)
+              go.1/2 on - pending (wants running): no suitable node: the only node does not satisfy node.labels.zone==2
+              go.2/1 on a running (wants running)
+              go.2/2 on - pending (wants running): no suitable node: the only node does not satisfy node.labels.zone==2
+              none.1/1 on a shutdown (wants shutdown)
+              none.1/2 on - pending (wants running): no suitable node: the only node does not satisfy node.labels.zone==2
+              vast.1/1 on - shutdown (wants shutdown): no suitable node: the only node lacks CPUs (want 8)
+              vast.1/2 on - pending (wants running): no suitable node: the only node lacks CPUs (want 9)
+              web.1/1 on a shutdown (wants shutdown)
+              web.1/2 on - pending (wants running): no suitable node: the only node does not satisfy node.labels.zone==2
+              web.2/1 on a running (wants running)
+        "#]],
+    );
+}
+
+#[test]
+fn an_update_is_paused_and_resumed_on_request() {
+    check(
+        "node a\nservice web x3
+         settle
+         pause-update web
+         resume-update web
+         update web image=b
+         plan
+         pause-update web
+         pause-update web
+         agents
+         plan
+         agents
+         wait 1m
+         plan
+         resume-update web
+         settle
+         show",
+        expect![[r#"
+            0s create web.1/1 on a
+            0s create web.2/1 on a
+            0s create web.3/1 on a
+            refused: service web is not being updated: there is nothing to pause
+            refused: service web has no paused update: there is nothing to resume
+            0s web Updating: update in progress
+            0s want web.1/1 shutdown
+            refused: service web is not being updated: there is nothing to pause
+            0s create web.1/2 on a
+            60s want web.2/1 shutdown
+            60s create web.2/2 on a
+            60s want web.3/1 shutdown
+            60s create web.3/2 on a
+            65s web Completed: update completed
+              web.1/1 on a shutdown (wants shutdown)
+              web.1/2 on a running (wants running)
+              web.2/1 on a shutdown (wants shutdown)
+              web.2/2 on a running (wants running)
+              web.3/1 on a shutdown (wants shutdown)
+              web.3/2 on a running (wants running)
+        "#]],
+    );
+}

@@ -20,6 +20,8 @@
 //! attach a c1 n1 10.1.0.9 db        node a wants a place in network n1 for container c1: address and aliases, if any
 //! detach a c1 n1                    it gives it back; `guests` shows all such places
 //! secret s1 text / config c1 text   a secret or config with this data; `new s1 text` makes a new version of it
+//! rollback web / rollback web 3      to the spec before, or to this revision; `revisions web` shows all
+//! pause-update web / resume-update web
 //! remove-secret s1                  with all its versions; `files a` shows the data that node a was told of
 //! jobs                              how far all jobs are
 //! ports                             published ports of all services
@@ -108,7 +110,13 @@ impl World {
             "guests" => self.show_guests(),
             "snapshot" => self.snapshot(),
             "update" => self.update(&words),
+            "rollback" if words.len() > 1 => {
+                self.change_service(words[0], ServiceChange::RollbackTo(words[1].parse().unwrap()));
+            }
             "rollback" => self.change_service(words[0], ServiceChange::Rollback),
+            "pause-update" => self.change_service(words[0], ServiceChange::PauseUpdate),
+            "resume-update" => self.change_service(words[0], ServiceChange::ResumeUpdate),
+            "revisions" => self.show_revisions(words[0]),
             "remove" => {
                 let id = self.service_id(words[0]);
                 self.write(&WriteRequest::RemoveService(id));
@@ -263,6 +271,16 @@ impl World {
         self.change_service(words[0], ServiceChange::Spec(Box::new(spec)));
     }
 
+    /// Numbers and images of the earlier specs, then those of the present one.
+    fn show_revisions(&mut self, name: &str) {
+        let service = self.tables.service(self.service_id(name)).unwrap();
+        let past = service.earlier.iter().map(|past| (past.number, &past.spec));
+        let all = past.chain([(service.revision, &service.spec)]);
+        let all = all.map(|(number, spec)| format!("{number}={}", spec.task.container.image.familiar()));
+        let line = all.collect::<Vec<_>>().join(" ");
+        writeln!(self.out, "  {line}").unwrap();
+    }
+
     fn change_service(&mut self, name: &str, change: ServiceChange) {
         let id = self.service_id(name);
         let version = self.tables.service(id).unwrap().meta.version;
@@ -345,7 +363,7 @@ impl World {
             "node" => !node(),
             "remove-secret" | "new" => self.has_dependency(name),
             "remove-network" => self.tables.network_by_name(&name.parse().unwrap()).is_some(),
-            "update" | "rollback" | "remove" => service(),
+            "update" | "rollback" | "remove" | "pause-update" | "resume-update" => service(),
             "drain" | "pause" | "activate" | "label" | "remove-node" => node(),
             _ => true,
         }

@@ -49,7 +49,7 @@ pub fn node(id: NodeId, words: &[&str], now: Timestamp) -> Node {
 }
 
 /// `web x3|global|done=5 at-once=2|global-job schedule=0_3_*_*_* timezone=Europe/Berlin overlap=queue image=a cpu=1 mem=512m gpu=1 constraint=node.labels.zone==a constraints=- spread=zone strategy=binpack rebalance=on priority=5 volume=v1 max=1 port=80|none
-/// arch=arm64 order=start-first parallelism=2 delay=1s action=rollback monitor=5s ratio=100 restart=none
+/// arch=arm64 order=start-first parallelism=2 delay=1s action=rollback monitor=5s deadline=10m ratio=100 restart=none
 /// secret=s1 secrets=-
 /// net=n1:alias net=n2 dnsrr nets=- publish=8080:80|none proxy policy=local-first label=K:V attempts=3 window=10s pause=10s lost-after=5s reconcile=replacement force`
 pub fn service(old: Option<&Arc<ServiceSpec>>, words: &[&str]) -> ServiceSpec {
@@ -134,6 +134,8 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
         "priority" => _ = spec.labels.insert(PRIORITY_LABEL.into(), value.into()),
         "strategy" => _ = spec.labels.insert(STRATEGY_LABEL.into(), value.into()),
         "rebalance" => _ = spec.labels.insert(REBALANCE_LABEL.into(), value.into()),
+        "on-missing" => _ = spec.labels.insert(ON_MISSING_LABEL.into(), value.into()),
+        "volumes" => task.container.mounts.clear(),
         "constraints" => task.placement.constraints.clear(),
         "volume" => {
             let kind = MountKind::Volume {
@@ -163,6 +165,7 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
         "parallelism" => spec.update.parallelism = value.parse().unwrap(),
         "delay" => spec.update.delay = duration(value),
         "monitor" => spec.update.monitor = duration(value),
+        "deadline" => spec.update.progress_deadline = duration(value),
         "ratio" => spec.update.max_failure_permille = value.parse().unwrap(),
         "action" => {
             spec.update.failure_action = match value {

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use image::RunConfig;
-use runtime::{ContainerConfig, FileMount, LogConfig, Mount, MountKind, Propagation};
-use types::{Assignment, MountKind as WantedMount, PortConfig, Seccomp, TaskSpec};
+use runtime::{ContainerConfig, Device, FileMount, LogConfig, Mount, MountKind, NamespaceMode, Propagation};
+use types::{Assignment, DeviceRequest, HostConfig, MountKind as WantedMount, PortConfig, Seccomp, TaskSpec};
 
 use super::{
     container_id::{container_id, container_name},
@@ -184,10 +184,33 @@ pub(super) fn container_config(
     config.ulimits = spec.ulimits.iter().map(ulimit).collect::<Result<_, _>>()?;
     config.sysctls = spec.sysctls.clone();
     config.oom_score_adj = spec.oom_score_adj;
+    host_config(&mut config, &spec.host);
     config.labels = labels(assignment, image, health);
     let shown = shown::of_task(assignment, planned, image, made, &config, ports);
     config.labels.insert(shown::LABEL.to_owned(), shown);
     Ok(config)
+}
+
+fn host_config(config: &mut ContainerConfig, wanted: &HostConfig) {
+    config.privileged = wanted.privileged;
+    config.devices = wanted.devices.iter().map(runtime_device).collect();
+    if wanted.pid_of_host {
+        config.pid = NamespaceMode::Host;
+    }
+    if wanted.ipc_of_host {
+        config.ipc = NamespaceMode::Host;
+    }
+    config.shm_size_bytes = wanted.shm_size.0;
+    config.resources.cpuset_cpus.clone_from(&wanted.cpuset_cpus);
+    config.resources.cpuset_mems.clone_from(&wanted.cpuset_mems);
+}
+
+pub(super) fn runtime_device(wanted: &DeviceRequest) -> Device {
+    Device {
+        host_path: (&wanted.host).into(),
+        container_path: wanted.container.clone(),
+        permissions: wanted.permissions.clone(),
+    }
 }
 
 pub(super) fn runtime_seccomp(wanted: &Seccomp) -> runtime::Seccomp {

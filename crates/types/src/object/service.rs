@@ -21,6 +21,14 @@ pub struct Service {
     /// The spec before the present one, for `rollback`.
     #[serde(default)]
     pub previous: Option<Arc<ServiceSpec>>,
+    /// The number of the present spec: 1 at the beginning, one more with each change.
+    #[serde(default)]
+    pub revision: u64,
+    #[serde(default)]
+    pub revised_at: Timestamp,
+    /// Earlier specs, oldest first, at most [`KEPT_REVISIONS`].
+    #[serde(default)]
+    pub earlier: Vec<Arc<Revision>>,
     #[serde(default)]
     pub update: Option<UpdateStatus>,
     /// Of jobs only.
@@ -38,7 +46,36 @@ pub struct Service {
     pub removing: bool,
 }
 
+/// So many earlier specs can be gone back to.
+pub const KEPT_REVISIONS: usize = 10;
+
+/// A spec that a service once had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revision {
+    pub number: u64,
+    pub spec: Arc<ServiceSpec>,
+    /// When it became the service's.
+    pub at: Timestamp,
+}
+
 impl Service {
+    /// The service with another spec as its next revision. What was made from the spec before stays.
+    pub fn revised(&self, spec: Arc<ServiceSpec>, now: Timestamp) -> Self {
+        let past = Revision { number: self.revision, spec: Arc::clone(&self.spec), at: self.revised_at };
+        let mut earlier = self.earlier.clone();
+        earlier.push(Arc::new(past));
+        let surplus = earlier.len().saturating_sub(KEPT_REVISIONS);
+        earlier.drain(..surplus);
+        let previous = Some(Arc::clone(&self.spec));
+        Self { spec, previous, revision: self.revision + 1, revised_at: now, earlier, ..self.clone() }
+    }
+
+    /// The specs that it may be given back: the one before, and the earlier revisions.
+    pub fn past_specs(&self) -> impl Iterator<Item = &ServiceSpec> {
+        let earlier = self.earlier.iter().map(|revision| &*revision.spec);
+        self.previous.as_deref().into_iter().chain(earlier)
+    }
+
     /// The number of a job's present iteration.
     pub fn iteration(&self) -> Option<u64> {
         self.job.as_ref().map(|job| job.iteration)

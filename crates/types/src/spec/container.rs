@@ -73,10 +73,49 @@ pub struct ContainerSpec {
     /// Secrets and configs that it has as files (parity S-63).
     #[serde(default)]
     pub dependencies: Vec<DependencyRef>,
+    /// What it has of the host beyond what containers have.
+    #[serde(default, skip_serializing_if = "HostConfig::is_plain")]
+    pub host: HostConfig,
     /// Credentials for the image's registry, as `image::Credentials` packs them; empty without (parity S-21). It
     /// steers pulls alone: a container that runs is the same with other ones.
     #[serde(default, skip_serializing_if = "Payload::is_empty")]
     pub registry_auth: Payload,
+}
+
+/// What a container has of its host that others do not have (P13); names and meanings are those of `HostConfig` in
+/// Docker's API for single containers.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostConfig {
+    /// All capabilities and devices, nothing masked.
+    pub privileged: bool,
+    pub devices: Vec<DeviceRequest>,
+    /// Sees all processes of the host.
+    pub pid_of_host: bool,
+    pub ipc_of_host: bool,
+    /// Of /dev/shm; 0 means 64 MiB.
+    pub shm_size: Bytes,
+    /// As in `0-2,4`; empty means all.
+    pub cpuset_cpus: String,
+    pub cpuset_mems: String,
+}
+
+impl HostConfig {
+    /// Whether it has nothing more than others.
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A device of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRequest {
+    /// Path on the host.
+    pub host: String,
+    /// Path in the container.
+    pub container: String,
+    /// Some of `r`, `w` and `m` (read, write, make the node).
+    pub permissions: String,
 }
 
 /// Docker's default (swarmkit `api/defaults/service.go`).
@@ -92,6 +131,16 @@ impl ContainerSpec {
         self == other
             || (self.registry_auth != other.registry_auth
                 && Self { registry_auth: other.registry_auth.clone(), ..self.clone() } == *other)
+    }
+
+    /// Named volumes that each node has for itself: where the data is matters (P41).
+    pub fn node_volumes(&self) -> impl Iterator<Item = &str> {
+        self.mounts.iter().filter_map(|mount| match &mount.kind {
+            MountKind::Volume { name, driver_options, .. } if !name.is_empty() && driver_options.is_empty() => {
+                Some(name.as_str())
+            }
+            _ => None,
+        })
     }
 
     /// A container of `image` with every other field at its default.
@@ -124,6 +173,7 @@ impl ContainerSpec {
             seccomp: Seccomp::Default,
             oom_score_adj: 0,
             dependencies: Vec::new(),
+            host: HostConfig::default(),
             registry_auth: Payload::default(),
         }
     }

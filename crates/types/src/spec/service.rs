@@ -79,9 +79,14 @@ pub struct UpdateConfig {
     /// Failed share of the updated slots that is still tolerated, in thousandths (0 to 1000).
     pub max_failure_permille: u16,
     pub order: UpdateOrder,
+    /// A task that has not begun to run this long after it was made counts as a failed update; zero: never.
+    pub progress_deadline: Duration,
 }
 
 impl Eq for UpdateConfig {}
+
+/// Long enough for a large image on a slow line.
+pub const DEFAULT_PROGRESS_DEADLINE: Duration = Duration::from_secs(600);
 
 impl Default for UpdateConfig {
     fn default() -> Self {
@@ -92,6 +97,7 @@ impl Default for UpdateConfig {
             monitor: Duration::from_secs(5),
             max_failure_permille: 0,
             order: UpdateOrder::StopFirst,
+            progress_deadline: DEFAULT_PROGRESS_DEADLINE,
         }
     }
 }

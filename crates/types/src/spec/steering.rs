@@ -13,6 +13,8 @@ pub const STRATEGY_LABEL: &str = "rswarm.placement.strategy";
 pub const REBALANCE_LABEL: &str = "rswarm.rebalance";
 /// Label of a service with the effect of [`Steering::priority`].
 pub const PRIORITY_LABEL: &str = "rswarm.priority";
+/// Label of a service with the effect of [`Steering::follows_volumes`].
+pub const ON_MISSING_LABEL: &str = "rswarm.volumes.on-missing";
 /// Above what any user will count to, and the same below.
 pub const MAX_PRIORITY: i16 = 1000;
 
@@ -24,6 +26,19 @@ pub struct Steering {
     pub rebalance: bool,
     /// Tasks of higher priority are placed first, and where there is no room those of lower priority make some.
     pub priority: i16,
+    /// What becomes of a task whose volume is on a node that does not take it.
+    pub on_missing: OnMissing,
+}
+
+/// A named volume of the local driver is on one node. A task that once ran with it there does not run elsewhere with
+/// an empty one, unless that is said (P41).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnMissing {
+    /// The task waits for the node with its data.
+    #[default]
+    Wait,
+    /// It gets a new volume elsewhere, as with Docker.
+    Create,
 }
 
 /// Which of the nodes that take a task gets it (P49).
@@ -43,6 +58,8 @@ pub enum SteeringError {
     Strategy(String),
     #[error("label {REBALANCE_LABEL}: {0:?} is no rebalance policy; use on or off")]
     Rebalance(String),
+    #[error("label {ON_MISSING_LABEL}: {0:?} says nothing about missing volumes; use wait or create")]
+    OnMissing(String),
     #[error("label {PRIORITY_LABEL}: {0:?} is no priority; use a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}")]
     Priority(String),
 }
@@ -91,7 +108,12 @@ fn steering(labels: &Labels) -> Result<Steering, SteeringError> {
         Some(other) => return Err(SteeringError::Rebalance(other.to_owned())),
     };
     let priority = text(PRIORITY_LABEL).map(priority).transpose()?.unwrap_or(0);
-    Ok(Steering { strategy, rebalance, priority })
+    let on_missing = match text(ON_MISSING_LABEL) {
+        None | Some("wait") => OnMissing::Wait,
+        Some("create") => OnMissing::Create,
+        Some(other) => return Err(SteeringError::OnMissing(other.to_owned())),
+    };
+    Ok(Steering { strategy, rebalance, priority, on_missing })
 }
 
 fn priority(text: &str) -> Result<i16, SteeringError> {
@@ -110,7 +132,10 @@ mod tests {
     #[test]
     fn p19_p49_labels_steer_or_are_refused_with_the_words_to_use() {
         let all = of(&[(STRATEGY_LABEL, "binpack"), (REBALANCE_LABEL, "on"), (PRIORITY_LABEL, "-5")]);
-        assert_eq!(all, Ok(Steering { strategy: Strategy::BinPack, rebalance: true, priority: -5 }));
+        assert_eq!(
+            all,
+            Ok(Steering { strategy: Strategy::BinPack, rebalance: true, priority: -5, ..Steering::default() })
+        );
         assert_eq!(of(&[(REBALANCE_LABEL, "off")]), Ok(Steering::default()));
         let refused = |label, text| of(&[(label, text)]).expect_err(text).to_string();
         assert_eq!(
@@ -120,6 +145,10 @@ mod tests {
         assert_eq!(
             refused(REBALANCE_LABEL, "true"),
             "label rswarm.rebalance: \"true\" is no rebalance policy; use on or off"
+        );
+        assert_eq!(
+            refused(ON_MISSING_LABEL, "delete"),
+            "label rswarm.volumes.on-missing: \"delete\" says nothing about missing volumes; use wait or create"
         );
         for bad in ["1001", "-1001", "1.5", "high", ""] {
             assert!(refused(PRIORITY_LABEL, bad).ends_with("use a whole number from -1000 to 1000"), "{bad}");

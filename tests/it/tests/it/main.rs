@@ -32,6 +32,7 @@ mod paths;
 mod publish;
 mod remote;
 mod resources;
+mod revisions;
 mod secrets;
 mod services;
 mod stacks;

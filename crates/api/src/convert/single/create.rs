@@ -8,7 +8,7 @@ use types::{DnsConfig, LogDriver};
 use super::{
     limits, mounts, network,
     security::{self, NameSpaces},
-    spec::{DeviceRequest, DeviceRuleRequest, RestartPolicy, SingleSpec, Streams},
+    spec::{DeviceRuleRequest, RestartPolicy, SingleSpec, Streams},
 };
 use crate::convert::{
     container, exec,
@@ -208,7 +208,7 @@ fn read_hosts(host: &mut Object<'_>) -> Result<Vec<String>, FieldError> {
     Ok(hosts)
 }
 
-fn read_devices(host: &mut Object<'_>) -> Result<Vec<DeviceRequest>, FieldError> {
+pub(crate) fn read_devices(host: &mut Object<'_>) -> Result<Vec<DeviceRequest>, FieldError> {
     let mut devices = Vec::new();
     for mut from in host.objects("Devices")? {
         let path = from.string("PathOnHost")?;
@@ -261,7 +261,7 @@ fn read_paths(host: &mut Object<'_>, field: &'static str) -> Result<Option<Vec<S
     host.take(field).map(|_: &Value| host.strings(field)).transpose()
 }
 
-fn read_shm(host: &mut Object<'_>) -> Result<u64, FieldError> {
+pub(crate) fn read_shm(host: &mut Object<'_>) -> Result<u64, FieldError> {
     let size = host.integer("ShmSize")?.unwrap_or(0);
     u64::try_from(size).map_err(|_| host.bad("ShmSize", "SHM size can not be less than 0"))
 }

@@ -131,7 +131,7 @@ fn read_block_io(from: &mut Object<'_>, limits: &mut Limits) -> Result<(), Field
 }
 
 /// `0-2,4`.
-fn read_cpuset(from: &mut Object<'_>, field: &'static str) -> Result<String, FieldError> {
+pub(crate) fn read_cpuset(from: &mut Object<'_>, field: &'static str) -> Result<String, FieldError> {
     let text = from.string(field)?;
     let number = |digits: &str| digits.parse::<u16>().ok();
     let part = |part: &str| match part.split_once('-') {

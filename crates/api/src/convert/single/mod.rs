@@ -17,6 +17,10 @@ use serde_json::Value;
 
 use super::reader::{FieldError, Object};
 
+pub(crate) use create::{read_devices, read_shm};
+pub(crate) use limits::read_cpuset;
+pub(crate) use show_config::write_device;
+
 /// The container that the body of `/containers/create` asks for.
 pub(crate) fn create(body: &Value) -> Result<spec::SingleSpec, FieldError> {
     create::read(Object::root(body)?)

@@ -98,7 +98,6 @@ pub(super) fn host_config(view: &ContainerView) -> Value {
 fn resources(fields: Fields, spec: &SingleSpec) -> Fields {
     let limits: &Limits = &spec.limits;
     let ulimit = |u: &Ulimit| json!({ "Name": u.name, "Hard": u.hard, "Soft": u.soft });
-    let device = |device: &node::engine::containers::spec::DeviceRequest| json!({ "PathOnHost": device.host, "PathInContainer": device.container, "CgroupPermissions": device.permissions });
     let rule = |rule: &node::engine::containers::spec::DeviceRuleRequest| {
         let number = |number: Option<i64>| number.map_or("*".to_owned(), |number| number.to_string());
         format!("{} {}:{} {}", rule.kind, number(rule.major), number(rule.minor), rule.permissions)
@@ -124,7 +123,7 @@ fn resources(fields: Fields, spec: &SingleSpec) -> Fields {
         .set("CpuRealtimeRuntime", 0)
         .set("CpusetCpus", &limits.cpuset_cpus)
         .set("CpusetMems", &limits.cpuset_mems)
-        .set("Devices", spec.devices.iter().map(device).collect::<Vec<_>>())
+        .set("Devices", spec.devices.iter().map(write_device).collect::<Vec<_>>())
         .set("DeviceCgroupRules", spec.device_rules.iter().map(rule).collect::<Vec<_>>())
         .set("DeviceRequests", Value::Null)
         .set("MemoryReservation", limits.memory_reservation_bytes)
@@ -244,4 +243,12 @@ fn tmpfs(mounts: &[Mount]) -> Map<String, Value> {
         Some((mount.target.clone(), Value::from(options.join(","))))
     };
     mounts.iter().filter_map(entry).collect()
+}
+
+pub(crate) fn write_device(device: &types::DeviceRequest) -> Value {
+    json!({
+        "PathOnHost": device.host,
+        "PathInContainer": device.container,
+        "CgroupPermissions": device.permissions,
+    })
 }

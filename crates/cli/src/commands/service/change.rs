@@ -118,6 +118,9 @@ pub(crate) struct ScaleArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RollbackArgs {
+    /// The revision to go back to (see `service history`; default: the spec before the present one)
+    #[arg(long, value_name = "REVISION")]
+    to: Option<u64>,
     #[command(flatten)]
     wait: WaitArgs,
     service: String,
@@ -172,7 +175,7 @@ pub(crate) fn new_spec(arguments: &CreateArgs, ids: &Ids) -> anyhow::Result<Valu
 pub(super) async fn update(client: &Client, arguments: UpdateArgs) -> anyhow::Result<()> {
     let service = fetch(client, &arguments.service).await?;
     if arguments.rollback {
-        roll_back(client, &service).await?;
+        roll_back(client, &service, None).await?;
     } else {
         let mut spec = service["Spec"].clone();
         let ids = network_ids(client, &arguments.lists.network_add, &arguments.lists.network_rm).await?;
@@ -213,16 +216,25 @@ async fn send_update(client: &Client, service: &Value, spec: &Value) -> anyhow::
     show_warnings(&client.post(&update_path(service), Some(spec)).await?)
 }
 
-async fn roll_back(client: &Client, service: &Value) -> anyhow::Result<()> {
-    let path = format!("{}&rollback=previous", update_path(service));
+async fn roll_back(client: &Client, service: &Value, to: Option<u64>) -> anyhow::Result<()> {
+    let to = to.map_or_else(|| "previous".to_owned(), |number| number.to_string());
+    let path = format!("{}&rollback={to}", update_path(service));
     show_warnings(&client.post(&path, Some(&service["Spec"])).await?)
 }
 
 pub(super) async fn rollback(client: &Client, arguments: RollbackArgs) -> anyhow::Result<()> {
     let service = fetch(client, &arguments.service).await?;
-    roll_back(client, &service).await?;
+    roll_back(client, &service, arguments.to).await?;
     print(&format!("{}\n", arguments.service))?;
     wait(client, &service, true, &arguments.wait).await
+}
+
+/// Pauses or resumes.
+pub(super) async fn steer_update(client: &Client, name: &str, rollout: &str) -> anyhow::Result<()> {
+    let service = fetch(client, name).await?;
+    let path = format!("{}&rollout={rollout}", update_path(&service));
+    show_warnings(&client.post(&path, Some(&service["Spec"])).await?)?;
+    print(&format!("{name}\n"))
 }
 
 pub(super) async fn scale(client: &Client, arguments: ScaleArgs) -> anyhow::Result<()> {

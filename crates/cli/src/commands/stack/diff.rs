@@ -266,7 +266,7 @@ fn canonical(value: &Value) -> String {
 }
 
 /// `path: old -> new`, of lists `path: + new` and `path: - old`.
-fn differences(new: &Value, old: &Value) -> Vec<String> {
+pub(crate) fn differences(new: &Value, old: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     collect(new, old, "", &mut lines);
     lines

@@ -27,6 +27,7 @@ pub(super) fn read(
     let labels = labels(fields, context, check);
     container["Labels"] = Value::Object(context.labels(labels));
     plain(fields, check, &mut container);
+    host(fields, check, &mut container);
     lists(fields, check, &mut container);
     let env = environment(fields, context, check);
     put_list(&mut container, "Env", env.into_iter().map(|(name, value)| format!("{name}={value}").into()).collect());
@@ -64,7 +65,13 @@ fn plain(fields: &Fields<'_>, check: &mut Check, container: &mut Value) {
     {
         set_some(container, name, check.text(fields.get(key)));
     }
-    for (key, name) in [("tty", "TTY"), ("stdin_open", "OpenStdin"), ("read_only", "ReadOnly"), ("init", "Init")] {
+    for (key, name) in [
+        ("tty", "TTY"),
+        ("stdin_open", "OpenStdin"),
+        ("read_only", "ReadOnly"),
+        ("init", "Init"),
+        ("privileged", "Privileged"),
+    ] {
         set_some(container, name, fields.get(key).and_then(|field| field.boolean(check)));
     }
     set_some(container, "StopGracePeriod", fields.get("stop_grace_period").and_then(|field| field.nanoseconds(check)));
@@ -82,6 +89,47 @@ fn plain(fields: &Fields<'_>, check: &mut Check, container: &mut Value) {
             put_list(container, name, words.into_iter().map(Value::from).collect());
         }
     }
+}
+
+/// What it has of its host (P13).
+fn host(fields: &Fields<'_>, check: &mut Check, container: &mut Value) {
+    set_some(container, "CpusetCpus", check.text(fields.get("cpuset")));
+    set_some(container, "ShmSize", fields.get("shm_size").and_then(|field| field.bytes(check)));
+    for (key, name) in [("pid", "PidMode"), ("ipc", "IpcMode")] {
+        let Some(field) = fields.get(key) else { continue };
+        match check.text(Some(field)) {
+            Some(mode) if !matches!(mode.as_str(), "host" | "private" | "") => {
+                field.wrong(check, format!("{mode:?} is not there for services of a cluster; use host or private"));
+            }
+            mode => set_some(container, name, mode),
+        }
+    }
+    if let Some(field) = fields.get("devices") {
+        put_list(container, "Devices", devices(field, check));
+    }
+}
+
+/// `/dev/a:/dev/b:rwm`, or `source`, `target` and `permissions`.
+fn devices(field: &Field<'_>, check: &mut Check) -> Vec<Value> {
+    let mut found = Vec::new();
+    for item in field.items(check) {
+        let text = if item.is_map() {
+            let fields = item.fields(check, &["source", "target", "permissions"]);
+            let mut part = |key: &str| check.text(fields.get(key)).filter(|text| !text.is_empty());
+            let (source, target, permissions) = (part("source"), part("target"), part("permissions"));
+            let source = source.unwrap_or_default();
+            let target = target.unwrap_or_else(|| source.clone());
+            format!("{source}:{target}:{}", permissions.unwrap_or_else(|| "rwm".to_owned()))
+        } else {
+            check.text(Some(&item)).unwrap_or_default()
+        };
+        match crate::spec::single::device(&text) {
+            Ok(device) if text.starts_with('/') => found.push(device),
+            Ok(_) => item.wrong(check, format!("{text:?} is not the absolute path of a device")),
+            Err(why) => item.wrong(check, why.to_string()),
+        }
+    }
+    found
 }
 
 fn lists(fields: &Fields<'_>, check: &mut Check, container: &mut Value) {

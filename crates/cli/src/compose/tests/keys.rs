@@ -57,6 +57,13 @@ tty | true | C.TTY | true
 stdin_open | true | C.OpenStdin | true
 read_only | yes | C.ReadOnly | true
 init | true | C.Init | true
+privileged | true | C.Privileged | true
+devices | [/dev/kvm, '/dev/a:/dev/b:r'] | C.Devices | [{"PathOnHost": "/dev/kvm", "PathInContainer": "/dev/kvm", "CgroupPermissions": "rwm"}, {"PathOnHost": "/dev/a", "PathInContainer": "/dev/b", "CgroupPermissions": "r"}]
+devices | [{source: /dev/a, permissions: rw}] | C.Devices | [{"PathOnHost": "/dev/a", "PathInContainer": "/dev/a", "CgroupPermissions": "rw"}]
+shm_size | 128m | C.ShmSize | 134217728
+pid | host | C.PidMode | "host"
+ipc | host | C.IpcMode | "host"
+cpuset | '0-1' | C.CpusetCpus | "0-1"
 stop_signal | SIGUSR1 | C.StopSignal | "SIGUSR1"
 stop_grace_period | 1m30s | C.StopGracePeriod | 90000000000
 dns | 1.1.1.1 | C.DNSConfig.Nameservers | ["1.1.1.1"]
@@ -107,6 +114,14 @@ deploy | {replicas: 2} | Mode | {"Replicated": {"Replicas": 2}}
 fn k_05_all_keys_of_a_service() {
     let shown = check_all(SERVICE);
     // files have tests of their own
+    for (key, value, part) in [
+        ("pid", "'service:b'", "is not there for services of a cluster"),
+        ("devices", "[kvm]", "is not the absolute path of a device"),
+        ("devices", "['/dev/a:/dev/b:rx']", "bad mode specified: rx"),
+    ] {
+        let refusal = with(key, value).expect_err(value).to_string();
+        assert!(refusal.contains(part), "{value}: {refusal}");
+    }
     for key in convert::HONOURED.iter().filter(|key| !matches!(**key, "env_file" | "label_file")) {
         assert!(shown.contains(key), "no line shows what becomes of {key}");
     }

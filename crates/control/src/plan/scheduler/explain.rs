@@ -43,6 +43,13 @@ impl Reasons {
     }
 }
 
+/// `volume data is on node h2, which is down: …`
+pub(super) fn of_home(ask: &Ask<'_>, home: &Candidate<'_>, volume: &str) -> String {
+    let name = home.node.description.as_ref().map_or_else(|| home.node.id.short(), |told| told.hostname.clone());
+    let why = ask.refuses(home).map_or_else(String::new, |refusal| format!(", which {}", words(&refusal, true, ask)));
+    format!("volume {volume} is on node {name}{why}: bring it back, or start without the data (--on-missing create)")
+}
+
 fn words(refusal: &Refusal, one: bool, ask: &Ask<'_>) -> String {
     let (is, lack, does, has) = if one { ("is", "lacks", "does", "has") } else { ("are", "lack", "do", "have") };
     let want = ask.reserved();

@@ -45,10 +45,10 @@ fn find_room(work: &mut Work<'_>, service: &Service, priority: i16, group: &Grou
         let Some(task) = work.draft.task(*id).cloned() else { continue };
         let Some(room) = room(work, service, priority, ask, *slot, soon) else {
             // nor will there be any for the others of the group, unless each has a node of its own
-            match slot {
-                Slot::Replica(_) => return,
-                Slot::Node(_) => continue,
+            if super::pinned(&work.draft, service, *slot).is_none() {
+                return;
             }
+            continue;
         };
         let load = soon.load(work, room.node);
         room.victims.iter().for_each(|victim| load.subtract(victim));
@@ -85,7 +85,8 @@ struct Room {
 fn room(work: &Work<'_>, service: &Service, priority: i16, ask: Ask<'_>, slot: Slot, soon: &mut Soon) -> Option<Room> {
     let standpoint = Standpoint::new(&work.draft, service);
     let mut best: Option<(i16, Room)> = None;
-    for node in work.draft.nodes().filter(|node| !matches!(slot, Slot::Node(only) if only != node.id)) {
+    let only = super::pinned(&work.draft, service, slot).map(|(node, _)| node);
+    for node in work.draft.nodes().filter(|node| only.is_none_or(|only| only == node.id)) {
         let mut load = soon.load(work, node.id).clone();
         let fits = |load: &NodeLoad| ask.refuses(&standpoint.judge(node, load)).is_none();
         if fits(&load) {

@@ -12,7 +12,7 @@ use crate::engine::{
     container_id::{container_id, container_name},
     containers::{
         Merged, MountPoint, Phase, PointKind, Record, State,
-        spec::{Limits, NetworkRequest, PlaceRequest, SingleSpec, Streams},
+        spec::{Limits, NamespaceRequest, NetworkRequest, PlaceRequest, SingleSpec, Streams},
     },
     network::first_ipv4,
 };
@@ -85,6 +85,10 @@ pub(super) fn of_task(
     serde_json::to_string(&record).expect("a record is plain JSON values")
 }
 
+fn namespace(of_host: bool) -> NamespaceRequest {
+    if of_host { NamespaceRequest::Host } else { NamespaceRequest::Private }
+}
+
 fn single_spec(a: &Assignment, config: &ContainerConfig) -> SingleSpec {
     let spec = &a.spec.container;
     let place = |attachment: &types::Attachment| PlaceRequest {
@@ -110,6 +114,11 @@ fn single_spec(a: &Assignment, config: &ContainerConfig) -> SingleSpec {
         capability_add: spec.capability_add.clone(),
         capability_drop: spec.capability_drop.clone(),
         no_new_privileges: spec.no_new_privileges,
+        privileged: spec.host.privileged,
+        devices: spec.host.devices.clone(),
+        pid: namespace(spec.host.pid_of_host),
+        ipc: namespace(spec.host.ipc_of_host),
+        shm_size_bytes: spec.host.shm_size.0,
         ulimits: spec.ulimits.clone(),
         sysctls: spec.sysctls.clone(),
         limits: Limits {
@@ -117,6 +126,8 @@ fn single_spec(a: &Assignment, config: &ContainerConfig) -> SingleSpec {
             memory_bytes: config.resources.memory_bytes,
             memory_reservation_bytes: config.resources.memory_reservation_bytes,
             pids: config.resources.pids_limit,
+            cpuset_cpus: spec.host.cpuset_cpus.clone(),
+            cpuset_mems: spec.host.cpuset_mems.clone(),
             ..Limits::default()
         },
         oom_score_adj: spec.oom_score_adj,

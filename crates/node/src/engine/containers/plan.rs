@@ -3,7 +3,7 @@
 use std::{os::unix::fs::MetadataExt as _, path::PathBuf};
 
 use runtime::{
-    ContainerConfig, Device, DeviceRule, FileMount, LogConfig, Mount, MountKind, NamespaceMode, Propagation, Resources,
+    ContainerConfig, DeviceRule, FileMount, LogConfig, Mount, MountKind, NamespaceMode, Propagation, Resources,
     Throttle,
 };
 
@@ -13,7 +13,7 @@ use super::{
     store::{MountPoint, PointKind},
 };
 use crate::engine::{
-    container::{propagation, runtime_seccomp, ulimit},
+    container::{propagation, runtime_device, runtime_seccomp, ulimit},
     log_driver::{self, About, LogPlan},
     network::explain,
 };
@@ -82,12 +82,7 @@ pub(super) fn config(record: &Record, prepared: Prepared) -> Result<ContainerCon
     config.sysctls.clone_from(&spec.sysctls);
     config.shm_size_bytes = spec.shm_size_bytes;
     config.oom_score_adj = spec.oom_score_adj;
-    let device = |d: &super::spec::DeviceRequest| Device {
-        host_path: (&d.host).into(),
-        container_path: d.container.clone(),
-        permissions: d.permissions.clone(),
-    };
-    config.devices = spec.devices.iter().map(device).collect();
+    config.devices = spec.devices.iter().map(runtime_device).collect();
     let rule = |r: &super::spec::DeviceRuleRequest| DeviceRule {
         kind: r.kind,
         major: r.major,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use types::{DnsConfig, HealthCheck, Labels, LogDriver, Mount, PortProtocol, Seccomp, Ulimit};
+use types::{DeviceRequest, DnsConfig, HealthCheck, Labels, LogDriver, Mount, PortProtocol, Seccomp, Ulimit};
 
 /// One container. Empty, 0 and `None` mean the image's, else the default.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -137,14 +137,6 @@ pub enum RestartPolicy {
     UnlessStopped,
     /// At most so often; 0 is without bound.
     OnFailure(u32),
-}
-
-/// A device of the host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeviceRequest {
-    pub host: String,
-    pub container: String,
-    pub permissions: String,
 }
 
 /// `c 42:* rmw`.
