@@ -4,7 +4,7 @@
 use axum::{
     body::Body,
     extract::Request,
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header},
     response::Response,
 };
 use futures::FutureExt as _;
@@ -49,6 +49,7 @@ pub(super) async fn answer(
     let headers = request.headers().clone();
     let version = request.extensions().get::<ApiVersion>().copied();
     *request.uri_mut() = target.uri(&there.id, request.uri().query(), version)?;
+    *request.version_mut() = Version::HTTP_11;
     let slot = request.extensions_mut().remove::<Slot>();
     let client = hyper::upgrade::on(&mut request);
     prepare(request.headers_mut(), target.work, &headers, caller);
