@@ -25,6 +25,7 @@ use self::{guard::Asked, resolve::Place, target::Work};
 use crate::{
     error::{ApiError, ApiResult},
     router::Shared,
+    routes::archive,
 };
 
 /// What becomes of a request.
@@ -50,13 +51,17 @@ async fn turn(shared: &Shared, mut request: Request<Body>) -> ApiResult<Turn> {
         return Ok(Turn::Here(request));
     }
     let Some(target) = target else { return Ok(Turn::Here(request)) };
-    let there = match resolve::place(shared, &target).await? {
-        Place::Here(None) => return Ok(Turn::Here(request)),
-        Place::Here(Some(id)) => {
+    let there = match resolve::place(shared, &target).await {
+        Ok(Place::Here(None)) => return Ok(Turn::Here(request)),
+        Ok(Place::Here(Some(id))) => {
             *request.uri_mut() = target.uri(&id, request.uri().query(), None)?;
             return Ok(Turn::Here(request));
         }
-        Place::There(there) => there,
+        Ok(Place::There(there)) => there,
+        Err(error) => {
+            archive::drain_refused(request.into_body()).await;
+            return Err(error);
+        }
     };
     if let Work::OfService(verb) = target.work {
         return Err(ApiError::new(

@@ -71,7 +71,7 @@ async fn of_exec(shared: &Shared, name: &str, own: NodeId) -> ApiResult<Option<D
         return Ok(Some(Decision::Here(id.to_owned())));
     }
     match found(cluster::node(&shared.membership, &node.to_string()).await)? {
-        Some(view) => there(&view.node, id.to_owned(), name).map(Some),
+        Some(view) => there(&view.node, id.to_owned(), "this command").map(Some),
         None => Err(ApiError::not_found(format!("No such exec instance: {name}"))),
     }
 }
