@@ -12,6 +12,7 @@ mod hijack;
 mod host;
 mod listener;
 mod query;
+mod remote;
 mod router;
 mod routes;
 mod server;

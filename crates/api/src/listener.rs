@@ -17,6 +17,8 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
 };
 
+use crate::remote::Caller;
+
 /// Who may use the socket beside root.
 const GROUP: &str = "rswarm";
 /// A client that connects and does not finish its handshake.
@@ -101,15 +103,18 @@ impl Drop for Listeners {
 
 impl Incoming {
     /// `None`: it is nobody who may ask.
-    pub(crate) async fn into_stream(self) -> Option<Stream> {
+    pub(crate) async fn into_stream(self) -> Option<(Stream, Caller)> {
         let (tcp, tls) = match self {
-            Self::Unix(stream) => return Some(Box::new(stream)),
+            Self::Unix(stream) => {
+                let caller = Caller::of_unix(&stream);
+                return Some((Box::new(stream), caller));
+            }
             Self::Tcp(tcp, tls) => (tcp, tls),
         };
         let peer = tcp.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
         tcp.set_nodelay(true).ok(); // without it all is only slower
         match tokio::time::timeout(HANDSHAKE_PATIENCE, tls.accept(tcp)).await {
-            Ok(Ok(stream)) => Some(Box::new(stream)),
+            Ok(Ok(stream)) => Some((Box::new(stream), Caller::Address(peer))),
             Ok(Err(error)) => {
                 tracing::info!(%error, peer, "a client of the API has no certificate that is accepted here");
                 None

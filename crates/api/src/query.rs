@@ -84,7 +84,7 @@ fn text_of(value: Value) -> Option<String> {
 }
 
 /// Percent signs and pluses; what is not UTF-8 is replaced.
-fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

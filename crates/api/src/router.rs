@@ -17,9 +17,10 @@ use crate::{
     convert::info::{API_VERSION, MIN_API_VERSION},
     error::ApiError,
     host::Host,
+    remote::{self, Turn},
     routes::{
-        archive, attach, containers, dependencies, distribution, doctor, events, exec, export, images, logs, networks,
-        nodes, services, swarm, system, tasks, unsupported, usage, volumes,
+        archive, attach, containers, dependencies, distribution, doctor, events, exec, export, forward, images, logs,
+        networks, nodes, services, swarm, system, tasks, unsupported, usage, volumes,
     },
 };
 
@@ -47,6 +48,7 @@ impl ApiVersion {
 /// The whole API as one function of requests.
 pub(crate) struct Api {
     router: Router,
+    shared: Shared,
     server: HeaderValue,
 }
 
@@ -54,7 +56,8 @@ impl Api {
     pub(crate) fn new(host: Arc<dyn Host>, membership: Membership) -> Self {
         let name = format!("rswarm/{} ({})", host.info().engine_version, host.info().os_type);
         let server = HeaderValue::from_str(&name).unwrap_or(HeaderValue::from_static("rswarm"));
-        Self { router: router(Shared { host, membership }), server }
+        let shared = Shared { host, membership };
+        Self { router: router(shared.clone()), shared, server }
     }
 
     pub(crate) async fn answer(&self, request: hyper::Request<hyper::body::Incoming>) -> Response {
@@ -85,6 +88,10 @@ impl Api {
 
     async fn route(&self, request: Request) -> Response {
         tracing::debug!(method = %request.method(), uri = %request.uri(), "request");
+        let request = match remote::divert(&self.shared, request).await {
+            Turn::Here(request) => request,
+            Turn::Answered(response) => return response,
+        };
         match self.router.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
@@ -148,6 +155,7 @@ fn router(shared: Shared) -> Router {
         .merge(attach::routes())
         .merge(exec::routes())
         .merge(export::routes())
+        .merge(forward::routes())
         .fallback(unsupported::fallback)
         .method_not_allowed_fallback(unsupported::fallback)
         .with_state(shared)

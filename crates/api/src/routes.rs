@@ -9,6 +9,7 @@ pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod export;
+pub(crate) mod forward;
 pub(crate) mod images;
 pub(crate) mod label_filter;
 pub(crate) mod logs;

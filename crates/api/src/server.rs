@@ -12,6 +12,7 @@ use tokio::{
 use crate::{
     hijack,
     listener::{Incoming, Listeners, ServeError, Stream, Tcp},
+    remote::{self, Caller},
     router::Api,
 };
 
@@ -40,9 +41,11 @@ pub struct ApiConfig {
 /// # Errors
 /// When the socket cannot be made, or an address not be listened on.
 pub async fn serve(config: ApiConfig, stopping: watch::Receiver<bool>) -> Result<(), ServeError> {
-    let api = Arc::new(Api::new(Arc::new(config.engine), config.membership));
+    let engine = config.engine;
+    let api = Arc::new(Api::new(Arc::new(engine.clone()), config.membership));
     let listeners = Listeners::bind(config.socket, config.tcp).await?;
-    serve_api(listeners, api, stopping).await;
+    let to_managers = remote::serve(engine, Arc::clone(&api), stopping.clone());
+    tokio::join!(serve_api(listeners, api, stopping), to_managers);
     Ok(())
 }
 
@@ -58,13 +61,18 @@ pub(crate) async fn serve_api(listeners: Listeners, api: Arc<Api>, mut stopping:
         let (incoming, slot) = accepted;
         let (api, stopping) = (Arc::clone(&api), stopping.clone());
         connections.spawn(async move {
-            if let Some(stream) = incoming.into_stream().await {
-                connection(stream, api, stopping).await;
+            if let Some((stream, caller)) = incoming.into_stream().await {
+                connection(stream, caller, api, stopping).await;
             }
             drop(slot);
         });
     }
     drop(listeners);
+    drain(connections).await;
+}
+
+/// Lets requests under way end, and then no longer.
+pub(crate) async fn drain(mut connections: JoinSet<()>) {
     let drained = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN_PATIENCE, drained).await.is_err() {
         tracing::debug!("requests were still under way when the API stopped");
@@ -84,10 +92,11 @@ async fn accept(listeners: &Listeners, slots: &Arc<Semaphore>) -> (Incoming, Own
     }
 }
 
-async fn connection(stream: Stream, api: Arc<Api>, mut stopping: watch::Receiver<bool>) {
+pub(crate) async fn connection(stream: Stream, caller: Caller, api: Arc<Api>, mut stopping: watch::Receiver<bool>) {
     let (slot, mut takeovers) = hijack::channel();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(slot.clone());
+        request.extensions_mut().insert(caller.clone());
         let api = Arc::clone(&api);
         async move { Ok::<_, std::convert::Infallible>(api.answer(request).await) }
     });
@@ -116,6 +125,6 @@ async fn connection(stream: Stream, api: Arc<Api>, mut stopping: watch::Receiver
 }
 
 /// Returns once the daemon stops; a sender that is gone means the same.
-async fn stopped(stopping: &mut watch::Receiver<bool>) {
+pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }

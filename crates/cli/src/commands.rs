@@ -4,6 +4,7 @@ pub(crate) mod container;
 pub(crate) mod dependency;
 pub(crate) mod doctor;
 pub(crate) mod exec;
+pub(crate) mod forward;
 pub(crate) mod image;
 pub(crate) mod info;
 pub(crate) mod inspect;

@@ -33,6 +33,9 @@ pub fn read(tables: &Tables, request: &ReadRequest) -> Result<ReadReply, Rejecti
         ReadRequest::Node(text) => ReadReply::Node(Box::new(node_view(find::node(tables, text)?))),
         ReadRequest::Service(text) => ReadReply::Service(Box::new(service_view(tables, find::service(tables, text)?))),
         ReadRequest::Task(text) => ReadReply::Task(Box::new(task_view(tables, find::task(tables, text)?))),
+        ReadRequest::TaskOfContainer(text) => {
+            ReadReply::Task(Box::new(task_view(tables, find::task_of_container(tables, text)?)))
+        }
         ReadRequest::Networks(filters) => ReadReply::Networks(networks(tables, filters)?),
         ReadRequest::Network(text) => {
             let network = find::network(tables, text)?;

@@ -132,6 +132,14 @@ fn reads_find_by_id_name_and_prefix_and_refuse_unknown_filters() {
         let reply = read(ReadRequest::Task(text.clone())).unwrap();
         assert!(matches!(reply, ReadReply::Task(task) if task.id == id), "{text}");
     }
+    let container = |text: &str| read(ReadRequest::TaskOfContainer(text.to_owned()));
+    let digits = format!("{:032x}", first.as_u128());
+    for text in [digits.clone(), format!("{digits}{}", "0".repeat(32))] {
+        assert!(matches!(container(&text).unwrap(), ReadReply::Task(task) if task.id == first), "{text}");
+    }
+    assert!(matches!(container("0"), Err(Rejection::Ambiguous { .. })));
+    assert!(matches!(container("f0"), Err(Rejection::NotFound { .. })));
+    assert!(matches!(container(""), Err(Rejection::NotFound { .. })));
     for unknown in ["web.3", "nope.1", "web.x", "web.1.zz", ".1", "web."] {
         let error = read(ReadRequest::Task(unknown.to_owned())).unwrap_err();
         assert!(matches!(error, Rejection::NotFound { .. }), "{unknown}: {error}");

@@ -29,7 +29,7 @@ pub use error::Error;
 pub use key_pair::KeyPair;
 pub use node_identity::{Accepted, NodeIdentity};
 pub use subject::{Holder, Subject};
-pub use tls::{TlsStream, connect_pinned};
+pub use tls::{Protocol, TlsStream, connect_pinned};
 pub use token::{JoinToken, TokenError};
 pub use unlock_key::{UnlockKeyError, parse_unlock_key, unlock_key_text};
 pub use vault::{UnlockError, Vault};

@@ -16,7 +16,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{
     Error, Subject, Vault,
-    tls::{self, TlsStream},
+    tls::{self, Protocol, TlsStream},
 };
 
 /// A cheap handle on the node's current certificate. All copies see a renewed one at once; open
@@ -34,7 +34,9 @@ struct Current {
     not_after: Timestamp,
     client: Arc<ClientConfig>,
     node_client: Arc<ClientConfig>,
+    engine_client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
+    node_server: Arc<ServerConfig>,
 }
 
 /// A connection that somebody else opened to us.
@@ -42,6 +44,8 @@ pub struct Accepted {
     pub stream: TlsStream,
     /// `None` for a node that has no certificate yet.
     pub peer: Option<Subject>,
+    /// What the other side wants to speak.
+    pub protocol: Protocol,
 }
 
 /// Says whose it is, never the key.
@@ -146,34 +150,60 @@ impl NodeIdentity {
     /// As TCP and TLS give them; `InvalidData` where another node answers there.
     pub async fn connect_node(self, address: String, node: NodeId) -> io::Result<TlsStream> {
         let client = self.current().node_client.clone();
-        let stream = tls::connect(client, &address).await?;
-        let bad = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
-        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let leaf = leaf.ok_or_else(|| bad("the other side has no certificate".to_owned()))?;
-        let found = Subject::of_certificate(leaf).map_err(|e| bad(e.to_string()))?;
-        if found.node != node {
-            return Err(bad(format!("node {} answers at {address}, not {node}", found.node)));
-        }
-        Ok(stream)
+        dial_node(client, &address, node).await
     }
 
-    /// Takes a connection as server.
+    /// The same, to ask about a container of that node ([`Protocol::Engine`]).
+    ///
+    /// # Errors
+    /// As [`Self::connect_node`]; a node that is too old to be asked refuses the handshake.
+    pub async fn connect_engine(self, address: String, node: NodeId) -> io::Result<TlsStream> {
+        let client = self.current().engine_client.clone();
+        dial_node(client, &address, node).await
+    }
+
+    /// Takes a connection as a manager's server, which speaks gRPC alone.
     ///
     /// # Errors
     /// When the handshake fails: no TLS, or a certificate of another cluster.
     pub async fn accept(&self, tcp: TcpStream) -> io::Result<Accepted> {
-        tcp.set_nodelay(true)?;
-        let server = self.current().server.clone();
-        let stream = TlsAcceptor::from(server).accept(tcp).await?;
-        let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let peer = certificates.first().map(|leaf| Subject::of_certificate(leaf)).transpose();
-        let peer = peer.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-        Ok(Accepted { stream: stream.into(), peer })
+        accept(self.current().server.clone(), tcp).await
+    }
+
+    /// Takes a connection as any node's server; the caller chooses what is spoken.
+    ///
+    /// # Errors
+    /// As [`Self::accept`].
+    pub async fn accept_node(&self, tcp: TcpStream) -> io::Result<Accepted> {
+        accept(self.current().node_server.clone(), tcp).await
     }
 
     fn current(&self) -> Arc<Current> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+async fn dial_node(config: Arc<ClientConfig>, address: &str, node: NodeId) -> io::Result<TlsStream> {
+    let stream = tls::connect(config, address).await?;
+    let bad = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
+    let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let leaf = leaf.ok_or_else(|| bad("the other side has no certificate".to_owned()))?;
+    let found = Subject::of_certificate(leaf).map_err(|e| bad(e.to_string()))?;
+    if found.node != node {
+        return Err(bad(format!("node {} answers at {address}, not {node}", found.node)));
+    }
+    Ok(stream)
+}
+
+async fn accept(config: Arc<ServerConfig>, tcp: TcpStream) -> io::Result<Accepted> {
+    tcp.set_nodelay(true)?;
+    let stream = TlsAcceptor::from(config).accept(tcp).await?;
+    let (_, session) = stream.get_ref();
+    let certificates = session.peer_certificates().unwrap_or_default();
+    let peer = certificates.first().map(|leaf| Subject::of_certificate(leaf)).transpose();
+    let peer = peer.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+    let protocol = Protocol::agreed(session.alpn_protocol());
+    Ok(Accepted { stream: stream.into(), peer, protocol })
 }
 
 impl Current {
@@ -189,8 +219,10 @@ impl Current {
             not_before,
             not_after,
             client: tls::client_config(&chain, &key, root)?,
-            node_client: tls::node_client_config(&chain, &key, root)?,
-            server: tls::server_config(&chain, &key, root)?,
+            node_client: tls::node_client_config(&chain, &key, root, Protocol::Rpc)?,
+            engine_client: tls::node_client_config(&chain, &key, root, Protocol::Engine)?,
+            server: tls::server_config(&chain, &key, root, &[Protocol::Rpc])?,
+            node_server: tls::server_config(&chain, &key, root, &[Protocol::Rpc, Protocol::Engine])?,
             key_pem: key_pem.to_owned(),
             chain_pem: chain_pem.to_owned(),
         })

@@ -1,4 +1,4 @@
-//! TLS configurations. Everything is TLS 1.2 or 1.3 with ALPN `h2`.
+//! TLS configurations. Everything is TLS 1.2 or 1.3, and ALPN says what is spoken inside.
 
 use std::{io, sync::Arc};
 
@@ -19,6 +19,31 @@ use crate::{Digest, Error, digest, subject::role_name};
 
 /// A mutually known, encrypted connection.
 pub type TlsStream = tokio_rustls::TlsStream<TcpStream>;
+
+/// What is spoken on a connection; both sides agree on it in the handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// gRPC.
+    Rpc,
+    /// The engine's HTTP, about a container of the node that is asked.
+    Engine,
+}
+
+impl Protocol {
+    const ENGINE_NAME: &[u8] = b"rswarm-engine/1";
+
+    fn alpn(self) -> Vec<u8> {
+        match self {
+            Self::Rpc => b"h2".to_vec(),
+            Self::Engine => Self::ENGINE_NAME.to_vec(),
+        }
+    }
+
+    /// Of a connection that was accepted: who names none speaks gRPC, as all did before there was a choice.
+    pub(crate) fn agreed(alpn: Option<&[u8]>) -> Self {
+        if alpn == Some(Self::ENGINE_NAME) { Self::Engine } else { Self::Rpc }
+    }
+}
 
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(default_provider())
@@ -57,6 +82,7 @@ pub(crate) fn node_client_config(
     chain: &[CertificateDer<'static>],
     key: &PrivateKeyDer<'static>,
     root: &CertificateDer<'static>,
+    protocol: Protocol,
 ) -> Result<Arc<ClientConfig>, Error> {
     let roots = roots_of(root).map_err(Error::Tls)?;
     let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider())
@@ -69,7 +95,7 @@ pub(crate) fn node_client_config(
         .with_custom_certificate_verifier(Arc::new(EitherRole(verifier)))
         .with_client_auth_cert(chain.to_vec(), key.clone_key())
         .map_err(Error::Tls)?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = vec![protocol.alpn()];
     Ok(Arc::new(config))
 }
 
@@ -122,6 +148,7 @@ pub(crate) fn server_config(
     chain: &[CertificateDer<'static>],
     key: &PrivateKeyDer<'static>,
     root: &CertificateDer<'static>,
+    protocols: &[Protocol],
 ) -> Result<Arc<ServerConfig>, Error> {
     let roots = roots_of(root).map_err(Error::Tls)?;
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
@@ -134,7 +161,7 @@ pub(crate) fn server_config(
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain.to_vec(), key.clone_key())
         .map_err(Error::Tls)?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.alpn()).collect();
     Ok(Arc::new(config))
 }
 

@@ -21,4 +21,4 @@ pub use overlay::doctor;
 pub use image;
 
 pub use agent::{Agent, AgentConfig, AgentEvent, AgentStatus};
-pub use engine::{Engine, EngineConfig, HostInfo};
+pub use engine::{Engine, EngineConfig, HostInfo, tunnels};

@@ -27,6 +27,8 @@ pub enum ReadRequest {
     Node(String),
     Service(String),
     Task(String),
+    /// By the id of its container or a beginning of it that only one has.
+    TaskOfContainer(String),
     Network(String),
     Dependency(DependencyKind, String),
     /// Everything at once and consistent: for `info`, checks and tests.

@@ -87,6 +87,11 @@ async fn upload(
     Ok(done.map(|()| StatusCode::OK)?)
 }
 
+/// Reads away the body of an upload that is refused before its route has it.
+pub(crate) async fn drain_refused(body: Body) {
+    drain(&Arc::new(Mutex::new(body.into_data_stream()))).await;
+}
+
 /// What is left of a body, for whoever asks.
 fn pieces(
     body: &Arc<Mutex<BodyDataStream>>,

@@ -18,7 +18,10 @@ mod stats;
 
 use clap::Subcommand;
 
-use super::exec::{self, AttachArgs, ExecArgs};
+use super::{
+    exec::{self, AttachArgs, ExecArgs},
+    forward::{self, ForwardArgs},
+};
 use crate::client::Client;
 pub(crate) use inspect::InspectAnyArgs;
 pub(crate) use list::ListArgs;
@@ -79,6 +82,11 @@ pub(crate) enum SingleCommand {
     Exec(ExecArgs),
     /// Join the streams of a container
     Attach(AttachArgs),
+    /// Carry TCP connections from this machine into a container, wherever in the cluster it runs
+    #[command(
+        after_help = "Examples:\n  rswarm port-forward web.1 8080:80\n  rswarm -H ssh://root@192.0.2.1 port-forward db.1 5432"
+    )]
+    PortForward(ForwardArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -128,6 +136,7 @@ pub(crate) async fn run_single(client: &Client, command: SingleCommand) -> anyho
         C::Commit(arguments) => commit::commit(client, &arguments).await,
         C::Exec(arguments) => exec::exec(client, arguments).await,
         C::Attach(arguments) => exec::attach(client, arguments).await,
+        C::PortForward(arguments) => forward::forward(client, arguments).await,
     }
 }
 

@@ -81,6 +81,21 @@ pub(super) fn task<'a>(tables: &'a Tables, text: &str) -> Result<&'a Arc<Task>, 
     found.ok_or_else(|| Rejection::not_found("task", text))
 }
 
+/// A container's id begins with its task's as 32 hexadecimal digits (`node/engine/container_id`).
+pub(super) fn task_of_container<'a>(tables: &'a Tables, text: &str) -> Result<&'a Arc<Task>, Rejection> {
+    let digits = |task: &Arc<Task>| format!("{:032x}", task.id.as_u128());
+    let fits = |task: &&Arc<Task>| {
+        let digits = digits(task);
+        digits.starts_with(text) || text.starts_with(&digits)
+    };
+    let mut fitting = tables.tasks().filter(fits);
+    let found = fitting.next().filter(|_| !text.is_empty()).ok_or_else(|| Rejection::not_found("container", text))?;
+    match fitting.count() {
+        0 => Ok(found),
+        more => Err(ambiguous("container", text, more as u64 + 1)),
+    }
+}
+
 fn is_wanted(task: &Task) -> bool {
     matches!(task.desired, TaskState::Running | TaskState::Complete)
 }

@@ -185,7 +185,13 @@ impl Follower {
             events: self.events.clone(),
         };
         beside.spawn(renewal.run(stop.clone()));
-        let images = image_server::run(self.engine.clone(), identity.clone(), self.config.data_address, stop.clone());
+        let images = image_server::run(
+            self.engine.clone(),
+            identity.clone(),
+            self.managers.subscribe(),
+            self.config.data_address,
+            stop.clone(),
+        );
         beside.spawn(images);
         beside.spawn(probes::hand_up(self.engine.clone(), probe_updates));
         beside

@@ -1,4 +1,5 @@
-//! Gives this node's images to other nodes: one port, mutual TLS, and only to a node that a manager vouches for.
+//! The port on which nodes answer nodes: gives this node's images to others, over mutual TLS, and only to a node that a
+//! manager vouches for. Who speaks of containers instead is handed to `tunnels`.
 //!
 //! A task of its own beside the agent's loop. It reads the store and changes nothing. A caller without a certificate of
 //! the cluster gets no further than the handshake; one without a task that uses the image gets `PERMISSION_DENIED`, and
@@ -15,7 +16,7 @@ use std::{
 };
 
 use futures::{Stream, StreamExt as _};
-use identity::{NodeIdentity, Subject, TlsStream};
+use identity::{NodeIdentity, Protocol, Subject, TlsStream};
 use image::{Digest, ImageReference};
 use proto::v1::{
     FetchCall, FetchPart, OfferAnswer, OfferCall,
@@ -24,7 +25,7 @@ use proto::v1::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
@@ -34,8 +35,9 @@ use tokio_util::{
     sync::{CancellationToken, WaitForCancellationFutureOwned},
 };
 use tonic::{Request, Response, Status, transport::server::Connected};
-use types::NodeId;
+use types::{ManagerPeer, NodeId};
 
+use super::tunnels;
 use crate::engine::{Engine, peers::IMAGE_PORT};
 
 /// Nodes served at once; the others wait in the kernel's queue, and ask elsewhere when they wait too long.
@@ -56,12 +58,19 @@ const MAX_GRANTS: usize = 4096;
 const PART_BYTES: usize = 256 << 10;
 
 /// Runs until `stop`.
-pub(super) async fn run(engine: Engine, identity: NodeIdentity, address: IpAddr, stop: CancellationToken) {
+pub(super) async fn run(
+    engine: Engine,
+    identity: NodeIdentity,
+    managers: watch::Receiver<Vec<ManagerPeer>>,
+    address: IpAddr,
+    stop: CancellationToken,
+) {
     let listener = tokio::select! {
         listener = listen(address) => listener,
         () = stop.cancelled() => return,
     };
     let (accepted, connections) = mpsc::channel(MAX_CONNECTIONS);
+    let door = Door { engine: engine.clone(), identity, managers };
     let service = ImagesServer::new(Service { engine, grants: Grants::default() });
     let serving = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(PING_PERIOD))
@@ -72,7 +81,7 @@ pub(super) async fn run(engine: Engine, identity: NodeIdentity, address: IpAddr,
             ReceiverStream::new(connections).map(Ok::<_, io::Error>),
             stop.clone().cancelled_owned(),
         );
-    let ((), served) = tokio::join!(accept(listener, identity, accepted, stop.clone()), serving);
+    let ((), served) = tokio::join!(accept(listener, door, accepted, stop.clone()), serving);
     if let Err(error) = served {
         tracing::error!(%error, "other nodes get no images from this one any more");
     }
@@ -110,13 +119,16 @@ async fn bind(address: IpAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// Shakes hands until `stop`; who has no certificate is dropped.
-async fn accept(
-    listener: TcpListener,
+/// What is needed to let somebody in.
+#[derive(Clone)]
+struct Door {
+    engine: Engine,
     identity: NodeIdentity,
-    accepted: mpsc::Sender<Connection>,
-    stop: CancellationToken,
-) {
+    managers: watch::Receiver<Vec<ManagerPeer>>,
+}
+
+/// Shakes hands until `stop`; who has no certificate is dropped.
+async fn accept(listener: TcpListener, door: Door, accepted: mpsc::Sender<Connection>, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut handshakes = JoinSet::new();
     loop {
@@ -135,10 +147,15 @@ async fn accept(
             },
             () = stop.cancelled() => return,
         };
-        let (identity, accepted, stop) = (identity.clone(), accepted.clone(), stop.clone());
+        let (door, accepted, stop) = (door.clone(), accepted.clone(), stop.clone());
         handshakes.spawn(async move {
-            match shake_hands(&identity, tcp).await {
-                Ok((stream, peer)) => {
+            match shake_hands(&door.identity, tcp).await {
+                Ok((stream, peer, Protocol::Engine)) => {
+                    drop(place); // a session of hours takes no place from the images
+                    let managers = door.managers.borrow().clone();
+                    tunnels::receive(&door.engine, &managers, stream, peer).await;
+                }
+                Ok((stream, peer, Protocol::Rpc)) => {
                     let stopping = Box::pin(stop.cancelled_owned());
                     // the server may be gone already
                     let _ = accepted.send(Connection { stream, peer, stopping, _place: place }).await;
@@ -150,11 +167,11 @@ async fn accept(
     }
 }
 
-async fn shake_hands(identity: &NodeIdentity, tcp: TcpStream) -> io::Result<(TlsStream, Subject)> {
+async fn shake_hands(identity: &NodeIdentity, tcp: TcpStream) -> io::Result<(TlsStream, Subject, Protocol)> {
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long");
-    let accepted = timeout(HANDSHAKE_PATIENCE, identity.accept(tcp)).await.map_err(late)??;
+    let accepted = timeout(HANDSHAKE_PATIENCE, identity.accept_node(tcp)).await.map_err(late)??;
     let stranger = || io::Error::new(io::ErrorKind::PermissionDenied, "the caller has no certificate of the cluster");
-    Ok((accepted.stream, accepted.peer.ok_or_else(stranger)?))
+    Ok((accepted.stream, accepted.peer.ok_or_else(stranger)?, accepted.protocol))
 }
 
 /// Another node's connection.
@@ -312,8 +329,12 @@ mod tests {
             let (address, node) = (address.clone(), server.node());
             Box::pin(async move { identity.connect_node(address, node).await.is_ok() })
         };
-        let (_, subject) = dial(&mut at(node(&own, 2))).await.expect("a node of the cluster");
-        assert_eq!(subject.node, NodeId::from_random(2));
+        let (_, subject, protocol) = dial(&mut at(node(&own, 2))).await.expect("a node of the cluster");
+        assert_eq!((subject.node, protocol), (NodeId::from_random(2), Protocol::Rpc));
+        let (asking, to) = (node(&own, 3), address.clone());
+        let mut asked = Box::pin(async move { asking.connect_engine(to, NodeId::from_random(1)).await.is_ok() });
+        let (_, subject, protocol) = dial(&mut asked).await.expect("a node that asks about containers");
+        assert_eq!((subject.node, protocol), (NodeId::from_random(3), Protocol::Engine));
         assert!(dial(&mut at(node(&other, 2))).await.is_err(), "a node of another cluster");
         let (pin, to) = (own.digest(), address.clone());
         let mut joining = Box::pin(async move { connect_pinned(to, pin).await.is_ok() });

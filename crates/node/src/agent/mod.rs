@@ -27,6 +27,7 @@ mod restore;
 mod session;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tunnels;
 
 use std::{net::IpAddr, path::PathBuf};
 

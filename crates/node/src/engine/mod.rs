@@ -11,6 +11,7 @@ mod container_id;
 pub mod containers;
 pub(crate) mod dependencies;
 mod detach_keys;
+mod dial;
 mod doctor;
 mod error;
 pub mod events;
@@ -35,6 +36,7 @@ mod stop_signal;
 mod streams;
 pub(crate) mod tasks;
 mod template;
+pub mod tunnels;
 pub mod volumes;
 
 use std::{
@@ -67,6 +69,7 @@ use types::{PortConfig, TaskId};
 use self::{
     attach::Attachments,
     containers::Containers,
+    dial::Dials,
     events::Events,
     exec::Execs,
     images::Pulls,
@@ -74,6 +77,7 @@ use self::{
     network::{FoundEndpoint, Network, explain},
     peers::Peers,
     preflight::{Facts, find_runtime, missing},
+    tunnels::Tunnels,
     volumes::Volumes,
 };
 
@@ -112,6 +116,8 @@ struct Inner {
     containers: Containers,
     pulls: Pulls,
     peers: Peers,
+    tunnels: Tunnels,
+    dials: Dials,
     turns: Semaphore,
     /// The containers' places in the network that were found at start.
     known: BTreeMap<EndpointId, FoundEndpoint>,
@@ -164,6 +170,8 @@ impl Engine {
             containers: singles,
             pulls,
             peers: Peers::default(),
+            tunnels: Tunnels::default(),
+            dials: Dials::default(),
             turns,
             known,
             _lock: lock,

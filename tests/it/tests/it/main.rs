@@ -2,6 +2,7 @@
 //! pain row it shows. They need root; without it each says so and counts as skipped.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+mod anywhere;
 mod attachable;
 mod bad_input;
 mod churn;

@@ -350,6 +350,8 @@ pub(super) const ROUTES: &[(&str, &str, bool)] = &[
     ("GET", "/containers/ID/archive", false),
     ("PUT", "/containers/ID/archive", false),
     ("POST", "/containers/ID/exec", true),
+    ("GET", "/containers/ID/forward", false),
+    ("POST", "/containers/ID/forward", false),
     ("POST", "/exec/ID/start", true),
     ("POST", "/exec/ID/resize", false),
     ("GET", "/exec/ID/json", false),
