@@ -6,6 +6,7 @@
 mod apply;
 mod apply_network;
 pub(crate) mod dependencies;
+mod events;
 pub(crate) mod guests;
 pub(crate) mod index;
 mod journal;
@@ -25,6 +26,7 @@ use types::{
 
 pub(crate) use apply::Moment;
 pub(crate) use apply_network::must_not_overlap;
+pub use events::events;
 use journal::Journal;
 pub use journal::Touched;
 pub use load::NodeLoad;

@@ -9,6 +9,7 @@
 mod config;
 mod dispatch;
 mod error;
+mod events;
 mod leader;
 mod lock;
 mod manager;
@@ -18,6 +19,6 @@ mod rpc;
 mod store;
 mod wiring;
 
-pub use config::{Clock, Config, DATA_KEY_FILE};
+pub use config::{Clock, Config, DATA_KEY_FILE, EventSink};
 pub use error::Error;
 pub use manager::{Manager, ManagerStatus};

@@ -13,6 +13,7 @@ use types::NodeId;
 use crate::{
     Clock, Config, Error,
     dispatch::{Hub, logs::LogBroker, session::Context, uplink},
+    events::Teller,
     leader::{self, intake::Intake},
     lock,
     raft::{
@@ -81,10 +82,13 @@ pub(crate) async fn start(config: &Config, listener: TcpListener, store: Store, 
     let closing = store.closing();
     let Store { log, machine, tables, .. } = store;
     let receipts = machine.receipts().clone();
+    let mut teller = Teller::begin(&machine, config.events.clone(), config.clock.clone());
     let peers = Peers::new(config.identity.clone(), tables.clone());
     let network = Network::new(peers.clone());
     let raft = Raft::new(owner.raft_id, raft_config()?, network, log.clone(), machine);
     let raft = raft.await.map_err(|e| Error::Raft(e.to_string()))?;
+    // the library has applied once more what was committed before
+    teller.tell_past();
     let (consensus, proposer) = Consensus::new(raft, owner.raft_id, owner.node, peers, tables.clone(), receipts);
 
     let (notices, noticed) = mpsc::channel(leader::MAX_NOTICES);
@@ -122,6 +126,7 @@ pub(crate) async fn start(config: &Config, listener: TcpListener, store: Store, 
     let identity = config.identity.clone();
     add("listener", Box::pin(server::accept(listener, identity, accepted.clone(), stopping.clone())));
     add("server", Box::pin(server::serve(services, connections, stopping.clone())));
+    add("events", Box::pin(teller.run(consensus.clone())));
     add("lock", Box::pin(lock::run(consensus.clone(), config.vault.clone())));
     let address = config.advertised(bound);
     add("address", Box::pin(announce(consensus.clone(), membership, owner.node, address, stopping.clone())));

@@ -10,7 +10,7 @@ use openraft::{EntryPayload, ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshot
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::{database::Database, log::blocking, snapshot};
+use super::{database::Database, history::History, log::blocking, snapshot};
 use crate::{
     Error,
     raft::{
@@ -31,6 +31,7 @@ pub(crate) struct Machine {
     membership: StoredMembership,
     publish: Arc<watch::Sender<Tables>>,
     receipts: Receipts,
+    history: History,
 }
 
 /// What a snapshot holds.
@@ -47,8 +48,17 @@ impl Machine {
             None => (Tables::default(), None, StoredMembership::default()),
         };
         publish.send_replace(tables.clone());
-        let (publish, receipts) = (Arc::new(publish), Receipts::default());
-        Ok(Self { database, tables, applied, membership, publish, receipts })
+        let (publish, receipts, history) = (Arc::new(publish), Receipts::default(), History::default());
+        Ok(Self { database, tables, applied, membership, publish, receipts, history })
+    }
+
+    /// The states that follow the present one.
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+
+    pub(crate) fn tables(&self) -> &Tables {
+        &self.tables
     }
 
     pub(crate) fn receipts(&self) -> &Receipts {
@@ -70,6 +80,9 @@ impl Machine {
                     // journal are compared by them. All managers count alike, as snapshots carry the count.
                     let index = self.tables.index() + 1;
                     let result = self.tables.apply(index, &proposal);
+                    if result.is_ok() {
+                        self.history.push(self.tables.clone(), proposal.at);
+                    }
                     if let (Ok(()), Some(receipt)) = (&result, receipt) {
                         self.receipts.applied(receipt);
                     }
@@ -137,6 +150,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.publish.send_replace(self.tables.clone());
+        self.history.jump(self.tables.clone());
         Ok(())
     }
 

@@ -5,6 +5,7 @@ mod agent;
 mod certificates;
 mod disk;
 mod dispatch;
+mod events;
 mod failover;
 mod harness;
 mod lock;

@@ -12,6 +12,7 @@ mod docker_cli;
 mod doctor;
 mod drivers;
 mod entry;
+mod events;
 mod failures;
 mod firewalls;
 mod health;
