@@ -70,7 +70,7 @@ fn c_39_events_of_a_service_and_its_tasks() {
     check(
         "node a
          events
-         service web x1 image=a label=tier=front
+         service web x1 image=a
          plan
          report web.1 running
          events

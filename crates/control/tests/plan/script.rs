@@ -388,6 +388,7 @@ impl World {
         let proposal = planned.proposal(self.now);
         let _ = self.tables.apply(before.index() + 1, &proposal);
         control::invariants::check_step(&before, &self.tables, self.now).expect("invariant of the step");
+        self.happened.follow(&before, &self.tables);
     }
 
     /// Decides once, prints and applies. Returns whether something changed and when to wake.
