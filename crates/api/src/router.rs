@@ -18,8 +18,8 @@ use crate::{
     error::ApiError,
     host::Host,
     routes::{
-        archive, attach, containers, dependencies, distribution, doctor, events, exec, export, images, logs, networks,
-        nodes, services, swarm, system, tasks, unsupported, usage, volumes,
+        archive, attach, containers, dependencies, distribution, doctor, events, exec, export, images, logs, metrics,
+        networks, nodes, services, swarm, system, tasks, unsupported, usage, volumes,
     },
 };
 
@@ -52,9 +52,19 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn new(host: Arc<dyn Host>, membership: Membership) -> Self {
+        Self::serving(router, Shared { host, membership })
+    }
+
+    /// Of all that only the metrics.
+    pub(crate) fn metrics_only(host: Arc<dyn Host>, membership: Membership) -> Self {
+        Self::serving(metrics::only, Shared { host, membership })
+    }
+
+    fn serving(router: fn(Shared) -> Router, shared: Shared) -> Self {
+        let host = &shared.host;
         let name = format!("rswarm/{} ({})", host.info().engine_version, host.info().os_type);
         let server = HeaderValue::from_str(&name).unwrap_or(HeaderValue::from_static("rswarm"));
-        Self { router: router(Shared { host, membership }), server }
+        Self { router: router(shared), server }
     }
 
     pub(crate) async fn answer(&self, request: hyper::Request<hyper::body::Incoming>) -> Response {
@@ -140,6 +150,7 @@ fn router(shared: Shared) -> Router {
         .merge(distribution::routes())
         .merge(events::routes())
         .merge(images::routes())
+        .merge(metrics::routes())
         .merge(usage::routes())
         .merge(volumes::routes())
         .merge(containers::routes())

@@ -12,6 +12,7 @@ pub(crate) mod export;
 pub(crate) mod images;
 pub(crate) mod label_filter;
 pub(crate) mod logs;
+pub(crate) mod metrics;
 pub(crate) mod networks;
 pub(crate) mod nodes;
 pub(crate) mod services;

@@ -31,6 +31,8 @@ pub struct ApiConfig {
     pub socket: PathBuf,
     /// For clients on other hosts.
     pub tcp: Option<Tcp>,
+    /// For those who may read the metrics and do nothing else.
+    pub metrics: Option<Tcp>,
     pub engine: Engine,
     pub membership: Membership,
 }
@@ -40,9 +42,20 @@ pub struct ApiConfig {
 /// # Errors
 /// When the socket cannot be made, or an address not be listened on.
 pub async fn serve(config: ApiConfig, stopping: watch::Receiver<bool>) -> Result<(), ServeError> {
-    let api = Arc::new(Api::new(Arc::new(config.engine), config.membership));
+    let host = Arc::new(config.engine);
+    let metrics = match config.metrics {
+        Some(tcp) => Some(Listeners::on_tcp(tcp, "--metrics-addr").await?),
+        None => None,
+    };
     let listeners = Listeners::bind(config.socket, config.tcp).await?;
-    serve_api(listeners, api, stopping).await;
+    let api = Arc::new(Api::new(host.clone(), config.membership.clone()));
+    let only_metrics = Arc::new(Api::metrics_only(host, config.membership));
+    let also_metrics = async {
+        if let Some(listeners) = metrics {
+            serve_api(listeners, only_metrics, stopping.clone()).await;
+        }
+    };
+    tokio::join!(serve_api(listeners, api, stopping.clone()), also_metrics);
     Ok(())
 }
 

@@ -26,7 +26,7 @@ use types::{
 
 pub(crate) use apply::Moment;
 pub(crate) use apply_network::must_not_overlap;
-pub use events::events;
+pub use events::{changed_tasks, events};
 use journal::Journal;
 pub use journal::Touched;
 pub use load::NodeLoad;

@@ -9,7 +9,7 @@ use node::{
     Engine,
     agent::{self, AgentEvent},
     join::JoinError,
-    membership::{Command, Error, ErrorKind, LOCKED, LocalState, Served, Status},
+    membership::{Command, Error, ErrorKind, LOCKED, LocalState, ManagerMetrics, Served, Status},
 };
 use tokio::{sync::watch, time::Instant};
 use types::{ManagerPeer, NodeRole, UnlockKey};
@@ -346,6 +346,7 @@ impl Supervisor {
             managers: member.file.managers.clone(),
             identity: Some(member.identity.clone()),
             cluster: member.manager.as_ref().map(Manager::cluster_client),
+            metrics: member.manager.as_ref().map(|manager| ManagerMetrics::new(manager.metrics())),
         }
     }
 }

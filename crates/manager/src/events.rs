@@ -8,11 +8,12 @@ use std::{collections::BTreeSet, time::Duration};
 
 use control::Tables;
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use types::{ClusterEvents, Node, NodeId, ObjectAction, ObjectEvent, ObjectKind};
+use types::{ClusterEvents, Node, NodeId, ObjectAction, ObjectEvent, ObjectKind, TaskState};
 
 use crate::{
     Clock, Error,
     config::EventSink,
+    metrics::Metrics,
     raft::{Consensus, membership::REACHABLE_WITHIN},
     store::{History, Machine, Step},
 };
@@ -26,6 +27,7 @@ pub(crate) struct Teller {
     sink: EventSink,
     clock: Clock,
     standing: Standing,
+    metrics: Metrics,
 }
 
 /// What was last told of the managers.
@@ -40,11 +42,12 @@ struct Standing {
 
 impl Teller {
     /// What a store holds when it is opened is where events begin.
-    pub(crate) fn begin(machine: &Machine, sink: EventSink, clock: Clock) -> Self {
+    pub(crate) fn begin(machine: &Machine, sink: EventSink, clock: Clock, metrics: &Metrics) -> Self {
         let before = machine.tables().clone();
         let (index, at) = (Some(before.index()), clock());
         sink(ClusterEvents { index, at, is_gapless: false, is_past: true, events: Vec::new() });
-        Self { history: machine.history().clone(), before, sink, clock, standing: Standing::default() }
+        let (history, standing, metrics) = (machine.history().clone(), Standing::default(), metrics.clone());
+        Self { history, before, sink, clock, standing, metrics }
     }
 
     /// Tells of all that was applied up to now as of something long known.
@@ -61,7 +64,13 @@ impl Teller {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                step = self.history.next() => self.tell(step, false),
+                step = self.history.next() => {
+                    // one manager counts, so that the numbers of all can be added
+                    if consensus.is_leader() {
+                        self.count_delays(&step);
+                    }
+                    self.tell(step, false);
+                }
                 changed = metrics.changed() => {
                     if changed.is_err() {
                         return Ok(());
@@ -69,6 +78,22 @@ impl Teller {
                     self.tell_standing(&consensus);
                 }
                 _ = look.tick() => self.tell_standing(&consensus),
+            }
+        }
+    }
+
+    /// How long tasks took that reached their place, or run.
+    fn count_delays(&self, step: &Step) {
+        let Some(at) = step.at else { return };
+        for (old, new) in control::changed_tasks(&self.before, &step.tables) {
+            let (was, is) = (old.map_or(TaskState::New, |old| old.status.state), new.status.state);
+            let delay = at.since(new.meta.created_at).as_secs_f64();
+            let reached = |state| was < state && is >= state && !is.is_terminal();
+            if reached(TaskState::Assigned) {
+                self.metrics.to_assigned.observe(delay);
+            }
+            if reached(TaskState::Running) {
+                self.metrics.to_running.observe(delay);
             }
         }
     }

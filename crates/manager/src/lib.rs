@@ -13,6 +13,7 @@ mod events;
 mod leader;
 mod lock;
 mod manager;
+mod metrics;
 mod raft;
 mod random;
 mod rpc;

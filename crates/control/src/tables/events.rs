@@ -40,6 +40,18 @@ pub fn events(before: &Tables, after: &Tables) -> Vec<ObjectEvent> {
     all
 }
 
+/// Tasks that came or changed, each as it was and as it is.
+pub fn changed_tasks<'a>(
+    before: &'a Tables,
+    after: &'a Tables,
+) -> impl Iterator<Item = (Option<&'a Arc<Task>>, &'a Arc<Task>)> {
+    before.tasks.diff(&after.tasks).filter_map(|change| match change {
+        DiffItem::Add(_, new) => Some((None, new)),
+        DiffItem::Update { old: (_, old), new: (_, new) } => Some((Some(old), new)),
+        DiffItem::Remove(..) => None,
+    })
+}
+
 type Attributes = BTreeMap<String, String>;
 
 /// One change as it is. `describe` is given the old object when there are both.

@@ -3,7 +3,7 @@
 //! Called by the consensus library. On disk the value is the newest snapshot plus the committed
 //! log after it; the library replays the latter at start. It must never do I/O while applying.
 
-use std::{io::Cursor, sync::Arc};
+use std::{io::Cursor, sync::Arc, time::Instant};
 
 use control::Tables;
 use openraft::{EntryPayload, ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshotBuilder, storage::RaftStateMachine};
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::{database::Database, history::History, log::blocking, snapshot};
 use crate::{
     Error,
+    metrics::Metrics,
     raft::{
         receipts::Receipts,
         types::{
@@ -32,6 +33,7 @@ pub(crate) struct Machine {
     publish: Arc<watch::Sender<Tables>>,
     receipts: Receipts,
     history: History,
+    metrics: Metrics,
 }
 
 /// What a snapshot holds.
@@ -49,7 +51,13 @@ impl Machine {
         };
         publish.send_replace(tables.clone());
         let (publish, receipts, history) = (Arc::new(publish), Receipts::default(), History::default());
-        Ok(Self { database, tables, applied, membership, publish, receipts, history })
+        let metrics = Metrics::default();
+        Ok(Self { database, tables, applied, membership, publish, receipts, history, metrics })
+    }
+
+    /// Counts there what it does.
+    pub(crate) fn counted_in(self, metrics: &Metrics) -> Self {
+        Self { metrics: metrics.clone(), ..self }
     }
 
     /// The states that follow the present one.
@@ -164,6 +172,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
 impl RaftSnapshotBuilder<TypeConfig> for Machine {
     async fn build_snapshot(&mut self) -> Result<Snapshot, StorageError> {
         let tables = self.tables.clone();
+        let began = Instant::now();
         let data =
             blocking(ErrorSubject::StateMachine, ErrorVerb::Read, move || Ok(proto::encode(&Content { tables })))
                 .await?;
@@ -173,6 +182,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
             snapshot_id: snapshot_id(self.applied),
         };
         let data = self.store_snapshot(meta.clone(), data).await?;
+        self.metrics.snapshots.observe(began.elapsed().as_secs_f64());
         Ok(Snapshot { meta, snapshot: Box::new(Cursor::new(data)) })
     }
 }

@@ -10,3 +10,4 @@ mod failover;
 mod harness;
 mod lock;
 mod membership;
+mod metrics;

@@ -161,7 +161,9 @@ fn p39_c_39_every_transition_of_100_tasks_on_a_follower_and_going_on_from_an_ind
     t.cluster.stop_daemon(&leader, Signal::SIGKILL).unwrap();
     let next = watching.wait_for("the next leader", &[("Type", "node"), ("leader.new", "true")]).unwrap();
     assert_ne!(said(&next, "name"), leader);
-    watching.wait_for("the lost manager", &[("Type", "node"), ("name", &leader), ("state.new", "down")]).unwrap();
+    watching
+        .wait_for("the lost manager", &[("Type", "node"), ("name", &leader), ("state.new", "disconnected")])
+        .unwrap();
     t.cli(follower, &["service", "rm", "web"]).unwrap();
     watching.wait_for("the stream goes on", &[("Type", "service"), ("Action", "remove"), ("name", "web")]).unwrap();
     check_tasks(&watching.events().unwrap()).unwrap();

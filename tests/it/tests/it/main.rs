@@ -26,6 +26,7 @@ mod load;
 mod locks;
 mod managers;
 mod mesh;
+mod metrics;
 mod mtu;
 mod networks;
 mod own_cli;
