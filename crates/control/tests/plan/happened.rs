@@ -83,7 +83,43 @@ fn c_39_events_of_a_service_and_its_tasks() {
          events
          settle
          events",
-        expect![[""]],
+        expect![[r#"
+              node create a
+            0s create web.1/1 on a
+              service create web
+              task create web.1 image=a node.name=a state=assigned
+              task update web.1 image=a node.name=a state.new=running state.old=assigned
+              service update web image.new=b image.old=a
+              service update web replicas.new=2 replicas.old=1
+            0s create web.2/1 on a
+            0s web Updating: update in progress
+            0s want web.1/1 shutdown
+            0s create web.1/2 on a
+            5s web Completed: update completed
+              service update web updatestate.new=updating
+              task create web.2 image=b node.name=a state=assigned
+              task update web.2 image=b node.name=a state.new=running state.old=assigned
+              task update web.1 desired.new=shutdown desired.old=running image=a node.name=a
+              task update web.1 image=a node.name=a state.new=shutdown state.old=running
+              task create web.1 image=b node.name=a state=assigned
+              task update web.1 image=b node.name=a state.new=running state.old=assigned
+              service update web updatestate.new=completed updatestate.old=updating
+              service remove web
+            5s want web.1/1 remove
+            5s want web.1/2 remove
+            5s want web.2/1 remove
+            5s forget web.1/1
+            5s forget web.1/2
+            5s forget web.2/1
+            5s service web gone
+              task remove web.1 image=a node.name=a state=shutdown
+              task update web.2 desired.new=remove desired.old=running image=b node.name=a
+              task update web.1 desired.new=remove desired.old=running image=b node.name=a
+              task update web.2 image=b node.name=a state.new=shutdown state.old=running
+              task update web.1 image=b node.name=a state.new=shutdown state.old=running
+              task remove web.2 image=b node.name=a state=shutdown
+              task remove web.1 image=b node.name=a state=shutdown
+        "#]],
     );
 }
 
@@ -112,7 +148,23 @@ fn c_39_events_of_nodes_networks_secrets_and_configs() {
          plan
          remove-node b
          events",
-        expect![[""]],
+        expect![[r#"
+              node create a
+              node create b
+              node update a availability.new=drain availability.old=active
+              node update a availability.new=pause availability.old=drain
+              node update a availability.new=active availability.old=pause
+              node update a zone=1
+              network create n1
+              secret create s1
+              config create c1
+              secret update s1
+              secret remove s1
+              network remove n1
+            120s node b unreachable control stream silent for 2m0s; 0 of 0 probing nodes still reach it: its tasks are left alone
+              node update b state.new=disconnected state.old=ready
+              node remove b
+        "#]],
     );
 }
 
@@ -132,6 +184,13 @@ fn c_36_merged_steps_tell_what_is_there_now() {
          update web image=b
          update web image=a
          merged",
-        expect![[""]],
+        expect![[r#"
+              node create a
+            0s create web.1/1 on a
+            0s service gone gone
+              service create web
+              task create web.1 image=a node.name=a state=running
+              service update web
+        "#]],
     );
 }
