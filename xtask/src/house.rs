@@ -34,6 +34,7 @@ pub const OWNED: &[(&str, &[&str])] = &[
     ("bollard-stubs", &["api"]),
     ("croner", &["control"]),
     ("clap", &["cli", "daemon", "lab"]),
+    ("prometheus-client", &["manager", "node"]),
     ("rcgen", &["identity", "it"]),
     ("saphyr-parser", &["cli"]),
     ("x509-parser", &["identity"]),

@@ -32,6 +32,8 @@ pub(crate) trait Host: Send + Sync + 'static {
     fn images(&self) -> &Store;
     /// What containers this host has; nothing if that cannot be found out.
     fn containers(&self) -> BoxFuture<'_, ContainerCounts>;
+    /// This host's metrics, as Prometheus reads them; or why not.
+    fn metrics(&self) -> BoxFuture<'_, Result<String, String>>;
     fn network_findings(&self) -> BoxFuture<'_, Result<Findings, String>>;
     fn path_checks(&self) -> BoxFuture<'_, Vec<Check>>;
     /// Those of this host alone; first the host's own bridge.
@@ -61,6 +63,10 @@ impl Host for Engine {
 
     fn containers(&self) -> BoxFuture<'_, ContainerCounts> {
         Engine::container_counts(self).map(Result::unwrap_or_default).boxed()
+    }
+
+    fn metrics(&self) -> BoxFuture<'_, Result<String, String>> {
+        Engine::metrics(self).map(|text| text.map_err(|error| error.to_string())).boxed()
     }
 
     fn network_findings(&self) -> BoxFuture<'_, Result<Findings, String>> {

@@ -39,8 +39,8 @@ pub enum ServeError {
     NotASocket(PathBuf),
     #[error("{operation} the socket {}", path.display())]
     Socket { operation: &'static str, path: PathBuf, source: io::Error },
-    #[error("listen on {address} for the API; choose another --host")]
-    Listen { address: SocketAddr, source: io::Error },
+    #[error("listen on {address}; choose another {flag}")]
+    Listen { address: SocketAddr, flag: &'static str, source: io::Error },
 }
 
 /// Bytes in both directions, each of which can end by itself.
@@ -52,8 +52,7 @@ pub(crate) type Stream = Box<dyn Duplex>;
 
 /// All of them; the socket's file goes with this.
 pub(crate) struct Listeners {
-    path: PathBuf,
-    socket: UnixListener,
+    socket: Option<(PathBuf, UnixListener)>,
     tcp: Vec<TcpListener>,
     /// There if `tcp` is not empty.
     tls: Option<ApiAcceptor>,
@@ -67,13 +66,23 @@ pub(crate) enum Incoming {
 
 impl Listeners {
     pub(crate) async fn bind(path: PathBuf, tcp: Option<Tcp>) -> Result<Self, ServeError> {
-        let mut listeners = Vec::new();
-        for address in tcp.iter().flat_map(|tcp| &tcp.addresses) {
-            let listener = TcpListener::bind(address).await;
-            listeners.push(listener.map_err(|source| ServeError::Listen { address: *address, source })?);
-        }
+        let mut listeners = match tcp {
+            Some(tcp) => Self::on_tcp(tcp, "--host").await?,
+            None => Self { socket: None, tcp: Vec::new(), tls: None },
+        };
         let socket = bind(&path).await?;
-        Ok(Self { path, socket, tcp: listeners, tls: tcp.map(|tcp| tcp.tls) })
+        listeners.socket = Some((path, socket));
+        Ok(listeners)
+    }
+
+    /// Without the unix socket. `flag` is the one that names the addresses.
+    pub(crate) async fn on_tcp(tcp: Tcp, flag: &'static str) -> Result<Self, ServeError> {
+        let mut listeners = Vec::new();
+        for address in tcp.addresses {
+            let listener = TcpListener::bind(address).await;
+            listeners.push(listener.map_err(|source| ServeError::Listen { address, flag, source })?);
+        }
+        Ok(Self { socket: None, tcp: listeners, tls: Some(tcp.tls) })
     }
 
     pub(crate) async fn accept(&self) -> io::Result<Incoming> {
@@ -81,7 +90,9 @@ impl Listeners {
     }
 
     fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Incoming>> {
-        if let Poll::Ready(accepted) = self.socket.poll_accept(context) {
+        if let Some((_, socket)) = &self.socket
+            && let Poll::Ready(accepted) = socket.poll_accept(context)
+        {
             return Poll::Ready(accepted.map(|(stream, _)| Incoming::Unix(stream)));
         }
         for (listener, tls) in self.tcp.iter().zip(self.tls.iter().cycle()) {
@@ -97,7 +108,9 @@ impl Drop for Listeners {
     fn drop(&mut self) {
         // The next daemon may already have its own socket there only after this one is gone: we still
         // hold the state directory's lock.
-        let _ = std::fs::remove_file(&self.path);
+        if let Some((path, _)) = &self.socket {
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 

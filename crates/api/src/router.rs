@@ -20,7 +20,7 @@ use crate::{
     remote::{self, Turn},
     routes::{
         archive, attach, containers, dependencies, distribution, doctor, events, exec, export, forward, images, logs,
-        networks, nodes, services, swarm, system, tasks, unsupported, usage, volumes,
+        metrics, networks, nodes, services, swarm, system, tasks, unsupported, usage, volumes,
     },
 };
 
@@ -54,9 +54,18 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn new(host: Arc<dyn Host>, membership: Membership) -> Self {
+        Self::serving(router, Shared { host, membership })
+    }
+
+    /// Of all that only the metrics.
+    pub(crate) fn metrics_only(host: Arc<dyn Host>, membership: Membership) -> Self {
+        Self::serving(metrics::only, Shared { host, membership })
+    }
+
+    fn serving(router: fn(Shared) -> Router, shared: Shared) -> Self {
+        let host = &shared.host;
         let name = format!("rswarm/{} ({})", host.info().engine_version, host.info().os_type);
         let server = HeaderValue::from_str(&name).unwrap_or(HeaderValue::from_static("rswarm"));
-        let shared = Shared { host, membership };
         Self { router: router(shared.clone()), shared, server }
     }
 
@@ -148,6 +157,7 @@ fn router(shared: Shared) -> Router {
         .merge(distribution::routes())
         .merge(events::routes())
         .merge(images::routes())
+        .merge(metrics::routes())
         .merge(usage::routes())
         .merge(volumes::routes())
         .merge(containers::routes())

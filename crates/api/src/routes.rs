@@ -13,6 +13,7 @@ pub(crate) mod forward;
 pub(crate) mod images;
 pub(crate) mod label_filter;
 pub(crate) mod logs;
+pub(crate) mod metrics;
 pub(crate) mod networks;
 pub(crate) mod nodes;
 pub(crate) mod services;

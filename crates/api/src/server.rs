@@ -32,6 +32,8 @@ pub struct ApiConfig {
     pub socket: PathBuf,
     /// For clients on other hosts.
     pub tcp: Option<Tcp>,
+    /// For those who may read the metrics and do nothing else.
+    pub metrics: Option<Tcp>,
     pub engine: Engine,
     pub membership: Membership,
 }
@@ -42,10 +44,21 @@ pub struct ApiConfig {
 /// When the socket cannot be made, or an address not be listened on.
 pub async fn serve(config: ApiConfig, stopping: watch::Receiver<bool>) -> Result<(), ServeError> {
     let engine = config.engine;
-    let api = Arc::new(Api::new(Arc::new(engine.clone()), config.membership));
+    let host = Arc::new(engine.clone());
+    let metrics = match config.metrics {
+        Some(tcp) => Some(Listeners::on_tcp(tcp, "--metrics-addr").await?),
+        None => None,
+    };
     let listeners = Listeners::bind(config.socket, config.tcp).await?;
+    let api = Arc::new(Api::new(host.clone(), config.membership.clone()));
+    let only_metrics = Arc::new(Api::metrics_only(host, config.membership));
     let to_managers = remote::serve(engine, Arc::clone(&api), stopping.clone());
-    tokio::join!(serve_api(listeners, api, stopping), to_managers);
+    let also_metrics = async {
+        if let Some(listeners) = metrics {
+            serve_api(listeners, only_metrics, stopping.clone()).await;
+        }
+    };
+    tokio::join!(serve_api(listeners, api, stopping.clone()), also_metrics, to_managers);
     Ok(())
 }
 

@@ -70,6 +70,10 @@ impl Host for FakeHost {
         async { ContainerCounts { running: 2, paused: 0, stopped: 1 } }.boxed()
     }
 
+    fn metrics(&self) -> BoxFuture<'_, Result<String, String>> {
+        std::future::ready(Ok("engine_metric 1\n".to_owned())).boxed()
+    }
+
     fn network_findings(&self) -> BoxFuture<'_, Result<Findings, String>> {
         std::future::ready(Ok(Findings::default())).boxed()
     }
@@ -408,6 +412,7 @@ impl Fake {
             managers: vec![types::ManagerPeer { node: node_id(1), address: "10.0.0.1:2377".into() }],
             identity: None,
             cluster: Some(ClusterClient::new(channel)),
+            metrics: Some(membership::ManagerMetrics::new(|| "swarm_metric 1\n".to_owned())),
         });
         fake
     }

@@ -26,6 +26,7 @@ macro_rules! docker {
 mod dependencies;
 mod images;
 mod lock;
+mod metrics;
 mod networks;
 mod publish;
 

@@ -127,7 +127,7 @@ pub(crate) enum Command {
     /// What this host keeps, and what of it may go
     #[command(subcommand)]
     System(SystemCommand),
-    /// Show what happens on this host
+    /// Show what happens on this host and, on managers, in the cluster
     #[command(after_help = "Example: rswarm events --since 10m --filter type=container --filter event=die")]
     Events(EventsArgs),
     /// Keep the credentials of a registry

@@ -19,7 +19,7 @@ pub mod view;
 pub use change::{Change, NewTask, ObjectRef, Proposal, Rejection};
 pub use observed::{Observed, ProbeVerdict};
 pub use plan::{Planned, Planner};
-pub use tables::{NodeLoad, Tables, Touched};
+pub use tables::{NodeLoad, Tables, Touched, changed_tasks, events};
 pub use transition::Component;
 
 /// Where fresh ids and secrets come from: each call returns 128 new random bits.

@@ -6,6 +6,7 @@
 mod apply;
 mod apply_network;
 pub(crate) mod dependencies;
+mod events;
 pub(crate) mod guests;
 pub(crate) mod homes;
 pub(crate) mod index;
@@ -26,6 +27,7 @@ use types::{
 
 pub(crate) use apply::Moment;
 pub(crate) use apply_network::must_not_overlap;
+pub use events::{changed_tasks, events};
 use homes::Home;
 use journal::Journal;
 pub use journal::Touched;

@@ -105,6 +105,21 @@ fn node_view(node: &Arc<Node>) -> NodeView {
 }
 
 fn service_view(tables: &Tables, service: &Arc<Service>) -> ServiceView {
+    let Replicas { desired, running, completed } = replicas(tables, service);
+    ServiceView { service: (**service).clone(), running, desired, completed }
+}
+
+/// How many tasks of a service there shall be, and are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replicas {
+    pub desired: u64,
+    /// That shall run, on a node that is not lost.
+    pub running: u64,
+    /// Slots of a job whose task has completed.
+    pub completed: u64,
+}
+
+pub fn replicas(tables: &Tables, service: &Service) -> Replicas {
     let Tally { running, wanted, completed } = tally(tables, service);
     let desired = match service.spec.mode {
         _ if service.removing => 0,
@@ -115,7 +130,7 @@ fn service_view(tables: &Tables, service: &Arc<Service>) -> ServiceView {
             max_concurrent.min(total_completions.saturating_sub(completed))
         }
     };
-    ServiceView { service: (**service).clone(), running, desired, completed }
+    Replicas { desired, running, completed }
 }
 
 #[derive(Default)]

@@ -1,19 +1,22 @@
 //! The command line of `rswarm daemon`.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{AddrParseError, IpAddr, SocketAddr},
     path::PathBuf,
 };
 
 use anyhow::{Context as _, Result, bail};
-use clap::Parser;
+use clap::{ArgGroup, Parser};
 use identity::{ApiAcceptor, PemFiles};
 
 /// Docker's port for its API with TLS.
 const API_PORT: u16 = 2376;
+/// Docker's for its metrics.
+const METRICS_PORT: u16 = 9323;
 
 /// Runs the engine of this host and, once it is in a cluster, its agent and manager.
 #[derive(Debug, Clone, Parser)]
+#[command(group = ArgGroup::new("tls").args(["host", "metrics_addr"]).multiple(true))]
 #[command(name = "rswarm daemon", about, after_help = "Example:\n  rswarm daemon --state-dir /var/lib/rswarm")]
 pub struct Config {
     /// Images, volumes and the cluster's state; must survive a reboot
@@ -29,14 +32,22 @@ pub struct Config {
     /// given several times
     #[arg(short = 'H', long, value_name = "tcp://ADDRESS[:PORT]", requires_all = ["tlscacert", "tlscert", "tlskey"])]
     pub host: Vec<String>,
-    /// With --host: whose certificates clients must have (PEM)
-    #[arg(long, value_name = "FILE", requires = "host")]
+    /// Serve the metrics, and nothing else, on this address (port 9323 unless said), to clients with a certificate of
+    /// --metrics-tlscacert
+    #[arg(long, value_name = "ADDRESS[:PORT]", requires_all = ["tlscacert", "tlscert", "tlskey"])]
+    pub metrics_addr: Option<String>,
+    /// With --metrics-addr: whose certificates clients must have there (PEM); one of its own, so that who reads the
+    /// metrics may not do all else [default: that of --tlscacert]
+    #[arg(long, value_name = "FILE", requires = "metrics_addr")]
+    pub metrics_tlscacert: Option<PathBuf>,
+    /// With --host or --metrics-addr: whose certificates clients must have (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls")]
     pub tlscacert: Option<PathBuf>,
-    /// With --host: the certificate that clients see (PEM)
-    #[arg(long, value_name = "FILE", requires = "host")]
+    /// With them: the certificate that clients see (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls")]
     pub tlscert: Option<PathBuf>,
-    /// With --host: its key (PEM)
-    #[arg(long, value_name = "FILE", requires = "host")]
+    /// With them: its key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls")]
     pub tlskey: Option<PathBuf>,
     /// The shim [default: rswarm-shim beside this program, else on the PATH]
     #[arg(long, env = "RSWARM_SHIM")]
@@ -72,12 +83,32 @@ impl Config {
     /// # Errors
     /// An address that is none, and certificates that cannot be used.
     pub fn tcp(&self) -> Result<Option<api::Tcp>> {
-        let (Some(ca), Some(certificate), Some(key)) = (&self.tlscacert, &self.tlscert, &self.tlskey) else {
+        if self.host.is_empty() {
+            return Ok(None);
+        }
+        let addresses = self.host.iter().map(|text| tcp_address(text)).collect::<Result<_>>()?;
+        self.with_tls(addresses, None, "--host")
+    }
+
+    /// Where it tells its metrics.
+    ///
+    /// # Errors
+    /// As [`Self::tcp`].
+    pub fn metrics(&self) -> Result<Option<api::Tcp>> {
+        let Some(text) = &self.metrics_addr else { return Ok(None) };
+        let address = address(text, METRICS_PORT).with_context(|| {
+            format!("--metrics-addr {text}: this is no address of a host; write 0.0.0.0:{METRICS_PORT}")
+        })?;
+        self.with_tls(vec![address], self.metrics_tlscacert.as_ref(), "--metrics-addr")
+    }
+
+    fn with_tls(&self, addresses: Vec<SocketAddr>, ca: Option<&PathBuf>, flag: &str) -> Result<Option<api::Tcp>> {
+        let (Some(ca), Some(certificate), Some(key)) = (ca.or(self.tlscacert.as_ref()), &self.tlscert, &self.tlskey)
+        else {
             return Ok(None);
         };
-        let addresses = self.host.iter().map(|text| tcp_address(text)).collect::<Result<_>>()?;
         let files = PemFiles { ca: ca.clone(), certificate: certificate.clone(), key: key.clone() };
-        let tls = ApiAcceptor::from_files(&files).context("set up TLS for --host")?;
+        let tls = ApiAcceptor::from_files(&files).with_context(|| format!("set up TLS for {flag}"))?;
         Ok(Some(api::Tcp { addresses, tls }))
     }
 
@@ -91,11 +122,14 @@ fn tcp_address(text: &str) -> Result<SocketAddr> {
     let Some(address) = text.strip_prefix("tcp://") else {
         bail!("--host {text}: write tcp://ADDRESS[:PORT]; the unix socket is set by --socket")
     };
-    let alone = address.trim_start_matches('[').trim_end_matches(']').parse().map(|ip: IpAddr| (ip, API_PORT).into());
-    address
-        .parse()
-        .or(alone)
+    self::address(address, API_PORT)
         .with_context(|| format!("--host {text}: {address:?} is no address of a host; write tcp://0.0.0.0:{API_PORT}"))
+}
+
+/// An address with a port, or without.
+fn address(text: &str, port: u16) -> Result<SocketAddr, AddrParseError> {
+    let alone = text.trim_start_matches('[').trim_end_matches(']').parse().map(|ip: IpAddr| (ip, port).into());
+    text.parse().or(alone)
 }
 
 #[cfg(test)]
@@ -132,5 +166,25 @@ mod tests {
         ]);
         let error = config.expect("flags").tcp().err().map(|e| format!("{e:#}")).unwrap_or_default();
         assert!(error.contains("read /a"), "{error}");
+    }
+
+    #[test]
+    fn c_38_the_metrics_have_an_address_with_certificates_or_none() {
+        let parse = |words: &[&str]| {
+            Config::try_parse_from([&["rswarm daemon"], words].concat()).map_err(|error| error.to_string())
+        };
+        let refused = parse(&["--metrics-addr", "0.0.0.0"]).expect_err("no certificates");
+        assert!(refused.contains("--tlscacert"), "{refused}");
+        let tls = ["--tlscacert", "/a", "--tlscert", "/b", "--tlskey", "/c"];
+        assert!(parse(&tls).expect_err("for nothing").contains("--metrics-addr"));
+        let error = |words: &[&str]| {
+            let config = parse(&[&tls, words].concat()).expect("flags");
+            assert!(config.tcp().is_ok_and(|tcp| tcp.is_none()), "the API stays where it was");
+            config.metrics().err().map(|error| format!("{error:#}")).unwrap_or_default()
+        };
+        assert!(error(&["--metrics-addr", "0.0.0.0"]).contains("read /a"));
+        assert!(error(&["--metrics-addr", "[::]:9", "--metrics-tlscacert", "/d"]).contains("read /d"));
+        assert!(error(&["--metrics-addr", "here"]).contains("write 0.0.0.0:9323"));
+        assert_eq!(address("::1", METRICS_PORT).expect("an address").to_string(), "[::1]:9323");
     }
 }

@@ -43,13 +43,13 @@ fn start(config: &Config) -> Result<()> {
 async fn run(config: &Config) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    let tcp = config.tcp()?;
+    let (tcp, metrics) = (config.tcp()?, config.metrics()?);
     let engine = Engine::start(engine_config(config)?).await?;
     let (membership, served) = membership::channel();
     let (stop, stopping) = watch::channel(false);
     let supervisor = Supervisor::new(engine.clone(), config.cluster_dir(), served);
     let mut supervising = tokio::spawn(supervisor.run(stopping.clone()));
-    let api = api::ApiConfig { socket: config.socket_path(), tcp, engine, membership };
+    let api = api::ApiConfig { socket: config.socket_path(), tcp, metrics, engine, membership };
     let mut serving = tokio::spawn(api::serve(api, stopping));
     tracing::info!(version = VERSION, socket = %config.socket_path().display(), "rswarm daemon runs");
     let ended = tokio::select! {

@@ -7,7 +7,7 @@ use std::{fs, net::IpAddr, path::Path, sync::Arc, time::SystemTime};
 
 use anyhow::{Context, Result};
 use identity::{CertificateAuthority, KeyPair, NodeIdentity, Subject, Vault};
-use manager::Manager;
+use manager::{EventSink, Manager};
 use node::{
     Engine,
     agent::{Agent, AgentConfig},
@@ -71,7 +71,7 @@ pub async fn found(directory: &Path, engine: &Engine, request: InitRequest) -> R
         // its routes: the networks that the cluster begins with keep clear of them
         let described = engine.info().description(identity.root_pem());
         first.description = Some(NodeDescription { routes: engine.routes().to_vec(), ..described });
-        let manager = Manager::bootstrap(manager_config(&vault, &file, &identity), cluster, first).await?;
+        let manager = Manager::bootstrap(manager_config(&vault, &file, &identity, engine), cluster, first).await?;
         let peer = ManagerPeer { node: subject.node, address: file.advertise.to_string() };
         let file = MemberFile { managers: vec![peer], ..file };
         file.save(directory)?;
@@ -113,7 +113,7 @@ pub async fn join(directory: &Path, engine: &Engine, request: JoinRequest) -> Re
         let manager = match identity.role() {
             NodeRole::Worker => None,
             NodeRole::Manager => {
-                let config = manager_config(&vault, &file, &identity);
+                let config = manager_config(&vault, &file, &identity, engine);
                 Some(Manager::join(config, &joined.managers).await?)
             }
         };
@@ -127,7 +127,7 @@ pub async fn resume(vault: Vault, engine: &Engine) -> Result<Option<Member>> {
     let (Some(identity), Some(file)) = (NodeIdentity::load(&vault)?, MemberFile::load(vault.directory())?) else {
         return Ok(None);
     };
-    let config = manager_config(&vault, &file, &identity);
+    let config = manager_config(&vault, &file, &identity, engine);
     let manager = match (identity.role(), Manager::exists(&config)) {
         (NodeRole::Worker, _) => {
             // one that was demoted and did not come to it: workers are never locked
@@ -158,14 +158,17 @@ async fn start(
     Ok(Member { identity, vault, file, agent, manager })
 }
 
-/// Where a manager of this host keeps its state and how it is reached.
-pub fn manager_config(vault: &Vault, file: &MemberFile, identity: &NodeIdentity) -> manager::Config {
+/// Where a manager of this host keeps its state, how it is reached, and whom it tells what happens.
+pub fn manager_config(vault: &Vault, file: &MemberFile, identity: &NodeIdentity, engine: &Engine) -> manager::Config {
+    let events = engine.events().clone();
+    let events: EventSink = Arc::new(move |step| events.tell(step));
     manager::Config {
         vault: vault.clone(),
         listen: file.listen,
         advertise: file.advertise.to_string(),
         identity: identity.clone(),
         clock: Arc::new(now),
+        events,
     }
 }
 

@@ -9,7 +9,7 @@ use node::{
     Engine,
     agent::{self, AgentEvent},
     join::JoinError,
-    membership::{Command, Error, ErrorKind, LOCKED, LocalState, Served, Status},
+    membership::{Command, Error, ErrorKind, LOCKED, LocalState, ManagerMetrics, Served, Status},
 };
 use tokio::{sync::watch, time::Instant};
 use types::{ManagerPeer, NodeRole, UnlockKey};
@@ -241,6 +241,7 @@ impl Supervisor {
     }
 
     fn forget(&mut self) -> Result<(), Error> {
+        self.engine.events().forget_cluster();
         self.locked = None;
         self.trouble.clear();
         member::forget(&self.directory).map_err(|error| {
@@ -264,7 +265,7 @@ impl Supervisor {
         let Some(member) = &mut self.member else { return };
         match (member.identity.role(), member.manager.take()) {
             (NodeRole::Manager, None) => {
-                let config = member::manager_config(&member.vault, &member.file, &member.identity);
+                let config = member::manager_config(&member.vault, &member.file, &member.identity, &self.engine);
                 match start_manager(config, &member.file.managers).await {
                     Ok(manager) => {
                         member.manager = Some(manager);
@@ -280,6 +281,7 @@ impl Supervisor {
             }
             (NodeRole::Worker, Some(manager)) => {
                 manager.shutdown().await;
+                self.engine.events().forget_cluster();
                 self.trouble.clear();
                 forget_manager_state(&self.directory.join("raft"));
                 if let Err(error) = member.vault.settle(None) {
@@ -344,6 +346,7 @@ impl Supervisor {
             managers: member.file.managers.clone(),
             identity: Some(member.identity.clone()),
             cluster: member.manager.as_ref().map(Manager::cluster_client),
+            metrics: member.manager.as_ref().map(|manager| ManagerMetrics::new(manager.metrics())),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use identity::{NodeIdentity, Vault};
-use types::Timestamp;
+use types::{ClusterEvents, Timestamp};
 
 pub(crate) const RAFT_DIRECTORY: &str = "raft";
 
@@ -12,6 +12,9 @@ pub const DATA_KEY_FILE: &str = "raft/data.key";
 
 /// Reads the time. Passed in, so that tests and simulations decide what it is.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Who is told what happens to the objects of the cluster. Called in their order, from one task; must not wait.
+pub type EventSink = Arc<dyn Fn(ClusterEvents) + Send + Sync>;
 
 #[derive(Clone)]
 pub struct Config {
@@ -25,6 +28,7 @@ pub struct Config {
     /// The current certificate; a renewed one is used without a restart.
     pub identity: NodeIdentity,
     pub clock: Clock,
+    pub events: EventSink,
 }
 
 impl Config {

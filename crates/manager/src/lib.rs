@@ -9,15 +9,17 @@
 mod config;
 mod dispatch;
 mod error;
+mod events;
 mod leader;
 mod lock;
 mod manager;
+mod metrics;
 mod raft;
 mod random;
 mod rpc;
 mod store;
 mod wiring;
 
-pub use config::{Clock, Config, DATA_KEY_FILE};
+pub use config::{Clock, Config, DATA_KEY_FILE, EventSink};
 pub use error::Error;
 pub use manager::{Manager, ManagerStatus};

@@ -1,6 +1,6 @@
 //! A running manager: how it comes to be, what it owns, how it ends.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use control::{Change, admission};
 use openraft::error::{InitializeError, RaftError};
@@ -10,7 +10,7 @@ use tonic::transport::Channel;
 use types::{Cluster, ManagerPeer, Node, NodeId, NodeRole, RaftMember};
 
 use crate::{
-    Config, Error,
+    Config, Error, metrics,
     raft::{handover, peers, types::RaftId},
     rpc::{connection::Connection, server},
     store::{Owner, Store},
@@ -215,6 +215,12 @@ impl Manager {
             last_applied: metrics.last_applied.map_or(0, |id| id.index),
             sessions: self.parts.hub.len(),
         }
+    }
+
+    /// Its metrics as Prometheus reads them, whenever the function is called; of a manager that is gone none.
+    pub fn metrics(&self) -> impl Fn() -> String + Send + Sync + 'static {
+        let registry = Arc::downgrade(&self.parts.metrics);
+        move || registry.upgrade().map_or_else(String::new, |registry| metrics::text(&registry))
     }
 
     /// Resolves with the reason when a part of the manager has died; the rest is stopped by then.

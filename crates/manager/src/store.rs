@@ -5,6 +5,7 @@
 
 mod cipher;
 mod database;
+mod history;
 mod log;
 mod machine;
 mod owner;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 use crate::{Error, config::RAFT_DIRECTORY};
 pub(crate) use database::Closing;
 use database::Database;
+pub(crate) use history::{History, Step};
 pub(crate) use log::LogStore;
 pub(crate) use machine::Machine;
 pub(crate) use owner::Owner;

@@ -1,7 +1,8 @@
 //! Starts the parts of a manager and watches over them: a part that dies ends the manager.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -13,8 +14,10 @@ use types::NodeId;
 use crate::{
     Clock, Config, Error,
     dispatch::{Hub, logs::LogBroker, session::Context, uplink},
+    events::Teller,
     leader::{self, intake::Intake},
     lock,
+    metrics::{self, Metrics, Scrape},
     raft::{
         Consensus, Peers, compaction,
         membership::Membership,
@@ -40,6 +43,7 @@ const ANNOUNCE_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Parts {
     pub(crate) consensus: Consensus,
     pub(crate) hub: Hub,
+    pub(crate) metrics: Arc<Registry>,
     pub(crate) bound: SocketAddr,
     pub(crate) accepted: mpsc::Sender<Connection>,
     pub(crate) sessions: TaskTracker,
@@ -80,12 +84,18 @@ pub(crate) async fn start(config: &Config, listener: TcpListener, store: Store, 
     let bound = listener.local_addr().map_err(|source| Error::Listen { address: config.listen, source })?;
     let closing = store.closing();
     let Store { log, machine, tables, .. } = store;
+    let metrics = Metrics::default();
+    let machine = machine.counted_in(&metrics);
     let receipts = machine.receipts().clone();
+    let mut teller = Teller::begin(&machine, config.events.clone(), config.clock.clone(), &metrics);
     let peers = Peers::new(config.identity.clone(), tables.clone());
     let network = Network::new(peers.clone());
     let raft = Raft::new(owner.raft_id, raft_config()?, network, log.clone(), machine);
     let raft = raft.await.map_err(|e| Error::Raft(e.to_string()))?;
-    let (consensus, proposer) = Consensus::new(raft, owner.raft_id, owner.node, peers, tables.clone(), receipts);
+    // the library has applied once more what was committed before
+    teller.tell_past();
+    let (consensus, proposer) =
+        Consensus::new(raft, owner.raft_id, owner.node, peers, tables.clone(), receipts, &metrics);
 
     let (notices, noticed) = mpsc::channel(leader::MAX_NOTICES);
     let (said, hearing) = mpsc::channel(uplink::MAX_SAID);
@@ -122,14 +132,17 @@ pub(crate) async fn start(config: &Config, listener: TcpListener, store: Store, 
     let identity = config.identity.clone();
     add("listener", Box::pin(server::accept(listener, identity, accepted.clone(), stopping.clone())));
     add("server", Box::pin(server::serve(services, connections, stopping.clone())));
+    add("events", Box::pin(teller.run(consensus.clone())));
     add("lock", Box::pin(lock::run(consensus.clone(), config.vault.clone())));
     let address = config.advertised(bound);
     add("address", Box::pin(announce(consensus.clone(), membership, owner.node, address, stopping.clone())));
 
+    let scrape = Scrape { consensus: consensus.clone(), hub: hub.clone(), directory: config.raft_directory() };
+    let metrics = Arc::new(metrics::registry(&metrics, scrape));
     let (failed, failure) = watch::channel(None);
     let supervisor = tokio::spawn(supervise(parts, consensus.clone(), stopping.clone(), failed));
     let supervisor = Some(supervisor);
-    Ok(Parts { consensus, hub, bound, accepted, sessions, farewell, stopping, failure, closing, supervisor })
+    Ok(Parts { consensus, hub, metrics, bound, accepted, sessions, farewell, stopping, failure, closing, supervisor })
 }
 
 fn services(

@@ -13,6 +13,7 @@ mod clock;
 pub mod engine;
 pub mod join;
 pub mod membership;
+mod metrics;
 
 /// What the doctor of this host's networks found.
 pub use overlay::doctor;

@@ -98,6 +98,28 @@ pub struct Status {
     pub identity: Option<NodeIdentity>,
     /// Set on managers while they serve.
     pub cluster: Option<ClusterClient<Channel>>,
+    /// Set on managers while they serve.
+    pub metrics: Option<ManagerMetrics>,
+}
+
+/// Gives a manager's metrics as Prometheus reads them.
+#[derive(Clone)]
+pub struct ManagerMetrics(std::sync::Arc<dyn Fn() -> String + Send + Sync>);
+
+impl ManagerMetrics {
+    pub fn new(text: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        Self(std::sync::Arc::new(text))
+    }
+
+    pub fn text(&self) -> String {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for ManagerMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ManagerMetrics(..)")
+    }
 }
 
 /// Docker's `LocalNodeState`.

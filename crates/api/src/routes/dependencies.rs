@@ -7,9 +7,8 @@ use axum::{
     http::StatusCode,
     routing::{delete, get, post},
 };
-use node::engine::events::{Event, EventKind};
 use serde_json::{Value, json};
-use types::{Dependency, DependencyId, DependencyKind, ReadReply, ReadRequest, WriteReply, WriteRequest};
+use types::{Dependency, DependencyKind, ReadReply, ReadRequest, WriteReply, WriteRequest};
 
 use super::query;
 use crate::{
@@ -50,12 +49,8 @@ async fn create(
     body: Body,
 ) -> ApiResult<(StatusCode, Json<Value>)> {
     let spec = read(kind, &bodies::json(body).await?)?;
-    let name = spec.name.to_string();
     match cluster::write(&shared.membership, &WriteRequest::CreateDependency(Box::new(spec))).await? {
-        WriteReply::CreatedDependency(id) => {
-            announce(&shared, kind, "create", id, &name);
-            Ok((StatusCode::CREATED, Json(json!({ "ID": id }))))
-        }
+        WriteReply::CreatedDependency(id) => Ok((StatusCode::CREATED, Json(json!({ "ID": id })))),
         other => Err(cluster::unexpected(&other)),
     }
 }
@@ -67,7 +62,6 @@ async fn inspect(kind: DependencyKind, State(shared): State<Shared>, Path(id): P
 async fn remove(kind: DependencyKind, State(shared): State<Shared>, Path(id): Path<String>) -> ApiResult<StatusCode> {
     let found = find(&shared, kind, &id).await?;
     cluster::write(&shared.membership, &WriteRequest::RemoveDependency(found.id)).await?;
-    announce(&shared, kind, "remove", found.id, found.spec.name.as_str());
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -86,7 +80,6 @@ async fn update(
     let wanted = read_update(&found.spec, &body)?;
     let request = WriteRequest::UpdateDependency { id: found.id, version, labels: wanted.labels, data: wanted.data };
     cluster::write(&shared.membership, &request).await?;
-    announce(&shared, kind, "update", found.id, found.spec.name.as_str());
     Ok(())
 }
 
@@ -95,14 +88,4 @@ async fn find(shared: &Shared, kind: DependencyKind, text: &str) -> ApiResult<Bo
         ReadReply::Dependency(found) => Ok(found),
         other => Err(cluster::unexpected(&other)),
     }
-}
-
-/// To whoever watches the events of this manager.
-fn announce(shared: &Shared, kind: DependencyKind, action: &str, id: DependencyId, name: &str) {
-    let Some(engine) = shared.host.engine() else { return };
-    let kind = match kind {
-        DependencyKind::Secret => EventKind::Secret,
-        DependencyKind::Config => EventKind::Config,
-    };
-    engine.events().publish(Event::new(kind, action, id.to_string()).with("name", name));
 }

@@ -1,19 +1,19 @@
 //! `/events`: what was, and what happens from now on, one JSON object per line.
 
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use std::{io, time::Duration};
 
 use axum::{
     Router,
     body::Body,
     extract::{RawQuery, State},
-    http::header::CONTENT_TYPE,
+    http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse as _, Response},
     routing::get,
 };
 use bytes::Bytes;
 use futures::stream;
-use node::engine::events::{Event, EventKind};
-use tokio::{sync::broadcast, time::Instant};
+use node::engine::events::{Event, EventKind, Reader, ResumeError};
+use tokio::time::Instant;
 use types::{Filters, ImageReference, Timestamp};
 
 use super::{engine, label_filter, query};
@@ -29,8 +29,10 @@ pub(crate) fn routes() -> Router<Shared> {
 }
 
 /// Filters that look at an object of one kind, by id or name.
-const OBJECTS: [EventKind; 9] = EventKind::ALL;
+const OBJECTS: [EventKind; 10] = EventKind::ALL;
 const OTHERS: [&str; 7] = ["action", "event", "label", "label!", "plugin", "scope", "type"];
+
+const FROM_INDEX: &str = "fromIndex";
 
 /// A far end, for those who watch without one.
 const NO_END: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -50,17 +52,37 @@ async fn watch(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Respons
             query.get("until")
         )));
     }
-    let subscription = engine(&shared)?.events().subscribe();
-    let is_wanted = |event: &Arc<Event>| {
-        since.is_some_and(|since| event.time_ns >= since.as_unix_ns())
-            && until.is_none_or(|until| event.time_ns <= until.as_unix_ns())
+    let from = index(&query)?;
+    let events = engine(&shared)?.events();
+    let past = |event: &Event| since.is_some_and(|since| event.time_ns >= since.as_unix_ns());
+    let reader = match from {
+        Some(from) => events.resume(from, past).map_err(refused)?,
+        None => events.read(past),
     };
-    let past: VecDeque<Arc<Event>> = subscription.past.into_iter().filter(is_wanted).collect();
-    let left = until.map(|until| until.since(time::now()));
-    let end = Instant::now() + left.unwrap_or(NO_END);
-    let state = Watch { past, present: subscription.present, end, filters, has_ended: false };
+    let end = Instant::now() + until.map_or(NO_END, |until| until.since(time::now()));
+    let state = Watch { reader, until, end, filters, has_ended: false };
     let body = Body::from_stream(stream::unfold(state, Watch::next));
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// `?fromIndex=`, which is ours: the attribute `index` of the last event of the cluster that the client has seen.
+fn index(query: &Query) -> ApiResult<Option<u64>> {
+    let text = query.get(FROM_INDEX);
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let bad = |_| {
+        ApiError::bad_request(format!("invalid {FROM_INDEX} {text:?}: give the attribute index of an event, a number"))
+    };
+    text.parse().map(Some).map_err(bad)
+}
+
+fn refused(error: ResumeError) -> ApiError {
+    let status = match error {
+        ResumeError::TooOld { .. } => StatusCode::GONE,
+        ResumeError::NoManager => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    ApiError::new(status, error.to_string())
 }
 
 fn moment(query: &Query, name: &str) -> ApiResult<Option<Timestamp>> {
@@ -73,8 +95,8 @@ fn moment(query: &Query, name: &str) -> ApiResult<Option<Timestamp>> {
 }
 
 struct Watch {
-    past: VecDeque<Arc<Event>>,
-    present: broadcast::Receiver<Arc<Event>>,
+    reader: Reader,
+    until: Option<Timestamp>,
     end: Instant,
     filters: Filters,
     has_ended: bool,
@@ -83,21 +105,19 @@ struct Watch {
 impl Watch {
     async fn next(mut self) -> Option<(io::Result<Bytes>, Self)> {
         while !self.has_ended {
-            let event = match self.past.pop_front() {
-                Some(event) => event,
-                None => match tokio::time::timeout_at(self.end, self.present.recv()).await {
-                    Err(_) | Ok(Err(broadcast::error::RecvError::Closed)) => return None,
-                    Ok(Err(broadcast::error::RecvError::Lagged(missed))) => {
-                        // A gap that nobody sees is worse than a connection that ends.
-                        self.has_ended = true;
-                        let text = format!("the client was too slow and missed {missed} events");
-                        return Some((Err(io::Error::other(text)), self));
+            match tokio::time::timeout_at(self.end, self.reader.next()).await {
+                Err(_) => return None,
+                Ok(Err(missed)) => {
+                    // A gap that nobody sees is worse than a connection that ends.
+                    self.has_ended = true;
+                    return Some((Err(io::Error::other(missed)), self));
+                }
+                Ok(Ok(event)) => {
+                    let in_time = self.until.is_none_or(|until| event.time_ns <= until.as_unix_ns());
+                    if in_time && fits(&event, &self.filters) {
+                        return Some((Ok(Bytes::from(format!("{}\n", write(&event)))), self));
                     }
-                    Ok(Ok(event)) => event,
-                },
-            };
-            if fits(&event, &self.filters) {
-                return Some((Ok(Bytes::from(format!("{}\n", write(&event)))), self));
+                }
             }
         }
         None
@@ -129,6 +149,12 @@ fn is_about(event: &Event, kind: EventKind, wanted: &str) -> bool {
         let own = [Some(event.actor.as_str()), name];
         let own = own.into_iter().flatten().filter(|_| event.kind == EventKind::Image);
         return own.chain(used).any(|image| image == wanted || repository(image) == wanted);
+    }
+    if event.kind == EventKind::Task && matches!(kind, EventKind::Service | EventKind::Node) {
+        // A task's events can be asked for by what it is a task of, and by where it runs.
+        let said = |key: &str| event.attributes.get(key).map(String::as_str);
+        let (id, name) = if kind == EventKind::Node { ("node", "node.name") } else { ("service.id", "service") };
+        return said(id).is_some_and(|id| id.starts_with(wanted)) || said(name) == Some(wanted);
     }
     if event.kind != kind {
         return false;
@@ -182,7 +208,47 @@ mod tests {
         check(&container, &[("event", "health")], false);
         check(&container, &[("image", "busybox")], true);
         let volume = Event::new(EventKind::Volume, "create", "db");
+        check(&volume, &[("scope", "local")], true);
         check(&volume, &[("volume", "db")], true);
         check(&volume, &[("volume", "d")], false);
+    }
+
+    #[test]
+    fn c_39_filters_of_events_of_the_cluster() {
+        let service = Event::new(EventKind::Service, "update", "s123").with("name", "web").with("tier", "front");
+        check(&service, &[("type", "service"), ("scope", "swarm"), ("event", "update")], true);
+        check(&service, &[("service", "web")], true);
+        check(&service, &[("service", "s12")], true);
+        check(&service, &[("service", "we")], false);
+        check(&service, &[("label", "tier=front")], true);
+        check(&service, &[("label", "tier=back")], false);
+        check(&service, &[("scope", "local")], false);
+        let task = Event::new(EventKind::Task, "update", "t456").with("name", "web.1").with("service", "web");
+        let task = task.with("service.id", "s123").with("node", "n789").with("node.name", "host1");
+        check(&task, &[("type", "task")], true);
+        check(&task, &[("service", "web")], true);
+        check(&task, &[("service", "s123")], true);
+        check(&task, &[("node", "n78")], true);
+        check(&task, &[("node", "host1")], true);
+        check(&task, &[("node", "host2")], false);
+        check(&task, &[("task", "web.1")], true);
+        check(&task, &[("task", "t45")], true);
+        check(&task, &[("service", "web"), ("type", "service")], false);
+        for (kind, name) in [(EventKind::Secret, "secret"), (EventKind::Config, "config"), (EventKind::Node, "node")] {
+            let event = Event::new(kind, "remove", "x1").with("name", "one");
+            check(&event, &[(name, "one"), ("type", name)], true);
+            check(&event, &[(name, "two")], false);
+        }
+    }
+
+    #[test]
+    fn c_36_an_index_to_go_on_from() {
+        let read = |text: &str| index(&Query::parse(text)).map_err(|error| error.message);
+        assert_eq!(read("since=1"), Ok(None));
+        assert_eq!(read("fromIndex=17"), Ok(Some(17)));
+        assert!(read("fromIndex=-1").is_err_and(|text| text.contains("a number")));
+        let gone = refused(ResumeError::TooOld { index: 3, oldest: 9 });
+        assert_eq!((gone.status, gone.message.contains("oldest index to go on from is 9")), (StatusCode::GONE, true));
+        assert_eq!(refused(ResumeError::NoManager).status, StatusCode::SERVICE_UNAVAILABLE);
     }
 }

@@ -16,7 +16,7 @@ pub(crate) use events::EventsArgs;
 pub(crate) enum SystemCommand {
     /// Show what images, containers and volumes take on the disk
     Df(df::DfArgs),
-    /// Show what happens on this host
+    /// Show what happens on this host and, on managers, in the cluster
     #[command(after_help = "Example: rswarm events --since 10m --filter type=container --filter event=die")]
     Events(EventsArgs),
     /// Show this host and its cluster

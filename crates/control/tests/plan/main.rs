@@ -3,6 +3,7 @@
 
 mod admission;
 mod dependencies;
+mod happened;
 mod health;
 mod jobs;
 mod networks;

@@ -24,6 +24,8 @@
 //! pause-update web / resume-update web
 //! remove-secret s1                  with all its versions; `files a` shows the data that node a was told of
 //! jobs                              how far all jobs are
+//! events                            what happened to objects since the last such line
+//! merged                            the same, as somebody who looks only now sees it
 //! ports                             published ports of all services
 //! mesh a                            what node a was told of the routing mesh
 //! ```
@@ -33,7 +35,7 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 use control::{Change, Observed, Planned, Planner, ProbeVerdict, Proposal, Tables, admission, assignments};
 use types::*;
 
-use crate::spec;
+use crate::{happened::Happened, spec};
 
 pub struct World {
     pub tables: Tables,
@@ -49,6 +51,7 @@ pub struct World {
     pub born: BTreeMap<String, u32>,
     /// What each node was told, by differences since it came.
     pub told: BTreeMap<NodeId, (assignments::Slice, AssignmentSet)>,
+    pub happened: Happened,
     pub out: String,
 }
 
@@ -80,6 +83,7 @@ impl World {
             names: BTreeMap::new(),
             born: BTreeMap::new(),
             told: BTreeMap::new(),
+            happened: Happened::default(),
             out: String::new(),
         };
         let cluster = spec::cluster();
@@ -142,6 +146,8 @@ impl World {
             "settle" => self.settle(spec::duration(words.first().unwrap_or(&"10m"))),
             "show" => self.show(),
             "jobs" => self.show_jobs(),
+            "events" => self.show_events(),
+            "merged" => self.show_merged(),
             "ports" => self.show_ports(),
             "mesh" => self.show_mesh(self.nodes[words[0]]),
             other => panic!("unknown line {other:?}"),
@@ -153,6 +159,7 @@ impl World {
         let index = self.tables.index() + 1;
         self.tables.apply(index, proposal).expect("proposals of the script fit");
         control::invariants::check_step(&before, &self.tables, proposal.at).expect("invariant of the step");
+        self.happened.follow(&before, &self.tables);
         self.tell();
     }
 
@@ -399,6 +406,7 @@ impl World {
         let proposal = planned.proposal(self.now);
         let _ = self.tables.apply(before.index() + 1, &proposal);
         control::invariants::check_step(&before, &self.tables, self.now).expect("invariant of the step");
+        self.happened.follow(&before, &self.tables);
     }
 
     /// Decides once, prints and applies. Returns whether something changed and when to wake.

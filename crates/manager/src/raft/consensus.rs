@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use control::{Proposal, Rejection, Tables};
 use openraft::ServerState;
+use prometheus_client::metrics::histogram::Histogram;
 use proto::v1::{RaftFrame, ReadIndexCall, raft_client::RaftClient};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -38,6 +39,8 @@ pub(crate) struct Consensus {
     receipts: Receipts,
     /// Leadership is being handed over: writes wait for the next leader.
     resigning: Arc<watch::Sender<bool>>,
+    /// Of proposals that were made here.
+    latency: Histogram,
 }
 
 /// What to do about a write of which nobody can say whether it happened.
@@ -79,11 +82,13 @@ impl Consensus {
         peers: Peers,
         tables: watch::Receiver<Tables>,
         receipts: Receipts,
+        metrics: &crate::metrics::Metrics,
     ) -> (Self, impl Future<Output = Result<(), Error>> + Send + 'static) {
         let (proposals, waiting) = mpsc::channel(proposer::MAX_WAITING);
         let run = proposer::run(raft.clone(), waiting);
         let resigning = Arc::new(watch::channel(false).0);
-        (Self { raft, me, node, peers, tables, proposals, receipts, resigning }, run)
+        let latency = metrics.proposals.clone();
+        (Self { raft, me, node, peers, tables, proposals, receipts, resigning, latency }, run)
     }
 
     pub(crate) fn raft(&self) -> &Raft {
@@ -212,11 +217,16 @@ impl Consensus {
         let (answer, outcome) = oneshot::channel();
         let stopped = || ProposeError::Stopped("the manager is stopping".to_owned());
         let waiting = proposer::Waiting { proposed: Proposed { proposal, receipt }, answer };
+        let began = Instant::now();
         self.proposals.send(waiting).await.map_err(|_| stopped())?;
-        match tokio::time::timeout(COMMIT_PATIENCE, outcome).await {
+        let result = match tokio::time::timeout(COMMIT_PATIENCE, outcome).await {
             Ok(result) => result.map_err(|_| stopped())?,
             Err(_) => Err(ProposeError::Timeout),
+        };
+        if result.is_ok() {
+            self.latency.observe(began.elapsed().as_secs_f64());
         }
+        result
     }
 
     /// Proposes here or, in one hop, at the leader.

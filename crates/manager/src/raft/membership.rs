@@ -27,7 +27,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// For a change of the group to be confirmed by majorities of the old and the new one.
 const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
 /// A member heard of within this time counts as reachable when a removal could cost the majority.
-const REACHABLE_WITHIN: Duration = Duration::from_secs(2);
+pub(crate) const REACHABLE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Changes the group, one change at a time.
 #[derive(Clone)]

@@ -3,16 +3,17 @@
 //! Called by the consensus library. On disk the value is the newest snapshot plus the committed
 //! log after it; the library replays the latter at start. It must never do I/O while applying.
 
-use std::{io::Cursor, sync::Arc};
+use std::{io::Cursor, sync::Arc, time::Instant};
 
 use control::Tables;
 use openraft::{EntryPayload, ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshotBuilder, storage::RaftStateMachine};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::{database::Database, log::blocking, snapshot};
+use super::{database::Database, history::History, log::blocking, snapshot};
 use crate::{
     Error,
+    metrics::Metrics,
     raft::{
         receipts::Receipts,
         types::{
@@ -31,6 +32,8 @@ pub(crate) struct Machine {
     membership: StoredMembership,
     publish: Arc<watch::Sender<Tables>>,
     receipts: Receipts,
+    history: History,
+    metrics: Metrics,
 }
 
 /// What a snapshot holds.
@@ -47,8 +50,23 @@ impl Machine {
             None => (Tables::default(), None, StoredMembership::default()),
         };
         publish.send_replace(tables.clone());
-        let (publish, receipts) = (Arc::new(publish), Receipts::default());
-        Ok(Self { database, tables, applied, membership, publish, receipts })
+        let (publish, receipts, history) = (Arc::new(publish), Receipts::default(), History::default());
+        let metrics = Metrics::default();
+        Ok(Self { database, tables, applied, membership, publish, receipts, history, metrics })
+    }
+
+    /// Counts there what it does.
+    pub(crate) fn counted_in(self, metrics: &Metrics) -> Self {
+        Self { metrics: metrics.clone(), ..self }
+    }
+
+    /// The states that follow the present one.
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+
+    pub(crate) fn tables(&self) -> &Tables {
+        &self.tables
     }
 
     pub(crate) fn receipts(&self) -> &Receipts {
@@ -70,6 +88,9 @@ impl Machine {
                     // journal are compared by them. All managers count alike, as snapshots carry the count.
                     let index = self.tables.index() + 1;
                     let result = self.tables.apply(index, &proposal);
+                    if result.is_ok() {
+                        self.history.push(self.tables.clone(), proposal.at);
+                    }
                     if let (Ok(()), Some(receipt)) = (&result, receipt) {
                         self.receipts.applied(receipt);
                     }
@@ -137,6 +158,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.publish.send_replace(self.tables.clone());
+        self.history.jump(self.tables.clone());
         Ok(())
     }
 
@@ -150,6 +172,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
 impl RaftSnapshotBuilder<TypeConfig> for Machine {
     async fn build_snapshot(&mut self) -> Result<Snapshot, StorageError> {
         let tables = self.tables.clone();
+        let began = Instant::now();
         let data =
             blocking(ErrorSubject::StateMachine, ErrorVerb::Read, move || Ok(proto::encode(&Content { tables })))
                 .await?;
@@ -159,6 +182,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
             snapshot_id: snapshot_id(self.applied),
         };
         let data = self.store_snapshot(meta.clone(), data).await?;
+        self.metrics.snapshots.observe(began.elapsed().as_secs_f64());
         Ok(Snapshot { meta, snapshot: Box::new(Cursor::new(data)) })
     }
 }

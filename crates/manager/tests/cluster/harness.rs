@@ -12,9 +12,9 @@ use proto::v1::{IssueAnswer, IssueCall, ReadCall, WriteCall, ca_client::CaClient
 use tempfile::TempDir;
 use tonic::{Status, transport::Channel};
 use types::{
-    Availability, Cluster, ClusterId, ClusterSpec, ContainerSpec, Counts, JoinSecrets, ManagerPeer, Meta, Node, NodeId,
-    NodeRole, NodeSpec, NodeState, NodeStatus, NodeView, ReadReply, ReadRequest, RootCa, ServiceId, ServiceMode,
-    ServiceSpec, Task, TaskSpec, Timestamp, WriteReply, WriteRequest,
+    Availability, Cluster, ClusterEvents, ClusterId, ClusterSpec, ContainerSpec, Counts, JoinSecrets, ManagerPeer,
+    Meta, Node, NodeId, NodeRole, NodeSpec, NodeState, NodeStatus, NodeView, ReadReply, ReadRequest, RootCa, ServiceId,
+    ServiceMode, ServiceSpec, Task, TaskSpec, Timestamp, WriteReply, WriteRequest,
 };
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,6 +45,7 @@ where
 }
 
 pub struct Host {
+    pub told: Told,
     pub directory: TempDir,
     pub config: Config,
     pub manager: Option<Manager>,
@@ -85,13 +86,33 @@ pub fn vault(directory: &std::path::Path) -> Vault {
     Vault::open(directory, &[manager::DATA_KEY_FILE]).unwrap()
 }
 
-pub fn config(directory: &TempDir, identity: NodeIdentity) -> Config {
+/// What a manager says of the cluster, kept over its restarts.
+#[derive(Clone, Default)]
+pub struct Told(Arc<std::sync::Mutex<Vec<ClusterEvents>>>);
+
+impl Told {
+    fn sink(&self) -> manager::EventSink {
+        let told = self.0.clone();
+        Arc::new(move |step| told.lock().unwrap().push(step))
+    }
+
+    pub fn steps(&self) -> Vec<ClusterEvents> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub fn forget(&self) {
+        self.0.lock().unwrap().clear();
+    }
+}
+
+pub fn config(directory: &TempDir, identity: NodeIdentity, told: &Told) -> Config {
     Config {
         vault: vault(directory.path()),
         listen: "127.0.0.1:0".parse().unwrap(),
         advertise: "127.0.0.1:0".to_owned(),
         identity,
         clock: clock(),
+        events: told.sink(),
     }
 }
 
@@ -152,9 +173,10 @@ pub async fn found(spec: ClusterSpec) -> Host {
     let chain = authority.sign(key.csr_pem(), &subject, now(), cluster.spec.ca.node_cert_expiry).unwrap();
     let identity = NodeIdentity::from_pem(key.pem(), &chain).unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let config = config(&directory, identity);
+    let told = Told::default();
+    let config = config(&directory, identity, &told);
     let manager = Manager::bootstrap(config.clone(), cluster, first_node(node)).await.unwrap();
-    Host { directory, config, manager: Some(manager) }
+    Host { told, directory, config, manager: Some(manager) }
 }
 
 /// The token that the cluster gives out now.
@@ -194,9 +216,10 @@ pub async fn join_manager(through: &Host) -> Host {
 
 pub async fn start_manager(through: &Host, identity: NodeIdentity) -> Host {
     let directory = tempfile::tempdir().unwrap();
-    let config = config(&directory, identity);
+    let told = Told::default();
+    let config = config(&directory, identity, &told);
     let manager = Manager::join(config.clone(), &[through.peer()]).await.unwrap();
-    Host { directory, config, manager: Some(manager) }
+    Host { told, directory, config, manager: Some(manager) }
 }
 
 /// Three managers that all vote.

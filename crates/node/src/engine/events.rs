@@ -1,22 +1,32 @@
-//! What happens on this host, for whoever watches: a bounded past and a broadcast of the present.
+//! What happens on this host and, on managers, in the cluster: a bounded past, and the present for whoever watches.
 //!
-//! Called by everything that changes something; read by the API's `/events`. Publishing never waits and never
-//! fails: a reader that is too slow is told that it missed something, and nobody else notices.
+//! Called by everything that changes something, and by the daemon with what the manager tells; read by the API's
+//! `/events`. Publishing never waits and never fails: readers fetch at their own pace, one that is too slow is told
+//! that it missed something, and nobody else notices.
+
+mod cluster;
+mod reader;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::broadcast;
+use tokio::sync::watch;
+use types::ClusterEvents;
 
-/// Events kept for `--since`. Docker keeps 256; a host that restarts many containers at once makes more than
-/// that within a minute. A few hundred bytes each.
+use cluster::ClusterRing;
+pub use reader::{Missed, Reader, ResumeError};
+
+/// Events of this host that are kept for `--since` and for slow readers. Docker keeps 256; a host that restarts many
+/// containers at once makes more than that within a minute. A few hundred bytes each.
 const KEPT: usize = 1024;
-/// Events that may wait for one reader. The same number, so that a reader of everything can begin.
-const WAITING: usize = 1024;
+/// Events of the cluster: a thousand tasks that come to run make eight thousand. Some megabytes.
+const KEPT_OF_CLUSTER: usize = 8192;
 
 /// What kind of object an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,11 +39,12 @@ pub enum EventKind {
     Secret,
     Config,
     Service,
+    Task,
     Volume,
 }
 
 impl EventKind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Container,
         Self::Daemon,
         Self::Image,
@@ -42,6 +53,7 @@ impl EventKind {
         Self::Secret,
         Self::Config,
         Self::Service,
+        Self::Task,
         Self::Volume,
     ];
 
@@ -56,14 +68,15 @@ impl EventKind {
             Self::Secret => "secret",
             Self::Config => "config",
             Self::Service => "service",
+            Self::Task => "task",
             Self::Volume => "volume",
         }
     }
 
-    /// Who knows of it: the whole cluster, or this host alone.
+    /// Who knows of it: the whole cluster, or this host alone; of networks there are both.
     pub fn scope(self) -> &'static str {
         match self {
-            Self::Node | Self::Secret | Self::Config | Self::Service => "swarm",
+            Self::Node | Self::Secret | Self::Config | Self::Service | Self::Task => "swarm",
             _ => "local",
         }
     }
@@ -86,8 +99,10 @@ pub struct Event {
     pub attributes: BTreeMap<String, String>,
     /// `local` or `swarm`.
     pub scope: &'static str,
-    /// Since 1970. Later events never have a smaller one.
+    /// Since 1970. Later events of one scope never have a smaller one.
     pub time_ns: u64,
+    /// The step of the cluster that it belongs to: where a reader can go on from.
+    pub index: Option<u64>,
 }
 
 impl Event {
@@ -100,6 +115,7 @@ impl Event {
             attributes: BTreeMap::new(),
             scope: kind.scope(),
             time_ns: 0,
+            index: None,
         }
     }
 
@@ -127,84 +143,121 @@ pub struct Events {
 
 #[derive(Debug)]
 struct Shared {
-    past: Mutex<VecDeque<Arc<Event>>>,
-    present: broadcast::Sender<Arc<Event>>,
+    rings: Mutex<Rings>,
+    /// Number of the newest event, for those who wait for it.
+    newest: watch::Sender<u64>,
 }
 
-/// What was kept, and all that follows without a gap.
 #[derive(Debug)]
-pub struct Subscription {
-    pub past: Vec<Arc<Event>>,
-    pub present: broadcast::Receiver<Arc<Event>>,
+struct Rings {
+    own: Ring,
+    cluster: ClusterRing,
+    /// Events are numbered from 1 in the order in which they were told here.
+    newest: u64,
+}
+
+/// The newest events of one origin, in their order.
+#[derive(Debug)]
+struct Ring {
+    capacity: usize,
+    entries: VecDeque<Entry>,
+    /// Number of the newest one that is not kept any more.
+    dropped: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    number: u64,
+    event: Arc<Event>,
+    /// Only for those who ask for the past.
+    is_past: bool,
+}
+
+impl Ring {
+    fn new(capacity: usize) -> Self {
+        Self { capacity, entries: VecDeque::new(), dropped: 0 }
+    }
+
+    /// Sets the time and keeps the event; gives the one that had to go.
+    fn add(&mut self, number: u64, event: Event, is_past: bool) -> Option<Entry> {
+        let gone = if self.entries.len() == self.capacity { self.entries.pop_front() } else { None };
+        // nobody waits for the past
+        self.dropped = gone.as_ref().filter(|gone| !gone.is_past).map_or(self.dropped, |gone| gone.number);
+        // The clock may be set back; a reader that goes on "since" the last event must not see it again.
+        let last = self.entries.back().map(|entry| entry.event.time_ns);
+        let time_ns = last.map_or(event.time_ns, |last| event.time_ns.max(last + 1));
+        self.entries.push_back(Entry { number, event: Arc::new(Event { time_ns, ..event }), is_past });
+        gone
+    }
+
+    /// The first that was told after this one.
+    fn after(&self, number: u64) -> Option<&Entry> {
+        let from = self.entries.partition_point(|entry| entry.number <= number);
+        self.entries.range(from..).find(|entry| !entry.is_past)
+    }
 }
 
 impl Default for Events {
     fn default() -> Self {
-        let (present, _) = broadcast::channel(WAITING);
-        Self { shared: Arc::new(Shared { past: Mutex::new(VecDeque::with_capacity(KEPT)), present }) }
+        Self::keeping(KEPT, KEPT_OF_CLUSTER)
     }
 }
 
 impl Events {
+    fn keeping(own: usize, cluster: usize) -> Self {
+        let rings = Rings { own: Ring::new(own), cluster: ClusterRing::new(cluster), newest: 0 };
+        Self { shared: Arc::new(Shared { rings: Mutex::new(rings), newest: watch::channel(0).0 }) }
+    }
+
     /// Tells everybody who watches. Cheap: no I/O, one short lock.
     pub fn publish(&self, event: Event) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        let mut past = self.shared.past.lock().unwrap_or_else(PoisonError::into_inner);
-        // The clock may be set back; a reader that goes on "since" the last event must not see it again.
-        let time_ns = past.back().map_or(now, |last| now.max(last.time_ns + 1));
-        let event = Arc::new(Event { time_ns, ..event });
-        if past.len() == KEPT {
-            past.pop_front();
-        }
-        past.push_back(Arc::clone(&event));
-        // Under the lock, so that a new subscription has each event once. Nobody listening is no error.
-        let _ = self.shared.present.send(event);
+        let time_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let mut rings = self.lock();
+        rings.newest += 1;
+        let number = rings.newest;
+        rings.own.add(number, Event { time_ns, ..event }, false);
+        self.shared.newest.send_replace(number);
     }
 
-    pub fn subscribe(&self) -> Subscription {
-        let past = self.shared.past.lock().unwrap_or_else(PoisonError::into_inner);
-        Subscription { past: past.iter().cloned().collect(), present: self.shared.present.subscribe() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn event(name: &str) -> Event {
-        Event::new(EventKind::Volume, "create", name)
+    /// Tells what the manager of this host says of the cluster. A step that was told before is not told again.
+    pub fn tell(&self, step: ClusterEvents) {
+        let mut rings = self.lock();
+        let number = rings.newest;
+        rings.newest = rings.cluster.tell(number, step);
+        self.shared.newest.send_replace(rings.newest);
     }
 
-    #[tokio::test]
-    async fn a_subscription_has_the_past_and_the_present_without_a_gap() {
-        let events = Events::default();
-        events.publish(event("a"));
-        let mut subscription = events.subscribe();
-        events.publish(event("b"));
-        assert_eq!(subscription.past.iter().map(|e| e.actor.as_str()).collect::<Vec<_>>(), ["a"]);
-        let next = subscription.present.recv().await.expect("sent");
-        assert_eq!(next.actor, "b");
-        assert!(next.time_ns > subscription.past[0].time_ns);
+    /// This host is no manager any more: what it knows of the cluster is old, and another cluster counts anew.
+    pub fn forget_cluster(&self) {
+        self.lock().cluster.forget();
     }
 
-    #[tokio::test]
-    async fn a_slow_reader_is_told_and_the_past_is_bounded() {
-        let events = Events::default();
-        let mut slow = events.subscribe().present;
-        for number in 0..=WAITING {
-            events.publish(event(&number.to_string()));
-        }
-        assert!(matches!(slow.recv().await, Err(broadcast::error::RecvError::Lagged(1))));
-        let past = events.subscribe().past;
-        assert_eq!((past.len(), past[0].actor.as_str()), (KEPT, "1"));
+    /// What was kept of these, in the order of their times, and all that follows without a gap.
+    pub fn read(&self, past: impl Fn(&Event) -> bool) -> Reader {
+        let rings = self.lock();
+        let entries = rings.own.entries.iter().chain(rings.cluster.entries());
+        let mut past: Vec<_> = entries.map(|entry| &entry.event).filter(|event| past(event)).cloned().collect();
+        // stable, so that each origin keeps its order
+        past.sort_by_key(|event| event.time_ns);
+        Reader::new(self.clone(), past, rings.newest)
     }
 
-    #[test]
-    fn attributes_win_over_labels() {
-        let labels = BTreeMap::from([("name".to_owned(), "label".to_owned()), ("x".to_owned(), "y".to_owned())]);
-        let event = Event::new(EventKind::Image, "pull", "a").with("name", "own").with_labels(&labels);
-        assert_eq!((event.attributes["name"].as_str(), event.attributes["x"].as_str()), ("own", "y"));
-        assert_eq!((event.scope, EventKind::Node.scope()), ("local", "swarm"));
+    /// The same for one that knows the cluster up to a step: each later event of the cluster comes once. Of the
+    /// host's own past it gets what `past` wants.
+    ///
+    /// # Errors
+    /// When events after that step are not kept any more, or this host has none of the cluster.
+    pub fn resume(&self, index: u64, past: impl Fn(&Event) -> bool) -> Result<Reader, ResumeError> {
+        let rings = self.lock();
+        let of_cluster = rings.cluster.after_index(index)?;
+        let mut all: Vec<_> = rings.own.entries.iter().map(|entry| &entry.event).filter(|e| past(e)).cloned().collect();
+        all.extend(of_cluster.map(|entry| Arc::clone(&entry.event)));
+        all.sort_by_key(|event| event.time_ns);
+        Ok(Reader::new(self.clone(), all, rings.newest).knowing(index))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Rings> {
+        self.shared.rings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

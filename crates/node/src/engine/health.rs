@@ -158,10 +158,15 @@ impl Engine {
     pub(super) async fn check_health_of(&self, id: &str, settings: &HealthSettings) -> Finding {
         let command = ExecConfig { args: settings.args.clone(), ..ExecConfig::default() };
         let runtime = &self.inner.runtime;
-        match runtime.exec_captured(id, &command, settings.timeout, OUTPUT_MAX).await {
+        let finding = match runtime.exec_captured(id, &command, settings.timeout, OUTPUT_MAX).await {
             Ok(captured) => finding(&captured, settings.timeout),
             Err(error) => Finding::Sick(shown(explain(&error).as_bytes())),
+        };
+        self.inner.metrics.health_checks.inc();
+        if finding != Finding::Well {
+            self.inner.metrics.health_checks_failed.inc();
         }
+        finding
     }
 }
 

@@ -80,6 +80,7 @@ use self::{
     tunnels::Tunnels,
     volumes::Volumes,
 };
+use crate::metrics::Metrics;
 
 /// Steps that cost CPU at once. More than the cores, because each also waits for the kernel; few
 /// enough that the first containers run before the last is begun.
@@ -119,6 +120,7 @@ struct Inner {
     tunnels: Tunnels,
     dials: Dials,
     turns: Semaphore,
+    metrics: Metrics,
     /// The containers' places in the network that were found at start.
     known: BTreeMap<EndpointId, FoundEndpoint>,
     _lock: StateLock,
@@ -144,13 +146,14 @@ impl Engine {
         let images = image::Store::open(&config.state_dir.join("images")).await?;
         let runtime = open_runtime(&config)?;
         let containers = runtime.list().await.map_err(|e| EngineError::Runtime(explain(&e)))?;
+        let metrics = Metrics::of(&host);
         // a single container's endpoint bears its own id
         let endpoint = |c: &runtime::ContainerState| match task_of_container(&c.id) {
             Some(task) => Some(EndpointId::from(task)),
             None => c.id.parse().ok(),
         };
         let running: BTreeSet<EndpointId> = containers.iter().filter_map(endpoint).collect();
-        let network = Network::start(&config, |id| running.contains(id)).await?;
+        let network = Network::start(&config, |id| running.contains(id), &metrics).await?;
         let singles = Containers::new(&config);
         let known = network.found().clone();
         let events = Events::default();
@@ -173,6 +176,7 @@ impl Engine {
             tunnels: Tunnels::default(),
             dials: Dials::default(),
             turns,
+            metrics,
             known,
             _lock: lock,
         };
@@ -228,6 +232,15 @@ impl Engine {
             }
         }
         Ok(counts)
+    }
+
+    /// All metrics of this host, as Prometheus reads them.
+    ///
+    /// # Errors
+    /// As [`Engine::containers`].
+    pub async fn metrics(&self) -> Result<String, EngineError> {
+        let containers = self.container_counts().await?;
+        Ok(self.inner.metrics.text(containers, self.images().list().len(), self.volumes().list().len()))
     }
 
     /// What a task's container wrote; ends at the end of the log, or with the container when following.

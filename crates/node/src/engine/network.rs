@@ -53,7 +53,7 @@ use super::{
     netd_keeper,
     sockets::HostSocket,
 };
-use crate::clock::random;
+use crate::{clock::random, metrics::Metrics};
 
 /// Requests that wait at most: each container start or end is one.
 const MAX_WAITING: usize = 1024;
@@ -170,6 +170,7 @@ impl Network {
     pub(super) async fn start(
         config: &EngineConfig,
         wanted: impl Fn(&EndpointId) -> bool,
+        metrics: &Metrics,
     ) -> Result<Self, EngineError> {
         let failed = |error: NetdError| EngineError::Network(explain(&error));
         let Some((exe, args)) = config.netd.split_first() else {
@@ -203,7 +204,18 @@ impl Network {
         let keeper = tokio::spawn(netd_keeper::keep(client.clone(), launch)).abort_handle();
         let state_dir = config.state_dir.clone();
         let (held, port_holders) = HeldPorts::new();
-        let owner = Owner { client: client.clone(), plan, cluster: latest, networks, state_dir, shown, present, held };
+        let (client_of_owner, metrics) = (client.clone(), metrics.clone());
+        let owner = Owner {
+            client: client_of_owner,
+            plan,
+            cluster: latest,
+            networks,
+            state_dir,
+            shown,
+            present,
+            held,
+            metrics,
+        };
         let owner = Mutex::new(Some(tokio::spawn(owner.run(inbox))));
         Ok(Self { requests, cluster, client, found, routes, locals, guests, giver, port_holders, owner, keeper })
     }
@@ -360,6 +372,7 @@ struct Owner {
     shown: watch::Sender<Arc<Vec<LocalNetworkView>>>,
     present: watch::Sender<Arc<guests::Present>>,
     held: HeldPorts,
+    metrics: Metrics,
 }
 
 impl Owner {
@@ -427,8 +440,11 @@ impl Owner {
 
     async fn apply(&mut self, before: &BTreeSet<EndpointId>, answers: Vec<Answer>) {
         // Applied even if the plan is the same: asking twice may mean that something was lost.
+        let began = std::time::Instant::now();
         let applied = self.client.apply(&self.plan).await.map_err(|error| explain(&error));
+        self.metrics.network_applied.observe(began.elapsed().as_secs_f64());
         if let Err(error) = &applied {
+            self.metrics.network_failures.inc();
             tracing::warn!(error, "the host network could not be changed");
             // What was added is asked for again by whoever needs it; what was removed stays removed.
             self.plan.endpoints.retain(|id, _| before.contains(id));

@@ -21,6 +21,14 @@ pub struct Node {
     pub raft: Option<RaftMember>,
 }
 
+impl Node {
+    /// What people call it: the name it was given, else its host's; empty while neither is known.
+    pub fn shown_name(&self) -> &str {
+        let hostname = self.description.as_ref().map_or("", |told| told.hostname.as_str());
+        if self.spec.name.is_empty() { hostname } else { &self.spec.name }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
     pub state: NodeState,

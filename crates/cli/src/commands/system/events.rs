@@ -1,4 +1,4 @@
-//! `events`: what happens on this host, one line each, until the end that was asked for.
+//! `events`: what happens on this host and, on managers, in the cluster, one line each, until the end that was asked for.
 
 use anyhow::Context as _;
 use bytes::BytesMut;
@@ -17,7 +17,7 @@ const MAX_LINE_BYTES: usize = 1 << 20;
 
 #[derive(Debug, Args)]
 pub(crate) struct EventsArgs {
-    /// Only show those for which KEY=VALUE holds (type, event, container, image, label, network, volume, …)
+    /// Only show those for which KEY=VALUE holds (type, event, scope, label, service, task, node, container, image, …)
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = parse_filter)]
     filter: Vec<(String, String)>,
     /// Format the output: json, or a Go template
@@ -26,6 +26,9 @@ pub(crate) struct EventsArgs {
     /// What was since a time or for so long, too
     #[arg(long, default_value = "", value_name = "TIME|DURATION")]
     since: String,
+    /// On managers: each event of the cluster after this index, which is an attribute of each
+    #[arg(long, value_name = "INDEX")]
+    from_index: Option<u64>,
     /// Up to this time
     #[arg(long, default_value = "", value_name = "TIME|DURATION")]
     until: String,
@@ -37,7 +40,8 @@ pub(super) async fn events(client: &Client, arguments: EventsArgs) -> anyhow::Re
         format => Some(Template::parse(format)?),
     };
     let filters = filters_query(&arguments.filter).replace('?', "&");
-    let path = format!("/events?since={}&until={}{filters}", escape(&arguments.since), escape(&arguments.until));
+    let from = arguments.from_index.map(|index| format!("&fromIndex={index}")).unwrap_or_default();
+    let path = format!("/events?since={}&until={}{from}{filters}", escape(&arguments.since), escape(&arguments.until));
     let mut answer = client.stream(Method::GET, &path).await?;
     let mut buffer = BytesMut::new();
     while let Some(data) = next(&mut answer).await? {

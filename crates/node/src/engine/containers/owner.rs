@@ -119,6 +119,7 @@ impl Engine {
             return false;
         }
         single.change(store, |record| record.state.restarts += 1);
+        self.inner.metrics.restarts.inc();
         if let Err(error) = self.run(single).await {
             tracing::warn!(container.id = single.id, error = error.message, "a container could not be started again");
             // As an end like any other: its policy decides, and the pause grows.
