@@ -48,16 +48,18 @@ impl ApiVersion {
 /// The whole API as one function of requests.
 pub(crate) struct Api {
     router: Router,
-    shared: Shared,
+    /// Of an API that has requests about other nodes' containers answered there.
+    diverts: Option<Shared>,
     server: HeaderValue,
 }
 
 impl Api {
     pub(crate) fn new(host: Arc<dyn Host>, membership: Membership) -> Self {
-        Self::serving(router, Shared { host, membership })
+        let shared = Shared { host, membership };
+        Self { diverts: Some(shared.clone()), ..Self::serving(router, shared) }
     }
 
-    /// Of all that only the metrics.
+    /// Of all that only the metrics: whoever may read them may not touch a container, on whatever node.
     pub(crate) fn metrics_only(host: Arc<dyn Host>, membership: Membership) -> Self {
         Self::serving(metrics::only, Shared { host, membership })
     }
@@ -66,7 +68,7 @@ impl Api {
         let host = &shared.host;
         let name = format!("rswarm/{} ({})", host.info().engine_version, host.info().os_type);
         let server = HeaderValue::from_str(&name).unwrap_or(HeaderValue::from_static("rswarm"));
-        Self { router: router(shared.clone()), shared, server }
+        Self { router: router(shared), diverts: None, server }
     }
 
     pub(crate) async fn answer(&self, request: hyper::Request<hyper::body::Incoming>) -> Response {
@@ -97,7 +99,11 @@ impl Api {
 
     async fn route(&self, request: Request) -> Response {
         tracing::debug!(method = %request.method(), uri = %request.uri(), "request");
-        let request = match remote::divert(&self.shared, request).await {
+        let turn = match &self.diverts {
+            Some(shared) => remote::divert(shared, request).await,
+            None => Turn::Here(request),
+        };
+        let request = match turn {
             Turn::Here(request) => request,
             Turn::Answered(response) => return response,
         };
