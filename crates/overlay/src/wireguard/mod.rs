@@ -111,7 +111,7 @@ pub struct Report {
     pub errors: BTreeMap<NetworkId, String>,
 }
 
-/// The mesh as it is now.
+/// The mesh as it is now; without peers where the kernel seals, whose own word is in [`crate::Observed`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Standing {
