@@ -32,6 +32,7 @@ test: build
 # The main job across three real virtual machines (emulated: minutes, not seconds).
 test-vm: build
 	RSWARM_BIN_DIR=$(BIN) tests/vm/run
+	RSWARM_BIN_DIR=$(BIN) tests/vm/run --encryption
 
 verify: setup
 	@$(WITH_ROCKSDB) cargo xtask verify

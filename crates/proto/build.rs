@@ -2,7 +2,8 @@
 
 fn main() -> std::io::Result<()> {
     let root = "../../proto";
-    let files = ["cluster", "dispatcher", "ca", "raft", "images"].map(|name| format!("{root}/rswarm/v1/{name}.proto"));
+    let files = ["cluster", "dispatcher", "ca", "raft", "images", "doctor"]
+        .map(|name| format!("{root}/rswarm/v1/{name}.proto"));
     println!("cargo:rerun-if-changed={root}");
     tonic_prost_build::configure().compile_protos(&files, &[root.to_owned()])
 }

@@ -26,6 +26,7 @@ TOOLS = {
     'nft': 'nftables',
     'ip': 'iproute2',
     'strip': 'binutils',
+    'socat': 'socat',
 }
 KERNEL_PACKAGE = 'linux-image-cloud-amd64'
 
@@ -33,7 +34,7 @@ KERNEL_PACKAGE = 'linux-image-cloud-amd64'
 EARLY_MODULES = ['virtio_pci', 'virtio_blk', 'virtio_net', 'virtio_console', 'virtio_rng', 'ext4', 'overlay']
 
 # Real programs in the machines; all else is busybox. Missing optional ones are left out.
-PROGRAMS = ['dash', 'ip', 'tc', 'bridge', 'nft', 'kmod', 'nsenter', 'unshare', 'setsid', 'flock']
+PROGRAMS = ['dash', 'ip', 'tc', 'bridge', 'nft', 'kmod', 'nsenter', 'unshare', 'setsid', 'flock', 'socat']
 OPTIONAL_PROGRAMS = ['conntrack', 'runc', 'strace', 'curl']
 
 # busybox's shell prefers its own applets over the programs in PATH, so the machines use dash.

@@ -11,6 +11,7 @@ import base64
 import random
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -71,6 +72,7 @@ class Machine:
                 *drives,
                 '-netdev', f'socket,id=cable,mcast={group.multicast},localaddr=127.0.0.1',
                 '-device', f'virtio-net-pci,netdev=cable,romfile=,mac=52:54:00:99:00:{self.number:02x}',
+                *(['-object', f'filter-dump,id=recorder,netdev=cable,file={self.folder}/cable.pcap'] if group.record else []),
                 '-device', 'virtio-rng-pci', '-device', 'virtio-serial-pci',
                 '-chardev', f'socket,id=agent,path={self.port},server=on,wait=off',
                 '-device', 'virtserialport,chardev=agent,name=agent']
@@ -168,6 +170,18 @@ class Machine:
                         raise Failed(f'{self.name}: the monitor closed on: {command}')
                     seen += chunk
 
+    def recorded(self):
+        """The packets that the cable carried so far, where cables are recorded."""
+        # File and packet headers of pcap, in this machine's byte order; the last packet may not be whole yet.
+        data, at, packets = (self.folder / 'cable.pcap').read_bytes(), 24, []
+        while at + 16 <= len(data):
+            length = int.from_bytes(data[at + 8:at + 12], sys.byteorder)
+            if at + 16 + length > len(data):
+                break
+            packets.append(data[at + 16:at + 16 + length])
+            at += 16 + length
+        return packets
+
     def cable(self, plugged):
         self.monitor(f'set_link cable {"on" if plugged else "off"}')
 
@@ -178,9 +192,9 @@ class Machine:
 class Machines:
     """Machines n1, n2, … with addresses 10.99.0.1, …, all gone when the block is left."""
 
-    def __init__(self, count, image, folder, memory_mib=384, disk_mib=1024):
+    def __init__(self, count, image, folder, memory_mib=384, disk_mib=1024, record=False):
         self.image, self.folder = Path(image), Path(folder)
-        self.memory_mib, self.disk_mib = memory_mib, disk_mib
+        self.memory_mib, self.disk_mib, self.record = memory_mib, disk_mib, record
         group, port = (random.randint(1, 250) for _ in range(2)), random.randint(20000, 50000)
         self.multicast = '239.192.{}.{}:{}'.format(*group, port)
         self.all = [Machine(self, number) for number in range(1, count + 1)]

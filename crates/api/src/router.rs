@@ -134,6 +134,7 @@ fn router(shared: Shared) -> Router {
         .route("/info", get(system::info))
         .route("/doctor", get(doctor::checks))
         .route("/doctor/networks", get(doctor::networks))
+        .route("/doctor/networks/all", get(doctor::all_networks))
         .route("/swarm", get(swarm::inspect))
         .route("/swarm/init", post(swarm::init))
         .route("/swarm/join", post(swarm::join))

@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::{ArgGroup, Parser};
 use identity::{ApiAcceptor, PemFiles};
+use overlay::EncryptionChoice;
 
 /// Docker's port for its API with TLS.
 const API_PORT: u16 = 2376;
@@ -55,6 +56,10 @@ pub struct Config {
     /// The built-in OCI runtime, or another by name or path, such as runc
     #[arg(long, value_name = "PROGRAM", default_value = "embedded", env = "RSWARM_OCI_RUNTIME")]
     pub oci_runtime: String,
+    /// Who seals the packets of encrypted networks: auto (the kernel where it has WireGuard), kernel or userspace;
+    /// hosts of both kinds understand each other
+    #[arg(long, value_name = "auto|kernel|userspace", default_value = "auto", env = "RSWARM_ENCRYPTION")]
+    pub encryption: EncryptionChoice,
     /// A registry that is spoken to without TLS; may be given several times
     #[arg(long, value_name = "HOST[:PORT]")]
     pub insecure_registry: Vec<String>,

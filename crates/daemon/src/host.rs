@@ -44,7 +44,7 @@ async fn run(config: &Config) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let (tcp, metrics) = (config.tcp()?, config.metrics()?);
-    let engine = Engine::start(engine_config(config)?).await?;
+    let engine = Engine::start(engine_config(config).await?).await?;
     let (membership, served) = membership::channel();
     let (stop, stopping) = watch::channel(false);
     let supervisor = Supervisor::new(engine.clone(), config.cluster_dir(), served);
@@ -67,7 +67,7 @@ async fn run(config: &Config) -> Result<()> {
     ended.unwrap_or(Ok(()))
 }
 
-fn engine_config(config: &Config) -> Result<EngineConfig> {
+async fn engine_config(config: &Config) -> Result<EngineConfig> {
     let exe = std::env::current_exe().context("find this program's own path")?;
     let shim = match &config.shim {
         Some(path) => path.clone(),
@@ -83,6 +83,7 @@ fn engine_config(config: &Config) -> Result<EngineConfig> {
     let generic_resources = types::parse_generic_resources(config.node_generic_resource.iter().map(String::as_str))
         .context("--node-generic-resource is not taken")?;
     let netd: Vec<OsString> = vec![exe.into(), helpers::NETD.into(), PathBuf::from(&config.run_dir).into()];
+    let encryption = config.encryption.on(overlay::kernel_wireguard().await).map_err(anyhow::Error::msg)?;
     Ok(EngineConfig {
         state_dir: config.state_dir.clone(),
         run_dir: config.run_dir.clone(),
@@ -94,5 +95,6 @@ fn engine_config(config: &Config) -> Result<EngineConfig> {
         version: VERSION.to_owned(),
         labels,
         generic_resources,
+        encryption,
     })
 }

@@ -158,6 +158,15 @@ pub async fn capabilities() -> Result<Vec<Capability>, KernelError> {
     .await
 }
 
+/// Whether this kernel has WireGuard; if not, its own word for that.
+pub async fn kernel_wireguard() -> Result<(), String> {
+    let tried = on_own_thread("capabilities", || async {
+        unshare(CloneFlags::CLONE_NEWNET).map_err(|error| io::Error::from(error).to_string())?;
+        try_link(LinkWireguard::new("trial4").build()).await
+    });
+    tried.await.map_err(|error| explain(&error))?
+}
+
 /// The sentence with which a start is refused, or None when everything required is there.
 pub fn refusal(found: &[Capability]) -> Option<String> {
     let missing = found.iter().filter(|capability| capability.required && !capability.present);

@@ -8,6 +8,9 @@ mod endpoint;
 mod local;
 mod mesh;
 mod overlay;
+mod tunnel;
+
+pub(crate) use overlay::hosts_of;
 
 use std::collections::BTreeSet;
 
@@ -32,6 +35,7 @@ pub fn diff(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
     steps.extend(plan.bridge.iter().flat_map(|bridge| bridge_steps(bridge, observed)));
     steps.extend(local::steps(plan, observed));
     steps.extend(overlay::neighbour_limit(plan, observed));
+    steps.extend(tunnel::steps(plan, observed));
     let (come, go) = overlay::steps(plan, observed);
     steps.extend(come);
     let (come, last) = mesh::steps(plan, observed);
@@ -81,6 +85,7 @@ fn removals(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
     let left_over = observed.links.keys().filter(|name| !wanted.contains(*name));
     steps.extend(left_over.map(|name| Step::RemoveLink { name: name.clone() }));
     steps.extend(overlay::removals(plan, observed));
+    steps.extend(tunnel::removals(plan, observed));
     steps.extend(mesh::removals(plan, observed));
     steps
 }
@@ -137,3 +142,5 @@ mod mesh_tests;
 pub(crate) mod overlay_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tunnel_tests;

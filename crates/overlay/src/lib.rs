@@ -29,10 +29,11 @@ pub mod plan;
 pub mod probe;
 pub mod proxy;
 mod step;
+pub mod tunnel;
 mod vip;
 pub mod wireguard;
 
-pub use capabilities::{Capability, capabilities};
+pub use capabilities::{Capability, capabilities, kernel_wireguard};
 pub use client::{Client, ProbeStream};
 pub use diff::diff;
 pub use dns::{DnsCounters, SERVER_ADDRESS as DNS_SERVER};
@@ -47,10 +48,12 @@ pub use observed::{
     PortRole, Vxlan,
 };
 pub use plan::{
-    BridgePlan, BridgePort, DataPath, Encryption, EncryptionPeer, EndpointDns, EndpointId, EndpointIdError,
-    EndpointPlan, EntryHost, HostPorts, LocalDriver, LocalNetworkPlan, LocalPort, MeshPlan, NetworkPlan, OtherPlan,
-    OverlayPlan, OverlayPort, ParentLink, PlanChange, PrivateKey, PublishedPorts, Remote,
+    BridgePlan, BridgePort, DataPath, Encryption, EncryptionBackend, EncryptionChoice, EncryptionChoiceError,
+    EncryptionPeer, EndpointDns, EndpointId, EndpointIdError, EndpointPlan, EntryHost, HostPorts, LocalDriver,
+    LocalNetworkPlan, LocalPort, MeshPlan, NetworkPlan, OtherPlan, OverlayPlan, OverlayPort, ParentLink, PlanChange,
+    PrivateKey, PublishedPorts, Remote,
 };
 pub use probe::{FullSize, PeerState, ProbeKey, ProbePath, ProbeSettings, ProbeTable, Verdict, Way};
 pub use step::{EndpointStep, InsideStep, MeshStep, OverlayStep, Place, Step, Subject};
+pub use tunnel::{TunnelDevice, TunnelInside, TunnelNamespace, TunnelPeer, TunnelStep};
 pub use types::{Cidr, CidrError};

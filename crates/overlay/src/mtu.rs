@@ -54,6 +54,19 @@ pub(crate) fn planned_mtu(overlay: &OverlayPlan, path: &DataPath, observed: &Obs
     overlay.mtu.map_or(carried, |wish| wish.min(carried))
 }
 
+/// What the WireGuard device gets: one packet of it fits one packet of the underlay. While no interface bears the data
+/// path address, what it `has` stays.
+pub(crate) fn tunnel_mtu(path: &DataPath, observed: &Observed, has: Option<u32>) -> u32 {
+    let derived = |underlay: u32| {
+        let underlay = path.least_mtu.map_or(underlay, |least| least.min(underlay));
+        overlay_mtu(underlay, path.address.is_ipv6(), true) + VXLAN_OVER_IPV4
+    };
+    match observed.underlay.get(&path.address) {
+        Some(underlay) => derived(*underlay),
+        None => has.unwrap_or_else(|| derived(ETHERNET)),
+    }
+}
+
 /// What the underlay denies to overlays of the plan, as sentences.
 pub(crate) fn shortfalls(plan: &NetworkPlan, observed: &Observed) -> BTreeMap<NetworkId, String> {
     let Some(path) = &plan.data_path else { return BTreeMap::new() };

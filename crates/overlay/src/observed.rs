@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use types::NetworkId;
 
-use crate::{Cidr, EndpointId, HostMesh, MacAddress, mesh::backend::Backend};
+use crate::{Cidr, EndpointId, HostMesh, MacAddress, mesh::backend::Backend, tunnel::TunnelNamespace};
 
 /// The state of this host's network, as far as it is ours.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub struct Observed {
     pub namespaces: BTreeMap<EndpointId, Namespace>,
     /// One for each file in the directory of overlay namespaces.
     pub overlays: BTreeMap<NetworkId, OverlayNamespace>,
+    /// None: there is no file of its name.
+    #[serde(default)]
+    pub tunnel: Option<TunnelNamespace>,
     pub nft: NftTable,
     /// `net.ipv4.ip_forward` of the host's namespace.
     pub ip_forward: bool,

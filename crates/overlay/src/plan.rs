@@ -16,10 +16,14 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use types::{MeshAffinity, NetworkId, NodeId, PortBind, PortProtocol};
 
 mod change;
+mod encryption;
 mod local;
 mod problems;
 
 pub use change::{OtherPlan, PlanChange};
+pub use encryption::{
+    Encryption, EncryptionBackend, EncryptionChoice, EncryptionChoiceError, EncryptionPeer, PrivateKey,
+};
 pub use local::{LocalDriver, LocalNetworkPlan, LocalPort, ParentLink, bridge_name, local_veth_name};
 pub use problems::Problems;
 
@@ -35,9 +39,9 @@ pub const VETH_PREFIX: &str = "rs-";
 pub const INSIDE_PREFIX: &str = "eth";
 /// Inside an overlay's namespace: the bridge that its endpoints are ports of.
 pub const OVERLAY_BRIDGE: &str = "br0";
-/// Inside an overlay's namespace: the bridge's port towards the other hosts.
+/// Inside an overlay's namespace: the bridge's port towards the other hosts, of an encrypted one where the kernel seals.
 pub const OVERLAY_VXLAN: &str = "vxlan0";
-/// The same of an encrypted overlay. Whoever holds the TAP makes it; the plane plugs it into the bridge.
+/// The same of an encrypted overlay in user space. Whoever holds the TAP makes it; the plane plugs it into the bridge.
 pub const OVERLAY_TAP: &str = "tap0";
 /// The kernel's limit for interface names: `IFNAMSIZ` less the final zero.
 const LINK_NAME_MAX: usize = 15;
@@ -139,22 +143,6 @@ pub struct DataPath {
     pub least_mtu: Option<u32>,
 }
 
-/// The mesh of WireGuard peers that encrypted overlays travel in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Encryption {
-    pub private_key: PrivateKey,
-    /// UDP port of WireGuard, the same on every host.
-    pub port: u16,
-    pub peers: BTreeMap<NodeId, EncryptionPeer>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EncryptionPeer {
-    pub public_key: [u8; 32],
-    /// The peer's address in the underlay.
-    pub address: IpAddr,
-}
-
 /// An overlay network as this host sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OverlayPlan {
@@ -251,29 +239,6 @@ pub struct OverlayPort {
 pub struct EndpointDns {
     /// Empty: the host's.
     pub nameservers: Vec<IpAddr>,
-}
-
-/// The secret half of this host's WireGuard key (X25519, RFC 7748). Never printed.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct PrivateKey([u8; 32]);
-
-impl From<[u8; 32]> for PrivateKey {
-    fn from(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl PrivateKey {
-    pub fn bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for PrivateKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PrivateKey(..)")
-    }
 }
 
 /// The id of a task or container, safe as a file name: 1 to 128 of `A-Z a-z 0-9 _ . -`, not starting with a dot.

@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use types::NetworkId;
 
-use crate::{Cidr, EndpointId, MacAddress, PortTable};
+use crate::{Cidr, EndpointId, MacAddress, PortTable, tunnel::TunnelStep};
 
 /// A change of the host's network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +52,11 @@ pub enum Step {
     },
     /// A change of the routing mesh or of published ports on this host.
     Mesh(MeshStep),
+    /// What the way to the other hosts of encrypted overlays needs, in order; after a failure the rest of its list is
+    /// left for the next time.
+    Tunnel {
+        steps: Vec<TunnelStep>,
+    },
     /// An interface for what bears this VLAN tag on the host's interface `parent`, up.
     CreateVlan {
         name: String,
@@ -153,6 +158,14 @@ pub enum OverlayStep {
     CreateVxlan {
         vni: u32,
         local: IpAddr,
+        port: u16,
+        mtu: u32,
+    },
+    /// The same of an encrypted overlay where the kernel seals: its UDP socket is in the tunnel's namespace, which
+    /// packets leave through WireGuard only.
+    CreateSealedVxlan {
+        vni: u32,
+        local: Ipv4Addr,
         port: u16,
         mtu: u32,
     },

@@ -1,8 +1,10 @@
 //! What `doctor` and `network doctor` found, as JSON. Docker has nothing like it; the spelling is Docker's all the same.
 
+use std::net::IpAddr;
+
 use node::doctor::{Difference, Findings, NetworkFindings};
 use serde_json::{Value, json};
-use types::Check;
+use types::{Check, NodeId};
 
 use super::writer::Fields;
 
@@ -16,6 +18,22 @@ pub(crate) fn write_findings(findings: &Findings) -> Value {
         .set("Networks", findings.networks.iter().map(write_network).collect::<Vec<_>>())
         .set("Host", write_differences(&findings.host))
         .set("Notes", &findings.notes)
+        .done()
+}
+
+/// One of several nodes: what it found, or why it did not say.
+pub(crate) fn write_node(
+    id: NodeId,
+    hostname: &str,
+    address: Option<IpAddr>,
+    said: &Result<Findings, String>,
+) -> Value {
+    Fields::new()
+        .set("ID", id)
+        .set("Hostname", hostname)
+        .set("Address", address)
+        .set("Error", said.as_ref().err())
+        .set("Findings", said.as_ref().ok().map(write_findings))
         .done()
 }
 

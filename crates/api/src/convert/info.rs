@@ -82,6 +82,8 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
         .set("Isolation", "")
         .set("InitBinary", "")
         .set("SecurityOptions", &host.security_options)
+        // of this engine alone
+        .set("OverlayEncryption", &host.encryption)
         .set("Warnings", &host.warnings)
         .done()
 }

@@ -103,6 +103,7 @@ fn pretty(info: &Value) -> String {
     let runtimes = info["Runtimes"].as_object().map(|map| map.keys().cloned().collect::<Vec<_>>().join(" "));
     line("Runtimes", runtimes.unwrap_or_default());
     line("Default Runtime", text(&info["DefaultRuntime"]));
+    line("Overlay Encryption", text(&info["OverlayEncryption"]));
     line("Kernel Version", text(&info["KernelVersion"]));
     line("Operating System", text(&info["OperatingSystem"]));
     line("OSType", text(&info["OSType"]));

@@ -53,8 +53,8 @@ pub(crate) enum NetworkCommand {
     /// Show all of one or more networks, with used and free addresses
     #[command(after_help = "Example: rswarm network inspect --format '{{json .Status.IPAM.Subnets}}' back")]
     Inspect(InspectArgs),
-    /// Compare this host's overlay networks, entry by entry, with what the cluster says of them
-    #[command(after_help = "Example: rswarm network doctor --format json back")]
+    /// Compare this host's overlay networks (with --all every node's), entry by entry, with what the cluster says of them
+    #[command(after_help = "Examples:\n  rswarm network doctor --format json back\n  rswarm network doctor --all")]
     Doctor(doctor::DoctorArgs),
     /// Remove networks
     #[command(visible_alias = "remove")]

@@ -21,6 +21,7 @@ use image::{Digest, ImageReference};
 use proto::v1::{
     FetchCall, FetchPart, OfferAnswer, OfferCall,
     images_server::{Images, ImagesServer},
+    node_doctor_server::NodeDoctorServer,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -37,7 +38,7 @@ use tokio_util::{
 use tonic::{Request, Response, Status, transport::server::Connected};
 use types::{ManagerPeer, NodeId};
 
-use super::tunnels;
+use super::{doctor_server::Doctor, tunnels};
 use crate::engine::{Engine, peers::IMAGE_PORT};
 
 /// Nodes served at once; the others wait in the kernel's queue, and ask elsewhere when they wait too long.
@@ -71,12 +72,14 @@ pub(super) async fn run(
     };
     let (accepted, connections) = mpsc::channel(MAX_CONNECTIONS);
     let door = Door { engine: engine.clone(), identity, managers };
+    let doctor = NodeDoctorServer::new(Doctor::new(engine.clone()));
     let service = ImagesServer::new(Service { engine, grants: Grants::default() });
     let serving = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(PING_PERIOD))
         .http2_keepalive_timeout(Some(PING_PERIOD))
         .max_concurrent_streams(MAX_STREAMS)
         .add_service(service.max_encoding_message_size(proto::MAX_MESSAGE_BYTES))
+        .add_service(doctor.max_encoding_message_size(proto::MAX_MESSAGE_BYTES))
         .serve_with_incoming_shutdown(
             ReceiverStream::new(connections).map(Ok::<_, io::Error>),
             stop.clone().cancelled_owned(),

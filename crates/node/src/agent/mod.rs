@@ -8,6 +8,7 @@ mod abandon;
 mod assigned;
 mod data_key;
 mod described;
+mod doctor_server;
 mod ends;
 mod follower;
 mod image_server;

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use overlay::{DataPath, Encryption, EncryptionPeer, MacAddress, OverlayPlan, PrivateKey, Remote};
+use overlay::{DataPath, Encryption, EncryptionBackend, EncryptionPeer, MacAddress, OverlayPlan, PrivateKey, Remote};
 use types::{
     AssignmentSet, DataPathPeer, EndpointStage, HostNetwork, NodeId, OverlayContainer, OverlayEndpoint, OverlayService,
     OverlayState, Slot, TaskId,
@@ -28,6 +28,8 @@ pub(super) struct Here {
     /// In the underlay.
     pub address: IpAddr,
     pub private_key: PrivateKey,
+    /// Who seals here.
+    pub encryption: EncryptionBackend,
 }
 
 /// UDP port of WireGuard (its registered one), next to VXLAN's: the same on every host.
@@ -76,7 +78,7 @@ fn encryption(peers: &BTreeMap<NodeId, DataPathPeer>, here: &Here) -> Encryption
         Some((*node, EncryptionPeer { public_key: peer.wireguard_key?, address: peer.address }))
     };
     let peers = peers.iter().filter(|(node, _)| **node != here.node).filter_map(peer).collect();
-    Encryption { private_key: here.private_key.clone(), port: ENCRYPTION_PORT, peers }
+    Encryption { backend: here.encryption, private_key: here.private_key.clone(), port: ENCRYPTION_PORT, peers }
 }
 
 fn overlay(state: &OverlayState, network: &HostNetwork, me: NodeId, unreachable: &BTreeSet<NodeId>) -> OverlayPlan {
@@ -394,7 +396,8 @@ mod tests {
         let (here, there) = (network.id, spread.network.id);
         let single = OverlayState { network: Arc::new(network), ..single };
         let set = AssignmentSet { overlays: [(here, single), (there, spread)].into(), ..AssignmentSet::default() };
-        let me = Here { node: NodeId::from_random(0), address: [192, 0, 2, 9].into(), private_key: [7; 32].into() };
+        let (node, private_key, encryption) = (NodeId::from_random(0), [7; 32].into(), EncryptionBackend::Userspace);
+        let me = Here { node, address: [192, 0, 2, 9].into(), private_key, encryption };
         let told = cluster_network(&set, &me, &Unreachable::default());
         assert_eq!(told.overlays.keys().collect::<Vec<_>>(), [&there]);
         assert_eq!(told.networks.len(), 2);

@@ -45,7 +45,8 @@ impl Follower {
         let managers: Vec<_> = config.managers.iter().cloned().chain(others).collect();
         let node = config.identity.node();
         let (private_key, public_key) = data_key::load_or_make(&config.state_dir)?;
-        let here = Here { node, address: config.data_address, private_key };
+        let encryption = engine.config().encryption;
+        let here = Here { node, address: config.data_address, private_key, encryption };
         let mut follower = Self {
             performer: Performer::new(engine.clone(), node),
             publisher: Publisher::new(engine.clone(), node),

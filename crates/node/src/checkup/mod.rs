@@ -7,12 +7,14 @@
 mod facts;
 mod host;
 mod managers;
+mod nodes;
 
 use std::{path::PathBuf, time::Duration};
 
 use types::Check;
 
 pub use managers::managers;
+pub use nodes::networks;
 
 use self::facts::Facts;
 use crate::engine::preflight;

@@ -25,4 +25,6 @@ pub struct EngineConfig {
     pub labels: types::Labels,
     /// What this host has besides CPUs and memory, for services that reserve it.
     pub generic_resources: types::GenericResources,
+    /// Who seals the packets of encrypted networks on this host.
+    pub encryption: overlay::EncryptionBackend,
 }

@@ -38,6 +38,8 @@ pub struct HostInfo {
     pub insecure_registries: Vec<String>,
     pub registry_mirrors: Vec<String>,
     pub security_options: Vec<String>,
+    /// Who seals the packets of encrypted networks: `kernel` or `userspace`.
+    pub encryption: String,
     /// What works less well than it could, in words.
     pub warnings: Vec<String>,
 }
@@ -79,6 +81,7 @@ impl HostInfo {
             insecure_registries: config.insecure_registries.clone(),
             registry_mirrors: config.registry_mirrors.clone(),
             security_options: security_options(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()),
+            encryption: config.encryption.to_string(),
             warnings: warnings(cgroup),
         }
     }

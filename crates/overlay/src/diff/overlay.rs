@@ -13,7 +13,10 @@ use crate::{
     mesh::INGRESS,
     mtu::planned_mtu,
     plan::{OVERLAY_BRIDGE, OVERLAY_TAP, OVERLAY_VXLAN, VETH_PREFIX, veth_name},
+    wireguard::tunnel_address,
 };
+
+use super::tunnel;
 
 /// The kernel counts the neighbours of every container together and allows 1,024; more, and connections
 /// fail here and there (P36). Each costs some 500 bytes, and only when it is there.
@@ -48,8 +51,9 @@ pub fn steps(plan: &NetworkPlan, observed: &Observed) -> (Vec<Step>, Vec<Step>) 
     let veths = veths_of(plan);
     let none = BTreeSet::new();
     for (id, overlay) in &plan.overlays {
-        let hosts = hosts_of(plan, *id, overlay);
-        let around = Around { path, veths: veths.get(id).unwrap_or(&none), hosts: &hosts };
+        let uplink = Uplink::of(overlay, plan);
+        let hosts = uplink.hosts(hosts_of(plan, *id, overlay));
+        let around = Around { path, uplink, veths: veths.get(id).unwrap_or(&none), hosts: &hosts };
         let (first, last) = overlay_steps(*id, overlay, &around, observed);
         come.extend((!first.is_empty()).then_some(Step::Overlay { id: *id, steps: first }));
         go.extend((!last.is_empty()).then_some(Step::Overlay { id: *id, steps: last }));
@@ -60,14 +64,48 @@ pub fn steps(plan: &NetworkPlan, observed: &Observed) -> (Vec<Step>, Vec<Step>) 
 /// What an overlay's own plan does not say.
 struct Around<'a> {
     path: &'a DataPath,
+    uplink: Uplink,
     /// Outer ends of the pairs that lead into it.
     veths: &'a BTreeSet<String>,
     /// On which host each MAC address is.
     hosts: &'a BTreeMap<MacAddress, IpAddr>,
 }
 
+/// How an overlay's frames get to the other hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Uplink {
+    /// VXLAN from the host's own address.
+    Vxlan,
+    /// The same inside the tunnel, which the kernel seals.
+    SealedVxlan,
+    /// A TAP whose holder seals.
+    Tap,
+}
+
+impl Uplink {
+    fn of(overlay: &OverlayPlan, plan: &NetworkPlan) -> Self {
+        match (overlay.encrypted, plan.is_sealed_by_kernel()) {
+            (false, _) => Self::Vxlan,
+            (true, true) => Self::SealedVxlan,
+            (true, false) => Self::Tap,
+        }
+    }
+
+    fn link(self) -> &'static str {
+        if self == Self::Tap { OVERLAY_TAP } else { OVERLAY_VXLAN }
+    }
+
+    /// Where frames for each MAC address are sent.
+    fn hosts(self, mut hosts: BTreeMap<MacAddress, IpAddr>) -> BTreeMap<MacAddress, IpAddr> {
+        if self == Self::SealedVxlan {
+            hosts.values_mut().for_each(|host| *host = tunnel_address(*host).into());
+        }
+        hosts
+    }
+}
+
 /// The remote endpoints, and in the mesh's network the ports of the other hosts.
-fn hosts_of(plan: &NetworkPlan, id: NetworkId, overlay: &OverlayPlan) -> BTreeMap<MacAddress, IpAddr> {
+pub(crate) fn hosts_of(plan: &NetworkPlan, id: NetworkId, overlay: &OverlayPlan) -> BTreeMap<MacAddress, IpAddr> {
     let remotes = overlay.remotes.iter().map(|(mac, remote)| (*mac, remote.host));
     let mesh = plan.mesh.iter().filter(|mesh| mesh.network == id);
     remotes.chain(mesh.flat_map(|mesh| &mesh.entries).map(|(mac, entry)| (*mac, entry.host))).collect()
@@ -99,7 +137,7 @@ fn overlay_steps(
     around: &Around<'_>,
     observed: &Observed,
 ) -> (Vec<OverlayStep>, Vec<OverlayStep>) {
-    let Around { path, veths, hosts } = around;
+    let Around { path, uplink, veths, hosts } = around;
     let mut steps = Vec::new();
     let empty = OverlayInside::default();
     let inside = match observed.overlays.get(&id) {
@@ -112,7 +150,7 @@ fn overlay_steps(
     };
     let bridge = bridge_of(Some(inside));
     let mtu = planned_mtu(overlay, path, observed, bridge.map(|link| link.mtu));
-    steps.extend(left_over_links(overlay, veths, inside));
+    steps.extend(left_over_links(*uplink, veths, inside));
     if bridge.is_none() {
         if inside.links.contains_key(OVERLAY_BRIDGE) {
             steps.push(OverlayStep::RemoveLink { name: OVERLAY_BRIDGE.to_owned() });
@@ -121,10 +159,12 @@ fn overlay_steps(
     } else if bridge.is_some_and(|link| !link.up || link.mtu != mtu) {
         steps.push(OverlayStep::SetBridge { mtu });
     }
-    let uplink = uplink_steps(overlay, path, mtu, inside, &mut steps);
+    let is_cut_off = *uplink == Uplink::SealedVxlan && !tunnel::stands(observed);
+    let way = Way { uplink: *uplink, is_cut_off, vni: overlay.vni, path, mtu };
+    let plugged = uplink_steps(&way, inside, &mut steps);
     let mut last = Vec::new();
-    if let Some((name, is_new)) = uplink {
-        if !overlay.encrypted {
+    if let Some((name, is_new)) = plugged {
+        if *uplink != Uplink::Tap {
             host_steps(hosts, if is_new { &empty } else { inside }, &mut steps, &mut last);
         }
         port_steps(hosts, name, if is_new || bridge.is_none() { &empty } else { inside }, &mut steps, &mut last);
@@ -139,36 +179,62 @@ fn bridge_mac(vni: u32) -> MacAddress {
     MacAddress::from_bytes([0x02, b'r', b's', a, b, c])
 }
 
-/// Outer ends of endpoints that have no place here, and a VXLAN interface where everything must be encrypted.
-fn left_over_links(overlay: &OverlayPlan, veths: &BTreeSet<String>, inside: &OverlayInside) -> Vec<OverlayStep> {
+/// Outer ends of endpoints that have no place here, and the port of another way to the hosts.
+fn left_over_links(uplink: Uplink, veths: &BTreeSet<String>, inside: &OverlayInside) -> Vec<OverlayStep> {
     let names = inside.links.keys().filter(|name| {
         let strays = name.starts_with(VETH_PREFIX) && !veths.contains(*name);
-        strays || (overlay.encrypted && *name == OVERLAY_VXLAN)
+        strays || ([OVERLAY_VXLAN, OVERLAY_TAP].contains(&name.as_str()) && *name != uplink.link())
     });
     names.map(|name| OverlayStep::RemoveLink { name: name.clone() }).collect()
 }
 
+/// One overlay's way to the other hosts.
+struct Way<'a> {
+    uplink: Uplink,
+    /// The namespace that its VXLAN interface was made in is gone, and that with it.
+    is_cut_off: bool,
+    vni: u32,
+    path: &'a DataPath,
+    mtu: u32,
+}
+
+impl Way<'_> {
+    /// As it shall be; None of a TAP.
+    fn vxlan(&self) -> Option<Vxlan> {
+        let Self { uplink, vni, path, .. } = *self;
+        let local = match uplink {
+            Uplink::Vxlan => path.address,
+            Uplink::SealedVxlan => tunnel_address(path.address).into(),
+            Uplink::Tap => return None,
+        };
+        Some(Vxlan { vni, local: Some(local), port: path.port, learns: false })
+    }
+
+    /// Whoever holds a TAP makes it.
+    fn create(&self) -> Option<OverlayStep> {
+        let Self { uplink, vni, path, mtu, .. } = *self;
+        let port = path.port;
+        match uplink {
+            Uplink::Vxlan => Some(OverlayStep::CreateVxlan { vni, local: path.address, port, mtu }),
+            Uplink::SealedVxlan => {
+                Some(OverlayStep::CreateSealedVxlan { vni, local: tunnel_address(path.address), port, mtu })
+            }
+            Uplink::Tap => None,
+        }
+    }
+}
+
 /// Makes and plugs the port towards the other hosts. Returns its name and whether it is made anew; None
 /// while nobody has made the TAP of an encrypted overlay: nothing leaves the host then.
-fn uplink_steps(
-    overlay: &OverlayPlan,
-    path: &DataPath,
-    mtu: u32,
-    inside: &OverlayInside,
-    steps: &mut Vec<OverlayStep>,
-) -> Option<(&'static str, bool)> {
-    let name = if overlay.encrypted { OVERLAY_TAP } else { OVERLAY_VXLAN };
+fn uplink_steps(way: &Way<'_>, inside: &OverlayInside, steps: &mut Vec<OverlayStep>) -> Option<(&'static str, bool)> {
+    let (name, mtu) = (way.uplink.link(), way.mtu);
     let found = inside.links.get(name);
-    let vxlan = Vxlan { vni: overlay.vni, local: Some(path.address), port: path.port, learns: false };
-    let kept = found.filter(|link| overlay.encrypted || link.vxlan.as_ref() == Some(&vxlan));
-    if overlay.encrypted && kept.is_none() {
-        return None;
-    }
+    let vxlan = way.vxlan();
+    let kept = found.filter(|link| vxlan.is_none() || (link.vxlan == vxlan && !way.is_cut_off));
     if kept.is_none() {
-        if found.is_some() {
-            steps.push(OverlayStep::RemoveLink { name: name.to_owned() });
-        }
-        steps.push(OverlayStep::CreateVxlan { vni: vxlan.vni, local: path.address, port: path.port, mtu });
+        let create = way.create()?;
+        steps.extend(found.map(|_| OverlayStep::RemoveLink { name: name.to_owned() }));
+        steps.push(create);
     }
     let bridge = bridge_of(Some(inside)).map(|link| link.index);
     let is_plugged = kept.is_some_and(|link| {
@@ -176,7 +242,7 @@ fn uplink_steps(
         link.up && link.mtu == mtu && in_bridge && link.port == Some(PortRole::Uplink)
     });
     if !is_plugged {
-        let udp_port = (!overlay.encrypted).then_some(path.port);
+        let udp_port = vxlan.map(|vxlan| vxlan.port);
         steps.push(OverlayStep::PlugUplink { name: name.to_owned(), udp_port, mtu });
     }
     Some((name, kept.is_none()))

@@ -9,6 +9,7 @@ mod forward;
 mod held;
 mod look;
 mod steps;
+mod tunnel;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -5,7 +5,7 @@ use types::NetworkId;
 use super::Difference;
 use crate::{
     EndpointId, EndpointStep, InsideStep, Link, MeshStep, Namespace, NetworkPlan, Observed, OverlayInside,
-    OverlayNamespace, OverlayStep, Place, Step, diff,
+    OverlayNamespace, OverlayPlan, OverlayStep, Place, Step, diff,
     plan::{OVERLAY_BRIDGE, OVERLAY_TAP, OVERLAY_VXLAN},
 };
 
@@ -43,10 +43,14 @@ pub fn differences(plan: &NetworkPlan, observed: &Observed) -> Vec<(Option<Netwo
                 found.extend(differences);
             }
             Step::Local { steps, .. } => found.extend(steps.iter().map(|step| (None, of_host(step, observed)))),
+            Step::Tunnel { steps } => {
+                found.extend(steps.iter().map(|step| (None, super::tunnel::difference(step, observed))))
+            }
             step => found.push((None, of_host(&step, observed))),
         }
     }
-    for (id, overlay) in possible.overlays.iter().filter(|(_, overlay)| overlay.encrypted) {
+    let needs_tap = |overlay: &OverlayPlan| overlay.encrypted && !possible.is_sealed_by_kernel();
+    for (id, overlay) in possible.overlays.iter().filter(|(_, overlay)| needs_tap(overlay)) {
         let has_tap = matches!(observed.overlays.get(id),
             Some(OverlayNamespace::Alive(inside)) if inside.links.contains_key(OVERLAY_TAP));
         if !has_tap {
@@ -90,7 +94,7 @@ fn of_host(step: &Step, observed: &Observed) -> Difference {
             differs(name, format!("an interface for VLAN tag {tag} of {parent}, up"), link(name))
         }
         // These are told step by step.
-        Step::Local { .. } | Step::Overlay { .. } | Step::Endpoint { .. } => {
+        Step::Local { .. } | Step::Tunnel { .. } | Step::Overlay { .. } | Step::Endpoint { .. } => {
             differs("host network", "as planned".to_owned(), "otherwise".to_owned())
         }
     }
@@ -114,6 +118,10 @@ fn of_overlay(step: &OverlayStep, inside: Option<&OverlayInside>) -> Difference 
         }
         OverlayStep::CreateVxlan { vni, local, port, mtu } => {
             let expected = format!("VXLAN {vni} from {local} to port {port}, MTU {mtu}");
+            differs(OVERLAY_VXLAN.to_owned(), "links", expected, link(OVERLAY_VXLAN))
+        }
+        OverlayStep::CreateSealedVxlan { vni, local, port, mtu } => {
+            let expected = format!("VXLAN {vni} from {local} in the tunnel to port {port}, MTU {mtu}");
             differs(OVERLAY_VXLAN.to_owned(), "links", expected, link(OVERLAY_VXLAN))
         }
         OverlayStep::PlugUplink { name, mtu, .. } => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Files, KernelError, StepFailure, endpoint, mesh, nft, overlay,
     session::{NamespaceFile, Session},
-    sysctl,
+    sysctl, tunnel,
 };
 use crate::{EndpointStep, Place, Step};
 
@@ -78,7 +78,8 @@ async fn perform(session: &Session, files: &Files, step: &Step) -> Result<(), Ke
             }
             Ok(())
         }
-        Step::Overlay { id, steps } => overlay::apply(session, &files.overlays.join(id.to_string()), steps).await,
+        Step::Tunnel { steps } => tunnel::apply(session, files, steps).await,
+        Step::Overlay { id, steps } => overlay::apply(session, files, *id, steps).await,
         Step::Endpoint { id, steps } => endpoint::apply(session, files, id, steps).await,
     }
 }

@@ -29,16 +29,19 @@ pub struct NewVxlan<'a> {
     pub local: IpAddr,
     pub port: u16,
     pub mtu: u32,
+    /// Whether outer UDP headers bear a checksum.
+    pub is_summed: bool,
 }
 
 impl Netlink {
     /// Born in the namespace `inside`; its UDP socket stays in the one of this conversation. There is no
     /// moment in which a crash could leave it elsewhere.
     pub async fn create_vxlan(&self, new: &NewVxlan<'_>, inside: RawFd) -> Result<(), KernelError> {
-        let NewVxlan { name, vni, local, port, mtu } = *new;
+        let NewVxlan { name, vni, local, port, mtu, is_summed } = *new;
         let deadline = Instant::now() + EMPTIED_WITHIN;
         loop {
             let vxlan = LinkVxlan::new(name, vni).port(port).learning(false).mtu(mtu).setns_by_fd(inside);
+            let vxlan = if is_summed { vxlan } else { vxlan.udp_csum(false) };
             let vxlan = match local {
                 IpAddr::V4(v4) => vxlan.local(v4),
                 IpAddr::V6(v6) => vxlan.local6(v6),

@@ -64,6 +64,16 @@ pub enum KernelError {
         #[source]
         source: io::Error,
     },
+    #[error(
+        "encrypted networks carry nothing to other hosts: this kernel has no WireGuard: modprobe wireguard (in a \
+         container: on its host), or start rswarm daemon with --encryption userspace"
+    )]
+    NoWireguard(#[source] io::Error),
+    #[error(
+        "encrypted networks carry nothing to other hosts: UDP port {port}, which WireGuard needs, is taken by another \
+         program or interface: `ss -ulpn sport = :{port}` and `wg show` name it; end it"
+    )]
+    WireguardPortTaken { port: u16 },
     #[error("cannot work on a thread of its own")]
     Thread(#[source] io::Error),
 }

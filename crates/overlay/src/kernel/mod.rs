@@ -21,8 +21,10 @@ mod overlay;
 mod reset;
 mod session;
 mod sysctl;
+mod tunnel;
 mod vip;
 mod watch;
+mod wireguard;
 
 use std::{
     future::Future,
@@ -57,6 +59,10 @@ pub(crate) struct Files {
     pub overlays: PathBuf,
     /// Per endpoint, which virtual addresses were loaded into its namespace last.
     pub vips: PathBuf,
+    /// The namespace of the tunnel that encrypted overlays share, where the kernel seals them.
+    pub tunnel: PathBuf,
+    /// Which rules were loaded into it last.
+    pub tunnel_record: PathBuf,
     /// Which table was loaded last, and how the kernel listed it then.
     pub nft_record: PathBuf,
 }
@@ -69,6 +75,8 @@ impl Kernel {
             namespaces: run_dir.join("netns"),
             overlays: run_dir.join("overlay"),
             vips: run_dir.join("vips"),
+            tunnel: run_dir.join("tunnel"),
+            tunnel_record: run_dir.join("tunnel.json"),
             nft_record: run_dir.join("nft.json"),
         };
         Self { files }

@@ -21,7 +21,7 @@ use super::{
     },
     mesh, namespace, nft,
     session::{NamespaceFile, Netlink, Session},
-    sysctl, vip,
+    sysctl, tunnel, vip,
 };
 use crate::{
     Cidr, EndpointId, Inside, InsideLink, Link, Namespace, Observed, OverlayInside, OverlayNamespace, Parent,
@@ -73,6 +73,10 @@ pub(super) async fn observe(
         };
         observed.overlays.insert(id, inside);
     }
+    observed.tunnel = match seen.and_then(|seen| seen.tunnel.as_ref()) {
+        Some(known) if namespace::is_alive(&files.tunnel) => Some(known.clone()),
+        _ => tunnel::observe(session, files).await?,
+    };
     Ok(observed)
 }
 

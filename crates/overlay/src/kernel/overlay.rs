@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use types::NetworkId;
+
 use super::{
-    KernelError,
+    Files, KernelError,
     bridge::{NewVxlan, port_taken},
     namespace,
     session::{NamespaceFile, Netlink, Session},
@@ -24,7 +26,13 @@ struct Room {
 }
 
 /// Does the steps in order; the first failure ends the list, because each builds on those before it.
-pub(super) async fn apply(session: &Session, path: &Path, steps: &[OverlayStep]) -> Result<(), KernelError> {
+pub(super) async fn apply(
+    session: &Session,
+    files: &Files,
+    id: NetworkId,
+    steps: &[OverlayStep],
+) -> Result<(), KernelError> {
+    let path = &files.overlays.join(id.to_string());
     let mut room = None;
     for step in steps {
         match step {
@@ -35,7 +43,7 @@ pub(super) async fn apply(session: &Session, path: &Path, steps: &[OverlayStep])
                     room = Some(Room::open(session, path)?);
                 }
                 let room = room.as_mut().expect("it was opened just now");
-                perform(session, room, step).await?;
+                perform(session, files, room, step).await?;
             }
         }
     }
@@ -67,7 +75,7 @@ impl Room {
     }
 }
 
-async fn perform(session: &Session, room: &mut Room, step: &OverlayStep) -> Result<(), KernelError> {
+async fn perform(session: &Session, files: &Files, room: &mut Room, step: &OverlayStep) -> Result<(), KernelError> {
     match step {
         OverlayStep::RemoveNamespace | OverlayStep::CreateNamespace => Ok(()),
         OverlayStep::RemoveLink { name } => {
@@ -79,8 +87,19 @@ async fn perform(session: &Session, room: &mut Room, step: &OverlayStep) -> Resu
             room.netlink.set_link(OVERLAY_BRIDGE, "bring up the bridge", |l| l.up().mtu(*mtu)).await
         }
         OverlayStep::CreateVxlan { vni, local, port, mtu } => {
-            let new = NewVxlan { name: OVERLAY_VXLAN, vni: *vni, local: *local, port: *port, mtu: *mtu };
+            let (name, local, is_summed) = (OVERLAY_VXLAN, *local, true);
+            let new = NewVxlan { name, vni: *vni, local, port: *port, mtu: *mtu, is_summed };
             session.host.create_vxlan(&new, room.namespace.raw()).await
+        }
+        OverlayStep::CreateSealedVxlan { vni, local, port, mtu } => {
+            // A checksum would say what the seal says already.
+            let (name, local, is_summed) = (OVERLAY_VXLAN, (*local).into(), false);
+            let new = NewVxlan { name, vni: *vni, local, port: *port, mtu: *mtu, is_summed };
+            let path = &files.tunnel;
+            let opened = NamespaceFile::open(path);
+            let tunnel =
+                opened.map_err(|source| KernelError::Namespace { doing: "open", path: path.clone(), source })?;
+            session.netlink_in(&tunnel, path)?.create_vxlan(&new, room.namespace.raw()).await
         }
         OverlayStep::PlugUplink { name, udp_port, mtu } => {
             let bridge = room.index(OVERLAY_BRIDGE).await?;

@@ -186,6 +186,10 @@ async fn converge_all(kernel: &Kernel, parts: &mut Parts, plan: &NetworkPlan, se
         // All else goes on; the doctor tells it too.
         tracing::warn!(error = explain(&error), "ports that ask for a PROXY protocol header are closed on this host");
     }
+    if plan.is_sealed_by_kernel() {
+        // It lets go of the port before the kernel takes it.
+        parts.wireguard.apply(wireguard::Settings::default()).await;
+    }
     let mut applied = converge(kernel, whole, seen).await;
     let settings = wireguard::Settings::of(whole, |id| kernel.overlay_path(id));
     let report = parts.wireguard.apply(settings).await;
@@ -305,6 +309,7 @@ fn without_changed(mut observed: Observed, steps: &[Step]) -> Option<Observed> {
                 | MeshStep::RemoveOuterIngress { network },
             ) => drop(observed.overlays.remove(network)),
             Step::Overlay { id, .. } => drop(observed.overlays.remove(id)),
+            Step::Tunnel { .. } => observed.tunnel = None,
             Step::Endpoint { id, steps } => {
                 observed.namespaces.remove(id);
                 for network in steps.iter().filter_map(EndpointStep::overlay) {

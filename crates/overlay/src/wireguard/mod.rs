@@ -7,7 +7,7 @@
 //! so no local process can inject a frame. It must never send a frame of an encrypted network unsealed:
 //! without a key, peer or TAP nothing passes.
 //!
-//! Kernels with WireGuard are not used yet; the format inside the tunnel is theirs.
+//! Where the kernel seals instead ([`crate::tunnel`]) it is given nothing to do. The format inside the tunnel is the same.
 
 mod checksum;
 mod control;
@@ -82,7 +82,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Nothing where the kernel does the work.
     pub fn of(plan: &NetworkPlan, namespace: impl Fn(NetworkId) -> PathBuf) -> Self {
+        if plan.is_sealed_by_kernel() {
+            return Self::default();
+        }
         let encrypted = plan.overlays.iter().filter(|(_, overlay)| overlay.encrypted);
         let mut overlays: BTreeMap<_, _> = encrypted.map(|(id, overlay)| (*id, overlay.clone())).collect();
         let in_mesh = plan.mesh.as_ref().and_then(|mesh| Some((mesh, overlays.get_mut(&mesh.network)?)));
@@ -107,7 +111,7 @@ pub struct Report {
     pub errors: BTreeMap<NetworkId, String>,
 }
 
-/// The mesh as it is now.
+/// The mesh as it is now; without peers where the kernel seals, whose own word is in [`crate::Observed`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Standing {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use overlay::{
-    Client, Encryption, EncryptionPeer, NetworkPlan, PrivateKey,
+    Client, Encryption, EncryptionBackend, EncryptionPeer, NetworkPlan, PrivateKey,
     netd::NetdConfig,
     wireguard::{generate_key_pair, public_key},
 };
@@ -96,7 +96,12 @@ pub fn encrypted(ingress: &Ingress, daemon: &Daemon, all: &[Daemon]) -> NetworkP
         (ingress.node(&other.host), EncryptionPeer { public_key, address: ingress.lab.address(&other.host) })
     };
     let private_key = daemon.key.clone();
-    let encryption = Encryption { private_key, port: WIREGUARD_PORT, peers: others.map(peer).collect() };
+    let encryption = Encryption {
+        backend: EncryptionBackend::Userspace,
+        private_key,
+        port: WIREGUARD_PORT,
+        peers: others.map(peer).collect(),
+    };
     plan.data_path.as_mut().expect("data path").encryption = Some(encryption);
     plan.overlays.values_mut().for_each(|overlay| overlay.encrypted = true);
     plan

@@ -14,7 +14,8 @@ use std::{
 
 use nix::sched::{CloneFlags, setns};
 use overlay::{
-    Applied, Client, DataPath, Encryption, EncryptionPeer, MacAddress, NetworkPlan, OverlayPlan, PrivateKey, Remote,
+    Applied, Client, DataPath, Encryption, EncryptionBackend, EncryptionPeer, MacAddress, NetworkPlan, OverlayPlan,
+    PrivateKey, Remote,
     netd::NetdConfig,
     wireguard::{generate_key_pair, public_key},
 };
@@ -156,7 +157,12 @@ impl Drop for Host {
 pub fn plan_of(host: &Host, mesh: &[(u8, [u8; 32])]) -> NetworkPlan {
     let others = || mesh.iter().filter(|(n, _)| *n != host.n);
     let peers = others().map(|(n, key)| (node(*n), EncryptionPeer { public_key: *key, address: underlay(*n) }));
-    let encryption = Encryption { private_key: host.key.clone(), port: WIREGUARD_PORT, peers: peers.collect() };
+    let encryption = Encryption {
+        backend: EncryptionBackend::Userspace,
+        private_key: host.key.clone(),
+        port: WIREGUARD_PORT,
+        peers: peers.collect(),
+    };
     let remote = |n: u8| Remote { addresses: vec![inside(n), inside6(n)], node: node(n), host: underlay(n) };
     let overlay = OverlayPlan {
         name: "secret".to_owned(),

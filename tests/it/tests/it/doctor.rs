@@ -88,6 +88,29 @@ fn doctor_p_02_names_every_entry_that_differs() -> Result<()> {
         ensure!(is_well, "{said}");
         Ok(())
     })?;
+    every_node(&t)
+}
+
+/// A manager asks all nodes: what one has changed behind its back is in its lines, and who does not answer is one.
+fn every_node(t: &ClusterUnderTest) -> Result<()> {
+    let all = || -> Result<(String, i32)> {
+        let output = t.cluster.cli("h1", &["network", "doctor", "--all"])?;
+        Ok((output.stdout, output.code))
+    };
+    let (said, code) = all()?;
+    ensure!(code == 0 && said.contains("h1: red: ok (2 ") && said.contains("h2: red: ok (2 "), "{code}: {said}");
+    let worker = t.cli_fails("h2", &["network", "doctor", "--all"])?;
+    ensure!(worker.contains("not a swarm manager"), "{worker}");
+    let pid = netd(t, "h2")?;
+    signal(t, "h2", &pid, Signal::SIGSTOP)?;
+    let said = all();
+    signal(t, "h2", &pid, Signal::SIGCONT)?;
+    let (said, code) = said?;
+    ensure!(code == 1 && said.contains("h2: host: rswarm netd (process): expected an answer"), "{code}: {said}");
+    t.cluster.stop_daemon("h2", Signal::SIGKILL)?;
+    let (said, code) = all()?;
+    ensure!(code == 1 && said.contains("h2: does not say what it finds"), "{code}: {said}");
+    ensure!(said.contains("h1: red: ok"), "{said}");
     Ok(())
 }
 

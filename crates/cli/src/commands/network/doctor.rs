@@ -14,6 +14,9 @@ pub(crate) struct DoctorArgs {
     /// Networks by name or id (default: all that have an endpoint on this host)
     #[arg(value_name = "NETWORK")]
     networks: Vec<String>,
+    /// Ask every node, through this manager
+    #[arg(long)]
+    all: bool,
     /// Format the output: json
     #[arg(short, long, value_parser = ["json"])]
     format: Option<String>,
@@ -21,6 +24,9 @@ pub(crate) struct DoctorArgs {
 
 /// Exit code 1 when anything differs.
 pub(super) async fn doctor(client: &Client, arguments: DoctorArgs) -> anyhow::Result<()> {
+    if arguments.all {
+        return every_node(client, &arguments).await;
+    }
     let mut found = client.get("/doctor/networks").await?;
     if !arguments.networks.is_empty() {
         narrow(&mut found, &arguments.networks)?;
@@ -29,9 +35,69 @@ pub(super) async fn doctor(client: &Client, arguments: DoctorArgs) -> anyhow::Re
         Some(_) => print(&format!("{found}\n"))?,
         None => print(&said(&found))?,
     }
-    let is_equal = items(&found["Host"]).next().is_none()
-        && items(&found["Networks"]).all(|network| items(&network["Differences"]).next().is_none());
-    if is_equal { Ok(()) } else { Err(Quit(1).into()) }
+    if is_equal(&found) { Ok(()) } else { Err(Quit(1).into()) }
+}
+
+fn is_equal(found: &Value) -> bool {
+    items(&found["Host"]).next().is_none()
+        && items(&found["Networks"]).all(|network| items(&network["Differences"]).next().is_none())
+}
+
+/// Exit code 1 when anything differs anywhere, or a node did not say.
+async fn every_node(client: &Client, arguments: &DoctorArgs) -> anyhow::Result<()> {
+    let mut nodes = client.get("/doctor/networks/all").await?;
+    if !arguments.networks.is_empty() {
+        narrow_nodes(&mut nodes, &arguments.networks)?;
+    }
+    match arguments.format {
+        Some(_) => print(&format!("{nodes}\n"))?,
+        None => print(&said_by_nodes(&nodes))?,
+    }
+    let is_well = items(&nodes).all(|node| node["Error"].is_null() && is_equal(&node["Findings"]));
+    if is_well { Ok(()) } else { Err(Quit(1).into()) }
+}
+
+/// Leaves the named networks only; each must be on some node.
+fn narrow_nodes(nodes: &mut Value, names: &[String]) -> anyhow::Result<()> {
+    let is = |network: &Value, name: &str| text(&network["Name"]) == name || text(&network["ID"]) == name;
+    for name in names {
+        let mut everywhere = items(nodes).flat_map(|node| items(&node["Findings"]["Networks"]));
+        ensure!(
+            everywhere.any(|network| is(network, name)),
+            "network {name} has no endpoint on any node that answered, so there is nothing to check: rswarm network ls \
+             lists what there is"
+        );
+    }
+    for node in nodes.as_array_mut().into_iter().flatten().filter(|node| !node["Findings"].is_null()) {
+        let findings = &mut node["Findings"];
+        let kept = items(&findings["Networks"]).filter(|network| names.iter().any(|name| is(network, name)));
+        findings["Networks"] = kept.cloned().collect();
+        findings["Host"] = Value::Array(Vec::new());
+    }
+    Ok(())
+}
+
+fn said_by_nodes(nodes: &Value) -> String {
+    let mut out = String::new();
+    for node in items(nodes) {
+        let name = match text(&node["Hostname"]) {
+            name if name.is_empty() => text(&node["ID"]),
+            name => name,
+        };
+        match &node["Error"] {
+            Value::Null => {
+                for line in said(&node["Findings"]).lines() {
+                    let _ = writeln!(out, "{name}: {line}");
+                }
+            }
+            error => {
+                let address = text(&node["Address"]);
+                let at = if address.is_empty() { String::new() } else { format!(" at {address}") };
+                let _ = writeln!(out, "{name}: does not say what it finds{at}: {}", text(error));
+            }
+        }
+    }
+    out
 }
 
 /// Leaves the named ones only.
@@ -121,6 +187,28 @@ mod tests {
             note: something was left out
         "#]]
         .assert_eq(&said(&found()));
+    }
+
+    #[test]
+    fn each_node_has_lines_of_its_own_and_a_silent_one_its_reason() {
+        let mut nodes = json!([
+            { "ID": "id1", "Hostname": "n1", "Address": "192.0.2.1", "Error": null, "Findings": found() },
+            { "ID": "id2", "Hostname": "n2", "Address": "192.0.2.2", "Error": "no answer within 45 s", "Findings": null },
+            { "ID": "id3", "Hostname": "", "Address": null, "Error": "the node is down: lost", "Findings": null },
+        ]);
+        expect![[r#"
+            n1: back: ok (1 endpoint here, 2 on other hosts, 3 virtual addresses, 4 names asked)
+            n1: front: fdb 02:42:0a:00:00:05 (overlay namespace, vxlan0): expected 192.0.2.3, found nothing
+            n1: note: something was left out
+            n2: does not say what it finds at 192.0.2.2: no answer within 45 s
+            id3: does not say what it finds: the node is down: lost
+        "#]]
+        .assert_eq(&said_by_nodes(&nodes));
+        let error = narrow_nodes(&mut nodes, &["nope".to_owned()]).expect_err("unknown").to_string();
+        assert!(error.contains("network nope"), "{error}");
+        narrow_nodes(&mut nodes, &["back".to_owned()]).expect("by name");
+        assert!(is_equal(&nodes[0]["Findings"]));
+        assert_eq!(items(&nodes[0]["Findings"]["Networks"]).count(), 1);
     }
 
     #[test]
