@@ -48,12 +48,15 @@ pub(crate) async fn all_networks(State(shared): State<Shared>) -> ApiResult<Json
     };
     let identity = shared.membership.status().identity.ok_or_else(|| ApiError::unavailable(NOT_IN_A_CLUSTER))?;
     nodes.sort_by_cached_key(|view| hostname(&view.node).to_owned());
-    let (shared, identity) = (&shared, &identity);
-    let asked = nodes.iter().map(|view| async move {
-        let said = findings(shared, identity, &view.node).await;
-        write_node(view.node.id, hostname(&view.node), view.node.status.address, &said)
+    let asked = nodes.into_iter().map(|view| {
+        let (shared, identity, node) = (shared.clone(), identity.clone(), view.node);
+        async move {
+            let said = findings(&shared, &identity, &node).await;
+            write_node(node.id, hostname(&node), node.status.address, &said)
+        }
     });
-    Ok(Json(stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await))
+    let answers: Vec<Value> = stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
+    Ok(Json(answers.into()))
 }
 
 async fn findings(shared: &Shared, identity: &NodeIdentity, node: &Node) -> Result<Findings, String> {

@@ -1,4 +1,4 @@
-//! The tunnel of encrypted overlays, in the text form of steps of the tests beside.
+//! The tunnel of encrypted overlays: what is done, and in which order.
 
 use std::net::SocketAddr;
 
@@ -82,6 +82,20 @@ fn device(observed: &mut Observed) -> &mut TunnelDevice {
     tunnel(observed).device.as_mut().expect("a device")
 }
 
+/// One step in a line.
+fn says(plan: &NetworkPlan, observed: &Observed) -> String {
+    super::diff(plan, observed).iter().map(|step| format!("{step:?}\n")).collect()
+}
+
+/// Each of the parts is there, behind the one before it.
+fn in_order(said: &str, parts: &[&str]) {
+    let mut rest = said;
+    for part in parts {
+        let Some(at) = rest.find(part) else { panic!("{part:?} is not where it should be in:\n{said}") };
+        rest = &rest[at + part.len()..];
+    }
+}
+
 #[test]
 fn n04_a_tunnel_that_stands_needs_nothing() {
     check(&sealed(), &standing(), &expect![""]);
@@ -90,7 +104,19 @@ fn n04_a_tunnel_that_stands_needs_nothing() {
 /// P15 c: the rules come before the device, that before the VXLAN interface, and this is made inside the tunnel.
 #[test]
 fn n04_p15_the_tunnel_comes_before_what_uses_it() {
-    check(&sealed(), &applied(&NetworkPlan::default(), 1500), &expect![[r#""#]]);
+    let said = says(&sealed(), &applied(&NetworkPlan::default(), 1500));
+    in_order(
+        &said,
+        &[
+            "Tunnel { steps: [CreateNamespace, LoadRules {",
+            "CreateDevice, SetKey { private_key: PrivateKey(..), port: 51820 }, SetPeers { remove: [], set: [([2, 2, ",
+            "WantedPeer { endpoint: 192.0.2.2:51820, address: 240.0.2.2 })] }, ",
+            "AddAddress(Cidr { address: 240.0.2.1, prefix: 4 }), DeviceUp { mtu: 1440, port: 51820 }] }",
+            "CreateSealedVxlan { vni: 4097, local: 240.0.2.1, port: 4789, mtu: 1390 }, PlugUplink { name: \"vxlan0\", ",
+            "AddHost { ",
+            "host: 240.0.2.2 }",
+        ],
+    );
 }
 
 /// A tunnel that is gone has taken the VXLAN interfaces with it, whatever was seen of them.
@@ -102,11 +128,16 @@ fn p29_what_is_left_of_a_tunnel_is_replaced() {
     let mut observed = standing();
     device(&mut observed).kind = "dummy".to_owned();
     tunnel(&mut observed).rules = None;
-    check(&sealed(), &observed, &expect![[r#""#]]);
+    let said = says(&sealed(), &observed);
+    in_order(
+        &said,
+        &["Tunnel { steps: [LoadRules {", "RemoveDevice, CreateDevice, SetKey {", "SetPeers {", "DeviceUp {"],
+    );
 }
 
 fn device_is_made_anew(observed: &Observed) {
-    let said: Vec<String> = super::diff(&sealed(), observed).iter().map(|step| format!("{step:?}")).collect();
+    let said = says(&sealed(), observed);
+    let said: Vec<&str> = said.lines().collect();
     assert!(said[0].contains("RemoveNamespace, CreateNamespace, LoadRules"), "{said:#?}");
     assert!(said[1].contains("RemoveLink { name: \"vxlan0\" }, CreateSealedVxlan"), "{said:#?}");
 }
@@ -117,10 +148,13 @@ fn n04_keys_are_replaced_where_they_stand() {
     let mut plan = sealed();
     let encryption = plan.data_path.as_mut().expect("one").encryption.as_mut().expect("one");
     encryption.peers.values_mut().for_each(|peer| peer.public_key = [3; 32]);
-    check(&plan, &standing(), &expect![[r#""#]]);
+    let said = says(&plan, &standing());
+    in_order(&said, &["Tunnel { steps: [SetPeers { remove: [[2, 2, ", "]], set: [([3, 3, "]);
+    assert_eq!(said.lines().count(), 1, "{said}");
     let encryption = plan.data_path.as_mut().expect("one").encryption.as_mut().expect("one");
     (encryption.private_key, encryption.peers) = ([9; 32].into(), sealed_peers());
-    check(&plan, &standing(), &expect![[r#""#]]);
+    let only = "Tunnel { steps: [SetKey { private_key: PrivateKey(..), port: 51820 }] }\n";
+    assert_eq!(says(&plan, &standing()), only);
 }
 
 fn sealed_peers() -> std::collections::BTreeMap<NodeId, EncryptionPeer> {
@@ -134,7 +168,13 @@ fn p15_foreign_hands_are_undone() {
     device(&mut observed).addresses.push("10.0.0.1/8".parse().expect("address"));
     device(&mut observed).peers[0].allowed.push("0.0.0.0/0".parse().expect("address"));
     device(&mut observed).up = false;
-    check(&sealed(), &observed, &expect![[r#""#]]);
+    in_order(
+        &says(&sealed(), &observed),
+        &[
+            "Tunnel { steps: [SetPeers { remove: [], set: [([2, 2, ",
+            "RemoveAddress(Cidr { address: 10.0.0.1, prefix: 8 }), DeviceUp { mtu: 1440, port: 51820 }] }",
+        ],
+    );
 }
 
 /// P08: the underlay's MTU is followed, and with it goes all that is in the tunnel.
@@ -142,7 +182,7 @@ fn p15_foreign_hands_are_undone() {
 fn p08_a_smaller_underlay_makes_the_tunnel_smaller() {
     let mut observed = standing();
     observed.underlay.insert([192, 0, 2, 1].into(), 1400);
-    let said: String = super::diff(&sealed(), &observed).iter().map(|step| format!("{step:?}\n")).collect();
+    let said = says(&sealed(), &observed);
     assert!(said.contains("DeviceUp { mtu: 1340, port: 51820 }"), "{said}");
     assert!(said.contains("SetBridge { mtu: 1290 }"), "{said}");
 }
@@ -153,12 +193,15 @@ fn n04_p15_a_host_changes_from_one_way_to_the_other() {
     let mut to_user = sealed();
     let encryption = to_user.data_path.as_mut().expect("one").encryption.as_mut().expect("one");
     encryption.backend = EncryptionBackend::Userspace;
-    check(&to_user, &standing(), &expect![[r#""#]]);
+    in_order(
+        &says(&to_user, &standing()),
+        &["Tunnel { steps: [RemoveDevice, RemoveNamespace] }", "RemoveLink { name: \"vxlan0\" }"],
+    );
     let mut with_tap = standing();
     let links = &mut inside(&mut with_tap).links;
     links.remove("vxlan0");
     links.insert("tap0".to_owned(), Link { kind: "tun".to_owned(), ..Link::default() });
-    let said: String = super::diff(&sealed(), &with_tap).iter().map(|step| format!("{step:?}\n")).collect();
+    let said = says(&sealed(), &with_tap);
     assert!(said.contains("RemoveLink { name: \"tap0\" }, CreateSealedVxlan"), "{said}");
 }
 
