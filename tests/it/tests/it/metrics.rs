@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context as _, Result, bail, ensure};
 use it::{ClusterUnderTest, DEADLINE, Docker, until};
 use lab::{ExecOptions, ExecOutput};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use crate::can_make_hosts;
 
@@ -15,6 +15,8 @@ fn make_certificates(t: &ClusterUnderTest, host: &str, address: &str) -> Result<
         let authority = KeyPair::generate()?;
         let mut parameters = CertificateParams::new(Vec::new())?;
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // one that has its own issuer's name would count as signed by itself
+        parameters.distinguished_name.push(DnType::CommonName, format!("authority of {directory}"));
         let ca = parameters.self_signed(&authority)?.pem();
         let key = KeyPair::generate()?;
         let certificate =
