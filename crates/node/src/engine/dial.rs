@@ -11,6 +11,7 @@ use std::{
 use nix::{
     ifaddrs::getifaddrs,
     sched::{CloneFlags, setns},
+    sys::socket::SockaddrIn6,
 };
 use tokio::{
     net::TcpStream,
@@ -100,7 +101,7 @@ fn addresses() -> Vec<IpAddr> {
         let address = interface.address?;
         let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
         // a link-local address means nothing without its interface
-        let v6 = || address.as_sockaddr_in6().map(|v6| v6.ip()).filter(|ip| !ip.is_unicast_link_local());
+        let v6 = || address.as_sockaddr_in6().map(SockaddrIn6::ip).filter(|ip| !ip.is_unicast_link_local());
         v4.or_else(|| v6().map(IpAddr::V6))
     });
     all.extend(others.filter(|address| !address.is_loopback()).take(MAX_ADDRESSES));
