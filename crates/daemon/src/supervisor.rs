@@ -129,9 +129,9 @@ impl Supervisor {
             Command::Init { request, reply } => {
                 let force = request.force_new_cluster;
                 let result = match self.must_be_free(force) {
-                    Ok(()) => {
-                        member::found(&self.directory, &self.engine, *request).await.map_err(|error| refused(&error))
-                    }
+                    Ok(()) => Box::pin(member::found(&self.directory, &self.engine, *request))
+                        .await
+                        .map_err(|error| refused(&error)),
                     Err(error) => Err(error),
                 };
                 let _ = reply.send(self.adopt(result));

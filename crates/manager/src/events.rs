@@ -212,7 +212,7 @@ mod tests {
         let mut tables = Tables::default();
         let changes = [1, 2].map(|number| Change::PutNode(Box::new(manager(number)))).to_vec();
         tables.apply(1, &Proposal { at: Timestamp::EPOCH, expects: Vec::new(), changes }).expect("two nodes");
-        let [one, two] = [1, 2].map(|number| NodeId::from_random(number));
+        let [one, two] = [1, 2].map(NodeId::from_random);
         let mut standing = Standing::default();
         let start = Instant::now();
         let (all, none) = (BTreeSet::from([two]), BTreeSet::new());

@@ -37,10 +37,10 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn of(host: &HostInfo) -> Self {
-        Self::new(what_it_is(host), host.cpus, host.memory_bytes)
+        Self::new(&what_it_is(host), host.cpus, host.memory_bytes)
     }
 
-    fn new(host: Labels<6>, cpus: u32, memory_bytes: u64) -> Self {
+    fn new(host: &Labels<6>, cpus: u32, memory_bytes: u64) -> Self {
         let mut registry = Registry::default();
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
@@ -70,7 +70,7 @@ impl Metrics {
         let help = "Containers by what they do, those of tasks included";
         registry.register("engine_daemon_container_states_containers", help, containers.clone());
         let about = Family::<Labels<6>, Gauge>::default();
-        about.get_or_create(&host).set(1);
+        about.get_or_create(host).set(1);
         registry.register("engine_daemon_engine_info", "What engine and host are", about);
         let registry = Arc::new(registry);
         Self {
@@ -121,7 +121,7 @@ mod tests {
     fn c_38_counters_and_counts_as_prometheus_reads_them() {
         let host =
             ["version", "architecture", "graphdriver", "kernel", "os", "os_type"].map(|key| (key, "x".to_owned()));
-        let metrics = Metrics::new(host, 2, 1 << 30);
+        let metrics = Metrics::new(&host, 2, 1 << 30);
         metrics.clone().restarts.inc();
         metrics.network_applied.observe(0.02);
         let text = metrics.text(ContainerCounts { running: 3, paused: 0, stopped: 1 }, 2, 5);

@@ -2,6 +2,8 @@
 //!
 //! Pure, and the same on every manager. What the two states share is not looked at, so the cost is that of the
 //! difference.
+// a difference of two maps is a few references, made to be read once
+#![allow(clippy::needless_pass_by_value)]
 
 use std::{collections::BTreeMap, sync::Arc};
 
