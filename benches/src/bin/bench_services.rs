@@ -181,8 +181,9 @@ impl Fleet {
         let enter = move || {
             setns(&net, CloneFlags::CLONE_NEWNET).expect("root enters a namespace");
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().on_thread_start(enter);
-        let runtime = { runtime }.build().context("start a runtime")?;
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(2).enable_all().on_thread_start(enter).build();
+        let runtime = runtime.context("start a runtime")?;
         let token = t.cli("h1", &["swarm", "join-token", "-q", "worker"])?;
         let manager = format!("{}:2377", t.lab().address("h1")?);
         let running = Arc::new(AtomicUsize::new(0));
@@ -306,7 +307,8 @@ impl Node {
             if assignment.state.is_terminal() || self.tasks.insert(assignment.id, state) == Some(state) {
                 continue;
             }
-            let status = TaskStatus { state, since: now(), ..TaskStatus::default() };
+            let (message, error) = (String::new(), String::new());
+            let status = TaskStatus { state, since: now(), message, error, container: None, ports: Vec::new() };
             reports.push(TaskReport { task: assignment.id, status });
         }
         if reports.is_empty() {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use types::{
-    DisconnectPolicy, Name, NetworkAttachmentSpec, Reconcile, ServiceSpec, ServiceView, TaskSpec, UpdateConfig,
-    UpdateState, UpdateStatus,
+    DisconnectPolicy, Name, NetworkAttachmentSpec, Reconcile, Service, ServiceSpec, ServiceView, TaskSpec, Timestamp,
+    UpdateConfig, UpdateState, UpdateStatus,
 };
 
 use super::{

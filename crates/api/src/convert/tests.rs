@@ -25,6 +25,19 @@ fn refused(body: Value, expected: Expect) {
     }
 }
 
+/// Fields that Docker has for single containers only, and words for rollouts that it does not have.
+const BEYOND: [&str; 9] = [
+    "ContainerSpec.Privileged",
+    "ContainerSpec.Devices",
+    "ContainerSpec.PidMode",
+    "ContainerSpec.IpcMode",
+    "ContainerSpec.ShmSize",
+    "ContainerSpec.CpusetCpus",
+    "ContainerSpec.CpusetMems",
+    "UpdateConfig.ProgressDeadline",
+    "Revision",
+];
+
 /// What a client with the schema's types sees is all there is: no field of ours is spelt wrong or
 /// has another shape.
 fn check_schema<T: serde::Serialize + serde::de::DeserializeOwned>(value: &Value, own_fields: &[&str]) {
@@ -32,7 +45,7 @@ fn check_schema<T: serde::Serialize + serde::de::DeserializeOwned>(value: &Value
     let back = serde_json::to_value(&typed).expect("models are JSON");
     let mut missing = Vec::new();
     collect_missing("", value, &back, &mut missing);
-    missing.retain(|path| !own_fields.contains(&path.as_str()));
+    missing.retain(|path| !own_fields.contains(&path.as_str()) && !BEYOND.iter().any(|own| path.ends_with(own)));
     assert!(missing.is_empty(), "not in the schema: {missing:?}");
 }
 
@@ -357,6 +370,9 @@ fn service() -> ServiceView {
         meta,
         task_spec: std::sync::Arc::new(spec.task.clone()),
         previous: Some(std::sync::Arc::clone(&spec)),
+        revision: 2,
+        revised_at: Timestamp::EPOCH,
+        earlier: Vec::new(),
         spec,
         spec_version: Version(42),
         update: Some(types::UpdateStatus {

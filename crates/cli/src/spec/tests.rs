@@ -104,7 +104,39 @@ fn p13_what_containers_have_of_their_host() {
     check_create(
         "create --privileged --device /dev/kvm --device /dev/a:/dev/b:r --shm-size 128m --pid host --ipc host \
          --cpuset-cpus 0-1 --update-progress-deadline 2m nginx",
-        expect![[""]],
+        expect![[r#"
+            {
+              "Name": "",
+              "TaskTemplate": {
+                "ContainerSpec": {
+                  "Image": "nginx",
+                  "Privileged": true,
+                  "ShmSize": 134217728,
+                  "PidMode": "host",
+                  "IpcMode": "host",
+                  "CpusetCpus": "0-1",
+                  "Devices": [
+                    {
+                      "PathOnHost": "/dev/kvm",
+                      "PathInContainer": "/dev/kvm",
+                      "CgroupPermissions": "rwm"
+                    },
+                    {
+                      "PathOnHost": "/dev/a",
+                      "PathInContainer": "/dev/b",
+                      "CgroupPermissions": "r"
+                    }
+                  ]
+                }
+              },
+              "Mode": {
+                "Replicated": {}
+              },
+              "UpdateConfig": {
+                "ProgressDeadline": 120000000000,
+                "Parallelism": 1
+              }
+            }"#]],
     );
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use serde_json::Value;
-use types::{DnsConfig, LogDriver};
+use types::{DeviceRequest, DnsConfig, LogDriver};
 
 use super::{
     limits, mounts, network,
