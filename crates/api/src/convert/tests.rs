@@ -302,9 +302,20 @@ fn mistakes_are_named() {
         expect!["UpdateConfig.MaxFailureRatio: 1.5 is not between 0 and 1"],
     );
     let container = |field: &str, value| with(&format!("/TaskTemplate/ContainerSpec/{field}"), value);
-    refused(container("PidMode", json!("container:db")), expect![[""]]);
-    refused(container("CpusetCpus", json!("1-0")), expect![[""]]);
-    refused(container("Devices", json!([{ "PathOnHost": "kvm" }])), expect![[""]]);
+    refused(
+        container("PidMode", json!("container:db")),
+        expect![[
+            r#"TaskTemplate.ContainerSpec.PidMode: "container:db" is not there for services; use host or private"#
+        ]],
+    );
+    refused(
+        container("CpusetCpus", json!("1-0")),
+        expect!["TaskTemplate.ContainerSpec.CpusetCpus: Invalid value 1-0 for cpuset cpus: write 0-2,4"],
+    );
+    refused(
+        container("Devices", json!([{ "PathOnHost": "kvm" }])),
+        expect![[r#"TaskTemplate.ContainerSpec.Devices[0].PathOnHost: "kvm" is not an absolute path of the host"#]],
+    );
     refused(
         with("/UpdateConfig/Order", json!("both")),
         expect![[r#"UpdateConfig.Order: "both" is no update order; use stop-first or start-first"#]],
