@@ -80,10 +80,13 @@ fn fix() -> Result<()> {
 fn gen_completions() -> Result<()> {
     let directory = root().join("target/completions");
     std::fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
+    // the one that was built with all the others: by itself cargo would build it anew, with other features
+    let rswarm = env::current_exe()?.with_file_name("rswarm");
+    if !rswarm.is_file() {
+        bail!("{} is not there: `make build` makes it", rswarm.display());
+    }
     for shell in ["bash", "zsh", "fish"] {
-        let script = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
-            .args(["run", "--quiet", "-p", "daemon", "--bin", "rswarm", "--", "completion", shell])
-            .output()?;
+        let script = Command::new(&rswarm).args(["completion", shell]).output()?;
         if !script.status.success() {
             bail!("rswarm completion {shell}: {}", String::from_utf8_lossy(&script.stderr));
         }

@@ -66,7 +66,8 @@ impl Manager {
         if store.owner()?.is_some() {
             return Err(Error::NotEmpty { path: directory });
         }
-        let result = Self::bootstrap_in(config, listener, store, address, cluster, first).await;
+        // so much at once is not for the stack of whoever waits
+        let result = Box::pin(Self::bootstrap_in(config, listener, store, address, cluster, first)).await;
         if result.is_err() {
             remove(&directory)?;
         }
@@ -138,7 +139,7 @@ impl Manager {
         let store = Store::open(&config.vault)?;
         let owner = Owner { cluster: config.identity.cluster(), node: config.identity.node(), raft_id };
         store.set_owner(&owner)?;
-        let parts = wiring::start(&config, listener, store, owner).await?;
+        let parts = Box::pin(wiring::start(&config, listener, store, owner)).await?;
         let manager = Self { config, parts };
         manager.wait_for_value().await;
         Ok(manager)
@@ -165,7 +166,7 @@ impl Manager {
         let owner = store.owner()?.ok_or_else(|| Error::Empty { path: directory.clone() })?;
         owner.check(config.identity.cluster(), config.identity.node(), &directory)?;
         let listener = server::listen(config.listen).await?;
-        let parts = wiring::start(&config, listener, store, owner).await?;
+        let parts = Box::pin(wiring::start(&config, listener, store, owner)).await?;
         Ok(Self { config, parts })
     }
 

@@ -44,7 +44,7 @@ pub fn differences(plan: &NetworkPlan, observed: &Observed) -> Vec<(Option<Netwo
             }
             Step::Local { steps, .. } => found.extend(steps.iter().map(|step| (None, of_host(step, observed)))),
             Step::Tunnel { steps } => {
-                found.extend(steps.iter().map(|step| (None, super::tunnel::difference(step, observed))))
+                found.extend(steps.iter().map(|step| (None, super::tunnel::difference(step, observed))));
             }
             step => found.push((None, of_host(&step, observed))),
         }
