@@ -1,59 +1,170 @@
 //! Tasks as Docker's API shows them, and the containers of a node made from them.
+//!
+//! Lists of tens of thousands are asked for, so tasks are written straight from what they are, and a spec that many of them
+//! share is written once.
 
-use serde_json::{Value, json};
-use types::{ContainerStatus, Slot, Task, TaskStatus};
+use std::{collections::HashMap, sync::Arc};
+
+use serde::Serialize;
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
+use types::{ContainerStatus, NodeId, ServiceId, Slot, Task, TaskId, TaskSpec, TaskStatus, Version};
 
 use super::{
     endpoint, job,
     network_view::{Networks, write_attachments},
     policy, service,
     time::rfc3339,
-    writer::Fields,
 };
 
 pub(crate) fn write(task: &Task, networks: &Networks) -> Value {
-    let (slot, slot_node) = match task.slot {
-        Slot::Replica(number) => (number, None),
-        Slot::Node(node) => (0, Some(node)),
-    };
-    let mut attachments = write_attachments(&task.attachments, networks);
-    // A task in no network of the cluster has an address on its host.
-    let address = task.status.container.as_ref().and_then(|container| container.address);
-    if let (true, Some(address)) = (attachments.is_empty(), address) {
-        attachments.push(json!({ "Addresses": [address] }));
+    let specs = Specs::of([task]);
+    serde_json::to_value(specs.show(task, networks)).expect("maps with text keys, texts and numbers are all JSON")
+}
+
+/// A list, as text.
+pub(crate) fn write_all(tasks: &[Task], networks: &Networks) -> Vec<u8> {
+    let specs = Specs::of(tasks);
+    let shown: Vec<Shown<'_>> = tasks.iter().map(|task| specs.show(task, networks)).collect();
+    serde_json::to_vec(&shown).expect("maps with text keys, texts and numbers are all JSON")
+}
+
+/// The texts of the specs, by where these are.
+struct Specs(HashMap<*const TaskSpec, Box<RawValue>>);
+
+impl Specs {
+    fn of<'t>(tasks: impl IntoIterator<Item = &'t Task>) -> Self {
+        let mut texts = HashMap::new();
+        for task in tasks {
+            let text = || to_raw_value(&service::write_task(&task.spec)).expect("a value is JSON");
+            texts.entry(Arc::as_ptr(&task.spec)).or_insert_with(text);
+        }
+        Self(texts)
     }
-    Fields::new()
-        .set("ID", task.id)
-        .set("Version", json!({ "Index": task.meta.version }))
-        .set("CreatedAt", rfc3339(task.meta.created_at))
-        .set("UpdatedAt", rfc3339(task.meta.updated_at))
-        .set("Labels", json!({}))
-        .set("Spec", service::write_task(&task.spec))
-        .set("ServiceID", task.service)
-        .unless_empty("Slot", slot)
-        .some("NodeID", task.node.or(slot_node))
-        .set("Status", write_status(&task.status))
-        .set("DesiredState", task.desired.to_string())
-        .some("JobIteration", task.iteration.map(job::write_iteration))
-        // Docker's client reads the first name, its reference documents the second
-        .unless_empty("GenericResources", policy::write_generic(&task.granted))
-        .unless_empty("AssignedGenericResources", policy::write_generic(&task.granted))
-        .unless_empty("NetworksAttachments", attachments)
-        .done()
+
+    fn show<'s>(&'s self, task: &'s Task, networks: &Networks) -> Shown<'s> {
+        let (slot, slot_node) = match task.slot {
+            Slot::Replica(number) => (number, None),
+            Slot::Node(node) => (0, Some(node)),
+        };
+        let mut attachments = write_attachments(&task.attachments, networks);
+        // A task in no network of the cluster has an address on its host.
+        let address = task.status.container.as_ref().and_then(|container| container.address);
+        if let (true, Some(address)) = (attachments.is_empty(), address) {
+            attachments.push(json!({ "Addresses": [address] }));
+        }
+        let generic = policy::write_generic(&task.granted);
+        Shown {
+            id: task.id,
+            version: ShownVersion { index: task.meta.version },
+            created_at: rfc3339(task.meta.created_at),
+            updated_at: rfc3339(task.meta.updated_at),
+            labels: Empty {},
+            spec: self.0.get(&Arc::as_ptr(&task.spec)).map(|text| &**text),
+            service_id: task.service,
+            slot,
+            node_id: task.node.or(slot_node),
+            status: ShownStatus::of(&task.status),
+            desired_state: task.desired.to_string(),
+            job_iteration: task.iteration.map(job::write_iteration),
+            generic_resources: generic.clone(),
+            assigned_generic_resources: generic,
+            networks_attachments: attachments,
+        }
+    }
 }
 
-fn write_status(status: &TaskStatus) -> Value {
-    let ports: Vec<_> = status.ports.iter().map(|bound| bound.port.clone()).collect();
-    Fields::new()
-        .set("Timestamp", rfc3339(status.since))
-        .set("State", status.state.to_string())
-        .set("Message", &status.message)
-        .unless_empty("Err", &status.error)
-        .some("ContainerStatus", status.container.as_ref().map(write_container_status))
-        .set("PortStatus", Fields::new().unless_empty("Ports", endpoint::write_ports(&ports)).done())
-        .done()
+/// Docker's fields in Docker's order; what is empty is left out where Docker does.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Shown<'s> {
+    #[serde(rename = "ID")]
+    id: TaskId,
+    version: ShownVersion,
+    created_at: String,
+    updated_at: String,
+    labels: Empty,
+    spec: Option<&'s RawValue>,
+    #[serde(rename = "ServiceID")]
+    service_id: ServiceId,
+    #[serde(skip_serializing_if = "is_zero")]
+    slot: u64,
+    #[serde(rename = "NodeID", skip_serializing_if = "Option::is_none")]
+    node_id: Option<NodeId>,
+    status: ShownStatus<'s>,
+    desired_state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_iteration: Option<Value>,
+    /// Docker's client reads the first name, its reference documents the second.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    generic_resources: Vec<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    assigned_generic_resources: Vec<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    networks_attachments: Vec<Value>,
 }
 
-fn write_container_status(status: &ContainerStatus) -> Value {
-    json!({ "ContainerID": status.id, "PID": status.pid, "ExitCode": status.exit_code.unwrap_or(0) })
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ShownVersion {
+    index: Version,
+}
+
+#[derive(Serialize)]
+struct Empty {}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ShownStatus<'s> {
+    timestamp: String,
+    state: String,
+    message: &'s str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    err: &'s str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container_status: Option<ShownContainer<'s>>,
+    port_status: ShownPorts,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ShownPorts {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ports: Vec<Value>,
+}
+
+impl<'s> ShownStatus<'s> {
+    fn of(status: &'s TaskStatus) -> Self {
+        Self {
+            timestamp: rfc3339(status.since),
+            state: status.state.to_string(),
+            message: &status.message,
+            err: &status.error,
+            container_status: status.container.as_ref().map(ShownContainer::of),
+            port_status: ShownPorts { ports: endpoint::write_ports(status.ports.iter().map(|bound| &bound.port)) },
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ShownContainer<'s> {
+    #[serde(rename = "ContainerID")]
+    id: &'s str,
+    #[serde(rename = "PID")]
+    pid: u32,
+    #[serde(rename = "ExitCode")]
+    exit_code: i32,
+}
+
+impl<'s> ShownContainer<'s> {
+    fn of(status: &'s ContainerStatus) -> Self {
+        Self { id: &status.id, pid: status.pid, exit_code: status.exit_code.unwrap_or(0) }
+    }
 }

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use axum::{
     Json,
     extract::{Path, RawQuery, State},
+    http::header::CONTENT_TYPE,
+    response::IntoResponse,
 };
 use serde_json::Value;
 use types::{Filters, ReadReply, ReadRequest, ServiceId, ServiceView, Task};
@@ -12,12 +14,15 @@ use types::{Filters, ReadReply, ReadRequest, ServiceId, ServiceView, Task};
 use super::{networks, query};
 use crate::{
     cluster,
-    convert::{network_view::Networks, task::write},
+    convert::{
+        network_view::Networks,
+        task::{write, write_all},
+    },
     error::ApiResult,
     router::Shared,
 };
 
-pub(crate) async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Json<Vec<Value>>> {
+pub(crate) async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<impl IntoResponse> {
     let mut filters = query(raw).filters()?;
     // docker's clients ask with it while they wait for an update.
     let up_to_date = filters.remove("_up-to-date").and_then(|values| values.into_iter().next());
@@ -28,7 +33,7 @@ pub(crate) async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResu
         tasks.retain(|task| is_up_to_date(task, &services) == wanted);
     }
     let networks = networks_of(&shared, &tasks).await?;
-    Ok(Json(tasks.iter().map(|task| write(task, &networks)).collect()))
+    Ok(([(CONTENT_TYPE, "application/json")], write_all(&tasks, &networks)))
 }
 
 pub(crate) async fn fetch(shared: &Shared, filters: Filters) -> ApiResult<Vec<Task>> {

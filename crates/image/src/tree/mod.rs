@@ -108,7 +108,9 @@ impl Root {
     fn find(&self, path: &str) -> Result<OwnedFd, TreeError> {
         let nofollow = if is_directory_path(path) { OFlags::empty() } else { OFlags::NOFOLLOW };
         self.resolve(path.as_bytes(), OFlags::PATH | nofollow).map_err(|errno| {
-            TreeError::file("look at", path.as_bytes(), if errno == Errno::NOTDIR { Errno::NOENT } else { errno })
+            // below what is no directory there is nothing, nor under a name that no file can have
+            let cannot_be = matches!(errno, Errno::NOTDIR | Errno::NAMETOOLONG);
+            TreeError::file("look at", path.as_bytes(), if cannot_be { Errno::NOENT } else { errno })
         })
     }
 

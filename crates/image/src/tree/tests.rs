@@ -78,6 +78,8 @@ fn links_are_followed_inside_only() {
     assert_eq!(root.stat("/absolute/file").expect("through the link").size, 5);
     assert!(matches!(root.stat("/srv/out/"), Err(TreeError::NotFound(_))));
     assert!(matches!(root.stat("/srv/data/file/x"), Err(TreeError::NotFound(_))));
+    assert!(matches!(root.stat(&format!("/srv/{}", "x".repeat(300))), Err(TreeError::NotFound(_))));
+    assert!(matches!(root.stat(&"/x".repeat(3000)), Err(TreeError::NotFound(_))));
     assert_eq!(root.stat("/").expect("the root").name, "/");
 }
 

@@ -264,7 +264,8 @@ fn e42_docker_cli_watches_events_and_disk_usage() -> Result<()> {
     filtered("--filter volume=seen", "volume:create\nvolume:destroy")?;
     filtered("--filter image=seen:1 --filter event=tag", "image:tag")?;
     filtered("--filter network=seennet", "network:create\nnetwork:destroy")?;
-    filtered("--filter scope=swarm", "")?;
+    filtered("--filter scope=swarm --filter type=network", "network:create")?;
+    filtered("--filter scope=local --filter type=node", "")?;
     d.fails("events --since 5 --until 1", "cannot be after")?;
     d.fails("events --until 1 --filter colour=red", "invalid filter 'colour'")?;
     d.says(&format!("events --until {}", until()), "")?;

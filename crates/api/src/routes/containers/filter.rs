@@ -55,7 +55,9 @@ impl Filter {
         }
         let moment = |key: &str| -> ApiResult<Option<Timestamp>> {
             let Some(name) = wanted.get(key).and_then(|values| values.first()) else { return Ok(None) };
-            let found = views.iter().find(|view| view.id.starts_with(name.as_str()) || view.name == bare(name));
+            // a name may be the beginning of another one's id
+            let named = views.iter().find(|view| view.name == bare(name));
+            let found = named.or_else(|| views.iter().find(|view| view.id.starts_with(name.as_str())));
             let found = found.ok_or_else(|| ApiError::not_found(format!("No such container: {name}")))?;
             Ok(Some(found.created_at))
         };
