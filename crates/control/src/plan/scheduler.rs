@@ -173,9 +173,18 @@ impl<'a> Standpoint<'a> {
     }
 
     fn judge(&self, node: &'a Node, load: &'a NodeLoad) -> Candidate<'a> {
-        let here = self.presence.get(&node.id).copied().unwrap_or_default();
-        Candidate::new(node, load, self.service.id, here.tasks, here.failures >= MANY_FAILURES)
+        judge(self.service, &self.presence, node, load)
     }
+}
+
+fn judge<'a>(
+    service: &Service,
+    presence: &BTreeMap<NodeId, Presence>,
+    node: &'a Node,
+    load: &'a NodeLoad,
+) -> Candidate<'a> {
+    let here = presence.get(&node.id).copied().unwrap_or_default();
+    Candidate::new(node, load, service.id, here.tasks, here.failures >= MANY_FAILURES)
 }
 
 /// The one node that a slot may be on, if there is only one, and the volume that keeps it there.
@@ -192,20 +201,30 @@ fn place(work: &mut Work<'_>, service: &Service, group: &Group) -> bool {
     if networks::lacks_address(&work.draft, service).is_some() {
         return true;
     }
-    let (bound, free): (Vec<_>, Vec<_>) =
-        group.tasks.iter().partition(|(_, slot)| pinned(&work.draft, service, *slot).is_some());
+    let (mut bound, mut free) = (Vec::new(), Vec::new());
+    for (task, slot) in &group.tasks {
+        match pinned(&work.draft, service, *slot) {
+            Some((node, _)) => bound.push((*task, node)),
+            None => free.push(*task),
+        }
+    }
     let neighbours = Neighbours::of(&work.draft, service);
     let ask = group.ask(service, &neighbours);
+    // the service is counted once: a global one has a task for each of ten thousand nodes
+    let mut presence = presence(&work.draft, service);
     let mut left = false;
-    for (task, slot) in bound {
-        let node = pinned(&work.draft, service, slot).map(|(node, _)| node);
-        let candidate = |id| Standpoint::new(&work.draft, service).candidate(id).filter(|c| ask.refuses(c).is_none());
-        left |= !settle(work, group, task, node.filter(|id| candidate(*id).is_some()));
+    for (task, id) in bound {
+        let nodes = Standpoint { draft: &work.draft, service, presence };
+        let fits = nodes.candidate(id).is_some_and(|candidate| ask.refuses(&candidate).is_none());
+        presence = nodes.presence;
+        let settled = settle(work, group, task, fits.then_some(id));
+        presence.entry(id).or_default().tasks += u64::from(settled);
+        left |= !settled;
     }
+    let nodes = Standpoint { draft: &work.draft, service, presence };
     let mut field: Option<spread::Field<'_>> = None;
-    let nodes = Standpoint::new(&work.draft, service);
     let mut take = || field.get_or_insert_with(|| spread::Field::new(ask, nodes.all().collect())).take();
-    let placed: Vec<_> = free.into_iter().map(|(task, _)| (task, take())).collect();
+    let placed: Vec<_> = free.into_iter().map(|task| (task, take())).collect();
     for (task, node) in placed {
         left |= !settle(work, group, task, node);
     }

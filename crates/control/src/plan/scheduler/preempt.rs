@@ -12,7 +12,7 @@ use std::{
 
 use types::{NodeId, Service, ServiceId, Slot, Task, TaskState};
 
-use super::{Group, Standpoint, filter::Ask, neighbours::Neighbours, steering};
+use super::{Group, Presence, filter::Ask, judge, neighbours::Neighbours, presence, steering};
 use crate::{
     NodeLoad,
     plan::{networks, work::Work},
@@ -41,9 +41,12 @@ pub(in crate::plan) fn make_way(work: &mut Work<'_>, waiting: &BTreeSet<ServiceI
 fn find_room(work: &mut Work<'_>, service: &Service, priority: i16, group: &Group, soon: &mut Soon) {
     let neighbours = Neighbours::of(&work.draft, service);
     let ask = group.ask(service, &neighbours);
+    // who makes way is of other services: this one stands as it does
+    let presence = presence(&work.draft, service);
+    let seeker = Seeker { service, priority, presence: &presence, ask };
     for (id, slot) in &group.tasks {
         let Some(task) = work.draft.task(*id).cloned() else { continue };
-        let Some(room) = room(work, service, priority, ask, *slot, soon) else {
+        let Some(room) = room(work, &seeker, *slot, soon) else {
             // nor will there be any for the others of the group, unless each has a node of its own
             if super::pinned(&work.draft, service, *slot).is_none() {
                 return;
@@ -82,13 +85,21 @@ struct Room {
     victims: Vec<Arc<Task>>,
 }
 
-fn room(work: &Work<'_>, service: &Service, priority: i16, ask: Ask<'_>, slot: Slot, soon: &mut Soon) -> Option<Room> {
-    let standpoint = Standpoint::new(&work.draft, service);
+/// Whose tasks seek room.
+struct Seeker<'a> {
+    service: &'a Service,
+    priority: i16,
+    presence: &'a BTreeMap<NodeId, Presence>,
+    ask: Ask<'a>,
+}
+
+fn room(work: &Work<'_>, seeker: &Seeker<'_>, slot: Slot, soon: &mut Soon) -> Option<Room> {
+    let Seeker { service, priority, presence, ask } = *seeker;
     let mut best: Option<(i16, Room)> = None;
     let only = super::pinned(&work.draft, service, slot).map(|(node, _)| node);
     for node in work.draft.nodes().filter(|node| only.is_none_or(|only| only == node.id)) {
         let mut load = soon.load(work, node.id).clone();
-        let fits = |load: &NodeLoad| ask.refuses(&standpoint.judge(node, load)).is_none();
+        let fits = |load: &NodeLoad| ask.refuses(&judge(service, presence, node, load)).is_none();
         if fits(&load) {
             return Some(Room { node: node.id, victims: Vec::new() });
         }
