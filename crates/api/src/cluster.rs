@@ -1,7 +1,7 @@
 //! Asking a manager: the one this host is.
 
-use node::membership::{LOCKED, LocalState, Membership};
-use proto::v1::{ReadCall, WriteCall, cluster_client::ClusterClient};
+use node::membership::{LOCKED, LocalState, Membership, Status};
+use proto::v1::{WriteCall, cluster_client::ClusterClient};
 use tonic::{Code, transport::Channel};
 use types::{Cluster, NodeView, ReadReply, ReadRequest, ServiceView, Task, WriteReply, WriteRequest};
 
@@ -16,13 +16,17 @@ pub(crate) fn client(membership: &Membership) -> ApiResult<ClusterClient<Channel
             .max_decoding_message_size(proto::MAX_MESSAGE_BYTES)
             .max_encoding_message_size(proto::MAX_MESSAGE_BYTES));
     }
-    Err(ApiError::unavailable(match status.local_state {
+    Err(no_manager(status))
+}
+
+fn no_manager(status: Status) -> ApiError {
+    ApiError::unavailable(match status.local_state {
         LocalState::Inactive => NOT_IN_A_CLUSTER.to_owned(),
         LocalState::Locked => LOCKED.to_owned(),
         LocalState::Error => format!("this host's part of the cluster does not work: {}", status.error),
         LocalState::Pending => "this host is still joining its cluster; try again in a moment".to_owned(),
         LocalState::Active => NOT_A_MANAGER.to_owned(),
-    }))
+    })
 }
 
 /// From the manager's own state, which may lag a little behind the leader's.
@@ -41,9 +45,11 @@ pub(crate) async fn read_current(membership: &Membership, request: &ReadRequest)
 }
 
 async fn ask(membership: &Membership, request: &ReadRequest, linearizable: bool) -> ApiResult<ReadReply> {
-    let call = ReadCall { read_request: proto::encode(request), linearizable };
-    let answer = client(membership)?.read(call).await.map_err(explain)?;
-    Ok(proto::decode(&answer.into_inner().read_reply)?)
+    let status = membership.status();
+    match &status.reader {
+        Some(reader) => reader.read(request.clone(), linearizable).await.map_err(explain),
+        None => Err(no_manager(status)),
+    }
 }
 
 pub(crate) async fn write(membership: &Membership, request: &WriteRequest) -> ApiResult<WriteReply> {

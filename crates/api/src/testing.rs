@@ -166,6 +166,20 @@ impl Value {
         let index = tables.index() + 1;
         tables.apply(index, proposal)
     }
+
+    fn read(&self, wanted: &types::ReadRequest) -> Result<ReadReply, Status> {
+        let mut reply = view::read(&self.lock(), wanted).map_err(|rejection| status(&rejection))?;
+        let fill = |view: &mut types::NodeView| {
+            view.reachable = view.node.raft.is_some();
+            view.leader = view.reachable;
+        };
+        match &mut reply {
+            ReadReply::Nodes(nodes) => nodes.iter_mut().for_each(fill),
+            ReadReply::Node(node) => fill(node),
+            _ => {}
+        }
+        Ok(reply)
+    }
 }
 
 fn now() -> Timestamp {
@@ -236,16 +250,7 @@ struct Service {
 impl Cluster for Service {
     async fn read(&self, request: Request<ReadCall>) -> Result<Response<ReadAnswer>, Status> {
         let wanted = proto::decode(&request.into_inner().read_request)?;
-        let mut reply = view::read(&self.value.lock(), &wanted).map_err(|rejection| status(&rejection))?;
-        let fill = |view: &mut types::NodeView| {
-            view.reachable = view.node.raft.is_some();
-            view.leader = view.reachable;
-        };
-        match &mut reply {
-            ReadReply::Nodes(nodes) => nodes.iter_mut().for_each(fill),
-            ReadReply::Node(node) => fill(node),
-            _ => {}
-        }
+        let reply = self.value.read(&wanted)?;
         Ok(Response::new(ReadAnswer { read_reply: proto::encode(&reply) }))
     }
 
@@ -402,6 +407,8 @@ impl Fake {
         let server = tonic::transport::Server::builder().add_service(ClusterServer::new(service));
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
         fake.tasks.push(tokio::spawn(async move { server.serve_with_incoming(incoming).await.expect("serve gRPC") }));
+        let read = value.clone();
+        let reader = membership::ManagerReader::new(move |wanted, _| std::future::ready(read.read(&wanted)));
         fake.tasks.push(tokio::spawn(live(value)));
         let channel = proto::transport::channel(&address, TcpStream::connect::<String>);
         fake.status.send_replace(membership::Status {
@@ -413,6 +420,7 @@ impl Fake {
             managers: vec![types::ManagerPeer { node: node_id(1), address: "10.0.0.1:2377".into() }],
             identity: None,
             cluster: Some(ClusterClient::new(channel)),
+            reader: Some(reader),
             metrics: Some(membership::ManagerMetrics::new(|| "swarm_metric 1\n".to_owned())),
         });
         fake

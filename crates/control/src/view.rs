@@ -27,8 +27,11 @@ pub fn read(tables: &Tables, request: &ReadRequest) -> Result<ReadReply, Rejecti
         ReadRequest::Nodes(filters) => ReadReply::Nodes(nodes(tables, filters)?),
         ReadRequest::Services(filters) => ReadReply::Services(services(tables, filters)?),
         ReadRequest::Tasks(filters) => {
-            let kept = filter::tasks(tables, filters)?;
-            ReadReply::Tasks(kept.into_iter().map(|task| task_view(tables, &task)).collect())
+            let shown = |task: Arc<Task>| match filter::shown_desired(tables, &task) {
+                desired if desired == task.desired => task,
+                desired => Arc::new(Task { desired, ..(*task).clone() }),
+            };
+            ReadReply::Tasks(filter::tasks(tables, filters)?.into_iter().map(shown).collect())
         }
         ReadRequest::Node(text) => ReadReply::Node(Box::new(node_view(find::node(tables, text)?))),
         ReadRequest::Service(text) => ReadReply::Service(Box::new(service_view(tables, find::service(tables, text)?))),

@@ -9,7 +9,7 @@ use node::{
     Engine,
     agent::{self, AgentEvent},
     join::JoinError,
-    membership::{Command, Error, ErrorKind, LOCKED, LocalState, ManagerMetrics, Served, Status},
+    membership::{Command, Error, ErrorKind, LOCKED, LocalState, ManagerMetrics, ManagerReader, Served, Status},
 };
 use tokio::{sync::watch, time::Instant};
 use types::{ManagerPeer, NodeRole, UnlockKey};
@@ -346,9 +346,18 @@ impl Supervisor {
             managers: member.file.managers.clone(),
             identity: Some(member.identity.clone()),
             cluster: member.manager.as_ref().map(Manager::cluster_client),
+            reader: member.manager.as_ref().map(reader_of),
             metrics: member.manager.as_ref().map(|manager| ManagerMetrics::new(manager.metrics())),
         }
     }
+}
+
+fn reader_of(manager: &Manager) -> ManagerReader {
+    let reader = manager.reader();
+    ManagerReader::new(move |wanted, linearizable| {
+        let reader = reader.clone();
+        async move { reader.read(&wanted, linearizable).await }
+    })
 }
 
 async fn start_manager(config: manager::Config, managers: &[ManagerPeer]) -> Result<Manager, manager::Error> {

@@ -23,3 +23,4 @@ mod wiring;
 pub use config::{Clock, Config, DATA_KEY_FILE, EventSink};
 pub use error::Error;
 pub use manager::{Manager, ManagerStatus};
+pub use rpc::read::Reader;

@@ -12,7 +12,7 @@ use types::{Cluster, ManagerPeer, Node, NodeId, NodeRole, RaftMember};
 use crate::{
     Config, Error, metrics,
     raft::{handover, peers, types::RaftId},
-    rpc::{connection::Connection, server},
+    rpc::{connection::Connection, read::Reader, server},
     store::{Owner, Store},
     wiring::{self, Parts},
 };
@@ -196,6 +196,11 @@ impl Manager {
         ClusterClient::new(channel)
             .max_decoding_message_size(proto::MAX_MESSAGE_BYTES)
             .max_encoding_message_size(proto::MAX_MESSAGE_BYTES)
+    }
+
+    /// Reads without a message, for this process.
+    pub fn reader(&self) -> Reader {
+        Reader::new(&self.parts.consensus, self.config.identity.subject())
     }
 
     /// Follows the applied state.

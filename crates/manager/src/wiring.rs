@@ -41,7 +41,7 @@ const ANNOUNCE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a running manager holds on to.
 pub(crate) struct Parts {
-    pub(crate) consensus: Consensus,
+    pub(crate) consensus: Arc<Consensus>,
     pub(crate) hub: Hub,
     pub(crate) metrics: Arc<Registry>,
     pub(crate) bound: SocketAddr,
@@ -142,6 +142,7 @@ pub(crate) async fn start(config: &Config, listener: TcpListener, store: Store, 
     let (failed, failure) = watch::channel(None);
     let supervisor = tokio::spawn(supervise(parts, consensus.clone(), stopping.clone(), failed));
     let supervisor = Some(supervisor);
+    let consensus = Arc::new(consensus);
     Ok(Parts { consensus, hub, metrics, bound, accepted, sessions, farewell, stopping, failure, closing, supervisor })
 }
 

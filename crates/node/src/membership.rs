@@ -4,11 +4,14 @@
 //! The daemon serves the commands one at a time; the API holds a [`Membership`], which is cheap to
 //! clone. Nothing here decides or does anything: it is the door between the two.
 
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
 use identity::NodeIdentity;
 use proto::v1::cluster_client::ClusterClient;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::transport::Channel;
-use types::{Availability, ClusterSpec, ManagerPeer, NodeId, NodeRole, UnlockKey};
+use types::{Availability, ClusterSpec, ManagerPeer, NodeId, NodeRole, ReadReply, ReadRequest, UnlockKey};
 
 /// Commands waiting at most: people and scripts give them one by one, more is a fault.
 const MAX_WAITING_COMMANDS: usize = 8;
@@ -99,16 +102,46 @@ pub struct Status {
     /// Set on managers while they serve.
     pub cluster: Option<ClusterClient<Channel>>,
     /// Set on managers while they serve.
+    pub reader: Option<ManagerReader>,
+    /// Set on managers while they serve.
     pub metrics: Option<ManagerMetrics>,
+}
+
+/// Reads this host's manager's value.
+#[derive(Clone)]
+pub struct ManagerReader(Arc<ReadFn>);
+
+type ReadFn = dyn Fn(ReadRequest, bool) -> BoxFuture<'static, Result<ReadReply, tonic::Status>> + Send + Sync;
+
+impl ManagerReader {
+    /// `read` is given what is wanted, and whether it must not be older than the last accepted write.
+    pub fn new<F>(read: impl Fn(ReadRequest, bool) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<ReadReply, tonic::Status>> + Send + 'static,
+    {
+        Self(Arc::new(move |wanted, linearizable| Box::pin(read(wanted, linearizable))))
+    }
+
+    /// # Errors
+    /// As the gRPC method `Cluster.Read` has them.
+    pub async fn read(&self, wanted: ReadRequest, linearizable: bool) -> Result<ReadReply, tonic::Status> {
+        (self.0)(wanted, linearizable).await
+    }
+}
+
+impl std::fmt::Debug for ManagerReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ManagerReader(..)")
+    }
 }
 
 /// Gives a manager's metrics as Prometheus reads them.
 #[derive(Clone)]
-pub struct ManagerMetrics(std::sync::Arc<dyn Fn() -> String + Send + Sync>);
+pub struct ManagerMetrics(Arc<dyn Fn() -> String + Send + Sync>);
 
 impl ManagerMetrics {
     pub fn new(text: impl Fn() -> String + Send + Sync + 'static) -> Self {
-        Self(std::sync::Arc::new(text))
+        Self(Arc::new(text))
     }
 
     pub fn text(&self) -> String {

@@ -3,7 +3,7 @@
 //! Reads are answered by any manager from its own state; writes are forwarded to the leader in one
 //! hop. The two are separate types so that a read can never change anything.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +40,7 @@ pub enum ReadReply {
     Cluster(Box<Cluster>),
     Nodes(Vec<NodeView>),
     Services(Vec<ServiceView>),
-    Tasks(Vec<Task>),
+    Tasks(Vec<Arc<Task>>),
     Node(Box<NodeView>),
     Service(Box<ServiceView>),
     Task(Box<Task>),

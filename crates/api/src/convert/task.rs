@@ -25,8 +25,8 @@ pub(crate) fn write(task: &Task, networks: &Networks) -> Value {
 }
 
 /// A list, as text.
-pub(crate) fn write_all(tasks: &[Task], networks: &Networks) -> Vec<u8> {
-    let specs = Specs::of(tasks);
+pub(crate) fn write_all(tasks: &[Arc<Task>], networks: &Networks) -> Vec<u8> {
+    let specs = Specs::of(tasks.iter().map(|task| &**task));
     let shown: Vec<Shown<'_>> = tasks.iter().map(|task| specs.show(task, networks)).collect();
     serde_json::to_vec(&shown).expect("maps with text keys, texts and numbers are all JSON")
 }

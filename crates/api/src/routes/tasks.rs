@@ -1,6 +1,6 @@
 //! `/tasks…`, without logs.
 
-use std::collections::HashMap;
+use std::{borrow::Borrow, collections::HashMap, sync::Arc};
 
 use axum::{
     Json,
@@ -36,7 +36,7 @@ pub(crate) async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResu
     Ok(([(CONTENT_TYPE, "application/json")], write_all(&tasks, &networks)))
 }
 
-pub(crate) async fn fetch(shared: &Shared, filters: Filters) -> ApiResult<Vec<Task>> {
+pub(crate) async fn fetch(shared: &Shared, filters: Filters) -> ApiResult<Vec<Arc<Task>>> {
     match cluster::read(&shared.membership, &ReadRequest::Tasks(filters)).await? {
         ReadReply::Tasks(tasks) => Ok(tasks),
         other => Err(cluster::unexpected(&other)),
@@ -50,8 +50,8 @@ pub(crate) async fn services(shared: &Shared) -> ApiResult<HashMap<ServiceId, Se
     }
 }
 
-async fn networks_of(shared: &Shared, tasks: &[Task]) -> ApiResult<Networks> {
-    match tasks.iter().all(|task| task.attachments.is_empty()) {
+async fn networks_of(shared: &Shared, tasks: &[impl Borrow<Task>]) -> ApiResult<Networks> {
+    match tasks.iter().all(|task| task.borrow().attachments.is_empty()) {
         true => Ok(Networks::new()),
         false => networks::known(shared).await,
     }

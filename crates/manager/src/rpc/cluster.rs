@@ -2,16 +2,16 @@
 
 use std::{pin::Pin, time::Duration};
 
-use control::{Rejection, Tables, admission, view};
+use control::{Rejection, Tables, admission};
 use futures::Stream;
 use proto::v1::{
     LogsCall, LogsEvent, ReadAnswer, ReadCall, WriteAnswer, WriteCall, cluster_client::ClusterClient,
     cluster_server::Cluster,
 };
 use tonic::{Request, Response, Status};
-use types::{NodeId, NodeRole, NodeState, NodeView, ReadReply, ReadRequest, WriteReply, WriteRequest};
+use types::{NodeId, NodeRole, WriteReply, WriteRequest};
 
-use super::{cluster_logs, peer, status};
+use super::{cluster_logs, peer, read, status};
 use crate::{
     Clock,
     dispatch::logs::LogBroker,
@@ -22,8 +22,6 @@ use crate::{
 const FORWARD_PATIENCE: Duration = Duration::from_secs(25);
 /// Tries of a write whose proposal was refused because something else changed at the same moment.
 const TRIES: usize = 4;
-/// A manager that answered the leader within this time is reachable.
-const REACHABLE_WITHIN: Duration = Duration::from_secs(2);
 
 pub(crate) struct ClusterService {
     pub(crate) consensus: Consensus,
@@ -37,13 +35,7 @@ impl Cluster for ClusterService {
     async fn read(&self, request: Request<ReadCall>) -> Result<Response<ReadAnswer>, Status> {
         peer::manager(&request, &self.consensus.tables())?;
         let call = request.into_inner();
-        let wanted: ReadRequest = proto::decode(&call.read_request)?;
-        if call.linearizable {
-            self.consensus.ensure_current().await?;
-        }
-        let reply = view::read(&self.consensus.tables(), &wanted);
-        let mut reply = reply.map_err(|rejection| status::of_rejection(&rejection))?;
-        self.complete(&mut reply);
+        let reply = read::read(&self.consensus, &proto::decode(&call.read_request)?, call.linearizable).await?;
         Ok(Response::new(ReadAnswer { read_reply: proto::encode(&reply) }))
     }
 
@@ -169,33 +161,6 @@ impl ClusterService {
         let metrics = self.consensus.metrics();
         let mut members = metrics.membership_config.nodes();
         id == self.consensus.node() && members.next().is_some() && members.next().is_none()
-    }
-
-    /// Fills in what is not part of the value.
-    fn complete(&self, reply: &mut ReadReply) {
-        match reply {
-            ReadReply::Nodes(views) => self.complete_views(views),
-            ReadReply::Node(view) => self.complete_views(std::slice::from_mut(view)),
-            _ => {}
-        }
-    }
-
-    fn complete_views(&self, views: &mut [NodeView]) {
-        let leader = self.consensus.metrics().current_leader;
-        let heard = self.consensus.is_leader().then(|| self.consensus.peers().heard_within(REACHABLE_WITHIN));
-        for view in views {
-            let Some(raft) = &view.node.raft else { continue };
-            let id = raft.raft_id;
-            view.leader = leader == Some(id);
-            let answers = match &heard {
-                Some(heard) => heard.contains(&id),
-                // a follower hears only the leader; of the others it knows what the value says
-                None => view.node.status.state == NodeState::Ready,
-            };
-            // What the nodes' witnesses have seen end was last heard just now, too.
-            let is_down = view.node.status.state == NodeState::Down;
-            view.reachable = id == self.consensus.raft_id() || (!is_down && (view.leader || answers));
-        }
     }
 }
 

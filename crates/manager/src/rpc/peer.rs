@@ -15,6 +15,10 @@ pub(crate) fn caller<T>(request: &Request<T>) -> Caller {
 /// A node of this cluster that has not been removed, for itself.
 pub(crate) fn node<T>(request: &Request<T>, tables: &Tables) -> Result<Subject, Status> {
     let subject = certified(request)?;
+    still_node(&subject, tables).map(|()| subject)
+}
+
+fn still_node(subject: &Subject, tables: &Tables) -> Result<(), Status> {
     // a manager that has just joined knows no nodes yet, and must still be reachable
     if tables.cluster().is_some() && tables.node(subject.node).is_none() {
         return Err(Status::permission_denied(format!(
@@ -22,7 +26,7 @@ pub(crate) fn node<T>(request: &Request<T>, tables: &Tables) -> Result<Subject, 
             subject.node
         )));
     }
-    Ok(subject)
+    Ok(())
 }
 
 /// Any holder of a certificate of this cluster.
@@ -43,10 +47,15 @@ pub(crate) fn certified_manager<T>(request: &Request<T>) -> Result<Subject, Stat
 /// A manager, by its certificate and by the value: a certificate outlives a demotion.
 pub(crate) fn manager<T>(request: &Request<T>, tables: &Tables) -> Result<Subject, Status> {
     let subject = certified_manager(request)?;
-    node(request, tables)?;
+    still_manager(&subject, tables).map(|()| subject)
+}
+
+/// A manager of the value, or one that has just joined and has none yet.
+pub(crate) fn still_manager(subject: &Subject, tables: &Tables) -> Result<(), Status> {
+    still_node(subject, tables)?;
     match tables.node(subject.node) {
-        Some(node) if node.role == NodeRole::Worker => Err(only_managers(&subject)),
-        _ => Ok(subject),
+        Some(node) if node.role == NodeRole::Worker => Err(only_managers(subject)),
+        _ => Ok(()),
     }
 }
 

@@ -301,7 +301,7 @@ impl Client {
 
     pub async fn tasks(&self) -> Vec<Task> {
         match self.read(ReadRequest::Tasks(types::Filters::new())).await {
-            ReadReply::Tasks(tasks) => tasks,
+            ReadReply::Tasks(tasks) => tasks.into_iter().map(std::sync::Arc::unwrap_or_clone).collect(),
             other => panic!("{other:?}"),
         }
     }
