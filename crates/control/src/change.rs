@@ -112,6 +112,9 @@ pub enum Change {
     TaskDesired {
         task: TaskId,
         desired: TaskState,
+        /// Where nobody asked for it.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
     },
     RemoveTask(TaskId),
     /// A single container's new place in a network.

@@ -102,7 +102,9 @@ fn assignments_are_whole_first_and_then_differences() {
     assert_eq!(before.tasks.len(), 2);
     assert_eq!(diff(&before, &before), None);
     let task = TaskId::from_random(1);
-    tables.apply(4, &proposal(vec![Change::TaskDesired { task, desired: TaskState::Shutdown }])).unwrap();
+    tables
+        .apply(4, &proposal(vec![Change::TaskDesired { task, desired: TaskState::Shutdown, reason: String::new() }]))
+        .unwrap();
     tables.apply(5, &proposal(vec![Change::RemoveTask(TaskId::from_random(2))])).unwrap();
     let found = diff(&before, &of_node(&tables, node)).unwrap();
     assert_eq!(found.upsert.iter().map(|a| (a.id, a.desired)).collect::<Vec<_>>(), [(task, TaskState::Shutdown)]);

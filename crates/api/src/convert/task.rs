@@ -66,7 +66,7 @@ impl Specs {
             service_id: task.service,
             slot,
             node_id: task.node.or(slot_node),
-            status: ShownStatus::of(&task.status),
+            status: ShownStatus::of(&task.status, &task.reason),
             desired_state: task.desired.to_string(),
             job_iteration: task.iteration.map(job::write_iteration),
             generic_resources: generic.clone(),
@@ -141,12 +141,13 @@ struct ShownPorts {
 }
 
 impl<'s> ShownStatus<'s> {
-    fn of(status: &'s TaskStatus) -> Self {
+    /// Whoever did not ask for its end finds the reason where an error would be.
+    fn of(status: &'s TaskStatus, reason: &'s str) -> Self {
         Self {
             timestamp: rfc3339(status.since),
             state: status.state.to_string(),
             message: &status.message,
-            err: &status.error,
+            err: if status.error.is_empty() { reason } else { &status.error },
             container_status: status.container.as_ref().map(ShownContainer::of),
             port_status: ShownPorts { ports: endpoint::write_ports(status.ports.iter().map(|bound| &bound.port)) },
         }

@@ -62,6 +62,7 @@ fn task(on: Option<u128>, state: TaskState, error: &str) -> Task {
         not_before: Timestamp::EPOCH,
         failures: 0,
         failed_at: Vec::new(),
+        reason: String::new(),
         running_since: None,
     }
 }

@@ -121,11 +121,20 @@ impl Draft {
 
     /// Wants the task no further than `desired`. One that never reached a node ends at once.
     pub(super) fn stop(&mut self, id: TaskId, desired: TaskState, why: &str) {
+        self.end(id, desired, why, "");
+    }
+
+    /// Stops a task that nobody asked to stop; whoever looks is told why.
+    pub(super) fn evict(&mut self, id: TaskId, why: &str) {
+        self.end(id, TaskState::Shutdown, why, why);
+    }
+
+    fn end(&mut self, id: TaskId, desired: TaskState, why: &str, reason: &str) {
         let Some(task) = self.tables.task(id).cloned() else { return };
         self.services.insert(task.service);
         self.again.insert(task.service);
         if task.desired < desired {
-            self.make(Change::TaskDesired { task: id, desired });
+            self.make(Change::TaskDesired { task: id, desired, reason: reason.to_owned() });
         }
         if task.node.is_none() && !task.status.state.is_terminal() {
             let state = TaskState::Shutdown;

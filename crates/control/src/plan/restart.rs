@@ -250,7 +250,7 @@ fn reconcile(work: &mut Work<'_>, service: &Service, view: &SlotView, leaving: &
     let Some(last) = replacements.last() else { return };
     if is_move(work, original, last) {
         if last.status.state == TaskState::Running {
-            work.draft.stop(original.id, TaskState::Shutdown, "moved to another node");
+            work.draft.evict(original.id, "moved to another node");
         }
         return;
     }
@@ -269,6 +269,6 @@ fn reconcile(work: &mut Work<'_>, service: &Service, view: &SlotView, leaving: &
     };
     let kept = if keep_original { original.id } else { last.id };
     for task in rivals.iter().filter(|task| task.id != kept) {
-        work.draft.stop(task.id, TaskState::Shutdown, "another task of its slot was kept");
+        work.draft.evict(task.id, "another task of its slot was kept");
     }
 }

@@ -125,7 +125,9 @@ impl Tables {
                 self.assign_task(moment, *task, *node, (attachments, granted), touched)
             }
             Change::TaskStatus { task, by, status } => self.task_status(moment, *task, *by, status, touched),
-            Change::TaskDesired { task, desired } => self.task_desired(moment, *task, *desired, touched),
+            Change::TaskDesired { task, desired, reason } => {
+                self.task_desired(moment, *task, *desired, reason, touched)
+            }
             Change::RemoveTask(id) => self.remove_task(*id, touched),
             Change::Attach(guest) => self.attach(moment, guest, touched),
             Change::Detach { network, container } => {
@@ -323,6 +325,7 @@ impl Tables {
         moment: Moment,
         id: TaskId,
         desired: TaskState,
+        reason: &str,
         touched: &mut Touched,
     ) -> Result<(), Rejection> {
         let mut task = Arc::clone(self.task(id).ok_or_else(|| Rejection::not_found("task", id))?);
@@ -333,6 +336,7 @@ impl Tables {
         touch_task(&task, touched);
         let inner = Arc::make_mut(&mut task);
         inner.desired = desired;
+        reason.clone_into(&mut inner.reason);
         inner.meta = next_meta(Some(inner.meta), moment);
         self.insert_task(&task);
         Ok(())
@@ -397,6 +401,7 @@ fn newborn(new: &NewTask, service: &Service, default_log: Option<LogDriver>, mom
         not_before: new.not_before,
         failures: new.failures,
         failed_at: new.failed_at.clone(),
+        reason: String::new(),
         attachments: new.attachments.clone(),
         running_since: None,
     }

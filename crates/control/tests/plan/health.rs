@@ -69,7 +69,7 @@ fn the_original_is_kept_when_its_node_returns_and_reports_it() {
             33s node b ready 
             33s want web.1/2 shutdown
               web.1/1 on b running (wants running)
-              web.1/2 on a shutdown (wants shutdown)
+              web.1/2 on a shutdown (wants shutdown) (another task of its slot was kept)
               web.2/1 on a running (wants running)
         "#]],
     );
@@ -91,7 +91,7 @@ fn without_a_report_the_original_is_believed_after_ten_seconds() {
             63s node b ready 
             73s want web.1/2 shutdown
               web.1/1 on b running (wants running)
-              web.1/2 on a shutdown (wants shutdown)
+              web.1/2 on a shutdown (wants shutdown) (another task of its slot was kept)
               web.2/1 on a running (wants running)
         "#]],
     );

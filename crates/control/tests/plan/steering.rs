@@ -174,9 +174,9 @@ fn p19_tasks_move_to_a_node_that_came_one_at_a_time() {
               web.2/1 on a running (wants running)
               web.3/1 on b running (wants running)
               web.4/1 on a running (wants running)
-              web.5/1 on b shutdown (wants shutdown)
+              web.5/1 on b shutdown (wants shutdown) (moved to another node, where its service is more even)
               web.5/2 on c running (wants running)
-              web.6/1 on a shutdown (wants shutdown)
+              web.6/1 on a shutdown (wants shutdown) (moved to another node, where its service is more even)
               web.6/2 on c running (wants running)
         "#]],
     );
@@ -208,9 +208,9 @@ fn p19_a_start_first_service_never_has_less_than_it_wants() {
             10s want web.4/1 shutdown
               web.1/1 on a running (wants running)
               web.2/1 on a running (wants running)
-              web.3/1 on a shutdown (wants shutdown)
+              web.3/1 on a shutdown (wants shutdown) (moved to another node)
               web.3/2 on b running (wants running)
-              web.4/1 on a shutdown (wants shutdown)
+              web.4/1 on a shutdown (wants shutdown) (moved to another node)
               web.4/2 on b running (wants running)
         "#]],
     );
@@ -293,10 +293,10 @@ fn the_highest_priority_is_placed_first_and_others_make_way() {
             598.8s create batch.1/2 waiting: no suitable node: 2 of 2 nodes lack CPUs (want 1)
             598.8s create batch.3/2 waiting: no suitable node: 2 of 2 nodes lack CPUs (want 1)
             598.8s place vital.1/1 on b
-              batch.1/1 on b shutdown (wants shutdown)
+              batch.1/1 on b shutdown (wants shutdown) (made way for service vital of priority 100)
               batch.1/2 on - pending (wants running): no suitable node: 2 of 2 nodes lack CPUs (want 1)
               batch.2/1 on a running (wants running)
-              batch.3/1 on b shutdown (wants shutdown)
+              batch.3/1 on b shutdown (wants shutdown) (made way for service vital of priority 100)
               batch.3/2 on - pending (wants running): no suitable node: 2 of 2 nodes lack CPUs (want 1)
               batch.4/1 on - pending (wants running): no suitable node: 2 of 2 nodes lack CPUs (want 1)
               vital.1/1 on b running (wants running)
@@ -306,10 +306,10 @@ fn the_highest_priority_is_placed_first_and_others_make_way() {
             1196.4s place batch.3/2 on b
             1196.4s forget vital.1/1
             1196.4s service vital gone
-              batch.1/1 on b shutdown (wants shutdown)
+              batch.1/1 on b shutdown (wants shutdown) (made way for service vital of priority 100)
               batch.1/2 on b running (wants running)
               batch.2/1 on a running (wants running)
-              batch.3/1 on b shutdown (wants shutdown)
+              batch.3/1 on b shutdown (wants shutdown) (made way for service vital of priority 100)
               batch.3/2 on b running (wants running)
               batch.4/1 on - pending (wants running): no suitable node: 2 of 2 nodes lack CPUs (want 1)
               web.1/1 on a running (wants running)

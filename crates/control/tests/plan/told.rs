@@ -16,6 +16,9 @@ impl World {
             if !task.status.error.is_empty() {
                 write!(line, ": {}", task.status.error).unwrap();
             }
+            if !task.reason.is_empty() {
+                write!(line, " ({})", task.reason).unwrap();
+            }
             lines.push(line);
         }
         lines.sort();
@@ -130,7 +133,7 @@ impl World {
                 let words = if status.error.is_empty() { &status.message } else { &status.error };
                 format!("status {} {}: {words}", self.names[task], status.state)
             }
-            Change::TaskDesired { task, desired } => format!("want {} {desired}", self.names[task]),
+            Change::TaskDesired { task, desired, .. } => format!("want {} {desired}", self.names[task]),
             Change::RemoveTask(task) => format!("forget {}", self.names[task]),
             Change::NodeState { node, state, message } => {
                 format!("node {} {} {message}", self.node_name(*node), format!("{state:?}").to_lowercase())

@@ -42,6 +42,9 @@ pub struct Task {
     pub status: TaskStatus,
     /// Where the task shall get to: RUNNING, SHUTDOWN or REMOVE.
     pub desired: TaskState,
+    /// Why it shall not run any more, where nobody asked for that: it made way, or moved. Else empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
     /// Not to be started before this time (restart delay); `EPOCH` when there is no delay.
     #[serde(default)]
     pub not_before: Timestamp,

@@ -59,7 +59,7 @@ fn find_room(work: &mut Work<'_>, service: &Service, priority: i16, group: &Grou
         for victim in room.victims {
             work.draft.depends_on(service.id);
             let why = format!("made way for service {} of priority {priority}", service.spec.name);
-            work.draft.stop(victim.id, TaskState::Shutdown, &why);
+            work.draft.evict(victim.id, &why);
         }
     }
 }

@@ -51,7 +51,7 @@ pub(in crate::plan) fn run(work: &mut Work<'_>, service: &Service) {
             continue;
         }
         for task in view.wanted() {
-            work.draft.stop(task.id, TaskState::Shutdown, "moved to another node");
+            work.draft.evict(task.id, "moved to another node, where its service is more even");
         }
     }
 }
