@@ -148,6 +148,7 @@ fn host_info() -> HostInfo {
         insecure_registries: Vec::new(),
         registry_mirrors: Vec::new(),
         security_options: Vec::new(),
+        cdi_directories: Vec::new(),
         encryption: "userspace".into(),
         warnings: Vec::new(),
     }

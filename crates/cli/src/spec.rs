@@ -1,6 +1,7 @@
 //! From flags to Docker's `ServiceSpec` JSON, new or changed, and to that of a single container. Pure but for `--env-file` and `-e NAME`.
 
 pub(crate) mod dependency;
+pub(crate) mod devices;
 pub(crate) mod edit;
 pub(crate) mod flags;
 pub(crate) mod ipam;

@@ -66,6 +66,9 @@ pub struct Config {
     /// A registry asked for Docker Hub's images first; may be given several times
     #[arg(long, value_name = "URL")]
     pub registry_mirror: Vec<String>,
+    /// Where vendors describe their devices (CDI); of a device the last one that does counts; may be given several times
+    #[arg(long, value_name = "DIRECTORY", default_values = node::engine::CDI_DIRECTORIES)]
+    pub cdi_spec_dir: Vec<PathBuf>,
     /// A label of this engine, for constraints on engine.labels; may be given several times
     #[arg(long, value_name = "NAME=VALUE")]
     pub label: Vec<String>,

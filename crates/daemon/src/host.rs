@@ -92,6 +92,7 @@ async fn engine_config(config: &Config) -> Result<EngineConfig> {
         insecure_registries: config.insecure_registry.clone(),
         registry_mirrors: config.registry_mirror.clone(),
         netd,
+        cdi_directories: config.cdi_spec_dir.clone(),
         version: VERSION.to_owned(),
         labels,
         generic_resources,

@@ -148,6 +148,70 @@ pub struct Device {
     pub container_path: String,
     /// Some of `r`, `w` and `m`.
     pub permissions: String,
+    /// Of the node in the container; `None` is as on the host.
+    pub mode: Option<u32>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+}
+
+/// A mount exactly as the OCI runtime specification has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostMount {
+    pub source: PathBuf,
+    /// Absolute path in the container.
+    pub target: String,
+    /// `bind`, or a file system's name.
+    pub kind: String,
+    pub options: Vec<String>,
+}
+
+/// A program that the OCI runtime executes while it makes or ends the container (config.md of the OCI runtime specification, POSIX-platform
+/// hooks). It is the vendor's of a device; nobody who starts containers can name one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    pub stage: HookStage,
+    pub path: PathBuf,
+    /// The program's name first.
+    pub args: Vec<String>,
+    pub env: Vec<String>,
+    pub timeout_s: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HookStage {
+    Prestart,
+    CreateRuntime,
+    CreateContainer,
+    StartContainer,
+    Poststart,
+    Poststop,
+}
+
+impl HookStage {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Prestart,
+        Self::CreateRuntime,
+        Self::CreateContainer,
+        Self::StartContainer,
+        Self::Poststart,
+        Self::Poststop,
+    ];
+
+    /// The specification's name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Prestart => "prestart",
+            Self::CreateRuntime => "createRuntime",
+            Self::CreateContainer => "createContainer",
+            Self::StartContainer => "startContainer",
+            Self::Poststart => "poststart",
+            Self::Poststop => "poststop",
+        }
+    }
+
+    pub(crate) fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.name() == name)
+    }
 }
 
 /// What becomes of the container's output.
@@ -268,6 +332,9 @@ pub struct ContainerConfig {
     pub oom_score_adj: i32,
     pub devices: Vec<Device>,
     pub device_rules: Vec<DeviceRule>,
+    /// What devices of vendors bring with them, as their hooks.
+    pub host_mounts: Vec<HostMount>,
+    pub hooks: Vec<Hook>,
     pub labels: BTreeMap<String, String>,
     pub log: LogConfig,
 }
@@ -310,6 +377,8 @@ impl ContainerConfig {
             oom_score_adj: 0,
             devices: Vec::new(),
             device_rules: Vec::new(),
+            host_mounts: Vec::new(),
+            hooks: Vec::new(),
             labels: BTreeMap::new(),
             log,
         }

@@ -175,7 +175,7 @@ fn resolve_user(config: &ContainerConfig, rootfs: &Rootfs) -> Result<ResolvedUse
 
 fn devices(config: &ContainerConfig) -> Result<Vec<DeviceNode>> {
     let mut nodes = if config.privileged { host_devices(Path::new("/dev"), 3) } else { Vec::new() };
-    for Device { host_path, container_path, permissions } in &config.devices {
+    for device @ Device { host_path, container_path, permissions, .. } in &config.devices {
         let node = node(host_path).ok_or_else(|| Error::Invalid {
             id: config.id.clone(),
             reason: format!("{} is not a device of this host", host_path.display()),
@@ -185,7 +185,14 @@ fn devices(config: &ContainerConfig) -> Result<Vec<DeviceNode>> {
             return Err(Error::Invalid { id: config.id.clone(), reason });
         }
         nodes.retain(|known| known.path != *container_path);
-        nodes.push(DeviceNode { path: container_path.clone(), permissions: permissions.clone(), ..node });
+        nodes.push(DeviceNode {
+            path: container_path.clone(),
+            permissions: permissions.clone(),
+            mode: device.mode.unwrap_or(node.mode),
+            uid: device.uid.unwrap_or(node.uid),
+            gid: device.gid.unwrap_or(node.gid),
+            ..node
+        });
     }
     Ok(nodes)
 }

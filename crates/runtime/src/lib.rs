@@ -6,6 +6,7 @@
 //! container's directory, so that a daemon killed at any instant finds all of it again.
 
 mod attach;
+pub mod cdi;
 mod cgroup;
 mod client;
 mod config;

@@ -17,8 +17,8 @@ pub use cluster::{
     DispatcherConfig, EncryptionConfig, OrchestrationConfig, RaftConfig,
 };
 pub use container::{
-    ContainerSpec, DeviceRequest, DnsConfig, HealthCheck, HealthTest, HostConfig, Mount, MountKind, Seccomp, Ulimit,
-    is_tmpfs_option, is_volume_name,
+    ContainerSpec, DeviceClaim, DeviceRequest, DnsConfig, HealthCheck, HealthTest, HostConfig, Mount, MountKind,
+    Seccomp, Ulimit, is_tmpfs_option, is_volume_name,
 };
 pub use dependency::{DEFAULT_FILE_MODE, DependencyKind, DependencyRef, DependencySpec, TargetFile};
 pub use mesh::{

@@ -10,7 +10,7 @@ use types::{
 };
 
 use super::{
-    dependency, mount,
+    claim, dependency, mount,
     reader::{FieldError, Object},
     single,
     time::nanos,
@@ -73,6 +73,7 @@ fn read_host(from: &mut Object<'_>) -> Result<HostConfig, FieldError> {
     Ok(HostConfig {
         privileged: from.boolean("Privileged")?,
         devices: single::read_devices(from)?,
+        claims: claim::read(from)?,
         pid_of_host: of_host(from, "PidMode")?,
         ipc_of_host: of_host(from, "IpcMode")?,
         shm_size: Bytes(single::read_shm(from)?),
@@ -225,6 +226,7 @@ pub(crate) fn write(spec: &ContainerSpec) -> Value {
         .unless_empty("OomScoreAdj", spec.oom_score_adj)
         .unless_empty("Privileged", spec.host.privileged)
         .unless_empty("Devices", spec.host.devices.iter().map(single::write_device).collect::<Vec<_>>())
+        .unless_empty("DeviceRequests", spec.host.claims.iter().map(claim::write).collect::<Vec<_>>())
         .unless_empty("PidMode", if spec.host.pid_of_host { "host" } else { "" })
         .unless_empty("IpcMode", if spec.host.ipc_of_host { "host" } else { "" })
         .unless_empty("ShmSize", spec.host.shm_size.0)

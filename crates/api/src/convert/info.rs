@@ -16,6 +16,8 @@ pub(crate) struct Facts<'a> {
     /// Why the two above are missing although this host is a manager.
     pub(crate) cluster_error: Option<String>,
     pub(crate) containers: ContainerCounts,
+    /// Those that vendors describe, by their names.
+    pub(crate) devices: Vec<String>,
     pub(crate) images: usize,
     /// RFC 3339.
     pub(crate) now: String,
@@ -82,10 +84,16 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
         .set("Isolation", "")
         .set("InitBinary", "")
         .set("SecurityOptions", &host.security_options)
+        .set("CDISpecDirs", &host.cdi_directories)
+        .set("DiscoveredDevices", facts.devices.iter().map(device).collect::<Vec<_>>())
         // of this engine alone
         .set("OverlayEncryption", &host.encryption)
         .set("Warnings", &host.warnings)
         .done()
+}
+
+fn device(name: &String) -> Value {
+    json!({ "Source": "cdi", "ID": name })
 }
 
 fn index_configs(host: &HostInfo) -> Value {

@@ -73,6 +73,7 @@ fn full_spec() -> Value {
                 "OomScoreAdj": -5,
                 "Privileged": true,
                 "Devices": [{ "PathOnHost": "/dev/kvm", "PathInContainer": "/dev/x", "CgroupPermissions": "rw" }],
+                "DeviceRequests": [{ "Driver": "cdi", "Count": 0, "DeviceIDs": ["nvidia.com/gpu=0"], "Capabilities": null, "Options": {} }],
                 "PidMode": "host", "IpcMode": "host", "ShmSize": 134_217_728, "CpusetCpus": "0-1", "CpusetMems": "0",
             },
             "Resources": {
@@ -418,6 +419,7 @@ fn task_of(view: &ServiceView) -> types::Task {
         running_since: None,
         failures: 0,
         failed_at: Vec::new(),
+        reason: String::new(),
         attachments: Vec::new(),
     }
 }

@@ -48,6 +48,10 @@ pub(crate) async fn info(State(shared): State<Shared>) -> Json<Value> {
         counts: known.as_ref().map(|(_, counts)| *counts),
         cluster_error,
         containers: shared.host.containers().await,
+        devices: match shared.host.engine() {
+            Some(engine) => engine.cdi_devices().await,
+            None => Vec::new(),
+        },
         images: shared.host.images().list().len(),
         now: jiff::Timestamp::now().to_string(),
     };

@@ -150,6 +150,10 @@ impl<'n> Field<'n> {
         matches!(self.node.content, Content::Map(_))
     }
 
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(self.node.content, Content::List(_))
+    }
+
     pub(crate) fn text(&self, check: &mut Check) -> Option<String> {
         let found = self.node.as_text().map(str::to_owned);
         if found.is_none() {

@@ -4,6 +4,7 @@
 mod attach;
 mod container;
 mod deploy;
+mod devices;
 mod mounts;
 mod ports;
 mod service;

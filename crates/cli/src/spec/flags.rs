@@ -275,20 +275,26 @@ pub(crate) struct CreateLists {
     /// User defined resources (KIND=COUNT or KIND=NAME)
     #[arg(long, value_name = "RESOURCE")]
     pub(crate) generic_resource: Vec<String>,
-    /// Give the containers a device of their host (HOST[:CONTAINER[:rwm]])
+    /// Give the containers a device of their host (HOST[:CONTAINER[:rwm]], or VENDOR/CLASS=NAME)
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Vec<String>,
+    /// Give the containers GPUs of their host (all, a number, or driver=…,device=…,capabilities=…)
+    #[arg(long, value_name = "GPUS")]
+    pub(crate) gpus: Option<String>,
 }
 
 /// Changes to the lists of an existing service.
 #[derive(Debug, Args, Default)]
 pub(crate) struct UpdateLists {
-    /// Give the containers a device of their host (HOST[:CONTAINER[:rwm]])
+    /// Give the containers a device of their host (HOST[:CONTAINER[:rwm]], or VENDOR/CLASS=NAME)
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device_add: Vec<String>,
-    /// Take a device away by its path on the host
+    /// Take a device away by its path on the host or its name
     #[arg(long, value_name = "HOST")]
     pub(crate) device_rm: Vec<String>,
+    /// Other GPUs of their host (all, a number, or driver=…,device=…,capabilities=…), or none
+    #[arg(long, value_name = "GPUS")]
+    pub(crate) gpus: Option<String>,
     /// Add or update an environment variable
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) env_add: Vec<String>,

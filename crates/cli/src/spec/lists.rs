@@ -6,13 +6,12 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use super::{
-    dependency,
+    dependency, devices,
     edit::{change_list, change_map, get, set},
     flags::{CreateLists, UpdateLists},
     mount,
     network::{self, Ids},
     publish,
-    single::device,
 };
 
 const CONTAINER: &str = "TaskTemplate.ContainerSpec";
@@ -46,6 +45,7 @@ pub(crate) fn create(spec: &mut Value, lists: &CreateLists, ids: &Ids) -> anyhow
         dns_option_add: lists.dns_option.clone(),
         generic_resource_add: lists.generic_resource.clone(),
         device_add: lists.device.clone(),
+        gpus: lists.gpus.clone(),
         ..UpdateLists::default()
     };
     update(spec, &as_update, ids)
@@ -57,8 +57,15 @@ pub(crate) fn update(spec: &mut Value, lists: &UpdateLists, ids: &Ids) -> anyhow
     change_list(spec, &format!("{CONTAINER}.Env"), name_before_equals, &lists.env_rm, env);
     change_map(spec, "Labels", &lists.label_rm, &lists.label_add);
     change_map(spec, &format!("{CONTAINER}.Labels"), &lists.container_label_rm, &lists.container_label_add);
-    let devices = lists.device_add.iter().map(|text| device(text)).collect::<anyhow::Result<Vec<_>>>()?;
-    change_list(spec, &format!("{CONTAINER}.Devices"), path_on_host, &lists.device_rm, devices);
+    let (paths, mut claims) = devices::sort(&lists.device_add)?;
+    change_list(spec, &format!("{CONTAINER}.Devices"), path_on_host, &lists.device_rm, paths);
+    let mut unclaimed = lists.device_rm.clone();
+    match lists.gpus.as_deref() {
+        Some("none") => unclaimed.push(devices::GPUS.to_owned()),
+        Some(text) => claims.push(devices::gpus(text)?),
+        None => {}
+    }
+    change_list(spec, &format!("{CONTAINER}.DeviceRequests"), devices::claim_key, &unclaimed, claims);
     change_map(spec, &format!("{CONTAINER}.Sysctls"), &lists.sysctl_rm, &lists.sysctl_add);
     let plain: [(&str, &[String], &[String]); 5] = [
         ("TaskTemplate.Placement.Constraints", &lists.constraint_rm, &lists.constraint_add),

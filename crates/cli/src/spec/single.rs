@@ -11,12 +11,13 @@ mod tests;
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use serde_json::{Map, Value, json};
 
 pub(crate) use limits::update;
 
 use super::{
+    devices,
     edit::{set, set_some},
     lists::{read_env_file, ulimit, with_own_value},
     mount,
@@ -154,11 +155,11 @@ fn rights(body: &mut Value, flags: &Rights) -> anyhow::Result<()> {
         }
     }
     set_texts(body, "HostConfig.SecurityOpt", &options);
-    let devices = flags.device.iter().map(|text| device(text)).collect::<anyhow::Result<Vec<_>>>()?;
-    set_list(body, "HostConfig.Devices", devices);
+    let (paths, mut claims) = devices::sort(&flags.device)?;
+    set_list(body, "HostConfig.Devices", paths);
     set_texts(body, "HostConfig.DeviceCgroupRules", &flags.device_cgroup_rule);
-    let gpus = flags.gpus.iter().map(|text| gpu(text)).collect::<anyhow::Result<Vec<_>>>()?;
-    set_list(body, "HostConfig.DeviceRequests", gpus);
+    claims.extend(flags.gpus.iter().map(|text| devices::gpus(text)).collect::<anyhow::Result<Vec<_>>>()?);
+    set_list(body, "HostConfig.DeviceRequests", claims);
     set_map(body, "HostConfig.Sysctls", &flags.sysctl);
     for (field, mode) in [
         ("PidMode", &flags.pid),
@@ -170,43 +171,6 @@ fn rights(body: &mut Value, flags: &Rights) -> anyhow::Result<()> {
         set_text(body, &format!("HostConfig.{field}"), mode);
     }
     Ok(())
-}
-
-/// `/dev/sda[:/dev/xvda[:rwm]]`, or `/dev/sda:rwm`.
-pub(crate) fn device(text: &str) -> anyhow::Result<Value> {
-    let are_permissions = |text: &str| !text.is_empty() && text.chars().all(|c| "rwm".contains(c));
-    let parts: Vec<&str> = text.split(':').collect();
-    let (host, container, permissions) = match parts[..] {
-        [host] => (host, host, "rwm"),
-        [host, permissions] if are_permissions(permissions) => (host, host, permissions),
-        [host, container] => (host, container, "rwm"),
-        [host, container, permissions] if are_permissions(permissions) => (host, container, permissions),
-        [_, _, mode] => bail!("bad mode specified: {mode}; use some of r, w and m"),
-        _ => bail!("invalid device specification: {text}"),
-    };
-    Ok(json!({ "PathOnHost": host, "PathInContainer": container, "CgroupPermissions": permissions }))
-}
-
-/// `all`, `2`, or `device=0,capabilities=compute`.
-fn gpu(text: &str) -> anyhow::Result<Value> {
-    let mut request = json!({ "Driver": "", "Count": 0, "DeviceIDs": null, "Capabilities": [["gpu"]], "Options": {} });
-    let count = |text: &str| match text {
-        "all" => Ok(-1),
-        text => {
-            text.parse::<i64>().map_err(|_| anyhow::anyhow!("invalid count ({text}) of --gpus: give all or a number"))
-        }
-    };
-    for field in text.split(',') {
-        match field.split_once('=') {
-            None => request["Count"] = count(field)?.into(),
-            Some(("count", value)) => request["Count"] = count(value)?.into(),
-            Some(("driver", value)) => request["Driver"] = value.into(),
-            Some(("device", value)) => request["DeviceIDs"] = vec![value].into(),
-            Some(("capabilities", value)) => request["Capabilities"] = json!([["gpu", value]]),
-            Some((key, _)) => bail!("unexpected key '{key}' in '{field}' of --gpus"),
-        }
-    }
-    Ok(request)
 }
 
 fn health(body: &mut Value, flags: &HealthFlags) -> anyhow::Result<()> {

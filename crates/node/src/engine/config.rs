@@ -25,6 +25,8 @@ pub struct EngineConfig {
     pub labels: types::Labels,
     /// What this host has besides CPUs and memory, for services that reserve it.
     pub generic_resources: types::GenericResources,
+    /// Where vendors describe their devices (CDI); of a device the last one that does counts.
+    pub cdi_directories: Vec<PathBuf>,
     /// Who seals the packets of encrypted networks on this host.
     pub encryption: overlay::EncryptionBackend,
 }

@@ -210,6 +210,9 @@ pub(super) fn runtime_device(wanted: &DeviceRequest) -> Device {
         host_path: (&wanted.host).into(),
         container_path: wanted.container.clone(),
         permissions: wanted.permissions.clone(),
+        mode: None,
+        uid: None,
+        gid: None,
     }
 }
 

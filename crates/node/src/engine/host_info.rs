@@ -1,6 +1,6 @@
 //! What this host is, for `info` and for the node's description.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use types::{Bytes, GenericResources, Labels, NanoCpus, NodeDescription, Platform, Resources};
 
@@ -38,6 +38,7 @@ pub struct HostInfo {
     pub insecure_registries: Vec<String>,
     pub registry_mirrors: Vec<String>,
     pub security_options: Vec<String>,
+    pub cdi_directories: Vec<PathBuf>,
     /// Who seals the packets of encrypted networks: `kernel` or `userspace`.
     pub encryption: String,
     /// What works less well than it could, in words.
@@ -81,6 +82,7 @@ impl HostInfo {
             insecure_registries: config.insecure_registries.clone(),
             registry_mirrors: config.registry_mirrors.clone(),
             security_options: security_options(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()),
+            cdi_directories: config.cdi_directories.clone(),
             encryption: config.encryption.to_string(),
             warnings: warnings(cgroup),
         }

@@ -234,6 +234,7 @@ impl Engine {
     pub(crate) async fn create_task(&self, a: &Assignment, prepared: &Prepared) -> Result<u32, TaskError> {
         let Prepared { planned, image, made, health, ports, .. } = prepared;
         let config = container::container_config(a, planned, image, made, health.as_ref(), ports).map_err(refused)?;
+        let config = self.with_devices(&a.spec.container.host.claims, config).await.map_err(refused)?;
         let _turn = self.inner.turns.acquire().await.map_err(|_| stopping())?;
         let created = match self.inner.runtime.create(&config).await {
             // A step broken off half-way left it; it has not run its command yet.

@@ -59,6 +59,7 @@ impl Host {
             version: "test".into(),
             labels: types::Labels::new(),
             generic_resources: types::GenericResources::new(),
+            cdi_directories: Vec::new(),
             encryption: overlay::EncryptionBackend::Userspace,
         };
         let engine = Engine::start(config).await?;

@@ -103,6 +103,7 @@ fn command(config: &ContainerConfig) -> Option<String> {
 
 fn paths(config: &ContainerConfig) -> Option<String> {
     let targets = config.mounts.iter().map(|m| &m.target).chain(config.files.iter().map(|f| &f.target));
+    let targets = targets.chain(config.host_mounts.iter().map(|m| &m.target));
     for target in targets.chain(config.devices.iter().map(|d| &d.container_path)) {
         if !target.starts_with('/') || target.split('/').any(|part| part == "..") || target.contains('\0') {
             return Some(format!("the mount target {target:?} is not an absolute path without \"..\""));

@@ -18,7 +18,7 @@ pub use check::InvalidConfig;
 pub(crate) use exec::exec_process;
 pub use user::{ResolvedUser, resolve as resolve_user};
 
-use crate::config::{ContainerConfig, NamespaceMode, Resources, Seccomp, ThrottleKind};
+use crate::config::{ContainerConfig, HookStage, NamespaceMode, Resources, Seccomp, ThrottleKind};
 
 /// What the specification depends on and the configuration does not say.
 #[derive(Debug, Clone)]
@@ -93,9 +93,21 @@ pub fn spec(config: &ContainerConfig, user: &ResolvedUser, host: &HostFacts) -> 
         "domainname": (!config.domainname.is_empty()).then_some(&config.domainname),
         "mounts": mounts::mounts(config),
         "annotations": config.labels,
+        "hooks": hooks(config),
         "linux": linux(config, host, &capabilities)?,
     });
     serde_json::from_value(value).map_err(|err| InvalidConfig(format!("it does not form an OCI specification: {err}")))
+}
+
+fn hooks(config: &ContainerConfig) -> Option<Value> {
+    let of = |stage: HookStage| -> Vec<Value> {
+        let hooks = config.hooks.iter().filter(|hook| hook.stage == stage);
+        hooks.map(|h| json!({"path": h.path, "args": h.args, "env": h.env, "timeout": h.timeout_s})).collect()
+    };
+    let stages = HookStage::ALL.into_iter().map(|stage| (stage.name().to_owned(), of(stage)));
+    let stages: serde_json::Map<String, Value> =
+        stages.filter(|(_, hooks)| !hooks.is_empty()).map(|(name, hooks)| (name, hooks.into())).collect();
+    (!stages.is_empty()).then_some(Value::Object(stages))
 }
 
 /// Whether a text can be the id of a container.

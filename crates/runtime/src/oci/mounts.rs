@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::config::{ContainerConfig, Mount, MountKind, NamespaceMode, Propagation};
+use crate::config::{ContainerConfig, HostMount, Mount, MountKind, NamespaceMode, Propagation};
 
 /// What every container has, then what the caller asked for, shallow targets first.
 pub(super) fn mounts(config: &ContainerConfig) -> Vec<Value> {
@@ -17,6 +17,9 @@ pub(super) fn mounts(config: &ContainerConfig) -> Vec<Value> {
             depth(&file.target),
             json!({"destination": file.target, "type": "bind", "source": file.source, "options": options}),
         )
+    }));
+    wanted.extend(config.host_mounts.iter().map(|HostMount { source, target, kind, options }| {
+        (depth(target), json!({"destination": target, "type": kind, "source": source, "options": options}))
     }));
     wanted.sort_by_key(|(depth, _)| *depth); // stable: the caller's order among equals
     let asked = |target: &str| config.mounts.iter().any(|mount| mount.target.trim_end_matches('/') == target);

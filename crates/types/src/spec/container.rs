@@ -90,6 +90,8 @@ pub struct HostConfig {
     /// All capabilities and devices, nothing masked.
     pub privileged: bool,
     pub devices: Vec<DeviceRequest>,
+    /// Devices as the host's vendors describe them.
+    pub claims: Vec<DeviceClaim>,
     /// Sees all processes of the host.
     pub pid_of_host: bool,
     pub ipc_of_host: bool,
@@ -116,6 +118,20 @@ pub struct DeviceRequest {
     pub container: String,
     /// Some of `r`, `w` and `m` (read, write, make the node).
     pub permissions: String,
+}
+
+/// Devices by name, or so many of a kind, which each host finds by the Container Device Interface: Docker's
+/// `DeviceRequest`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeviceClaim {
+    /// `cdi`: the ids are whole names, such as `nvidia.com/gpu=0`. Else a vendor's driver, or empty.
+    pub driver: String,
+    /// -1 is all.
+    pub count: i64,
+    pub ids: Vec<String>,
+    /// Alternatives, each a list of what must be there.
+    pub capabilities: Vec<Vec<String>>,
 }
 
 /// Docker's default (swarmkit `api/defaults/service.go`).

@@ -11,7 +11,7 @@ use super::{
     spec::{DeviceRuleRequest, RestartPolicy, SingleSpec, Streams},
 };
 use crate::convert::{
-    container, exec,
+    claim, container, exec,
     reader::{FieldError, Object},
 };
 
@@ -62,6 +62,7 @@ pub(super) fn read(mut from: Object<'_>) -> Result<SingleSpec, FieldError> {
         capability_add: host.strings("CapAdd")?,
         capability_drop: host.strings("CapDrop")?,
         devices: read_devices(&mut host)?,
+        claims: claim::read(&mut host)?,
         device_rules: read_device_rules(&mut host)?,
         security: security.texts,
         seccomp: security.seccomp,

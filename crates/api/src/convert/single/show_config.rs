@@ -7,7 +7,7 @@ use node::engine::containers::{
 use serde_json::{Map, Value, json};
 use types::{Mount, MountKind, Ulimit};
 
-use crate::convert::{container, mount, writer::Fields};
+use crate::convert::{claim, container, mount, writer::Fields};
 
 /// The kernel's share of memory when nobody asks for another.
 const DEFAULT_SHM_BYTES: u64 = 64 << 20;
@@ -125,7 +125,10 @@ fn resources(fields: Fields, spec: &SingleSpec) -> Fields {
         .set("CpusetMems", &limits.cpuset_mems)
         .set("Devices", spec.devices.iter().map(write_device).collect::<Vec<_>>())
         .set("DeviceCgroupRules", spec.device_rules.iter().map(rule).collect::<Vec<_>>())
-        .set("DeviceRequests", Value::Null)
+        .set(
+            "DeviceRequests",
+            (!spec.claims.is_empty()).then(|| spec.claims.iter().map(claim::write).collect::<Vec<_>>()),
+        )
         .set("MemoryReservation", limits.memory_reservation_bytes)
         .set("MemorySwap", swap(limits))
         .set("MemorySwappiness", limits.swappiness)

@@ -169,7 +169,11 @@ fn e_18_e_19_e_22_limits_security_and_restart() {
         (json!({"ExtraHosts": ["db:nowhere"]}), "invalid IP address in add-host"),
         (json!({"Dns": ["nowhere"]}), "HostConfig.Dns: \"nowhere\" is not an IP address"),
         (json!({"StorageOpt": {"size": "1G"}}), "HostConfig.StorageOpt.size is not supported yet"),
-        (json!({"DeviceRequests": [{"Count": -1}]}), "HostConfig.DeviceRequests is not supported yet"),
+        (
+            json!({"DeviceRequests": [{"Count": -2}]}),
+            "HostConfig.DeviceRequests[0].Count: -2 is neither a number of devices nor -1 for all",
+        ),
+        (json!({"DeviceRequests": [{"Capabilities": ["gpu"]}]}), "HostConfig.DeviceRequests[0].Capabilities[0]"),
         (json!({"Runtime": "kata"}), "unknown or invalid runtime name: kata"),
         (json!({"Memory": "64m"}), "HostConfig.Memory must be a whole number"),
         (json!({"Memory": u64::MAX}), "is more than any host has"),

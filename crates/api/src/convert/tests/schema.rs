@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 /// Fields that Docker has for single containers only, and words for rollouts that it does not have.
-const BEYOND: [&str; 9] = [
+const BEYOND: [&str; 10] = [
     "ContainerSpec.Privileged",
     "ContainerSpec.Devices",
+    "ContainerSpec.DeviceRequests",
     "ContainerSpec.PidMode",
     "ContainerSpec.IpcMode",
     "ContainerSpec.ShmSize",

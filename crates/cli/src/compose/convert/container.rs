@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Context, attach, mounts, texts, topology::Topology};
+use super::{Context, attach, devices, mounts, texts, topology::Topology};
 use crate::{
     compose::{
         check::{Check, Field, Fields},
@@ -104,32 +104,9 @@ fn host(fields: &Fields<'_>, check: &mut Check, container: &mut Value) {
             mode => set_some(container, name, mode),
         }
     }
-    if let Some(field) = fields.get("devices") {
-        put_list(container, "Devices", devices(field, check));
-    }
-}
-
-/// `/dev/a:/dev/b:rwm`, or `source`, `target` and `permissions`.
-fn devices(field: &Field<'_>, check: &mut Check) -> Vec<Value> {
-    let mut found = Vec::new();
-    for item in field.items(check) {
-        let text = if item.is_map() {
-            let fields = item.fields(check, &["source", "target", "permissions"]);
-            let mut part = |key: &str| check.text(fields.get(key)).filter(|text| !text.is_empty());
-            let (source, target, permissions) = (part("source"), part("target"), part("permissions"));
-            let source = source.unwrap_or_default();
-            let target = target.unwrap_or_else(|| source.clone());
-            format!("{source}:{target}:{}", permissions.unwrap_or_else(|| "rwm".to_owned()))
-        } else {
-            check.text(Some(&item)).unwrap_or_default()
-        };
-        match crate::spec::single::device(&text) {
-            Ok(device) if text.starts_with('/') => found.push(device),
-            Ok(_) => item.wrong(check, format!("{text:?} is not the absolute path of a device")),
-            Err(why) => item.wrong(check, why.to_string()),
-        }
-    }
-    found
+    let (paths, claims) = devices::read(fields, check);
+    put_list(container, "Devices", paths);
+    put_list(container, "DeviceRequests", claims);
 }
 
 fn lists(fields: &Fields<'_>, check: &mut Check, container: &mut Value) {

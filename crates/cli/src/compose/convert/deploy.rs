@@ -75,10 +75,6 @@ fn resources(field: &Field<'_>, check: &mut Check, spec: &mut Value) {
         set_some(spec, &format!("{AT}.{name}.NanoCPUs"), inner.get("cpus").and_then(|field| field.cpus(check)));
         set_some(spec, &format!("{AT}.{name}.MemoryBytes"), inner.get("memory").and_then(|field| field.bytes(check)));
         set_some(spec, &format!("{AT}.{name}.Pids"), inner.get("pids").and_then(|field| field.integer(check)));
-        if let Some(devices) = inner.get("devices") {
-            check.unsupported.push("devices".to_owned());
-            devices.warn(check, "ignored: devices of hosts are not given to services");
-        }
         if let Some(generic) = inner.get("generic_resources") {
             let generic = generic_resources(generic, check);
             set(spec, &format!("{AT}.{name}.GenericResources"), generic);

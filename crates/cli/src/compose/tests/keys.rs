@@ -59,6 +59,10 @@ read_only | yes | C.ReadOnly | true
 init | true | C.Init | true
 privileged | true | C.Privileged | true
 devices | [/dev/kvm, '/dev/a:/dev/b:r'] | C.Devices | [{"PathOnHost": "/dev/kvm", "PathInContainer": "/dev/kvm", "CgroupPermissions": "rwm"}, {"PathOnHost": "/dev/a", "PathInContainer": "/dev/b", "CgroupPermissions": "r"}]
+devices | [nvidia.com/gpu=0] | C.DeviceRequests | [{"Driver": "cdi", "Count": 0, "DeviceIDs": ["nvidia.com/gpu=0"], "Capabilities": null, "Options": {}}]
+gpus | all | C.DeviceRequests | [{"Driver": "", "Count": -1, "DeviceIDs": null, "Capabilities": [["gpu"]], "Options": {}}]
+gpus | [{driver: nvidia, count: 2}] | C.DeviceRequests | [{"Driver": "nvidia", "Count": 2, "DeviceIDs": null, "Capabilities": [["gpu"]], "Options": {}}]
+deploy | {resources: {reservations: {devices: [{driver: nvidia, device_ids: ['0', '3'], capabilities: [gpu, compute]}]}}} | C.DeviceRequests | [{"Driver": "nvidia", "Count": 0, "DeviceIDs": ["0", "3"], "Capabilities": [["gpu", "compute"]], "Options": {}}]
 devices | [{source: /dev/a, permissions: rw}] | C.Devices | [{"PathOnHost": "/dev/a", "PathInContainer": "/dev/a", "CgroupPermissions": "rw"}]
 shm_size | 128m | C.ShmSize | 134217728
 pid | host | C.PidMode | "host"
@@ -116,7 +120,11 @@ fn k_05_all_keys_of_a_service() {
     // files have tests of their own
     for (key, value, part) in [
         ("pid", "'service:b'", "is not there for services of a cluster"),
-        ("devices", "[kvm]", "is not the absolute path of a device"),
+        ("devices", "[kvm]", "is neither the absolute path of a device nor VENDOR/CLASS=NAME"),
+        ("gpus", "some", "say all, or a list of what is wanted"),
+        ("gpus", "[{count: 1, device_ids: ['0']}]", "count and device_ids exclude each other"),
+        ("gpus", "[{options: {a: b}}]", "no driver of devices here has options"),
+        ("deploy", "{resources: {reservations: {devices: [{count: 1}]}}}", "capabilities are missing"),
         ("devices", "['/dev/a:/dev/b:rx']", "bad mode specified: rx"),
     ] {
         let refusal = with(key, value).expect_err(value).to_string();

@@ -116,6 +116,7 @@ fn single_spec(a: &Assignment, config: &ContainerConfig) -> SingleSpec {
         no_new_privileges: spec.no_new_privileges,
         privileged: spec.host.privileged,
         devices: spec.host.devices.clone(),
+        claims: spec.host.claims.clone(),
         pid: namespace(spec.host.pid_of_host),
         ipc: namespace(spec.host.ipc_of_host),
         shm_size_bytes: spec.host.shm_size.0,

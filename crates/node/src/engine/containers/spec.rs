@@ -9,7 +9,9 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use types::{DeviceRequest, DnsConfig, HealthCheck, Labels, LogDriver, Mount, PortProtocol, Seccomp, Ulimit};
+use types::{
+    DeviceClaim, DeviceRequest, DnsConfig, HealthCheck, Labels, LogDriver, Mount, PortProtocol, Seccomp, Ulimit,
+};
 
 /// One container. Empty, 0 and `None` mean the image's, else the default.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -52,6 +54,8 @@ pub struct SingleSpec {
     pub capability_add: Vec<String>,
     pub capability_drop: Vec<String>,
     pub devices: Vec<DeviceRequest>,
+    #[serde(default)]
+    pub claims: Vec<DeviceClaim>,
     pub device_rules: Vec<DeviceRuleRequest>,
     /// As the user wrote them, for showing.
     pub security: Vec<String>,

@@ -1,0 +1,102 @@
+//! One vendor's file, read and checked.
+
+use serde::Deserialize;
+
+/// What a newer version says may mean something else.
+const VERSIONS: [&str; 11] =
+    ["0.1.0", "0.2.0", "0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0", "0.8.0", "1.0.0", "1.1.0", "1.1.1"];
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Document {
+    cdi_version: String,
+    /// `vendor/class`
+    pub(super) kind: String,
+    pub(super) devices: Vec<Device>,
+    /// For a container with any of the devices.
+    #[serde(default)]
+    pub(super) container_edits: Edits,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Device {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) container_edits: Edits,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Edits {
+    pub(super) env: Vec<String>,
+    pub(super) device_nodes: Vec<DeviceNode>,
+    pub(super) net_devices: Vec<serde_json::Value>,
+    pub(super) mounts: Vec<Mount>,
+    pub(super) hooks: Vec<Hook>,
+    pub(super) additional_gids: Vec<u32>,
+    pub(super) intel_rdt: Option<serde_json::Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DeviceNode {
+    /// In the container.
+    pub(super) path: String,
+    /// The same path where it is absent.
+    pub(super) host_path: Option<String>,
+    pub(super) permissions: Option<String>,
+    pub(super) file_mode: Option<u32>,
+    pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Mount {
+    pub(super) host_path: String,
+    pub(super) container_path: String,
+    #[serde(default)]
+    pub(super) options: Vec<String>,
+    #[serde(default, rename = "type")]
+    pub(super) kind: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Hook {
+    pub(super) hook_name: String,
+    pub(super) path: String,
+    #[serde(default)]
+    pub(super) args: Vec<String>,
+    #[serde(default)]
+    pub(super) env: Vec<String>,
+    /// Seconds.
+    pub(super) timeout: Option<u32>,
+}
+
+impl Document {
+    /// YAML, of which JSON is a part.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let document: Self = serde_saphyr::from_str(text).map_err(|why| format!("is no CDI specification: {why}"))?;
+        let version = document.cdi_version.trim_start_matches('v');
+        if !VERSIONS.contains(&version) {
+            return Err(format!("is of CDI version {version:?}; known are {} to {}", VERSIONS[0], VERSIONS[10]));
+        }
+        let kind = &document.kind;
+        let (vendor, class) = kind.split_once('/').unwrap_or_default();
+        if !is_name(vendor, "_-.") || !is_name(class, "_-.") {
+            return Err(format!("has the kind {kind:?}, which is not VENDOR/CLASS"));
+        }
+        match document.devices.iter().find(|device| !is_name(&device.name, "_-.:")) {
+            Some(device) => Err(format!("has a device with the name {:?}, which cannot be one", device.name)),
+            None => Ok(document),
+        }
+    }
+}
+
+/// Letters and digits, with `others` between them.
+pub(super) fn is_name(text: &str, others: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric();
+    text.starts_with(plain) && text.ends_with(plain) && text.chars().all(|c| plain(c) || others.contains(c))
+}
