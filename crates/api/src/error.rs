@@ -14,6 +14,7 @@ use node::{
     image, membership,
 };
 use tonic::Code;
+use types::with_causes;
 
 use crate::convert::reader::FieldError;
 
@@ -188,18 +189,4 @@ impl From<VolumeError> for ApiError {
         };
         Self::new(status, with_causes(&error))
     }
-}
-
-/// The text of an error and of what led to it.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }

@@ -1,9 +1,9 @@
 //! The hidden helpers: processes of their own that the daemon or a lab starts from this binary.
 #![allow(clippy::print_stderr)]
 
-use std::{ffi::OsString, path::Path, process::ExitCode};
-
 use overlay::netd::NetdConfig;
+use std::{ffi::OsString, path::Path, process::ExitCode};
+use types::with_causes;
 
 /// The network data plane of a host: `rswarm netd RUN_DIR`.
 pub const NETD: &str = "netd";
@@ -26,7 +26,7 @@ pub fn netd(arguments: &[OsString]) -> ExitCode {
     let port_proxy = vec!["/proc/self/exe".into(), PORT_PROXY.into(), run_dir.clone()];
     match overlay::netd::run(&NetdConfig { port_proxy, ..NetdConfig::in_dir(run_dir, VERSION) }) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(NETD, &chain(&error)),
+        Err(error) => failed(NETD, &with_causes(&error)),
     }
 }
 
@@ -39,7 +39,7 @@ pub fn port_proxy(arguments: &[OsString]) -> ExitCode {
     }
     match overlay::proxy::run(Path::new(run_dir), VERSION) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(PORT_PROXY, &chain(&error)),
+        Err(error) => failed(PORT_PROXY, &with_causes(&error)),
     }
 }
 
@@ -49,19 +49,8 @@ pub fn lab_host(arguments: &[OsString]) -> ExitCode {
     };
     match lab::host_init::run(Path::new(plan)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(LAB_HOST, &chain(&error)),
+        Err(error) => failed(LAB_HOST, &with_causes(&error)),
     }
-}
-
-/// An error with its causes, outermost first.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 fn usage(line: &str, next: &str) -> ExitCode {

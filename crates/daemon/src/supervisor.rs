@@ -12,11 +12,10 @@ use node::{
     membership::{Command, Error, ErrorKind, LOCKED, LocalState, ManagerMetrics, ManagerReader, Served, Status},
 };
 use tokio::{sync::watch, time::Instant};
-use types::{ManagerPeer, NodeRole, UnlockKey};
+use types::{ManagerPeer, NodeRole, UnlockKey, with_causes};
 
 use crate::{
     goodbye::say_goodbye,
-    helpers::chain,
     member::{self, Member},
 };
 
@@ -166,7 +165,7 @@ impl Supervisor {
         match vault.unlock(key) {
             Ok(()) => {}
             Err(error @ UnlockError::WrongKey) => return Err(Error::new(ErrorKind::Unauthorized, error.to_string())),
-            Err(UnlockError::File(error)) => return Err(Error::new(ErrorKind::Internal, chain(&error))),
+            Err(UnlockError::File(error)) => return Err(Error::new(ErrorKind::Internal, with_causes(&error))),
         }
         tracing::info!("this manager is unlocked");
         self.locked = None;
@@ -273,7 +272,7 @@ impl Supervisor {
                         tracing::info!("this host is a manager now");
                     }
                     Err(error) => {
-                        self.trouble = chain(&error);
+                        self.trouble = with_causes(&error);
                         self.manager_due = Some(Instant::now() + MANAGER_RESTART_PAUSE);
                         tracing::error!(error = self.trouble, "this host cannot be a manager; trying again");
                     }
@@ -285,7 +284,7 @@ impl Supervisor {
                 self.trouble.clear();
                 forget_manager_state(&self.directory.join("raft"));
                 if let Err(error) = member.vault.settle(None) {
-                    self.trouble = format!("the keys of the former manager stay sealed: {}", chain(&error));
+                    self.trouble = format!("the keys of the former manager stay sealed: {}", with_causes(&error));
                     tracing::error!(error = self.trouble, "this worker waits for the unlock key after a restart");
                 }
                 tracing::info!("this host is a worker now");

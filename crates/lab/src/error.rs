@@ -90,13 +90,6 @@ impl Error {
     /// The error and its causes in one line, for people.
     #[must_use]
     pub fn sentence(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(inner) = cause {
-            text.push_str(": ");
-            text.push_str(&inner.to_string());
-            cause = inner.source();
-        }
-        text
+        types::with_causes(self)
     }
 }

@@ -187,12 +187,7 @@ async fn probe_tls(address: &str, resolved: SocketAddr, token: &JoinToken) -> Re
 
 /// What a failed handshake means. The library's own words name the kind.
 fn of_tls(address: String, error: &io::Error, here: Timestamp) -> JoinError {
-    let mut text = error.to_string();
-    let mut source: Option<&dyn std::error::Error> = error.get_ref().map(|e| e as _);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
+    let text = types::with_causes(error);
     if text.contains("UnknownIssuer") {
         return JoinError::OtherCluster { address };
     }

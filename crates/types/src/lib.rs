@@ -6,6 +6,7 @@
 //! older one still reads the rest (see docs/design/001-one-schema.md).
 
 pub mod assignment;
+mod causes;
 mod check;
 pub mod cidr;
 pub mod constraint;
@@ -28,6 +29,7 @@ pub use assignment::{
     ManagerPeer, OverlayContainer, OverlayDiff, OverlayEndpoint, OverlayService, OverlayState, ProbePeer, ProbeReport,
     TaskReport,
 };
+pub use causes::with_causes;
 pub use check::{Check, CheckVerdict};
 pub use cidr::{Cidr, CidrError};
 pub use constraint::{Constraint, ConstraintError};

@@ -2,15 +2,6 @@
 //! It never sends `Authorization` to another host than the one it was made for, and never follows from
 //! TLS to plain text.
 
-use std::{
-    io,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
-
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
@@ -24,8 +15,17 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use std::{
+    io,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio_stream::StreamExt as _;
 use tokio_util::io::ReaderStream;
+use types::with_causes;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the request to the first byte of the answer, and between two pieces of a body: longer silence
@@ -99,7 +99,7 @@ impl Http {
             let sent = tokio::time::timeout(SILENCE_TIMEOUT, self.client.request(request)).await;
             let response = match sent {
                 Ok(Ok(response)) => response,
-                Ok(Err(error)) => return Err(HttpError::Unreachable(chain(&error))),
+                Ok(Err(error)) => return Err(HttpError::Unreachable(with_causes(&error))),
                 Err(_) => {
                     return Err(HttpError::Unreachable(format!("no answer within {} s", SILENCE_TIMEOUT.as_secs())));
                 }
@@ -153,7 +153,7 @@ impl Http {
         loop {
             match tokio::time::timeout(SILENCE_TIMEOUT, answer.as_mut()).await {
                 Ok(Ok(response)) => return Ok(response),
-                Ok(Err(error)) => return Err(HttpError::Unreachable(chain(&error))),
+                Ok(Err(error)) => return Err(HttpError::Unreachable(with_causes(&error))),
                 Err(_) => {
                     let now = sent.load(Ordering::Relaxed);
                     if now == before {
@@ -182,20 +182,6 @@ pub(super) async fn read_body(body: Incoming, most: u64) -> Result<Vec<u8>, Http
         Ok(Err(e)) => Err(HttpError::Unreachable(format!("the connection broke: {e}"))),
         Err(_) => Err(HttpError::Unreachable("the answer stopped half-way".to_owned())),
     }
-}
-
-/// The error and its causes on one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let next = inner.to_string();
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 /// Scheme, host and port: what credentials belong to.

@@ -3,21 +3,21 @@
 //! Called by the API. A container that runs is looked at through its first process, so that its volumes and other
 //! mounts are there as it sees them; one that does not, through its mounted root filesystem.
 
+use image::{Change, CommitOptions, Digest, ExtractOptions, PathStat, Root, TreeError};
+use runtime::ContainerFacts;
 use std::{
     io,
     path::{Path, PathBuf},
 };
-
-use image::{Change, CommitOptions, Digest, ExtractOptions, PathStat, Root, TreeError};
-use runtime::ContainerFacts;
 use tokio::{io::AsyncRead, sync::mpsc, task::spawn_blocking};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::io::SyncIoBridge;
 
+use types::with_causes;
+
 use super::{
     Engine,
     containers::ContainerRef,
-    network::explain,
     refusal::{Refusal, RefusalKind},
 };
 
@@ -190,8 +190,8 @@ fn refused(error: &TreeError, path: &str, container: &str) -> Refusal {
             let text = format!("Could not find the file {path} in container {container}");
             Refusal::new(RefusalKind::NotFound, text)
         }
-        TreeError::File { .. } | TreeError::WriteArchive(_) => Refusal::new(RefusalKind::Failed, explain(error)),
-        _ => Refusal::new(RefusalKind::Invalid, explain(error)),
+        TreeError::File { .. } | TreeError::WriteArchive(_) => Refusal::new(RefusalKind::Failed, with_causes(error)),
+        _ => Refusal::new(RefusalKind::Invalid, with_causes(error)),
     }
 }
 
@@ -206,8 +206,8 @@ fn streamed(write: impl FnOnce(&mut Pieces) -> Result<(), TreeError> + Send + 's
     spawn_blocking(move || {
         let mut pieces = Pieces { sender, piece: Vec::with_capacity(CHUNK) };
         if let Err(error) = write(&mut pieces) {
-            tracing::info!(error = explain(&error), "a tar of a container ends early");
-            pieces.sender.blocking_send(Err(io::Error::other(explain(&error)))).ok();
+            tracing::info!(error = with_causes(&error), "a tar of a container ends early");
+            pieces.sender.blocking_send(Err(io::Error::other(with_causes(&error)))).ok();
         }
     });
     ReceiverStream::new(receiver)

@@ -8,12 +8,9 @@ use overlay::{
     FullSize, Kernel, NetworkPlan, PeerState, ProbePath, ProbeSettings, ProbeTable, Verdict, Way,
     doctor::{Difference, Findings, examine},
 };
-use types::{Check, NodeId};
+use types::{Check, NodeId, with_causes};
 
-use super::{
-    Engine,
-    network::{PortHolder, explain},
-};
+use super::{Engine, network::PortHolder};
 
 /// A data plane process that is there answers within milliseconds.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -53,7 +50,7 @@ impl Engine {
         let failed = |why: String| vec![Check::fail("rswarm netd", format!("does not answer the daemon: {why}"))];
         match tokio::time::timeout(ANSWER_LIMIT, asking).await {
             Ok(Ok((status, plan))) => paths(&status.probes, &plan),
-            Ok(Err(error)) => failed(explain(&error)),
+            Ok(Err(error)) => failed(with_causes(&error)),
             Err(_) => failed(format!("nothing within {} s", ANSWER_LIMIT.as_secs())),
         }
     }

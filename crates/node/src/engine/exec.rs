@@ -374,7 +374,7 @@ fn code_of(error: &runtime::Error) -> i32 {
 
 /// Docker's words for a command that cannot be executed; clients look for them.
 fn refused(error: &runtime::Error) -> Refusal {
-    let text = super::network::explain(error);
+    let text = types::with_causes(error);
     let reason = match error {
         runtime::Error::Failed { reason, .. } => reason.as_str(),
         _ => text.split_once(": ").map_or(text.as_str(), |(_, reason)| reason),

@@ -10,9 +10,9 @@ use std::time::Duration;
 use image::RunConfig;
 use runtime::{Captured, ExecConfig, ExecEnd};
 use serde::{Deserialize, Serialize};
-use types::{HealthCheck, HealthTest, TaskId, Timestamp};
+use types::{HealthCheck, HealthTest, TaskId, Timestamp, with_causes};
 
-use super::{Engine, container::SpecError, container_id, network::explain};
+use super::{Engine, container::SpecError, container_id};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -160,7 +160,7 @@ impl Engine {
         let runtime = &self.inner.runtime;
         let finding = match runtime.exec_captured(id, &command, settings.timeout, OUTPUT_MAX).await {
             Ok(captured) => finding(&captured, settings.timeout),
-            Err(error) => Finding::Sick(shown(explain(&error).as_bytes())),
+            Err(error) => Finding::Sick(shown(with_causes(&error).as_bytes())),
         };
         self.inner.metrics.health_checks.inc();
         if finding != Finding::Well {

@@ -8,12 +8,11 @@ use std::{
 
 use image::{Credentials, Progress, PullOptions};
 use tokio::sync::Mutex;
-use types::{ContainerSpec, ImageReference};
+use types::{ContainerSpec, ImageReference, with_causes};
 
 use super::{
     Engine,
     events::{Event, EventKind},
-    network::explain,
     tasks::{TaskError, of_image},
 };
 use crate::clock::{Backoff, random};
@@ -109,7 +108,7 @@ impl Engine {
                     }
                     Err(error) => {
                         failed.is_transient = error.is_transient();
-                        failed.registry = explain(&error);
+                        failed.registry = with_causes(&error);
                     }
                 },
             }

@@ -2,9 +2,9 @@
 
 use futures::{Stream, StreamExt, stream::BoxStream};
 use runtime::LogQuery;
-use types::{TaskId, Timestamp};
+use types::{TaskId, Timestamp, with_causes};
 
-use super::{Engine, EngineError, container_id, network::explain};
+use super::{Engine, EngineError, container_id};
 
 /// Which lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) fn open(engine: &Engine, task: TaskId, options: LogOptions) -> Result
     };
     let entries = engine.inner.runtime.logs(&container_id(task), &query).map_err(|error| match error {
         runtime::Error::NotFound { .. } => EngineError::NoSuchTask(task.to_string()),
-        other => EngineError::Runtime(explain(&other)),
+        other => EngineError::Runtime(with_causes(&other)),
     })?;
     Ok(lines(entries))
 }

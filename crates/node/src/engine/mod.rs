@@ -66,7 +66,7 @@ pub use refusal::{Refusal, RefusalKind};
 use overlay::{EndpointId, ProbeStream};
 use runtime::{Runtime, RuntimeConfig, Status};
 use tokio::sync::Semaphore;
-use types::{PortConfig, TaskId};
+use types::{PortConfig, TaskId, with_causes};
 
 use self::{
     attach::Attachments,
@@ -76,7 +76,7 @@ use self::{
     exec::Execs,
     images::Pulls,
     lock::StateLock,
-    network::{FoundEndpoint, Network, explain},
+    network::{FoundEndpoint, Network},
     peers::Peers,
     preflight::{Facts, find_runtime, missing},
     tunnels::Tunnels,
@@ -147,7 +147,7 @@ impl Engine {
         let host = HostInfo::read(&config, &facts.cgroup);
         let images = image::Store::open(&config.state_dir.join("images")).await?;
         let runtime = open_runtime(&config)?;
-        let containers = runtime.list().await.map_err(|e| EngineError::Runtime(explain(&e)))?;
+        let containers = runtime.list().await.map_err(|e| EngineError::Runtime(with_causes(&e)))?;
         let metrics = Metrics::of(&host);
         // a single container's endpoint bears its own id
         let endpoint = |c: &runtime::ContainerState| match task_of_container(&c.id) {
@@ -217,7 +217,7 @@ impl Engine {
     /// # Errors
     /// When the runtime's directory cannot be read.
     pub async fn containers(&self) -> Result<Vec<runtime::ContainerState>, EngineError> {
-        self.inner.runtime.list().await.map_err(|e| EngineError::Runtime(explain(&e)))
+        self.inner.runtime.list().await.map_err(|e| EngineError::Runtime(with_causes(&e)))
     }
 
     /// How many of them there are, by what they do.
@@ -301,7 +301,7 @@ fn open_runtime(config: &EngineConfig) -> Result<Runtime, EngineError> {
         oci_runtime,
         cgroup_parent: CGROUP_PARENT.to_owned(),
     };
-    Runtime::new(runtime).map_err(|e| EngineError::Runtime(explain(&e)))
+    Runtime::new(runtime).map_err(|e| EngineError::Runtime(with_causes(&e)))
 }
 
 /// The volumes, without the users that went while no daemon ran. A container has a root filesystem as long as
@@ -320,7 +320,7 @@ async fn open_volumes(
         let volumes = Volumes::open(&state_dir, events)?;
         // Only a mount that stays busy can fail here, which is no reason to run no containers.
         if let Err(error) = volumes.retain_users(|id| known.contains(id)) {
-            tracing::warn!(error = explain(&error), "a volume nobody uses any more is still mounted");
+            tracing::warn!(error = with_causes(&error), "a volume nobody uses any more is still mounted");
         }
         Ok(volumes)
     };

@@ -3,14 +3,14 @@
 //! One task, owned by the engine's network. What the kernel has stays while the process is away; it goes on from
 //! the plan it left on disk, so nothing needs to be told to the new one.
 
-use std::time::Duration;
-
 use overlay::{
     Client,
     netd::{Launch, ensure_running},
 };
+use std::time::Duration;
 
-use super::network::explain;
+use types::with_causes;
+
 use crate::clock::{Backoff, now, random};
 
 /// After a failed start: a disk that is full does not get emptier by trying.
@@ -30,7 +30,7 @@ pub(super) async fn keep(client: Client, launch: Launch) {
         }
         match ensure_running(&launch).await {
             Ok(running) => tracing::warn!(pid = running.hello().pid, "rswarm netd had ended; it was started again"),
-            Err(error) => tracing::error!(error = explain(&error), "rswarm netd has ended and does not start"),
+            Err(error) => tracing::error!(error = with_causes(&error), "rswarm netd has ended and does not start"),
         }
         began = now();
         tokio::time::sleep(backoff.pause(random())).await;

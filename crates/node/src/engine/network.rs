@@ -45,7 +45,7 @@ use tokio::{
     sync::{Mutex, mpsc, oneshot, watch},
     task::{AbortHandle, JoinHandle},
 };
-use types::{Attachment, Network as NetworkObject, NetworkId, NetworkSpec, OverlayContainer, PortConfig};
+use types::{Attachment, Network as NetworkObject, NetworkId, NetworkSpec, OverlayContainer, PortConfig, with_causes};
 
 use super::{
     EngineConfig, EngineError,
@@ -172,7 +172,7 @@ impl Network {
         wanted: impl Fn(&EndpointId) -> bool,
         metrics: &Metrics,
     ) -> Result<Self, EngineError> {
-        let failed = |error: NetdError| EngineError::Network(explain(&error));
+        let failed = |error: NetdError| EngineError::Network(with_causes(&error));
         let Some((exe, args)) = config.netd.split_first() else {
             return Err(EngineError::Network("the command of the data plane process is empty".into()));
         };
@@ -441,7 +441,7 @@ impl Owner {
     async fn apply(&mut self, before: &BTreeSet<EndpointId>, answers: Vec<Answer>) {
         // Applied even if the plan is the same: asking twice may mean that something was lost.
         let began = std::time::Instant::now();
-        let applied = self.client.apply(&self.plan).await.map_err(|error| explain(&error));
+        let applied = self.client.apply(&self.plan).await.map_err(|error| with_causes(&error));
         self.metrics.network_applied.observe(began.elapsed().as_secs_f64());
         if let Err(error) = &applied {
             self.metrics.network_failures.inc();
@@ -542,16 +542,4 @@ fn attached(id: &EndpointId, placed: Placed, applied: &Result<overlay::Applied, 
         Some(overlay::EndpointResult::Failed { error }) => Err(error.clone()),
         None => Err("the data plane process did not say what became of it".to_owned()),
     }
-}
-
-/// An error with its causes in one line.
-pub(super) fn explain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

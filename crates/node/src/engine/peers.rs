@@ -21,9 +21,9 @@ use proto::v1::{
 use tokio::{sync::watch, time::timeout};
 use tokio_util::io::StreamReader;
 use tonic::{Code, Request, Status, transport::Channel};
-use types::{ImageReference, NodeId};
+use types::{ImageReference, NodeId, with_causes};
 
-use super::{Engine, network::explain};
+use super::Engine;
 
 /// TCP port on which every node gives images to the others; the one that Swarm has open between nodes anyway.
 pub(crate) const IMAGE_PORT: u16 = 7946;
@@ -139,7 +139,7 @@ impl Engine {
         holders: Vec<Holder>,
     ) -> Result<PulledImage, String> {
         let source = Arc::new(Blobs { image: reference.to_string(), holders });
-        self.inner.images.pull_from_peers(reference, offer, source).await.map_err(|error| explain(&error))
+        self.inner.images.pull_from_peers(reference, offer, source).await.map_err(|error| with_causes(&error))
     }
 }
 

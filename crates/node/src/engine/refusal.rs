@@ -1,10 +1,8 @@
 //! Why something asked of one container was not done, for whoever asked.
 
-use super::{
-    containers::{ContainerError, ContainerErrorKind},
-    network::explain,
-};
+use types::with_causes;
 
+use super::containers::{ContainerError, ContainerErrorKind};
 /// What kind of refusal, for the status of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalKind {
@@ -34,7 +32,7 @@ impl Refusal {
     }
 
     pub(super) fn of(error: &dyn std::error::Error) -> Self {
-        Self::new(RefusalKind::Failed, explain(error))
+        Self::new(RefusalKind::Failed, with_causes(error))
     }
 
     pub(super) fn of_runtime(error: &runtime::Error) -> Self {
@@ -44,7 +42,7 @@ impl Refusal {
             runtime::Error::Failed { .. } => RefusalKind::Conflict,
             _ => RefusalKind::Failed,
         };
-        Self::new(kind, explain(error))
+        Self::new(kind, with_causes(error))
     }
 
     pub(super) fn of_image(error: &image::Error) -> Self {
@@ -53,7 +51,7 @@ impl Refusal {
             image::Error::BadChange { .. } | image::Error::Reference(_) => RefusalKind::Invalid,
             _ => RefusalKind::Failed,
         };
-        Self::new(kind, explain(error))
+        Self::new(kind, with_causes(error))
     }
 }
 

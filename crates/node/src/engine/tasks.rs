@@ -8,7 +8,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use image::RunConfig;
 use overlay::{EndpointDns, EndpointId};
 use runtime::{ExitStatus, Status};
-use types::{Assignment, Attachment, NodeId, PortConfig, PortProtocol, TaskId, Timestamp};
+use types::{Assignment, Attachment, NodeId, PortConfig, PortProtocol, TaskId, Timestamp, with_causes};
 
 use super::{
     Engine,
@@ -18,7 +18,7 @@ use super::{
     files::{EtcFiles, HostFiles, read_host_resolv_conf},
     health::{self, HealthSettings},
     host_ports::Conflict,
-    network::{AttachError, Attached, LocalWanted, Wanted, explain, first_ipv4, overlay_port},
+    network::{AttachError, Attached, LocalWanted, Wanted, first_ipv4, overlay_port},
     sockets,
     stop_signal::parse_signal,
     template::Context,
@@ -283,7 +283,7 @@ impl Engine {
             let failed = |e: std::io::Error| TaskError::Transient(format!("remove {}: {e}", dependencies.display()));
             dependencies::remove(&dependencies).map_err(failed)?;
             remove_directory(&etc)?;
-            volumes.remove_anonymous(&owner).map_err(|e| TaskError::Transient(explain(&e)))
+            volumes.remove_anonymous(&owner).map_err(|e| TaskError::Transient(with_causes(&e)))
         });
         files.await.map_err(|_| stopping())??;
         self.inner.images.snapshot_remove(&id).await.map_err(of_image)
@@ -414,7 +414,7 @@ fn refused(error: impl std::error::Error) -> TaskError {
 }
 
 fn refused_chain(error: &dyn std::error::Error) -> TaskError {
-    TaskError::Refused(explain(error))
+    TaskError::Refused(with_causes(error))
 }
 
 fn stopping() -> TaskError {
@@ -423,13 +423,13 @@ fn stopping() -> TaskError {
 
 #[expect(clippy::needless_pass_by_value, reason = "so that it can be given to map_err")]
 pub(super) fn of_image(error: image::Error) -> TaskError {
-    let text = explain(&error);
+    let text = with_causes(&error);
     if error.is_transient() { TaskError::Transient(text) } else { TaskError::Refused(text) }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "so that it can be given to map_err")]
 fn of_runtime(error: runtime::Error) -> TaskError {
-    let text = explain(&error);
+    let text = with_causes(&error);
     match error {
         runtime::Error::Timeout { .. } | runtime::Error::Io { .. } => TaskError::Transient(text),
         _ => TaskError::Refused(text),

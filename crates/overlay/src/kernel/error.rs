@@ -1,6 +1,6 @@
 //! What can go wrong when the kernel is asked or changed.
 
-use std::{fmt::Write, io, path::PathBuf};
+use std::{io, path::PathBuf};
 
 use crate::step::Subject;
 
@@ -93,15 +93,13 @@ impl StepFailure {
 
 /// An error with all its causes in one line, and the next step where one is known.
 pub fn explain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        write!(text, ": {inner}").expect("writing to a String cannot fail");
-        let denied = inner.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied);
-        if denied {
-            text.push_str(" (the network needs root, or CAP_NET_ADMIN and CAP_SYS_ADMIN)");
-        }
-        cause = inner.source();
+    let mut text = types::with_causes(error);
+    let mut causes = std::iter::successors(error.source(), |cause| cause.source());
+    let denied = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied)
+    };
+    if causes.any(denied) {
+        text.push_str(" (the network needs root, or CAP_NET_ADMIN and CAP_SYS_ADMIN)");
     }
     text
 }

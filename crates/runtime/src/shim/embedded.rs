@@ -2,19 +2,19 @@
 //! done in a forked child, so its memory and whatever it changes in its process go with it; the
 //! container's first process then falls to the shim, the reaper.
 
-use std::{
-    error::Error,
-    fs::File,
-    io::{Read, Write},
-    os::{fd::OwnedFd, unix::net::UnixStream},
-};
-
 use libcontainer::{container::builder::ContainerBuilder, syscall::syscall::SyscallType};
 use nix::{
     fcntl::OFlag,
     sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask},
     unistd::{ForkResult, chdir, fork, pipe2},
 };
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+};
+
+use types::with_causes;
 
 use super::{
     Failure, console_path,
@@ -67,7 +67,7 @@ fn result_of(pipe: OwnedFd, end: End) -> Result<i32, Failure> {
 
 fn build(dir: &ContainerDir, record: &Record, stdio: &mut Stdio) -> Result<i32, Failure> {
     reset_signals().map_err(|errno| format!("cannot reset signals: {errno}"))?;
-    let text = |err: libcontainer::error::LibcontainerError| chain(&err);
+    let text = |err: libcontainer::error::LibcontainerError| with_causes(&err);
     let mut builder = ContainerBuilder::new(record.id.clone(), SyscallType::default())
         .with_executor(Command { init: record.init })
         .with_root_path(dir.oci_root())
@@ -93,20 +93,6 @@ pub(super) fn reset_signals() -> nix::Result<()> {
         unsafe { sigaction(signal, &default) }?;
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
-}
-
-/// An error with its causes, without saying the same thing twice.
-fn chain(err: &dyn Error) -> String {
-    let mut text = err.to_string();
-    let mut cause = err.source();
-    while let Some(err) = cause {
-        let more = err.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = err.source();
-    }
-    text
 }
 
 /// Lets the container's first process execute its command.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use types::{Labels, Mount, MountKind};
+use types::{Labels, Mount, MountKind, with_causes};
 
 use super::{
     ContainerError, ContainerErrorKind, Engine, Meant, Record,
@@ -17,7 +17,6 @@ use crate::{
     engine::{
         container_id::task_of_container,
         health, log_driver,
-        network::explain,
         volumes::{Volumes, Wanted},
     },
 };
@@ -75,14 +74,14 @@ impl Engine {
         let detail = self.image_of(&spec.image)?;
         let image = &detail.config.config;
         let merged = merge(&spec, image, id, &self.info().hostname)?;
-        let invalid = |e: crate::engine::container::SpecError| ContainerError::invalid(explain(&e));
+        let invalid = |e: crate::engine::container::SpecError| ContainerError::invalid(with_causes(&e));
         let health = health::settings(spec.health.as_ref(), image).map_err(invalid)?;
         let refused = |e: log_driver::LogDriverError| ContainerError::invalid(e.to_string());
         log_driver::file_of(spec.log.as_ref()).map_err(refused)?;
         self.check(&spec).await?;
         let image_id = detail.summary.id.to_string();
         let mounted = self.inner.images.snapshot_mount(id, &image_id).await;
-        let rootfs = mounted.map_err(|e| ContainerError::failed(explain(&e)))?.rootfs;
+        let rootfs = mounted.map_err(|e| ContainerError::failed(with_causes(&e)))?.rootfs;
         let points = match self.points(id, &spec, &merged.volumes, rootfs).await {
             Ok(points) => points,
             Err(error) => {
@@ -117,7 +116,7 @@ impl Engine {
             image::Error::NoSuchImage(_) => {
                 ContainerError::new(ContainerErrorKind::NotFound, format!("No such image: {shown}"))
             }
-            other => ContainerError::invalid(explain(&other)),
+            other => ContainerError::invalid(with_causes(&other)),
         })
     }
 
@@ -194,10 +193,10 @@ impl Engine {
         let (volumes, owner) = (self.inner.volumes.clone(), id.to_owned());
         let removed = tokio::task::spawn_blocking(move || volumes.remove_anonymous(&owner)).await;
         if let Ok(Err(error)) = removed {
-            tracing::warn!(container.id = id, error = explain(&error), "a volume could not be removed");
+            tracing::warn!(container.id = id, error = with_causes(&error), "a volume could not be removed");
         }
         if let Err(error) = self.inner.images.snapshot_remove(id).await {
-            tracing::warn!(container.id = id, error = explain(&error), "a root filesystem could not be removed");
+            tracing::warn!(container.id = id, error = with_causes(&error), "a root filesystem could not be removed");
         }
     }
 
@@ -259,7 +258,7 @@ pub(super) fn hold(volumes: &Volumes, owner: &str, points: &[MountPoint]) -> Res
         let PointKind::Volume { name, is_anonymous, .. } = kind else { continue };
         let wanted =
             Wanted { owner, target, read_only: *read_only, labels: &labels, options: &labels, copy_from: None };
-        volumes.take(name, *is_anonymous, &wanted).map_err(|e| ContainerError::invalid(explain(&e)))?;
+        volumes.take(name, *is_anonymous, &wanted).map_err(|e| ContainerError::invalid(with_causes(&e)))?;
     }
     Ok(())
 }
@@ -279,7 +278,7 @@ fn point(volumes: &Volumes, owner: &str, mount: Mount, rootfs: &Path) -> Result<
             let wanted =
                 Wanted { owner, target: &target, read_only, labels: &labels, options: &driver_options, copy_from };
             let made = volumes.take(&name, is_anonymous, &wanted);
-            let source = made.map_err(|e| ContainerError::invalid(explain(&e)))?;
+            let source = made.map_err(|e| ContainerError::invalid(with_causes(&e)))?;
             PointKind::Volume { name, source, is_anonymous }
         }
     };

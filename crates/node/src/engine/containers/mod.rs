@@ -24,12 +24,11 @@ mod usage;
 mod view;
 mod wait;
 
+use runtime::Status;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
-
-use runtime::Status;
 use tokio::{sync::watch, task::JoinSet};
 
 pub(in crate::engine) use self::store::Record;
@@ -43,11 +42,12 @@ pub use self::{
     view::{ContainerStatusView, ContainerView, PlaceView},
     wait::{WaitCondition, Waited},
 };
+use types::with_causes;
+
 use super::{
     Engine, EngineConfig,
     container_id::task_of_container,
     events::{Event, EventKind},
-    network::explain,
 };
 
 /// A container by whatever way it was made.
@@ -254,7 +254,7 @@ impl Engine {
         if let Some(single) = named.and_then(|id| containers.get(&id)) {
             return Ok(Meant::Single(single));
         }
-        let states = self.inner.runtime.list().await.map_err(|e| ContainerError::failed(explain(&e)))?;
+        let states = self.inner.runtime.list().await.map_err(|e| ContainerError::failed(with_causes(&e)))?;
         let tasks = states.iter().filter(|state| task_of_container(&state.id).is_some());
         let singles: Vec<(String, String)> =
             containers.list().iter().map(|single| (single.id.clone(), single.lock().name.clone())).collect();
@@ -298,7 +298,7 @@ fn task_name(state: &runtime::ContainerState) -> &str {
 }
 
 fn of_runtime(error: &runtime::Error) -> ContainerError {
-    let text = explain(error);
+    let text = with_causes(error);
     match error {
         runtime::Error::NotFound { .. } | runtime::Error::AlreadyExists { .. } => ContainerError::conflict(text),
         runtime::Error::Invalid { .. }

@@ -7,10 +7,10 @@ use std::{
 };
 
 use runtime::ExitStatus;
-use types::Timestamp;
+use types::{Timestamp, with_causes};
 
 use super::{ContainerError, Engine, Phase, Single, health, spec::RestartPolicy};
-use crate::{clock::now, engine::network::explain};
+use crate::clock::now;
 
 /// Docker's pauses (moby `daemon/internal/restartmanager`).
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -77,7 +77,7 @@ async fn own(engine: Engine, single: Arc<Single>) {
 async fn watch(engine: &Engine, single: &Single, began: Timestamp) -> Result<ExitStatus, ContainerError> {
     let settings = single.lock().health.clone();
     tokio::select! {
-        exit = engine.inner.runtime.wait(&single.id) => exit.map_err(|e| ContainerError::failed(explain(&e))),
+        exit = engine.inner.runtime.wait(&single.id) => exit.map_err(|e| ContainerError::failed(with_causes(&e))),
         () = health::look(engine, single, settings, began) => Err(ContainerError::failed("its health is not looked at")),
     }
 }

@@ -1,11 +1,12 @@
 //! From a record and what was made for its start to what the runtime is asked to make. Looks at devices, nothing else.
 
-use std::{os::unix::fs::MetadataExt as _, path::PathBuf};
-
 use runtime::{
     ContainerConfig, DeviceRule, FileMount, LogConfig, Mount, MountKind, NamespaceMode, Propagation, Resources,
     Throttle,
 };
+use std::{os::unix::fs::MetadataExt as _, path::PathBuf};
+
+use types::with_causes;
 
 use super::{
     ContainerError, Record,
@@ -15,7 +16,6 @@ use super::{
 use crate::engine::{
     container::{propagation, runtime_device, runtime_seccomp, ulimit},
     log_driver::{self, About, LogPlan},
-    network::explain,
 };
 
 /// What was made for one start.
@@ -34,7 +34,7 @@ pub(super) struct Prepared {
 /// The container as the runtime shall make it.
 pub(super) fn config(record: &Record, prepared: Prepared) -> Result<ContainerConfig, ContainerError> {
     let (spec, merged) = (&record.spec, &record.merged);
-    let invalid = |e: crate::engine::container::SpecError| ContainerError::invalid(explain(&e));
+    let invalid = |e: crate::engine::container::SpecError| ContainerError::invalid(with_causes(&e));
     let about = About {
         id: &record.id,
         name: &record.name,
@@ -136,7 +136,7 @@ pub(super) fn resources(limits: &Limits) -> Result<Resources, ContainerError> {
 fn mount(point: &MountPoint) -> Result<Mount, ContainerError> {
     let (kind, spread) = match &point.kind {
         PointKind::Bind { source, propagation: wanted, non_recursive, read_only_non_recursive } => {
-            let spread = propagation(wanted).map_err(|e| ContainerError::invalid(explain(&e)))?;
+            let spread = propagation(wanted).map_err(|e| ContainerError::invalid(with_causes(&e)))?;
             let (recursive, readonly_below) = (!non_recursive, !read_only_non_recursive);
             (MountKind::Bind { source: source.into(), recursive, readonly_below }, spread)
         }

@@ -1,9 +1,9 @@
 //! Removing containers: record, root filesystem, log and, if wanted, the volumes that were made for it (parity E-26).
 
 use std::sync::PoisonError;
+use types::with_causes;
 
 use super::{ContainerError, ContainerErrorKind, Engine, Single, of_runtime, stopping};
-use crate::engine::network::explain;
 
 impl Engine {
     /// Takes a container away.
@@ -48,11 +48,11 @@ impl Engine {
         let record = single.record();
         self.inner.runtime.delete(&single.id).await.map_err(|e| of_runtime(&e))?;
         self.part(&single.id).await?;
-        self.inner.images.snapshot_remove(&single.id).await.map_err(|e| ContainerError::failed(explain(&e)))?;
+        self.inner.images.snapshot_remove(&single.id).await.map_err(|e| ContainerError::failed(with_causes(&e)))?;
         let (store, volumes, id) = (containers.store.clone(), self.inner.volumes.clone(), single.id.clone());
         let work = move || {
             let given_back = if with_volumes { volumes.remove_anonymous(&id) } else { volumes.release(&id) };
-            given_back.map_err(|e| ContainerError::failed(explain(&e)))?;
+            given_back.map_err(|e| ContainerError::failed(with_causes(&e)))?;
             store.remove(&id).map_err(|e| ContainerError::failed(format!("remove the container's record: {e}")))
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| stopping())??;

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use runtime::{ContainerState, ExitReason, ExitStatus, Status};
-use types::Timestamp;
+use types::{Timestamp, with_causes};
 
 use super::{Engine, Phase, owner, spec::RestartPolicy};
 use crate::{
     clock::now,
-    engine::{EngineError, container_id::task_of_container, network::explain},
+    engine::{EngineError, container_id::task_of_container},
 };
 
 /// What a container has whose end nobody saw, as in Docker.
@@ -34,7 +34,7 @@ impl Engine {
         for id in states.into_keys() {
             // Its creation had not been noted, or its removal had.
             if let Err(error) = self.inner.runtime.delete(&id).await {
-                tracing::warn!(container.id = id, error = explain(&error), "a container without a record stays");
+                tracing::warn!(container.id = id, error = with_causes(&error), "a container without a record stays");
             }
             if let Err(error) = self.part(&id).await {
                 tracing::warn!(container.id = id, error = error.message, "its network stays");
@@ -77,7 +77,7 @@ impl Engine {
             // A start that was broken off before its command ran.
             Some((Status::Created, _)) => {
                 if let Err(error) = self.inner.runtime.delete(&single.id).await {
-                    tracing::warn!(container.id = single.id, error = explain(&error), "a broken start stays");
+                    tracing::warn!(container.id = single.id, error = with_causes(&error), "a broken start stays");
                 }
             }
             _ => {}

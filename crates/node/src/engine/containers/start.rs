@@ -1,8 +1,9 @@
 //! One start of a container: network, files, namespaces, command. All or nothing.
 
+use runtime::NamespaceMode;
 use std::sync::Arc;
 
-use runtime::NamespaceMode;
+use types::with_causes;
 
 use super::{
     ContainerError, Engine, News, Phase, Record, Single,
@@ -12,7 +13,7 @@ use super::{
     spec::NamespaceRequest,
     stopping,
 };
-use crate::{clock::now, engine::network::explain};
+use crate::clock::now;
 
 impl Engine {
     /// Runs a container that does not run.
@@ -89,7 +90,7 @@ impl Engine {
         let plain = |error: ContainerError| (error, 128);
         let runtime = &self.inner.runtime;
         let mounted = self.inner.images.snapshot_mount(&record.id, &record.image).await;
-        let rootfs = mounted.map_err(|e| plain(ContainerError::failed(explain(&e))))?.rootfs;
+        let rootfs = mounted.map_err(|e| plain(ContainerError::failed(with_causes(&e))))?.rootfs;
         let (volumes, id, points) = (self.inner.volumes.clone(), record.id.clone(), record.points.clone());
         let held = tokio::task::spawn_blocking(move || hold(&volumes, &id, &points)).await;
         held.map_err(|_| plain(stopping()))?.map_err(plain)?;
@@ -116,7 +117,7 @@ impl Engine {
                 runtime::Error::CommandNotExecutable { command, .. } => {
                     format!("exec: \"{command}\": permission denied: unknown")
                 }
-                other => explain(other),
+                other => with_causes(other),
             };
             let kind = of_runtime(&error).kind;
             (ContainerError::new(kind, format!("failed to create task for container: {text}")), code)
@@ -132,7 +133,7 @@ impl Engine {
     async fn undo(&self, id: &str) {
         self.inner.attachments.forget(id);
         if let Err(error) = self.inner.runtime.delete(id).await {
-            tracing::warn!(container.id = id, error = explain(&error), "what is left of a failed start stays");
+            tracing::warn!(container.id = id, error = with_causes(&error), "what is left of a failed start stays");
         }
         if let Err(error) = self.part(id).await {
             tracing::warn!(container.id = id, error = error.message, "the network of a failed start stays");

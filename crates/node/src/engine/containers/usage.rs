@@ -3,7 +3,7 @@
 use std::{fs, process::Command};
 
 use runtime::{LogConfig, LogQuery, Status, Usage};
-use types::Timestamp;
+use types::{Timestamp, with_causes};
 
 use super::{ContainerError, Engine, Meant, Phase, of_runtime, stopping};
 use crate::{
@@ -11,7 +11,6 @@ use crate::{
     engine::{
         log_driver,
         logs::{LogOptions, LogStream, lines},
-        network::explain,
     },
 };
 
@@ -127,7 +126,7 @@ impl Engine {
                 self.inner.runtime.logs_at(&record.id, &log, &query)
             }
         };
-        Ok(lines(opened.map_err(|e| ContainerError::failed(explain(&e)))?))
+        Ok(lines(opened.map_err(|e| ContainerError::failed(with_causes(&e)))?))
     }
 }
 

@@ -121,7 +121,7 @@ impl Engine {
             Ok(bytes) => bytes,
             // A task's that ended has none any more.
             Err(image::Error::NoSuchSnapshot(_)) => 0,
-            Err(error) => return Err(ContainerError::failed(crate::engine::network::explain(&error))),
+            Err(error) => return Err(ContainerError::failed(types::with_causes(&error))),
         };
         let of_image = self.inner.images.inspect(image).map_or(0, |detail| detail.summary.size);
         Ok((own, of_image))

@@ -10,13 +10,13 @@ use std::{
 
 use overlay::{EndpointId, EndpointResult, Ipam, LocalDriver, LocalPort, MacAddress, NetworkPlan, capabilities};
 use tokio::sync::oneshot;
-use types::{Network, NetworkDriver, NetworkId, NetworkSpec, Subnet};
+use types::{Network, NetworkDriver, NetworkId, NetworkSpec, Subnet, with_causes};
 
 use super::{
     LocalWanted, Owner,
     containers::{ContainerPlace, PlaceIn},
     definition::whole,
-    explain, file,
+    file,
     local::{HostFacts, LocalNetworks, NetworkError, NetworkErrorKind as Kind, choose},
     view,
 };
@@ -72,7 +72,7 @@ impl Owner {
         if !self.plan.endpoints.contains_key(id) {
             return Ok(None);
         }
-        let applied = self.client.apply(&self.plan).await.map_err(|error| failed(explain(&error)))?;
+        let applied = self.client.apply(&self.plan).await.map_err(|error| failed(with_causes(&error)))?;
         match applied.endpoints.get(id) {
             Some(EndpointResult::Ready { namespace }) => Ok(Some(namespace.clone())),
             Some(EndpointResult::Failed { error }) => Err(failed(error)),
@@ -109,7 +109,7 @@ impl Owner {
         let mut next = self.networks.clone();
         next.create(&spec, id, now(), &facts)?;
         self.adopt(next).await?;
-        let applied = self.client.apply(&self.plan).await.map_err(|error| explain(&error));
+        let applied = self.client.apply(&self.plan).await.map_err(|error| with_causes(&error));
         let problem = match applied {
             Ok(applied) => applied.overlays.get(&id).cloned(),
             Err(error) => Some(error),
@@ -119,7 +119,7 @@ impl Owner {
         back.remove(id)?;
         self.adopt(back).await?;
         if let Err(error) = self.client.apply(&self.plan).await {
-            tracing::warn!(error = explain(&error), "a network that could not be made was not tidied up");
+            tracing::warn!(error = with_causes(&error), "a network that could not be made was not tidied up");
         }
         Err(failed(problem))
     }
@@ -138,14 +138,14 @@ impl Owner {
         let mut next = self.networks.clone();
         next.remove(id)?;
         self.adopt(next).await?;
-        self.client.apply(&self.plan).await.map(drop).map_err(|error| failed(explain(&error)))
+        self.client.apply(&self.plan).await.map(drop).map_err(|error| failed(with_causes(&error)))
     }
 
     /// On disk first: what could not be written is not there.
     async fn adopt(&mut self, next: LocalNetworks) -> Result<(), NetworkError> {
         let (written, state_dir) = (next.clone(), self.state_dir.clone());
         let saved = tokio::task::spawn_blocking(move || file::save(&state_dir, &written)).await;
-        saved.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(explain(&error)))?;
+        saved.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(with_causes(&error)))?;
         self.networks = next;
         follow(&mut self.plan, &self.networks);
         Ok(())
@@ -153,7 +153,7 @@ impl Owner {
 
     /// Applies the plan and says how it went with one endpoint.
     pub(super) async fn apply_for(&self, id: &EndpointId) -> Result<(), NetworkError> {
-        let mut applied = self.client.apply(&self.plan).await.map_err(|error| failed(explain(&error)))?;
+        let mut applied = self.client.apply(&self.plan).await.map_err(|error| failed(with_causes(&error)))?;
         match applied.endpoints.remove(id) {
             Some(EndpointResult::Failed { error }) => Err(failed(error)),
             Some(EndpointResult::Ready { .. }) | None => Ok(()),
@@ -167,7 +167,7 @@ impl Owner {
 
     /// What the host has now. What the kernel lacks is tried for a driver that needs to know.
     async fn facts(&self, driver: Option<NetworkDriver>) -> Result<HostFacts, String> {
-        let observed = self.client.observe().await.map_err(|error| explain(&error))?;
+        let observed = self.client.observe().await.map_err(|error| with_causes(&error))?;
         let overlays = self.cluster.borrow().as_ref().map_or_else(Vec::new, |cluster| {
             let overlays = cluster.networks.values().filter(|network| network.vni != 0);
             overlays.flat_map(|network| network.subnets.iter().map(|subnet| subnet.range)).collect()
@@ -178,7 +178,7 @@ impl Owner {
         let taken = observed.host_routes.into_iter().chain(overlays).chain(ours).collect();
         let mut lacking = BTreeMap::new();
         if matches!(driver, Some(NetworkDriver::Macvlan | NetworkDriver::Ipvlan)) {
-            let found = capabilities::capabilities().await.map_err(|error| explain(&error))?;
+            let found = capabilities::capabilities().await.map_err(|error| with_causes(&error))?;
             lacking.extend(found.into_iter().filter(|c| !c.present).map(|c| (c.name, c.advice)));
         }
         Ok(HostFacts { taken, interfaces: observed.parents.into_keys().collect(), lacking })
