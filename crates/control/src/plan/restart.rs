@@ -30,6 +30,8 @@ const GOOD_RUN: Duration = Duration::from_secs(300);
 const CRASH_LOOP: u32 = 2;
 /// A label must stay off this long before tasks leave for it, so that flapping moves nothing.
 const SETTLE: Duration = Duration::from_secs(2);
+/// While a task from a drained node has found no other for less than this, the others of its service stay.
+const ROOM_WITHIN: Duration = Duration::from_secs(5);
 /// How long a returned node may take to report a task that was replaced meanwhile, before the last thing
 /// heard of it is believed.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(10);
@@ -39,13 +41,21 @@ pub(super) fn run(work: &mut Work<'_>, service: &Service) {
         return;
     }
     give_up_orphans(work, service);
-    for view in slots::slots(&work.draft, service, work.now()) {
+    let views = slots::slots(&work.draft, service, work.now());
+    let mut budget = drain_budget(work, service, &views);
+    for view in views {
         let leaving = leaving(work, service, &view);
         if !service.spec.mode.is_job() {
             // what ended in a job is its orchestrator's: it knows how many may run
             after_end(work, service, &view, &leaving);
         }
-        evict(work, service, view.slot, &leaving);
+        match begins_to_drain(&view, &leaving) {
+            true if budget == 0 => {}
+            begins => {
+                budget -= usize::from(begins);
+                evict(work, service, view.slot, &leaving);
+            }
+        }
         reconcile(work, service, &view, &leaving);
     }
 }
@@ -181,6 +191,8 @@ fn delay_before_restart(policy: &RestartPolicy, failures: u32) -> Duration {
     }
 }
 
+const DRAINED: &str = "its node is drained";
+
 /// A wanted task that must go from where it is, and why.
 type Leaving = (Arc<Task>, &'static str);
 
@@ -193,7 +205,7 @@ fn leaving(work: &mut Work<'_>, service: &Service, view: &SlotView) -> Vec<Leavi
     for task in view.wanted() {
         let Some(node) = task.node.and_then(|id| work.draft.node(id)).cloned() else { continue };
         if node.spec.availability == Availability::Drain {
-            leaving.push((Arc::clone(task), "its node is drained"));
+            leaving.push((Arc::clone(task), DRAINED));
         } else if no_longer_suits(work, service, &node) {
             leaving.push((Arc::clone(task), "its node no longer satisfies the constraints"));
         }
@@ -206,6 +218,30 @@ fn no_longer_suits(work: &mut Work<'_>, service: &Service, node: &Node) -> bool 
     node.meta.version > service.spec_version
         && !placement::suits(node, &service.task_spec.placement)
         && !work.must_wait(service.id, node.meta.updated_at + SETTLE)
+}
+
+/// How many more tasks may begin to leave drained nodes (P24): as many as an update replaces at once, less those that are being
+/// replaced already. One that fails holds nobody up, and one that finds no node not for long: a drained node gets empty.
+fn drain_budget(work: &mut Work<'_>, service: &Service, views: &[SlotView]) -> usize {
+    let most = match service.spec.update.parallelism {
+        0 => usize::MAX,
+        most => usize::try_from(most).unwrap_or(usize::MAX),
+    };
+    if service.spec.mode.is_per_node() || service.spec.mode.is_job() {
+        return usize::MAX;
+    }
+    let is_moving = |view: &&SlotView| match view.wanted().last() {
+        Some(task) if task.status.state >= TaskState::Running || task.failures > 0 => false,
+        Some(task) => task.node.is_some() || work.must_wait(service.id, task.meta.created_at + ROOM_WITHIN),
+        None => view.has(Standing::Stopping) || view.is_vacant(),
+    };
+    most.saturating_sub(views.iter().filter(is_moving).count())
+}
+
+/// Whether a task that serves is about to leave a drained node, with nobody in its place yet.
+fn begins_to_drain(view: &SlotView, leaving: &[Leaving]) -> bool {
+    let serves = |(task, why): &Leaving| *why == DRAINED && task.status.state == TaskState::Running;
+    leaving.iter().any(serves) && !view.wanted().any(|task| stays(task, leaving))
 }
 
 fn evict(work: &mut Work<'_>, service: &Service, slot: Slot, leaving: &[Leaving]) {

@@ -172,11 +172,11 @@ fn a_lost_task_is_replaced_and_whichever_completes_first_counts() {
             5s create j.0/2 on a
             6s want j.0/1 shutdown
             6s want j.0/2 shutdown
-              j.0/1 on b complete (wants shutdown)
+              j.0/1 on b complete (wants shutdown) (another task of its slot was kept)
               j.0/2 on a running (wants shutdown)
             6s create j.1/1 on b
               j #0 0/0 2 completed, began 0s
-              j.0/1 on b complete (wants shutdown)
+              j.0/1 on b complete (wants shutdown) (another task of its slot was kept)
               j.0/2 on a shutdown (wants shutdown)
               j.1/1 on b complete (wants running)
         "#]],
