@@ -1,6 +1,9 @@
 //! `node ls/inspect/ps/update/promote/demote/rm`.
 
+mod drain;
 mod pretty;
+
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -15,6 +18,7 @@ use crate::{
     output::{
         list::{Layout, Row, Style, render},
         terminal::{print, print_error},
+        units::parse_duration,
     },
     spec::edit::{change_map, set},
 };
@@ -48,7 +52,7 @@ pub(crate) enum NodeCommand {
     Ps(NodePsArgs),
     /// Change a node
     #[command(
-        after_help = "Examples:\n  rswarm node update --availability drain host2\n  rswarm node update --label-add zone=a host2"
+        after_help = "Examples:\n  rswarm node update --availability drain --wait host2\n  rswarm node update --label-add zone=a host2"
     )]
     Update(UpdateArgs),
     /// Make nodes managers
@@ -109,6 +113,12 @@ pub(crate) struct UpdateArgs {
     /// Remove a node label
     #[arg(long, value_name = "KEY")]
     label_rm: Vec<String>,
+    /// With --availability drain: come back when the node is empty, with an error if it cannot get so
+    #[arg(long)]
+    wait: bool,
+    /// How long --wait waits
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
+    timeout: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -245,8 +255,14 @@ async fn update(client: &Client, arguments: UpdateArgs) -> anyhow::Result<()> {
         }
         change_map(spec, "Labels", &arguments.label_rm, &arguments.label_add);
     };
+    let drains = arguments.availability.as_deref() == Some("drain");
+    anyhow::ensure!(drains || !arguments.wait, "--wait is for --availability drain: it waits until the node is empty");
     change(client, &arguments.node, apply).await?;
-    print(&format!("{}\n", arguments.node))
+    print(&format!("{}\n", arguments.node))?;
+    match arguments.wait {
+        true => drain::wait(client, &fetch(client, &arguments.node).await?, arguments.timeout).await,
+        false => Ok(()),
+    }
 }
 
 async fn set_role(client: &Client, nodes: &[String], role: &str) -> anyhow::Result<()> {

@@ -65,7 +65,7 @@ impl Names {
     /// With `resolve` off, ids stand for themselves.
     pub(crate) async fn fetch(client: &Client, resolve: bool) -> anyhow::Result<Self> {
         if !resolve {
-            return Ok(Self { services: BTreeMap::new(), jobs: BTreeSet::new(), nodes: BTreeMap::new() });
+            return Ok(Self::none());
         }
         let (services, nodes) = (client.get("/services").await?, client.get("/nodes").await?);
         let entry = |object: &Value, name: &Value| (text(&object["ID"]), text(name));
@@ -75,6 +75,11 @@ impl Names {
             services: items(&services).map(|service| entry(service, &service["Spec"]["Name"])).collect(),
             nodes: items(&nodes).map(|node| entry(node, &node["Description"]["Hostname"])).collect(),
         })
+    }
+
+    /// Ids stand for themselves.
+    pub(crate) fn none() -> Self {
+        Self { services: BTreeMap::new(), jobs: BTreeSet::new(), nodes: BTreeMap::new() }
     }
 
     pub(crate) fn node(&self, id: &str) -> String {

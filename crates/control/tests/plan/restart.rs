@@ -242,7 +242,7 @@ fn a_drained_node_is_left_without_waiting() {
 }
 
 #[test]
-fn a_label_that_goes_moves_the_task_after_a_moment_and_flapping_moves_nothing() {
+fn p_46_a_label_that_goes_moves_the_task_after_a_moment_and_flapping_moves_nothing() {
     check(
         "node a zone=1\nnode b zone=1
          service web constraint=node.labels.zone==1

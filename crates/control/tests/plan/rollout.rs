@@ -116,7 +116,7 @@ fn scaling_and_settings_touch_no_task() {
 }
 
 #[test]
-fn a_constraint_that_all_nodes_satisfy_restarts_nothing_and_one_that_does_not_moves() {
+fn p_46_a_constraint_that_all_nodes_satisfy_restarts_nothing_and_one_that_does_not_moves() {
     check(
         "node a zone=1\nnode b zone=2\nservice web x2\nsettle
          update web constraint=node.platform.os==linux\nsettle
