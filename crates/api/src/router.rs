@@ -20,7 +20,7 @@ use crate::{
     remote::{self, Turn},
     routes::{
         archive, attach, containers, dependencies, distribution, doctor, events, exec, export, forward, images, logs,
-        metrics, networks, nodes, services, swarm, system, tasks, unsupported, usage, volumes,
+        metrics, networks, nodes, registries, services, swarm, system, tasks, unsupported, usage, volumes,
     },
 };
 
@@ -162,6 +162,7 @@ fn router(shared: Shared) -> Router {
         .route("/networks/{id}/disconnect", post(networks::disconnect))
         .merge(dependencies::routes())
         .merge(distribution::routes())
+        .merge(registries::routes())
         .merge(events::routes())
         .merge(images::routes())
         .merge(metrics::routes())

@@ -16,6 +16,7 @@ pub(crate) mod logs;
 pub(crate) mod metrics;
 pub(crate) mod networks;
 pub(crate) mod nodes;
+pub(crate) mod registries;
 pub(crate) mod services;
 pub(crate) mod swarm;
 pub(crate) mod system;

@@ -240,6 +240,7 @@ fn first_cluster() -> types::Cluster {
         probe_key: [0; 32],
         data_path_port: types::DEFAULT_DATA_PATH_PORT,
         unlock_key: None,
+        registries: std::collections::BTreeMap::new(),
     }
 }
 

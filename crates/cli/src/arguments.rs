@@ -14,6 +14,7 @@ use crate::{
         },
         info::FormatArgs,
         login::{LoginArgs, LogoutArgs},
+        registry::RegistryCommand,
         network::NetworkCommand,
         node::NodeCommand,
         service::ServiceCommand,
@@ -135,6 +136,9 @@ pub(crate) enum Command {
     Login(LoginArgs),
     /// Forget the credentials of a registry
     Logout(LogoutArgs),
+    /// Credentials for registries that all nodes of the cluster use
+    #[command(subcommand)]
+    Registry(RegistryCommand),
     /// Hosts on this machine, to try things on
     Lab(lab::cli::LabArgs),
     /// Print a shell's completion script

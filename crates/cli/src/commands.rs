@@ -9,6 +9,7 @@ pub(crate) mod image;
 pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod login;
+pub(crate) mod registry;
 pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod service;
@@ -99,6 +100,7 @@ async fn dispatch(client: &Client, command: Command, checks: Vec<types::Check>) 
         Command::Events(arguments) => system::run(client, SystemCommand::Events(arguments)).await,
         Command::Login(arguments) => login::login(client, arguments).await,
         Command::Logout(arguments) => login::logout(&arguments),
+        Command::Registry(command) => registry::run(client, command).await,
         Command::Images(arguments) => image::run(client, image::ImageCommand::Ls(arguments)).await,
         Command::Pull(arguments) => image::run(client, image::ImageCommand::Pull(arguments)).await,
         Command::Load(arguments) => image::run(client, image::ImageCommand::Load(arguments)).await,

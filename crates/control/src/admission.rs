@@ -11,6 +11,7 @@ mod job;
 mod network;
 mod node;
 mod ports;
+mod registry;
 mod report;
 mod service;
 mod subnets;
@@ -82,6 +83,8 @@ pub fn admit(
             let rotate = cluster::Rotate { worker: *worker, manager: *manager, unlock_key: *unlock_key };
             cluster::update(tables, *version, spec, rotate, now, ids).map(done)
         }
+        WriteRequest::PutRegistry { scope, login } => registry::put(tables, scope, login, now).map(done),
+        WriteRequest::RemoveRegistry(scope) => registry::remove(tables, scope, now).map(done),
         WriteRequest::Leave { id, force } => node::leave(tables, *id, *force, now).map(done),
         WriteRequest::Attach(wanted) => {
             guest::attach(tables, wanted, now).map(|(proposal, addresses)| (proposal, WriteReply::Attached(addresses)))

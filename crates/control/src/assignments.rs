@@ -151,6 +151,7 @@ fn tasks(tables: &Tables, node: NodeId) -> BTreeMap<TaskId, Assignment> {
 
 fn assignment(tables: &Tables, task: &Task) -> Option<Assignment> {
     let service = tables.service(task.service)?;
+    let login = tables.cluster().and_then(|cluster| cluster.registry_login(&task.spec.container.image));
     Some(Assignment {
         id: task.id,
         service: task.service,
@@ -161,6 +162,7 @@ fn assignment(tables: &Tables, task: &Task) -> Option<Assignment> {
         host_ports: task.host_ports.clone(),
         granted: task.granted.clone(),
         default_log: task.default_log.clone(),
+        registry_auth: login.map(|login| login.auth.clone()).unwrap_or_default(),
         desired: task.desired,
         not_before: task.not_before,
         state: task.status.state,

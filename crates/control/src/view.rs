@@ -8,8 +8,8 @@ mod find;
 use std::sync::Arc;
 
 use types::{
-    Counts, Dependency, DependencyKind, DependencySpec, Filters, Network, NetworkView, Node, NodeRole, NodeView,
-    Payload, ReadReply, ReadRequest, Service, ServiceMode, ServiceView, Task, TaskState,
+    Cluster, Counts, Dependency, DependencyKind, DependencySpec, Filters, Network, NetworkView, Node, NodeRole,
+    NodeView, Payload, ReadReply, ReadRequest, Service, ServiceMode, ServiceView, Task, TaskState,
 };
 
 use crate::{Rejection, Tables};
@@ -22,7 +22,10 @@ pub fn read(tables: &Tables, request: &ReadRequest) -> Result<ReadReply, Rejecti
     Ok(match request {
         ReadRequest::Cluster => {
             let cluster = tables.cluster().ok_or_else(|| Rejection::not_found("cluster", "default"))?;
-            ReadReply::Cluster(Box::new((**cluster).clone()))
+            ReadReply::Cluster(Box::new(cluster_view(cluster)))
+        }
+        ReadRequest::RegistryLogin(image) => {
+            ReadReply::RegistryLogin(tables.cluster().and_then(|cluster| cluster.registry_login(image)).cloned())
         }
         ReadRequest::Nodes(filters) => ReadReply::Nodes(nodes(tables, filters)?),
         ReadRequest::Services(filters) => ReadReply::Services(services(tables, filters)?),
@@ -52,6 +55,13 @@ pub fn read(tables: &Tables, request: &ReadRequest) -> Result<ReadReply, Rejecti
         }
         ReadRequest::Counts => ReadReply::Counts(counts(tables)),
     })
+}
+
+/// Who asks for the cluster sees for which registries there are credentials.
+fn cluster_view(cluster: &Cluster) -> Cluster {
+    let mut shown = cluster.clone();
+    shown.registries.values_mut().for_each(|login| login.auth = Payload::default());
+    shown
 }
 
 fn nodes(tables: &Tables, filters: &Filters) -> Result<Vec<NodeView>, Rejection> {

@@ -217,6 +217,7 @@ fn new_cluster(id: ClusterId, spec: ClusterSpec, data_path_port: u16, authority:
         probe_key: random(),
         data_path_port,
         unlock_key,
+        registries: std::collections::BTreeMap::new(),
     }
 }
 

@@ -81,6 +81,9 @@ pub struct Assignment {
     /// Of the cluster; for a spec that names no log driver.
     #[serde(default)]
     pub default_log: Option<LogDriver>,
+    /// The cluster's credentials for the image's registry, as `image::Credentials` packs them; empty without.
+    #[serde(default, skip_serializing_if = "Payload::is_empty")]
+    pub registry_auth: Payload,
     /// RUNNING, SHUTDOWN or REMOVE.
     pub desired: TaskState,
     #[serde(default)]

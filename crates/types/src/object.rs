@@ -5,6 +5,7 @@ mod dependency;
 mod job;
 mod network;
 mod node;
+mod registry;
 mod service;
 mod task;
 
@@ -17,6 +18,7 @@ pub use network::{Attachment, ContainerAttachment, Network, Subnet, VirtualIp};
 pub use node::{
     MAX_PEER_PROBLEMS, MAX_PORT_TROUBLES, Node, NodeDescription, NodeState, NodeStatus, PeerProblem, RaftMember,
 };
+pub use registry::{MAX_REGISTRIES, RegistryLogin, RegistryScope, RegistryScopeError};
 pub use service::{KEPT_REVISIONS, Revision, Service, UpdateState, UpdateStatus};
 pub use task::{ContainerHealth, ContainerStatus, PortStatus, Slot, Task, TaskState, TaskStatus};
 

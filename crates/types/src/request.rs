@@ -8,8 +8,9 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cluster, ClusterSpec, ContainerAttachment, Dependency, DependencyId, DependencyKind, DependencySpec, Labels,
-    Network, NetworkId, NetworkSpec, Node, NodeId, NodeSpec, Payload, Service, ServiceId, ServiceSpec, Task, Version,
+    Cluster, ClusterSpec, ContainerAttachment, Dependency, DependencyId, DependencyKind, DependencySpec,
+    ImageReference, Labels, Network, NetworkId, NetworkSpec, Node, NodeId, NodeSpec, Payload, RegistryLogin,
+    RegistryScope, Service, ServiceId, ServiceSpec, Task, Version,
 };
 
 /// Filters of a list: key to accepted values, as the Docker API has them (`{"name":["a","b"]}`).
@@ -17,7 +18,10 @@ pub type Filters = BTreeMap<String, Vec<String>>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReadRequest {
+    /// Without the credentials for registries.
     Cluster,
+    /// The cluster's credentials for an image.
+    RegistryLogin(Box<ImageReference>),
     Nodes(Filters),
     Services(Filters),
     Tasks(Filters),
@@ -38,6 +42,7 @@ pub enum ReadRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReadReply {
     Cluster(Box<Cluster>),
+    RegistryLogin(Option<RegistryLogin>),
     Nodes(Vec<NodeView>),
     Services(Vec<ServiceView>),
     Tasks(Vec<Arc<Task>>),
@@ -142,6 +147,12 @@ pub enum WriteRequest {
         #[serde(default)]
         rotate_unlock_key: bool,
     },
+    /// Credentials that all nodes use from now on.
+    PutRegistry {
+        scope: RegistryScope,
+        login: RegistryLogin,
+    },
+    RemoveRegistry(RegistryScope),
     /// A node says goodbye: it becomes DOWN at once, managers leave the Raft group first.
     Leave {
         id: NodeId,

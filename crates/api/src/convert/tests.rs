@@ -498,6 +498,7 @@ fn cluster() -> types::Cluster {
         probe_key: [0; 32],
         data_path_port: types::DEFAULT_DATA_PATH_PORT,
         unlock_key: None,
+        registries: std::collections::BTreeMap::new(),
     }
 }
 

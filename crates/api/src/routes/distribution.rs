@@ -11,7 +11,7 @@ use node::image::{self, Credentials, Platform, PullOptions, Resolved, SearchResu
 use serde_json::{Value, json};
 use types::ImageReference;
 
-use super::{label_filter, query, registry_credentials};
+use super::{label_filter, query, registries, registry_credentials};
 use crate::{
     bodies,
     convert::reader::Object,
@@ -49,20 +49,26 @@ async fn inspect(State(shared): State<Shared>, headers: HeaderMap, Path(rest): P
     })))
 }
 
-/// What a name means in its registry right now.
+/// What a name means in its registry right now. Without credentials, or where they are refused, those of the cluster are used
+/// (P17).
 pub(super) async fn look_up(
     shared: &Shared,
     reference: &ImageReference,
     credentials: Option<Credentials>,
 ) -> image::Result<Resolved> {
     let info = shared.host.info();
-    let options = PullOptions {
+    let with = |credentials| PullOptions {
         credentials,
         insecure_registries: info.insecure_registries.clone(),
         mirrors: info.registry_mirrors.clone(),
         ..PullOptions::default()
     };
-    resolve_digest(reference, &options).await
+    let of_cluster = registries::of_cluster(shared, reference).await;
+    let own = credentials.or_else(|| of_cluster.clone());
+    match (resolve_digest(reference, &with(own)).await, of_cluster) {
+        (Err(image::Error::Unauthorized { .. }), Some(other)) => resolve_digest(reference, &with(Some(other))).await,
+        (found, _) => found,
+    }
 }
 
 /// `POST /auth`: nothing is kept, the client keeps its credentials itself.

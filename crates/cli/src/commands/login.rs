@@ -33,7 +33,7 @@ pub(crate) struct LoginArgs {
     password_stdin: bool,
     /// Registry
     #[arg(default_value = "")]
-    server: String,
+    pub(super) server: String,
 }
 
 #[derive(Debug, Args)]
@@ -54,7 +54,7 @@ pub(crate) async fn login(client: &Client, arguments: LoginArgs) -> anyhow::Resu
     print(&format!("{}\n", answer["Status"].as_str().unwrap_or("Login Succeeded")))
 }
 
-fn ask(arguments: LoginArgs) -> anyhow::Result<(String, String)> {
+pub(super) fn ask(arguments: LoginArgs) -> anyhow::Result<(String, String)> {
     let LoginArgs { mut username, mut password, password_stdin, .. } = arguments;
     if password_stdin {
         ensure!(password.is_empty(), "--password and --password-stdin are mutually exclusive");

@@ -14,6 +14,7 @@ pub fn cluster() -> Cluster {
         probe_key: [3; 32],
         data_path_port: types::DEFAULT_DATA_PATH_PORT,
         unlock_key: None,
+        registries: std::collections::BTreeMap::new(),
     }
 }
 

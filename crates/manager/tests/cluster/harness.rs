@@ -135,6 +135,7 @@ pub fn cluster_of(authority: &CertificateAuthority, spec: ClusterSpec) -> Cluste
         probe_key: [9; 32],
         data_path_port: types::DEFAULT_DATA_PATH_PORT,
         unlock_key: None,
+        registries: std::collections::BTreeMap::new(),
     }
 }
 

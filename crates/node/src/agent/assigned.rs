@@ -102,7 +102,7 @@ impl Assigned {
 }
 
 fn without_auth(assignment: &Assignment) -> Assignment {
-    let mut assignment = assignment.clone();
+    let mut assignment = Assignment { registry_auth: Payload::default(), ..assignment.clone() };
     if !assignment.spec.container.registry_auth.is_empty() {
         Arc::make_mut(&mut assignment.spec).container.registry_auth = Payload::default();
     }

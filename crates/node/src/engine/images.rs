@@ -8,7 +8,7 @@ use std::{
 
 use image::{Credentials, Progress, PullOptions};
 use tokio::sync::Mutex;
-use types::{ContainerSpec, ImageReference, with_causes};
+use types::{ContainerSpec, ImageReference, Payload, with_causes};
 
 use super::{
     Engine,
@@ -51,8 +51,9 @@ impl Engine {
         self.inner.events.publish(event);
     }
 
-    /// The name under which the store knows the image, brought here if it was not there.
-    pub(super) async fn ensure_image(&self, spec: &ContainerSpec) -> Result<String, TaskError> {
+    /// The name under which the store knows the image, brought here if it was not there. Where the spec's own credentials are none
+    /// or refused, the cluster's are used (P17).
+    pub(super) async fn ensure_image(&self, spec: &ContainerSpec, of_cluster: &Payload) -> Result<String, TaskError> {
         let reference = spec.image.clone().with_default_tag();
         let name = reference.to_string();
         if self.inner.images.get(&name).is_ok() {
@@ -65,12 +66,7 @@ impl Engine {
             Err(image::Error::NoSuchImage(_)) => {}
             Err(error) => return Err(of_image(error)),
         }
-        let options = PullOptions {
-            credentials: Credentials::unpack(spec.registry_auth.bytes()),
-            insecure_registries: self.config().insecure_registries.clone(),
-            mirrors: self.config().registry_mirrors.clone(),
-            ..PullOptions::default()
-        };
+        let options = self.pull_options(&[&spec.registry_auth, of_cluster]);
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut attempt = 1;
         loop {
@@ -87,8 +83,36 @@ impl Engine {
         }
     }
 
+    /// One way to ask the registry for each of the credentials, at least one without.
+    fn pull_options(&self, auths: &[&Payload]) -> Vec<PullOptions> {
+        let with = |credentials: Option<Credentials>| PullOptions {
+            credentials,
+            insecure_registries: self.config().insecure_registries.clone(),
+            mirrors: self.config().registry_mirrors.clone(),
+            ..PullOptions::default()
+        };
+        let known: Vec<PullOptions> =
+            auths.iter().filter_map(|auth| Credentials::unpack(auth.bytes())).map(|known| with(Some(known))).collect();
+        if known.is_empty() { vec![with(None)] } else { known }
+    }
+
+    async fn pull(
+        &self,
+        reference: &ImageReference,
+        options: &[PullOptions],
+    ) -> Result<image::PulledImage, image::Error> {
+        let (last, others) = options.split_last().expect("there is one without credentials at least");
+        for options in others {
+            match self.inner.images.pull(reference, options, Progress::none()).await {
+                Err(image::Error::Unauthorized { .. }) => {}
+                other => return other,
+            }
+        }
+        self.inner.images.pull(reference, last, Progress::none()).await
+    }
+
     /// One try of each source.
-    async fn bring(&self, reference: &ImageReference, options: &PullOptions) -> Result<(), Failed> {
+    async fn bring(&self, reference: &ImageReference, options: &[PullOptions]) -> Result<(), Failed> {
         let mut failed = Failed::default();
         for source in sources(reference) {
             match source {
@@ -100,7 +124,7 @@ impl Engine {
                     }
                     Err(why) => failed.nodes = why,
                 },
-                Source::Registry => match self.inner.images.pull(reference, options, Progress::none()).await {
+                Source::Registry => match self.pull(reference, options).await {
                     Ok(pulled) => {
                         tracing::info!(image = reference.familiar(), id = %pulled.id, "pulled");
                         self.announce_pull(reference);

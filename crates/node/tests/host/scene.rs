@@ -104,6 +104,7 @@ pub fn task(n: u128, image: &str, args: &[&str]) -> Assignment {
         host_ports: Vec::new(),
         granted: types::GenericResources::new(),
         default_log: None,
+        registry_auth: types::Payload::default(),
         desired: TaskState::Running,
         not_before: Timestamp::EPOCH,
         state: TaskState::Assigned,

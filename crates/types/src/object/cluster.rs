@@ -1,10 +1,10 @@
 //! The one cluster object.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterId, ClusterSpec, Meta};
+use crate::{ClusterId, ClusterSpec, Meta, RegistryLogin, RegistryScope};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cluster {
@@ -22,6 +22,9 @@ pub struct Cluster {
     /// What seals the managers' own keys on their disks (parity C-14); `None` while managers are not locked.
     #[serde(default)]
     pub unlock_key: Option<UnlockKey>,
+    /// Credentials for registries, which all nodes use (P17).
+    #[serde(default)]
+    pub registries: BTreeMap<RegistryScope, RegistryLogin>,
 }
 
 /// The key that opens a locked manager. Its text form is `identity`'s, so that nothing prints it by accident.
