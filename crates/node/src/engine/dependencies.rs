@@ -166,7 +166,7 @@ mod tests {
         match (files(&context, &sent), wanted) {
             (Ok(files), Ok(wanted)) => assert_eq!(files[2].data.bytes(), wanted.as_bytes(), "{text}"),
             (Err(error), Err(part)) => {
-                let text = super::super::types::with_causes(&error);
+                let text = types::with_causes(&error);
                 assert!(text.contains(part) && text.contains("config conf"), "{text}");
                 assert!(!text.contains("hunter2"), "{text}");
             }
