@@ -33,6 +33,7 @@ mod networks;
 mod own_cli;
 mod paths;
 mod publish;
+mod registries;
 mod remote;
 mod resources;
 mod revisions;
