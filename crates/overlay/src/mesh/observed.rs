@@ -3,10 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 
+use super::load::PortRules;
 use crate::MacAddress;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -23,8 +25,11 @@ pub struct HostMesh {
     /// The ruleset's number in the kernel when the next three were read; each change of any rule raises it by one.
     #[serde(skip)]
     pub generation: Option<u32>,
-    /// None: there is no such table.
+    /// As the kernel lists it. None: there is no such table, or `loaded` says what it has.
     pub ports: Option<PortTable>,
+    /// From what the table was made that is there: known of what this process has loaded, or compared, itself.
+    #[serde(skip)]
+    pub loaded: Option<Arc<PortRules>>,
     /// Where the process listens that writes PROXY protocol headers ([`crate::proxy`]); None: it does not run.
     pub port_proxy: Option<u16>,
     /// Chains of the operator's table; None: there is no such table.

@@ -1,8 +1,10 @@
 //! The routing mesh and published ports in the host's namespace: looks at them, and performs their steps.
 
 mod backend;
+mod chains;
 mod egress;
 mod rules;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -20,7 +22,7 @@ use super::{
 };
 use crate::{
     HostMesh, Link, MeshStep, PortRole,
-    mesh::{INGRESS, TABLE, USER_CHAINS, USER_TABLE, trial_ruleset, user_table},
+    mesh::{INGRESS, TABLE, USER_CHAINS, USER_TABLE, load::PortLoad, trial_ruleset, user_table},
     plan::OVERLAY_BRIDGE,
 };
 
@@ -50,7 +52,8 @@ pub(super) async fn observe(
     mesh.generation = Some(ruleset_generation().map_err(failed)?);
     match seen.filter(|seen| seen.generation == mesh.generation) {
         Some(seen) => {
-            (mesh.ports, mesh.user_chains) = (seen.ports.clone(), seen.user_chains.clone());
+            (mesh.ports, mesh.loaded) = (seen.ports.clone(), seen.loaded.clone());
+            mesh.user_chains.clone_from(&seen.user_chains);
             mesh.user_is_empty = seen.user_is_empty;
         }
         None => look_at_rules(&mut mesh).map_err(failed)?,
@@ -87,9 +90,9 @@ pub(super) async fn perform(session: &Session, files: &Files, step: &MeshStep) -
             let text = format!("table inet {USER_TABLE}\ndelete table inet {USER_TABLE}\n");
             nft::run(&["-f", "-"], &text, "remove the operator's table, which is empty").await.map(drop)
         }
-        MeshStep::LoadPorts { ruleset, fresh, .. } => {
-            nft::run(&["-f", "-"], ruleset, "load the rules of published ports").await?;
-            ended(flows::forget_untranslated(fresh), "end older flows to a published port")
+        MeshStep::LoadPorts { load, .. } => {
+            load_ports(load).await?;
+            ended(flows::forget_untranslated(&load.fresh), "end older flows to a published port")
         }
         MeshStep::RemovePorts => {
             let text = format!("table inet {TABLE}\ndelete table inet {TABLE}\n");
@@ -115,6 +118,18 @@ pub(super) async fn perform(session: &Session, files: &Files, step: &MeshStep) -
             ended(flows::end(to, flows::Clients::Anywhere).map(drop), "end the connections to backends that are gone")
         }
     }
+}
+
+/// A few chains go straight to the kernel, which takes a tenth of the time that the program needs to start and to read what
+/// tables there are. What it does not take like that, it takes from the program, or that says why not.
+async fn load_ports(load: &PortLoad) -> Result<(), KernelError> {
+    if !load.changes.is_empty() {
+        match chains::load(&load.changes) {
+            Ok(()) => return Ok(()),
+            Err(error) => tracing::debug!(%error, "the kernel takes no single chain of published ports; nft is asked"),
+        }
+    }
+    nft::run(&["-f", "-"], &load.ruleset, "load the rules of published ports").await.map(drop)
 }
 
 /// Loads rules with every word that ours have, in the calling thread's namespace, for an interface there.
