@@ -125,6 +125,8 @@ pub enum MeshStep {
     },
     /// IPv6 on, without router advertisements and without a search for duplicates.
     EnableIngressIpv6,
+    /// Replies to ::1 that come through the ingress network are this host's.
+    LeadLoopback,
     /// Whether 127.0.0.0/8 may be routed through this link.
     SetLocalnet {
         link: String,

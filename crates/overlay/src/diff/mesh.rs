@@ -48,7 +48,7 @@ impl<'a> Ingress<'a> {
     }
 
     fn has_ipv6(&self) -> bool {
-        self.mesh.addresses.iter().any(IpAddr::is_ipv6)
+        self.mesh.has_ipv6()
     }
 }
 
@@ -116,9 +116,13 @@ pub fn port_rules(plan: &NetworkPlan, observed: &Observed) -> Option<PortRules> 
 
 fn rules_of(plan: &NetworkPlan, ingress: Option<&Ingress<'_>>, observed: &Observed) -> PortRules {
     let folded = |bytes: [u8; 6]| bytes.iter().fold(0, |salt, byte| salt << 8 | u64::from(*byte));
+    let entries = ports::entries(plan, observed.mesh.port_proxy);
+    let bound: BTreeSet<&str> = entries.iter().filter_map(ports::Entry::interface).collect();
+    let own = observed.addresses.iter().filter(|(name, _)| bound.contains(name.as_str()));
     PortRules {
         skeleton: skeleton::chains(plan, ingress.map(|ingress| ingress.mtu)),
-        entries: ports::entries(plan, observed.mesh.port_proxy),
+        own: own.map(|(name, addresses)| (name.clone(), addresses.clone())).collect(),
+        entries,
         spared: plan.mesh.as_ref().map(|mesh| mesh.spared.clone()).unwrap_or_default(),
         salt: ingress.map_or(0, |ingress| folded(ingress.mesh.mac.bytes())),
     }
@@ -171,6 +175,10 @@ fn link_steps(ingress: &Ingress<'_>, pair: Option<(&Link, &Link)>, observed: &Ob
     steps.extend(wanted.iter().filter(|a| !had.contains(a)).map(|a| Step::AddAddress { link: link(), address: *a }));
     if !pair.is_some_and(|(_, inner)| inner.up && inner.mtu == mtu) {
         steps.push(Step::Mesh(MeshStep::SetIngress { mtu }));
+    }
+    // The kernel forgets it with the link, and whenever that is down.
+    if ingress.has_ipv6() && (pair.is_none() || !observed.mesh.leads_loopback) {
+        steps.push(Step::Mesh(MeshStep::LeadLoopback));
     }
     steps
 }

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
+    net::IpAddr,
 };
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,8 @@ pub struct PortRules {
     pub spared: Spared,
     /// This host's: hosts do not all begin with the same backend.
     pub salt: u64,
+    /// Addresses of the interfaces that ports are bound to.
+    pub own: BTreeMap<String, BTreeSet<IpAddr>>,
 }
 
 /// What to load.
@@ -68,7 +71,10 @@ impl PortRules {
 
     /// The same where `before` is loaded and nobody has changed a rule since.
     pub fn load_after(&self, before: &Self) -> Option<PortLoad> {
-        let is_alike = self.skeleton == before.skeleton && self.spared == before.spared && self.salt == before.salt;
+        let is_alike = self.skeleton == before.skeleton
+            && self.spared == before.spared
+            && self.salt == before.salt
+            && self.own == before.own;
         // Whom an address is spared for may depend on any port.
         if !is_alike || !self.spared.is_empty() {
             return self.load_over(Some(&before.table()));
@@ -77,8 +83,12 @@ impl PortRules {
         if gone.is_empty() && come.is_empty() {
             return None;
         }
-        let part =
-            |entries: &[Entry]| Self { skeleton: Vec::new(), entries: entries.to_vec(), salt: self.salt, ..Self::default() };
+        let part = |entries: &[Entry]| Self {
+            entries: entries.to_vec(),
+            salt: self.salt,
+            own: self.own.clone(),
+            ..Self::default()
+        };
         let (gone, come) = (part(gone), part(come));
         let (has, wanted) = (gone.table(), come.table());
         let ruleset = come.difference(&has, &wanted, false);
@@ -98,6 +108,10 @@ impl PortRules {
             let (map, key) = entry.element();
             let name = entry.chain_name();
             lead(map, key, &name);
+            for address in entry.interface().and_then(|name| self.own.get(name)).into_iter().flatten() {
+                let (map, key) = entry.own_element(*address);
+                lead(map, key, &name);
+            }
             table.chains.insert(name, entry.digest(self.salt));
         }
         for (address, protocol, port) in &self.spared {

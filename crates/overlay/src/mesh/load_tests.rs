@@ -1,7 +1,5 @@
 //! Of loads of the published ports, as text and in few words.
 
-use std::net::IpAddr;
-
 use expect_test::expect;
 use proptest::prelude::*;
 use types::MeshAffinity;
@@ -67,6 +65,10 @@ fn every_kind_of_port_as_text() {
         add map inet rswarm-ports port-ranges6 { type ipv6_addr . inet_proto . inet_service : verdict; flags interval; }
         add map inet rswarm-ports ports-on { type ifname . inet_proto . inet_service : verdict; }
         add map inet rswarm-ports port-ranges-on { type ifname . inet_proto . inet_service : verdict; flags interval; }
+        add map inet rswarm-ports own-ports4 { type ipv4_addr . inet_proto . inet_service : verdict; }
+        add map inet rswarm-ports own-port-ranges4 { type ipv4_addr . inet_proto . inet_service : verdict; flags interval; }
+        add map inet rswarm-ports own-ports6 { type ipv6_addr . inet_proto . inet_service : verdict; }
+        add map inet rswarm-ports own-port-ranges6 { type ipv6_addr . inet_proto . inet_service : verdict; flags interval; }
         add chain inet rswarm-ports nobody
         flush chain inet rswarm-ports nobody
         add rule inet rswarm-ports nobody drop comment "d90ee9ccf6bea1d2 1/1"

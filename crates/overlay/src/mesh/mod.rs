@@ -21,7 +21,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::NetworkPlan;
 
-pub use observed::{HostMesh, PortTable};
+pub use observed::{HostMesh, PortTable, ProxyPorts};
 
 /// This host's own port in the ingress network, and its other end in the network's namespace.
 pub const INGRESS: &str = "rs-ingress";

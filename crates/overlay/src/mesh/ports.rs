@@ -19,7 +19,7 @@ use super::{
     chain::{Chain, INFALLIBLE, short_digest},
     spread::{SLOTS, slots, turns},
 };
-use crate::NetworkPlan;
+use crate::{MeshPlan, NetworkPlan, ProxyPorts};
 
 /// Goes into every digest; raised when the same plan is to give other rules than before.
 const VERSION: u32 = 2;
@@ -33,7 +33,7 @@ pub const NOBODY: &str = "nobody";
 pub const SPARED: &str = "spared";
 
 /// Each map's name and the type of its keys; those of ranges hold intervals.
-pub const MAPS: [(&str, &str); 8] = [
+pub const MAPS: [(&str, &str); 12] = [
     ("ports", "inet_proto . inet_service"),
     ("port-ranges", "inet_proto . inet_service"),
     ("ports4", "ipv4_addr . inet_proto . inet_service"),
@@ -42,6 +42,10 @@ pub const MAPS: [(&str, &str); 8] = [
     ("port-ranges6", "ipv6_addr . inet_proto . inet_service"),
     ("ports-on", "ifname . inet_proto . inet_service"),
     ("port-ranges-on", "ifname . inet_proto . inet_service"),
+    ("own-ports4", "ipv4_addr . inet_proto . inet_service"),
+    ("own-port-ranges4", "ipv4_addr . inet_proto . inet_service"),
+    ("own-ports6", "ipv6_addr . inet_proto . inet_service"),
+    ("own-port-ranges6", "ipv6_addr . inet_proto . inet_service"),
 ];
 
 /// Successive published ports and where they lead.
@@ -76,10 +80,28 @@ pub(super) enum Header {
     None,
     /// The process that writes it listens on this port of the host; None: it does not run, and nothing may pass without.
     From(Option<u16>),
+    /// None; but what this host sends to ::1 ends at this port of the same process, which sends it on over IPv4.
+    Relayed(u16),
+}
+
+/// Whether ::1 leads to such a port by way of a process, where nothing behind it has IPv6.
+pub fn is_relayed(bind: &PortBind, protocol: PortProtocol) -> bool {
+    let is_loopback = match bind {
+        PortBind::All => true,
+        PortBind::Interface(name) => name == "lo",
+        PortBind::Address(_) => false,
+    };
+    is_loopback && protocol != PortProtocol::Sctp
 }
 
 /// All of a plan: those of the mesh, then those of single endpoints. `port_proxy` is where [`crate::proxy`] listens.
-pub fn entries(plan: &NetworkPlan, port_proxy: Option<u16>) -> Vec<Entry> {
+pub fn entries(plan: &NetworkPlan, port_proxy: Option<ProxyPorts>) -> Vec<Entry> {
+    let relay = port_proxy.and_then(|ports| ports.loopback);
+    let relayed = |bind: &PortBind, protocol| match relay.filter(|_| is_relayed(bind, protocol)) {
+        Some(port) => Header::Relayed(port),
+        None => Header::None,
+    };
+    let has_ipv6 = plan.mesh.as_ref().is_some_and(MeshPlan::has_ipv6);
     let of_mesh = plan.mesh.iter().flat_map(|mesh| &mesh.ports).map(|ports| Entry {
         bind: ports.bind.clone(),
         protocol: ports.protocol,
@@ -87,7 +109,11 @@ pub fn entries(plan: &NetworkPlan, port_proxy: Option<u16>) -> Vec<Entry> {
         target: ports.target,
         backends: Arc::clone(&ports.backends),
         affinity: ports.affinity,
-        header: if ports.proxy_protocol { Header::From(port_proxy) } else { Header::None },
+        header: match ports.proxy_protocol {
+            true => Header::From(port_proxy.map(|ports| ports.headers)),
+            false if has_ipv6 => Header::None,
+            false => relayed(&ports.bind, ports.protocol),
+        },
     });
     let of_endpoints = plan.endpoints.values().filter_map(|endpoint| Some((endpoint.bridge?, &endpoint.ports)));
     let of_endpoints = of_endpoints.flat_map(|(port, ports)| ports.iter().map(move |ports| (port.address, ports)));
@@ -98,7 +124,7 @@ pub fn entries(plan: &NetworkPlan, port_proxy: Option<u16>) -> Vec<Entry> {
         target: ports.target,
         backends: BTreeMap::from([(IpAddr::V4(address), 1)]).into(),
         affinity: MeshAffinity::None,
-        header: Header::None,
+        header: relayed(&ports.bind, ports.protocol),
     });
     of_mesh.chain(of_endpoints).collect()
 }
@@ -125,6 +151,27 @@ impl Entry {
             PortBind::Address(at) => (of("ports6", "port-ranges6"), format!("{at} . {key}")),
             PortBind::Interface(name) => (of("ports-on", "port-ranges-on"), format!("\"{name}\" . {key}")),
         }
+    }
+
+    /// The interface it is bound to, if it is.
+    pub fn interface(&self) -> Option<&str> {
+        match &self.bind {
+            PortBind::Interface(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// What is dialled from this very host at an address of the interface that it is bound to: the packet comes by no
+    /// interface, and leaves by the loopback. The map for those, and the key there.
+    pub(super) fn own_element(&self, address: IpAddr) -> (&'static str, String) {
+        let key = format!("{address} . {}", key(self.protocol.as_str(), self.published));
+        let map = match (address.is_ipv4(), self.published.0 == self.published.1) {
+            (true, true) => "own-ports4",
+            (true, false) => "own-port-ranges4",
+            (false, true) => "own-ports6",
+            (false, false) => "own-port-ranges6",
+        };
+        (map, key)
     }
 
     /// Colons have no place in a chain's name.
@@ -156,6 +203,10 @@ impl Entry {
         let mut rules: Vec<String> = [true, false].into_iter().filter_map(|is_v4| self.rule(is_v4, salt)).collect();
         match self.header {
             Header::None => {}
+            Header::Relayed(_) if rules.is_empty() => {}
+            Header::Relayed(port) => {
+                rules.push(format!("ip6 daddr ::1 meta l4proto {} redirect to :{port}", self.protocol.as_str()));
+            }
             Header::From(None) => rules.clear(),
             Header::From(Some(_)) if rules.is_empty() => {}
             // It comes back with the mark.
@@ -205,7 +256,7 @@ impl Entry {
                 (format!("numgen inc mod {}", turns.len()), turns)
             }
             // The source is this host; the client's slot is in the mark.
-            MeshAffinity::Source if self.header != Header::None => {
+            MeshAffinity::Source if matches!(self.header, Header::From(_)) => {
                 (format!("meta mark & {:#x}", SLOTS - 1), slots(&backends))
             }
             MeshAffinity::Source => (format!("jhash {family} saddr mod {SLOTS} seed {HASH_SEED:#x}"), slots(&backends)),

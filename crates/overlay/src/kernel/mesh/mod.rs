@@ -3,6 +3,7 @@
 mod backend;
 mod chains;
 mod egress;
+mod loopback;
 mod rules;
 mod words;
 
@@ -40,7 +41,7 @@ pub(super) async fn observe(
     let failed = |source| KernelError::Netlink { doing: "list the rules of published ports".to_owned(), source };
     let mut mesh = HostMesh {
         ipv6_forward: sysctl::is_on(sysctl::IPV6_FORWARD, true)?,
-        port_proxy: crate::proxy::standing(&files.state_dir).map(|standing| standing.port),
+        port_proxy: crate::proxy::standing(&files.state_dir).map(|standing| standing.ports()),
         ..HostMesh::default()
     };
     for (name, _) in links.iter().filter(|(name, link)| link.kind == "bridge" || *name == INGRESS) {
@@ -60,6 +61,7 @@ pub(super) async fn observe(
     }
     if let Some(ingress) = links.get(INGRESS) {
         mesh.ipv6_off = sysctl::is_on(&sysctl::disable_ipv6_path(INGRESS), true)?;
+        mesh.leads_loopback = !mesh.ipv6_off && loopback::is_led(&session.host.ipv6_routes().await?, ingress.index);
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let entries = session.host.neighbours(family).await?;
             let ours = entries.iter().filter(|entry| entry.header.ifindex == ingress.index);
@@ -111,6 +113,7 @@ pub(super) async fn perform(session: &Session, files: &Files, step: &MeshStep) -
         MeshStep::RemoveOuterIngress { network } => overlay(session, files, *network)?.remove_link(INGRESS).await,
         MeshStep::SetIngress { mtu } => host.set_link(INGRESS, "bring up", |l| l.mtu(*mtu).up()).await,
         MeshStep::EnableIngressIpv6 => sysctl::enable_ipv6(INGRESS),
+        MeshStep::LeadLoopback => host.lead_loopback(host.index(INGRESS).await?).await,
         MeshStep::SetLocalnet { link, on } => sysctl::set_switch(&sysctl::localnet_path(link), *on),
         MeshStep::AddNeighbour { address, mac } => host.set_neighbour(host.index(INGRESS).await?, *address, *mac).await,
         MeshStep::RemoveNeighbour { address } => host.remove_neighbour(host.index(INGRESS).await?, *address).await,
