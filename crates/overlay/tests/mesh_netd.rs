@@ -317,7 +317,8 @@ fn p36_a_change_is_loaded_as_nft_would_load_it() {
         let backends = [("w1", "b"), ("w2", "b")];
         let mut ingress = Ingress::new(&["a", "b"], &backends);
         let (tcp, udp) = (PortProtocol::Tcp, PortProtocol::Udp);
-        ingress.ports = vec![publish(tcp, 8080, 80, &["w1"]), publish(tcp, 80, 80, &["w1"]), publish(tcp, 9000, 80, &[])];
+        ingress.ports =
+            vec![publish(tcp, 8080, 80, &["w1"]), publish(tcp, 80, 80, &["w1"]), publish(tcp, 9000, 80, &[])];
         let daemons = ["a", "b"].map(Daemon::start);
         for daemon in &daemons {
             daemon.apply(&ingress.plan(&daemon.host)).await;
@@ -373,7 +374,8 @@ fn sorted(mut listing: serde_json::Value) -> Vec<String> {
         }
     }
     plain(&mut listing);
-    let mut lines: Vec<String> = listing["nftables"].as_array().expect("list").iter().map(ToString::to_string).collect();
+    let mut lines: Vec<String> =
+        listing["nftables"].as_array().expect("list").iter().map(ToString::to_string).collect();
     lines.sort();
     lines
 }

@@ -50,11 +50,24 @@ pub struct PortLoad {
 /// A change of the table that needs few words. Its elements are those of the map of single ports at all addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChainChange {
-    DeleteElement { protocol: PortProtocol, port: u16 },
-    DeleteChain { name: String },
+    DeleteElement {
+        protocol: PortProtocol,
+        port: u16,
+    },
+    DeleteChain {
+        name: String,
+    },
     /// In place of what the chain has now, which may be nothing.
-    SetChain { name: String, digest: String, rules: InTurn },
-    AddElement { protocol: PortProtocol, port: u16, chain: String },
+    SetChain {
+        name: String,
+        digest: String,
+        rules: InTurn,
+    },
+    AddElement {
+        protocol: PortProtocol,
+        port: u16,
+        chain: String,
+    },
 }
 
 impl PortRules {

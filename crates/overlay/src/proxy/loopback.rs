@@ -114,7 +114,12 @@ async fn begin(socket: &Arc<UdpSocket>, from: SocketAddr, replies: &mut JoinSet<
 }
 
 /// Carries answers back until there was nothing to carry for a while, or the port refuses.
-async fn answer(socket: Arc<UdpSocket>, onward: Arc<UdpSocket>, is_used: Arc<AtomicBool>, to: SocketAddr) -> SocketAddr {
+async fn answer(
+    socket: Arc<UdpSocket>,
+    onward: Arc<UdpSocket>,
+    is_used: Arc<AtomicBool>,
+    to: SocketAddr,
+) -> SocketAddr {
     let mut buffer = vec![0; LARGEST];
     loop {
         match timeout(IDLE, onward.recv(&mut buffer)).await {

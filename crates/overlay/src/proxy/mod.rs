@@ -68,7 +68,12 @@ async fn serve(state_dir: &Path, version: &str) -> Result<(), ProxyError> {
     // The one from before still takes connections until the lock is asked for.
     let standing = Standing { pid, version: version.to_owned(), port, loopback: at_loopback };
     let lock = standing::take(state_dir, &standing).await?;
-    tracing::info!(port, at_loopback, version, "connections get their PROXY protocol header here, and those to ::1 their way on");
+    tracing::info!(
+        port,
+        at_loopback,
+        version,
+        "connections get their PROXY protocol header here, and those to ::1 their way on"
+    );
     let mut connections = JoinSet::new();
     let mut datagrams = JoinSet::new();
     if let Some(loopback) = &loopback {

@@ -18,7 +18,7 @@ const OUTSIDE: &str = "h6";
 const ENTRY: &str = "h2";
 /// Of each phase; `cargo xtask bench mesh --faults` says 60.
 const SECONDS: &str = "RSWARM_WRK_SECONDS";
-const SHORT: u64 = 6;
+const SHORT: u64 = 5;
 /// After this time no request goes to a dead host.
 const LED_ROUND: f64 = 1.0;
 
@@ -72,15 +72,15 @@ struct Load {
 }
 
 impl Load {
-    fn begin(&self, name: &str, port: u16, more: &[&str]) -> Result<Spawned> {
-        let (time, url) = (format!("{}s", self.seconds), format!("http://{}:{port}/", self.address));
+    fn begin(&self, name: &str, port: u16, seconds: u64, more: &[&str]) -> Result<Spawned> {
+        let (time, url) = (format!("{seconds}s"), format!("http://{}:{port}/", self.address));
         let head = ["wrk", "-t1", "-c4", "--timeout", "10s", "-d", &time];
         Ok(self.t.lab().spawn(OUTSIDE, name, &[&head[..], more, &[&url]].concat(), &[])?)
     }
 
     /// How many requests were answered; any that was not is an error.
     fn end(&self, wrk: &Spawned) -> Result<u64> {
-        let code = wrk.wait(Duration::from_secs(self.seconds) + DEADLINE);
+        let code = wrk.wait(Duration::from_secs(2 * self.seconds) + DEADLINE);
         let said = fs::read_to_string(&wrk.log)?;
         ensure!(code == Some(0), "wrk ended with {code:?}: {said}");
         ensure!(!said.contains("Socket errors") && !said.contains("Non-2xx"), "{said}");
@@ -88,16 +88,29 @@ impl Load {
         count.with_context(|| format!("wrk said {said}"))
     }
 
-    /// Both kinds of clients, and what happens meanwhile.
-    fn phase(&self, what: &str, happens: impl FnOnce(&ClusterUnderTest) -> Result<()>) -> Result<()> {
-        let stay = self.begin("stay", 8081, &[])?;
-        let close = self.begin("close", 8080, &["-H", "Connection: close"])?;
+    /// Both kinds of clients for so long, and what happens meanwhile.
+    fn phase(&self, what: &str, seconds: u64, happens: impl FnOnce(&ClusterUnderTest) -> Result<()>) -> Result<()> {
+        let stay = self.begin("stay", 8081, seconds, &[])?;
+        let close = self.begin("close", 8080, seconds, &["-H", "Connection: close"])?;
         thread::sleep(Duration::from_secs(1));
         happens(&self.t).with_context(|| what.to_owned())?;
         let stay = self.end(&stay).with_context(|| format!("{what}: connections that stay"))?;
         let close = self.end(&close).with_context(|| format!("{what}: a connection for each request"))?;
         eprintln!("{what}: {stay} requests on connections that stay, {close} on new ones, none failed");
         ensure!(stay > 100 && close > 100, "{what}: {stay} and {close} requests are no load");
+        Ok(())
+    }
+
+    /// What one phase began is over before the next.
+    fn settled(&self, count: usize) -> Result<()> {
+        for name in ["close", "stay"] {
+            self.t.running(name, count)?;
+            until("the update is over", DEADLINE, || {
+                let state = self.t.first()?.get(&format!("/services/{name}"))?["UpdateStatus"]["State"].clone();
+                ensure!(state.is_null() || state == "completed", "{name}: {state}");
+                Ok(())
+            })?;
+        }
         Ok(())
     }
 }
@@ -112,7 +125,7 @@ fn a_host_dies(load: &Load, host: &str) -> Result<()> {
     lab.kill(host)?;
     let died = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
     thread::sleep(Duration::from_secs_f64(LED_ROUND));
-    load.phase("after a host died", |_| Ok(()))?;
+    load.phase("after a host died", load.seconds, |_| Ok(()))?;
     lab.run(OUTSIDE, &["touch", "/tmp/stop"])?;
     let code = client.wait(DEADLINE);
     let said = fs::read_to_string(&client.log)?;
@@ -131,7 +144,7 @@ fn load() -> Result<Load> {
     let t = ClusterUnderTest::with_bare("load", 1, 4, 1)?;
     for (name, port, program) in [("close", "8080:80", CLOSES), ("stay", "8081:80", STAYS)] {
         let head = ["service", "create", "--detach", "--name", name, "--replicas", "5", "--publish", port];
-        t.cli("h1", &[&head[..], &LISTENS, &["--update-parallelism", "2", IMAGE, "sh", "-c", program]].concat())?;
+        t.cli("h1", &[&head[..], &LISTENS, &["--update-parallelism", "3", IMAGE, "sh", "-c", program]].concat())?;
     }
     let listed = t.lab().run(ENTRY, &["busybox", "ip", "-4", "-o", "addr"])?;
     let mut words = listed.split_whitespace().filter_map(|word| word.split_once('/'));
@@ -169,12 +182,18 @@ fn p05_no_request_of_wrk_fails() -> Result<()> {
     }
     for order in ["start-first", "stop-first"] {
         let words = ["service", "update", "--detach", "--force", "--update-order", order];
-        load.phase(&format!("an update, {order}"), |t| both(t, &words, "", ""))?;
+        load.phase(&format!("an update, {order}"), 2 * load.seconds, |t| both(t, &words, "", ""))?;
+        load.settled(5)?;
     }
-    load.phase("from 5 tasks to 2", |t| both(t, &["service", "scale", "--detach"], "", "=2"))?;
-    load.phase("from 2 tasks to 8", |t| both(t, &["service", "scale", "--detach"], "", "=8"))?;
-    load.phase("a node is drained", |t| t.cli("h1", &["node", "update", "--availability", "drain", "h5"]).map(drop))?;
-    load.phase("daemon and netd of the entry are killed", |t| {
+    let scale = ["service", "scale", "--detach"];
+    load.phase("from 5 tasks to 2", load.seconds, |t| both(t, &scale, "", "=2"))?;
+    load.settled(2)?;
+    load.phase("from 2 tasks to 8", load.seconds, |t| both(t, &scale, "", "=8"))?;
+    load.settled(8)?;
+    let drain = ["node", "update", "--availability", "drain", "h5"];
+    load.phase("a node is drained", load.seconds, |t| t.cli("h1", &drain).map(drop))?;
+    load.settled(8)?;
+    load.phase("daemon and netd of the entry are killed", load.seconds, |t| {
         let daemon = t.cluster.daemon(ENTRY)?.context("it runs")?;
         t.lab().signal(ENTRY, daemon, Signal::SIGKILL)?;
         let netd = t.lab().run(ENTRY, &["pgrep", "-o", "-f", "rswarm netd"])?;

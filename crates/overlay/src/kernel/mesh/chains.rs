@@ -178,8 +178,7 @@ fn to_turn(map: u32, rules: &InTurn, round: &[IpAddr]) -> io::Result<Vec<u8>> {
     let (family, after) = if is_v4 { (libc::NFPROTO_IPV4, AFTER_IPV4) } else { (libc::NFPROTO_IPV6, AFTER_IPV6) };
     let turns = u32::try_from(round.len()).map_err(io::Error::other)?;
     let family = u32::try_from(family).map_err(io::Error::other)?;
-    let mut nat =
-        vec![number(1, DESTINATION)?, number(2, family)?, number(3, REGISTER)?];
+    let mut nat = vec![number(1, DESTINATION)?, number(2, family)?, number(3, REGISTER)?];
     if rules.port.is_some() {
         nat.push(number(5, after)?);
     }

@@ -9,11 +9,7 @@ use rtnetlink::{
     packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
 };
 
-use super::super::{
-    KernelError,
-    link::done,
-    session::Netlink,
-};
+use super::super::{KernelError, link::done, session::Netlink};
 
 /// After the loopback's own, whose metric is 0. "rs".
 const METRIC: u32 = 0x7273;
@@ -22,8 +18,7 @@ const LOCAL_TABLE: u32 = 255;
 
 /// Whether such a route is there.
 pub fn is_led(routes: &[RouteMessage], link: u32) -> bool {
-    let wanted =
-        [RouteAttribute::Destination(RouteAddress::Inet6(Ipv6Addr::LOCALHOST)), RouteAttribute::Oif(link)];
+    let wanted = [RouteAttribute::Destination(RouteAddress::Inet6(Ipv6Addr::LOCALHOST)), RouteAttribute::Oif(link)];
     routes.iter().any(|route| {
         route.header.kind == RouteType::Local
             && route.header.destination_prefix_length == 128
