@@ -28,6 +28,9 @@ const USAGE: &str = "usage: cargo xtask <command>
   bench engine      one host as a container engine, against Docker Engine where scripts/peers has been, as JSON
   bench mesh        new connections and requests through a published port, against the server itself, a user-space
                     proxy and (where it is installed) HAProxy, and with 1,000 services, as JSON
+  bench mesh --faults
+                    wrk through a published port for 60 s in each of: updates of both orders, scaling, a drain, daemon
+                    and netd killed, a host killed; says how many requests were answered and whether any failed
   gen               shell completions into target/completions, docs/parity.md from docs/parity.list and the tests";
 
 fn main() -> ExitCode {
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         ["bench", "overlay", rest @ ..] => {
             cargo(&[&["run", "--quiet", "-p", "overlay", "--example", "bench_overlay", "--"], rest].concat())
         }
+        ["bench", "mesh", "--faults"] => mesh_faults(),
         ["bench", "mesh", rest @ ..] => {
             cargo(&[&["run", "--quiet", "-p", "overlay", "--example", "bench_mesh", "--"], rest].concat())
         }
@@ -75,6 +79,20 @@ fn verify() -> Result<()> {
 fn fix() -> Result<()> {
     cargo(&["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty", "--allow-staged"])?;
     cargo(&["fmt", "--all"])
+}
+
+/// The cluster test with phases of a minute, built with all others as `make test` builds it.
+fn mesh_faults() -> Result<()> {
+    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let arguments =
+        ["test", "--quiet", "--workspace", "--test", "it", "--", "--nocapture", "p05_no_request_of_wrk_fails"];
+    // the daemons that it starts
+    self::cargo(&["build", "--quiet", "--workspace"])?;
+    let ran = Command::new(&cargo).args(arguments).env("RSWARM_WRK_SECONDS", "60").current_dir(root()).status()?;
+    if !ran.success() {
+        bail!("requests failed, or the test did not run: see above");
+    }
+    Ok(())
 }
 
 fn gen_completions() -> Result<()> {

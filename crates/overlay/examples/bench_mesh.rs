@@ -39,6 +39,8 @@ const PROXY: u16 = 8081;
 const HAPROXY: u16 = 8082;
 const SERVICES: u16 = 1000;
 const ROUNDS: u32 = 5;
+/// Enough that the median does not hang on what else the machine does.
+const CHANGES: usize = 100;
 
 fn main() {
     // Started again as a data plane process.
@@ -125,7 +127,7 @@ async fn scale(ingress: &mut Ingress, daemon: &Daemon, names: &[&str], to: IpAdd
         // The look that follows own changes is over by then.
         tokio::time::sleep(Duration::from_secs(3)).await;
         let mut changes = Vec::new();
-        for change in 0..10 {
+        for change in 0..CHANGES {
             let service = &mut ingress.ports[usize::from(count / 2)];
             service.backends =
                 names.iter().take(if change % 2 == 0 { 4 } else { 5 }).map(|id| ((*id).to_owned(), 1)).collect();

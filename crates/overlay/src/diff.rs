@@ -10,6 +10,7 @@ mod mesh;
 mod overlay;
 mod tunnel;
 
+pub(crate) use mesh::port_rules;
 pub(crate) use overlay::hosts_of;
 
 use std::collections::BTreeSet;

@@ -40,7 +40,7 @@ pub use dns::{DnsCounters, SERVER_ADDRESS as DNS_SERVER};
 pub use ipam::{Ipam, IpamError, choose_subnet, default_pools, overlap};
 pub use kernel::{Kernel, KernelError, StepFailure, explain, underlay_mtu};
 pub use mac::{MacAddress, MacError};
-pub use mesh::{HostMesh, PortTable, backend::Backend};
+pub use mesh::{HostMesh, PortTable, ProxyPorts, backend::Backend};
 pub use mtu::overlay_mtu;
 pub use netd::protocol::{Applied, EndpointResult, ProbeUpdate, Status};
 pub use observed::{

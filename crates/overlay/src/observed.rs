@@ -4,7 +4,7 @@
 //! appear here, foreign interfaces only as `parents`, so nothing that compares and removes can touch them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
 };
 
@@ -41,6 +41,9 @@ pub struct Observed {
     pub parents: BTreeMap<String, Parent>,
     /// The host's other addresses, and the MTU of the interface that bears each.
     pub underlay: BTreeMap<IpAddr, u32>,
+    /// The same by interface, but for the loopback's.
+    #[serde(default)]
+    pub addresses: BTreeMap<String, BTreeSet<IpAddr>>,
 }
 
 /// An interface of the host that is not ours.

@@ -27,7 +27,7 @@ pub use encryption::{
 pub use local::{LocalDriver, LocalNetworkPlan, LocalPort, ParentLink, bridge_name, local_veth_name};
 pub use problems::Problems;
 
-use crate::{Cidr, Ipam, MacAddress, probe::ProbeSettings};
+use crate::{Cidr, Ipam, MacAddress, mesh::ports, probe::ProbeSettings};
 
 /// The bridge's usual name. Every link whose name starts with [`BRIDGE_PREFIX`] or [`VETH_PREFIX`] is ours.
 pub const BRIDGE_NAME: &str = "rswarm0";
@@ -85,10 +85,28 @@ pub struct MeshPlan {
     pub spared: BTreeSet<(IpAddr, PortProtocol, u16)>,
 }
 
+impl MeshPlan {
+    /// Whether backends can be reached over IPv6.
+    pub fn has_ipv6(&self) -> bool {
+        self.addresses.iter().any(IpAddr::is_ipv6)
+    }
+}
+
 impl NetworkPlan {
     /// Whether a published port asks for headers of the PROXY protocol.
-    pub fn needs_port_proxy(&self) -> bool {
+    pub fn needs_headers(&self) -> bool {
         self.mesh.iter().flat_map(|mesh| &mesh.ports).any(|ports| ports.proxy_protocol)
+    }
+
+    /// Whether the process has to run that does for published ports what the kernel cannot ([`crate::proxy`]): for
+    /// such headers, and to lead from ::1 to what is there in IPv4 only.
+    pub fn needs_port_proxy(&self) -> bool {
+        let of_mesh = self.mesh.iter().filter(|mesh| !mesh.has_ipv6()).flat_map(|mesh| &mesh.ports);
+        let of_endpoints = self.endpoints.values().flat_map(|endpoint| &endpoint.ports);
+        let mut asked = of_mesh.map(|ports| (&ports.bind, ports.protocol));
+        let mut asked_too = of_endpoints.map(|ports| (&ports.bind, ports.protocol));
+        let is_relayed = |(bind, protocol): (&PortBind, PortProtocol)| ports::is_relayed(bind, protocol);
+        self.needs_headers() || asked.any(is_relayed) || asked_too.any(is_relayed)
     }
 }
 

@@ -5,12 +5,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 use types::NetworkId;
 
-use crate::{Cidr, EndpointId, MacAddress, PortTable, tunnel::TunnelStep};
+use crate::{
+    Cidr, EndpointId, MacAddress,
+    mesh::load::{PortLoad, PortRules},
+    tunnel::TunnelStep,
+};
 
 /// A change of the host's network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,10 +95,10 @@ pub enum MeshStep {
     RemoveUserTable,
     /// Load these rules, in one transaction, and end untranslated flows of datagrams to these ports.
     LoadPorts {
-        ruleset: String,
-        fresh: BTreeSet<(u16, u16)>,
-        /// What the table has then.
-        loaded: PortTable,
+        load: PortLoad,
+        /// From what the table is made then.
+        #[serde(skip)]
+        loaded: Arc<PortRules>,
     },
     RemovePorts,
     /// `net.ipv6.conf.all.forwarding=1`, and what listened to router advertisements still does.
@@ -120,6 +125,8 @@ pub enum MeshStep {
     },
     /// IPv6 on, without router advertisements and without a search for duplicates.
     EnableIngressIpv6,
+    /// Replies to ::1 that come through the ingress network are this host's.
+    LeadLoopback,
     /// Whether 127.0.0.0/8 may be routed through this link.
     SetLocalnet {
         link: String,

@@ -308,3 +308,74 @@ while time.time() < end:
         }
     });
 }
+
+/// P36: what is loaded for one change, without the `nft` program, is rule for rule what that makes of the same plan: of backends that
+/// come and go, with and without a port of their own, of both families, and of ports that come and go.
+#[test]
+fn p36_a_change_is_loaded_as_nft_would_load_it() {
+    in_host(|| async {
+        let backends = [("w1", "b"), ("w2", "b")];
+        let mut ingress = Ingress::new(&["a", "b"], &backends);
+        let (tcp, udp) = (PortProtocol::Tcp, PortProtocol::Udp);
+        ingress.ports =
+            vec![publish(tcp, 8080, 80, &["w1"]), publish(tcp, 80, 80, &["w1"]), publish(tcp, 9000, 80, &[])];
+        let daemons = ["a", "b"].map(Daemon::start);
+        for daemon in &daemons {
+            daemon.apply(&ingress.plan(&daemon.host)).await;
+        }
+        let _servers = ingress.serve(&backends).await;
+        assert_eq!(daemons[0].apply(&ingress.plan("a")).await, 0);
+        let listing = || sorted(json("nsenter --net=/run/netns/a nft -j list table inet rswarm-ports"));
+        // Whoever asks for the program from here on is told that it failed.
+        let program = run("which nft");
+        let program = program.trim();
+        run(&format!("mount --bind {} {program}", run("which false").trim()));
+        ingress.ports = vec![
+            publish(tcp, 8080, 80, &["w1", "w2"]),
+            publish(udp, 8080, 80, &["w2"]),
+            publish(tcp, 80, 80, &["w2"]),
+            publish(tcp, 9000, 80, &["w1"]),
+        ];
+        assert_eq!(daemons[0].apply(&ingress.plan("a")).await, 1);
+        ingress.ports.remove(2);
+        assert_eq!(daemons[0].apply(&ingress.plan("a")).await, 1);
+        run(&format!("umount {program}"));
+        for to in ingress.addresses("a") {
+            let mut heard = ingress.ask("x", tcp, (to, 8080), 4);
+            heard.sort();
+            let own = if to.is_ipv4() { ingress.addresses("x")[0] } else { ingress.addresses("x")[1] };
+            assert_eq!(heard, ["w1", "w1", "w2", "w2"].map(|backend| format!("{backend} {own}")), "{to}");
+            assert_eq!(ingress.ask("x", udp, (to, 8080), 1), [format!("w2 {own}")]);
+            assert_eq!(ingress.ask("x", tcp, (to, 9000), 1), [format!("w1 {own}")]);
+            assert_eq!(ingress.ask("x", tcp, (to, 80), 1), ["ConnectionRefusedError"]);
+        }
+        let quick = listing();
+        run("nsenter --net=/run/netns/a nft delete table inet rswarm-ports");
+        assert!(daemons[0].apply(&ingress.plan("a")).await > 0);
+        assert_eq!(quick, listing());
+    });
+}
+
+/// A listing without what the kernel numbers and in no order of its own.
+fn sorted(mut listing: serde_json::Value) -> Vec<String> {
+    fn plain(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Object(object) => {
+                object.remove("handle");
+                object.values_mut().for_each(plain);
+                for name in ["elem", "set"] {
+                    if let Some(serde_json::Value::Array(elements)) = object.get_mut(name) {
+                        elements.sort_by_key(ToString::to_string);
+                    }
+                }
+            }
+            serde_json::Value::Array(values) => values.iter_mut().for_each(plain),
+            _ => {}
+        }
+    }
+    plain(&mut listing);
+    let mut lines: Vec<String> =
+        listing["nftables"].as_array().expect("list").iter().map(ToString::to_string).collect();
+    lines.sort();
+    lines
+}

@@ -214,8 +214,15 @@ fn p32_ports_are_bound_to_addresses_and_interfaces() {
         }
         assert_eq!(opens("a", [127, 0, 0, 1].into(), 447), "w1");
         assert_eq!(opens("a", [127, 0, 0, 1].into(), 448), "w1");
+        for (to, port, wanted) in [(four, 445, "w2"), (second, 445, "w2"), (six, 445, "w2"), (four, 446, closed)] {
+            assert_eq!(opens("a", to, port), wanted, "of the host itself, {to} port {port}");
+        }
+        assert_eq!(opens("a", [127, 0, 0, 1].into(), 445), closed);
         ip("-n a addr add 192.0.2.102/24 dev up0");
-        assert_eq!(opens("x", [192, 0, 2, 102].into(), 445), "w2", "the interface's new address, without any change");
+        let third = [192, 0, 2, 102].into();
+        assert_eq!(opens("x", third, 445), "w2", "the interface's new address, without any change");
+        ingress.converge().await;
+        assert_eq!(opens("a", third, 445), "w2", "and of the host itself once it has been seen");
     });
 }
 

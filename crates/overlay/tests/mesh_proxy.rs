@@ -10,7 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use types::{MeshAffinity, PortProtocol};
+use overlay::HostPorts;
+use types::{MeshAffinity, PortBind, PortProtocol};
 
 use support::{daemons::*, eventually, in_host, ingress::*, lab::Program, output, run};
 
@@ -161,6 +162,52 @@ fn p01_the_backend_reads_who_dialled_what() {
         let port = u16::try_from(standing("a")["port"].as_u64().expect("port")).expect("port");
         let past = ask(&ingress, "x", (ingress.addresses("a")[0], port), 1);
         assert!(past == ["ConnectionResetError"] || past == ["nothing"], "{past:?}");
+    });
+}
+
+/// P32: a port of a container that is there in IPv4 only is open at ::1 too for programs of its host, over TCP and UDP, as with
+/// a container engine; and again after the process that leads there was killed. Nobody gets in from outside by that.
+#[test]
+fn p32_the_loopback_of_ipv6_leads_to_ports_of_ipv4() {
+    in_host(|| async {
+        let backends = [("w1", "a")];
+        let ingress = Ingress::new(&["a"], &backends);
+        let daemons = ["a"].map(Daemon::start);
+        let both = [PortProtocol::Tcp, PortProtocol::Udp];
+        let mut plan = ingress.plan("a");
+        plan.mesh = None;
+        // Behind port 81 is nothing but 0.0.0.0.
+        let port = |protocol| HostPorts { bind: PortBind::All, protocol, published: (8080, 8080), target: 81 };
+        plan.endpoints.get_mut(&"w1".parse().expect("id")).expect("endpoint").ports = both.map(port).to_vec();
+        daemons[0].apply(&plan).await;
+        let _servers = ingress.serve(&backends).await;
+        let own = ingress.addresses("a");
+        let loopback: IpAddr = "::1".parse().expect("address");
+        let opens = || both.map(|protocol| ingress.ask("a", protocol, (loopback, 8080), 2));
+        let wanted = || ["w1 172.17.0.1".to_owned(), "w1 172.17.0.1".to_owned()];
+        assert_eq!(opens(), [wanted(), wanted()]);
+        // One socket, many datagrams, there and back.
+        let code = "
+import socket
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.settimeout(4); s.connect(('::1', 8080))
+for _ in range(100):
+    s.send(b'x' * 1000); s.recv(2000)
+print('all')";
+        assert_eq!(ingress.python("a", code), "all");
+        assert_eq!(ingress.ask("a", PortProtocol::Tcp, (loopback, 8081), 1), ["ConnectionRefusedError"]);
+        let at = standing("a")["loopback"].as_u64().expect("port");
+        let at = u16::try_from(at).expect("port");
+        for to in own {
+            assert_eq!(ingress.ask("x", PortProtocol::Tcp, (to, at), 1), ["ConnectionRefusedError"], "{to}");
+        }
+        run(&format!("kill -9 {}", standing("a")["pid"]));
+        eventually("it is there again", SOON, async || opens() == [wanted(), wanted()]).await;
+        plan.endpoints.clear();
+        daemons[0].apply(&plan).await;
+        eventually("it ends with the last port", SOON, async || {
+            !std::path::Path::new(&format!("/proc/{}", standing("a")["pid"])).exists()
+        })
+        .await;
     });
 }
 

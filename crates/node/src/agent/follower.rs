@@ -28,7 +28,7 @@ use super::{
     perform::Performer,
     probes::{self, ProbeNews, Unreachable},
     publish::Publisher,
-    reconcile::{Action, reconcile},
+    reconcile::{Action, more_drain, reconcile},
     renewal::Renewal,
     report::Reports,
     session::{self, Connection, Event, SessionConfig},
@@ -309,7 +309,7 @@ impl Follower {
                 Action::Cancel(task) => self.performer.cancel(task),
                 Action::Drain(task, until) => {
                     if let Some(local) = self.local.get_mut(&task) {
-                        local.drained_at = Some(until);
+                        local.drained_at = Some(until + more_drain(self.engine.slowest_network()));
                     }
                 }
                 Action::Report(task, state, why) => {

@@ -16,6 +16,14 @@ use super::local::{Local, LocalTask, Phase, Step};
 /// (`daemon/cluster/executor/container/controller.go`); ours is a message in Raft order and takes far less.
 pub(crate) const DRAIN: Duration = Duration::from_secs(2);
 
+/// How much longer a task waits where data planes are slow: this host's took `slowest` for one of its last plans, and a
+/// host that is slow is seldom slow alone. Others may have begun with a plan when they hear of this.
+pub(crate) fn more_drain(slowest: Duration) -> Duration {
+    /// Whoever is that slow has other worries.
+    const MOST: Duration = Duration::from_secs(8);
+    (4 * slowest).saturating_sub(DRAIN).min(MOST)
+}
+
 /// One thing to do. What is not done now is decided again next time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {

@@ -375,3 +375,12 @@ fn x02_without_its_secrets_nothing_starts_and_nothing_stops() {
     "#]],
     );
 }
+
+/// P05: two seconds where data planes take milliseconds, which is everywhere but on hosts that are overloaded.
+#[test]
+fn p05_where_data_planes_are_slow_a_task_drains_longer() {
+    let milliseconds = Duration::from_millis;
+    for (slowest, more) in [(0, 0), (50, 0), (500, 0), (1000, 2000), (2000, 6000), (9000, 8000)] {
+        assert_eq!(more_drain(milliseconds(slowest)), milliseconds(more), "{slowest} ms");
+    }
+}

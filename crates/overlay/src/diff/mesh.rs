@@ -4,12 +4,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use crate::{
     Cidr, DataPath, Link, MacAddress, MeshPlan, MeshStep, NetworkPlan, Observed, OverlayInside, OverlayNamespace,
     OverlayPlan, PortRole, Step,
-    mesh::{INGRESS, USER_CHAINS, ports, skeleton},
+    mesh::{INGRESS, USER_CHAINS, load::PortRules, ports, skeleton},
     mtu::planned_mtu,
 };
 
@@ -47,7 +48,7 @@ impl<'a> Ingress<'a> {
     }
 
     fn has_ipv6(&self) -> bool {
-        self.mesh.addresses.iter().any(IpAddr::is_ipv6)
+        self.mesh.has_ipv6()
     }
 }
 
@@ -63,7 +64,8 @@ pub fn removals(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
     let open = observed.mesh.localnet.iter().filter(|link| !wanted.contains(link)).filter(stays);
     steps.extend(open.map(|link| Step::Mesh(MeshStep::SetLocalnet { link: link.clone(), on: false })));
     if !needs_rules(plan) {
-        steps.extend(observed.mesh.ports.as_ref().map(|_| Step::Mesh(MeshStep::RemovePorts)));
+        let is_there = observed.mesh.ports.is_some() || observed.mesh.loaded.is_some();
+        steps.extend(is_there.then_some(Step::Mesh(MeshStep::RemovePorts)));
         let user = observed.mesh.user_chains.as_ref().filter(|_| observed.mesh.user_is_empty);
         steps.extend(user.map(|_| Step::Mesh(MeshStep::RemoveUserTable)));
     }
@@ -99,15 +101,31 @@ pub fn steps(plan: &NetworkPlan, observed: &Observed) -> (Vec<Step>, Vec<Step>) 
 }
 
 fn rule_step(plan: &NetworkPlan, ingress: Option<&Ingress<'_>>, observed: &Observed) -> Option<MeshStep> {
-    let had = observed.mesh.ports.as_ref();
+    let wanted = rules_of(plan, ingress, observed);
+    let load = match &observed.mesh.loaded {
+        Some(loaded) => wanted.load_after(loaded)?,
+        None => wanted.load_over(observed.mesh.ports.as_ref())?,
+    };
+    Some(MeshStep::LoadPorts { load, loaded: Arc::new(wanted) })
+}
+
+/// From what the table of published ports shall be made; None where there shall be none.
+pub fn port_rules(plan: &NetworkPlan, observed: &Observed) -> Option<PortRules> {
+    needs_rules(plan).then(|| rules_of(plan, Ingress::of(plan, observed).as_ref(), observed))
+}
+
+fn rules_of(plan: &NetworkPlan, ingress: Option<&Ingress<'_>>, observed: &Observed) -> PortRules {
+    let folded = |bytes: [u8; 6]| bytes.iter().fold(0, |salt, byte| salt << 8 | u64::from(*byte));
     let entries = ports::entries(plan, observed.mesh.port_proxy);
-    let salt =
-        ingress.map_or(0, |ingress| ingress.mesh.mac.bytes().iter().fold(0, |salt, byte| salt << 8 | u64::from(*byte)));
-    let skeleton = skeleton::chains(plan, ingress.map(|ingress| ingress.mtu));
-    let nothing = ports::Spared::new();
-    let spared = plan.mesh.as_ref().map_or(&nothing, |mesh| &mesh.spared);
-    let (ruleset, loaded) = ports::plan_load(&skeleton, &entries, spared, salt, had)?;
-    Some(MeshStep::LoadPorts { ruleset, fresh: ports::fresh_datagram_ports(&entries, had), loaded })
+    let bound: BTreeSet<&str> = entries.iter().filter_map(ports::Entry::interface).collect();
+    let own = observed.addresses.iter().filter(|(name, _)| bound.contains(name.as_str()));
+    PortRules {
+        skeleton: skeleton::chains(plan, ingress.map(|ingress| ingress.mtu)),
+        own: own.map(|(name, addresses)| (name.clone(), addresses.clone())).collect(),
+        entries,
+        spared: plan.mesh.as_ref().map(|mesh| mesh.spared.clone()).unwrap_or_default(),
+        salt: ingress.map_or(0, |ingress| folded(ingress.mesh.mac.bytes())),
+    }
 }
 
 /// The bridge is there by now; a new one has the kernel's own setting, which is off.
@@ -157,6 +175,10 @@ fn link_steps(ingress: &Ingress<'_>, pair: Option<(&Link, &Link)>, observed: &Ob
     steps.extend(wanted.iter().filter(|a| !had.contains(a)).map(|a| Step::AddAddress { link: link(), address: *a }));
     if !pair.is_some_and(|(_, inner)| inner.up && inner.mtu == mtu) {
         steps.push(Step::Mesh(MeshStep::SetIngress { mtu }));
+    }
+    // The kernel forgets it with the link, and whenever that is down.
+    if ingress.has_ipv6() && (pair.is_none() || !observed.mesh.leads_loopback) {
+        steps.push(Step::Mesh(MeshStep::LeadLoopback));
     }
     steps
 }

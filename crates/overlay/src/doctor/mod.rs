@@ -102,7 +102,8 @@ pub fn judge(wanted: &Wanted<'_>, seen: &Seen) -> Findings {
     let mut of_network: BTreeMap<NetworkId, Vec<Difference>> = BTreeMap::new();
     let mut host = forward::differences(&seen.forward_drops);
     if plan.needs_port_proxy() && seen.observed.mesh.port_proxy.is_none() {
-        let expected = "running, as published ports ask for its headers".to_owned();
+        let what = if plan.needs_headers() { "ask for its headers" } else { "are led to by it from ::1" };
+        let expected = format!("running, as published ports {what}");
         host.push(Difference::new("rswarm port-proxy", "process; why not is in netd.log", expected, String::new()));
     }
     for (network, difference) in steps::differences(&plan.with_probe_overlays(), &seen.observed) {

@@ -106,6 +106,32 @@ pub fn forget_untranslated(ports: &BTreeSet<(u16, u16)>) -> io::Result<()> {
     Ok(())
 }
 
+/// What a client of this host sent a datagram to that came to `own` instead, by a rule; None if none led it there.
+pub fn dialled(client: SocketAddr, own: SocketAddr) -> io::Result<Option<SocketAddr>> {
+    let (families, of) = (usize::from(own.is_ipv6()), |address: IpAddr| match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    });
+    let addresses =
+        [plain(CTA_IP_SRC[families], &of(own.ip()))?, plain(CTA_IP_DST[families], &of(client.ip()))?].concat();
+    let protocol = [
+        plain(CTA_PROTO_NUM, &[u8::try_from(libc::IPPROTO_UDP).unwrap_or(0)])?,
+        plain(CTA_PROTO_SRC_PORT, &own.port().to_be_bytes())?,
+        plain(CTA_PROTO_DST_PORT, &client.port().to_be_bytes())?,
+    ]
+    .concat();
+    let reply = [nested(CTA_TUPLE_IP, &addresses)?, nested(CTA_TUPLE_PROTO, &protocol)?].concat();
+    let mut body = generic_header(family(own.ip())).to_vec();
+    body.extend(nested(CTA_TUPLE_REPLY, &reply)?);
+    let flows = match ask(libc::NETLINK_NETFILTER as isize, GET, 0, &body) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+        flows => flows?,
+    };
+    let begun = flows.first().and_then(|flow| flow.get(4..)).and_then(|flow| attribute(flow, CTA_TUPLE_ORIG));
+    let to = begun.and_then(tuple).map(|to| SocketAddr::new(to.destination, u16::from_be_bytes(to.ports[1])));
+    Ok(to.filter(|to| *to != own))
+}
+
 fn is_finished(flow: &[u8]) -> bool {
     let tcp = attribute(flow, CTA_PROTOINFO).and_then(|info| attribute(info, CTA_PROTOINFO_TCP));
     let state = tcp.and_then(|tcp| attribute(tcp, CTA_PROTOINFO_TCP_STATE)).and_then(<[u8]>::first);

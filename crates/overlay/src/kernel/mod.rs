@@ -29,6 +29,7 @@ mod wireguard;
 use std::{
     future::Future,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 pub use error::{KernelError, StepFailure, explain};
@@ -36,11 +37,12 @@ pub use observe::underlay_mtu;
 pub use watch::Watch;
 
 pub(crate) use error::netlink_io;
+pub(crate) use flows::dialled;
 pub(crate) use mesh::try_mesh;
 pub(crate) use nft::run as run_nft;
 pub(crate) use session::Session;
 
-use crate::{Observed, PortTable, Step, doctor::ForwardDrop};
+use crate::{Observed, Step, doctor::ForwardDrop, mesh::load::PortRules};
 
 /// The kernel of this host, and where the files of ours are.
 #[derive(Debug, Clone)]
@@ -120,13 +122,18 @@ impl Kernel {
 
     /// A look after a load of the published ports: what was loaded is believed to be there while the ruleset's number says
     /// that this was the only change of rules. The next look lists them otherwise.
-    pub(crate) fn with_ports(&self, mut known: Observed, loaded: PortTable) -> Observed {
+    pub(crate) fn with_ports(&self, mut known: Observed, loaded: Arc<PortRules>) -> Observed {
         let now = netfilter::ruleset_generation().ok();
         if now.is_some() && known.mesh.generation.map(|number| number.wrapping_add(1)) == now {
             known.mesh.generation = now;
-            known.mesh.ports = Some(loaded);
+            (known.mesh.ports, known.mesh.loaded) = (None, Some(loaded));
         }
         known
+    }
+
+    /// Whether no rule of the host has changed since this look, by whomever.
+    pub(crate) fn has_rules_of(&self, seen: &Observed) -> bool {
+        seen.mesh.generation.is_some() && seen.mesh.generation == netfilter::ruleset_generation().ok()
     }
 
     /// Firewalls of the host that forward nothing they do not know, and which of `links` they do not.

@@ -50,6 +50,7 @@ pub(super) async fn observe(
         neighbour_limit: sysctl::neighbour_limit(),
         host_routes: host_routes(&addresses, &routes, &ours_by_index),
         parents: parents(&links, &ours_by_index),
+        addresses: addresses_by_link(&links, &addresses, &ours_by_index),
         underlay: underlay(&links, &addresses, &ours_by_index),
         ..Observed::default()
     };
@@ -182,6 +183,20 @@ fn parents(links: &[LinkMessage], ours: &BTreeSet<u32>) -> BTreeMap<String, Pare
         (facts.name, Parent { index: link.header.index, mtu: facts.mtu })
     };
     foreign.map(parent).filter(|(name, _)| name != "lo").collect()
+}
+
+/// The addresses of those.
+fn addresses_by_link(
+    links: &[LinkMessage],
+    addresses: &[AddressMessage],
+    ours: &BTreeSet<u32>,
+) -> BTreeMap<String, BTreeSet<IpAddr>> {
+    let foreign = links.iter().filter(|link| !ours.contains(&link.header.index));
+    let addresses_on = |link: &LinkMessage| {
+        let found = addresses_of(link.header.index, addresses);
+        (facts(link).name, found.into_iter().map(|cidr| cidr.address()).collect())
+    };
+    foreign.map(addresses_on).filter(|(name, found): &(_, BTreeSet<_>)| name != "lo" && !found.is_empty()).collect()
 }
 
 /// MTU of the interface that bears this address of the host; None while none does, or the kernel cannot be asked.

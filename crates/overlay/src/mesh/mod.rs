@@ -7,10 +7,11 @@
 //!
 //! Each rule bears in its comment what tells its chain from others and how many rules that has
 //! ([`chain`]). So the kernel itself says what is loaded; no record could be out of date, whoever changed
-//! what. A change touches the chains that differ, whatever their number.
+//! what. A change touches the chains that differ, whatever their number ([`load`]).
 
 pub mod backend;
 pub mod chain;
+pub mod load;
 mod observed;
 pub mod ports;
 pub mod skeleton;
@@ -20,7 +21,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::NetworkPlan;
 
-pub use observed::{HostMesh, PortTable};
+pub use observed::{HostMesh, PortTable, ProxyPorts};
 
 /// This host's own port in the ingress network, and its other end in the network's namespace.
 pub const INGRESS: &str = "rs-ingress";
@@ -50,10 +51,9 @@ pub fn relay_mark(client: IpAddr) -> u32 {
 
 /// Rules of both namespaces with every word that ours have, to find out what the kernel knows.
 pub fn trial_ruleset(interface: &str) -> String {
-    let mut text =
-        ports::plan_load(&skeleton::chains(&NetworkPlan::default(), Some(1500)), &[], &ports::Spared::new(), 0, None)
-            .map(|(text, _)| text)
-            .unwrap_or_default();
+    let skeleton = skeleton::chains(&NetworkPlan::default(), Some(1500));
+    let rules = load::PortRules { skeleton, ..load::PortRules::default() };
+    let mut text = rules.load_over(None).unwrap_or_default().ruleset;
     let next_hops = [IpAddr::from(Ipv4Addr::new(192, 0, 2, 1)), Ipv6Addr::LOCALHOST.into()];
     let way_out = Some(Ipv4Addr::new(192, 0, 2, 2));
     text.push_str(&backend::ruleset(&backend::Place { interface, next_hops: &next_hops, way_out }));

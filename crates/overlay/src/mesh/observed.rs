@@ -3,10 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 
+use super::load::PortRules;
 use crate::MacAddress;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -23,14 +25,29 @@ pub struct HostMesh {
     /// The ruleset's number in the kernel when the next three were read; each change of any rule raises it by one.
     #[serde(skip)]
     pub generation: Option<u32>,
-    /// None: there is no such table.
+    /// As the kernel lists it. None: there is no such table, or `loaded` says what it has.
     pub ports: Option<PortTable>,
-    /// Where the process listens that writes PROXY protocol headers ([`crate::proxy`]); None: it does not run.
-    pub port_proxy: Option<u16>,
+    /// From what the table was made that is there: known of what this process has loaded, or compared, itself.
+    #[serde(skip)]
+    pub loaded: Option<Arc<PortRules>>,
+    /// Where the process listens that does for published ports what the kernel cannot ([`crate::proxy`]); None: it does not run.
+    pub port_proxy: Option<ProxyPorts>,
+    /// Whether a reply to ::1 that comes through [`super::INGRESS`] is this host's.
+    pub leads_loopback: bool,
     /// Chains of the operator's table; None: there is no such table.
     pub user_chains: Option<BTreeSet<String>>,
     /// Whether that has chains of ours alone, and no rule and no set.
     pub user_is_empty: bool,
+}
+
+/// Ports of this host that published ones are led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyPorts {
+    /// For connections that get a PROXY protocol header.
+    pub headers: u16,
+    /// Of ::1, over TCP and UDP, for what is sent on over IPv4; None: this host has no IPv6.
+    #[serde(default)]
+    pub loopback: Option<u16>,
 }
 
 /// [`super::TABLE`] as it is in the kernel.

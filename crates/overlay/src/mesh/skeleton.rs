@@ -7,7 +7,7 @@ use super::{
     chain::Chain,
     ports::{NOBODY, SPARED},
 };
-use crate::NetworkPlan;
+use crate::{MeshPlan, NetworkPlan};
 
 /// TCP's header and that of IPv4 or IPv6: what a segment is smaller than its packet.
 const HEADERS: [(&str, u32); 2] = [("ipv4", 40), ("ipv6", 60)];
@@ -39,6 +39,16 @@ pub fn chains(plan: &NetworkPlan, mtu: Option<u32>) -> Vec<Chain> {
             ]),
         ),
         Chain::new(
+            "by-own-address",
+            None,
+            texts(&[
+                "ip daddr . meta l4proto . th dport vmap @own-ports4",
+                "ip6 daddr . meta l4proto . th dport vmap @own-ports6",
+                "ip daddr . meta l4proto . th dport vmap @own-port-ranges4",
+                "ip6 daddr . meta l4proto . th dport vmap @own-port-ranges6",
+            ]),
+        ),
+        Chain::new(
             "by-port",
             None,
             texts(&["meta l4proto . th dport vmap @ports", "meta l4proto . th dport vmap @port-ranges"]),
@@ -58,9 +68,8 @@ pub fn chains(plan: &NetworkPlan, mtu: Option<u32>) -> Vec<Chain> {
             "output",
             Some(TRANSLATE_OWN),
             texts(&[
-                // The kernel routes no reply to ::1: refused at once, the client takes 127.0.0.1.
-                "ip6 daddr ::1 accept",
                 "fib daddr type local jump by-address",
+                "fib daddr type local jump by-own-address",
                 "fib daddr type local oifname . meta l4proto . th dport vmap @ports-on",
                 "fib daddr type local oifname . meta l4proto . th dport vmap @port-ranges-on",
                 "fib daddr type local jump by-port",
@@ -90,6 +99,9 @@ fn sources(plan: &NetworkPlan) -> Vec<String> {
     let mut rules = Vec::new();
     if plan.mesh.is_some() {
         rules.push(format!("oifname \"{INGRESS}\" ip saddr 127.0.0.0/8 masquerade"));
+    }
+    if plan.mesh.as_ref().is_some_and(MeshPlan::has_ipv6) {
+        rules.push(format!("oifname \"{INGRESS}\" ip6 saddr ::1 masquerade"));
     }
     let Some(bridge) = &plan.bridge else { return rules };
     let (name, subnet) = (&bridge.name, bridge.subnet.network());

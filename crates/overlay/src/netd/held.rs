@@ -2,10 +2,10 @@
 //!
 //! [`super::worker`] owns it. Only what could be done at all becomes the plan.
 
-use std::path::{Path, PathBuf};
+use std::{path::Path, sync::Arc};
 
-use super::{plan_file, worker::wall};
-use crate::{NetworkPlan, PlanChange, kernel::explain, plan::Problems};
+use super::{plan_file::PlanFile, worker::wall};
+use crate::{NetworkPlan, PlanChange, plan::Problems};
 
 /// A plan, or what makes it of the one that is held.
 pub enum Given {
@@ -22,22 +22,23 @@ pub enum NotTaken {
 }
 
 pub struct Held {
-    plan: Option<NetworkPlan>,
+    plan: Option<Arc<NetworkPlan>>,
     /// Of the plan: another one for each, also in the next process.
     number: u64,
-    /// Whether the file has it.
+    /// Whether the file has it, or is about to.
     is_kept: bool,
-    state_dir: PathBuf,
+    file: PlanFile,
 }
 
 impl Held {
     /// `plan` is what the file in this directory has.
     pub fn new(state_dir: &Path, plan: Option<NetworkPlan>) -> Self {
-        Self { is_kept: plan.is_some(), plan, number: wall().as_unix_ns(), state_dir: state_dir.to_owned() }
+        let (is_kept, plan) = (plan.is_some(), plan.map(Arc::new));
+        Self { is_kept, plan, number: wall().as_unix_ns(), file: PlanFile::new(state_dir) }
     }
 
     pub fn plan(&self) -> Option<&NetworkPlan> {
-        self.plan.as_ref()
+        self.plan.as_deref()
     }
 
     pub fn number(&self) -> u64 {
@@ -49,8 +50,8 @@ impl Held {
         match given {
             Given::Whole(plan) => {
                 refusal(&plan).map_or(Ok(()), |why| Err(NotTaken::Refused(why)))?;
-                self.is_kept &= self.plan.as_ref() == Some(&*plan);
-                self.plan = Some(*plan);
+                self.is_kept &= self.plan.as_deref() == Some(&*plan);
+                self.plan = Some(Arc::new(*plan));
             }
             Given::Change { applies_to, change } => {
                 let held = self.plan.as_mut().filter(|_| applies_to == self.number);
@@ -59,7 +60,8 @@ impl Held {
                 let refused = change.rest.as_deref().and_then(refusal);
                 refused.map_or(Ok(()), |why| Err(NotTaken::Refused(why)))?;
                 let is_none = *change == PlanChange::default();
-                plan.change(*change).map_err(|_| NotTaken::OtherPlan)?;
+                // Copied if the file is being written.
+                Arc::make_mut(plan).change(*change).map_err(|_| NotTaken::OtherPlan)?;
                 self.is_kept &= is_none;
             }
         }
@@ -67,14 +69,12 @@ impl Held {
         Ok(())
     }
 
-    /// Writes it down where it is not. After the answer, which need not wait for it: a process that is killed before
-    /// comes back with the plan of before, and is given this one by the daemon.
+    /// Has it written down where it is not. After the answer, and beside all else: a process that is killed before comes
+    /// back with the plan of before, and is given this one by the daemon.
     pub fn keep(&mut self) {
         let Some(plan) = self.plan.as_ref().filter(|_| !self.is_kept) else { return };
-        match plan_file::write(&self.state_dir, plan) {
-            Ok(()) => self.is_kept = true,
-            Err(error) => tracing::error!(error = explain(&error), "the plan is lost if this process ends"),
-        }
+        self.file.write(Arc::clone(plan));
+        self.is_kept = true;
     }
 }
 

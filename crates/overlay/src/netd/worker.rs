@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -19,8 +20,11 @@ use super::{
     protocol::{Applied, EndpointResult, LastApply, Response},
 };
 use crate::{
-    EndpointId, EndpointStep, Kernel, MeshStep, NetworkPlan, Observed, PortTable, Step, diff, dns,
+    EndpointId, EndpointStep, Kernel, MeshStep, NetworkPlan, Observed, Step, diff,
+    diff::port_rules,
+    dns,
     kernel::{KernelError, StepFailure, Watch, explain},
+    mesh::load::PortRules,
     mtu::shortfalls,
     plan::Problems,
     probe::ProbeSettings,
@@ -99,7 +103,7 @@ impl Worker {
                     look_at = Some((Instant::now() + QUIET).max(last_look + BETWEEN_LOOKS));
                     continue;
                 }
-                () = until(look_at) => self.repair().await,
+                () = until(look_at) => self.look_again().await,
                 () = self.parts.port_proxy.ended() => self.repair().await,
                 _ = clock.tick() => self.repair().await,
             }
@@ -152,10 +156,21 @@ impl Worker {
         applied
     }
 
-    /// The same without a client: what fails is logged, because nobody else hears of it.
+    /// After a change of links, addresses or rules: while the rules are those that were seen, it was not theirs, or our own.
+    async fn look_again(&mut self) {
+        self.seen = self.seen.take().filter(|seen| self.kernel.has_rules_of(seen));
+        self.match_plan().await;
+    }
+
+    /// A look at everything, whatever was known.
     async fn repair(&mut self) {
-        let Some(plan) = self.held.plan() else { return };
         self.seen = None;
+        self.match_plan().await;
+    }
+
+    /// The same without a client: what fails is logged, because nobody else hears of it.
+    async fn match_plan(&mut self) {
+        let Some(plan) = self.held.plan() else { return };
         let applied = converge_all(&self.kernel, &mut self.parts, plan, &mut self.seen).await;
         if applied.steps == 0 && applied.is_complete() {
             return;
@@ -184,7 +199,9 @@ async fn converge_all(kernel: &Kernel, parts: &mut Parts, plan: &NetworkPlan, se
     // Before the rules that lead to it; without it, they refuse.
     if let Err(error) = parts.port_proxy.follow(plan.needs_port_proxy()).await {
         // All else goes on; the doctor tells it too.
-        tracing::warn!(error = explain(&error), "ports that ask for a PROXY protocol header are closed on this host");
+        let what =
+            if plan.needs_headers() { "ports that ask for a PROXY protocol header" } else { "published ports at ::1" };
+        tracing::warn!(error = explain(&error), "{what} are closed on this host");
     }
     if plan.is_sealed_by_kernel() {
         // It lets go of the port before the kernel takes it.
@@ -265,12 +282,16 @@ async fn once(
     let steps = diff(possible, &observed);
     let (count, notes) = (steps.len(), notes(&steps));
     let shortfalls = shortfalls(possible, &observed);
+    let ports = loaded_ports(possible, &observed, &steps);
     let known = without_changed(observed, &steps);
-    let ports = loaded_ports(&steps);
     let failures = kernel.apply(steps).await;
-    *seen = known.filter(|_| failures.is_empty()).map(|known| match ports {
-        Some(ports) => kernel.with_ports(known, ports),
-        None => known,
+    *seen = known.filter(|_| failures.is_empty()).map(|mut known| match ports {
+        Ports::Loaded(rules) => kernel.with_ports(known, rules),
+        Ports::Agree(rules) => {
+            (known.mesh.ports, known.mesh.loaded) = (None, Some(rules));
+            known
+        }
+        Ports::AsSeen => known,
     });
     let mut applied = outcome(kernel, plan, problems, &failures);
     for (id, shortfall) in shortfalls {
@@ -280,8 +301,16 @@ async fn once(
     applied
 }
 
-/// What the table of published ports has once the steps are done, if they load it and change no other rule of the host.
-fn loaded_ports(steps: &[Step]) -> Option<PortTable> {
+/// What is known of the table of published ports once steps are done.
+enum Ports {
+    /// They load it and change no other rule of the host.
+    Loaded(Arc<PortRules>),
+    /// It was listed, and is what these make of it.
+    Agree(Arc<PortRules>),
+    AsSeen,
+}
+
+fn loaded_ports(plan: &NetworkPlan, observed: &Observed, steps: &[Step]) -> Ports {
     let mut of_mesh = steps.iter().filter_map(|step| match step {
         Step::Mesh(step) => Some(step),
         _ => None,
@@ -293,8 +322,11 @@ fn loaded_ports(steps: &[Step]) -> Option<PortTable> {
         )
     });
     match only {
-        Some(MeshStep::LoadPorts { loaded, .. }) => Some(loaded.clone()),
-        _ => None,
+        Some(MeshStep::LoadPorts { loaded, .. }) => Ports::Loaded(Arc::clone(loaded)),
+        None if observed.mesh.ports.is_some() => {
+            port_rules(plan, observed).map_or(Ports::AsSeen, |rules| Ports::Agree(Arc::new(rules)))
+        }
+        _ => Ports::AsSeen,
     }
 }
 

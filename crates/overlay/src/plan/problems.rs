@@ -61,7 +61,7 @@ impl NetworkPlan {
     }
 
     /// By their place in the plan; none when the mesh is left out as a whole.
-    fn port_problems(&self, is_left_out: bool, taken: &mut ports::Taken) -> BTreeMap<usize, String> {
+    fn port_problems(&self, is_left_out: bool, taken: &mut ports::Taken<'_>) -> BTreeMap<usize, String> {
         let Some(mesh) = self.mesh.as_ref().filter(|_| !is_left_out) else { return BTreeMap::new() };
         let Some(overlay) = self.overlays.get(&mesh.network) else { return BTreeMap::new() };
         let published = mesh.ports.iter().enumerate();

@@ -1,4 +1,5 @@
-//! The process that writes PROXY protocol headers: `rswarm port-proxy`, one for all published ports that ask for one.
+//! The process that does for published ports what the kernel cannot: `rswarm port-proxy`, one for all of them. It writes PROXY
+//! protocol headers for those that ask for them, and leads from ::1 to those that are there in IPv4 only ([`loopback`]).
 //!
 //! The rules of such a port lead to it what comes from clients ([`crate::mesh`]); it dials the same address again with
 //! a mark, by which the same rules lead on to a backend. So it has no configuration, chooses nothing, and needs no
@@ -9,6 +10,7 @@
 mod error;
 mod header;
 mod keeper;
+mod loopback;
 mod relay;
 mod standing;
 
@@ -26,6 +28,8 @@ use tokio::{
 
 pub use error::ProxyError;
 pub use keeper::Keeper;
+use loopback::Loopback;
+use relay::Onward;
 use standing::Standing;
 pub use standing::standing;
 
@@ -56,39 +60,67 @@ pub fn run(state_dir: &Path, version: &str) -> Result<(), ProxyError> {
 async fn serve(state_dir: &Path, version: &str) -> Result<(), ProxyError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(ProxyError::Runtime)?;
     let most = raise_limit();
-    let before = standing::read(state_dir).map(|standing| standing.port);
-    let listeners = Listeners::open(before)?;
+    let before = standing::read(state_dir).map(|standing| standing.ports());
+    let listeners = Listeners::open(before.map(|ports| ports.headers))?;
+    let loopback = Loopback::open(before.and_then(|ports| ports.loopback));
     let (port, pid) = (listeners.port, std::process::id());
+    let at_loopback = loopback.as_ref().map(|loopback| loopback.port);
     // The one from before still takes connections until the lock is asked for.
-    let standing = Standing { pid, version: version.to_owned(), port };
+    let standing = Standing { pid, version: version.to_owned(), port, loopback: at_loopback };
     let lock = standing::take(state_dir, &standing).await?;
-    tracing::info!(port, version, "connections get their PROXY protocol header here");
+    tracing::info!(
+        port,
+        at_loopback,
+        version,
+        "connections get their PROXY protocol header here, and those to ::1 their way on"
+    );
     let mut connections = JoinSet::new();
+    let mut datagrams = JoinSet::new();
+    if let Some(loopback) = &loopback {
+        datagrams.spawn(loopback.datagrams());
+    }
     loop {
         tokio::select! {
             accepted = listeners.accept(), if connections.len() < most => match accepted {
-                Ok((client, _)) => drop(connections.spawn(connection(client))),
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(PAUSE).await;
-                }
+                Ok((client, _)) => drop(connections.spawn(connection(client, Onward::WithHeader))),
+                Err(error) => not_accepted(&error).await,
+            },
+            accepted = accepted_at(loopback.as_ref()), if connections.len() < most => match accepted {
+                Ok((client, _)) => drop(connections.spawn(connection(client, Onward::OverIpv4))),
+                Err(error) => not_accepted(&error).await,
             },
             Some(_) = connections.join_next() => {}
             _ = terminate.recv() => break,
         }
     }
     for client in listeners.waiting() {
-        connections.spawn(connection(client));
+        connections.spawn(connection(client, Onward::WithHeader));
     }
-    drop(listeners);
+    for client in loopback.iter().flat_map(|loopback| waiting_at(&loopback.streams)) {
+        connections.spawn(connection(client, Onward::OverIpv4));
+    }
+    datagrams.shutdown().await;
+    drop((listeners, loopback));
     drop(lock);
     tracing::info!(connections = connections.len(), "no new connections here; ending with the last one");
     while connections.join_next().await.is_some() {}
     Ok(())
 }
 
-async fn connection(client: TcpStream) {
-    if let Err(error) = relay::serve(client).await {
+async fn not_accepted(error: &io::Error) {
+    tracing::warn!(%error, "a connection could not be accepted");
+    tokio::time::sleep(PAUSE).await;
+}
+
+async fn accepted_at(loopback: Option<&Loopback>) -> io::Result<(TcpStream, SocketAddr)> {
+    match loopback {
+        Some(loopback) => loopback.streams.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn connection(client: TcpStream, onward: Onward) {
+    if let Err(error) = relay::serve(client, onward).await {
         tracing::debug!(%error, "a connection ended with a reset");
     }
 }
@@ -146,15 +178,17 @@ impl Listeners {
 
     /// Whoever is in the queues already: closing these would turn them away.
     fn waiting(&self) -> Vec<TcpStream> {
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        let mut waiting = Vec::new();
-        for listener in [Some(&self.four), self.six.as_ref()].into_iter().flatten() {
-            while let std::task::Poll::Ready(Ok((client, _))) = listener.poll_accept(&mut context) {
-                waiting.push(client);
-            }
-        }
-        waiting
+        [Some(&self.four), self.six.as_ref()].into_iter().flatten().flat_map(waiting_at).collect()
     }
+}
+
+fn waiting_at(listener: &TcpListener) -> Vec<TcpStream> {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut waiting = Vec::new();
+    while let std::task::Poll::Ready(Ok((client, _))) = listener.poll_accept(&mut context) {
+        waiting.push(client);
+    }
+    waiting
 }
 
 /// Beside one of another version, until that has given up the port.

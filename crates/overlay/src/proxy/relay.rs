@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
@@ -26,21 +26,33 @@ const ATTEMPTS: usize = 3;
 /// A peer that is gone without a word is noticed after two minutes, by these (seconds, and how often).
 const KEEPALIVE: (u32, u32, u32) = (60, 10, 6);
 
+/// Where a connection goes on to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Onward {
+    /// To the published port that was dialled, behind a header.
+    WithHeader,
+    /// From ::1 to the same port at 127.0.0.1, as it is.
+    OverIpv4,
+}
+
 /// Carries the connection to its end. An error of one side is the other's too: both get a reset.
-pub async fn serve(mut client: TcpStream) -> io::Result<()> {
-    let carried = carry(&mut client).await;
+pub async fn serve(mut client: TcpStream, onward: Onward) -> io::Result<()> {
+    let carried = carry(&mut client, onward).await;
     if carried.is_err() {
         reset_at_end(&client);
     }
     carried
 }
 
-async fn carry(client: &mut TcpStream) -> io::Result<()> {
+async fn carry(client: &mut TcpStream, onward: Onward) -> io::Result<()> {
     let from = client.peer_addr()?;
     let to = dialled(client)?;
     prepare(client)?;
-    let mut backend = connect(from.ip(), to).await?;
-    let carried = match backend.write_all(&header(from, to)).await {
+    let (mut backend, first) = match onward {
+        Onward::WithHeader => (connect(Some(relay_mark(from.ip())), to).await?, header(from, to)),
+        Onward::OverIpv4 => (connect(None, (Ipv4Addr::LOCALHOST, to.port()).into()).await?, Vec::new()),
+    };
+    let carried = match backend.write_all(&first).await {
         Ok(()) => copy_bidirectional_with_sizes(client, &mut backend, BUFFER, BUFFER).await.map(drop),
         Err(error) => Err(error),
     };
@@ -70,11 +82,13 @@ fn dialled(client: &TcpStream) -> io::Result<SocketAddr> {
 
 /// By the published port itself, as any program of this host would: the rules know backends, weights and who drains.
 /// The mark tells them that the header is there, and whose connection it is.
-async fn connect(client: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+async fn connect(mark: Option<u32>, to: SocketAddr) -> io::Result<TcpStream> {
     let mut failed = io::Error::from(io::ErrorKind::TimedOut);
     for _ in 0..ATTEMPTS {
         let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        setsockopt(&socket, sockopt::Mark, &relay_mark(client))?;
+        if let Some(mark) = mark {
+            setsockopt(&socket, sockopt::Mark, &mark)?;
+        }
         match timeout(CONNECTS_WITHIN, socket.connect(to)).await {
             Ok(Ok(stream)) => return prepare(&stream).map(|()| stream),
             Ok(Err(error)) => failed = error,

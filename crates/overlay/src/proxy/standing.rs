@@ -13,7 +13,10 @@ use nix::{
 use serde::{Deserialize, Serialize};
 
 use super::ProxyError;
-use crate::netd::lock::{self, Lock};
+use crate::{
+    ProxyPorts,
+    netd::lock::{self, Lock},
+};
 
 pub const PID_FILE: &str = "port-proxy.pid";
 const FILE: &str = "port-proxy.json";
@@ -26,6 +29,15 @@ pub struct Standing {
     pub pid: u32,
     pub version: String,
     pub port: u16,
+    /// At ::1, for what is sent on over IPv4.
+    #[serde(default)]
+    pub loopback: Option<u16>,
+}
+
+impl Standing {
+    pub fn ports(&self) -> ProxyPorts {
+        ProxyPorts { headers: self.port, loopback: self.loopback }
+    }
 }
 
 /// What the file says, whether or not that process still is.
@@ -61,7 +73,7 @@ pub async fn take(state_dir: &Path, standing: &Standing) -> Result<Lock, ProxyEr
     let lock = Lock::take(state_dir, PID_FILE).map_err(ProxyError::State)?;
     let path = path(state_dir);
     let beside = path.with_extension("json.new");
-    let text = serde_json::to_vec(standing).expect("two numbers and a string are always JSON");
+    let text = serde_json::to_vec(standing).expect("numbers and a string are always JSON");
     let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, &path));
     written.map_err(|source| ProxyError::File { path, source }).map(|()| lock)
 }

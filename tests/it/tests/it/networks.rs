@@ -2,11 +2,15 @@
 //!
 //! The containers are asked, by commands in their own namespaces, and the kernel.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 use anyhow::{Context, Result, ensure};
 use it::{ClusterUnderTest, DEADLINE, IMAGE, until};
 use lab::ExecOptions;
+use nix::sys::signal::Signal;
 
 use crate::{
     can_make_hosts,
@@ -128,20 +132,31 @@ fn net_n_04_an_encrypted_network_shows_nothing_to_the_underlay() -> Result<()> {
     }
     let t = ClusterUnderTest::up("sealed", 1, 1)?;
     let client = encrypted_pair(&t)?;
-    let capture = ["timeout", "6", "tcpdump", "-i", "any", "-n", "-A", "-s", "0", "udp or tcp port 80"];
-    let script = "sleep 1; i=0; while [ $i -lt 50 ]; do wget -q -O - http://web/cgi-bin/who?marker-in-the-clear; \
-                  i=$((i+1)); done";
-    let seen = std::thread::scope(|scope| {
-        let watching = scope.spawn(|| t.lab().exec("h1", &capture, &ExecOptions::default()));
-        let asked = client.run(&t, &["busybox", "sh", "-c", script])?;
-        ensure!(asked.lines().filter(|line| answer(line).is_some()).count() == 50, "{asked}");
-        let output = watching.join().expect("the capture does not panic")?;
-        Ok::<_, anyhow::Error>(output.stdout)
+    // not for a time, which is over before it has begun where the machine is busy: until it has seen what was sent
+    let watching = t.lab().spawn(
+        "h1",
+        "capture",
+        &["tcpdump", "-l", "-i", "any", "-n", "-A", "-s", "0", "udp or tcp port 80"],
+        &[],
+    )?;
+    let seen = || Ok::<_, anyhow::Error>(String::from_utf8_lossy(&fs::read(&watching.log)?).into_owned());
+    until("the capture has begun", DEADLINE, || {
+        ensure!(seen()?.contains("listening on"), "{}", seen()?);
+        Ok(())
     })?;
-    ensure!(seen.matches(".51820 > ").count() > 50, "WireGuard is on the wire: {} bytes seen", seen.len());
+    let script =
+        "i=0; while [ $i -lt 50 ]; do wget -q -O - http://web/cgi-bin/who?marker-in-the-clear; i=$((i+1)); done";
+    let asked = client.run(&t, &["busybox", "sh", "-c", script])?;
+    ensure!(asked.lines().filter(|line| answer(line).is_some()).count() == 50, "{asked}");
+    let (seen, _) = until("WireGuard is on the wire", DEADLINE, || {
+        let seen = seen()?;
+        ensure!(seen.matches(".51820 > ").count() > 50, "{} bytes seen", seen.len());
+        Ok(seen)
+    })?;
+    t.lab().signal("h1", watching.process, Signal::SIGTERM)?;
     ensure!(!seen.contains("marker-in-the-clear"), "a marker is on the wire in the clear");
     // but for the probes of the data path, which have an identifier of their own and carry nothing of anybody
-    let mut plain = seen.lines().filter(|line| line.contains(".4789"));
+    let mut plain = seen.lines().filter(|line| line.contains(".4789 >") || line.contains(".4789:"));
     ensure!(plain.all(|line| line.contains("vni 4094")), "VXLAN is on the wire in the clear");
     Ok(())
 }

@@ -5,8 +5,9 @@
 use std::io;
 
 use super::{
-    super::netfilter::{NLM_F_CREATE, batch, generic_header, nested, plain},
-    rules::{NETDEV, NFTA_CHAIN_NAME, NFTA_DATA_VALUE, NFTA_RULE_CHAIN, NFTA_RULE_USERDATA, OF_TABLE, named},
+    super::netfilter::{NLM_F_CREATE, batch, nested},
+    rules::{NETDEV, NFTA_CHAIN_NAME, NFTA_RULE_CHAIN, OF_TABLE, named},
+    words::{NEW_CHAIN, NEW_RULE, NFTA_RULE_EXPRESSIONS, NLM_F_APPEND, comment, expression, number, value},
 };
 use crate::mesh::{
     BACKEND_TABLE, MARK_BIT,
@@ -16,10 +17,6 @@ use crate::mesh::{
 /// `NFNL_SUBSYS_NFTABLES << 8` and what is done (linux/netfilter/nf_tables.h).
 const NEW_TABLE: u16 = 10 << 8;
 const DELETE_TABLE: u16 = 10 << 8 | 2;
-const NEW_CHAIN: u16 = 10 << 8 | 3;
-const NEW_RULE: u16 = 10 << 8 | 6;
-/// After the rules that are there.
-const NLM_F_APPEND: u16 = 0x800;
 const NFTA_CHAIN_HOOK: u16 = 4;
 const NFTA_CHAIN_TYPE: u16 = 7;
 const NFTA_HOOK_HOOKNUM: u16 = 1;
@@ -27,10 +24,6 @@ const NFTA_HOOK_PRIORITY: u16 = 2;
 const NFTA_HOOK_DEV: u16 = 3;
 /// `NF_NETDEV_EGRESS`
 const EGRESS_HOOK: u32 = 1;
-const NFTA_RULE_EXPRESSIONS: u16 = 4;
-const NFTA_LIST_ELEM: u16 = 1;
-const NFTA_EXPR_NAME: u16 = 1;
-const NFTA_EXPR_DATA: u16 = 2;
 /// `NFT_REG_1`, `NFT_META_MARK`, `NFT_CMP_NEQ`, `NFT_PAYLOAD_LL_HEADER`
 const REGISTER: u32 = 1;
 const META_MARK: u32 = 3;
@@ -43,13 +36,11 @@ const LENGTH: u32 = 4;
 /// Loads the table in place of what is there.
 pub fn load(interface: &str) -> io::Result<()> {
     let table = message(&[named(OF_TABLE, BACKEND_TABLE)?]);
-    let comment = format!("{} 1/1\0", egress_digest(interface));
-    let length = u8::try_from(comment.len()).map_err(io::Error::other)?;
     let rule = message(&[
         named(OF_TABLE, BACKEND_TABLE)?,
         named(NFTA_RULE_CHAIN, EGRESS)?,
         nested(NFTA_RULE_EXPRESSIONS, &expressions()?)?,
-        plain(NFTA_RULE_USERDATA, &[&[0, length], comment.as_bytes()].concat())?,
+        comment(&format!("{} 1/1", egress_digest(interface)))?,
     ]);
     batch(&[
         (NEW_TABLE, NLM_F_CREATE, table.clone()),
@@ -100,20 +91,6 @@ fn expressions() -> io::Result<Vec<u8>> {
     Ok(all.concat())
 }
 
-fn expression(name: &str, data: &[Vec<u8>]) -> io::Result<Vec<u8>> {
-    nested(NFTA_LIST_ELEM, &[named(NFTA_EXPR_NAME, name)?, nested(NFTA_EXPR_DATA, &data.concat())?].concat())
-}
-
 fn message(attributes: &[Vec<u8>]) -> Vec<u8> {
-    [generic_header(NETDEV).to_vec(), attributes.concat()].concat()
-}
-
-/// An attribute that is a number.
-fn number(kind: u16, number: u32) -> io::Result<Vec<u8>> {
-    plain(kind, &number.to_be_bytes())
-}
-
-/// Bytes of a register.
-fn value(kind: u16, bytes: &[u8]) -> io::Result<Vec<u8>> {
-    nested(kind, &plain(NFTA_DATA_VALUE, bytes)?)
+    super::words::message(NETDEV, attributes)
 }

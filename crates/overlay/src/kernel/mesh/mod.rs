@@ -1,8 +1,11 @@
 //! The routing mesh and published ports in the host's namespace: looks at them, and performs their steps.
 
 mod backend;
+mod chains;
 mod egress;
+mod loopback;
 mod rules;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -20,7 +23,7 @@ use super::{
 };
 use crate::{
     HostMesh, Link, MeshStep, PortRole,
-    mesh::{INGRESS, TABLE, USER_CHAINS, USER_TABLE, trial_ruleset, user_table},
+    mesh::{INGRESS, TABLE, USER_CHAINS, USER_TABLE, load::PortLoad, trial_ruleset, user_table},
     plan::OVERLAY_BRIDGE,
 };
 
@@ -38,7 +41,7 @@ pub(super) async fn observe(
     let failed = |source| KernelError::Netlink { doing: "list the rules of published ports".to_owned(), source };
     let mut mesh = HostMesh {
         ipv6_forward: sysctl::is_on(sysctl::IPV6_FORWARD, true)?,
-        port_proxy: crate::proxy::standing(&files.state_dir).map(|standing| standing.port),
+        port_proxy: crate::proxy::standing(&files.state_dir).map(|standing| standing.ports()),
         ..HostMesh::default()
     };
     for (name, _) in links.iter().filter(|(name, link)| link.kind == "bridge" || *name == INGRESS) {
@@ -50,13 +53,15 @@ pub(super) async fn observe(
     mesh.generation = Some(ruleset_generation().map_err(failed)?);
     match seen.filter(|seen| seen.generation == mesh.generation) {
         Some(seen) => {
-            (mesh.ports, mesh.user_chains) = (seen.ports.clone(), seen.user_chains.clone());
+            (mesh.ports, mesh.loaded) = (seen.ports.clone(), seen.loaded.clone());
+            mesh.user_chains.clone_from(&seen.user_chains);
             mesh.user_is_empty = seen.user_is_empty;
         }
         None => look_at_rules(&mut mesh).map_err(failed)?,
     }
     if let Some(ingress) = links.get(INGRESS) {
         mesh.ipv6_off = sysctl::is_on(&sysctl::disable_ipv6_path(INGRESS), true)?;
+        mesh.leads_loopback = !mesh.ipv6_off && loopback::is_led(&session.host.ipv6_routes().await?, ingress.index);
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let entries = session.host.neighbours(family).await?;
             let ours = entries.iter().filter(|entry| entry.header.ifindex == ingress.index);
@@ -87,9 +92,9 @@ pub(super) async fn perform(session: &Session, files: &Files, step: &MeshStep) -
             let text = format!("table inet {USER_TABLE}\ndelete table inet {USER_TABLE}\n");
             nft::run(&["-f", "-"], &text, "remove the operator's table, which is empty").await.map(drop)
         }
-        MeshStep::LoadPorts { ruleset, fresh, .. } => {
-            nft::run(&["-f", "-"], ruleset, "load the rules of published ports").await?;
-            ended(flows::forget_untranslated(fresh), "end older flows to a published port")
+        MeshStep::LoadPorts { load, .. } => {
+            load_ports(load).await?;
+            ended(flows::forget_untranslated(&load.fresh), "end older flows to a published port")
         }
         MeshStep::RemovePorts => {
             let text = format!("table inet {TABLE}\ndelete table inet {TABLE}\n");
@@ -108,6 +113,7 @@ pub(super) async fn perform(session: &Session, files: &Files, step: &MeshStep) -
         MeshStep::RemoveOuterIngress { network } => overlay(session, files, *network)?.remove_link(INGRESS).await,
         MeshStep::SetIngress { mtu } => host.set_link(INGRESS, "bring up", |l| l.mtu(*mtu).up()).await,
         MeshStep::EnableIngressIpv6 => sysctl::enable_ipv6(INGRESS),
+        MeshStep::LeadLoopback => host.lead_loopback(host.index(INGRESS).await?).await,
         MeshStep::SetLocalnet { link, on } => sysctl::set_switch(&sysctl::localnet_path(link), *on),
         MeshStep::AddNeighbour { address, mac } => host.set_neighbour(host.index(INGRESS).await?, *address, *mac).await,
         MeshStep::RemoveNeighbour { address } => host.remove_neighbour(host.index(INGRESS).await?, *address).await,
@@ -115,6 +121,18 @@ pub(super) async fn perform(session: &Session, files: &Files, step: &MeshStep) -
             ended(flows::end(to, flows::Clients::Anywhere).map(drop), "end the connections to backends that are gone")
         }
     }
+}
+
+/// A few chains go straight to the kernel, which takes a tenth of the time that the program needs to start and to read what
+/// tables there are. What it does not take like that, it takes from the program, or that says why not.
+async fn load_ports(load: &PortLoad) -> Result<(), KernelError> {
+    if !load.changes.is_empty() {
+        match chains::load(&load.changes) {
+            Ok(()) => return Ok(()),
+            Err(error) => tracing::debug!(%error, "the kernel takes no single chain of published ports; nft is asked"),
+        }
+    }
+    nft::run(&["-f", "-"], &load.ruleset, "load the rules of published ports").await.map(drop)
 }
 
 /// Loads rules with every word that ours have, in the calling thread's namespace, for an interface there.

@@ -1,6 +1,6 @@
 //! What of the routing mesh and of published ports cannot be done. Pure.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
 
 use types::{PortBind, PortProtocol};
 
@@ -9,16 +9,16 @@ use crate::mesh::ports::span;
 
 /// Who has which ports; two may share a port where one is bound to an address or an interface and the other is not.
 #[derive(Default)]
-pub struct Taken(BTreeMap<(PortProtocol, PortBind), BTreeMap<u16, (u16, String)>>);
+pub struct Taken<'a>(BTreeMap<(PortProtocol, PortBind), BTreeMap<u16, (u16, Cow<'a, str>)>>);
 
-impl Taken {
+impl<'a> Taken<'a> {
     /// Takes the ports, or says who has one of them already.
     fn take(
         &mut self,
         bind: &PortBind,
         protocol: PortProtocol,
         (first, last): (u16, u16),
-        who: &str,
+        who: Cow<'a, str>,
     ) -> Option<String> {
         let ports = self.0.entry((protocol, bind.clone())).or_default();
         if let Some((other_first, (other_last, other))) = ports.range(..=last).next_back()
@@ -27,8 +27,15 @@ impl Taken {
             let clash = (first.max(*other_first), last.min(*other_last));
             return Some(format!("port {}/{} is {other} already", span(clash), protocol));
         }
-        ports.insert(first, (last, who.to_owned()));
+        ports.insert(first, (last, who));
         None
+    }
+
+    /// Of what was taken before.
+    fn give_back(&mut self, bind: &PortBind, protocol: PortProtocol, first: u16) {
+        if let Some(ports) = self.0.get_mut(&(protocol, bind.clone())) {
+            ports.remove(&first);
+        }
     }
 }
 
@@ -67,7 +74,7 @@ pub fn mesh_problem(
 }
 
 /// Of successive ports of the mesh; those without a problem are taken.
-pub fn port_problem(ports: &PublishedPorts, overlay: &OverlayPlan, taken: &mut Taken) -> Option<String> {
+pub fn port_problem(ports: &PublishedPorts, overlay: &OverlayPlan, taken: &mut Taken<'_>) -> Option<String> {
     let PublishedPorts { bind, protocol, published, target, backends, .. } = ports;
     let stray = backends.keys().find(|backend| !overlay.subnets.iter().any(|subnet| subnet.contains(**backend)));
     let idle = backends.iter().find(|(_, weight)| **weight == 0);
@@ -87,14 +94,14 @@ pub fn port_problem(ports: &PublishedPorts, overlay: &OverlayPlan, taken: &mut T
         } else if ports.proxy_protocol && matches!(bind, PortBind::Interface(_)) {
             Some("with a PROXY protocol header it cannot be bound to an interface: bind it to an address".to_owned())
         } else {
-            taken.take(bind, *protocol, *published, "published by another service")
+            taken.take(bind, *protocol, *published, Cow::Borrowed("published by another service"))
         }
     });
     problem.map(|problem| format!("published port {}: {problem}", title(bind, *protocol, *published)))
 }
 
 /// Of the ports of one endpoint; all of them are taken, or none.
-pub fn endpoint_problem(id: &str, endpoint: &EndpointPlan, taken: &mut Taken) -> Option<String> {
+pub fn endpoint_problem(id: &str, endpoint: &EndpointPlan, taken: &mut Taken<'_>) -> Option<String> {
     if endpoint.ports.is_empty() {
         return None;
     }
@@ -104,20 +111,21 @@ pub fn endpoint_problem(id: &str, endpoint: &EndpointPlan, taken: &mut Taken) ->
                 .to_owned(),
         );
     }
-    let before = Taken(taken.0.clone());
     let who = format!("published by {id}");
-    let problem = endpoint.ports.iter().find_map(|HostPorts { bind, protocol, published, target }| {
+    for (at, HostPorts { bind, protocol, published, target }) in endpoint.ports.iter().enumerate() {
         let problem = match bind {
             PortBind::Address(IpAddr::V6(_)) => Some("its network here has no IPv6".to_owned()),
             _ => span_problem(bind, *published, *target),
         };
-        let problem = problem.or_else(|| taken.take(bind, *protocol, *published, &who));
-        problem.map(|problem| format!("published port {}: {problem}", title(bind, *protocol, *published)))
-    });
-    if problem.is_some() {
-        *taken = before;
+        let problem = problem.or_else(|| taken.take(bind, *protocol, *published, Cow::Owned(who.clone())));
+        if let Some(problem) = problem {
+            for ports in &endpoint.ports[..at] {
+                taken.give_back(&ports.bind, ports.protocol, ports.published.0);
+            }
+            return Some(format!("published port {}: {problem}", title(bind, *protocol, *published)));
+        }
     }
-    problem
+    None
 }
 
 fn span_problem(bind: &PortBind, (first, last): (u16, u16), target: u16) -> Option<String> {
