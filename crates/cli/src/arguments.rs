@@ -18,7 +18,7 @@ use crate::{
         node::NodeCommand,
         service::ServiceCommand,
         stack::StackCommand,
-        swarm::{InitArgs, JoinArgs, JoinTokenArgs, LeaveArgs, UpdateArgs, lock::UnlockKeyArgs},
+        swarm::{InitArgs, JoinArgs, JoinTokenArgs, LeaveArgs, UpdateArgs, ca::CaArgs, lock::UnlockKeyArgs},
         system::{EventsArgs, SystemCommand},
         volume::VolumeCommand,
     },
@@ -154,9 +154,8 @@ pub(crate) enum SwarmCommand {
     JoinToken(JoinTokenArgs),
     /// Change the cluster's settings
     Update(UpdateArgs),
-    /// Show the certificate that the cluster's hosts trust
-    #[command(after_help = "Example: rswarm swarm ca | openssl x509 -noout -dates")]
-    Ca,
+    /// Show, or replace, the root certificate that the cluster's hosts trust
+    Ca(CaArgs),
     /// Let a locked manager take its place again
     #[command(after_help = "Examples:\n  rswarm swarm unlock\n  rswarm swarm unlock < key.txt")]
     Unlock,

@@ -77,7 +77,7 @@ async fn dispatch(client: &Client, command: Command, checks: Vec<types::Check>) 
             swarm::join_token(client, arguments).await
         }
         Command::Swarm(SwarmCommand::Update(arguments)) => swarm::update(client, arguments).await,
-        Command::Swarm(SwarmCommand::Ca) => swarm::ca(client).await,
+        Command::Swarm(SwarmCommand::Ca(arguments)) => swarm::ca::ca(client, arguments).await,
         Command::Swarm(SwarmCommand::Unlock) => swarm::lock::unlock(client).await,
         Command::Swarm(SwarmCommand::UnlockKey(arguments)) => swarm::lock::unlock_key(client, arguments).await,
         Command::Doctor(arguments) => doctor::doctor(client, arguments, checks).await,

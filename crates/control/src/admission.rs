@@ -78,9 +78,11 @@ pub fn admit(
             rotate_worker_token: worker,
             rotate_manager_token: manager,
             rotate_unlock_key: unlock_key,
+            root,
         } => {
             let rotate = cluster::Rotate { worker: *worker, manager: *manager, unlock_key: *unlock_key };
-            cluster::update(tables, *version, spec, rotate, now, ids).map(done)
+            let wanted = cluster::Wanted { spec, rotate, root: root.as_deref() };
+            cluster::update(tables, *version, &wanted, now, ids).map(done)
         }
         WriteRequest::Leave { id, force } => node::leave(tables, *id, *force, now).map(done),
         WriteRequest::Attach(wanted) => {

@@ -209,10 +209,7 @@ fn new_cluster(id: ClusterId, spec: ClusterSpec, data_path_port: u16, authority:
         id,
         meta: Meta::default(),
         spec,
-        root_ca: RootCa {
-            certificate_pem: authority.certificate_pem().to_owned(),
-            key_pem: authority.key_pem().to_owned(),
-        },
+        root_ca: RootCa::new(authority.certificate_pem(), authority.key_pem()),
         join: JoinSecrets { worker: random(), manager: random() },
         probe_key: random(),
         data_path_port,

@@ -11,5 +11,6 @@ pub(crate) mod dispatcher;
 pub(crate) mod images;
 mod peer;
 pub(crate) mod raft;
+mod roots;
 pub(crate) mod server;
 pub(crate) mod status;

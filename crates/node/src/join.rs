@@ -65,8 +65,8 @@ pub enum JoinError {
     #[error("TLS with {address}: what listens there does not speak TLS as a manager does ({reason}); check the port")]
     NotTls { address: String, reason: String },
     #[error(
-        "TLS with {address}: this token belongs to another cluster than the manager there; get one from \
-         `rswarm join-token` on that cluster"
+        "TLS with {address}: this token belongs to another cluster than the manager there, or was made before its root \
+         certificate was rotated; get one from `rswarm join-token` on that cluster"
     )]
     OtherCluster { address: String },
     #[error(

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Cluster, ClusterSpec, ContainerAttachment, Dependency, DependencyId, DependencyKind, DependencySpec, Labels,
-    Network, NetworkId, NetworkSpec, Node, NodeId, NodeSpec, Payload, Service, ServiceId, ServiceSpec, Task, Version,
+    Network, NetworkId, NetworkSpec, Node, NodeId, NodeSpec, Payload, RootRotation, Service, ServiceId, ServiceSpec,
+    Task, Version,
 };
 
 /// Filters of a list: key to accepted values, as the Docker API has them (`{"name":["a","b"]}`).
@@ -141,6 +142,10 @@ pub enum WriteRequest {
         rotate_manager_token: bool,
         #[serde(default)]
         rotate_unlock_key: bool,
+        /// A root to rotate to (parity C-18). The leader signs it, and makes one if the spec asks for a new root and
+        /// none is given.
+        #[serde(default)]
+        root: Option<Box<RootRotation>>,
     },
     /// A node says goodbye: it becomes DOWN at once, managers leave the Raft group first.
     Leave {

@@ -1,5 +1,6 @@
 //! `init`, `join`, `leave`, `join-token`, `swarm update`.
 
+pub(crate) mod ca;
 pub(crate) mod lock;
 
 use anyhow::{Context as _, ensure};
@@ -227,13 +228,6 @@ pub(crate) async fn join_token(client: &Client, arguments: JoinTokenArgs) -> any
         return print(&format!("{}\n", arguments.role.token(&swarm)?));
     }
     print(&join_instructions(client, arguments.role).await?)
-}
-
-/// The root's certificate, in PEM.
-pub(crate) async fn ca(client: &Client) -> anyhow::Result<()> {
-    let swarm = client.get("/swarm").await?;
-    let root = swarm["TLSInfo"]["TrustRoot"].as_str().filter(|root| !root.is_empty());
-    print(&format!("{}\n", root.context("the daemon does not say which root the cluster trusts")?.trim_end()))
 }
 
 pub(crate) async fn update(client: &Client, arguments: UpdateArgs) -> anyhow::Result<()> {

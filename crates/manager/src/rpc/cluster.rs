@@ -11,7 +11,7 @@ use proto::v1::{
 use tonic::{Request, Response, Status};
 use types::{NodeId, NodeRole, NodeState, NodeView, ReadReply, ReadRequest, WriteReply, WriteRequest};
 
-use super::{cluster_logs, peer, status};
+use super::{cluster_logs, peer, roots, status};
 use crate::{
     Clock,
     dispatch::logs::LogBroker,
@@ -134,7 +134,8 @@ impl ClusterService {
         loop {
             let tables = self.consensus.tables();
             let now = (self.clock)();
-            let admitted = admission::admit(&tables, wanted, now, &mut crate::random::u128);
+            let wanted = roots::prepare(&tables, wanted, now)?;
+            let admitted = admission::admit(&tables, &wanted, now, &mut crate::random::u128);
             let (proposal, reply) = admitted.map_err(|rejection| status::of_rejection(&rejection))?;
             tries += 1;
             let receipt = Receipt { number: receipt, reply: reply.clone() };

@@ -36,6 +36,7 @@ mod publish;
 mod remote;
 mod resources;
 mod revisions;
+mod roots;
 mod secrets;
 mod services;
 mod stacks;
