@@ -5,6 +5,7 @@ use clap_complete::Shell;
 
 use crate::{
     commands::{
+        backup::BackupCommand,
         container::{ContainerCommand, InspectAnyArgs, ListArgs as ContainerListArgs, SingleCommand},
         dependency::DependencyCommand,
         doctor::DoctorArgs,
@@ -18,7 +19,9 @@ use crate::{
         node::NodeCommand,
         service::ServiceCommand,
         stack::StackCommand,
-        swarm::{InitArgs, JoinArgs, JoinTokenArgs, LeaveArgs, UpdateArgs, ca::CaArgs, lock::UnlockKeyArgs},
+        swarm::{
+            InitArgs, JoinArgs, JoinTokenArgs, LeaveArgs, ManagersArgs, UpdateArgs, ca::CaArgs, lock::UnlockKeyArgs,
+        },
         system::{EventsArgs, SystemCommand},
         volume::VolumeCommand,
     },
@@ -94,6 +97,9 @@ pub(crate) enum Command {
     /// Volumes of this host
     #[command(subcommand)]
     Volume(VolumeCommand),
+    /// Backups of the cluster's state
+    #[command(subcommand)]
+    Backup(BackupCommand),
     /// The cluster itself, in docker's spelling
     #[command(subcommand)]
     Swarm(SwarmCommand),
@@ -156,6 +162,8 @@ pub(crate) enum SwarmCommand {
     Update(UpdateArgs),
     /// Show, or replace, the root certificate that the cluster's hosts trust
     Ca(CaArgs),
+    /// Tell this node where managers of its cluster are now, when those that it knows are gone
+    Managers(ManagersArgs),
     /// Let a locked manager take its place again
     #[command(after_help = "Examples:\n  rswarm swarm unlock\n  rswarm swarm unlock < key.txt")]
     Unlock,

@@ -14,6 +14,7 @@ mod ports;
 mod report;
 mod service;
 mod subnets;
+mod survival;
 mod validate;
 
 use types::{Cluster, Node, Timestamp, WriteReply, WriteRequest};
@@ -24,6 +25,7 @@ pub(crate) use ports::host_ports;
 pub use report::report_tasks;
 pub(crate) use service::{replaces_tasks, rolled_back};
 pub use subnets::route_conflicts;
+pub use survival::sole_manager;
 
 use crate::{Change, Ids, Proposal, Rejection, Tables};
 

@@ -12,6 +12,7 @@
 
 mod api_tls;
 mod authority;
+mod backup;
 mod base36;
 mod error;
 mod key_pair;
@@ -26,6 +27,7 @@ mod vault;
 
 pub use api_tls::{ApiAcceptor, ApiConnector, PemFiles};
 pub use authority::CertificateAuthority;
+pub use backup::{Backup, BackupError, seal_backup};
 pub use error::Error;
 pub use key_pair::KeyPair;
 pub use node_identity::{Accepted, NodeIdentity, Renewals};

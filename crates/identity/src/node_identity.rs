@@ -162,6 +162,17 @@ impl NodeIdentity {
         tls::connect(client, &address).await
     }
 
+    /// Who answers at `host:port`: a manager of this cluster, or nobody.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn manager_at(self, address: String) -> io::Result<Subject> {
+        let stream = self.connect(address).await?;
+        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let leaf = leaf.ok_or_else(|| io::Error::other("the other side has no certificate"))?;
+        Subject::of_certificate(leaf).map_err(io::Error::other)
+    }
+
     /// Dials one node of this cluster, whatever its role, at `host:port`; both sides prove who they are.
     ///
     /// # Errors

@@ -83,7 +83,9 @@ fn examine(pem: &str, now: Timestamp) -> Result<CertificateDer<'static>, Error> 
         Ok([der]) => der,
         Err(none) if none.is_empty() => return Err(refused(NO_CERTIFICATE)),
         Err(_) => {
-            return Err(refused("the desired CA certificate cannot contain multiple certificates; give the root alone"));
+            return Err(refused(
+                "the desired CA certificate cannot contain multiple certificates; give the root alone",
+            ));
         }
     };
     let (_, certificate) = X509Certificate::from_der(&der).map_err(|_| refused(NO_CERTIFICATE))?;

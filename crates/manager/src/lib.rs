@@ -18,8 +18,10 @@ mod raft;
 mod random;
 mod rpc;
 mod store;
+mod survival;
 mod wiring;
 
 pub use config::{Clock, Config, DATA_KEY_FILE, EventSink};
 pub use error::Error;
 pub use manager::{Manager, ManagerStatus};
+pub use survival::BackedUp;

@@ -3,6 +3,7 @@
 //! Each method checks the caller's role first, bounds its time, and hands over to the part that does
 //! the work. Nothing is decided here.
 
+mod backup;
 pub(crate) mod ca;
 pub(crate) mod cluster;
 mod cluster_logs;

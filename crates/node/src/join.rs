@@ -119,7 +119,7 @@ pub async fn join(request: &Request) -> Result<Joined, JoinError> {
 }
 
 /// The address with the usual port where none is written.
-fn with_port(address: &str) -> String {
+pub fn with_port(address: &str) -> String {
     let is_ipv6 = address.parse::<std::net::Ipv6Addr>().is_ok();
     if is_ipv6 {
         return format!("[{address}]:{DEFAULT_CONTROL_PORT}");

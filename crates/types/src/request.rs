@@ -8,9 +8,9 @@ use std::{collections::BTreeMap, net::IpAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cluster, ClusterSpec, ContainerAttachment, Dependency, DependencyId, DependencyKind, DependencySpec, Labels,
-    Network, NetworkId, NetworkSpec, Node, NodeId, NodeSpec, Payload, RootRotation, Service, ServiceId, ServiceSpec,
-    Task, Version,
+    Cluster, ClusterId, ClusterSpec, ContainerAttachment, Dependency, DependencyId, DependencyKind, DependencySpec,
+    Labels, Network, NetworkId, NetworkSpec, Node, NodeId, NodeSpec, Payload, RootRotation, Service, ServiceId,
+    ServiceSpec, Task, Timestamp, Version,
 };
 
 /// Filters of a list: key to accepted values, as the Docker API has them (`{"name":["a","b"]}`).
@@ -34,6 +34,8 @@ pub enum ReadRequest {
     Dependency(DependencyKind, String),
     /// Everything at once and consistent: for `info`, checks and tests.
     Counts,
+    /// The whole value, as one manager has it at one moment.
+    Backup,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +53,28 @@ pub enum ReadReply {
     Dependencies(Vec<Dependency>),
     Dependency(Box<Dependency>),
     Counts(Counts),
+    Backup {
+        words: Box<BackupWords>,
+        content: Payload,
+    },
+}
+
+/// What a backup says of itself to everybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupWords {
+    pub cluster: ClusterId,
+    /// The manager that it was taken on.
+    pub manager: NodeId,
+    pub taken_at: Timestamp,
+    /// Of the value.
+    pub index: u64,
+    pub nodes: u64,
+    pub managers: u64,
+    pub services: u64,
+    pub tasks: u64,
+    pub networks: u64,
+    pub secrets: u64,
+    pub configs: u64,
 }
 
 /// A network with what is in it.

@@ -38,7 +38,7 @@ pub(crate) async fn join(State(shared): State<Shared>, body: Body) -> ApiResult<
     Ok(())
 }
 
-fn refuse_members(shared: &Shared) -> ApiResult<()> {
+pub(crate) fn refuse_members(shared: &Shared) -> ApiResult<()> {
     match shared.membership.status().local_state {
         LocalState::Inactive => Ok(()),
         _ => Err(ApiError::unavailable(ALREADY_IN_A_CLUSTER)),

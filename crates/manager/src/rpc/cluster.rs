@@ -11,7 +11,7 @@ use proto::v1::{
 use tonic::{Request, Response, Status};
 use types::{NodeId, NodeRole, NodeState, NodeView, ReadReply, ReadRequest, WriteReply, WriteRequest};
 
-use super::{cluster_logs, peer, roots, status};
+use super::{backup, cluster_logs, peer, roots, status};
 use crate::{
     Clock,
     dispatch::logs::LogBroker,
@@ -40,6 +40,10 @@ impl Cluster for ClusterService {
         let wanted: ReadRequest = proto::decode(&call.read_request)?;
         if call.linearizable {
             self.consensus.ensure_current().await?;
+        }
+        if wanted == ReadRequest::Backup {
+            let reply = backup::take(&self.consensus, (self.clock)()).await?;
+            return Ok(Response::new(ReadAnswer { read_reply: proto::encode(&reply) }));
         }
         let reply = view::read(&self.consensus.tables(), &wanted);
         let mut reply = reply.map_err(|rejection| status::of_rejection(&rejection))?;

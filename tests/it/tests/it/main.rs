@@ -35,6 +35,7 @@ mod paths;
 mod publish;
 mod remote;
 mod resources;
+mod restore;
 mod revisions;
 mod roots;
 mod secrets;
