@@ -4,6 +4,7 @@
 //! a request is ever ignored; output is built in the order Docker prints it. The tests hold both
 //! against the published schema of the Engine API.
 
+pub(crate) mod backup;
 pub(crate) mod claim;
 pub(crate) mod container;
 pub(crate) mod credentials;

@@ -19,8 +19,8 @@ use crate::{
     host::Host,
     remote::{self, Turn},
     routes::{
-        archive, attach, containers, dependencies, distribution, doctor, events, exec, export, forward, images, logs,
-        metrics, networks, nodes, registries, services, swarm, system, tasks, unsupported, usage, volumes,
+        archive, attach, backup, containers, dependencies, distribution, doctor, events, exec, export, forward, images,
+        logs, metrics, networks, nodes, registries, services, swarm, system, tasks, unsupported, usage, volumes,
     },
 };
 
@@ -142,6 +142,9 @@ fn router(shared: Shared) -> Router {
         .route("/swarm/update", post(swarm::update))
         .route("/swarm/unlockkey", get(swarm::unlock_key))
         .route("/swarm/unlock", post(swarm::unlock))
+        .route("/swarm/backup", post(backup::create))
+        .route("/swarm/restore", post(backup::restore))
+        .route("/swarm/managers", post(backup::turn))
         .route("/nodes", get(nodes::list))
         .route("/nodes/{id}", get(nodes::inspect).merge(delete(nodes::remove)))
         .route("/nodes/{id}/update", post(nodes::update))

@@ -2,6 +2,7 @@
 
 pub(crate) mod archive;
 pub(crate) mod attach;
+pub(crate) mod backup;
 pub(crate) mod containers;
 pub(crate) mod dependencies;
 pub(crate) mod distribution;

@@ -232,10 +232,7 @@ fn first_cluster() -> types::Cluster {
         id: types::ClusterId::from_random(77),
         meta: types::Meta::default(),
         spec: types::ClusterSpec::default(),
-        root_ca: types::RootCa {
-            certificate_pem: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".into(),
-            key_pem: String::new(),
-        },
+        root_ca: types::RootCa::new("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", ""),
         join: types::JoinSecrets { worker: [1; 16], manager: [2; 16] },
         probe_key: [0; 32],
         data_path_port: types::DEFAULT_DATA_PATH_PORT,

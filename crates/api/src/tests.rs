@@ -23,6 +23,7 @@ macro_rules! docker {
     };
 }
 
+mod backup;
 mod dependencies;
 mod images;
 mod lock;

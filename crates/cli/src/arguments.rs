@@ -5,6 +5,7 @@ use clap_complete::Shell;
 
 use crate::{
     commands::{
+        backup::BackupCommand,
         container::{ContainerCommand, InspectAnyArgs, ListArgs as ContainerListArgs, SingleCommand},
         dependency::DependencyCommand,
         doctor::DoctorArgs,
@@ -19,7 +20,9 @@ use crate::{
         registry::RegistryCommand,
         service::ServiceCommand,
         stack::StackCommand,
-        swarm::{InitArgs, JoinArgs, JoinTokenArgs, LeaveArgs, UpdateArgs, lock::UnlockKeyArgs},
+        swarm::{
+            InitArgs, JoinArgs, JoinTokenArgs, LeaveArgs, ManagersArgs, UpdateArgs, ca::CaArgs, lock::UnlockKeyArgs,
+        },
         system::{EventsArgs, SystemCommand},
         volume::VolumeCommand,
     },
@@ -95,6 +98,9 @@ pub(crate) enum Command {
     /// Volumes of this host
     #[command(subcommand)]
     Volume(VolumeCommand),
+    /// Backups of the cluster's state
+    #[command(subcommand)]
+    Backup(BackupCommand),
     /// The cluster itself, in docker's spelling
     #[command(subcommand)]
     Swarm(SwarmCommand),
@@ -158,9 +164,10 @@ pub(crate) enum SwarmCommand {
     JoinToken(JoinTokenArgs),
     /// Change the cluster's settings
     Update(UpdateArgs),
-    /// Show the certificate that the cluster's hosts trust
-    #[command(after_help = "Example: rswarm swarm ca | openssl x509 -noout -dates")]
-    Ca,
+    /// Show, or replace, the root certificate that the cluster's hosts trust
+    Ca(CaArgs),
+    /// Tell this node where managers of its cluster are now, when those that it knows are gone
+    Managers(ManagersArgs),
     /// Let a locked manager take its place again
     #[command(after_help = "Examples:\n  rswarm swarm unlock\n  rswarm swarm unlock < key.txt")]
     Unlock,

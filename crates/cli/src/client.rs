@@ -91,6 +91,19 @@ impl Client {
         Ok(self.send(Method::POST, path, empty(), &headers).await?.into_body())
     }
 
+    /// A request whose answer is bytes.
+    pub(crate) async fn post_for_bytes(&self, path: &str, body: &Value) -> anyhow::Result<Bytes> {
+        let body = full(serde_json::to_vec(body).context("encode the request")?);
+        read_whole(self.send(Method::POST, path, body, &[JSON]).await?.into_body(), path).await
+    }
+
+    /// Sends bytes, and what is to be said of them in a header.
+    pub(crate) async fn post_bytes(&self, path: &str, bytes: Vec<u8>, header: (&str, &str)) -> anyhow::Result<Value> {
+        let headers = [("Content-Type", "application/octet-stream"), header];
+        let answer = self.send(Method::POST, path, full(bytes), &headers).await?;
+        as_json(&read_whole(answer.into_body(), path).await?, path)
+    }
+
     /// Sends a tar; the answer is read bit by bit.
     pub(crate) async fn upload(
         &self,

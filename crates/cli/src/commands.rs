@@ -1,5 +1,6 @@
 //! One module per noun. Each turns arguments into requests, and answers into text.
 
+pub(crate) mod backup;
 pub(crate) mod container;
 pub(crate) mod dependency;
 pub(crate) mod doctor;
@@ -78,7 +79,9 @@ async fn dispatch(client: &Client, command: Command, checks: Vec<types::Check>) 
             swarm::join_token(client, arguments).await
         }
         Command::Swarm(SwarmCommand::Update(arguments)) => swarm::update(client, arguments).await,
-        Command::Swarm(SwarmCommand::Ca) => swarm::ca(client).await,
+        Command::Swarm(SwarmCommand::Ca(arguments)) => swarm::ca::ca(client, arguments).await,
+        Command::Swarm(SwarmCommand::Managers(arguments)) => swarm::managers(client, arguments).await,
+        Command::Backup(command) => backup::run(client, command).await,
         Command::Swarm(SwarmCommand::Unlock) => swarm::lock::unlock(client).await,
         Command::Swarm(SwarmCommand::UnlockKey(arguments)) => swarm::lock::unlock_key(client, arguments).await,
         Command::Doctor(arguments) => doctor::doctor(client, arguments, checks).await,

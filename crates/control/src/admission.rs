@@ -15,6 +15,7 @@ mod registry;
 mod report;
 mod service;
 mod subnets;
+mod survival;
 mod validate;
 
 use types::{Cluster, Node, Timestamp, WriteReply, WriteRequest};
@@ -25,6 +26,7 @@ pub(crate) use ports::host_ports;
 pub use report::report_tasks;
 pub(crate) use service::{replaces_tasks, rolled_back};
 pub use subnets::route_conflicts;
+pub use survival::sole_manager;
 
 use crate::{Change, Ids, Proposal, Rejection, Tables};
 
@@ -79,9 +81,11 @@ pub fn admit(
             rotate_worker_token: worker,
             rotate_manager_token: manager,
             rotate_unlock_key: unlock_key,
+            root,
         } => {
             let rotate = cluster::Rotate { worker: *worker, manager: *manager, unlock_key: *unlock_key };
-            cluster::update(tables, *version, spec, rotate, now, ids).map(done)
+            let wanted = cluster::Wanted { spec, rotate, root: root.as_deref() };
+            cluster::update(tables, *version, &wanted, now, ids).map(done)
         }
         WriteRequest::PutRegistry { scope, login } => registry::put(tables, scope, login, now).map(done),
         WriteRequest::RemoveRegistry(scope) => registry::remove(tables, scope, now).map(done),

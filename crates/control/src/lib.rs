@@ -12,6 +12,7 @@ mod change;
 pub mod invariants;
 mod observed;
 mod plan;
+pub mod roots;
 mod tables;
 mod transition;
 pub mod view;

@@ -54,6 +54,8 @@ pub fn read(tables: &Tables, request: &ReadRequest) -> Result<ReadReply, Rejecti
             ReadReply::Dependency(Box::new(dependency_view(find::dependency(tables, *kind, text)?)))
         }
         ReadRequest::Counts => ReadReply::Counts(counts(tables)),
+        // the value as bytes is its keeper's to give
+        ReadRequest::Backup => return Err(Rejection::Invalid("a backup is taken on a manager".to_owned())),
     })
 }
 

@@ -13,6 +13,7 @@ mod logging;
 mod member;
 mod member_file;
 mod supervisor;
+mod survival;
 
 use std::{env, ffi::OsString, process::ExitCode};
 

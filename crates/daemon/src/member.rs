@@ -37,7 +37,7 @@ pub fn now() -> Timestamp {
     Timestamp::from_unix_ns(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
-fn random<const N: usize>() -> [u8; N] {
+pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the kernel gives random bytes once it has booted");
     bytes
@@ -140,7 +140,7 @@ pub async fn resume(vault: Vault, engine: &Engine) -> Result<Option<Member>> {
     start(vault, engine, identity, file, manager).await.map(Some)
 }
 
-async fn start(
+pub async fn start(
     vault: Vault,
     engine: &Engine,
     identity: NodeIdentity,
@@ -173,7 +173,7 @@ pub fn manager_config(vault: &Vault, file: &MemberFile, identity: &NodeIdentity,
 }
 
 /// Runs the steps of becoming a node; if one fails, nothing of the node stays on disk.
-async fn undo_on_failure(directory: &Path, steps: impl Future<Output = Result<Member>>) -> Result<Member> {
+pub async fn undo_on_failure(directory: &Path, steps: impl Future<Output = Result<Member>>) -> Result<Member> {
     let result = Box::pin(steps).await;
     if result.is_err() {
         forget(directory)
@@ -190,7 +190,7 @@ pub fn forget(directory: &Path) -> std::io::Result<()> {
     }
 }
 
-fn places(
+pub fn places(
     listen: &str,
     advertise: &str,
     data_path: &str,
@@ -209,10 +209,7 @@ fn new_cluster(id: ClusterId, spec: ClusterSpec, data_path_port: u16, authority:
         id,
         meta: Meta::default(),
         spec,
-        root_ca: RootCa {
-            certificate_pem: authority.certificate_pem().to_owned(),
-            key_pem: authority.key_pem().to_owned(),
-        },
+        root_ca: RootCa::new(authority.certificate_pem(), authority.key_pem()),
         join: JoinSecrets { worker: random(), manager: random() },
         probe_key: random(),
         data_path_port,
@@ -221,7 +218,7 @@ fn new_cluster(id: ClusterId, spec: ClusterSpec, data_path_port: u16, authority:
     }
 }
 
-fn first_node(id: NodeId, availability: Availability, address: IpAddr) -> Node {
+pub fn first_node(id: NodeId, availability: Availability, address: IpAddr) -> Node {
     Node {
         id,
         meta: Meta::default(),

@@ -9,7 +9,9 @@ use node::{
     Engine,
     agent::{self, AgentEvent},
     join::JoinError,
-    membership::{Command, Error, ErrorKind, LOCKED, LocalState, ManagerMetrics, ManagerReader, Served, Status},
+    membership::{
+        Command, Error, ErrorKind, InitRequest, LOCKED, LocalState, ManagerMetrics, ManagerReader, Served, Status,
+    },
 };
 use tokio::{sync::watch, time::Instant};
 use types::{ManagerPeer, NodeRole, UnlockKey, with_causes};
@@ -17,6 +19,7 @@ use types::{ManagerPeer, NodeRole, UnlockKey, with_causes};
 use crate::{
     goodbye::say_goodbye,
     member::{self, Member},
+    survival,
 };
 
 /// A manager that died of an error is started again after this: long enough not to spin on a full
@@ -125,9 +128,12 @@ impl Supervisor {
     async fn serve(&mut self, command: Command) {
         // a caller that went away is no reason to stop half way
         match command {
+            Command::Init { request, reply } if request.force_new_cluster && self.has_membership() => {
+                let result = Box::pin(self.go_on_alone(&request)).await;
+                let _ = reply.send(self.adopt(result));
+            }
             Command::Init { request, reply } => {
-                let force = request.force_new_cluster;
-                let result = match self.must_be_free(force) {
+                let result = match self.must_be_free() {
                     Ok(()) => Box::pin(member::found(&self.directory, &self.engine, *request))
                         .await
                         .map_err(|error| refused(&error)),
@@ -136,13 +142,27 @@ impl Supervisor {
                 let _ = reply.send(self.adopt(result));
             }
             Command::Join { request, reply } => {
-                let result = match self.must_be_free(false) {
+                let result = match self.must_be_free() {
                     Ok(()) => {
                         member::join(&self.directory, &self.engine, request).await.map_err(|error| refused(&error))
                     }
                     Err(error) => Err(error),
                 };
                 let _ = reply.send(self.adopt(result));
+            }
+            Command::Restore { request, reply } => {
+                let result = match self.must_be_free() {
+                    Ok(()) => Box::pin(survival::restore(&self.directory, &self.engine, *request))
+                        .await
+                        .map_err(|error| refused(&error)),
+                    Err(error) => Err(error),
+                };
+                let _ = reply.send(self.adopt(result));
+            }
+            Command::Turn { remote_addrs, reply } => {
+                let result = Box::pin(self.turn_to(&remote_addrs)).await;
+                self.publish();
+                let _ = reply.send(result);
             }
             Command::Leave { force, reply } => {
                 let result = self.leave(force).await;
@@ -177,11 +197,63 @@ impl Supervisor {
         Err(Error::new(ErrorKind::Internal, message))
     }
 
-    fn must_be_free(&self, force_new_cluster: bool) -> Result<(), Error> {
-        if force_new_cluster {
-            let message = "--force-new-cluster is not supported yet; restore a majority of the managers instead";
-            return Err(Error::new(ErrorKind::BadRequest, message));
+    fn has_membership(&self) -> bool {
+        self.member.is_some() || self.locked.is_some() || !self.trouble.is_empty()
+    }
+
+    /// Goes on as the only manager, with what is on this disk. If that fails, all is as it was.
+    async fn go_on_alone(&mut self, request: &InitRequest) -> Result<Member, Error> {
+        if self.locked.is_some() {
+            return Err(Error::new(ErrorKind::Unavailable, LOCKED));
         }
+        if self.member.as_ref().is_some_and(|member| member.identity.role() == NodeRole::Worker) {
+            let message = "this node is a worker and has no state of the cluster to go on from: run this on a manager that is \
+                           left, or restore a backup on a new host (`rswarm init --from-backup FILE`)";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        if let Some(Member { agent, manager, .. }) = self.member.take() {
+            // there is nobody to hand over to
+            if let Some(manager) = manager {
+                manager.abort().await;
+            }
+            agent.shutdown().await;
+        }
+        let vault = member::vault(&self.directory).map_err(|error| refused(&error.into()))?;
+        match survival::go_on_alone(vault.clone(), &self.engine, request).await {
+            Ok(member) => {
+                self.trouble.clear();
+                self.manager_due = None;
+                Ok(member)
+            }
+            Err(error) => {
+                self.trouble.clear();
+                self.resume(vault).await;
+                self.publish();
+                Err(refused(&error))
+            }
+        }
+    }
+
+    /// Seeks its session with these managers from now on.
+    async fn turn_to(&mut self, addresses: &[String]) -> Result<Vec<ManagerPeer>, Error> {
+        let Some(member) = &mut self.member else {
+            let message = if self.locked.is_some() { LOCKED } else { "This node is not part of a swarm" };
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        };
+        let found = survival::find_managers(&member.identity, addresses).await;
+        let found = found.map_err(|error| Error::new(ErrorKind::Unavailable, format!("{error:#}")))?;
+        remember(member, found.clone(), &self.directory);
+        if let Some(Member { identity, vault, file, agent, manager }) = self.member.take() {
+            agent.shutdown().await;
+            match member::start(vault, &self.engine, identity, file, manager).await {
+                Ok(member) => self.member = Some(member),
+                Err(error) => self.cannot_resume(&error),
+            }
+        }
+        Ok(found)
+    }
+
+    fn must_be_free(&self) -> Result<(), Error> {
         if self.member.is_some() || self.locked.is_some() {
             let message =
                 "This node is already part of a swarm. Use \"rswarm leave\" to leave this swarm and join another one.";

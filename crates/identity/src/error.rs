@@ -17,6 +17,9 @@ pub enum Error {
         #[source]
         source: rcgen::Error,
     },
+    /// Of a root that somebody wants the cluster to have.
+    #[error("the new root cannot be used: {0}")]
+    Root(String),
     #[error("set up TLS with the certificate of this node")]
     Tls(#[source] rustls::Error),
     #[error("cannot use {}: {reason}", path.display())]

@@ -12,10 +12,12 @@
 
 mod api_tls;
 mod authority;
+mod backup;
 mod base36;
 mod error;
 mod key_pair;
 mod node_identity;
+mod root;
 mod seal;
 mod subject;
 mod tls;
@@ -25,9 +27,11 @@ mod vault;
 
 pub use api_tls::{ApiAcceptor, ApiConnector, PemFiles};
 pub use authority::CertificateAuthority;
+pub use backup::{Backup, BackupError, seal_backup};
 pub use error::Error;
 pub use key_pair::KeyPair;
-pub use node_identity::{Accepted, NodeIdentity};
+pub use node_identity::{Accepted, NodeIdentity, Renewals};
+pub use root::{next_root, trust_digest};
 pub use subject::{Holder, Subject};
 pub use tls::{Protocol, TlsStream, connect_pinned};
 pub use token::{JoinToken, TokenError};

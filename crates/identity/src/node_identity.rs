@@ -1,21 +1,20 @@
 //! Who this node is: its key and certificate, and the TLS made from them.
 
-use std::{
-    io,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{io, sync::Arc};
 
 use rustls::{
     ClientConfig, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::watch};
 use tokio_rustls::TlsAcceptor;
 use types::{ClusterId, NodeId, NodeRole, Timestamp};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{
-    Error, Subject, Vault,
+    Digest, Error, Subject, Vault,
+    authority::TRUSTED,
+    root,
     tls::{self, Protocol, TlsStream},
 };
 
@@ -23,13 +22,18 @@ use crate::{
 /// connections go on under the old one until they end.
 #[derive(Clone)]
 pub struct NodeIdentity {
-    current: Arc<RwLock<Arc<Current>>>,
+    current: Arc<watch::Sender<Arc<Current>>>,
 }
+
+/// Tells when a node's certificate was renewed.
+pub struct Renewals(watch::Receiver<Arc<Current>>);
 
 struct Current {
     subject: Subject,
     key_pem: String,
     chain_pem: String,
+    /// The roots that are trusted, the issuer last.
+    roots_pem: String,
     not_before: Timestamp,
     not_after: Timestamp,
     client: Arc<ClientConfig>,
@@ -59,13 +63,13 @@ impl NodeIdentity {
     /// Key and certificates in one file of the vault, so that they are replaced in one step.
     pub const FILE: &str = "node.pem";
 
-    /// From a private key and the chain that `CertificateAuthority::sign` gave (leaf, root).
+    /// From a private key and the chain that `CertificateAuthority::sign` gave.
     ///
     /// # Errors
     /// When they are not valid or do not belong together.
     pub fn from_pem(key_pem: &str, chain_pem: &str) -> Result<Self, Error> {
         let current = Arc::new(Current::from_pem(key_pem, chain_pem)?);
-        Ok(Self { current: Arc::new(RwLock::new(current)) })
+        Ok(Self { current: Arc::new(watch::Sender::new(current)) })
     }
 
     /// The identity that [`Self::save`] left in the vault, if there is one.
@@ -95,7 +99,7 @@ impl NodeIdentity {
     /// When they are not valid; the old ones stay.
     pub fn replace(&self, key_pem: &str, chain_pem: &str) -> Result<(), Error> {
         let renewed = Arc::new(Current::from_pem(key_pem, chain_pem)?);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = renewed;
+        self.current.send_replace(renewed);
         Ok(())
     }
 
@@ -128,11 +132,25 @@ impl NodeIdentity {
         Timestamp::from_unix_ns(current.not_before.as_unix_ns() + validity_ns / 1000 * share_permille)
     }
 
-    /// The cluster's root certificate, PEM.
+    /// The root that signed this certificate, PEM.
     pub fn root_pem(&self) -> String {
-        let chain = &self.current().chain_pem;
-        let root_at = chain.rfind("-----BEGIN CERTIFICATE").expect("a chain that was parsed has certificates");
-        chain[root_at..].to_owned()
+        let roots = &self.current().roots_pem;
+        roots[last_certificate(roots)..].to_owned()
+    }
+
+    /// All roots that this node trusts, the one that signed its certificate last, PEM.
+    pub fn roots_pem(&self) -> String {
+        self.current().roots_pem.clone()
+    }
+
+    /// Of the roots this node trusts, as managers name them.
+    pub fn trust_digest(&self) -> Digest {
+        root::trust_digest(&self.current().roots_pem)
+    }
+
+    /// For waiting until the certificate is another one.
+    pub fn renewals(&self) -> Renewals {
+        Renewals(self.current.subscribe())
     }
 
     /// Dials a manager of this cluster at `host:port`; both sides prove who they are.
@@ -142,6 +160,17 @@ impl NodeIdentity {
     pub async fn connect(self, address: String) -> io::Result<TlsStream> {
         let client = self.current().client.clone();
         tls::connect(client, &address).await
+    }
+
+    /// Who answers at `host:port`: a manager of this cluster, or nobody.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn manager_at(self, address: String) -> io::Result<Subject> {
+        let stream = self.connect(address).await?;
+        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let leaf = leaf.ok_or_else(|| io::Error::other("the other side has no certificate"))?;
+        Subject::of_certificate(leaf).map_err(io::Error::other)
     }
 
     /// Dials one node of this cluster, whatever its role, at `host:port`; both sides prove who they are.
@@ -179,7 +208,7 @@ impl NodeIdentity {
     }
 
     fn current(&self) -> Arc<Current> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current.borrow().clone()
     }
 }
 
@@ -212,20 +241,43 @@ impl Current {
         let chain: Vec<_> =
             CertificateDer::pem_slice_iter(chain_pem.as_bytes()).collect::<Result<_, _>>().map_err(bad)?;
         let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|_| Error::Pem { what: "node key" })?;
-        let [leaf, .., root] = &chain[..] else { return Err(Error::Pem { what: "node certificate and its root" }) };
+        let [leaf, _, ..] = &chain[..] else { return Err(Error::Pem { what: "node certificate and its root" }) };
+        // texts of earlier versions have one root, at the end
+        let roots_pem =
+            chain_pem.split_once(TRUSTED).map_or(&chain_pem[last_certificate(chain_pem)..], |(_, roots)| roots);
+        let roots: Vec<_> =
+            CertificateDer::pem_slice_iter(roots_pem.as_bytes()).collect::<Result<_, _>>().map_err(bad)?;
+        if roots.is_empty() {
+            return Err(Error::Pem { what: "root certificates" });
+        }
         let (not_before, not_after) = validity(leaf)?;
         Ok(Self {
             subject: Subject::of_certificate(leaf)?,
             not_before,
             not_after,
-            client: tls::client_config(&chain, &key, root)?,
-            node_client: tls::node_client_config(&chain, &key, root, Protocol::Rpc)?,
-            engine_client: tls::node_client_config(&chain, &key, root, Protocol::Engine)?,
-            server: tls::server_config(&chain, &key, root, &[Protocol::Rpc])?,
-            node_server: tls::server_config(&chain, &key, root, &[Protocol::Rpc, Protocol::Engine])?,
+            client: tls::client_config(&chain, &key, &roots)?,
+            node_client: tls::node_client_config(&chain, &key, &roots, Protocol::Rpc)?,
+            engine_client: tls::node_client_config(&chain, &key, &roots, Protocol::Engine)?,
+            server: tls::server_config(&chain, &key, &roots, &[Protocol::Rpc])?,
+            node_server: tls::server_config(&chain, &key, &roots, &[Protocol::Rpc, Protocol::Engine])?,
             key_pem: key_pem.to_owned(),
             chain_pem: chain_pem.to_owned(),
+            roots_pem: roots_pem.to_owned(),
         })
+    }
+}
+
+/// Where the last certificate of a text begins.
+fn last_certificate(pem: &str) -> usize {
+    pem.rfind("-----BEGIN CERTIFICATE").unwrap_or(0)
+}
+
+impl Renewals {
+    /// Returns after the next renewal; never once the node is gone.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

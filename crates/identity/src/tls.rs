@@ -54,9 +54,11 @@ fn manager_name() -> ServerName<'static> {
     ServerName::try_from(role_name(types::NodeRole::Manager)).expect("the role's name is a DNS name")
 }
 
-fn roots_of(root: &CertificateDer<'static>) -> Result<Arc<RootCertStore>, rustls::Error> {
+fn roots_of(trusted: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, rustls::Error> {
     let mut roots = RootCertStore::empty();
-    roots.add(root.clone())?;
+    for root in trusted {
+        roots.add(root.clone())?;
+    }
     Ok(Arc::new(roots))
 }
 
@@ -64,9 +66,9 @@ fn roots_of(root: &CertificateDer<'static>) -> Result<Arc<RootCertStore>, rustls
 pub(crate) fn client_config(
     chain: &[CertificateDer<'static>],
     key: &PrivateKeyDer<'static>,
-    root: &CertificateDer<'static>,
+    roots: &[CertificateDer<'static>],
 ) -> Result<Arc<ClientConfig>, Error> {
-    let roots = roots_of(root).map_err(Error::Tls)?;
+    let roots = roots_of(roots).map_err(Error::Tls)?;
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(Error::Tls)?
@@ -81,10 +83,10 @@ pub(crate) fn client_config(
 pub(crate) fn node_client_config(
     chain: &[CertificateDer<'static>],
     key: &PrivateKeyDer<'static>,
-    root: &CertificateDer<'static>,
+    roots: &[CertificateDer<'static>],
     protocol: Protocol,
 ) -> Result<Arc<ClientConfig>, Error> {
-    let roots = roots_of(root).map_err(Error::Tls)?;
+    let roots = roots_of(roots).map_err(Error::Tls)?;
     let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider())
         .build()
         .map_err(|e| Error::Certificate { what: "root certificate", reason: e.to_string() })?;
@@ -147,10 +149,10 @@ impl ServerCertVerifier for EitherRole {
 pub(crate) fn server_config(
     chain: &[CertificateDer<'static>],
     key: &PrivateKeyDer<'static>,
-    root: &CertificateDer<'static>,
+    roots: &[CertificateDer<'static>],
     protocols: &[Protocol],
 ) -> Result<Arc<ServerConfig>, Error> {
-    let roots = roots_of(root).map_err(Error::Tls)?;
+    let roots = roots_of(roots).map_err(Error::Tls)?;
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
         .allow_unauthenticated()
         .build()
@@ -206,7 +208,7 @@ impl ServerCertVerifier for PinnedRoot {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let unknown = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
         let root = chain.iter().find(|c| digest(c) == self.pin).ok_or_else(unknown)?;
-        let roots = roots_of(&root.clone().into_owned())?;
+        let roots = roots_of(&[root.clone().into_owned()])?;
         let verifier =
             WebPkiServerVerifier::builder_with_provider(roots, self.provider.clone()).build().map_err(|_| unknown())?;
         verifier.verify_server_cert(leaf, chain, name, ocsp, now)

@@ -78,6 +78,14 @@ pub enum Error {
     Join(String),
     #[error("set up the cluster: {0}")]
     Bootstrap(String),
+    #[error(
+        "the content of the backup is not understood ({0}): it was made by another version of rswarm; restore it with that version"
+    )]
+    Backup(String),
+    #[error(
+        "this manager has not received the cluster's state yet: there is nothing it could go on from; use another manager, or a backup"
+    )]
+    NoValue,
     #[error(transparent)]
     Identity(#[from] identity::Error),
 }

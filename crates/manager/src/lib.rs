@@ -18,9 +18,11 @@ mod raft;
 mod random;
 mod rpc;
 mod store;
+mod survival;
 mod wiring;
 
 pub use config::{Clock, Config, DATA_KEY_FILE, EventSink};
 pub use error::Error;
 pub use manager::{Manager, ManagerStatus};
 pub use rpc::read::Reader;
+pub use survival::BackedUp;

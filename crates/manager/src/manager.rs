@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// For the first manager to become its own leader.
-const BOOTSTRAP_PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const BOOTSTRAP_PATIENCE: Duration = Duration::from_secs(10);
 /// For one remote manager to let this one into the group.
 const JOIN_PATIENCE: Duration = Duration::from_secs(15);
 /// For a new manager to receive the value before it is used.
@@ -30,8 +30,8 @@ const INSIDE_BUFFER_BYTES: usize = 256 << 10;
 
 /// Owns everything that a manager runs. Dropping it stops all at once; prefer [`Manager::shutdown`].
 pub struct Manager {
-    config: Config,
-    parts: Parts,
+    pub(crate) config: Config,
+    pub(crate) parts: Parts,
 }
 
 /// How a manager stands, for `info` and for tests.
@@ -200,7 +200,7 @@ impl Manager {
 
     /// Reads without a message, for this process.
     pub fn reader(&self) -> Reader {
-        Reader::new(&self.parts.consensus, self.config.identity.subject())
+        Reader::new(&self.parts.consensus, self.config.identity.subject(), self.config.clock.clone())
     }
 
     /// Follows the applied state.
@@ -270,12 +270,12 @@ impl Manager {
     }
 }
 
-fn advertised(config: &Config, listener: &TcpListener) -> Result<String, Error> {
+pub(crate) fn advertised(config: &Config, listener: &TcpListener) -> Result<String, Error> {
     let bound = listener.local_addr().map_err(|source| Error::Listen { address: config.listen, source })?;
     Ok(config.advertised(bound))
 }
 
-fn remove(directory: &Path) -> Result<(), Error> {
+pub(crate) fn remove(directory: &Path) -> Result<(), Error> {
     match std::fs::remove_dir_all(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::File { operation: "remove", path: directory.to_owned(), source: error })

@@ -9,6 +9,7 @@ mod history;
 mod log;
 mod machine;
 mod owner;
+mod seed;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,9 @@ use database::Database;
 pub(crate) use history::{History, Step};
 pub(crate) use log::LogStore;
 pub(crate) use machine::Machine;
+pub(crate) use machine::decode_value;
 pub(crate) use owner::Owner;
+pub(crate) use seed::Position;
 
 /// The parts of an open store.
 pub(crate) struct Store {
@@ -51,6 +54,11 @@ impl Store {
 
     pub(crate) fn closing(&self) -> Closing {
         self.database.closing()
+    }
+
+    /// What a backup holds of this value.
+    pub(crate) fn encode(tables: Tables) -> Vec<u8> {
+        machine::encode(tables)
     }
 
     /// Writes down whom the store belongs to, before anything else is in it.

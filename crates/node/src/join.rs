@@ -65,8 +65,8 @@ pub enum JoinError {
     #[error("TLS with {address}: what listens there does not speak TLS as a manager does ({reason}); check the port")]
     NotTls { address: String, reason: String },
     #[error(
-        "TLS with {address}: this token belongs to another cluster than the manager there; get one from \
-         `rswarm join-token` on that cluster"
+        "TLS with {address}: this token belongs to another cluster than the manager there, or was made before its root \
+         certificate was rotated; get one from `rswarm join-token` on that cluster"
     )]
     OtherCluster { address: String },
     #[error(
@@ -119,7 +119,7 @@ pub async fn join(request: &Request) -> Result<Joined, JoinError> {
 }
 
 /// The address with the usual port where none is written.
-fn with_port(address: &str) -> String {
+pub fn with_port(address: &str) -> String {
     let is_ipv6 = address.parse::<std::net::Ipv6Addr>().is_ok();
     if is_ipv6 {
         return format!("[{address}]:{DEFAULT_CONTROL_PORT}");

@@ -11,7 +11,7 @@ use identity::NodeIdentity;
 use proto::v1::cluster_client::ClusterClient;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::transport::Channel;
-use types::{Availability, ClusterSpec, ManagerPeer, NodeId, NodeRole, ReadReply, ReadRequest, UnlockKey};
+use types::{Availability, ClusterSpec, ManagerPeer, NodeId, NodeRole, Payload, ReadReply, ReadRequest, UnlockKey};
 
 /// Commands waiting at most: people and scripts give them one by one, more is a fault.
 const MAX_WAITING_COMMANDS: usize = 8;
@@ -49,6 +49,16 @@ pub enum Command {
         force: bool,
         reply: oneshot::Sender<Result<(), Error>>,
     },
+    /// Answered with the new node's id.
+    Restore {
+        request: Box<RestoreRequest>,
+        reply: oneshot::Sender<Result<NodeId, Error>>,
+    },
+    /// Answered with the managers that were found.
+    Turn {
+        remote_addrs: Vec<String>,
+        reply: oneshot::Sender<Result<Vec<ManagerPeer>, Error>>,
+    },
     /// Answered once the manager that was locked serves.
     Unlock {
         key: UnlockKey,
@@ -84,6 +94,17 @@ pub struct JoinRequest {
     pub remote_addrs: Vec<String>,
     pub token: String,
     pub availability: Availability,
+}
+
+/// `POST /swarm/restore`: the first manager of a cluster that was backed up. Addresses as in [`InitRequest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreRequest {
+    pub listen_addr: String,
+    pub advertise_addr: String,
+    pub data_path_addr: String,
+    pub availability: Availability,
+    /// Of the backup, opened.
+    pub content: Payload,
 }
 
 /// Where this host stands.
@@ -236,6 +257,22 @@ impl Membership {
     /// As the daemon answers.
     pub async fn leave(&self, force: bool) -> Result<(), Error> {
         self.ask(|reply| Command::Leave { force, reply }).await
+    }
+
+    /// Makes this host the first manager of a cluster that was backed up; gives the node's id.
+    ///
+    /// # Errors
+    /// As the daemon answers.
+    pub async fn restore(&self, request: RestoreRequest) -> Result<NodeId, Error> {
+        self.ask(|reply| Command::Restore { request: Box::new(request), reply }).await
+    }
+
+    /// Tells this host where managers of its cluster are now, when all that it knows are gone.
+    ///
+    /// # Errors
+    /// As the daemon answers.
+    pub async fn turn_to(&self, remote_addrs: Vec<String>) -> Result<Vec<ManagerPeer>, Error> {
+        self.ask(|reply| Command::Turn { remote_addrs, reply }).await
     }
 
     /// Opens the keys of a manager that is locked, and lets it take its place.

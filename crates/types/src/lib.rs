@@ -41,8 +41,8 @@ pub use name::{Name, NameError};
 pub use object::*;
 pub use payload::Payload;
 pub use request::{
-    AttachRequest, Counts, Filters, NetworkView, NodeView, ReadReply, ReadRequest, ServiceChange, ServiceView,
-    SubnetUsage, WriteReply, WriteRequest,
+    AttachRequest, BackupWords, Counts, Filters, NetworkView, NodeView, ReadReply, ReadRequest, ServiceChange,
+    ServiceView, SubnetUsage, WriteReply, WriteRequest,
 };
 pub use resources::{
     Bytes, GenericResource, GenericResourceError, GenericResources, NanoCpus, Resources, generic_resource_env,

@@ -11,7 +11,7 @@ mod task;
 
 use serde::{Deserialize, Serialize};
 
-pub use cluster::{Cluster, JoinSecrets, RootCa, UnlockKey};
+pub use cluster::{Cluster, JoinSecrets, RootCa, RootRotation, UnlockKey};
 pub use dependency::Dependency;
 pub use job::JobStatus;
 pub use network::{Attachment, ContainerAttachment, Network, Subnet, VirtualIp};

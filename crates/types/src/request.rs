@@ -8,9 +8,9 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cluster, ClusterSpec, ContainerAttachment, Dependency, DependencyId, DependencyKind, DependencySpec,
+    Cluster, ClusterId, ClusterSpec, ContainerAttachment, Dependency, DependencyId, DependencyKind, DependencySpec,
     ImageReference, Labels, Network, NetworkId, NetworkSpec, Node, NodeId, NodeSpec, Payload, RegistryLogin,
-    RegistryScope, Service, ServiceId, ServiceSpec, Task, Version,
+    RegistryScope, RootRotation, Service, ServiceId, ServiceSpec, Task, Timestamp, Version,
 };
 
 /// Filters of a list: key to accepted values, as the Docker API has them (`{"name":["a","b"]}`).
@@ -37,6 +37,8 @@ pub enum ReadRequest {
     Dependency(DependencyKind, String),
     /// Everything at once and consistent: for `info`, checks and tests.
     Counts,
+    /// The whole value, as one manager has it at one moment.
+    Backup,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +57,28 @@ pub enum ReadReply {
     Dependencies(Vec<Dependency>),
     Dependency(Box<Dependency>),
     Counts(Counts),
+    Backup {
+        words: Box<BackupWords>,
+        content: Payload,
+    },
+}
+
+/// What a backup says of itself to everybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupWords {
+    pub cluster: ClusterId,
+    /// The manager that it was taken on.
+    pub manager: NodeId,
+    pub taken_at: Timestamp,
+    /// Of the value.
+    pub index: u64,
+    pub nodes: u64,
+    pub managers: u64,
+    pub services: u64,
+    pub tasks: u64,
+    pub networks: u64,
+    pub secrets: u64,
+    pub configs: u64,
 }
 
 /// A network with what is in it.
@@ -146,6 +170,10 @@ pub enum WriteRequest {
         rotate_manager_token: bool,
         #[serde(default)]
         rotate_unlock_key: bool,
+        /// A root to rotate to (parity C-18). The leader signs it, and makes one if the spec asks for a new root and
+        /// none is given.
+        #[serde(default)]
+        root: Option<Box<RootRotation>>,
     },
     /// Credentials that all nodes use from now on.
     PutRegistry {

@@ -19,7 +19,7 @@ pub fn cluster() -> Cluster {
         id: ClusterId::from_random(1),
         meta: Meta::default(),
         spec: ClusterSpec::default(),
-        root_ca: RootCa { certificate_pem: String::new(), key_pem: String::new() },
+        root_ca: RootCa::new("", ""),
         join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
         probe_key: [3; 32],
         data_path_port: types::DEFAULT_DATA_PATH_PORT,

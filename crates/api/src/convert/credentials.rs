@@ -33,7 +33,7 @@ pub(crate) fn read(header: &str) -> Result<Option<Credentials>, FieldError> {
 }
 
 /// Clients use either alphabet, with or without padding.
-fn decode(text: &str) -> Option<Vec<u8>> {
+pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let engines = [&alphabet::URL_SAFE, &alphabet::STANDARD].map(|alphabet| GeneralPurpose::new(alphabet, config));
     engines.iter().find_map(|engine| engine.decode(text.trim()).ok())

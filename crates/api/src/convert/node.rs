@@ -86,8 +86,13 @@ fn write_description(description: &NodeDescription) -> Value {
         .set("Platform", policy::write_platform(&description.platform))
         .set("Resources", policy::write_amounts(&description.resources))
         .set("Engine", engine)
-        .set("TLSInfo", swarm::write_tls_info(&description.tls_issuer_pem))
+        .set("TLSInfo", write_tls_info(description))
         .done()
+}
+
+fn write_tls_info(description: &NodeDescription) -> Value {
+    let NodeDescription { tls_issuer_pem: issuer, tls_roots_pem: roots, .. } = description;
+    swarm::write_tls_info(if roots.is_empty() { issuer } else { roots }, issuer)
 }
 
 /// Docker's word for a node whose tasks are left alone is `disconnected`. A node that works but is

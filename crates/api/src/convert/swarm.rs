@@ -7,7 +7,7 @@ use identity::{Holder, JoinToken};
 use node::membership::{InitRequest, JoinRequest};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use types::{AddressPools, Availability, Cidr, Cluster, ClusterSpec, UnlockKey};
+use types::{AddressPools, Availability, CaConfig, Cidr, Cluster, ClusterSpec, RootRotation, UnlockKey};
 
 use super::{
     network::range,
@@ -40,7 +40,12 @@ pub(crate) fn read_init(body: &Value) -> Result<InitRequest, FieldError> {
         port if DATA_PATH_PORTS.contains(&port) => u16::try_from(port).expect("in a range of ports"),
         port => return Err(from.bad("DataPathPort", format!("{port} is out of range; use 1024 to 49151"))),
     };
-    let mut spec = read_spec_object(from.object("Spec")?, &ClusterSpec { address_pools, ..ClusterSpec::default() })?;
+    let (mut spec, root) =
+        read_spec_object(from.object("Spec")?, &ClusterSpec { address_pools, ..ClusterSpec::default() })?;
+    if root.is_some() {
+        let hint = "a new cluster makes its own root; rotate to another one with `rswarm swarm ca --rotate`";
+        return Err(from.bad("Spec.CAConfig.SigningCACert", hint));
+    }
     // Docker's clients say it here, and its spec has it too
     spec.encryption.auto_lock_managers |= from.boolean("AutoLockManagers")?;
     let request = InitRequest {
@@ -114,12 +119,18 @@ pub(crate) fn read_unlock(body: &Value) -> Result<UnlockKey, FieldError> {
     Ok(key)
 }
 
-/// A changed spec: what the request leaves out stays as it is.
-pub(crate) fn read_spec(body: &Value, present: &ClusterSpec) -> Result<ClusterSpec, FieldError> {
+/// A changed spec, and a root to rotate to: what the request leaves out stays as it is.
+pub(crate) fn read_spec(
+    body: &Value,
+    present: &ClusterSpec,
+) -> Result<(ClusterSpec, Option<RootRotation>), FieldError> {
     read_spec_object(Object::root(body)?, present)
 }
 
-fn read_spec_object(mut from: Object<'_>, present: &ClusterSpec) -> Result<ClusterSpec, FieldError> {
+fn read_spec_object(
+    mut from: Object<'_>,
+    present: &ClusterSpec,
+) -> Result<(ClusterSpec, Option<RootRotation>), FieldError> {
     let name = from.string("Name")?;
     if !matches!(name.as_str(), "" | CLUSTER_NAME) {
         return Err(from.bad("Name", format!("a cluster is always named {CLUSTER_NAME:?}")));
@@ -142,14 +153,7 @@ fn read_spec_object(mut from: Object<'_>, present: &ClusterSpec) -> Result<Clust
         spec.dispatcher.heartbeat_period = period;
     }
     dispatcher.finish()?;
-    let mut ca = from.object("CAConfig")?;
-    if let Some(expiry) = ca.duration("NodeCertExpiry")?.filter(|expiry| !expiry.is_zero()) {
-        if expiry < MIN_CERTIFICATE_EXPIRY {
-            return Err(ca.bad("NodeCertExpiry", "must not be shorter than one hour"));
-        }
-        spec.ca.node_cert_expiry = expiry;
-    }
-    ca.finish()?;
+    let root = read_ca(from.object("CAConfig")?, &mut spec.ca)?;
     let mut tasks = from.object("TaskDefaults")?;
     if tasks.has("LogDriver") {
         spec.log_driver = policy::read_log_driver(tasks.object("LogDriver")?)?;
@@ -163,7 +167,38 @@ fn read_spec_object(mut from: Object<'_>, present: &ClusterSpec) -> Result<Clust
     // ours: the original chooses pools at init and for good (P25)
     spec.address_pools = read_address_pools(&mut from, spec.address_pools)?;
     from.finish()?;
-    Ok(spec)
+    Ok((spec, root))
+}
+
+/// Parity C-18, C-19.
+fn read_ca(mut from: Object<'_>, ca: &mut CaConfig) -> Result<Option<RootRotation>, FieldError> {
+    if let Some(expiry) = from.duration("NodeCertExpiry")?.filter(|expiry| !expiry.is_zero()) {
+        if expiry < MIN_CERTIFICATE_EXPIRY {
+            return Err(from.bad("NodeCertExpiry", "must not be shorter than one hour"));
+        }
+        ca.node_cert_expiry = expiry;
+    }
+    if !from.objects("ExternalCAs")?.is_empty() {
+        let why = "external CAs are not supported: rswarm signs the certificates of its nodes itself; give the root's \
+                   certificate and key (--ca-cert, --ca-key)";
+        return Err(from.bad("ExternalCAs", why));
+    }
+    ca.force_rotate = from.natural("ForceRotate")?.unwrap_or(ca.force_rotate);
+    let (certificate_pem, key_pem) = (from.string("SigningCACert")?, from.string("SigningCAKey")?);
+    let root = match (certificate_pem.is_empty(), key_pem.is_empty()) {
+        (true, true) => None,
+        (true, false) => {
+            let why = "if a signing CA key is provided, the signing CA cert must also be provided";
+            return Err(from.bad("SigningCAKey", why));
+        }
+        (false, true) => {
+            let why = "its key must be provided too (SigningCAKey): rswarm asks no external CA for signatures";
+            return Err(from.bad("SigningCACert", why));
+        }
+        (false, false) => Some(RootRotation { certificate_pem, key_pem, cross_signed_pem: String::new() }),
+    };
+    from.finish()?;
+    Ok(root)
 }
 
 fn read_raft(mut from: Object<'_>, spec: &mut ClusterSpec) -> Result<(), FieldError> {
@@ -204,14 +239,18 @@ fn write_fields(cluster: &Cluster) -> Fields {
         .set("CreatedAt", rfc3339(cluster.meta.created_at))
         .set("UpdatedAt", rfc3339(cluster.meta.updated_at))
         .set("Spec", write_spec(&cluster.spec))
-        .set("TLSInfo", write_tls_info(&cluster.root_ca.certificate_pem))
-        .set("RootRotationInProgress", false)
+        .set("TLSInfo", write_tls_info(&cluster.root_ca.certificate_pem, cluster.root_ca.issuer_pem()))
+        .set("RootRotationInProgress", cluster.root_ca.rotation.is_some())
         .set("DefaultAddrPool", &cluster.spec.address_pools.pools)
         .set("SubnetSize", cluster.spec.address_pools.mask_length)
         .set("DataPathPort", cluster.data_path_port)
 }
 
 fn write_spec(spec: &ClusterSpec) -> Value {
+    let ca = Fields::new()
+        .set("NodeCertExpiry", nanos(spec.ca.node_cert_expiry))
+        .unless_empty("ForceRotate", spec.ca.force_rotate)
+        .done();
     let tasks = Fields::new().some("LogDriver", spec.log_driver.as_ref().map(policy::write_log_driver)).done();
     json!({
         "Name": CLUSTER_NAME,
@@ -225,16 +264,17 @@ fn write_spec(spec: &ClusterSpec) -> Value {
             "HeartbeatTick": HEARTBEAT_TICK,
         },
         "Dispatcher": { "HeartbeatPeriod": nanos(spec.dispatcher.heartbeat_period) },
-        "CAConfig": { "NodeCertExpiry": nanos(spec.ca.node_cert_expiry) },
+        "CAConfig": ca,
         "TaskDefaults": tasks,
         "EncryptionConfig": { "AutoLockManagers": spec.encryption.auto_lock_managers },
     })
 }
 
-pub(crate) fn write_tls_info(root_pem: &str) -> Value {
-    let holder = Holder::of_pem(root_pem);
+/// What is trusted, and who signs: the two differ while a root is rotated.
+pub(crate) fn write_tls_info(roots_pem: &str, issuer_pem: &str) -> Value {
+    let holder = Holder::of_pem(issuer_pem);
     Fields::new()
-        .unless_empty("TrustRoot", root_pem)
+        .unless_empty("TrustRoot", roots_pem)
         .some("CertIssuerSubject", holder.as_ref().map(|holder| BASE64.encode(&holder.subject)))
         .some("CertIssuerPublicKey", holder.as_ref().map(|holder| BASE64.encode(&holder.public_key)))
         .done()
@@ -262,12 +302,13 @@ mod tests {
     fn c_16_a_root_is_told_with_its_name_and_key() {
         let authority = identity::CertificateAuthority::generate(types::Timestamp::from_unix_ms(1_700_000_000_000))
             .expect("randomness");
-        let told = write_tls_info(authority.certificate_pem());
+        let told = write_tls_info("ROOTS", authority.certificate_pem());
         let der = |field: &str| BASE64.decode(told[field].as_str().expect("a text")).expect("base64");
         let (subject, key) = (der("CertIssuerSubject"), der("CertIssuerPublicKey"));
         assert!(subject.windows(8).any(|part| part == b"swarm-ca"), "{subject:?}");
         // a sequence of 89 bytes: an uncompressed point of P-256 and what it is
         assert_eq!((key[0], key[1], key.len()), (0x30, 0x59, 0x5b));
-        assert_eq!(write_tls_info("PEM"), json!({ "TrustRoot": "PEM" }));
+        assert_eq!(told["TrustRoot"], "ROOTS");
+        assert_eq!(write_tls_info("PEM", "PEM"), json!({ "TrustRoot": "PEM" }));
     }
 }

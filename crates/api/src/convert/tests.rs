@@ -493,7 +493,7 @@ fn cluster() -> types::Cluster {
         id: types::ClusterId::from_random(5),
         meta: types::Meta::default(),
         spec: types::ClusterSpec::default(),
-        root_ca: types::RootCa { certificate_pem: "PEM".into(), key_pem: String::new() },
+        root_ca: types::RootCa::new("PEM", ""),
         join: types::JoinSecrets { worker: [1; 16], manager: [2; 16] },
         probe_key: [0; 32],
         data_path_port: types::DEFAULT_DATA_PATH_PORT,
@@ -514,24 +514,49 @@ fn the_cluster_fits_the_schema_and_its_spec_comes_back() {
     };
     assert_eq!(
         swarm::read_spec(&json!({ "Orchestration": { "TaskHistoryRetentionLimit": -1 } }), &cluster().spec),
-        Ok(changed.clone())
+        Ok((changed.clone(), None))
     );
-    assert_eq!(swarm::read_spec(&written["Spec"], &changed), Ok(cluster().spec));
+    assert_eq!(swarm::read_spec(&written["Spec"], &changed), Ok((cluster().spec, None)));
     // P25: what is not named stays
     let pools = swarm::read_spec(&json!({ "DefaultAddrPool": ["10.20.0.0/16"] }), &cluster().spec);
-    let pools = pools.expect("a pool that can be cut").address_pools;
+    let pools = pools.expect("a pool that can be cut").0.address_pools;
     assert_eq!((pools.pools[0].to_string().as_str(), pools.pools.len(), pools.mask_length), ("10.20.0.0/16", 2, 24));
     let error = |body: Value| swarm::read_spec(&body, &cluster().spec).expect_err("refused").to_string();
     assert_eq!(
         error(json!({ "CAConfig": { "NodeCertExpiry": 1000 } })),
         "CAConfig.NodeCertExpiry: must not be shorter than one hour"
     );
-    let lock = |body: Value, spec: &types::ClusterSpec| swarm::read_spec(&body, spec).expect("a spec");
+    roots_are_read(&error);
+    let lock = |body: Value, spec: &types::ClusterSpec| swarm::read_spec(&body, spec).expect("a spec").0;
     let locked = lock(json!({ "EncryptionConfig": { "AutoLockManagers": true } }), &cluster().spec);
     assert!(locked.encryption.auto_lock_managers);
     assert!(lock(json!({}), &locked).encryption.auto_lock_managers, "what is not named stays");
     let opened = lock(json!({ "EncryptionConfig": { "AutoLockManagers": false } }), &locked);
     assert!(!opened.encryption.auto_lock_managers);
+}
+
+/// C-18, C-19.
+fn roots_are_read(error: &dyn Fn(Value) -> String) {
+    let read = |ca: Value| swarm::read_spec(&json!({ "CAConfig": ca }), &cluster().spec).expect("a spec");
+    let (spec, root) = read(json!({ "ForceRotate": 4 }));
+    assert_eq!((spec.ca.force_rotate, root), (4, None));
+    let (written, _) = swarm::read_spec(&json!({ "CAConfig": {} }), &spec).expect("a spec");
+    assert_eq!(written.ca.force_rotate, 4, "what is not named stays");
+    let (_, root) = read(json!({ "SigningCACert": "CERT", "SigningCAKey": "KEY" }));
+    let root = root.expect("a root");
+    assert_eq!((&*root.certificate_pem, &*root.key_pem, &*root.cross_signed_pem), ("CERT", "KEY", ""));
+    let said = error(json!({ "CAConfig": { "SigningCAKey": "KEY" } }));
+    assert!(said.contains("if a signing CA key is provided, the signing CA cert must also be provided"), "{said}");
+    assert!(!said.contains("\"KEY\""), "a key is not repeated: {said}");
+    assert!(error(json!({ "CAConfig": { "SigningCACert": "CERT" } })).contains("SigningCAKey"));
+    let external = json!([{ "Protocol": "cfssl", "URL": "https://ca.example" }]);
+    assert!(error(json!({ "CAConfig": { "ExternalCAs": external } })).contains("external CAs are not supported"));
+    let mut during = cluster();
+    let next =
+        types::RootRotation { certificate_pem: "NEW".into(), key_pem: String::new(), cross_signed_pem: "X".into() };
+    during.root_ca.rotation = Some(Box::new(next));
+    let written = swarm::write(&during);
+    assert_eq!((&written["RootRotationInProgress"], &written["TLSInfo"]["TrustRoot"]), (&json!(true), &json!("PEM")));
 }
 
 #[test]

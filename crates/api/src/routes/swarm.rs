@@ -38,7 +38,7 @@ pub(crate) async fn join(State(shared): State<Shared>, body: Body) -> ApiResult<
     Ok(())
 }
 
-fn refuse_members(shared: &Shared) -> ApiResult<()> {
+pub(crate) fn refuse_members(shared: &Shared) -> ApiResult<()> {
     match shared.membership.status().local_state {
         LocalState::Inactive => Ok(()),
         _ => Err(ApiError::unavailable(ALREADY_IN_A_CLUSTER)),
@@ -58,12 +58,14 @@ pub(crate) async fn update(State(shared): State<Shared>, raw: RawQuery, body: Bo
     let version = query.version()?;
     let body = bodies::json(body).await?;
     let present = cluster::cluster(&shared.membership).await?;
+    let (spec, root) = read_spec(&body, &present.spec)?;
     let request = WriteRequest::UpdateCluster {
         version,
-        spec: Box::new(read_spec(&body, &present.spec)?),
+        spec: Box::new(spec),
         rotate_worker_token: query.flag("rotateWorkerToken"),
         rotate_manager_token: query.flag("rotateManagerToken"),
         rotate_unlock_key: query.flag("rotateManagerUnlockKey"),
+        root: root.map(Box::new),
     };
     cluster::write(&shared.membership, &request).await?;
     Ok(())

@@ -1,12 +1,18 @@
 //! `init`, `join`, `leave`, `join-token`, `swarm update`.
 
+pub(crate) mod ca;
 pub(crate) mod lock;
+
+use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::doctor;
+use super::{
+    backup::{self, PassphraseArgs},
+    doctor,
+};
 use crate::{
     client::Client,
     output::{
@@ -105,6 +111,11 @@ pub(crate) struct InitArgs {
     /// Go on from this node's state as the only manager, after the others were lost
     #[arg(long)]
     force_new_cluster: bool,
+    /// Make this host the first manager of the cluster in a backup (`rswarm backup create`)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["force_new_cluster", "default_addr_pool", "data_path_port", "autolock"])]
+    from_backup: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
 }
 
 #[derive(Debug, Args)]
@@ -156,16 +167,23 @@ pub(crate) struct UpdateArgs {
     pools: PoolArgs,
 }
 
+impl AddressArgs {
+    /// As requests have them.
+    fn places(&self) -> Value {
+        json!({
+            "ListenAddr": self.listen_addr,
+            "AdvertiseAddr": self.advertise_addr,
+            "DataPathAddr": self.data_path_addr,
+            "Availability": self.availability,
+        })
+    }
+}
+
 /// The request that the flags of `init` say.
 pub(crate) fn init_request(arguments: &InitArgs) -> Value {
-    let mut body = json!({
-        "ListenAddr": arguments.addresses.listen_addr,
-        "AdvertiseAddr": arguments.addresses.advertise_addr,
-        "DataPathAddr": arguments.addresses.data_path_addr,
-        "Availability": arguments.addresses.availability,
-        "ForceNewCluster": arguments.force_new_cluster,
-        "Spec": {},
-    });
+    let mut body = arguments.addresses.places();
+    body["ForceNewCluster"] = json!(arguments.force_new_cluster);
+    body["Spec"] = json!({});
     arguments.pools.apply(&mut body);
     set_some(&mut body, "DataPathPort", arguments.data_path_port);
     arguments.spec.apply(&mut body["Spec"]);
@@ -173,6 +191,12 @@ pub(crate) fn init_request(arguments: &InitArgs) -> Value {
 }
 
 pub(crate) async fn init(client: &Client, arguments: InitArgs) -> anyhow::Result<()> {
+    if let Some(file) = &arguments.from_backup {
+        let node = backup::restore(client, file, &arguments.passphrase, arguments.addresses.places()).await?;
+        print(&format!("Swarm restored: current node ({node}) is now its only manager.\n\n"))?;
+        print(&follow_instructions(client).await?)?;
+        return print(&join_instructions(client, Role::Worker).await?);
+    }
     let body = init_request(&arguments);
     let node = client.post("/swarm/init", Some(&body)).await?;
     let node = node.as_str().unwrap_or_default();
@@ -183,14 +207,9 @@ pub(crate) async fn init(client: &Client, arguments: InitArgs) -> anyhow::Result
 }
 
 pub(crate) async fn join(client: &Client, arguments: JoinArgs) -> anyhow::Result<()> {
-    let body = json!({
-        "ListenAddr": arguments.addresses.listen_addr,
-        "AdvertiseAddr": arguments.addresses.advertise_addr,
-        "DataPathAddr": arguments.addresses.data_path_addr,
-        "Availability": arguments.addresses.availability,
-        "JoinToken": arguments.token,
-        "RemoteAddrs": arguments.remotes.iter().map(|remote| with_port(remote)).collect::<Vec<_>>(),
-    });
+    let mut body = arguments.addresses.places();
+    body["JoinToken"] = json!(arguments.token);
+    body["RemoteAddrs"] = arguments.remotes.iter().map(|remote| with_port(remote)).collect();
     client.post("/swarm/join", Some(&body)).await?;
     let info = client.get("/info").await?;
     let is_manager = info["Swarm"]["ControlAvailable"] == json!(true);
@@ -229,13 +248,6 @@ pub(crate) async fn join_token(client: &Client, arguments: JoinTokenArgs) -> any
     print(&join_instructions(client, arguments.role).await?)
 }
 
-/// The root's certificate, in PEM.
-pub(crate) async fn ca(client: &Client) -> anyhow::Result<()> {
-    let swarm = client.get("/swarm").await?;
-    let root = swarm["TLSInfo"]["TrustRoot"].as_str().filter(|root| !root.is_empty());
-    print(&format!("{}\n", root.context("the daemon does not say which root the cluster trusts")?.trim_end()))
-}
-
 pub(crate) async fn update(client: &Client, arguments: UpdateArgs) -> anyhow::Result<()> {
     let mut swarm = client.get("/swarm").await?;
     let was_locked = lock::is_locked(&swarm);
@@ -267,6 +279,33 @@ async fn join_instructions(client: &Client, role: Role) -> anyhow::Result<String
     Ok(format!(
         "To add a {name} to this swarm, run the following command:\n\n    rswarm join --token {token} {address}\n\n"
     ))
+}
+
+/// For nodes whose managers are not where they were.
+async fn follow_instructions(client: &Client) -> anyhow::Result<String> {
+    let address = manager_address(&client.get("/info").await?["Swarm"])?;
+    Ok(format!(
+        "Nodes that know this address follow by themselves. On others run:\n\n    rswarm swarm managers {address}\n\n"
+    ))
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example: rswarm swarm managers 192.0.2.1:2377")]
+pub(crate) struct ManagersArgs {
+    /// Address of a manager of this node's cluster
+    #[arg(value_name = "HOST:PORT", required = true)]
+    remotes: Vec<String>,
+}
+
+/// Tells this node where managers are now.
+pub(crate) async fn managers(client: &Client, arguments: ManagersArgs) -> anyhow::Result<()> {
+    let remotes: Vec<String> = arguments.remotes.iter().map(|remote| with_port(remote)).collect();
+    let found = client.post("/swarm/managers", Some(&json!({ "RemoteAddrs": remotes }))).await?;
+    let line = |peer: &Value| {
+        format!("{} {}\n", peer["NodeID"].as_str().unwrap_or_default(), peer["Addr"].as_str().unwrap_or_default())
+    };
+    print("This node turns to:\n")?;
+    print(&found.as_array().into_iter().flatten().map(line).collect::<String>())
 }
 
 /// Where this manager is reached.

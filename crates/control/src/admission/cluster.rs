@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use types::{AddressPools, Cluster, ClusterSpec, Timestamp, UnlockKey, Version};
+use types::{AddressPools, Cluster, ClusterSpec, RootCa, RootRotation, Timestamp, UnlockKey, Version};
 
 use crate::{Change, Ids, ObjectRef, Proposal, Rejection, Tables};
 
@@ -17,27 +17,38 @@ const DATA_PATH_PORTS: (u16, u16) = (1024, 49_151);
 const LONGEST_MASK: u8 = 29;
 
 /// What gets a new secret.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Rotate {
     pub(super) worker: bool,
     pub(super) manager: bool,
     pub(super) unlock_key: bool,
 }
 
+/// How the cluster is to be.
+pub(super) struct Wanted<'a> {
+    pub(super) spec: &'a ClusterSpec,
+    pub(super) rotate: Rotate,
+    pub(super) root: Option<&'a RootRotation>,
+}
+
 pub(super) fn update(
     tables: &Tables,
     version: Version,
-    spec: &ClusterSpec,
-    rotate: Rotate,
+    wanted: &Wanted<'_>,
     now: Timestamp,
     ids: Ids<'_>,
 ) -> Result<Proposal, Rejection> {
+    let Wanted { spec, rotate, root } = *wanted;
     let cluster = tables.cluster().ok_or_else(|| Rejection::not_found("cluster", "default"))?;
     if cluster.meta.version != version {
         return Err(Rejection::out_of_sequence("cluster", cluster.id));
     }
     check(spec)?;
+    let asks = root.is_some() || spec.ca.force_rotate != cluster.spec.ca.force_rotate;
     let mut next = Cluster { spec: spec.clone(), ..(**cluster).clone() };
+    if asks {
+        next.root_ca.rotation = rotation(&cluster.root_ca, root)?;
+    }
     if rotate.worker {
         next.join.worker = ids().to_be_bytes();
     }
@@ -52,6 +63,22 @@ pub(super) fn update(
     };
     let expects = vec![(ObjectRef::Cluster, version)];
     Ok(Proposal { at: now, expects, changes: vec![Change::PutCluster(Box::new(next))] })
+}
+
+/// The root that is on its way in once `wanted` is asked for. Another one than before takes its place, the one that is there
+/// already ends it.
+fn rotation(present: &RootCa, wanted: Option<&RootRotation>) -> Result<Option<Box<RootRotation>>, Rejection> {
+    let Some(wanted) = wanted.filter(|wanted| !wanted.cross_signed_pem.is_empty()) else {
+        return Err(Rejection::FailedPrecondition(
+            "the manager that leads has made no new root: its rswarm is older than this one; upgrade it, then repeat"
+                .to_owned(),
+        ));
+    };
+    if wanted.certificate_pem == present.certificate_pem {
+        return Ok(None);
+    }
+    let under_way = present.rotation.as_ref().filter(|next| next.certificate_pem == wanted.certificate_pem);
+    Ok(Some(under_way.cloned().unwrap_or_else(|| Box::new(wanted.clone()))))
 }
 
 fn new_unlock_key(ids: Ids<'_>) -> UnlockKey {

@@ -5,7 +5,9 @@ use std::{
     ops::Deref,
 };
 
-use types::{Attachment, GenericResources, NodeId, NodeState, ServiceId, TaskId, TaskState, TaskStatus, Timestamp};
+use types::{
+    Attachment, Cluster, GenericResources, NodeId, NodeState, ServiceId, TaskId, TaskState, TaskStatus, Timestamp,
+};
 
 use super::Planned;
 use crate::{Change, Component, NewTask, ObjectRef, Tables, Touched, tables::Moment};
@@ -21,6 +23,8 @@ pub(super) struct Draft {
     born: BTreeMap<TaskId, usize>,
     /// Services the changes depend on.
     services: BTreeSet<ServiceId>,
+    /// Whether the changes depend on the cluster as a whole.
+    cluster: bool,
     /// Nodes the changes depend on.
     nodes: BTreeSet<NodeId>,
     /// Services in which room was made: what fills it is decided in the same plan.
@@ -47,6 +51,7 @@ impl Draft {
             freed_at: 0,
             born: BTreeMap::new(),
             services: BTreeSet::new(),
+            cluster: false,
             nodes: BTreeSet::new(),
             again: BTreeSet::new(),
             touched: Touched::default(),
@@ -80,6 +85,12 @@ impl Draft {
             self.freed_at = self.changes.len();
         }
         self.touched.freed |= freed;
+    }
+
+    /// Changes what is said of the whole cluster.
+    pub(super) fn put_cluster(&mut self, cluster: Cluster) {
+        self.cluster = true;
+        self.make(Change::PutCluster(Box::new(cluster)));
     }
 
     /// The changes are right only while the service is as it was read.
@@ -200,7 +211,9 @@ impl Draft {
         let service = |id: &ServiceId| Some((ObjectRef::Service(*id), before.service(*id)?.meta.version));
         let node = |id: &NodeId| Some((ObjectRef::Node(*id), before.node(*id)?.meta.version));
         let services = self.services.iter().filter_map(service);
-        let expects = services.chain(self.nodes.iter().filter_map(node)).collect();
+        let cluster =
+            before.cluster().filter(|_| self.cluster).map(|cluster| (ObjectRef::Cluster, cluster.meta.version));
+        let expects = services.chain(self.nodes.iter().filter_map(node)).chain(cluster).collect();
         Planned { expects, changes: self.changes, wake_at }
     }
 }

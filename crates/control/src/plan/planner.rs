@@ -15,7 +15,7 @@ use super::{
     networks, reaper, replicated, replicated_job, restart, rollout, schedule, scheduler,
     work::Work,
 };
-use crate::{Ids, Observed, Tables, Touched};
+use crate::{Ids, Observed, Tables, Touched, roots};
 
 /// The passes are repeated for services in which a stop made room, until nothing more follows. Three rounds
 /// do for everything known; the bound is there so that a mistake cannot hang the leader.
@@ -57,6 +57,9 @@ impl Planner {
         let touched = touched.unwrap_or_default();
         let mut draft = Draft::new(tables, now);
         let before = std::mem::take(&mut self.proposed);
+        if let Some(cluster) = roots::finished(&draft, ids) {
+            draft.put_cluster(cluster);
+        }
         let judged = self.judge_nodes(&mut draft, observed, full, &touched, &before);
         let mut dirty = self.dirty_services(&draft, full, &touched, now);
         dirty.extend(before.services);

@@ -101,6 +101,7 @@ fn token_rotation_takes_fresh_secrets() {
         rotate_worker_token: true,
         rotate_manager_token: false,
         rotate_unlock_key: false,
+        root: None,
     };
     let (proposal, _) = control::admission::admit(&world.tables, &request, world.now, &mut || 7).unwrap();
     let mut tables = world.tables.clone();
@@ -121,6 +122,7 @@ fn c_14_locking_makes_a_key_that_stays_until_it_is_rotated() {
             rotate_worker_token: false,
             rotate_manager_token: false,
             rotate_unlock_key,
+            root: None,
         };
         let mut next = fresh;
         let mut ids = || {

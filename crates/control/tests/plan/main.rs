@@ -12,6 +12,7 @@ mod properties;
 mod publish;
 mod restart;
 mod rollout;
+mod roots;
 mod schedule;
 mod script;
 mod spec;

@@ -39,9 +39,9 @@ use crate::{happened::Happened, spec};
 
 pub struct World {
     pub tables: Tables,
-    planner: Planner,
+    pub planner: Planner,
     decided: Option<Planned>,
-    observed: Observed,
+    pub observed: Observed,
     silent: Vec<NodeId>,
     pub now: Timestamp,
     pub started: Timestamp,

@@ -3,11 +3,11 @@
 //! Shared by the session service, the logs and the loop that follows the value. Holds no decision.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use control::{Tables, Touched};
+use control::{Tables, Touched, roots};
 use proto::v1::ManagerMessage;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,14 @@ const MAX_REQUESTS: usize = 64;
 #[derive(Clone, Default)]
 pub(crate) struct Hub {
     sessions: Arc<Mutex<HashMap<NodeId, Arc<Handle>>>>,
+    renewing: Arc<Mutex<Renewing>>,
+}
+
+/// Whose turn it is to renew a certificate because of the roots there are. Worked out once for all sessions.
+#[derive(Clone, Default)]
+struct Renewing {
+    trust: Option<[u8; 32]>,
+    nodes: BTreeSet<NodeId>,
 }
 
 /// What others may do with a session.
@@ -74,6 +82,18 @@ impl Hub {
         self.lock().len()
     }
 
+    /// The roots that nodes are to trust, and whether it is this node's turn to see to that.
+    pub(crate) fn trust(&self, node: NodeId) -> Option<([u8; 32], bool)> {
+        let renewing = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
+        renewing.trust.map(|trust| (trust, renewing.nodes.contains(&node)))
+    }
+
+    fn take_turns(&self, tables: &Tables) {
+        let trust = tables.cluster().map(|cluster| identity::trust_digest(&cluster.root_ca.roots_pem()));
+        let turns = Renewing { trust, nodes: roots::renewing(tables) };
+        *self.renewing.lock().unwrap_or_else(PoisonError::into_inner) = turns;
+    }
+
     fn wake(&self, node: NodeId) {
         if let Some(handle) = self.lock().get(&node) {
             handle.dirty.notify_one();
@@ -103,6 +123,7 @@ impl Hub {
     /// Follows the value and wakes the sessions that a change touches. Runs as long as the manager.
     pub(crate) async fn run(self, mut tables: watch::Receiver<Tables>) -> Result<(), Error> {
         let mut seen = 0;
+        self.take_turns(&tables.borrow().clone());
         while tables.changed().await.is_ok() {
             let now = tables.borrow_and_update().clone();
             let touched = now.touched_since(seen);
@@ -112,7 +133,10 @@ impl Hub {
                 Some(touched) if !touched.cluster && touched.nodes.is_empty() => {
                     self.follow(&now, &touched);
                 }
-                _ => self.wake_all(),
+                _ => {
+                    self.take_turns(&now);
+                    self.wake_all();
+                }
             }
         }
         Ok(())

@@ -49,6 +49,8 @@ pub(crate) struct Session {
     assigner: Assigner,
     managers: Vec<ManagerPeer>,
     role: Option<NodeRole>,
+    /// The roots that this session told the node to trust.
+    trust: Option<[u8; 32]>,
     reports: u64,
 }
 
@@ -119,6 +121,7 @@ impl Session {
             assigner: Assigner::new(node),
             managers: Vec::new(),
             role: None,
+            trust: None,
             reports: 0,
         }
     }
@@ -213,10 +216,27 @@ impl Session {
             self.managers = managers;
             self.send(Down::Managers(proto::encode(&self.managers))).await?;
         }
+        self.tell_trust(&tables).await?;
         match self.assigner.next(&tables) {
             Some(message) => self.send(Down::Assignments(message)).await,
             None => Ok(()),
         }
+    }
+
+    /// A node whose turn it is renews its certificate; one that was told of other roots and has followed meanwhile learns
+    /// that it need not do it again.
+    async fn tell_trust(&mut self, tables: &Tables) -> Result<(), Status> {
+        let Some((trust, is_its_turn)) = self.hub.trust(self.node).filter(|(trust, _)| self.trust != Some(*trust))
+        else {
+            return Ok(());
+        };
+        let told = tables.node(self.node).and_then(|node| node.description.as_ref());
+        let follows = told.zip(tables.cluster()).is_some_and(|(told, cluster)| cluster.root_ca.is_followed_by(told));
+        if is_its_turn || (self.trust.is_some() && follows) {
+            self.trust = Some(trust);
+            self.send(Down::Trust(trust.to_vec())).await?;
+        }
+        Ok(())
     }
 
     async fn send(&self, message: Down) -> Result<(), Status> {

@@ -84,9 +84,14 @@ impl Link {
     }
 }
 
-fn request<T: Serialize>(message: &T, deadline: Duration) -> tonic::Request<RaftFrame> {
+/// Names the member that a call is for. A manager that went on alone is another member than before, and what others still
+/// say to the one before must not reach it.
+pub(crate) const TARGET: &str = "raft-target";
+
+fn request<T: Serialize>(message: &T, target: RaftId, deadline: Duration) -> tonic::Request<RaftFrame> {
     let mut request = tonic::Request::new(RaftFrame { payload: proto::encode(message) });
     request.set_timeout(deadline);
+    request.metadata_mut().insert(TARGET, target.into());
     request
 }
 
@@ -105,7 +110,7 @@ impl RaftNetwork<TypeConfig> for Link {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<RaftId>, RPCError<RaftId, Member, RaftError<RaftId>>> {
-        let result = self.client().append(request(&rpc, option.hard_ttl())).await;
+        let result = self.client().append(request(&rpc, self.target, option.hard_ttl())).await;
         self.answer(result.map(tonic::Response::into_inner))
     }
 
@@ -127,7 +132,7 @@ impl RaftNetwork<TypeConfig> for Link {
         rpc: VoteRequest<RaftId>,
         option: RPCOption,
     ) -> Result<VoteResponse<RaftId>, RPCError<RaftId, Member, RaftError<RaftId>>> {
-        let result = self.client().vote(request(&rpc, option.hard_ttl())).await;
+        let result = self.client().vote(request(&rpc, self.target, option.hard_ttl())).await;
         self.answer(result.map(tonic::Response::into_inner))
     }
 
@@ -141,6 +146,7 @@ impl RaftNetwork<TypeConfig> for Link {
         let header = proto::encode(&(vote, &snapshot.meta));
         let mut call = tonic::Request::new(tokio_stream::iter(chunks(header, *snapshot.snapshot)));
         call.set_timeout(Duration::from_millis(SNAPSHOT_TIMEOUT_MS));
+        call.metadata_mut().insert(TARGET, self.target.into());
         let mut client = self.client();
         let frame = tokio::select! {
             answer = client.snapshot(call) => answer.map(tonic::Response::into_inner),

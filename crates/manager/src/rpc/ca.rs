@@ -36,6 +36,7 @@ impl Ca for CaService {
             Some(known) => known,
             None => (self.new_node(&tables, role, availability, caller.ip()).await?, role),
         };
+        let (cluster, authority) = self.present_authority().await?;
         tracing::info!(node.id = %node, %role, address = ?caller.ip(), "node joined");
         self.answer(&cluster, &authority, &call.csr_pem, node, role)
     }
@@ -45,14 +46,19 @@ impl Ca for CaService {
         if !self.consensus.is_member(subject.node).await? {
             return Err(session::removed(subject.node));
         }
-        let tables = self.consensus.tables();
-        let role = tables.node(subject.node).map_or(subject.role, |node| node.role);
-        let (cluster, authority) = authority(&tables)?;
+        let (cluster, authority) = self.present_authority().await?;
+        let role = self.consensus.tables().node(subject.node).map_or(subject.role, |node| node.role);
         self.answer(&cluster, &authority, &request.get_ref().csr_pem, subject.node, role)
     }
 }
 
 impl CaService {
+    /// Who signs, as the leader knows it: a certificate of a root that has gone meanwhile would shut its holder out.
+    async fn present_authority(&self) -> Result<(Cluster, CertificateAuthority), Status> {
+        self.consensus.ensure_current().await?;
+        authority(&self.consensus.tables())
+    }
+
     async fn new_node(
         &self,
         tables: &Tables,
@@ -104,7 +110,7 @@ fn wants_manager(node: &Node) -> bool {
 fn authority(tables: &Tables) -> Result<(Cluster, CertificateAuthority), Status> {
     let not_yet = || Status::unavailable("this manager has not yet received the cluster's state; try another one");
     let cluster = tables.cluster().ok_or_else(not_yet)?;
-    let authority = CertificateAuthority::from_pem(&cluster.root_ca.certificate_pem, &cluster.root_ca.key_pem)
+    let authority = CertificateAuthority::of_cluster(&cluster.root_ca)
         .map_err(|e| Status::internal(format!("the cluster's certificate authority cannot be used: {e}")))?;
     Ok(((**cluster).clone(), authority))
 }
@@ -113,8 +119,8 @@ fn authority(tables: &Tables) -> Result<(Cluster, CertificateAuthority), Status>
 fn role_of_token(cluster: &Cluster, digest: [u8; 32], token: &JoinToken) -> Result<NodeRole, Status> {
     if token.ca_digest != digest {
         return Err(Status::permission_denied(
-            "the join token belongs to another cluster: its digest is not that of this cluster's certificate \
-             authority; run `rswarm join-token worker` on a manager of this cluster",
+            "the join token belongs to another cluster, or was made before this cluster's root was rotated: its digest is \
+             not that of this cluster's certificate authority; run `rswarm join-token worker` on a manager of this cluster",
         ));
     }
     // both are compared whole, whatever the first gives

@@ -11,7 +11,7 @@ use proto::v1::{
 use tonic::{Request, Response, Status};
 use types::{NodeId, NodeRole, WriteReply, WriteRequest};
 
-use super::{cluster_logs, peer, read, status};
+use super::{cluster_logs, peer, read, roots, status};
 use crate::{
     Clock,
     dispatch::logs::LogBroker,
@@ -35,7 +35,8 @@ impl Cluster for ClusterService {
     async fn read(&self, request: Request<ReadCall>) -> Result<Response<ReadAnswer>, Status> {
         peer::manager(&request, &self.consensus.tables())?;
         let call = request.into_inner();
-        let reply = read::read(&self.consensus, &proto::decode(&call.read_request)?, call.linearizable).await?;
+        let wanted = proto::decode(&call.read_request)?;
+        let reply = read::read(&self.consensus, (self.clock)(), &wanted, call.linearizable).await?;
         Ok(Response::new(ReadAnswer { read_reply: proto::encode(&reply) }))
     }
 
@@ -126,7 +127,8 @@ impl ClusterService {
         loop {
             let tables = self.consensus.tables();
             let now = (self.clock)();
-            let admitted = admission::admit(&tables, wanted, now, &mut crate::random::u128);
+            let wanted = roots::prepare(&tables, wanted, now)?;
+            let admitted = admission::admit(&tables, &wanted, now, &mut crate::random::u128);
             let (proposal, reply) = admitted.map_err(|rejection| status::of_rejection(&rejection))?;
             tries += 1;
             let receipt = Receipt { number: receipt, reply: reply.clone() };

@@ -18,6 +18,7 @@ use crate::{
     raft::{
         Consensus,
         membership::Membership,
+        network::TARGET,
         peers,
         types::{RaftId, SNAPSHOT_TIMEOUT_MS, Snapshot, SnapshotMeta, TypeConfig, Vote},
     },
@@ -40,6 +41,19 @@ fn frame<T: serde::Serialize>(answer: &T) -> Response<RaftFrame> {
 impl RaftService {
     fn not_leader(&self) -> Status {
         Status::unavailable(format!("manager {} does not lead any more; try again", self.consensus.node()))
+    }
+
+    /// Earlier versions name no target.
+    fn check_target<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let me = self.consensus.raft_id();
+        let target = request.metadata().get(TARGET).and_then(|value| value.to_str().ok()?.parse::<RaftId>().ok());
+        match target.filter(|target| *target != me) {
+            Some(_) => Err(Status::permission_denied(format!(
+                "manager {} is another member of the managers' group than the one this is for: it went on without the others",
+                self.consensus.node()
+            ))),
+            None => Ok(()),
+        }
     }
 
     fn check_leader(&self) -> Result<(), Status> {
@@ -65,18 +79,21 @@ async fn receive_snapshot(mut chunks: Streaming<SnapshotChunk>) -> Result<(Vote,
 impl Raft for RaftService {
     async fn append(&self, request: Request<RaftFrame>) -> Result<Response<RaftFrame>, Status> {
         peer::certified_manager(&request)?;
+        self.check_target(&request)?;
         let rpc: AppendEntriesRequest<TypeConfig> = proto::decode(&request.into_inner().payload)?;
         Ok(frame(&self.consensus.raft().append_entries(rpc).await))
     }
 
     async fn vote(&self, request: Request<RaftFrame>) -> Result<Response<RaftFrame>, Status> {
         peer::certified_manager(&request)?;
+        self.check_target(&request)?;
         let rpc: VoteRequest<RaftId> = proto::decode(&request.into_inner().payload)?;
         Ok(frame(&self.consensus.raft().vote(rpc).await))
     }
 
     async fn snapshot(&self, request: Request<Streaming<SnapshotChunk>>) -> Result<Response<RaftFrame>, Status> {
         peer::certified_manager(&request)?;
+        self.check_target(&request)?;
         let receiving = receive_snapshot(request.into_inner());
         let (vote, snapshot) = tokio::time::timeout(Duration::from_millis(SNAPSHOT_TIMEOUT_MS), receiving)
             .await

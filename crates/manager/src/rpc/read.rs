@@ -9,24 +9,25 @@ use std::{
 use control::view;
 use identity::Subject;
 use tonic::Status;
-use types::{NodeState, NodeView, ReadReply, ReadRequest};
+use types::{NodeState, NodeView, ReadReply, ReadRequest, Timestamp};
 
-use super::{peer, status};
-use crate::raft::Consensus;
+use super::{backup, peer, status};
+use crate::{Clock, raft::Consensus};
 
 /// A manager that answered the leader within this time is reachable.
 const REACHABLE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Answers reads of its own host as long as the manager is there; it keeps nothing of it open.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Reader {
     consensus: Weak<Consensus>,
     subject: Subject,
+    clock: Clock,
 }
 
 impl Reader {
-    pub(crate) fn new(consensus: &Arc<Consensus>, subject: Subject) -> Self {
-        Self { consensus: Arc::downgrade(consensus), subject }
+    pub(crate) fn new(consensus: &Arc<Consensus>, subject: Subject, clock: Clock) -> Self {
+        Self { consensus: Arc::downgrade(consensus), subject, clock }
     }
 
     /// With `linearizable`, not older than the last accepted write.
@@ -37,13 +38,16 @@ impl Reader {
         let stopped = || Status::unavailable("the manager of this host has stopped");
         let consensus = self.consensus.upgrade().ok_or_else(stopped)?;
         peer::still_manager(&self.subject, &consensus.tables())?;
-        read(&consensus, wanted, linearizable).await
+        read(&consensus, (self.clock)(), wanted, linearizable).await
     }
 }
 
 pub(super) async fn read(consensus: &Consensus, wanted: &ReadRequest, linearizable: bool) -> Result<ReadReply, Status> {
     if linearizable {
         consensus.ensure_current().await?;
+    }
+    if *wanted == ReadRequest::Backup {
+        return backup::take(consensus, now).await;
     }
     let reply = view::read(&consensus.tables(), wanted);
     let mut reply = reply.map_err(|rejection| status::of_rejection(&rejection))?;

@@ -6,6 +6,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Weak},
+    time::{Duration, Instant},
 };
 
 use identity::Vault;
@@ -26,6 +27,10 @@ const MAX_OPEN_FILES: i32 = 64;
 const TEXT_LOG_BYTES: usize = 256 << 10;
 /// Write-ahead log kept before a column is written out although its buffer is not full.
 const MAX_WAL_BYTES: u64 = 16 << 20;
+
+/// The last handle of a manager that stopped in this process is gone a moment before the database lets its directory go.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
+const RELEASE_PAUSE: Duration = Duration::from_millis(10);
 
 /// The columns. Names are part of the format on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,9 +96,15 @@ impl Database {
         private(directory)?;
         let cipher = Cipher::open(vault, fresh)?;
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
-        let columns = Column::ALL.map(|c| ColumnFamilyDescriptor::new(c.name(), column_options(&cache)));
-        let db = DB::open_cf_descriptors(&database_options(), &path, columns)
-            .map_err(|source| Error::Open { path: path.clone(), source })?;
+        let end = Instant::now() + RELEASE_PATIENCE;
+        let db = loop {
+            let columns = Column::ALL.map(|c| ColumnFamilyDescriptor::new(c.name(), column_options(&cache)));
+            match DB::open_cf_descriptors(&database_options(), &path, columns) {
+                Ok(db) => break db,
+                Err(error) if is_held_here(&error) && Instant::now() < end => std::thread::sleep(RELEASE_PAUSE),
+                Err(source) => return Err(Error::Open { path, source }),
+            }
+        };
         Ok(Self { inner: Arc::new(Inner { db, cipher, path }) })
     }
 
@@ -198,6 +209,11 @@ impl Batch<'_> {
             source,
         })
     }
+}
+
+/// Another process would be a daemon that runs: for that nobody waits.
+fn is_held_here(error: &rocksdb::Error) -> bool {
+    error.as_ref().contains("lock hold by current process")
 }
 
 fn private(directory: &Path) -> Result<(), Error> {

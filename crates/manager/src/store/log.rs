@@ -11,7 +11,7 @@ use openraft::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::database::{Column, Database};
+use super::database::{Batch, Column, Database};
 use crate::{
     Error,
     raft::types::{Entry, LogId, RaftId, StorageError, TypeConfig, Vote},
@@ -53,6 +53,17 @@ impl LogStore {
         let mut batch = self.database.batch();
         batch.put(Column::Meta, key, proto::encode(value));
         batch.write_synced(Column::Meta)
+    }
+
+    /// Some entries from this index on; none if the log ends before it.
+    pub(super) fn read_from(&self, first: u64) -> Result<Vec<Entry>, Error> {
+        self.read_range(first, u64::MAX, READ_BYTES)
+    }
+
+    /// The last term in which this manager voted.
+    pub(super) fn voted_term(&self) -> Result<u64, Error> {
+        let vote: Option<Vote> = self.read(VOTE)?;
+        Ok(vote.map_or(0, |vote| vote.leader_id().get_term()))
     }
 
     fn append_synced(&self, entries: &[Entry]) -> Result<(), Error> {
@@ -109,6 +120,14 @@ impl LogStore {
         batch.delete_range(Column::Log, &key(since.index), &key(u64::MAX));
         batch.write_synced(Column::Log)
     }
+}
+
+/// An empty log, as if all up to `at` had been in it.
+pub(super) fn begin_after(batch: &mut Batch<'_>, at: LogId, vote: Vote) {
+    batch.put(Column::Meta, VOTE, proto::encode(&vote));
+    batch.put(Column::Meta, COMMITTED, proto::encode(&Some(at)));
+    batch.put(Column::Meta, PURGED, proto::encode(&at));
+    batch.delete_range(Column::Log, &key(0), &key(u64::MAX));
 }
 
 /// Big-endian, so that the database sorts by index.

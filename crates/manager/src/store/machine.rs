@@ -10,7 +10,12 @@ use openraft::{EntryPayload, ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshot
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::{database::Database, history::History, log::blocking, snapshot};
+use super::{
+    database::Database,
+    history::History,
+    log::{LogStore, blocking},
+    snapshot,
+};
 use crate::{
     Error,
     metrics::Metrics,
@@ -101,6 +106,20 @@ impl Machine {
         }
     }
 
+    /// The value after all that is in the log, and where that ends. Nobody is told.
+    pub(super) fn replayed(mut self, log: &LogStore) -> Result<(Tables, Option<LogId>), Error> {
+        self.history = History::default();
+        loop {
+            let entries = log.read_from(self.applied.map_or(0, |id| id.index + 1))?;
+            if entries.is_empty() {
+                return Ok((self.tables, self.applied));
+            }
+            for entry in entries {
+                self.apply_entry(entry);
+            }
+        }
+    }
+
     async fn store_snapshot(&self, meta: SnapshotMeta, data: Vec<u8>) -> Result<Vec<u8>, StorageError> {
         let database = self.database.clone();
         let signature = Some(meta.signature());
@@ -110,6 +129,17 @@ impl Machine {
         })
         .await
     }
+}
+
+/// The value as bytes.
+pub(super) fn encode(tables: Tables) -> Vec<u8> {
+    proto::encode(&Content { tables })
+}
+
+/// The value of such bytes, from elsewhere than this disk.
+pub(crate) fn decode_value(data: &[u8]) -> Result<Tables, Error> {
+    let content: Content = proto::decode(data).map_err(|e| Error::Backup(e.to_string()))?;
+    Ok(content.tables)
 }
 
 fn decode(database: &Database, data: &[u8]) -> Result<Tables, Error> {
@@ -173,9 +203,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
     async fn build_snapshot(&mut self) -> Result<Snapshot, StorageError> {
         let tables = self.tables.clone();
         let began = Instant::now();
-        let data =
-            blocking(ErrorSubject::StateMachine, ErrorVerb::Read, move || Ok(proto::encode(&Content { tables })))
-                .await?;
+        let data = blocking(ErrorSubject::StateMachine, ErrorVerb::Read, move || Ok(encode(tables))).await?;
         let meta = SnapshotMeta {
             last_log_id: self.applied,
             last_membership: self.membership.clone(),
@@ -187,6 +215,6 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
     }
 }
 
-fn snapshot_id(applied: Option<openraft::LogId<RaftId>>) -> String {
+pub(super) fn snapshot_id(applied: Option<openraft::LogId<RaftId>>) -> String {
     applied.map_or_else(|| "empty".to_owned(), |id| format!("{}-{}", id.leader_id, id.index))
 }

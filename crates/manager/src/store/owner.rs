@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use types::{ClusterId, NodeId};
 
-use super::database::{Column, Database};
+use super::database::{Batch, Column, Database};
 use crate::{Error, raft::types::RaftId};
 
 const OWNER: &[u8] = b"owner";
@@ -38,8 +38,12 @@ pub(super) fn load(database: &Database) -> Result<Option<Owner>, Error> {
     Ok(Some(owner))
 }
 
+pub(super) fn put(batch: &mut Batch<'_>, owner: &Owner) {
+    batch.put(Column::Meta, OWNER, proto::encode(owner));
+}
+
 pub(super) fn save(database: &Database, owner: &Owner) -> Result<(), Error> {
     let mut batch = database.batch();
-    batch.put(Column::Meta, OWNER, proto::encode(owner));
+    put(&mut batch, owner);
     batch.write_synced(Column::Meta)
 }

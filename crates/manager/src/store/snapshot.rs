@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::database::{Column, Database};
+use super::database::{Batch, Column, Database};
 use crate::{Error, raft::types::SnapshotMeta};
 
 const HEAD: &[u8] = b"snapshot";
@@ -41,6 +41,16 @@ fn load_head(database: &Database) -> Result<Option<Head>, Error> {
 
 /// Makes `data` the snapshot that counts.
 pub(super) fn save(database: &Database, meta: &SnapshotMeta, data: &[u8]) -> Result<(), Error> {
+    save_with(database, meta, data, |_| {})
+}
+
+/// The same, with what else is to change in the same step.
+pub(super) fn save_with(
+    database: &Database,
+    meta: &SnapshotMeta,
+    data: &[u8],
+    more: impl FnOnce(&mut Batch<'_>),
+) -> Result<(), Error> {
     let number = load_head(database)?.map_or(1, |head| head.number + 1);
     let mut chunks = 0;
     for chunk in data.chunks(CHUNK_BYTES) {
@@ -51,6 +61,7 @@ pub(super) fn save(database: &Database, meta: &SnapshotMeta, data: &[u8]) -> Res
     let mut batch = database.batch();
     batch.put(Column::Meta, HEAD, proto::encode(&head));
     batch.delete_range(Column::Snapshot, &chunk_key(0, 0), &chunk_key(number, 0));
+    more(&mut batch);
     // one log for all columns: syncing it syncs the chunks before it
     batch.write_synced(Column::Snapshot)
 }

@@ -149,7 +149,7 @@ async fn take(seen: &Mutex<Seen>, up: &mpsc::Sender<AgentMessage>, message: Down
                 }
                 seen.number = assignments.results_in;
             }
-            Down::LogRequest(_) | Down::LogCancel(_) => {}
+            Down::LogRequest(_) | Down::LogCancel(_) | Down::Trust(_) => {}
         }
         if reports_due { statuses(&seen.set) } else { Vec::new() }
     };

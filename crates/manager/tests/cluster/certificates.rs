@@ -52,6 +52,7 @@ async fn c_11_rotation_makes_the_old_token_invalid() {
         rotate_worker_token: true,
         rotate_manager_token: false,
         rotate_unlock_key: false,
+        root: None,
     };
     host.client().write(rotate).await.unwrap();
     assert!(refused(&host, &old).await.1.contains("rotated"));

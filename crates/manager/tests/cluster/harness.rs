@@ -127,10 +127,7 @@ pub fn cluster_of(authority: &CertificateAuthority, spec: ClusterSpec) -> Cluste
         id: ClusterId::from_random(77),
         meta: Meta::default(),
         spec,
-        root_ca: RootCa {
-            certificate_pem: authority.certificate_pem().to_owned(),
-            key_pem: authority.key_pem().to_owned(),
-        },
+        root_ca: RootCa::new(authority.certificate_pem(), authority.key_pem()),
         join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
         probe_key: [9; 32],
         data_path_port: types::DEFAULT_DATA_PATH_PORT,

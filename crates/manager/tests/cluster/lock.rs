@@ -17,6 +17,7 @@ async fn set(host: &Host, auto_lock_managers: bool, rotate_unlock_key: bool) -> 
         rotate_worker_token: false,
         rotate_manager_token: false,
         rotate_unlock_key,
+        root: None,
     };
     host.client().write(update).await.unwrap();
     let ReadReply::Cluster(cluster) = host.client().read(ReadRequest::Cluster).await else { panic!() };

@@ -11,3 +11,4 @@ mod harness;
 mod lock;
 mod membership;
 mod metrics;
+mod survival;

@@ -1,8 +1,9 @@
-//! What this node says of itself, kept up with the host: the MTU of its underlay, which all nodes' overlays follow, and
-//! who listens where the mesh would.
+//! What this node says of itself, kept up with the host: the MTU of its underlay, which all nodes' overlays follow, who
+//! listens where the mesh would, and who signed its certificate.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use identity::NodeIdentity;
 use tokio::{
     sync::watch,
     time::{MissedTickBehavior, interval},
@@ -19,17 +20,20 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
 /// Runs until `stop`.
 pub(super) async fn follow(
     address: IpAddr,
+    identity: NodeIdentity,
     mut holders: watch::Receiver<Arc<Vec<PortHolder>>>,
     description: watch::Sender<NodeDescription>,
     stop: CancellationToken,
 ) {
     let mut clock = interval(BETWEEN_LOOKS);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut renewals = identity.renewals();
     loop {
         tokio::select! {
             _ = clock.tick() => {}
             // its sender goes with the engine, which is after the agent
             Ok(()) = holders.changed() => {}
+            () = renewals.next() => {}
             () = stop.cancelled() => return,
         }
         // While no interface has the address the last one that was known stands.
@@ -37,11 +41,22 @@ pub(super) async fn follow(
         let troubles = troubles(&holders.borrow_and_update());
         description.send_if_modified(|told| {
             let mtu = mtu.or(told.underlay_mtu);
-            let differs = told.underlay_mtu != mtu || told.port_troubles != troubles;
+            let (issuer, others) = (identity.root_pem(), other_roots(&identity));
+            let differs = told.underlay_mtu != mtu
+                || told.port_troubles != troubles
+                || told.tls_issuer_pem != issuer
+                || told.tls_roots_pem != others;
             (told.underlay_mtu, told.port_troubles) = (mtu, troubles);
+            (told.tls_issuer_pem, told.tls_roots_pem) = (issuer, others);
             differs
         });
     }
+}
+
+/// The roots that the node trusts, while its issuer is not the only one.
+pub(super) fn other_roots(identity: &NodeIdentity) -> String {
+    let (roots, issuer) = (identity.roots_pem(), identity.root_pem());
+    if roots == issuer { String::new() } else { roots }
 }
 
 fn troubles(holders: &[PortHolder]) -> Vec<String> {

@@ -73,6 +73,8 @@ pub(super) struct Follower {
     pub(super) keeper: Keeper,
     pub(super) managers: watch::Sender<Vec<ManagerPeer>>,
     pub(super) desired_role: watch::Sender<Option<NodeRole>>,
+    /// The roots that managers want this node to trust.
+    pub(super) trust: watch::Sender<Option<[u8; 32]>>,
     pub(super) events: mpsc::Sender<AgentEvent>,
     pub(super) status: watch::Sender<AgentStatus>,
     /// When reports are to be sent, if there are any.
@@ -163,10 +165,12 @@ impl Follower {
         let (description, described) = watch::channel(NodeDescription {
             wireguard_key: Some(self.public_key),
             routes: self.engine.routes().to_vec(),
+            tls_roots_pem: described::other_roots(identity),
             ..self.engine.info().description(identity.root_pem())
         });
         beside.spawn(described::follow(
             self.config.data_address,
+            identity.clone(),
             self.engine.port_holders(),
             description,
             stop.clone(),
@@ -182,6 +186,7 @@ impl Follower {
             vault: self.config.vault.clone(),
             managers: self.managers.subscribe(),
             desired_role: self.desired_role.subscribe(),
+            trust: self.trust.subscribe(),
             events: self.events.clone(),
         };
         beside.spawn(renewal.run(stop.clone()));
@@ -207,6 +212,8 @@ impl Follower {
                 self.connection = Some(connection);
                 self.assigned.session_began();
                 self.told.clear();
+                // this manager may know better than the one before
+                self.trust.send_replace(None);
                 self.reports.session_began();
                 self.probe_news.session_began();
                 self.flush_at = self.reports.has_unsent().then(Instant::now);
@@ -233,6 +240,9 @@ impl Follower {
             }
             Event::DesiredRole(role) => {
                 self.desired_role.send_replace(Some(role));
+            }
+            Event::Trust(digest) => {
+                self.trust.send_replace(Some(digest));
             }
             Event::LogRequest(request) => {
                 if let Some(connection) = &self.connection {

@@ -1,7 +1,8 @@
 //! Keeps the node's certificate fresh, and of the role the cluster wants.
 //!
 //! A task of its own, owned by the agent. Renews at a time spread by chance within the certificate's
-//! validity, and at once when the desired role differs from the certificate's. The key is new each time.
+//! validity, and at once when the desired role differs from the certificate's, or the roots to trust do. The key is new
+//! each time.
 
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(super) struct Renewal {
     pub vault: Vault,
     pub managers: watch::Receiver<Vec<ManagerPeer>>,
     pub desired_role: watch::Receiver<Option<NodeRole>>,
+    /// The roots to trust, as managers name them.
+    pub trust: watch::Receiver<Option<[u8; 32]>>,
     pub events: mpsc::Sender<AgentEvent>,
 }
 
@@ -42,6 +45,8 @@ enum RenewError {
     Refused { manager: String, status: tonic::Status },
     #[error("manager {manager} did not answer within {} s", CALL_LIMIT.as_secs())]
     NoAnswer { manager: String },
+    #[error("the renewed certificate could not be written to the disk")]
+    NotSaved,
     #[error(transparent)]
     Identity(#[from] identity::Error),
 }
@@ -72,7 +77,7 @@ impl Renewal {
                         let _ = self.events.send(event).await;
                         continue;
                     }
-                    if !self.has_other_role() {
+                    if !self.is_other() {
                         continue;
                     }
                 }
@@ -83,23 +88,22 @@ impl Renewal {
         }
     }
 
-    fn has_other_role(&self) -> bool {
+    /// Whether the cluster wants a certificate with another role, or of another root.
+    fn is_other(&self) -> bool {
         self.desired_role.borrow().is_some_and(|role| role != self.identity.role())
+            || self.trust.borrow().is_some_and(|trust| trust != self.identity.trust_digest())
     }
 
     async fn until_due(&mut self, chance: u64) {
         loop {
-            if self.has_other_role() || now() >= self.identity.renew_at(chance) {
+            if self.is_other() || now() >= self.identity.renew_at(chance) {
                 return;
             }
             let wait = self.identity.renew_at(chance).since(now()).min(LONGEST_WAIT);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                changed = self.desired_role.changed() => {
-                    if changed.is_err() {
-                        std::future::pending::<()>().await;
-                    }
-                }
+                () = changed(&mut self.desired_role) => {}
+                () = changed(&mut self.trust) => {}
             }
         }
     }
@@ -117,8 +121,17 @@ impl Renewal {
         let answer = answer.map_err(|_| RenewError::NoAnswer { manager: manager.address.clone() })?;
         let answer = answer.map_err(|status| RenewError::Refused { manager: manager.address.clone(), status })?;
         let chain = answer.into_inner().chain_pem;
-        self.identity.replace(key.pem(), &chain)?;
-        let (identity, vault) = (self.identity.clone(), self.vault.clone());
-        tokio::task::spawn_blocking(move || identity.save(&vault)).await.unwrap_or(Ok(())).map_err(RenewError::Identity)
+        // on the disk before anybody hears of it: a node that came back with the certificate before would be a stranger
+        // once its root is gone
+        let (renewed, vault) = (NodeIdentity::from_pem(key.pem(), &chain)?, self.vault.clone());
+        tokio::task::spawn_blocking(move || renewed.save(&vault)).await.map_err(|_| RenewError::NotSaved)??;
+        Ok(self.identity.replace(key.pem(), &chain)?)
+    }
+}
+
+/// Waits for a word of the managers. Their way here ends with the agent, which ends this too.
+async fn changed<T>(told: &mut watch::Receiver<T>) {
+    if told.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }

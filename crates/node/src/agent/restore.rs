@@ -66,6 +66,7 @@ impl Follower {
             keeper: Keeper::new(file),
             managers: watch::Sender::new(managers),
             desired_role: watch::Sender::new(None),
+            trust: watch::Sender::new(None),
             flush_at: None,
             wake_at: None,
             told: BTreeSet::new(),

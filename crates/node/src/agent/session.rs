@@ -57,6 +57,8 @@ pub(super) enum Event {
     },
     Managers(Vec<ManagerPeer>),
     DesiredRole(NodeRole),
+    /// The roots to trust, as managers name them.
+    Trust([u8; 32]),
     LogRequest(LogRequest),
     LogCancel(u64),
     Committed(u64),
@@ -252,6 +254,8 @@ fn understand(message: ManagerMessage) -> Result<Option<Event>, End> {
         }
         Some(Message::Managers(bytes)) => Some(Event::Managers(proto::decode(&bytes)?)),
         Some(Message::DesiredRole(role)) => parse_role(&role).map(Event::DesiredRole),
+        // one of another length is of a version to come
+        Some(Message::Trust(digest)) => digest.try_into().ok().map(Event::Trust),
         Some(Message::LogRequest(request)) => Some(Event::LogRequest(request)),
         Some(Message::LogCancel(id)) => Some(Event::LogCancel(id)),
         Some(Message::ReportsCommitted(count)) => Some(Event::Committed(count)),

@@ -81,6 +81,9 @@ pub struct NodeDescription {
     pub engine_labels: Labels,
     /// The certificate's issuer, for `node inspect` and CA rotation.
     pub tls_issuer_pem: String,
+    /// The roots the node trusts, its issuer last, while they are several; empty if its issuer is the only one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tls_roots_pem: String,
     /// Public half of the key the node's data plane encrypts with (X25519, RFC 7748).
     pub wireguard_key: Option<[u8; 32]>,
     /// MTU in bytes of the interface with the node's data path address; told again when it changes.

@@ -92,11 +92,13 @@ impl Default for DispatcherConfig {
 pub struct CaConfig {
     /// How long a node certificate is valid (parity C-16): at least one hour.
     pub node_cert_expiry: Duration,
+    /// Another number than before asks for a new root (parity C-18).
+    pub force_rotate: u64,
 }
 
 impl Default for CaConfig {
     fn default() -> Self {
-        Self { node_cert_expiry: Duration::from_secs(2160 * 3600) }
+        Self { node_cert_expiry: Duration::from_secs(2160 * 3600), force_rotate: 0 }
     }
 }
 
