@@ -161,6 +161,7 @@ fn assignment(tables: &Tables, task: &Task) -> Option<Assignment> {
         host_ports: task.host_ports.clone(),
         granted: task.granted.clone(),
         default_log: task.default_log.clone(),
+        is_ordered: tables.is_ordered(service),
         desired: task.desired,
         not_before: task.not_before,
         state: task.status.state,

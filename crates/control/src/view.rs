@@ -4,6 +4,7 @@
 
 mod filter;
 mod find;
+mod stack;
 
 use std::sync::Arc;
 
@@ -47,6 +48,8 @@ pub fn read(tables: &Tables, request: &ReadRequest) -> Result<ReadReply, Rejecti
         ReadRequest::Dependency(kind, text) => {
             ReadReply::Dependency(Box::new(dependency_view(find::dependency(tables, *kind, text)?)))
         }
+        ReadRequest::Stacks => ReadReply::Stacks(stack::all(tables)),
+        ReadRequest::Stack(name) => ReadReply::Stack(Box::new(stack::one(tables, name)?)),
         ReadRequest::Counts => ReadReply::Counts(counts(tables)),
     })
 }

@@ -81,6 +81,10 @@ pub struct Assignment {
     /// Of the cluster; for a spec that names no log driver.
     #[serde(default)]
     pub default_log: Option<LogDriver>,
+    /// Its service depends on others, or others on it: after a restart of the host it is not made again here, for the
+    /// managers see to the order.
+    #[serde(default)]
+    pub is_ordered: bool,
     /// RUNNING, SHUTDOWN or REMOVE.
     pub desired: TaskState,
     #[serde(default)]

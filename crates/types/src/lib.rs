@@ -40,7 +40,7 @@ pub use object::*;
 pub use payload::Payload;
 pub use request::{
     AttachRequest, Counts, Filters, NetworkView, NodeView, ReadReply, ReadRequest, ServiceChange, ServiceView,
-    SubnetUsage, WriteReply, WriteRequest,
+    StackDeploy, StackView, SubnetUsage, WriteReply, WriteRequest,
 };
 pub use resources::{
     Bytes, GenericResource, GenericResourceError, GenericResources, NanoCpus, Resources, generic_resource_env,

@@ -6,6 +6,7 @@ mod job;
 mod network;
 mod node;
 mod service;
+mod stack;
 mod task;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ pub use node::{
     MAX_PEER_PROBLEMS, MAX_PORT_TROUBLES, Node, NodeDescription, NodeState, NodeStatus, PeerProblem, RaftMember,
 };
 pub use service::{KEPT_REVISIONS, Revision, Service, UpdateState, UpdateStatus};
+pub use stack::{STACK_LABEL, Stack, StackAction, StackDependency, StackPart, StackRevision, StackSpec, stack_of};
 pub use task::{ContainerHealth, ContainerStatus, PortStatus, Slot, Task, TaskState, TaskStatus};
 
 use crate::Timestamp;

@@ -8,8 +8,9 @@ use std::{collections::BTreeMap, net::IpAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cluster, ClusterSpec, ContainerAttachment, Dependency, DependencyId, DependencyKind, DependencySpec, Labels,
-    Network, NetworkId, NetworkSpec, Node, NodeId, NodeSpec, Payload, Service, ServiceId, ServiceSpec, Task, Version,
+    Cluster, ClusterSpec, ContainerAttachment, Dependency, DependencyId, DependencyKind, DependencySpec, Labels, Name,
+    Network, NetworkId, NetworkSpec, Node, NodeId, NodeSpec, Payload, Service, ServiceId, ServiceSpec, Stack,
+    StackPart, Task, Version,
 };
 
 /// Filters of a list: key to accepted values, as the Docker API has them (`{"name":["a","b"]}`).
@@ -31,6 +32,10 @@ pub enum ReadRequest {
     TaskOfContainer(String),
     Network(String),
     Dependency(DependencyKind, String),
+    /// All that there is a stack object or a labelled object of.
+    Stacks,
+    /// By its name.
+    Stack(String),
     /// Everything at once and consistent: for `info`, checks and tests.
     Counts,
 }
@@ -50,6 +55,23 @@ pub enum ReadReply {
     Dependencies(Vec<Dependency>),
     Dependency(Box<Dependency>),
     Counts(Counts),
+    Stacks(Vec<StackView>),
+    Stack(Box<StackView>),
+}
+
+/// A stack with what is of it, by the labels of the objects: those of a removed one are in it until they are gone.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StackView {
+    pub name: String,
+    /// The number of its present revision; 0 for one that others deployed, object by object.
+    pub revision: u64,
+    pub services: Vec<String>,
+    pub networks: Vec<String>,
+    pub secrets: Vec<String>,
+    pub configs: Vec<String>,
+    /// With its revisions; filled by `Stack` only.
+    pub stack: Option<Stack>,
 }
 
 /// A network with what is in it.
@@ -155,6 +177,27 @@ pub enum WriteRequest {
         network: NetworkId,
         container: String,
     },
+    DeployStack(Box<StackDeploy>),
+    /// Back to the revision of this number, or to the one before the present.
+    RollbackStack {
+        name: Name,
+        #[serde(default)]
+        to: Option<u64>,
+    },
+    /// With all that is of it.
+    RemoveStack(String),
+}
+
+/// A stack as its user wants it, whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StackDeploy {
+    pub name: Name,
+    pub services: Vec<ServiceSpec>,
+    pub networks: Vec<NetworkSpec>,
+    /// Secrets and configs with their data.
+    pub dependencies: Vec<DependencySpec>,
+    /// What is of the stack and not in this goes.
+    pub prune: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,4 +235,9 @@ pub enum WriteReply {
     Done,
     /// One of each subnet of the network.
     Attached(Vec<IpAddr>),
+    /// The number of the stack's present revision, and what became of each part.
+    Deployed {
+        revision: u64,
+        parts: Vec<StackPart>,
+    },
 }

@@ -80,6 +80,7 @@ pub fn service(name: &str, replicas: u64) -> ServiceSpec {
         endpoint: EndpointSpec::default(),
         disconnect: DisconnectPolicy::default(),
         schedule: None,
+        needs: Vec::new(),
     }
 }
 

@@ -8,7 +8,10 @@ use super::{
     attachments::PREDEFINED,
     subnets::{self, Taken},
 };
-use crate::{Change, Ids, Proposal, Rejection, Tables, tables::pool};
+use crate::{
+    Change, Ids, Proposal, Rejection, Tables,
+    tables::{overlay::networks_of, pool},
+};
 
 /// Option by which a user asks for a VXLAN identifier (parity N-02).
 const VNI_OPTION: &str = "com.docker.network.driver.overlay.vxlanid_list";
@@ -42,7 +45,10 @@ pub(super) fn create(
     if PREDEFINED.contains(&spec.name.as_str()) {
         return invalid(format!("network {} is predefined on every node: take another name", spec.name));
     }
-    if tables.network_by_name(&spec.name).is_some() {
+    if let Some(found) = tables.network_by_name(&spec.name) {
+        if tables.is_leaving(found.id) {
+            return Err(leaving(&spec.name));
+        }
         return Err(Rejection::already_exists("network", &spec.name));
     }
     let spec = configured(tables, spec)?;
@@ -280,6 +286,26 @@ pub(super) fn remove(tables: &Tables, id: NetworkId, now: Timestamp) -> Result<P
         return refuse_use(name, "network", &from, "remove them first");
     }
     Ok(Proposal { at: now, expects: Vec::new(), changes: vec![Change::RemoveNetwork(id)] })
+}
+
+/// It is still there, for the last of its tasks.
+pub(super) fn leaving(name: &types::Name) -> Rejection {
+    Rejection::Unsettled(format!("network {name} is being removed: wait until the last tasks in it have ended"))
+}
+
+/// The network goes when the last task has left it, of services that are being removed or do not ask for it any more.
+pub(super) fn leave(tables: &Tables, id: NetworkId, now: Timestamp) -> Result<Proposal, Rejection> {
+    let wants = |service: &&Arc<types::Service>| {
+        !service.removing && networks_of(&service.spec.task).any(|(wanted, _)| wanted == id)
+    };
+    let is_settled = tables.services_of_network(id).any(|service| wants(&service));
+    match remove(tables, id, now) {
+        // those that are on their way out are waited for
+        Err(Rejection::Unsettled(_)) => {}
+        Err(Rejection::FailedPrecondition(_)) if !is_settled && tables.guests_of_network(id).next().is_none() => {}
+        other => return other,
+    }
+    Ok(Proposal { at: now, expects: Vec::new(), changes: vec![Change::NetworkLeaves(id)] })
 }
 
 fn task_name(tables: &Tables, task: &types::Task) -> String {

@@ -6,6 +6,7 @@ mod dependencies;
 mod happened;
 mod health;
 mod jobs;
+mod needs;
 mod networks;
 mod orchestrate;
 mod properties;
@@ -15,6 +16,7 @@ mod rollout;
 mod schedule;
 mod script;
 mod spec;
+mod stacks;
 mod steering;
 mod told;
 

@@ -28,6 +28,7 @@ pub(crate) fn assignment(n: u128) -> Assignment {
         host_ports: Vec::new(),
         granted: types::GenericResources::new(),
         default_log: None,
+        is_ordered: false,
         desired: TaskState::Running,
         not_before: Timestamp::EPOCH,
         state: TaskState::Assigned,

@@ -103,6 +103,7 @@ pub fn task(n: u128, image: &str, args: &[&str]) -> Assignment {
         host_ports: Vec::new(),
         granted: types::GenericResources::new(),
         default_log: None,
+        is_ordered: false,
         desired: TaskState::Running,
         not_before: Timestamp::EPOCH,
         state: TaskState::Assigned,
