@@ -20,7 +20,7 @@ use crate::{
     remote::{self, Turn},
     routes::{
         archive, attach, containers, dependencies, distribution, doctor, events, exec, export, forward, images, logs,
-        metrics, networks, nodes, services, swarm, system, tasks, unsupported, usage, volumes,
+        metrics, networks, nodes, services, stacks, swarm, system, tasks, unsupported, usage, volumes,
     },
 };
 
@@ -165,6 +165,7 @@ fn router(shared: Shared) -> Router {
         .merge(events::routes())
         .merge(images::routes())
         .merge(metrics::routes())
+        .merge(stacks::routes())
         .merge(usage::routes())
         .merge(volumes::routes())
         .merge(containers::routes())

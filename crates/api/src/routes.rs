@@ -17,6 +17,7 @@ pub(crate) mod metrics;
 pub(crate) mod networks;
 pub(crate) mod nodes;
 pub(crate) mod services;
+pub(crate) mod stacks;
 pub(crate) mod swarm;
 pub(crate) mod system;
 pub(crate) mod tasks;

@@ -22,7 +22,7 @@ use check::{Check, Problem};
 use files::{Base, Loader};
 use node::{Node, Sources};
 
-pub(crate) use convert::{Condition, Dependency, IMAGE, NAMESPACE, Network, Project, Service};
+pub(crate) use convert::{Dependency, IMAGE, NAMESPACE, Network, Project, Service};
 pub(crate) use files::{Environment, ReadFile};
 
 /// What the user gave.

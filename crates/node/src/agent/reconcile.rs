@@ -40,10 +40,20 @@ pub(crate) struct Decision {
     pub wake_at: Option<Timestamp>,
 }
 
-/// Decides. `known` says whether `assigned` is a set that managers sent once.
-pub(crate) fn reconcile(assigned: &AssignmentSet, known: bool, local: &Local, now: Timestamp) -> Decision {
+/// Where the assignments are from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// There are none yet.
+    Nothing,
+    /// From the disk: what managers said before this daemon began.
+    Disk,
+    Managers,
+}
+
+/// Decides.
+pub(crate) fn reconcile(assigned: &AssignmentSet, source: Source, local: &Local, now: Timestamp) -> Decision {
     let mut decision = Decision::default();
-    if !known {
+    if source == Source::Nothing {
         return decision;
     }
     for (id, task) in local {
@@ -62,6 +72,12 @@ pub(crate) fn reconcile(assigned: &AssignmentSet, known: bool, local: &Local, no
             None if wanted && !assignment.state.is_terminal() && assignment.not_before > now => {
                 waiting.insert(assignment.not_before);
             }
+            // how far it was only the managers know
+            None if wanted && assignment.is_ordered && source == Source::Disk => {}
+            // the host was restarted: what depends on others, or others on it, starts when the managers say so
+            None if wanted && assignment.is_ordered && has_begun(assignment) => {
+                decision.actions.push(Action::Report(*id, TaskState::Shutdown, RESTARTED));
+            }
             // a node that started without a manager has no secrets: those that need any wait for one
             None if wanted && !assignment.state.is_terminal() && !assigned.has_dependencies_of(assignment) => {}
             None if wanted && !assignment.state.is_terminal() => decision.begin(*id, Step::Prepare),
@@ -77,6 +93,14 @@ pub(crate) fn reconcile(assigned: &AssignmentSet, known: bool, local: &Local, no
     }
     decision.wake_at = decision.wake_at.into_iter().chain(waiting).min();
     decision
+}
+
+/// What is said of a task that is not made again here.
+const RESTARTED: &str = "its host was restarted: a new task begins when what its service depends on is there";
+
+/// The managers have heard of it from this node.
+fn has_begun(assignment: &Assignment) -> bool {
+    (TaskState::Accepted..=TaskState::Running).contains(&assignment.state)
 }
 
 /// The managers ended the task without this node: a container that still runs must go.
