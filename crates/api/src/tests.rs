@@ -29,6 +29,7 @@ mod lock;
 mod metrics;
 mod networks;
 mod publish;
+mod stacks;
 
 /// An answer: status line and headers, body.
 async fn http(socket: &Path, request: &str, body: &str) -> (String, String) {

@@ -21,6 +21,7 @@ mod port_runs;
 pub mod request;
 pub mod resources;
 pub mod spec;
+pub mod template;
 pub mod time;
 
 pub use assignment::{

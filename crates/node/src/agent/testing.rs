@@ -14,6 +14,7 @@ pub(crate) fn assignment(n: u128) -> Assignment {
         id: TaskId::from_random(n),
         service: ServiceId::from_random(1),
         service_name: "web".parse().expect("a good name"),
+        service_labels: types::Labels::new(),
         slot: Slot::Replica(u64::try_from(n).unwrap_or(1)),
         spec: Arc::new(TaskSpec {
             container: ContainerSpec::of_image(image),
