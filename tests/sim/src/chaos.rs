@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use control::{Change, NodeLoad, Proposal, admission, invariants, view};
 use types::{
-    AttachRequest, Availability, NetworkId, NodeState, Service, ServiceChange, ServiceId, ServiceSpec, Task, TaskId,
-    TaskState, WriteRequest,
+    AttachRequest, Availability, NetworkId, NodeState, Service, ServiceChange, ServiceId, ServiceMode, ServiceSpec,
+    Task, TaskId, TaskState, WriteRequest,
 };
 
 use crate::{

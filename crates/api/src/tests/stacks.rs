@@ -66,26 +66,78 @@ async fn k_01_what_is_wrong_with_a_stack_is_told_with_its_place() {
             json!({ "Services": [service("a", "x", &json!([])), { "Name": "b", "Colour": "red" }] }),
             expect![[r#"
                 400 bad request
-                {"message":"Services[1].TaskTemplate.ContainerSpec.Image is missing: name the image to run"}"#]],
+                {"message":"Services[1].TaskTemplate.ContainerSpec.Image is missing: give the image to run"}"#]],
         ),
         (
             "POST /stacks/shop/deploy",
             json!({ "Services": [service("a", "x", &json!([{ "Service": "b", "Condition": "ready" }]))] }),
-            expect![[""]],
+            expect![[r#"
+                400 bad request
+                {"message":"Services[0].DependsOn[0].Condition: \"ready\" is no condition; use service_started, service_healthy or service_completed_successfully"}"#]],
         ),
-        ("POST /stacks/shop/deploy", json!({ "Services": [], "Networks": {} }), expect![[""]]),
-        ("POST /stacks/shop/deploy", json!({ "Networks": [{ "Name": "n", "Driver": "bridge" }] }), expect![[""]]),
         (
             "POST /stacks/shop/deploy",
-            json!({ "Services": [service("a", "x", &json!([]))], "RegistryAuth": { "b": "e30=" } }),
-            expect![[""]],
+            json!({ "Services": [], "Networks": {} }),
+            expect![[r#"
+            400 bad request
+            {"message":"Networks: must be a list"}"#]],
         ),
-        ("POST /stacks/shop/deploy", Value::Null, expect![[""]]),
-        ("POST /stacks/-/deploy", Value::Null, expect![[""]]),
-        ("POST /stacks/shop/rollback?to=x", Value::Null, expect![[""]]),
-        ("POST /stacks/shop/rollback", Value::Null, expect![[""]]),
-        ("GET /stacks/shop", Value::Null, expect![[""]]),
-        ("DELETE /stacks/shop", Value::Null, expect![[""]]),
+        (
+            "POST /stacks/shop/deploy",
+            json!({ "Networks": [{ "Name": "n", "Driver": "bridge" }] }),
+            expect![[r#"
+            400 bad request
+            {"message":"Networks[0].Driver: a stack has networks of the cluster: use overlay, or say Scope swarm"}"#]],
+        ),
+        (
+            "POST /stacks/shop/deploy",
+            json!({ "Services": [service("a", "x", &json!([]))], "RegistryAuth": { "b": "eyJ1c2VybmFtZSI6InUiLCJwYXNzd29yZCI6InAifQ==" } }),
+            expect![[r#"
+                400 bad request
+                {"message":"RegistryAuth: \"b\" is no service of this stack"}"#]],
+        ),
+        (
+            "POST /stacks/shop/deploy",
+            Value::Null,
+            expect![[r#"
+            400 bad request
+            {"message":"stack shop has no services: give one at least, or take the stack away with `stack rm shop`"}"#]],
+        ),
+        (
+            "POST /stacks/-/deploy",
+            Value::Null,
+            expect![[r#"
+            400 bad request
+            {"message":"invalid stack name: name must be valid as a DNS name component: letters, digits, '-' and '_', beginning and ending with a letter or digit; \"-\" is not"}"#]],
+        ),
+        (
+            "POST /stacks/shop/rollback?to=x",
+            Value::Null,
+            expect![[r#"
+            400 bad request
+            {"message":"invalid to \"x\": give the number of a revision"}"#]],
+        ),
+        (
+            "POST /stacks/shop/rollback",
+            Value::Null,
+            expect![[r#"
+            404 not found
+            {"message":"stack shop not found"}"#]],
+        ),
+        (
+            "GET /stacks/shop",
+            Value::Null,
+            expect![[r#"
+            404 not found
+            {"message":"stack shop not found"}"#]],
+        ),
+        (
+            "DELETE /stacks/shop",
+            Value::Null,
+            expect![[r#"
+            404 not found
+            {"message":"stack shop not found"}"#]],
+        ),
     ] {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         check(&fake, request, &body, wanted).await;

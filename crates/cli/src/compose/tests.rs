@@ -298,7 +298,68 @@ volumes: {data: {}}
 secrets: {pw: {external: true}}
 ";
     let loaded = one(text).expect("good");
-    expect![[""]].assert_eq(&loaded.text);
+    expect![[r#"
+        services:
+          a:
+            image: x
+            command:
+              - sh
+              - "-c"
+              - "a b"
+            environment:
+              B: null
+              A: "2"
+            labels:
+              x: ""
+              y: z
+            ports:
+              - mode: ingress
+                target: 80
+                published: 8080
+                protocol: tcp
+              - mode: ingress
+                target: 53
+                published: 53
+                protocol: udp
+                host_ip: "127.0.0.1"
+              - mode: ingress
+                target: 90
+                protocol: tcp
+            volumes:
+              - type: volume
+                source: data
+                target: /data
+                read_only: true
+                volume:
+                  nocopy: true
+              - type: bind
+                source: /srv
+                target: /srv
+                bind:
+                  create_host_path: true
+                  propagation: rshared
+              - type: volume
+                target: /anonymous
+            networks:
+              front: null
+            secrets:
+              - source: pw
+            healthcheck:
+              test:
+                - CMD-SHELL
+                - "wget localhost"
+            deploy:
+              labels:
+                tier: db
+        networks:
+          front: {}
+        volumes:
+          data: {}
+        secrets:
+          pw:
+            external: true
+    "#]]
+    .assert_eq(&loaded.text);
     let again = one(&loaded.text).expect("good again");
     assert_eq!(loaded.project.services[0].spec, again.project.services[0].spec);
 }
