@@ -396,7 +396,7 @@ impl Cluster {
             }
             _ => {
                 let running = tasks().filter(|task| state(task, TaskState::Running)).count() as u64;
-                let is_all = tasks().all(|task| is_present(task));
+                let is_all = tasks().all(is_present);
                 is_all && matches!(other.spec.mode, ServiceMode::Replicated { replicas } if running >= replicas)
             }
         }

@@ -20,7 +20,7 @@ pub(super) fn write_out(tree: &mut Node) {
             each(deploy, "labels", texts);
         }
         if let Some(check) = service.get_mut("healthcheck") {
-            each(check, "test", |node| shell(node));
+            each(check, "test", shell);
         }
         each(service, "networks", names);
         for field in ["secrets", "configs"] {
