@@ -222,8 +222,11 @@ fn p33_what_others_use_is_not_removed_and_then_nothing_is() {
          stack shop | network back attachable | secret pw one | service db net=back secret=pw
          settle
          service other net=back secret=pw
+         remove-stack shop
+         remove other
          attach a c1 back
          remove-stack shop
+         detach a c1 back
          plan
          stacks",
         expect![[r#"
@@ -232,8 +235,8 @@ fn p33_what_others_use_is_not_removed_and_then_nothing_is() {
             refused: nothing of stack shop was changed, 2 things stand in the way:
             secret 'pw' is in use by the following service: other; take it from them with `service update --secret-rm pw`, or remove them, first
             network back is in use by service other: update or remove them first
-            0s other has addresses back [10.0.0.5]
-            0s create other.1/1 on a 10.0.0.6
+            refused: nothing of stack shop was changed: network back has active endpoints (name-of-c1): disconnect or remove their containers first
+            0s service other gone
               shop: db | back | pw |  | revisions: 1 (1 services)
         "#]],
     );

@@ -67,16 +67,22 @@ pub(crate) fn reconcile(assigned: &AssignmentSet, source: Source, local: &Local,
     for (id, assignment) in &assigned.tasks {
         let there = local.get(id);
         let wanted = assignment.desired <= TaskState::Running && !is_given_up(assignment);
+        if wanted && assignment.is_ordered && there.is_none_or(|task| task.is_remnant) {
+            match source {
+                // how far it was only the managers know
+                Source::Disk if !assignment.state.is_terminal() => continue,
+                // the host was restarted: what depends on others, or others on it, starts when the managers say so
+                Source::Managers if has_begun(assignment) => {
+                    decision.actions.push(Action::Report(*id, TaskState::Shutdown, RESTARTED));
+                    continue;
+                }
+                _ => {}
+            }
+        }
         match there {
             // not even prepared: what was rejected would be asked of its registry again and again
             None if wanted && !assignment.state.is_terminal() && assignment.not_before > now => {
                 waiting.insert(assignment.not_before);
-            }
-            // how far it was only the managers know
-            None if wanted && assignment.is_ordered && source == Source::Disk => {}
-            // the host was restarted: what depends on others, or others on it, starts when the managers say so
-            None if wanted && assignment.is_ordered && has_begun(assignment) => {
-                decision.actions.push(Action::Report(*id, TaskState::Shutdown, RESTARTED));
             }
             // a node that started without a manager has no secrets: those that need any wait for one
             None if wanted && !assignment.state.is_terminal() && !assigned.has_dependencies_of(assignment) => {}

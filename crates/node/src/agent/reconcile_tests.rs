@@ -116,6 +116,7 @@ fn parse_local(text: &str) -> Local {
                 ("busy", "start") => task.busy = Some(Step::Start),
                 ("busy", "stop") => task.busy = Some(Step::Stop),
                 ("drained", at) => task.drained_at = Some(seconds(at.parse().expect("seconds"))),
+                ("left", _) => task.is_remnant = true,
                 ("sick", why) => task.unhealthy = Some(why.to_owned()),
                 ("retry", at) => task.retry_at = seconds(at.parse().expect("seconds")),
                 other => panic!("unknown option {other:?}"),
@@ -199,11 +200,20 @@ fn k_08_after_a_reboot_what_is_ordered_is_left_to_the_managers() {
         "1 running was=running ordered=yes
          2 running was=assigned ordered=yes
          3 running was=shutdown ordered=yes
-         4 running was=running ordered=yes",
-        "4 running",
+         4 running was=running ordered=yes
+         5 running was=running ordered=yes
+         6 running was=assigned ordered=yes
+         7 running was=accepted ordered=yes",
+        "4 running
+         5 prepared left=yes
+         6 prepared left=yes
+         7 prepared",
         expect![[r#"
             report 1 shutdown: its host was restarted: a new task begins when what its service depends on is there
             prepare 2
+            report 5 shutdown: its host was restarted: a new task begins when what its service depends on is there
+            create 6
+            create 7
         "#]],
     );
     let before = decide("1 running was=assigned ordered=yes\n2 running was=assigned", "", Source::Disk);
