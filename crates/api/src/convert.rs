@@ -25,6 +25,7 @@ pub(crate) mod policy;
 pub(crate) mod reader;
 pub(crate) mod service;
 pub(crate) mod single;
+pub(crate) mod stack;
 pub(crate) mod swarm;
 pub(crate) mod task;
 pub(crate) mod time;

@@ -20,7 +20,8 @@ use crate::{
     remote::{self, Turn},
     routes::{
         archive, attach, backup, containers, dependencies, distribution, doctor, events, exec, export, forward, images,
-        logs, metrics, networks, nodes, registries, services, swarm, system, tasks, unsupported, usage, volumes,
+        logs, metrics, networks, nodes, registries, services, stacks, swarm, system, tasks, unsupported, usage,
+        volumes,
     },
 };
 
@@ -169,6 +170,7 @@ fn router(shared: Shared) -> Router {
         .merge(events::routes())
         .merge(images::routes())
         .merge(metrics::routes())
+        .merge(stacks::routes())
         .merge(usage::routes())
         .merge(volumes::routes())
         .merge(containers::routes())

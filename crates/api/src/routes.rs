@@ -19,6 +19,7 @@ pub(crate) mod networks;
 pub(crate) mod nodes;
 pub(crate) mod registries;
 pub(crate) mod services;
+pub(crate) mod stacks;
 pub(crate) mod swarm;
 pub(crate) mod system;
 pub(crate) mod tasks;

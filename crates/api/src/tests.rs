@@ -31,6 +31,7 @@ mod metrics;
 mod networks;
 mod publish;
 mod registries;
+mod stacks;
 
 /// An answer: status line and headers, body.
 async fn http(socket: &Path, request: &str, body: &str) -> (String, String) {

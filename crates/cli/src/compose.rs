@@ -8,6 +8,7 @@ mod convert;
 mod env_file;
 mod files;
 mod interpolate;
+mod long;
 mod merge;
 mod node;
 mod order;
@@ -22,7 +23,7 @@ use check::{Check, Problem};
 use files::{Base, Loader};
 use node::{Node, Sources};
 
-pub(crate) use convert::{Condition, Dependency, IMAGE, NAMESPACE, Network, Project, Service};
+pub(crate) use convert::{Dependency, IMAGE, NAMESPACE, Network, Project, Service};
 pub(crate) use files::{Environment, ReadFile};
 
 /// What the user gave.
@@ -43,7 +44,7 @@ pub(crate) struct Request<'a> {
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) project: Project,
-    /// The merged files, as YAML.
+    /// The merged files, as YAML in the long form.
     pub(crate) text: String,
     /// Lines for standard error.
     pub(crate) warnings: Vec<String>,
@@ -84,7 +85,11 @@ pub(crate) fn load(request: &Request<'_>, stack: &str) -> Result<Loaded, Refusal
     if !check.problems.is_empty() {
         return Err(Refusal(lines(check.problems, &sources)));
     }
-    let text = tree.map(|tree| yaml::write(&tree)).unwrap_or_default();
+    let text = tree.map(|mut tree| {
+        long::write_out(&mut tree);
+        yaml::write(&tree)
+    });
+    let text = text.unwrap_or_default();
     let mut warnings = Vec::new();
     if !check.unsupported.is_empty() {
         check.unsupported.sort();

@@ -8,12 +8,14 @@ mod cluster;
 mod dependency;
 mod guest;
 mod job;
+mod needs;
 mod network;
 mod node;
 mod ports;
 mod registry;
 mod report;
 mod service;
+mod stack;
 mod subnets;
 mod survival;
 mod validate;
@@ -93,6 +95,9 @@ pub fn admit(
         WriteRequest::Attach(wanted) => {
             guest::attach(tables, wanted, now).map(|(proposal, addresses)| (proposal, WriteReply::Attached(addresses)))
         }
+        WriteRequest::DeployStack(wanted) => stack::deploy(tables, wanted, now, ids),
+        WriteRequest::RollbackStack { name, to } => stack::roll_back(tables, name, *to, now, ids),
+        WriteRequest::RemoveStack(name) => stack::remove(tables, name, now, ids),
         WriteRequest::Detach { node, network, container } => {
             guest::detach(tables, *node, *network, container, now).map(done)
         }

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use imbl::OrdMap;
 use types::{
     AssignedDependency, Assignment, AssignmentDiff, AssignmentSet, Cluster, DataPathPeer, Dependency, DependencyId,
-    HostNetwork, NetworkId, Node, NodeId, NodeState, OverlayDiff, ProbePeer, Task, TaskId,
+    HostNetwork, Labels, NetworkId, Node, NodeId, NodeState, OverlayDiff, ProbePeer, Task, TaskId, template,
 };
 
 use crate::{
@@ -156,6 +156,7 @@ fn assignment(tables: &Tables, task: &Task) -> Option<Assignment> {
         id: task.id,
         service: task.service,
         service_name: service.spec.name.clone(),
+        service_labels: if asks_for_labels(task) { service.spec.labels.clone() } else { Labels::new() },
         slot: task.slot,
         spec: task.spec.clone(),
         attachments: task.attachments.clone(),
@@ -163,10 +164,17 @@ fn assignment(tables: &Tables, task: &Task) -> Option<Assignment> {
         granted: task.granted.clone(),
         default_log: task.default_log.clone(),
         registry_auth: login.map(|login| login.auth.clone()).unwrap_or_default(),
+        is_ordered: tables.is_ordered(service),
         desired: task.desired,
         not_before: task.not_before,
         state: task.status.state,
     })
+}
+
+/// Few do, and a node may have thousands of tasks.
+fn asks_for_labels(task: &Task) -> bool {
+    let container = &task.spec.container;
+    !container.dependencies.is_empty() || container.templates().any(|(_, text)| template::asks_for_labels(text))
 }
 
 /// The data of a version never changes, so whoever has the id has it.

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use types::{
-    Attachment, Cluster, ContainerAttachment, Dependency, DependencyId, GenericResources, JobStatus, Network,
+    Attachment, Cluster, ContainerAttachment, Dependency, DependencyId, GenericResources, JobStatus, Name, Network,
     NetworkId, Node, NodeDescription, NodeId, NodeRole, NodeState, PeerProblem, RaftMember, Service, ServiceId, Slot,
-    TaskId, TaskState, TaskStatus, Timestamp, UpdateStatus, Version, VirtualIp,
+    StackSpec, TaskId, TaskState, TaskStatus, Timestamp, UpdateStatus, Version, VirtualIp,
 };
 
 use crate::Component;
@@ -92,6 +92,18 @@ pub enum Change {
     /// A new version of a secret or config, or new labels or `superseded` for a known one.
     PutDependency(Box<Dependency>),
     RemoveDependency(DependencyId),
+    /// What a stack is from now on: one more revision after `before`, 0 for a new stack.
+    PutStack {
+        name: Name,
+        before: u64,
+        #[serde(default)]
+        back_to: Option<u64>,
+        spec: Box<StackSpec>,
+    },
+    /// Its objects have changes of their own.
+    RemoveStack(Name),
+    /// The network goes when its last task has ended.
+    NetworkLeaves(NetworkId),
     CreateTask(Box<NewTask>),
     /// The scheduler found a node for a task that was born without one.
     AssignTask {

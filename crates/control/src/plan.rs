@@ -9,6 +9,7 @@ mod global;
 mod global_job;
 mod health;
 mod job;
+mod needs;
 mod networks;
 mod placement;
 mod planner;

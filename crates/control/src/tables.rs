@@ -12,17 +12,19 @@ pub(crate) mod homes;
 pub(crate) mod index;
 mod journal;
 mod load;
+mod needs;
 pub(crate) mod overlay;
 pub(crate) mod pool;
 pub(crate) mod ports;
 mod snapshot;
+mod stacks;
 
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 use types::{
     Cluster, ContainerAttachment, DataPathPeer, Dependency, DependencyId, DependencyKind, DependencyName, Name,
-    Network, NetworkId, Node, NodeId, Service, ServiceId, Slot, Task, TaskId,
+    Network, NetworkId, Node, NodeId, Service, ServiceId, Slot, Stack, Task, TaskId,
 };
 
 pub(crate) use apply::Moment;
@@ -73,6 +75,8 @@ pub struct Tables {
     neighbourly: OrdSet<ServiceId>,
     /// Services whose priority is another than that of all others.
     priorities: OrdSet<ServiceId>,
+    /// Names of services with those that need them.
+    needed: OrdSet<(Name, ServiceId)>,
     /// Where the data planes of all nodes that are not down are reached.
     peers: OrdMap<NodeId, Arc<DataPathPeer>>,
     /// Secrets and configs, with their old versions.
@@ -81,6 +85,9 @@ pub struct Tables {
     dependency_names: OrdMap<(DependencyKind, DependencyName), DependencyId>,
     /// Where the data of slots is.
     homes: OrdMap<(ServiceId, Slot), Arc<Home>>,
+    stacks: OrdMap<Name, Arc<Stack>>,
+    /// Networks of removed stacks that still have tasks.
+    leaving: OrdSet<NetworkId>,
     journal: Journal,
 }
 

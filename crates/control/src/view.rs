@@ -4,6 +4,7 @@
 
 mod filter;
 mod find;
+mod stack;
 
 use std::sync::Arc;
 
@@ -53,6 +54,8 @@ pub fn read(tables: &Tables, request: &ReadRequest) -> Result<ReadReply, Rejecti
         ReadRequest::Dependency(kind, text) => {
             ReadReply::Dependency(Box::new(dependency_view(find::dependency(tables, *kind, text)?)))
         }
+        ReadRequest::Stacks => ReadReply::Stacks(stack::all(tables)),
+        ReadRequest::Stack(name) => ReadReply::Stack(Box::new(stack::one(tables, name)?)),
         ReadRequest::Counts => ReadReply::Counts(counts(tables)),
         // the value as bytes is its keeper's to give
         ReadRequest::Backup => return Err(Rejection::Invalid("a backup is taken on a manager".to_owned())),

@@ -8,8 +8,9 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attachment, DEFAULT_MESH_WEIGHT, DependencyId, EndpointMode, GenericResources, LogDriver, MeshSpec, Name, Network,
-    NetworkId, NodeId, Payload, PortConfig, ServiceId, Slot, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp,
+    Attachment, DEFAULT_MESH_WEIGHT, DependencyId, EndpointMode, GenericResources, Labels, LogDriver, MeshSpec, Name,
+    Network, NetworkId, NodeId, Payload, PortConfig, ServiceId, Slot, TaskId, TaskSpec, TaskState, TaskStatus,
+    Timestamp,
 };
 
 /// All that one node shall do.
@@ -67,6 +68,9 @@ pub struct Assignment {
     pub id: TaskId,
     pub service: ServiceId,
     pub service_name: Name,
+    /// Where its spec, or the data of a secret or config, may ask for them.
+    #[serde(default)]
+    pub service_labels: Labels,
     pub slot: Slot,
     pub spec: Arc<TaskSpec>,
     /// Its places in the cluster's networks, in the order of the spec; behind them the one in the ingress network.
@@ -84,6 +88,10 @@ pub struct Assignment {
     /// The cluster's credentials for the image's registry, as `image::Credentials` packs them; empty without.
     #[serde(default, skip_serializing_if = "Payload::is_empty")]
     pub registry_auth: Payload,
+    /// Its service depends on others, or others on it: after a restart of the host it is not made again here, for the
+    /// managers see to the order.
+    #[serde(default)]
+    pub is_ordered: bool,
     /// RUNNING, SHUTDOWN or REMOVE.
     pub desired: TaskState,
     #[serde(default)]

@@ -22,6 +22,7 @@ mod port_runs;
 pub mod request;
 pub mod resources;
 pub mod spec;
+pub mod template;
 pub mod time;
 
 pub use assignment::{
@@ -42,7 +43,7 @@ pub use object::*;
 pub use payload::Payload;
 pub use request::{
     AttachRequest, BackupWords, Counts, Filters, NetworkView, NodeView, ReadReply, ReadRequest, ServiceChange,
-    ServiceView, SubnetUsage, WriteReply, WriteRequest,
+    ServiceView, StackDeploy, StackView, SubnetUsage, WriteReply, WriteRequest,
 };
 pub use resources::{
     Bytes, GenericResource, GenericResourceError, GenericResources, NanoCpus, Resources, generic_resource_env,

@@ -7,6 +7,7 @@ mod network;
 mod node;
 mod registry;
 mod service;
+mod stack;
 mod task;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ pub use node::{
 };
 pub use registry::{MAX_REGISTRIES, RegistryLogin, RegistryScope, RegistryScopeError};
 pub use service::{KEPT_REVISIONS, Revision, Service, UpdateState, UpdateStatus};
+pub use stack::{STACK_LABEL, Stack, StackAction, StackDependency, StackPart, StackRevision, StackSpec, stack_of};
 pub use task::{ContainerHealth, ContainerStatus, PortStatus, Slot, Task, TaskState, TaskStatus};
 
 use crate::Timestamp;

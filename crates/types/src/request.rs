@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Cluster, ClusterId, ClusterSpec, ContainerAttachment, Dependency, DependencyId, DependencyKind, DependencySpec,
-    ImageReference, Labels, Network, NetworkId, NetworkSpec, Node, NodeId, NodeSpec, Payload, RegistryLogin,
-    RegistryScope, RootRotation, Service, ServiceId, ServiceSpec, Task, Timestamp, Version,
+    ImageReference, Labels, Name, Network, NetworkId, NetworkSpec, Node, NodeId, NodeSpec, Payload, RegistryLogin,
+    RegistryScope, RootRotation, Service, ServiceId, ServiceSpec, Stack, StackPart, Task, Timestamp, Version,
 };
 
 /// Filters of a list: key to accepted values, as the Docker API has them (`{"name":["a","b"]}`).
@@ -35,6 +35,10 @@ pub enum ReadRequest {
     TaskOfContainer(String),
     Network(String),
     Dependency(DependencyKind, String),
+    /// All that there is a stack object or a labelled object of.
+    Stacks,
+    /// By its name.
+    Stack(String),
     /// Everything at once and consistent: for `info`, checks and tests.
     Counts,
     /// The whole value, as one manager has it at one moment.
@@ -57,6 +61,8 @@ pub enum ReadReply {
     Dependencies(Vec<Dependency>),
     Dependency(Box<Dependency>),
     Counts(Counts),
+    Stacks(Vec<StackView>),
+    Stack(Box<StackView>),
     Backup {
         words: Box<BackupWords>,
         content: Payload,
@@ -79,6 +85,21 @@ pub struct BackupWords {
     pub networks: u64,
     pub secrets: u64,
     pub configs: u64,
+}
+
+/// A stack with what is of it, by the labels of the objects: those of a removed one are in it until they are gone.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StackView {
+    pub name: String,
+    /// The number of its present revision; 0 for one that others deployed, object by object.
+    pub revision: u64,
+    pub services: Vec<String>,
+    pub networks: Vec<String>,
+    pub secrets: Vec<String>,
+    pub configs: Vec<String>,
+    /// With its revisions; filled by `Stack` only.
+    pub stack: Option<Stack>,
 }
 
 /// A network with what is in it.
@@ -194,6 +215,27 @@ pub enum WriteRequest {
         network: NetworkId,
         container: String,
     },
+    DeployStack(Box<StackDeploy>),
+    /// Back to the revision of this number, or to the one before the present.
+    RollbackStack {
+        name: Name,
+        #[serde(default)]
+        to: Option<u64>,
+    },
+    /// With all that is of it.
+    RemoveStack(String),
+}
+
+/// A stack as its user wants it, whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StackDeploy {
+    pub name: Name,
+    pub services: Vec<ServiceSpec>,
+    pub networks: Vec<NetworkSpec>,
+    /// Secrets and configs with their data.
+    pub dependencies: Vec<DependencySpec>,
+    /// What is of the stack and not in this goes.
+    pub prune: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -231,4 +273,9 @@ pub enum WriteReply {
     Done,
     /// One of each subnet of the network.
     Attached(Vec<IpAddr>),
+    /// The number of the stack's present revision, and what became of each part.
+    Deployed {
+        revision: u64,
+        parts: Vec<StackPart>,
+    },
 }

@@ -4,6 +4,7 @@ mod cluster;
 mod container;
 mod dependency;
 mod mesh;
+mod need;
 mod network;
 mod node;
 mod port;
@@ -25,6 +26,7 @@ pub use mesh::{
     DEFAULT_MESH_WEIGHT, MAX_MESH_WEIGHT, MESH_AFFINITY_LABEL, MESH_POLICY_LABEL, MESH_WEIGHT_LABEL, MeshError,
     mesh_weight,
 };
+pub use need::{Need, NeedCondition, NeedConditionError};
 pub use network::{NetworkAttachmentSpec, NetworkDriver, NetworkSpec, SubnetSpec};
 pub use node::{Availability, NodeRole, NodeSpec};
 pub use schedule::{

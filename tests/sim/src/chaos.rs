@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use control::{Change, NodeLoad, Proposal, admission, invariants, view};
 use types::{
-    AttachRequest, Availability, NetworkId, NodeState, Service, ServiceChange, ServiceId, ServiceSpec, Task, TaskId,
-    TaskState, WriteRequest,
+    AttachRequest, Availability, NetworkId, NodeState, Service, ServiceChange, ServiceId, ServiceMode, ServiceSpec,
+    Task, TaskId, TaskState, WriteRequest,
 };
 
 use crate::{
@@ -140,7 +140,10 @@ impl Cluster {
         match self.random.below(18) {
             0 if services.len() < MOST_SERVICES => {
                 let name = format!("s{}", self.random.below(20));
-                let spec = specs::any_service(&name, &mut self.random, most);
+                let mut spec = specs::any_service(&name, &mut self.random, most);
+                if self.random.chance(40) {
+                    spec.needs = vec![specs::any_need(&service.spec, &mut self.random)];
+                }
                 self.write(&WriteRequest::CreateService(Box::new(spec)), Origin::Other);
             }
             1 => self.write(&WriteRequest::RemoveService(id), Origin::Other),
@@ -300,11 +303,14 @@ impl Cluster {
         // checks that there is none
         let waits = |line: &String| {
             let (place, why) = line.split_once(" waits: ")?;
-            let known = why.starts_with("no suitable node") || why.starts_with("network ");
+            let known = ["no suitable node", "network ", "waits for service "].iter().any(|text| why.starts_with(text));
             known.then(|| place.to_owned())
         };
-        let held_up: Vec<String> =
+        let mut held_up: Vec<String> =
             all.iter().filter_map(waits).filter_map(|place| Some(format!("{}.", place.split_once('.')?.0))).collect();
+        let is_held = |update: &types::UpdateStatus| update.message.starts_with("update waits for service ");
+        let held = self.tables.services().filter(|service| service.update.as_ref().is_some_and(is_held));
+        held_up.extend(held.map(|service| format!("{}.", service.spec.name)));
         all.retain(|line| !held_up.iter().any(|service| line.starts_with(service)));
         all.extend(self.placeable());
         all.extend(self.not_ready());
@@ -364,11 +370,36 @@ impl Cluster {
                 }
                 continue;
             }
+            if task.status.error.starts_with("waits for service ") {
+                if service.spec.needs.iter().all(|need| self.is_plainly_met(need)) {
+                    return Some(format!("{}.{} waits for what is there", service.spec.name, task.slot));
+                }
+                continue;
+            }
             if let Some(node) = self.tables.nodes().find(|node| self.has_room(service, task, node)) {
                 return Some(format!("{}.{} waits though {} has room", service.spec.name, task.slot, node.id));
             }
         }
         None
+    }
+
+    /// Beyond doubt: all that shall run does, and all that shall end has.
+    fn is_plainly_met(&self, need: &types::Need) -> bool {
+        let Some(other) = self.tables.service_by_name(&need.service) else { return true };
+        let tasks = || self.tables.tasks_of_service(other.id).filter(|task| task.desired == TaskState::Running);
+        let is_present = |task: &Arc<types::Task>| *task.spec == other.spec.task && task.iteration == other.iteration();
+        let state = |task: &Arc<types::Task>, state: TaskState| is_present(task) && task.status.state == state;
+        match need.condition {
+            types::NeedCondition::Completed => {
+                let done = tasks().filter(|task| state(task, TaskState::Complete)).count() as u64;
+                matches!(other.spec.mode, ServiceMode::ReplicatedJob { total_completions, .. } if done >= total_completions)
+            }
+            _ => {
+                let running = tasks().filter(|task| state(task, TaskState::Running)).count() as u64;
+                let is_all = tasks().all(is_present);
+                is_all && matches!(other.spec.mode, ServiceMode::Replicated { replicas } if running >= replicas)
+            }
+        }
     }
 
     /// One of the task's networks must have no address left, or an older spec's network be gone.

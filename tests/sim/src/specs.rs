@@ -5,8 +5,8 @@ use std::time::Duration;
 use types::{
     Bytes, Cluster, ClusterId, ClusterSpec, Constraint, ContainerSpec, DEFAULT_FILE_MODE, DependencyKind,
     DependencyRef, DependencySpec, DisconnectPolicy, EndpointMode, EndpointSpec, FailureAction, GenericResource,
-    ImageReference, JoinSecrets, Labels, Meta, Name, NanoCpus, NetworkAttachmentSpec, NetworkSpec, Node,
-    NodeDescription, NodeId, NodeRole, NodeSpec, NodeState, NodeStatus, Payload, Placement, Platform, PortBind,
+    ImageReference, JoinSecrets, Labels, Meta, Name, NanoCpus, Need, NeedCondition, NetworkAttachmentSpec, NetworkSpec,
+    Node, NodeDescription, NodeId, NodeRole, NodeSpec, NodeState, NodeStatus, Payload, Placement, Platform, PortBind,
     PortConfig, PortProtocol, PublishMode, Reconcile, ResourceRequirements, Resources, RestartPolicy, RootCa,
     ScheduleConcurrency, ScheduleSpec, ServiceMode, ServiceSpec, SpreadOver, TargetFile, TaskSpec, Timestamp,
     UpdateConfig, UpdateOrder, WriteRequest,
@@ -81,6 +81,7 @@ pub fn service(name: &str, replicas: u64) -> ServiceSpec {
         endpoint: EndpointSpec::default(),
         disconnect: DisconnectPolicy::default(),
         schedule: None,
+        needs: Vec::new(),
     }
 }
 
@@ -142,6 +143,16 @@ pub fn any_attachments(names: &[String], random: &mut Random) -> Vec<NetworkAtta
         options: Labels::new(),
     };
     picked.into_iter().map(attachment).collect()
+}
+
+/// What may be waited for of a service.
+pub fn any_need(other: &ServiceSpec, random: &mut Random) -> Need {
+    let condition = match random.below(3) {
+        0 => NeedCondition::Started,
+        1 if other.mode.is_job() => NeedCondition::Completed,
+        _ => NeedCondition::Healthy,
+    };
+    Need { service: other.name.clone(), condition }
 }
 
 /// None, or one or two ports of few numbers, so that services want the same.

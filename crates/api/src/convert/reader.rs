@@ -22,6 +22,22 @@ pub(crate) enum FieldError {
     Unsupported { path: String },
 }
 
+impl FieldError {
+    /// Of something within a larger request.
+    pub(crate) fn within(self, outer: &str) -> Self {
+        let inside = |path: String| if path == BODY { outer.to_owned() } else { format!("{outer}.{path}") };
+        match self {
+            Self::Type { path, wanted, found } => Self::Type { path: inside(path), wanted, found },
+            Self::Value { path, reason } => Self::Value { path: inside(path), reason },
+            Self::Missing { path, hint } => Self::Missing { path: inside(path), hint },
+            Self::Unsupported { path } => Self::Unsupported { path: inside(path) },
+        }
+    }
+}
+
+/// The path of what has none.
+const BODY: &str = "the request body";
+
 /// One entry of an object whose keys are the user's own.
 pub(crate) struct Entry<'a> {
     pub(crate) key: &'a str,
@@ -54,7 +70,7 @@ impl<'a> Object<'a> {
             Value::Object(map) => Ok(Self { path, map: Some(map), taken: BTreeSet::new() }),
             Value::Null => Ok(Self { path, map: None, taken: BTreeSet::new() }),
             other => {
-                let path = if path.is_empty() { "the request body".to_owned() } else { path };
+                let path = if path.is_empty() { BODY.to_owned() } else { path };
                 Err(wrong_type(path, "an object", other))
             }
         }

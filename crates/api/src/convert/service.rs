@@ -13,6 +13,7 @@ use super::{
     network_view::{Networks, write_virtual_ips},
     policy,
     reader::{FieldError, Object},
+    stack,
     time::{nanos, rfc3339},
     writer::Fields,
 };
@@ -22,8 +23,8 @@ use super::{
 pub(crate) struct Given<'a> {
     /// The name of a new service that was given none.
     pub(crate) name: Option<Name>,
-    /// On update, the spec before: keeps what Docker's clients do not send back (`Disconnect`, `Mesh`, `Schedule`, where ports
-    /// are published).
+    /// On update, the spec before: keeps what Docker's clients do not send back (`DependsOn`, `Disconnect`, `Mesh`, `Schedule`,
+    /// where ports are published).
     pub(crate) previous: Option<&'a ServiceSpec>,
 }
 
@@ -42,6 +43,10 @@ pub(crate) fn read(body: &Value, given: Given<'_>) -> Result<ServiceSpec, FieldE
     let schedule = match from.has("Schedule") {
         true => job::read_schedule(from.object("Schedule")?)?,
         false => given.previous.and_then(|spec| spec.schedule.clone()),
+    };
+    let needs = match from.has("DependsOn") {
+        true => stack::read_needs(from.objects("DependsOn")?)?,
+        false => given.previous.map(|spec| spec.needs.clone()).unwrap_or_default(),
     };
     let mode = job::read_mode(from.object("Mode")?)?;
     if has_update && mode.is_job() {
@@ -63,6 +68,7 @@ pub(crate) fn read(body: &Value, given: Given<'_>) -> Result<ServiceSpec, FieldE
         endpoint: endpoint::read(from.object("EndpointSpec")?, given.previous.map(|spec| &spec.endpoint))?,
         disconnect,
         schedule,
+        needs,
     };
     from.finish()?;
     Ok(spec)
@@ -142,6 +148,7 @@ pub(crate) fn write_spec(spec: &ServiceSpec) -> Value {
         .set("EndpointSpec", endpoint::write_spec(&spec.endpoint))
         .some("Disconnect", (spec.disconnect != DisconnectPolicy::default()).then(|| write_disconnect(spec.disconnect)))
         .some("Schedule", spec.schedule.as_ref().map(job::write_schedule))
+        .unless_empty("DependsOn", stack::write_needs(&spec.needs))
         .done()
 }
 

@@ -14,10 +14,11 @@ use bytes::Bytes;
 use futures::stream;
 use node::engine::events::{Event, EventKind, Reader, ResumeError};
 use tokio::time::Instant;
-use types::{Filters, ImageReference, Timestamp};
+use types::{Filters, ImageReference, ReadReply, ReadRequest, Timestamp};
 
 use super::{engine, label_filter, query};
 use crate::{
+    cluster,
     convert::{event::write, time},
     error::{ApiError, ApiResult},
     query::Query,
@@ -53,6 +54,9 @@ async fn watch(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Respons
         )));
     }
     let from = index(&query)?;
+    if let Some(from) = from {
+        must_be_reached(&shared, from).await?;
+    }
     let events = engine(&shared)?.events();
     let past = |event: &Event| since.is_some_and(|since| event.time_ns >= since.as_unix_ns());
     let reader = match from {
@@ -75,6 +79,23 @@ fn index(query: &Query) -> ApiResult<Option<u64>> {
         ApiError::bad_request(format!("invalid {FROM_INDEX} {text:?}: give the attribute index of an event, a number"))
     };
     text.parse().map(Some).map_err(bad)
+}
+
+/// An index that the cluster has not come to is a mistake: of another cluster, or of one that was begun anew. Whoever
+/// waited for it would wait in silence.
+async fn must_be_reached(shared: &Shared, from: u64) -> ApiResult<()> {
+    match cluster::read_current(&shared.membership, &ReadRequest::Counts).await {
+        Ok(ReadReply::Counts(counts)) if from > counts.index => Err(beyond(from, counts.index)),
+        // who has no part in a cluster, or cannot ask, learns that by what follows
+        _ => Ok(()),
+    }
+}
+
+fn beyond(from: u64, reached: u64) -> ApiError {
+    ApiError::bad_request(format!(
+        "{FROM_INDEX} {from} is beyond {reached}, which is how far the cluster has come: it is of another cluster, or of \
+         this one before it was begun anew; list the objects and go on from {reached}"
+    ))
 }
 
 fn refused(error: ResumeError) -> ApiError {
@@ -247,6 +268,8 @@ mod tests {
         assert_eq!(read("since=1"), Ok(None));
         assert_eq!(read("fromIndex=17"), Ok(Some(17)));
         assert!(read("fromIndex=-1").is_err_and(|text| text.contains("a number")));
+        let ahead = beyond(9, 7);
+        assert_eq!((ahead.status, ahead.message.contains("9 is beyond 7")), (StatusCode::BAD_REQUEST, true));
         let gone = refused(ResumeError::TooOld { index: 3, oldest: 9 });
         assert_eq!((gone.status, gone.message.contains("oldest index to go on from is 9")), (StatusCode::GONE, true));
         assert_eq!(refused(ResumeError::NoManager).status, StatusCode::SERVICE_UNAVAILABLE);

@@ -1,14 +1,13 @@
-//! `stack deploy/diff/ls/ps/services/config/rollback/rm`: what a Compose file says, as services, networks, secrets and configs
+//! `stack deploy/diff/ls/ps/services/config/inspect/history/rollback/rm`: what a Compose file says, as services, networks, secrets and configs
 //! of the cluster. Names and labels are those of `docker stack`, so that either program manages what the other has deployed.
 
 mod deploy;
 pub(crate) mod diff;
+mod history;
 mod live;
 mod load;
+mod outcome;
 mod remove;
-mod wait;
-
-use std::collections::BTreeMap;
 
 use anyhow::ensure;
 use clap::{Args, Subcommand};
@@ -21,7 +20,7 @@ use super::{
     tasks::{self, PsArgs, items},
 };
 use crate::{
-    client::{Client, escape, filters_query},
+    client::{Client, filters_query},
     compose,
     output::{
         list::{Layout, Row, Style, render},
@@ -29,8 +28,11 @@ use crate::{
     },
 };
 
-const LAYOUT: Layout =
-    Layout { table: "{{.Name}}\t{{.Services}}", titles: &[("Name", "NAME"), ("Services", "SERVICES")], key: "Name" };
+const LAYOUT: Layout = Layout {
+    table: "{{.Name}}\t{{.Services}}",
+    titles: &[("Name", "NAME"), ("Services", "SERVICES"), ("Revision", "REVISION")],
+    key: "Name",
+};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum StackCommand {
@@ -52,9 +54,14 @@ pub(crate) enum StackCommand {
     Services(ServicesArgs),
     /// Show what the Compose files come to, merged and with their variables filled in
     Config(ConfigArgs),
-    /// Take each service of a stack back to the spec before its last change
-    Rollback(RollbackArgs),
-    /// Remove stacks: services, secrets, configs and networks
+    /// Show what stacks have: services, networks, secrets, configs and the present revision
+    Inspect(history::InspectArgs),
+    /// List the revisions of a stack and what each changed
+    History(history::HistoryArgs),
+    /// Take a stack back, as a whole, to what an earlier revision was
+    #[command(after_help = "Examples:\n  rswarm stack rollback shop\n  rswarm stack rollback --to 3 shop")]
+    Rollback(history::RollbackArgs),
+    /// Remove stacks: services, secrets, configs and networks; wait until all is gone
     #[command(visible_alias = "remove", visible_alias = "down")]
     Rm(remove::RemoveArgs),
 }
@@ -96,17 +103,6 @@ pub(crate) struct ConfigArgs {
     skip_interpolation: bool,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct RollbackArgs {
-    /// Exit at once instead of waiting for the services to converge
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true")]
-    detach: bool,
-    /// Suppress progress output
-    #[arg(short, long)]
-    quiet: bool,
-    stack: String,
-}
-
 pub(crate) async fn run(client: &Client, command: StackCommand) -> anyhow::Result<()> {
     match command {
         StackCommand::Deploy(arguments) => deploy::deploy(client, &arguments).await,
@@ -115,7 +111,9 @@ pub(crate) async fn run(client: &Client, command: StackCommand) -> anyhow::Resul
         StackCommand::Ps(arguments) => ps(client, &arguments).await,
         StackCommand::Services(arguments) => services(client, arguments).await,
         StackCommand::Config(arguments) => config(&arguments),
-        StackCommand::Rollback(arguments) => rollback(client, &arguments).await,
+        StackCommand::Inspect(arguments) => history::inspect_stacks(client, &arguments).await,
+        StackCommand::History(arguments) => history::history(client, &arguments).await,
+        StackCommand::Rollback(arguments) => history::rollback(client, &arguments).await,
         StackCommand::Rm(arguments) => remove::remove(client, &arguments).await,
     }
 }
@@ -140,14 +138,17 @@ async fn services_of(client: &Client, stack: &str) -> anyhow::Result<Vec<Value>>
 }
 
 async fn list(client: &Client, arguments: LsArgs) -> anyhow::Result<()> {
-    let filter = ("label".to_owned(), compose::NAMESPACE.to_owned());
-    let all = client.get(&format!("/services{}", filters_query(&[filter]))).await?;
-    let mut stacks: BTreeMap<String, usize> = BTreeMap::new();
-    for service in items(&all) {
-        *stacks.entry(text(&service["Spec"]["Labels"][compose::NAMESPACE])).or_default() += 1;
-    }
-    let row = |(name, services): (String, usize)| Row::from([("Name", name), ("Services", services.to_string())]);
-    let rows: Vec<Row> = stacks.into_iter().map(row).collect();
+    let all = client.get("/stacks").await?;
+    let row = |stack: &Value| {
+        let services = items(&stack["Services"]).count().to_string();
+        Row::from([
+            ("Name", text(&stack["Name"])),
+            ("Services", services),
+            ("Revision", stack["Revision"].as_u64().unwrap_or(0).to_string()),
+        ])
+    };
+    // as docker has it: what has no services is none
+    let rows: Vec<Row> = items(&all).filter(|stack| items(&stack["Services"]).next().is_some()).map(row).collect();
     print(&render(&LAYOUT, &Style { format: arguments.format, quiet: false }, &rows)?)
 }
 
@@ -172,39 +173,4 @@ async fn services(client: &Client, arguments: ServicesArgs) -> anyhow::Result<()
 fn config(arguments: &ConfigArgs) -> anyhow::Result<()> {
     let loaded = load::load(&arguments.files, "stack", !arguments.skip_interpolation)?;
     print(&loaded.text)
-}
-
-async fn rollback(client: &Client, arguments: &RollbackArgs) -> anyhow::Result<()> {
-    check_name(&arguments.stack)?;
-    let services = services_of(client, &arguments.stack).await?;
-    ensure!(!services.is_empty(), "nothing found in stack: {}", arguments.stack);
-    let (with, without): (Vec<&Value>, Vec<&Value>) =
-        services.iter().partition(|service| service["PreviousSpec"].is_object());
-    ensure!(
-        !with.is_empty(),
-        "no service of stack {} has a spec to go back to: none was changed since it was made or rolled back",
-        arguments.stack
-    );
-    for service in &without {
-        print(&format!("Service {} has no previous spec: it stays as it is\n", text(&service["Spec"]["Name"])))?;
-    }
-    let mut errors = Vec::new();
-    for service in &with {
-        let (name, id) = (text(&service["Spec"]["Name"]), text(&service["ID"]));
-        print(&format!("Rolling back service {name}\n"))?;
-        let path =
-            format!("/services/{}/update?version={}&rollback=previous", escape(&id), service["Version"]["Index"]);
-        if let Err(error) = client.post(&path, Some(&service["Spec"])).await {
-            errors.push(format!("{name}: {error:#}"));
-        }
-    }
-    ensure!(errors.is_empty(), "{}", errors.join("\n"));
-    if !arguments.detach {
-        for service in &with {
-            let before = text(&service["UpdateStatus"]["StartedAt"]);
-            let wait = service::watch::Wait { quiet: arguments.quiet, is_rollback: true, before };
-            service::watch::converge(client, &text(&service["ID"]), wait).await?;
-        }
-    }
-    Ok(())
 }

@@ -148,6 +148,7 @@ pub(crate) fn project(tree: &Node, context: &Context<'_>, check: &mut Check) -> 
         check.problems.push(Problem::general("no service is active: name a profile with --profile"));
     }
     order::sort(&mut services);
+    order::say(&mut services);
     ports::refuse_twice(&services, check);
     topology.project(services, &used)
 }

@@ -1,10 +1,12 @@
 //! `depends_on`: who is not there, who waits for itself, who never completes, and the order that follows. Pure.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
 
 use super::{
     check::{Check, Problem, nearest},
-    convert::{Condition, Service},
+    convert::{Condition, Need, Service},
 };
 
 /// Refuses what cannot be waited for; what is not required and not there is forgotten. `all` are the names of the file, also
@@ -43,6 +45,23 @@ pub(super) fn check(services: &mut [Service], all: &[&str], check: &mut Check) {
         let why = format!("depends_on runs in a circle: {} -> {}", cycle.join(" -> "), cycle[0]);
         let at = first.and_then(|service| service.needs.first()).map(|need| need.at);
         check.problems.push(Problem { at, why });
+    }
+}
+
+/// Puts it into the specs: the cluster sees to the order.
+pub(super) fn say(services: &mut [Service]) {
+    let names: BTreeMap<String, String> =
+        services.iter().map(|service| (service.key.clone(), service.name.clone())).collect();
+    for service in services.iter_mut().filter(|service| !service.needs.is_empty()) {
+        let one = |need: &Need| {
+            let condition = match need.condition {
+                Condition::Started => "service_started",
+                Condition::Healthy => "service_healthy",
+                Condition::Completed => "service_completed_successfully",
+            };
+            Some(json!({ "Service": names.get(&need.service)?, "Condition": condition }))
+        };
+        service.spec["DependsOn"] = service.needs.iter().filter_map(one).collect();
     }
 }
 

@@ -278,6 +278,92 @@ fn k_09_cluster_volumes() {
 }
 
 /// The merged text says the same again.
+/// K-03: `stack config` writes out what was written shortly, and it means the same.
+#[test]
+fn k_03_config_is_in_the_long_form() {
+    let text = "services:
+  a:
+    image: x
+    command: sh -c 'a b'
+    environment: [A=1, B, A=2]
+    labels: [x, y=z]
+    ports: ['8080:80', '127.0.0.1:53:53/udp', '90']
+    volumes: ['data:/data:ro,nocopy', '/srv:/srv:rshared', /anonymous]
+    networks: [front]
+    secrets: [pw]
+    healthcheck: {test: wget localhost}
+    deploy: {labels: [tier=db]}
+networks: {front: {}}
+volumes: {data: {}}
+secrets: {pw: {external: true}}
+";
+    let loaded = one(text).expect("good");
+    expect![[r#"
+        services:
+          a:
+            image: x
+            command:
+              - sh
+              - "-c"
+              - "a b"
+            environment:
+              B: null
+              A: "2"
+            labels:
+              x: ""
+              y: z
+            ports:
+              - mode: ingress
+                target: 80
+                published: 8080
+                protocol: tcp
+              - mode: ingress
+                target: 53
+                published: 53
+                protocol: udp
+                host_ip: "127.0.0.1"
+              - mode: ingress
+                target: 90
+                protocol: tcp
+            volumes:
+              - type: volume
+                source: data
+                target: /data
+                read_only: true
+                volume:
+                  nocopy: true
+              - type: bind
+                source: /srv
+                target: /srv
+                bind:
+                  create_host_path: true
+                  propagation: rshared
+              - type: volume
+                target: /anonymous
+            networks:
+              front: null
+            secrets:
+              - source: pw
+            healthcheck:
+              test:
+                - CMD-SHELL
+                - "wget localhost"
+            deploy:
+              labels:
+                tier: db
+        networks:
+          front: {}
+        volumes:
+          data: {}
+        secrets:
+          pw:
+            external: true
+    "#]]
+    .assert_eq(&loaded.text);
+    let again = one(&loaded.text).expect("good again");
+    assert_eq!(loaded.project.services[0].spec, again.project.services[0].spec);
+}
+
 #[test]
 fn k_03_config_is_read_again() {
     let text = "services:\n  a:\n    image: x\n    command: [sh, -c, 'echo \"$$A: #\"']\n    environment: {N: '1', T: 'true', E: ''}\n    ports: ['80:80']\n    \

@@ -61,6 +61,9 @@ fn target(tables: &Tables, spec: &ServiceSpec, attachment: &NetworkAttachmentSpe
             name: format!("{wanted} (asked for by service {service}; create it first)"),
         });
     };
+    if tables.is_leaving(network.id) {
+        return Err(super::network::leaving(&network.spec.name));
+    }
     if network.spec.config_only {
         return invalid(format!("network {wanted} is a configuration only: no task can join it"));
     }

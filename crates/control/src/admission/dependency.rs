@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use types::{
-    Dependency, DependencyId, DependencyKind, DependencyRef, DependencySpec, Labels, Meta, Payload, Service,
-    ServiceSpec, Timestamp, Version,
+    Dependency, DependencyId, DependencyKind, DependencyRef, DependencySpec, Labels, Meta, Payload, Service, ServiceId,
+    ServiceSpec, Timestamp, Version, stack_of,
 };
 
 use crate::{
@@ -58,6 +58,18 @@ pub(super) fn update(
     now: Timestamp,
     ids: Ids<'_>,
 ) -> Result<Proposal, Rejection> {
+    update_for(tables, (id, version), (labels, data), now, ids, &|_| false)
+}
+
+/// Services in `stays` do not follow: what they shall have comes in the same proposal.
+pub(super) fn update_for(
+    tables: &Tables,
+    (id, version): (DependencyId, Version),
+    (labels, data): (&Labels, Option<&Payload>),
+    now: Timestamp,
+    ids: Ids<'_>,
+    stays: &dyn Fn(ServiceId) -> bool,
+) -> Result<Proposal, Rejection> {
     let old = tables.dependency(id).ok_or_else(|| Rejection::not_found("secret or config", id))?;
     let (kind, name) = (old.spec.kind, &old.spec.name);
     if old.meta.version != version {
@@ -86,7 +98,7 @@ pub(super) fn update(
     let follow = Follow { kind, old, new: new.id, now };
     let changes = [past, new].map(|version| Change::PutDependency(Box::new(version)));
     let mut proposal = Proposal { at: now, expects, changes: changes.to_vec() };
-    for service in tables.services().filter(|service| !service.removing) {
+    for service in tables.services().filter(|service| !service.removing && !stays(service.id)) {
         if let Some(next) = follow.service(service) {
             proposal.expects.push((ObjectRef::Service(service.id), service.meta.version));
             proposal.changes.push(Change::PutService { service: Box::new(next), new_spec: true });
@@ -130,15 +142,35 @@ fn versions<'a>(
     tables.dependencies().filter(move |other| other.spec.kind == kind && other.spec.name == of.spec.name)
 }
 
-/// Whether a service, what it may be rolled back to, or a task needs this version.
-fn is_kept(tables: &Tables, id: DependencyId) -> bool {
+/// Whether a service, what it or its stack may be rolled back to, or a task needs this version.
+pub(super) fn is_kept(tables: &Tables, id: DependencyId) -> bool {
     let of_service = |service: &Service| {
         // its present spec becomes an earlier one
         names(&service.spec, id) || service.past_specs().any(|past| names(past, id))
     };
     let of_task = |task: &types::Task| task.spec.container.dependencies.iter().any(|wanted| wanted.id == Some(id));
     tables.services().any(|service| of_service(service))
+        || tables.stacks().any(|stack| stack.names(id))
         || tables.tasks().any(|task| needs_dependencies(task) && of_task(task))
+}
+
+/// All versions of secrets and configs with the label of a stack.
+pub(super) fn of_stack(tables: &Tables, stack: &str) -> Vec<Arc<Dependency>> {
+    tables.dependencies().filter(|found| stack_of(&found.spec.labels) == Some(stack)).cloned().collect()
+}
+
+/// The name is free; the versions stay that the stack may be rolled back to. (One that is removed has no history.)
+pub(super) fn give_up(tables: &Tables, old: &Dependency, now: Timestamp) -> Result<Proposal, Rejection> {
+    let whole = remove(tables, old.id, now)?;
+    let is_history = |id: DependencyId| tables.stacks().any(|stack| stack.names(id));
+    let changes = whole.changes.into_iter().filter_map(|change| match change {
+        Change::RemoveDependency(id) if is_history(id) => {
+            let kept = tables.dependency(id).filter(|kept| !kept.superseded)?;
+            Some(Change::PutDependency(Box::new(Dependency { superseded: true, ..(**kept).clone() })))
+        }
+        other => Some(other),
+    });
+    Ok(Proposal { changes: changes.collect(), ..whole })
 }
 
 /// With all its versions, when no service uses it.

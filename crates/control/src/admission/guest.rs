@@ -33,6 +33,9 @@ pub(super) fn attach(
              manually attachable"
         )));
     }
+    if tables.is_leaving(network.id) {
+        return Err(super::network::leaving(called));
+    }
     check(wanted, called.as_str())?;
     if let Some(known) = tables.guest(network.id, container) {
         if known.node != *node {

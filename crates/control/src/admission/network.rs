@@ -8,7 +8,10 @@ use super::{
     attachments::PREDEFINED,
     subnets::{self, Taken},
 };
-use crate::{Change, Ids, Proposal, Rejection, Tables, tables::pool};
+use crate::{
+    Change, Ids, Proposal, Rejection, Tables,
+    tables::{overlay::networks_of, pool},
+};
 
 /// Option by which a user asks for a VXLAN identifier (parity N-02).
 const VNI_OPTION: &str = "com.docker.network.driver.overlay.vxlanid_list";
@@ -42,7 +45,10 @@ pub(super) fn create(
     if PREDEFINED.contains(&spec.name.as_str()) {
         return invalid(format!("network {} is predefined on every node: take another name", spec.name));
     }
-    if tables.network_by_name(&spec.name).is_some() {
+    if let Some(found) = tables.network_by_name(&spec.name) {
+        if tables.is_leaving(found.id) {
+            return Err(leaving(&spec.name));
+        }
         return Err(Rejection::already_exists("network", &spec.name));
     }
     let spec = configured(tables, spec)?;
@@ -263,14 +269,7 @@ pub(super) fn remove(tables: &Tables, id: NetworkId, now: Timestamp) -> Result<P
     if !tasks.is_empty() {
         return refuse_use(name, "task", &tasks, "they are being replaced, wait for their end");
     }
-    let guests: Vec<&str> = tables.guests_of_network(id).map(|guest| guest.name.as_str()).collect();
-    if !guests.is_empty() {
-        // Docker's words, with who they are
-        return Err(Rejection::FailedPrecondition(format!(
-            "network {name} has active endpoints ({}): disconnect or remove their containers first",
-            named(&guests)
-        )));
-    }
+    has_no_guests(tables, network)?;
     let from: Vec<String> = tables
         .networks()
         .filter(|other| network.spec.config_only && other.spec.config_from.as_ref() == Some(name))
@@ -280,6 +279,41 @@ pub(super) fn remove(tables: &Tables, id: NetworkId, now: Timestamp) -> Result<P
         return refuse_use(name, "network", &from, "remove them first");
     }
     Ok(Proposal { at: now, expects: Vec::new(), changes: vec![Change::RemoveNetwork(id)] })
+}
+
+fn has_no_guests(tables: &Tables, network: &Network) -> Result<(), Rejection> {
+    let guests: Vec<&str> = tables.guests_of_network(network.id).map(|guest| guest.name.as_str()).collect();
+    if guests.is_empty() {
+        return Ok(());
+    }
+    // Docker's words, with who they are
+    Err(Rejection::FailedPrecondition(format!(
+        "network {} has active endpoints ({}): disconnect or remove their containers first",
+        network.spec.name,
+        named(&guests)
+    )))
+}
+
+/// It is still there, for the last of its tasks.
+pub(super) fn leaving(name: &types::Name) -> Rejection {
+    Rejection::Unsettled(format!("network {name} is being removed: wait until the last tasks in it have ended"))
+}
+
+/// The network goes when the last task has left it, of services that are being removed or do not ask for it any more.
+pub(super) fn leave(tables: &Tables, id: NetworkId, now: Timestamp) -> Result<Proposal, Rejection> {
+    let wants = |service: &&Arc<types::Service>| {
+        !service.removing && networks_of(&service.spec.task).any(|(wanted, _)| wanted == id)
+    };
+    // nobody sees to it that a single container ends
+    has_no_guests(tables, tables.network(id).ok_or_else(|| Rejection::not_found("network", id))?)?;
+    let is_settled = tables.services_of_network(id).any(|service| wants(&service));
+    match remove(tables, id, now) {
+        // those that are on their way out are waited for
+        Err(Rejection::Unsettled(_)) => {}
+        Err(Rejection::FailedPrecondition(_)) if !is_settled => {}
+        other => return other,
+    }
+    Ok(Proposal { at: now, expects: Vec::new(), changes: vec![Change::NetworkLeaves(id)] })
 }
 
 fn task_name(tables: &Tables, task: &types::Task) -> String {

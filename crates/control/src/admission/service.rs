@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use types::{Meta, Service, ServiceChange, ServiceId, ServiceSpec, Timestamp, UpdateState, UpdateStatus, Version};
 
-use super::{attachments, dependency, job, ports, validate};
+use super::{attachments, dependency, job, needs, ports, validate};
 use crate::{
     Change, Ids, ObjectRef, Proposal, Rejection, Tables,
     tables::{dependencies::missing_dependency, overlay::networks_of},
@@ -16,6 +16,15 @@ pub(super) fn create(
     now: Timestamp,
     ids: Ids<'_>,
 ) -> Result<(Proposal, ServiceId), Rejection> {
+    let service = fresh(tables, spec, now, ids)?;
+    needs::check(tables, spec, None)?;
+    let id = service.id;
+    let changes = vec![Change::PutService { service: Box::new(service), new_spec: true }];
+    Ok((Proposal { at: now, expects: Vec::new(), changes }, id))
+}
+
+/// A new service, but for what it waits for.
+pub(super) fn fresh(tables: &Tables, spec: &ServiceSpec, now: Timestamp, ids: Ids<'_>) -> Result<Service, Rejection> {
     tables.cluster().ok_or_else(|| Rejection::not_found("cluster", "default"))?;
     validate::service(spec)?;
     if tables.service_by_name(&spec.name).is_some() {
@@ -25,7 +34,7 @@ pub(super) fn create(
     let id = ServiceId::from_random(ids());
     let published = ports::published(tables, id, &spec, &[])?;
     let job = job::of_new(&spec, now)?;
-    let service = Service {
+    Ok(Service {
         id,
         meta: Meta::default(),
         task_spec: Arc::new(spec.task.clone()),
@@ -40,9 +49,7 @@ pub(super) fn create(
         removing: false,
         virtual_ips: Vec::new(),
         published,
-    };
-    let changes = vec![Change::PutService { service: Box::new(service), new_spec: true }];
-    Ok((Proposal { at: now, expects: Vec::new(), changes }, id))
+    })
 }
 
 fn find(tables: &Tables, id: ServiceId) -> Result<&Service, Rejection> {
@@ -64,7 +71,10 @@ pub(super) fn update(
         return Err(Rejection::out_of_sequence("service", &service.spec.name));
     }
     let next = match change {
-        ServiceChange::Spec(spec) => with_spec(tables, service, spec, now)?,
+        ServiceChange::Spec(spec) => {
+            needs::check(tables, spec, Some(&service.spec))?;
+            with_spec(tables, service, spec, now)?
+        }
         ServiceChange::Rollback => rolled_back(tables, service, now, "rollback requested".to_owned())?,
         ServiceChange::RollbackTo(number) => back_to_revision(tables, service, *number, now)?,
         ServiceChange::PauseUpdate => paused(service)?,
@@ -76,7 +86,13 @@ pub(super) fn update(
     Ok(Proposal { at: now, expects, changes })
 }
 
-fn with_spec(tables: &Tables, service: &Service, spec: &ServiceSpec, now: Timestamp) -> Result<Service, Rejection> {
+/// The service with another spec, but for what it waits for.
+pub(super) fn with_spec(
+    tables: &Tables,
+    service: &Service,
+    spec: &ServiceSpec,
+    now: Timestamp,
+) -> Result<Service, Rejection> {
     validate::service(spec)?;
     let spec = &dependency::resolved(tables, attachments::resolved(tables, spec)?)?;
     let old = &service.spec;
@@ -131,6 +147,24 @@ fn back_to_revision(tables: &Tables, service: &Service, number: u64, now: Timest
     let mut next = back_to(tables, service, (Arc::clone(&past.spec), &which), now, message)?;
     next.earlier.retain(|past| past.number != number);
     Ok(next)
+}
+
+/// The service as an earlier revision of its stack has it; as it is if that is the same.
+pub(super) fn as_in_stack(
+    tables: &Tables,
+    service: &Service,
+    spec: &ServiceSpec,
+    number: u64,
+    now: Timestamp,
+) -> Result<Service, Rejection> {
+    validate::service(spec)?;
+    let spec = Arc::new(dependency::resolved(tables, attachments::resolved(tables, spec)?)?);
+    if spec == service.spec {
+        return Ok(service.clone());
+    }
+    let (which, message) =
+        (format!("revision {number} of its stack"), format!("rollback to revision {number} of the stack"));
+    back_to(tables, service, (spec, &which), now, message)
 }
 
 fn back_to(

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use types::{
     Bytes, Constraint, ContainerSpec, Mount, MountKind, NanoCpus, OnMissing, REBALANCE_LABEL, Resources,
-    STRATEGY_LABEL, ServiceMode, ServiceSpec, Strategy, TaskSpec, UpdateConfig,
+    STRATEGY_LABEL, ServiceMode, ServiceSpec, Strategy, TaskSpec, UpdateConfig, stack_of, template,
 };
 
 use crate::Rejection;
@@ -25,15 +25,22 @@ pub(super) fn service(spec: &ServiceSpec) -> Result<(), Rejection> {
     update("rollback", &spec.rollback)?;
     super::ports::check(spec)?;
     steering(spec)?;
+    templates(spec)?;
     task(&spec.task)
 }
 
 /// Labels that steer, and whether they can.
 fn steering(spec: &ServiceSpec) -> Result<(), Rejection> {
     let name = &spec.name;
+    // in a stack a service is called by its short name, too
+    let is_itself = |called: &str| {
+        called == name.as_str()
+            || stack_of(&spec.labels).is_some_and(|stack| format!("{stack}_{called}") == name.as_str())
+    };
     let wants_itself = |constraint: &Constraint| {
         let (names, wants) = constraint.neighbours()?;
-        (wants && !constraint.soft && names == [name.as_str()]).then(|| constraint.to_string())
+        let is_alone = !names.is_empty() && names.iter().all(|called| is_itself(called));
+        (wants && !constraint.soft && is_alone).then(|| constraint.to_string())
     };
     if let Some(constraint) = spec.task.placement.constraints.iter().find_map(wants_itself) {
         return invalid(format!(
@@ -63,6 +70,16 @@ fn steering(spec: &ServiceSpec) -> Result<(), Rejection> {
             mode.as_str()
         )),
     }
+}
+
+/// What a node could not fill in is refused before any task is made (parity S-52).
+fn templates(spec: &ServiceSpec) -> Result<(), Rejection> {
+    for (what, text) in spec.task.container.templates() {
+        if let Err(why) = template::check(text) {
+            return invalid(format!("service {}: {what} {text:?}: {why}", spec.name));
+        }
+    }
+    Ok(())
 }
 
 fn mode(spec: &ServiceSpec) -> Result<(), Rejection> {

@@ -37,6 +37,11 @@ impl Patience {
         Self { overdue: period * OVERDUE_TENTHS / 10, silent: period * SILENT_PERIODS }
     }
 
+    /// From then on a node that is READY was heard by a leader that began at `since`.
+    pub(super) fn all_heard_at(self, since: Timestamp) -> Timestamp {
+        self.silent_at(since)
+    }
+
     fn overdue_at(self, heard: Timestamp) -> Timestamp {
         round_up(heard + self.overdue)
     }

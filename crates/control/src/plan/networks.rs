@@ -37,6 +37,20 @@ pub(super) fn run(work: &mut Work<'_>, service: &Service) {
     }
 }
 
+/// Networks of removed stacks go with their last task.
+pub(super) fn drop_leaving(work: &mut Work<'_>) {
+    let is_empty = |id: &NetworkId| {
+        let draft = &work.draft;
+        draft.services_of_network(*id).next().is_none()
+            && draft.tasks_of_network(*id).next().is_none()
+            && draft.guests_of_network(*id).next().is_none()
+    };
+    let gone: Vec<NetworkId> = work.draft.leaving_networks().filter(is_empty).collect();
+    for id in gone {
+        work.draft.make(Change::RemoveNetwork(id));
+    }
+}
+
 /// Networks in which the service has a virtual address (parity S-70, S-71).
 fn wanted<'a>(tables: &'a Tables, service: &'a Service) -> impl Iterator<Item = &'a Network> {
     let vip = service.spec.endpoint.mode == EndpointMode::Vip;

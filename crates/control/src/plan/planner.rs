@@ -63,8 +63,9 @@ impl Planner {
         let judged = self.judge_nodes(&mut draft, observed, full, &touched, &before);
         let mut dirty = self.dirty_services(&draft, full, &touched, now);
         dirty.extend(before.services);
-        let mut work = Work { draft, ids, wake: BTreeMap::new() };
+        let mut work = Work { draft, ids, wake: BTreeMap::new(), leads_since: observed.since };
         let mut looked = self.run_rounds(&mut work, dirty);
+        networks::drop_leaving(&mut work);
         for id in &looked {
             self.deadlines.set(*id, work.wake.get(id).copied());
         }
@@ -122,6 +123,7 @@ impl Planner {
             dirty.extend(&self.waiting);
             dirty.extend(&self.balanced);
         }
+        with_dependents(draft, &mut dirty);
         dirty
     }
 
@@ -133,6 +135,7 @@ impl Planner {
             self.run_passes(work, &round);
             looked.append(&mut round);
             round = work.draft.take_again();
+            with_dependents(&work.draft, &mut round);
             let placed = work.draft.take_placed() && work.draft.has_neighbourly();
             if work.draft.take_freed() || placed {
                 round.extend(&self.waiting);
@@ -204,6 +207,16 @@ fn each(work: &mut Work<'_>, dirty: &BTreeSet<ServiceId>, mut pass: impl FnMut(&
             pass(work, &service);
         }
     }
+}
+
+/// What becomes of a service is what others wait for.
+fn with_dependents(draft: &Draft, services: &mut BTreeSet<ServiceId>) {
+    if !draft.has_needs() {
+        return;
+    }
+    let names = services.iter().filter_map(|id| draft.service(*id)).map(|service| &service.spec.name);
+    let dependents: Vec<ServiceId> = names.flat_map(|name| draft.dependents(name)).collect();
+    services.extend(dependents);
 }
 
 fn remember<T: Ord>(set: &mut BTreeSet<T>, value: T, is_in: bool) {

@@ -8,11 +8,14 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 use types::{FailureAction, Service, Task, TaskId, TaskState, Timestamp, UpdateConfig, UpdateState, UpdateStatus};
 
 use super::{
-    restart,
+    needs, restart,
     slots::{self, SlotView, Standing},
     work::Work,
 };
 use crate::{Change, Rejection, admission};
+
+/// How the message of a rollout begins that is held back.
+const HELD: &str = "update waits for ";
 
 /// The settings in force: those of the rollback while one is under way.
 pub(super) fn config(service: &Service) -> &UpdateConfig {
@@ -40,6 +43,9 @@ pub(super) fn run(work: &mut Work<'_>, service: &Service) {
     let dirty: Vec<&SlotView> = views.iter().filter(|view| is_dirty(work, service, view)).collect();
     let running = matches!(state, Some(UpdateState::Updating | UpdateState::RollbackStarted));
     if !running {
+        if let Some(why) = held(work, service, &dirty) {
+            return hold(work, service, &dirty, &why);
+        }
         if !dirty.is_empty() {
             let (started_at, message) = (work.now(), "update in progress".to_owned());
             set(work, service, UpdateStatus { state: UpdateState::Updating, started_at, completed_at: None, message });
@@ -57,9 +63,45 @@ pub(super) fn run(work: &mut Work<'_>, service: &Service) {
     }
     if dirty.is_empty() {
         complete(work, service, &views);
+    } else if let Some(why) = held(work, service, &dirty) {
+        hold(work, service, &dirty, &why);
     } else {
+        go_on(work, service);
         advance(work, service, &views, &dirty, started_at);
     }
+}
+
+/// Why what is there is not replaced yet: the service depends on others, for which the new spec may be made.
+fn held(work: &mut Work<'_>, service: &Service, dirty: &[&SlotView]) -> Option<String> {
+    if dirty.is_empty() { None } else { needs::unmet(work, service, needs::Step::Rollout) }
+}
+
+/// The update is under way and says what it waits for; what runs goes on.
+fn hold(work: &mut Work<'_>, service: &Service, dirty: &[&SlotView], why: &str) {
+    replace_waiting(work, dirty);
+    let message = format!("update {why}");
+    let under_way = service.update.clone().filter(|update| update.state == UpdateState::Updating);
+    if under_way.as_ref().is_none_or(|update| update.message != message) {
+        let started_at = under_way.map_or(work.now(), |update| update.started_at);
+        set(work, service, UpdateStatus { state: UpdateState::Updating, started_at, completed_at: None, message });
+    }
+}
+
+/// What was waited for is there.
+fn go_on(work: &mut Work<'_>, service: &Service) {
+    if let Some(update) = service.update.as_ref().filter(|update| update.message.starts_with(HELD)) {
+        set(work, service, UpdateStatus { message: "update in progress".to_owned(), ..update.clone() });
+    }
+}
+
+/// What waits for a node has nothing to lose: it waits with the new spec at once. Gives the other slots.
+fn replace_waiting<'a>(work: &mut Work<'_>, dirty: &[&'a SlotView]) -> Vec<&'a SlotView> {
+    let waits = |view: &&&SlotView| view.has(Standing::Wanted) && view.wanted().all(|task| task.node.is_none());
+    let (waiting, others): (Vec<&SlotView>, Vec<&SlotView>) = dirty.iter().partition(waits);
+    for task in waiting.iter().flat_map(|view| view.wanted()) {
+        work.draft.stop(task.id, TaskState::Shutdown, "replaced by a task of the new spec");
+    }
+    others
 }
 
 /// In a slot with an old and a new task the old one goes: when the new one runs or has done its work, or
@@ -89,12 +131,7 @@ fn is_dirty(work: &Work<'_>, service: &Service, view: &SlotView) -> bool {
 /// Starts as many slots as may be under way at once.
 fn advance(work: &mut Work<'_>, service: &Service, views: &[SlotView], dirty: &[&SlotView], started_at: Timestamp) {
     let config = *config(service);
-    // what waits for a node has nothing to lose: it waits with the new spec at once
-    let waits = |view: &&&SlotView| view.has(Standing::Wanted) && view.wanted().all(|task| task.node.is_none());
-    let (waiting, mut order): (Vec<&&SlotView>, Vec<&&SlotView>) = dirty.iter().partition(waits);
-    for task in waiting.iter().flat_map(|view| view.wanted()) {
-        work.draft.stop(task.id, TaskState::Shutdown, "replaced by a task of the new spec");
-    }
+    let mut order = replace_waiting(work, dirty);
     // what does not run comes before what does
     order.sort_by_key(|view| (view.wanted().any(|task| task.status.state == TaskState::Running), view.slot));
     let parallelism =

@@ -24,7 +24,7 @@ use types::{
 
 use super::{
     draft::Draft,
-    networks,
+    needs, networks,
     slots::{self, Standing},
     work::Work,
 };
@@ -53,7 +53,11 @@ pub(super) fn by_priority(draft: &Draft, services: &BTreeSet<ServiceId>) -> Vec<
 /// Places what waits. Returns whether something still does.
 pub(super) fn run(work: &mut Work<'_>, service: &Service) -> bool {
     let mut left = false;
-    for group in waiting(work, service) {
+    let groups = waiting(work, service);
+    if !groups.is_empty() && needs::unmet(work, service, needs::Step::Start).is_some() {
+        return true;
+    }
+    for group in groups {
         left |= place(work, service, &group);
     }
     left
@@ -62,7 +66,12 @@ pub(super) fn run(work: &mut Work<'_>, service: &Service) -> bool {
 /// Says why tasks still wait. Asked when all services were served: the reasons hold for the value as the
 /// plan leaves it.
 pub(super) fn explain(work: &mut Work<'_>, service: &Service) {
+    let held = needs::unmet(work, service, needs::Step::Start);
     for group in waiting(work, service) {
+        if let Some(text) = &held {
+            group.tasks.iter().for_each(|(task, _)| work.draft.explain(*task, text));
+            continue;
+        }
         for (task, text) in reasons(work, service, &group) {
             work.draft.explain(task, &text);
         }

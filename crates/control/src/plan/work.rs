@@ -12,6 +12,8 @@ pub(super) struct Work<'a> {
     pub(super) ids: Ids<'a>,
     /// When a service must be looked at again although nothing happens.
     pub(super) wake: BTreeMap<ServiceId, Timestamp>,
+    /// Since when the one who asks leads the cluster.
+    pub(super) leads_since: Timestamp,
 }
 
 impl Work<'_> {

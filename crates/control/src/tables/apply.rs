@@ -121,6 +121,9 @@ impl Tables {
             Change::RemoveNetwork(id) => self.remove_network(*id, touched),
             Change::PutDependency(dependency) => self.put_dependency(moment, dependency),
             Change::RemoveDependency(id) => self.remove_dependency(*id),
+            Change::PutStack { name, before, back_to, spec } => self.put_stack(moment, name, (*before, *back_to), spec),
+            Change::RemoveStack(name) => self.remove_stack(name),
+            Change::NetworkLeaves(id) => self.network_leaves(*id, touched),
             Change::AssignTask { task, node, attachments, granted } => {
                 self.assign_task(moment, *task, *node, (attachments, granted), touched)
             }
@@ -212,6 +215,7 @@ impl Tables {
             Some(old) if *old.task_spec == next.spec.task => Arc::clone(&old.task_spec),
             _ => Arc::new(next.spec.task.clone()),
         };
+        self.touch_ordered(old.map(|old| &**old), Some(&next), touched);
         self.insert_service(Arc::new(next));
         Ok(())
     }
@@ -233,13 +237,14 @@ impl Tables {
     }
 
     fn remove_service(&mut self, id: ServiceId, touched: &mut Touched) -> Result<(), Rejection> {
-        self.service(id).ok_or_else(|| Rejection::not_found("service", id))?;
+        let old = Arc::clone(self.service(id).ok_or_else(|| Rejection::not_found("service", id))?);
         if self.tasks_of_service(id).next().is_some() {
             return Err(Rejection::FailedPrecondition(format!("service {id} still has tasks")));
         }
         touched.services.insert(id);
-        touched.freed |= self.service(id).is_some_and(|service| !service.virtual_ips.is_empty());
+        touched.freed |= !old.virtual_ips.is_empty();
         self.drop_service(id);
+        self.forget_stack_of(&old);
         Ok(())
     }
 

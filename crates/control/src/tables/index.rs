@@ -68,11 +68,13 @@ impl Tables {
         self.attachable.remove(&id);
         self.ingress = self.ingress.filter(|ingress| *ingress != id);
         self.pools.remove(&id);
+        self.leaving.remove(&id);
     }
 
     pub(super) fn insert_service(&mut self, service: Arc<Service>) {
         let old = self.services.get(&service.id).cloned();
         self.show_service(old.as_deref(), Some(&service));
+        self.index_needs(old.as_deref(), Some(&service));
         if !old.as_ref().is_some_and(|old| ports::hold_the_same(old, &service)) {
             if let Some(old) = &old {
                 self.ports.release(old);
@@ -103,6 +105,7 @@ impl Tables {
         self.forget_homes(id);
         self.priorities.remove(&id);
         self.show_service(Some(&old), None);
+        self.index_needs(Some(&old), None);
         self.ports.release(&old);
         if self.names.get(&old.spec.name) == Some(&id) {
             self.names.remove(&old.spec.name);

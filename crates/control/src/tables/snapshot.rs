@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use types::{
     Attachment, Cluster, ContainerAttachment, Dependency, GenericResources, LogDriver, Meta, Network, NetworkId, Node,
-    NodeId, PortConfig, Service, ServiceId, Slot, Task, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp, Version,
+    NodeId, PortConfig, Service, ServiceId, Slot, Stack, Task, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp,
+    Version,
 };
 
 use super::{Tables, homes::Home};
@@ -33,6 +34,11 @@ struct Snapshot {
     /// Missing in snapshots of managers that did not know where data is.
     #[serde(default)]
     homes: Vec<(ServiceId, Slot, Arc<Home>)>,
+    /// Missing in snapshots of managers that knew no stacks.
+    #[serde(default)]
+    stacks: Vec<Arc<Stack>>,
+    #[serde(default)]
+    leaving: Vec<NetworkId>,
 }
 
 /// A task with its spec as a position in `Snapshot::specs`.
@@ -91,6 +97,8 @@ impl Serialize for Tables {
             guests: self.guests().cloned().collect(),
             dependencies: self.dependencies().cloned().collect(),
             homes: self.homes.iter().map(|((service, slot), home)| (*service, *slot, Arc::clone(home))).collect(),
+            stacks: self.stacks().cloned().collect(),
+            leaving: self.leaving.iter().copied().collect(),
             cursors: self.pools.iter().map(|(id, pool)| (*id, pool.cursors())).collect(),
         }
         .serialize(serializer)
@@ -171,6 +179,8 @@ impl<'de> Deserialize<'de> for Tables {
                 running_since: row.running_since,
             }));
         }
+        tables.leaving = snapshot.leaving.into_iter().collect();
+        snapshot.stacks.into_iter().for_each(|stack| tables.insert_stack(stack));
         for guest in snapshot.guests {
             tables.insert_guest(&guest);
         }

@@ -6,6 +6,7 @@ mod dependencies;
 mod happened;
 mod health;
 mod jobs;
+mod needs;
 mod networks;
 mod orchestrate;
 mod properties;
@@ -16,6 +17,7 @@ mod roots;
 mod schedule;
 mod script;
 mod spec;
+mod stacks;
 mod steering;
 mod told;
 

@@ -18,7 +18,12 @@ service s0 x3\nservice s1 global\nservice s2 x2 cpu=1\nservice s3 x2 max=1
 service s4 done=5 at-once=2 image=job\nservice s5 global-job image=job\nplan";
 
 /// What may be changed of a service.
-const WORDS: [&str; 75] = [
+const WORDS: [&str; 80] = [
+    "needs=s2:healthy",
+    "needs=s3:started",
+    "needs=s4:completed",
+    "needs=s5:healthy",
+    "needs=-",
     "x0",
     "x1",
     "x3",
@@ -97,7 +102,12 @@ const WORDS: [&str; 75] = [
 ];
 
 /// What may be made of a node or service that was removed.
-const BEGINNINGS: [&str; 15] = [
+const BEGINNINGS: [&str; 20] = [
+    "service s1 x2 needs=s0:healthy order=start-first",
+    "service s5 global-job image=job needs=s4:completed",
+    "stack t | network tn | service s0 x2 net=tn | service s3 x1 net=tn needs=s0:healthy",
+    "stack t prune | network tn | service s0 x1 image=b net=tn needs=s2:started",
+    "stack t prune | service s3 x2 needs=s0:healthy | service s0 x2",
     "node a cpu=4 zone=2",
     "node c cpu=4 zone=2",
     "service s0 x3 port=80",
@@ -130,6 +140,8 @@ fn line() -> impl Strategy<Value = String> {
         5 => (verb, node()).prop_map(|(v, n)| format!("{v} {n}")),
         1 => node().prop_map(|n| format!("remove-node {n}")),
         1 => Just("remove-network i".to_owned()),
+        1 => prop::sample::select(vec!["remove-stack t", "roll-back t", "roll-back t 1", "roll-back t 2"])
+            .prop_map(str::to_owned),
         1 => (prop::sample::select(vec!["k1", "k2"]), 0..5u8).prop_map(|(name, data)| format!("new {name} {data}")),
         1 => prop::sample::select(vec!["remove-secret k1", "secret k1 again"]).prop_map(str::to_owned),
         1 => (node(), 1..3u8).prop_map(|(n, weight)| format!("label {n} rswarm.mesh.weight={weight}")),
@@ -180,7 +192,8 @@ fn live(history: &str) -> Result<(), TestCaseError> {
         slots.dedup();
         let (state, tasks) =
             (service.update.as_ref().map(|update| update.state), || world.tables.tasks_of_service(service.id));
-        let held_up = moving || tasks().any(|task| task.node.is_none() && task.desired == TaskState::Running);
+        let held = service.update.as_ref().is_some_and(|update| update.message.starts_with("update waits for "));
+        let held_up = moving || held || tasks().any(|task| task.node.is_none() && task.desired == TaskState::Running);
         let under_way = matches!(state, Some(UpdateState::Updating | UpdateState::RollbackStarted));
         prop_assert!(held_up || !under_way, "the rollout of {} is stuck", service.spec.name);
         // what a job has not completed is held up, given up, or in containers that never end

@@ -16,6 +16,7 @@
 //! settle / settle 2m                agents do as told and time passes until nothing happens, at most 10 minutes
 //!                                   or as long as said; print all
 //! snapshot                          another manager leads, which has the value from a snapshot
+//! elected                           another manager leads, which has heard nobody yet
 //! show                              tasks as they are
 //! attach a c1 n1 10.1.0.9 db        node a wants a place in network n1 for container c1: address and aliases, if any
 //! detach a c1 n1                    it gives it back; `guests` shows all such places
@@ -26,6 +27,9 @@
 //! jobs                              how far all jobs are
 //! events                            what happened to objects since the last such line
 //! merged                            the same, as somebody who looks only now sees it
+//! stack shop prune | network n1 | secret s1 text | service web x2 net=n1
+//!                                   deploys all of it; `roll-back shop`, `roll-back shop 2`, `remove-stack shop`
+//! stacks                            what is of each, and its revisions
 //! ports                             published ports of all services
 //! mesh a                            what node a was told of the routing mesh
 //! ```
@@ -113,6 +117,10 @@ impl World {
             "files" => self.show_files(self.nodes[words[0]]),
             "guests" => self.show_guests(),
             "snapshot" => self.snapshot(),
+            "elected" => {
+                self.observed = Observed::new(self.observed.me, self.now);
+                self.planner = Planner::default();
+            }
             "update" => self.update(&words),
             "rollback" if words.len() > 1 => {
                 self.change_service(words[0], ServiceChange::RollbackTo(words[1].parse().unwrap()));
@@ -146,6 +154,13 @@ impl World {
             "settle" => self.settle(spec::duration(words.first().unwrap_or(&"10m"))),
             "show" => self.show(),
             "jobs" => self.show_jobs(),
+            "stack" => self.write(&WriteRequest::DeployStack(Box::new(spec::stack(rest)))),
+            "roll-back" => self.write(&WriteRequest::RollbackStack {
+                name: words[0].parse().unwrap(),
+                to: words.get(1).map(|number| number.parse().unwrap()),
+            }),
+            "remove-stack" => self.write(&WriteRequest::RemoveStack(words[0].to_owned())),
+            "stacks" => self.show_stacks(),
             "events" => self.show_events(),
             "merged" => self.show_merged(),
             "ports" => self.show_ports(),
@@ -188,7 +203,10 @@ impl World {
             }
             assert_eq!((&set.overlays, &set.network), (&whole.overlays, &whole.network), "told by differences");
             assert_eq!(set.dependencies, whole.dependencies, "secrets and configs told by differences");
-            assert!(set.tasks.keys().eq(whole.tasks.keys()), "tasks told by differences");
+            let told = |set: &AssignmentSet| -> Vec<_> {
+                set.tasks.values().map(|task| (task.id, task.is_ordered, task.desired)).collect()
+            };
+            assert_eq!(told(set), told(&whole), "tasks told by differences");
         }
     }
 
@@ -320,6 +338,24 @@ impl World {
         match result {
             Ok((proposal, _)) => self.apply(&proposal),
             Err(rejection) => writeln!(self.out, "refused: {rejection}").unwrap(),
+        }
+    }
+
+    fn show_stacks(&mut self) {
+        let ReadReply::Stacks(all) = control::view::read(&self.tables, &ReadRequest::Stacks).unwrap() else {
+            panic!("stacks were asked for");
+        };
+        for view in all {
+            let parts = [view.services, view.networks, view.secrets, view.configs].map(|names| names.join(" "));
+            let earlier = self.tables.stack(&view.name.parse().unwrap()).map_or_else(String::new, |stack| {
+                let one = |revision: &StackRevision| {
+                    let services = revision.spec.services.len();
+                    let back = revision.back_to.map_or_else(String::new, |to| format!(", back to {to}"));
+                    format!("{} ({services} services{back})", revision.number)
+                };
+                stack.revisions().map(one).collect::<Vec<_>>().join(" ")
+            });
+            writeln!(self.out, "  {}: {} | revisions: {earlier}", view.name, parts.join(" | ")).unwrap();
         }
     }
 

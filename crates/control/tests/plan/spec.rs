@@ -51,7 +51,7 @@ pub fn node(id: NodeId, words: &[&str], now: Timestamp) -> Node {
 
 /// `web x3|global|done=5 at-once=2|global-job schedule=0_3_*_*_* timezone=Europe/Berlin overlap=queue image=a cpu=1 mem=512m gpu=1 constraint=node.labels.zone==a constraints=- spread=zone strategy=binpack rebalance=on priority=5 volume=v1 max=1 port=80|none
 /// arch=arm64 order=start-first parallelism=2 delay=1s action=rollback monitor=5s deadline=10m ratio=100 restart=none
-/// secret=s1 secrets=-
+/// secret=s1 secrets=- needs=db:healthy needs=-
 /// net=n1:alias net=n2 dnsrr nets=- publish=8080:80|none proxy policy=local-first label=K:V attempts=3 window=10s pause=10s lost-after=5s reconcile=replacement force`
 pub fn service(old: Option<&Arc<ServiceSpec>>, words: &[&str]) -> ServiceSpec {
     let mut spec = old.map_or_else(|| fresh(words[0]), |old| (**old).clone());
@@ -91,6 +91,7 @@ fn fresh(name: &str) -> ServiceSpec {
         endpoint: EndpointSpec::default(),
         disconnect: DisconnectPolicy::default(),
         schedule: None,
+        needs: Vec::new(),
     }
 }
 
@@ -156,6 +157,8 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
             let aliases = aliases.split(',').filter(|alias| !alias.is_empty()).map(str::to_owned).collect();
             task.networks.push(NetworkAttachmentSpec { target: target.into(), aliases, options: Labels::new() });
         }
+        "needs" if value == "-" => spec.needs.clear(),
+        "needs" => spec.needs.push(need(value)),
         "secret" => task.container.dependencies.push(wanted(DependencyKind::Secret, value)),
         "config" => task.container.dependencies.push(wanted(DependencyKind::Config, value)),
         "secrets" => task.container.dependencies.clear(),
@@ -184,6 +187,41 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
         "reconcile" => spec.disconnect.reconcile = Reconcile::KeepReplacement,
         other => panic!("unknown word {other:?}"),
     }
+}
+
+/// `db:healthy`, `db:started`, `migrate:completed`.
+fn need(text: &str) -> Need {
+    let (service, condition) = text.split_once(':').unwrap();
+    let condition = match condition {
+        "started" => NeedCondition::Started,
+        "healthy" => NeedCondition::Healthy,
+        _ => NeedCondition::Completed,
+    };
+    Need { service: service.parse().unwrap(), condition }
+}
+
+/// `shop prune | network n1 | secret s1 text | service web x2 net=n1`
+pub fn stack(text: &str) -> StackDeploy {
+    let mut parts = text.split('|').map(str::trim);
+    let head: Vec<&str> = parts.next().unwrap_or_default().split_whitespace().collect();
+    let name = head[0].parse().unwrap();
+    let prune = head.contains(&"prune");
+    let mut stack = StackDeploy { name, prune, services: vec![], networks: vec![], dependencies: vec![] };
+    for part in parts {
+        let words: Vec<&str> = part.split_whitespace().collect();
+        match words[0] {
+            "network" => stack.networks.push(network(&words[1..])),
+            "service" => stack.services.push(service(None, &words[1..])),
+            kind => stack.dependencies.push(DependencySpec {
+                kind: if kind == "secret" { DependencyKind::Secret } else { DependencyKind::Config },
+                name: words[1].parse().unwrap(),
+                labels: Labels::new(),
+                data: Payload::new(words[2].as_bytes().to_vec()),
+                is_template: false,
+            }),
+        }
+    }
+    stack
 }
 
 /// `name` or `name:target`.

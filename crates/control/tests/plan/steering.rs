@@ -72,7 +72,8 @@ fn who_keeps_away_is_kept_away_from() {
          update quiet constraints=-
          update loud x4
          plan
-         service self x1 constraint=service==self",
+         service self x1 constraint=service==self
+         stack shop | service shop_self constraint=service==self",
         expect![[r#"
             0s create quiet.1/1 on b
             0s create loud.1/1 on a
@@ -81,6 +82,7 @@ fn who_keeps_away_is_kept_away_from() {
             0s create third.1/1 waiting: no suitable node: 2 of 2 nodes do not satisfy service==nobody
             0s create loud.4/1 on b
             refused: service self: constraint service==self would have its first task wait for itself: name another service
+            refused: nothing of stack shop was changed: service shop_self: constraint service==self would have its first task wait for itself: name another service
         "#]],
     );
 }

@@ -159,6 +159,7 @@ impl World {
                 format!("{} back to image {}", service.spec.name, service.spec.task.container.image.familiar())
             }
             Change::RemoveService(id) => format!("service {} gone", self.service_name(*id)),
+            Change::RemoveNetwork(id) => format!("network {} gone", self.network_name(*id)),
             other => format!("{other:?}"),
         }
     }

@@ -341,6 +341,7 @@ pub fn service(name: &str, replicas: u64) -> ServiceSpec {
         endpoint: types::EndpointSpec::default(),
         disconnect: types::DisconnectPolicy::default(),
         schedule: None,
+        needs: Vec::new(),
     }
 }
 

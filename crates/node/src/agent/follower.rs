@@ -28,7 +28,7 @@ use super::{
     perform::Performer,
     probes::{self, ProbeNews, Unreachable},
     publish::Publisher,
-    reconcile::{Action, more_drain, reconcile},
+    reconcile::{Action, Source, more_drain, reconcile},
     renewal::Renewal,
     report::Reports,
     session::{self, Connection, Event, SessionConfig},
@@ -311,7 +311,12 @@ impl Follower {
 
     /// Decides about everything and begins what was decided.
     fn act(&mut self) {
-        let decision = reconcile(self.assigned.set(), self.assigned.is_known(), &self.local, now());
+        let source = match (self.assigned.is_known(), self.has_heard) {
+            (false, _) => Source::Nothing,
+            (true, false) => Source::Disk,
+            (true, true) => Source::Managers,
+        };
+        let decision = reconcile(self.assigned.set(), source, &self.local, now());
         self.wake_at = decision.wake_at;
         for action in decision.actions {
             match action {

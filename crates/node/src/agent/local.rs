@@ -32,6 +32,8 @@ pub(crate) struct LocalTask {
     pub retry_at: Timestamp,
     /// Failures in a row of the step that `retry_at` holds back.
     pub attempts: u32,
+    /// The parts of it that a restart of the host, or of the daemon, left: no container, and nothing done to it since.
+    pub is_remnant: bool,
 }
 
 /// How far its container is.
@@ -92,6 +94,7 @@ impl LocalTask {
             drained_at: None,
             retry_at: Timestamp::EPOCH,
             attempts: 0,
+            is_remnant: false,
         }
     }
 }

@@ -48,10 +48,20 @@ pub(crate) struct Decision {
     pub wake_at: Option<Timestamp>,
 }
 
-/// Decides. `known` says whether `assigned` is a set that managers sent once.
-pub(crate) fn reconcile(assigned: &AssignmentSet, known: bool, local: &Local, now: Timestamp) -> Decision {
+/// Where the assignments are from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// There are none yet.
+    Nothing,
+    /// From the disk: what managers said before this daemon began.
+    Disk,
+    Managers,
+}
+
+/// Decides.
+pub(crate) fn reconcile(assigned: &AssignmentSet, source: Source, local: &Local, now: Timestamp) -> Decision {
     let mut decision = Decision::default();
-    if !known {
+    if source == Source::Nothing {
         return decision;
     }
     for (id, task) in local {
@@ -65,6 +75,18 @@ pub(crate) fn reconcile(assigned: &AssignmentSet, known: bool, local: &Local, no
     for (id, assignment) in &assigned.tasks {
         let there = local.get(id);
         let wanted = assignment.desired <= TaskState::Running && !is_given_up(assignment);
+        if wanted && assignment.is_ordered && there.is_none_or(|task| task.is_remnant) {
+            match source {
+                // how far it was only the managers know
+                Source::Disk if !assignment.state.is_terminal() => continue,
+                // the host was restarted: what depends on others, or others on it, starts when the managers say so
+                Source::Managers if has_begun(assignment) => {
+                    decision.actions.push(Action::Report(*id, TaskState::Shutdown, RESTARTED));
+                    continue;
+                }
+                _ => {}
+            }
+        }
         match there {
             // not even prepared: what was rejected would be asked of its registry again and again
             None if wanted && !assignment.state.is_terminal() && assignment.not_before > now => {
@@ -85,6 +107,14 @@ pub(crate) fn reconcile(assigned: &AssignmentSet, known: bool, local: &Local, no
     }
     decision.wake_at = decision.wake_at.into_iter().chain(waiting).min();
     decision
+}
+
+/// What is said of a task that is not made again here.
+const RESTARTED: &str = "its host was restarted: a new task begins when what its service depends on is there";
+
+/// The managers have heard of it from this node.
+fn has_begun(assignment: &Assignment) -> bool {
+    (TaskState::Accepted..=TaskState::Running).contains(&assignment.state)
 }
 
 /// The managers ended the task without this node: a container that still runs must go.

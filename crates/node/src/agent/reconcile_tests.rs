@@ -1,6 +1,6 @@
 //! Texts in, texts out. A line of assignments: `1 running` (id, desired), then `was=STATE`,
 //! `after=SECONDS`, `net=1` or `port=N` for a place in a network or a host-mode port, `secret=N` for
-//! a secret whose data is not here. A line of local state: `1 PHASE`, then `busy=STEP`, `retry=SECONDS`, `sick=WHY`, `drained=SECONDS`.
+//! a secret whose data is not here, `ordered=yes`. A line of local state: `1 PHASE`, then `busy=STEP`, `retry=SECONDS`, `sick=WHY`, `drained=SECONDS`.
 
 use std::{fmt::Write, time::Duration};
 
@@ -11,13 +11,13 @@ use crate::agent::{local::StopPolicy, testing::assignment};
 
 #[expect(clippy::needless_pass_by_value, reason = "the macro's result reads best passed by value")]
 fn check(assigned: &str, local: &str, want: Expect) {
-    want.assert_eq(&decide(assigned, local, true));
+    want.assert_eq(&decide(assigned, local, Source::Managers));
 }
 
 /// All at second 100.
-fn decide(assigned: &str, local: &str, known: bool) -> String {
+fn decide(assigned: &str, local: &str, source: Source) -> String {
     let assigned = AssignmentSet { tasks: parse_assigned(assigned), ..AssignmentSet::default() };
-    let decision = reconcile(&assigned, known, &parse_local(local), seconds(100));
+    let decision = reconcile(&assigned, source, &parse_local(local), seconds(100));
     let mut text = String::new();
     for action in decision.actions {
         let id = |task: TaskId| task.as_u128();
@@ -88,6 +88,7 @@ fn parse_assigned(text: &str) -> std::collections::BTreeMap<TaskId, Assignment> 
                     let wanted = types::DependencyRef { kind, id, name: None, file };
                     std::sync::Arc::make_mut(&mut a.spec).container.dependencies.push(wanted);
                 }
+                "ordered" => a.is_ordered = true,
                 "after" => a.not_before = seconds(value.parse().expect("seconds")),
                 other => panic!("unknown option {other}"),
             }
@@ -115,6 +116,7 @@ fn parse_local(text: &str) -> Local {
                 ("busy", "start") => task.busy = Some(Step::Start),
                 ("busy", "stop") => task.busy = Some(Step::Stop),
                 ("drained", at) => task.drained_at = Some(seconds(at.parse().expect("seconds"))),
+                ("left", _) => task.is_remnant = true,
                 ("sick", why) => task.unhealthy = Some(why.to_owned()),
                 ("retry", at) => task.retry_at = seconds(at.parse().expect("seconds")),
                 other => panic!("unknown option {other:?}"),
@@ -191,6 +193,33 @@ fn after_a_reboot_what_shall_run_is_made_again() {
     );
 }
 
+/// K-08: the managers see to the order; nothing is said twice, and what never ran is simply made.
+#[test]
+fn k_08_after_a_reboot_what_is_ordered_is_left_to_the_managers() {
+    check(
+        "1 running was=running ordered=yes
+         2 running was=assigned ordered=yes
+         3 running was=shutdown ordered=yes
+         4 running was=running ordered=yes
+         5 running was=running ordered=yes
+         6 running was=assigned ordered=yes
+         7 running was=accepted ordered=yes",
+        "4 running
+         5 prepared left=yes
+         6 prepared left=yes
+         7 prepared",
+        expect![[r#"
+            report 1 shutdown: its host was restarted: a new task begins when what its service depends on is there
+            prepare 2
+            report 5 shutdown: its host was restarted: a new task begins when what its service depends on is there
+            create 6
+            create 7
+        "#]],
+    );
+    let before = decide("1 running was=assigned ordered=yes\n2 running was=assigned", "", Source::Disk);
+    assert_eq!(before, "prepare 2\n", "how far a task was only the managers know");
+}
+
 #[test]
 fn what_shall_stop_is_stopped_wherever_it_is() {
     check(
@@ -261,7 +290,7 @@ fn leftovers_without_assignment_are_removed() {
 
 #[test]
 fn nothing_is_touched_before_any_assignments_are_known() {
-    assert_eq!(decide("", "1 running\n2 ended\n3 created", false), "");
+    assert_eq!(decide("", "1 running\n2 ended\n3 created", Source::Nothing), "");
 }
 
 #[test]

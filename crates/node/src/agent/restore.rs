@@ -129,7 +129,8 @@ impl Follower {
         let wanted = assignment.is_some();
         let ports = assignment.map(|a| self.engine.known_ports(task, &a.host_ports)).unwrap_or_default();
         let was_healthy = assignment.is_some_and(|a| a.state == TaskState::Running) || self.was_healthy.contains(&task);
-        self.local.insert(task, LocalTask { check: health, ports, ..LocalTask::new(phase, stop) });
+        let is_remnant = phase == Phase::Prepared;
+        self.local.insert(task, LocalTask { check: health, ports, is_remnant, ..LocalTask::new(phase, stop) });
         match what {
             FoundWhat::Running { pid, started_at } => {
                 self.containers.entry(task).or_default().pid = pid;

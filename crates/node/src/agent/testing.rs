@@ -14,6 +14,7 @@ pub(crate) fn assignment(n: u128) -> Assignment {
         id: TaskId::from_random(n),
         service: ServiceId::from_random(1),
         service_name: "web".parse().expect("a good name"),
+        service_labels: types::Labels::new(),
         slot: Slot::Replica(u64::try_from(n).unwrap_or(1)),
         spec: Arc::new(TaskSpec {
             container: ContainerSpec::of_image(image),
@@ -29,6 +30,7 @@ pub(crate) fn assignment(n: u128) -> Assignment {
         granted: types::GenericResources::new(),
         default_log: None,
         registry_auth: types::Payload::default(),
+        is_ordered: false,
         desired: TaskState::Running,
         not_before: Timestamp::EPOCH,
         state: TaskState::Assigned,

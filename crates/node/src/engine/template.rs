@@ -1,7 +1,10 @@
 //! Placeholders in a spec: `{{.Service.Name}}`, `{{.Task.Slot}}` … (parity S-52), and in the data of secrets and configs
 //! that are templates. Pure.
 
-use types::{Assignment, DependencyKind, NodeId, Slot};
+use types::{
+    Assignment, DependencyKind, NodeId, Slot,
+    template::{self, Piece, Placeholder},
+};
 
 use super::dependencies::Dependencies;
 
@@ -18,13 +21,8 @@ pub(super) struct Context<'a> {
 /// Why a text could not be filled in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    #[error("{text:?} has a placeholder that does not end: write {{{{.Task.Slot}}}}")]
-    Open { text: String },
-    #[error(
-        "{text:?} has the unknown placeholder {placeholder:?}; known are .Service.ID, .Service.Name, .Node.ID, \
-         .Node.Hostname, .Node.Platform.OS, .Node.Platform.Architecture, .Task.ID, .Task.Name and .Task.Slot"
-    )]
-    Unknown { text: String, placeholder: String },
+    #[error("{text:?}: {why}")]
+    Spec { text: String, why: types::template::TemplateError },
     #[error("it has a placeholder that does not end: write {{{{.Task.Slot}}}}")]
     OpenOfData,
     #[error(
@@ -40,22 +38,24 @@ const SHOWN: usize = 40;
 impl Context<'_> {
     /// The text with every placeholder replaced.
     pub(super) fn expand(&self, text: &str) -> Result<String, TemplateError> {
-        let unknown = |_, placeholder: &str| TemplateError::Unknown {
-            text: text.to_owned(),
-            placeholder: placeholder.to_owned(),
-        };
-        fill(text, || TemplateError::Open { text: text.to_owned() }, unknown, |placeholder| self.value(placeholder))
+        let wrong = |why| TemplateError::Spec { text: text.to_owned(), why };
+        template::check(text).map_err(wrong)?;
+        let value = |placeholder: &str| Placeholder::parse(placeholder).map(|known| self.value(&known));
+        fill(template::pieces(text).map_err(wrong)?, value).map_err(|_| TemplateError::OpenOfData)
     }
 
     /// The data of a secret or config, which may name the task's other ones and its environment (parity X-04). What
     /// is wrong is told without the data.
     pub(super) fn expand_data(&self, text: &str, sent: &Dependencies) -> Result<String, TemplateError> {
-        let unknown = |number, placeholder: &str| TemplateError::UnknownOfData {
+        let value = |placeholder: &str| {
+            let known = Placeholder::parse(placeholder).map(|known| self.value(&known));
+            known.or_else(|| self.call(placeholder, sent))
+        };
+        let pieces = template::pieces(text).map_err(|_| TemplateError::OpenOfData)?;
+        fill(pieces, value).map_err(|(number, placeholder)| TemplateError::UnknownOfData {
             number,
             placeholder: placeholder.chars().take(SHOWN).collect(),
-        };
-        let value = |placeholder: &str| self.value(placeholder).or_else(|| self.call(placeholder, sent));
-        fill(text, || TemplateError::OpenOfData, unknown, value)
+        })
     }
 
     /// `secret "target"`, `config "target"` and `env "NAME"`.
@@ -83,55 +83,42 @@ impl Context<'_> {
         value.map(|(_, value)| self.expand(value).unwrap_or_else(|_| value.to_owned())).unwrap_or_default()
     }
 
-    fn value(&self, placeholder: &str) -> Option<String> {
+    fn value(&self, placeholder: &Placeholder) -> String {
         let a = self.assignment;
-        Some(match placeholder {
-            ".Service.ID" => a.service.to_string(),
-            ".Service.Name" => a.service_name.to_string(),
-            ".Node.ID" => self.node.map(|n| n.to_string()).unwrap_or_default(),
-            ".Node.Hostname" => self.node_hostname.to_owned(),
-            ".Node.Platform.OS" => self.node_os.to_owned(),
-            ".Node.Platform.Architecture" => self.node_architecture.to_owned(),
-            ".Task.ID" => a.id.to_string(),
-            ".Task.Name" => super::container_id::container_name(a),
-            ".Task.Slot" => match a.slot {
+        match placeholder {
+            Placeholder::ServiceId => a.service.to_string(),
+            Placeholder::ServiceName => a.service_name.to_string(),
+            Placeholder::ServiceLabels => {
+                let pairs: Vec<String> = a.service_labels.iter().map(|(key, value)| format!("{key}:{value}")).collect();
+                format!("map[{}]", pairs.join(" "))
+            }
+            Placeholder::ServiceLabel(name) => a.service_labels.get(name).cloned().unwrap_or_default(),
+            Placeholder::NodeId => self.node.map(|n| n.to_string()).unwrap_or_default(),
+            Placeholder::NodeHostname => self.node_hostname.to_owned(),
+            Placeholder::NodeOs => self.node_os.to_owned(),
+            Placeholder::NodeArchitecture => self.node_architecture.to_owned(),
+            Placeholder::TaskId => a.id.to_string(),
+            Placeholder::TaskName => super::container_id::container_name(a),
+            Placeholder::TaskSlot => match a.slot {
                 Slot::Replica(number) => number.to_string(),
                 Slot::Node(node) => node.to_string(),
             },
-            _ => return None,
-        })
+        }
     }
 }
 
-/// Go's way: `{{- ` takes the white space before it away, ` -}}` that behind it, and `{{/* */}}` says nothing.
-fn fill(
-    text: &str,
-    open: impl Fn() -> TemplateError,
-    unknown: impl Fn(usize, &str) -> TemplateError,
-    value: impl Fn(&str) -> Option<String>,
-) -> Result<String, TemplateError> {
-    let mut out = String::with_capacity(text.len());
-    let (mut rest, mut number) = (text, 0);
-    while let Some((before, after)) = rest.split_once("{{") {
-        number += 1;
-        let (inner, mut remainder) = after.split_once("}}").ok_or_else(&open)?;
-        out.push_str(before);
-        let mut placeholder = inner;
-        if let Some(trimmed) = inner.strip_prefix("- ") {
-            out.truncate(out.trim_end().len());
-            placeholder = trimmed;
+/// The first placeholder without a value is the error: its number, and what it says.
+fn fill<'t>(pieces: Vec<Piece<'t>>, value: impl Fn(&str) -> Option<String>) -> Result<String, (usize, &'t str)> {
+    let (mut out, mut number) = (String::new(), 0);
+    for piece in pieces {
+        match piece {
+            Piece::Text(text) => out.push_str(text),
+            Piece::Placeholder { text, .. } => {
+                number += 1;
+                out.push_str(&value(text).ok_or((number, text))?);
+            }
         }
-        if let Some(trimmed) = placeholder.strip_suffix(" -") {
-            remainder = remainder.trim_start();
-            placeholder = trimmed;
-        }
-        let placeholder = placeholder.trim();
-        if !(placeholder.starts_with("/*") && placeholder.ends_with("*/")) {
-            out.push_str(&value(placeholder).ok_or_else(|| unknown(number, placeholder))?);
-        }
-        rest = remainder;
     }
-    out.push_str(rest);
     Ok(out)
 }
 
@@ -141,8 +128,9 @@ mod tests {
     use crate::agent::testing::assignment;
 
     #[test]
-    fn placeholders_are_filled_in() {
-        let assignment = assignment(3);
+    fn s_52_placeholders_are_filled_in() {
+        let mut assignment = assignment(3);
+        assignment.service_labels = [("tier", "db"), ("a.b", "c")].map(|(k, v)| (k.into(), v.into())).into();
         let context = Context {
             assignment: &assignment,
             node: None,
@@ -153,7 +141,10 @@ mod tests {
         let expand = |text: &str| context.expand(text);
         assert_eq!(expand("plain"), Ok("plain".into()));
         assert_eq!(expand("{{.Service.Name}}-{{ .Task.Slot }}@{{.Node.Hostname}}"), Ok("web-3@host-a".into()));
-        assert!(matches!(expand("{{.Task"), Err(TemplateError::Open { .. })));
-        assert!(matches!(expand("{{.Task.Colour}}"), Err(TemplateError::Unknown { .. })));
+        assert_eq!(expand("{{index .Service.Labels \"a.b\"}}/{{.Service.Labels.tier}}"), Ok("c/db".into()));
+        assert_eq!(expand("{{index .Service.Labels \"none\"}}{{.Service.Labels}}"), Ok("map[a.b:c tier:db]".into()));
+        assert!(expand("{{.Task").is_err());
+        let why = expand("x{{.Task.Colour}}").expect_err("unknown").to_string();
+        assert!(why.contains("unknown placeholder {{.Task.Colour}} at character 2"), "{why}");
     }
 }

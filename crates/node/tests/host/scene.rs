@@ -90,6 +90,7 @@ pub fn task(n: u128, image: &str, args: &[&str]) -> Assignment {
         id: TaskId::from_random(n << 64 | 0xabc),
         service: ServiceId::from_random(7),
         service_name: "web".parse().expect("a name"),
+        service_labels: types::Labels::new(),
         slot: Slot::Replica(1),
         spec: Arc::new(TaskSpec {
             container,
@@ -105,6 +106,7 @@ pub fn task(n: u128, image: &str, args: &[&str]) -> Assignment {
         granted: types::GenericResources::new(),
         default_log: None,
         registry_auth: types::Payload::default(),
+        is_ordered: false,
         desired: TaskState::Running,
         not_before: Timestamp::EPOCH,
         state: TaskState::Assigned,

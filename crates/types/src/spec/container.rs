@@ -142,6 +142,13 @@ fn default_stop_grace_period() -> Duration {
 }
 
 impl ContainerSpec {
+    /// The texts that may have placeholders, each with what it is (parity S-52).
+    pub fn templates(&self) -> impl Iterator<Item = (String, &str)> {
+        let env = self.env.iter().map(|text| ("env".to_owned(), text.as_str()));
+        let hostname = [("hostname".to_owned(), self.hostname.as_str())];
+        hostname.into_iter().chain(env).chain(self.mounts.iter().flat_map(Mount::templates))
+    }
+
     /// Whether a container of the one is as good as one of the other.
     pub fn runs_like(&self, other: &Self) -> bool {
         self == other
@@ -228,6 +235,23 @@ pub struct Mount {
     #[serde(default)]
     pub read_only: bool,
     pub kind: MountKind,
+}
+
+impl Mount {
+    fn templates(&self) -> Vec<(String, &str)> {
+        let what = |part: &str| format!("mount {}: {part}", self.target);
+        let mut all = vec![("mount target".to_owned(), self.target.as_str())];
+        match &self.kind {
+            MountKind::Bind { source, .. } => all.push((what("source"), source)),
+            MountKind::Volume { name, labels, driver_options, .. } => {
+                all.push((what("source"), name));
+                all.extend(labels.iter().map(|(key, value)| (what(&format!("label {key}")), value.as_str())));
+                all.extend(driver_options.iter().map(|(key, value)| (what(&format!("option {key}")), value.as_str())));
+            }
+            MountKind::Tmpfs { .. } => {}
+        }
+        all
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Labels, Name, ScheduleSpec, TaskSpec};
+use crate::{Labels, Name, Need, ScheduleSpec, TaskSpec};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceSpec {
@@ -24,6 +24,9 @@ pub struct ServiceSpec {
     /// When a job runs. `None`: labels may say it, see [`ServiceSpec::schedule`].
     #[serde(default)]
     pub schedule: Option<ScheduleSpec>,
+    /// No task is started before all of this is so. What runs already is not stopped because it is no longer.
+    #[serde(default)]
+    pub needs: Vec<Need>,
 }
 
 /// How many tasks, and where.

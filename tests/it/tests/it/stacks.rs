@@ -4,6 +4,7 @@ use std::{path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use it::{ClusterUnderTest, DEADLINE, IMAGE, rswarm_binary, until};
+use lab::StateDir;
 
 use crate::can_make_hosts;
 
@@ -109,17 +110,15 @@ fn k_08_a_stack_from_deploy_to_removal() -> Result<()> {
     ensure!(s.own("diff shop")?.out.contains("+ service shop_web"));
     let deploy = "deploy --resolve-image never --prune shop";
     let said = s.ok(deploy)?;
-    in_order(
-        &said,
-        &[
-            "network shop_back",
-            "secret shop_password",
-            "service shop_db",
-            "shop_db to be healthy",
-            "service shop_migrate",
-        ],
-    )?;
-    in_order(&said, &["service shop_migrate", "shop_migrate to have completed", "Creating service shop_web"])?;
+    in_order(&said, &["network shop_back", "secret shop_password", "service shop_db", "Creating service shop_web"])?;
+    until("web says what it waits for", DEADLINE, || {
+        let all = t.tasks("shop_web")?;
+        ensure!(
+            all.len() == 2 && all.iter().all(|task| task.error == "waits for service shop_db to be healthy"),
+            "{all:?}"
+        );
+        Ok(())
+    })?;
     t.running("shop_web", 2)?;
     ensure!(t.tasks("shop_migrate")?.iter().all(|task| task.state == "complete"), "no failed run of the migration");
 
@@ -139,8 +138,9 @@ fn k_08_a_stack_from_deploy_to_removal() -> Result<()> {
     ensure!(said.code == 0 && said.out.is_empty(), "nothing differs: {}", said.out);
 
     changes(&t, &s, deploy)?;
+    power_cut(&t)?;
     ensure!(s.own("ps nothing")?.err.contains("nothing found in stack: nothing"));
-    let said = s.ok("rm --detach=false shop")?;
+    let said = s.ok("rm shop")?;
     ensure!(said.contains("Removing service shop_web") && said.contains("Removing network shop_back"), "{said}");
     ensure!(
         s.docker("config ls -q")?.is_empty()
@@ -170,11 +170,43 @@ fn changes(t: &ClusterUnderTest, s: &Stack<'_>, deploy: &str) -> Result<()> {
     ensure!(out.contains("Removing service shop_cache") && out.contains("Updating service shop_web"), "{out}");
     holds(t, "colour=blue")?;
     ensure!(t.running("shop_db", 1)?.0[0].id == before[0].id, "what has not changed runs on");
-    s.ok("rollback shop")?;
-    until("rolled back", DEADLINE, || {
-        ensure!(s.docker("service inspect --format {{.Spec.Mode.Replicated.Replicas}} shop_web")? == "2");
-        Ok(())
-    })?;
+    ensure!(s.ok(deploy)?.contains("nothing to do (revision 2)"));
+    let said = s.ok("rollback shop")?;
+    ensure!(said.contains("Updating service shop_web") && said.contains("Creating service shop_cache"), "{said}");
+    holds(t, "colour=red")?;
+    ensure!(s.docker("service inspect --format {{.Spec.Mode.Replicated.Replicas}} shop_web")? == "2");
+    t.running("shop_cache", 1)?;
+    ensure!(t.running("shop_db", 1)?.0[0].id == before[0].id, "a service that is the same runs on");
+    let history = s.ok("history --no-trunc shop")?;
+    in_order(&history, &["3 (present)", "back to 1: + service shop_cache", "config shop_site has other data", "\n2 "])?;
+    ensure!(s.ok("inspect --format {{.Revision}} shop")? == "3");
+    Ok(())
+}
+
+/// K-08: the order holds too when the whole cluster comes back from a power cut.
+fn power_cut(t: &ClusterUnderTest) -> Result<()> {
+    t.running("shop_web", 2)?;
+    t.lab().kill("h1")?;
+    t.lab().start("h1", StateDir::Keep)?;
+    t.cluster.start_daemon("h1")?;
+    let began = |service: &str, count: usize| -> Result<String> {
+        let all = t.running(service, count)?.0;
+        let task = t.first()?.get(&format!("/tasks/{}", all[0].id))?;
+        // seconds: the database takes two of them to be ready
+        Ok(task["Status"]["Timestamp"].as_str().unwrap_or_default().chars().take(19).collect())
+    };
+    until("the API answers again", DEADLINE, || t.tasks("shop_db").map(drop))?;
+    let (web, database) = (began("shop_web", 2)?, began("shop_db", 1)?);
+    ensure!(web >= database, "web ran at {web}, before the database was healthy at {database}");
+    for service in ["shop_db", "shop_web"] {
+        let left_to_us =
+            |task: &it::TaskRow| task.state == "shutdown" && task.message.contains("its host was restarted");
+        ensure!(t.tasks(service)?.iter().any(left_to_us), "{service} was made again by its node alone");
+    }
+    ensure!(
+        t.tasks("shop_migrate")?.iter().any(|task| task.state == "complete"),
+        "what has completed is not done again"
+    );
     Ok(())
 }
 
@@ -183,6 +215,58 @@ fn holds(t: &ClusterUnderTest, wanted: &str) -> Result<()> {
         let task = t.running("shop_web", 1)?.0.remove(0);
         let found = t.lab().run("h1", &["cat", &format!("/proc/{}/root/etc/site", task.pid)])?;
         ensure!(found.trim() == wanted, "{found:?}");
+        Ok(())
+    })
+    .map(drop)
+}
+
+const PAIR: &str = r#"
+services:
+  a: {image: "app:1", command: sleep 100000, stop_signal: SIGKILL, networks: [one], depends_on: [b]}
+  b: {image: "app:1", command: sleep 100000, stop_signal: SIGKILL, networks: [one, two]}
+  c: {image: "app:1", command: sleep 100000, stop_signal: SIGKILL, networks: [two]}
+networks: {one: {}, two: {}}
+"#;
+
+/// P33: a stack is removed and deployed again at once, ten times, and nothing is left in the end.
+#[test]
+fn p33_ten_rounds_of_deploy_and_rm_leave_nothing() -> Result<()> {
+    if !can_make_hosts("p33_ten_rounds_of_deploy_and_rm_leave_nothing") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("rounds", 1, 0)?;
+    let s = Stack { t: &t, files: tempfile::tempdir()? };
+    let overlays = || t.lab().run("h1", &["sh", "-c", "ls /run/rswarm/overlay 2>/dev/null || true"]);
+    let before = overlays()?;
+    s.file("compose.yaml", PAIR)?;
+    for round in 0..10 {
+        s.ok("deploy --resolve-image never pair").with_context(|| format!("round {round}"))?;
+        // now and then its tasks run, and now and then they are still on their way
+        if round % 3 == 0 {
+            t.running("pair_a", 1)?;
+        }
+        let flags = if round % 2 == 0 { "rm --detach" } else { "rm" };
+        s.ok(&format!("{flags} pair")).with_context(|| format!("round {round}"))?;
+    }
+    ensure!(s.own("rm pair")?.err == "Nothing found in stack: pair", "the last rm has waited");
+    ensure!(s.docker("service ls -q")?.is_empty() && s.docker("stack ls --format {{.Name}}")?.is_empty());
+    ensure!(s.docker("network ls --filter driver=overlay --format {{.Name}}")? == "ingress");
+    until("nothing of the networks is left on the host", DEADLINE, || {
+        let left = overlays()?;
+        ensure!(left == before, "{left}");
+        Ok(())
+    })?;
+    // what docker deploys is a stack here too
+    s.file("plain.yaml", &format!("version: \"3.8\"{PAIR}"))?;
+    s.docker("stack deploy --detach=true --resolve-image never -c plain.yaml pair")?;
+    ensure!(s.ok("ls --format {{.Name}}={{.Services}}/{{.Revision}}")? == "pair=3/0");
+    ensure!(s.own("rollback pair")?.err.contains("was deployed object by object"));
+    s.ok("deploy --resolve-image never pair")?;
+    ensure!(s.ok("ls --format {{.Name}}={{.Revision}}")? == "pair=1");
+    s.docker("stack rm pair")?;
+    until("docker's rm leaves no stack either", DEADLINE, || {
+        let left = s.ok("ls")?;
+        ensure!(!left.contains("pair"), "{left}");
         Ok(())
     })
     .map(drop)

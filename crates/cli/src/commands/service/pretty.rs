@@ -26,6 +26,12 @@ pub(super) fn service(service: &Value, names: &BTreeMap<String, String>) -> Stri
     map(&mut line, "Labels", &spec["Labels"]);
     mode(&mut line, service);
     update_status(&mut line, &service["UpdateStatus"]);
+    let needs =
+        items(&spec["DependsOn"]).map(|need| format!("{} ({})", text(&need["Service"]), text(&need["Condition"])));
+    let needs = needs.collect::<Vec<_>>().join(", ");
+    if !needs.is_empty() {
+        line(0, "Depends On", needs);
+    }
     placement(&mut line, &spec["TaskTemplate"]["Placement"]);
     policy(&mut line, "UpdateConfig", &spec["UpdateConfig"]);
     policy(&mut line, "RollbackConfig", &spec["RollbackConfig"]);

@@ -41,6 +41,8 @@ pub(crate) struct Look {
     pub(crate) desired: u64,
     pub(crate) lines: Vec<Line>,
     pub(crate) rolling_back: bool,
+    /// What an update waits for, if it is held back.
+    pub(crate) held: String,
 }
 
 impl Look {
@@ -50,7 +52,8 @@ impl Look {
 
     pub(crate) fn headline(&self) -> String {
         let what = if self.rolling_back { "rolling back update" } else { "overall progress" };
-        format!("{what}: {} out of {} tasks", self.running, self.desired)
+        let held = if self.held.is_empty() { String::new() } else { format!(", {}", self.held) };
+        format!("{what}: {} out of {} tasks{held}", self.running, self.desired)
     }
 }
 
@@ -177,7 +180,9 @@ pub(crate) fn look(service: &Value, tasks: &Value, nodes: &Value) -> Look {
         lines.truncate(MAX_LINES);
     }
     let rolling_back = service["UpdateStatus"]["State"].as_str().is_some_and(|state| state.starts_with("rollback"));
-    Look { running, desired, lines, rolling_back }
+    let held =
+        Some(text(&service["UpdateStatus"]["Message"])).filter(|message| message.starts_with("update waits for "));
+    Look { running, desired, lines, rolling_back, held: held.unwrap_or_default() }
 }
 
 /// The host of this id, or the beginning of the id.
@@ -244,6 +249,15 @@ mod tests {
             4/4: preparing 
         "#]]
         .assert_eq(&shown(&look(&service, &tasks, &json!([]))));
+    }
+
+    #[test]
+    fn k_08_an_update_that_waits_says_for_what() {
+        let status = json!({ "State": "updating", "Message": "update waits for service s_db to be healthy" });
+        let service = json!({ "Spec": { "Mode": { "Replicated": { "Replicas": 1 } } }, "UpdateStatus": status });
+        let look = look(&service, &json!([task(1, "running", "")]), &json!([]));
+        let wanted = "overall progress: 1 out of 1 tasks, update waits for service s_db to be healthy";
+        assert_eq!(look.headline(), wanted);
     }
 
     #[test]

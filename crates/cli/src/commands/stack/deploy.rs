@@ -1,27 +1,23 @@
-//! `stack deploy`: everything is judged first; then networks, secrets and configs, then services in the order in which they
-//! need each other. An error on the way says so, and running the same command again goes on from there.
+//! `stack deploy`: the files are read and judged here, then the cluster is asked for the whole stack in one request. What
+//! waits for what is the cluster's matter; here it is only watched.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::{
-    super::{info::text, login, service::watch},
+    super::{info::text, login},
     check_name,
     live::Live,
     load::{self, FileArgs},
-    remove::sweep,
-    wait::wait_for,
+    outcome::{Outcome, watch},
 };
 use crate::{
     client::{Client, escape},
     compose::{Dependency, Project, Service},
-    output::{
-        terminal::{print, print_error},
-        units::parse_duration,
-    },
+    output::{terminal::print_error, units::parse_duration},
     spec::edit::set,
 };
 
@@ -39,7 +35,7 @@ enum ResolveImage {
 pub(crate) struct DeployArgs {
     #[command(flatten)]
     files: FileArgs,
-    /// Exit at once instead of waiting for the services to converge; conditions of depends_on are waited for all the same
+    /// Exit at once instead of waiting for the services to converge
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true")]
     detach: bool,
     /// Remove what is of the stack and no longer in its files: services, and the networks, secrets and configs of the stack
@@ -54,144 +50,66 @@ pub(crate) struct DeployArgs {
     /// Send credentials of registries to the nodes
     #[arg(long)]
     with_registry_auth: bool,
-    /// How long a service is waited for that another depends on
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10m")]
-    wait_timeout: Duration,
+    /// With --detach=false: how long to watch the services at most
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    wait_timeout: Option<Duration>,
     stack: String,
 }
 
 pub(super) async fn deploy(client: &Client, arguments: &DeployArgs) -> anyhow::Result<()> {
     check_name(&arguments.stack)?;
-    let loaded = load::load(&arguments.files, &arguments.stack, true)?;
+    let stack = &arguments.stack;
+    let loaded = load::load(&arguments.files, stack, true)?;
     let live = Live::fetch(client).await?;
-    live.check(&loaded.project, &arguments.stack)?;
-    let deployment = Deployment { client, arguments, live: &live };
-    let mut done = 0;
-    let result = deployment.run(&loaded.project, &mut done).await;
-    result.with_context(|| {
-        let stack = &arguments.stack;
-        match done {
-            0 => format!("nothing of stack {stack} was changed"),
-            1 => format!("stack {stack} is deployed in part, 1 step is done; the same command goes on from there"),
-            done => {
-                format!("stack {stack} is deployed in part, {done} steps are done; the same command goes on from there")
-            }
-        }
-    })
+    live.check(&loaded.project, stack)?;
+    let body = Sender { client, arguments, live: &live }.body(&loaded.project).await?;
+    let path = format!("/stacks/{}/deploy?prune={}", escape(stack), arguments.prune);
+    let answer = client.post(&path, Some(&body)).await.with_context(|| format!("failed to deploy stack {stack}"))?;
+    let outcome = Outcome::of(&answer);
+    outcome.show(stack)?;
+    if arguments.detach {
+        return Ok(());
+    }
+    let order = loaded.project.services.iter().map(|service| service.name.as_str());
+    let changed: Vec<&str> = order.filter(|name| outcome.has_changed(name)).collect();
+    watch(client, stack, &live.rollouts(&changed), arguments.quiet, (arguments.wait_timeout, false)).await
 }
 
-struct Deployment<'a> {
+struct Sender<'a> {
     client: &'a Client,
     arguments: &'a DeployArgs,
     live: &'a Live,
 }
 
-impl Deployment<'_> {
-    fn say(&self, line: &str) -> anyhow::Result<()> {
-        print(&format!("{line}\n"))
-    }
-
-    async fn run(&self, project: &Project, done: &mut usize) -> anyhow::Result<()> {
-        if self.arguments.prune {
-            self.prune(&|kind, name| kind == "service" && !project.has(kind, name)).await?;
-        }
-        for network in project.networks.iter().filter(|network| !network.external) {
-            if !self.live.networks.contains_key(&network.name) {
-                self.say(&format!("Creating network {}", network.name))?;
-                let made = self.client.post("/networks/create", Some(&network.body)).await;
-                made.with_context(|| format!("failed to create network {}", network.name))?;
-                *done += 1;
-            }
-        }
-        for secret in project.secrets.iter().filter(|secret| !secret.external) {
-            self.dependency("secret", secret, self.live.secrets.get(&secret.name)).await?;
-            *done += 1;
-        }
-        for config in project.configs.iter().filter(|config| !config.external) {
-            self.dependency("config", config, self.live.configs.get(&config.name)).await?;
-            *done += 1;
-        }
-        let mut made = Vec::new();
+impl Sender<'_> {
+    /// All of the stack, as the cluster is asked for it.
+    async fn body(&self, project: &Project) -> anyhow::Result<Value> {
+        let mut services = Vec::new();
+        let mut auth = BTreeMap::new();
         for service in &project.services {
-            self.wait_for_needs(project, service).await?;
-            made.push(self.service(service).await?);
-            *done += 1;
-        }
-        if self.arguments.prune {
-            self.prune(&|kind, name| kind != "service" && !project.has(kind, name)).await?;
-        }
-        if !self.arguments.detach {
-            for (id, before) in made {
-                let wait = watch::Wait { quiet: self.arguments.quiet, is_rollback: false, before };
-                watch::converge(self.client, &id, wait).await?;
+            let found = self.live.services.get(&service.name);
+            let mut spec = service.spec.clone();
+            set(&mut spec, "TaskTemplate.ContainerSpec.Image", self.image(service, found).await?);
+            if spec.get("DependsOn").is_none() {
+                // said although it is nothing: else what there was would stay
+                spec["DependsOn"] = json!([]);
+            }
+            services.push(spec);
+            if self.arguments.with_registry_auth
+                && let Some(credentials) = login::credentials(&service.image)?
+            {
+                auth.insert(service.name.clone(), credentials);
             }
         }
-        Ok(())
-    }
-
-    async fn prune(&self, is_left_over: &dyn Fn(&str, &str) -> bool) -> anyhow::Result<()> {
-        let mut errors = Vec::new();
-        sweep(self.client, &self.arguments.stack, is_left_over, &mut errors).await?;
-        anyhow::ensure!(errors.is_empty(), "{}", errors.join("\n"));
-        Ok(())
-    }
-
-    /// New data makes a new version, which the services that use the name follow; the same data changes nothing.
-    async fn dependency(&self, kind: &str, wanted: &Dependency, found: Option<&Value>) -> anyhow::Result<()> {
-        let Some(found) = found else {
-            self.say(&format!("Creating {kind} {}", wanted.name))?;
-            let made = self.client.post(&format!("/{kind}s/create"), Some(&wanted.body)).await;
-            made.with_context(|| format!("failed to create {kind} {}", wanted.name))?;
-            return Ok(());
+        let networks: Vec<&Value> =
+            project.networks.iter().filter(|network| !network.external).map(|network| &network.body).collect();
+        let own = |all: &[Dependency]| -> Vec<Value> {
+            all.iter().filter(|one| !one.external).map(|one| one.body.clone()).collect()
         };
-        let path =
-            format!("/{kind}s/{}/update?version={}", escape(&text(&found["ID"])), text(&found["Version"]["Index"]));
-        let made = self.client.post(&path, Some(&wanted.body)).await;
-        made.with_context(|| format!("failed to update {kind} {}", wanted.name))?;
-        Ok(())
-    }
-
-    async fn wait_for_needs(&self, project: &Project, service: &Service) -> anyhow::Result<()> {
-        for need in &service.needs {
-            let Some(other) = project.services.iter().find(|other| other.key == need.service) else { continue };
-            let limit = self.arguments.wait_timeout;
-            wait_for(self.client, &other.name, need.condition, limit, &service.name).await?;
-        }
-        Ok(())
-    }
-
-    /// Gives its id, and when its last rollout before this began.
-    async fn service(&self, service: &Service) -> anyhow::Result<(String, String)> {
-        let name = &service.name;
-        let mut spec = service.spec.clone();
-        let credentials = match self.arguments.with_registry_auth {
-            true => login::credentials(&service.image)?,
-            false => None,
-        };
-        // a version that a secret's update has made since is another one than that of the first look
-        let found = match self.live.services.contains_key(name) {
-            true => Some(super::super::service::fetch(self.client, name).await?),
-            false => None,
-        };
-        let image = self.image(service, found.as_ref()).await?;
-        set(&mut spec, "TaskTemplate.ContainerSpec.Image", image);
-        let credentials = credentials.as_deref();
-        let Some(found) = found else {
-            self.say(&format!("Creating service {name}"))?;
-            let answer = self.client.post_as("/services/create", &spec, credentials).await;
-            let answer = answer.with_context(|| format!("failed to create service {name}"))?;
-            show_warnings(&answer)?;
-            return Ok((text(&answer["ID"]), String::new()));
-        };
-        let id = text(&found["ID"]);
-        self.say(&format!("Updating service {name} (id: {id})"))?;
-        // an update that was forced is not undone
-        let forced = found["Spec"]["TaskTemplate"]["ForceUpdate"].clone();
-        set(&mut spec, "TaskTemplate.ForceUpdate", if forced.is_null() { json!(0) } else { forced });
-        let path = format!("/services/{id}/update?version={}", found["Version"]["Index"]);
-        let answer = self.client.post_as(&path, &spec, credentials).await;
-        show_warnings(&answer.with_context(|| format!("failed to update service {name}"))?)?;
-        Ok((id, text(&found["UpdateStatus"]["StartedAt"])))
+        Ok(json!({
+            "Services": services, "Networks": networks, "Secrets": own(&project.secrets),
+            "Configs": own(&project.configs), "RegistryAuth": auth,
+        }))
     }
 
     /// With its digest, where a registry is to be asked and answers.
@@ -231,9 +149,4 @@ impl Deployment<'_> {
             }
         }
     }
-}
-
-fn show_warnings(answer: &Value) -> anyhow::Result<()> {
-    let warnings = answer["Warnings"].as_array().into_iter().flatten();
-    warnings.map(text).try_for_each(|warning| print_error(&format!("{warning}\n")))
 }

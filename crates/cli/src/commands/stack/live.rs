@@ -37,6 +37,12 @@ impl Live {
         self.networks.iter().map(|(name, network)| (text(&network["Id"]), name.clone())).collect()
     }
 
+    /// Names of services, each with when its last rollout began.
+    pub(super) fn rollouts(&self, names: &[&str]) -> Vec<(String, String)> {
+        let before = |name: &str| self.services.get(name).map(|found| text(&found["UpdateStatus"]["StartedAt"]));
+        names.iter().map(|name| ((*name).to_owned(), before(name).unwrap_or_default())).collect()
+    }
+
     /// # Errors
     /// All that stands in the way of the stack.
     pub(super) fn check(&self, project: &Project, stack: &str) -> anyhow::Result<()> {

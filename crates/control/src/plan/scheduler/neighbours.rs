@@ -4,12 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use types::{Constraint, Name, NodeId, Service, Task, TaskState};
+use types::{Constraint, Name, NodeId, Service, Task, TaskState, stack_of};
 
 use crate::{NodeLoad, Tables};
-
-/// Label by which a stack's services know each other; within it a service is called by its short name.
-const STACK_LABEL: &str = "com.docker.stack.namespace";
 
 pub(super) struct Neighbours {
     own: Vec<Rule>,
@@ -95,7 +92,7 @@ fn keeps_away_from(tables: &Tables, service: &Service, other: &Service) -> bool 
 /// In a stack the service of that stack, else the one of that name.
 fn named<'t>(tables: &'t Tables, service: &Service, name: &str) -> Option<&'t Service> {
     let find = |name: &str| tables.service_by_name(&name.parse().ok()?).map(|found| &**found);
-    let stack = service.spec.labels.get(STACK_LABEL);
+    let stack = stack_of(&service.spec.labels);
     stack.and_then(|stack| find(&format!("{stack}_{name}"))).or_else(|| find(name))
 }
 

@@ -15,7 +15,7 @@ use types::{NodeId, Service, ServiceId, Slot, Task, TaskState};
 use super::{Group, Presence, filter::Ask, judge, neighbours::Neighbours, presence, steering};
 use crate::{
     NodeLoad,
-    plan::{networks, work::Work},
+    plan::{needs, networks, work::Work},
 };
 
 /// Stops what has to make way for the tasks that wait.
@@ -29,7 +29,8 @@ pub(in crate::plan) fn make_way(work: &mut Work<'_>, waiting: &BTreeSet<ServiceI
     services.sort_by_key(|(priority, service)| (Reverse(*priority), service.id));
     let mut soon = Soon::default();
     for (priority, service) in services {
-        if networks::lacks_address(&work.draft, &service).is_some() {
+        let is_held = needs::unmet(work, &service, needs::Step::Start).is_some();
+        if is_held || networks::lacks_address(&work.draft, &service).is_some() {
             continue;
         }
         for group in super::waiting(work, &service) {
