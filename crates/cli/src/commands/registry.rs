@@ -74,7 +74,9 @@ async fn login(client: &Client, arguments: LoginArgs) -> anyhow::Result<()> {
 
 async fn list(client: &Client, arguments: ListArgs) -> anyhow::Result<()> {
     let all = client.get("/registries").await?;
-    let row = |one| Row::from([("Registry", text(&one["Registry"])), ("Username", text(&one["Username"]))]);
+    let row = |one: &serde_json::Value| {
+        Row::from([("Registry", text(&one["Registry"])), ("Username", text(&one["Username"]))])
+    };
     let rows: Vec<Row> = items(&all).map(row).collect();
     print(&render(&LAYOUT, &Style { format: arguments.format, quiet: arguments.quiet }, &rows)?)
 }

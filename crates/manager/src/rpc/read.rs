@@ -42,7 +42,12 @@ impl Reader {
     }
 }
 
-pub(super) async fn read(consensus: &Consensus, wanted: &ReadRequest, linearizable: bool) -> Result<ReadReply, Status> {
+pub(super) async fn read(
+    consensus: &Consensus,
+    now: Timestamp,
+    wanted: &ReadRequest,
+    linearizable: bool,
+) -> Result<ReadReply, Status> {
     if linearizable {
         consensus.ensure_current().await?;
     }
