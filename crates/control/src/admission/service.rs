@@ -133,14 +133,23 @@ pub(crate) fn rolled_back(
     }
 }
 
+/// The earlier revisions there are, for a refusal of another.
+pub(super) fn kept_words(numbers: &[String]) -> String {
+    match numbers {
+        [] => "none before it is kept".to_owned(),
+        [number] => format!("kept is {number}"),
+        numbers => format!("kept are {}", numbers.join(", ")),
+    }
+}
+
 /// The service with an earlier spec, which is its newest from now on.
 fn back_to_revision(tables: &Tables, service: &Service, number: u64, now: Timestamp) -> Result<Service, Rejection> {
     let Some(past) = service.earlier.iter().find(|past| past.number == number) else {
         let known: Vec<String> = service.earlier.iter().map(|past| past.number.to_string()).collect();
-        let known = if known.is_empty() { "no earlier ones".to_owned() } else { known.join(", ") };
+        let kept = kept_words(&known);
         let (name, present) = (&service.spec.name, service.revision);
         return Err(Rejection::FailedPrecondition(format!(
-            "service {name} has no earlier revision {number}: present is {present}, kept are {known}"
+            "service {name} has no earlier revision {number}: present is {present}, {kept}"
         )));
     };
     let (which, message) = (format!("revision {number}"), format!("rollback to revision {number} requested"));

@@ -141,18 +141,18 @@ fn target(tables: &Tables, name: &Name, to: Option<u64>) -> Result<Arc<StackRevi
         };
     };
     let known: Vec<String> = stack.earlier.iter().map(|past| past.number.to_string()).collect();
-    let kept = if known.is_empty() { "no earlier ones".to_owned() } else { known.join(", ") };
+    let kept = super::service::kept_words(&known);
     let present = stack.present.number;
     match (to, stack.earlier.last()) {
         (None, Some(_)) if stack.present.back_to.is_some() => refuse(format!(
             "stack {name} was taken back already, its revision {present} is an earlier one: say which is wanted with \
-             --to; kept are {kept}"
+             --to; {kept}"
         )),
         (None, Some(last)) => Ok(Arc::clone(last)),
         (None, None) => refuse(format!("stack {name} has no revision before the present one, {present}")),
         (Some(to), _) => match stack.earlier.iter().find(|past| past.number == to) {
             Some(past) => Ok(Arc::clone(past)),
-            None => refuse(format!("stack {name} has no earlier revision {to}: present is {present}, kept are {kept}")),
+            None => refuse(format!("stack {name} has no earlier revision {to}: present is {present}, {kept}")),
         },
     }
 }

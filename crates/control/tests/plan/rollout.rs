@@ -311,7 +311,7 @@ fn s_13_ten_revisions_are_kept_and_any_can_be_gone_back_to() {
         ),
         expect![[r#"
             0s create web.1/1 on a
-            refused: service web has no earlier revision 1: present is 1, kept are no earlier ones
+            refused: service web has no earlier revision 1: present is 1, none before it is kept
               2=v2 3=v3 4=v4 5=v5 6=v6 7=v7 8=v8 9=v9 10=v10 11=v11 12=v12
             refused: service web has no earlier revision 1: present is 12, kept are 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
               4=v4 5=v5 6=v6 7=v7 8=v8 9=v9 10=v10 11=v11 12=v12 13=v3
