@@ -4,7 +4,6 @@
 //! A vendor's file says what a container needs to use a device: nodes, mounts, variables, programs to run. The engine reads the
 //! files when a container with such devices starts, so what a driver has just written counts. Nothing here opens a device.
 
-mod claim;
 mod document;
 mod edits;
 
@@ -15,6 +14,7 @@ use std::{
 };
 
 use document::{Document, Edits};
+use types::{ClaimError, DeviceClaim, resolve_claims};
 
 /// Where vendors' files are; what the later directory says of a device counts.
 pub const DEFAULT_DIRECTORIES: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
@@ -25,20 +25,11 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 /// Why a container does not get its devices.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CdiError {
-    /// Docker's words; clients look for them.
-    #[error("CDI device injection failed: unresolvable CDI devices {}{}", names.join(", "), known(about))]
-    Unresolvable { names: Vec<String>, about: String },
-    /// Docker's words.
-    #[error("could not select device driver {driver:?} with capabilities: {capabilities}: {why}")]
-    NoDriver { driver: String, capabilities: String, why: String },
-    #[error("the device request {request} {why}")]
-    Request { request: String, why: String },
+    /// With what there is instead.
+    #[error("{error}; {about}")]
+    Claim { error: ClaimError, about: String },
     #[error("CDI device {device} asks for {what}, which containers here cannot have")]
     Unsupported { device: String, what: String },
-}
-
-fn known(about: &str) -> String {
-    if about.is_empty() { String::new() } else { format!(": {about}") }
 }
 
 /// The devices of this host.
@@ -99,12 +90,28 @@ impl Registry {
         &self.problems
     }
 
+    /// What there is instead, for a refusal.
+    fn about(&self) -> String {
+        let directories: Vec<String> = self.directories.iter().map(|path| path.display().to_string()).collect();
+        let directories = directories.join(" and ");
+        let names: Vec<&str> = self.names().take(10).collect();
+        let known = match names.is_empty() {
+            true => format!("{directories} describe no device"),
+            false => format!("{directories} describe {}", names.join(", ")),
+        };
+        match self.problems.first() {
+            None => known,
+            Some(problem) => format!("{known}; {problem}"),
+        }
+    }
+
     /// Gives `config` what the claimed devices need.
     ///
     /// # Errors
     /// A device that no file describes, too few of a kind, a request that names nothing; then `config` is as it was.
-    pub fn inject(&self, claims: &[types::DeviceClaim], config: &mut crate::ContainerConfig) -> Result<(), CdiError> {
-        let names = self.resolve(claims)?;
+    pub fn inject(&self, claims: &[DeviceClaim], config: &mut crate::ContainerConfig) -> Result<(), CdiError> {
+        let there = self.devices.keys().cloned().collect();
+        let names = resolve_claims(claims, &there).map_err(|error| CdiError::Claim { error, about: self.about() })?;
         let mut edits = Vec::new();
         let mut seen = BTreeSet::new();
         for name in &names {

@@ -17,7 +17,8 @@ pub use dependency::Dependency;
 pub use job::JobStatus;
 pub use network::{Attachment, ContainerAttachment, Network, Subnet, VirtualIp};
 pub use node::{
-    MAX_PEER_PROBLEMS, MAX_PORT_TROUBLES, Node, NodeDescription, NodeState, NodeStatus, PeerProblem, RaftMember,
+    MAX_DEVICES, MAX_PEER_PROBLEMS, MAX_PORT_TROUBLES, Node, NodeDescription, NodeState, NodeStatus, PeerProblem,
+    RaftMember,
 };
 pub use registry::{MAX_REGISTRIES, RegistryLogin, RegistryScope, RegistryScopeError};
 pub use service::{KEPT_REVISIONS, Revision, Service, UpdateState, UpdateStatus};

@@ -3,6 +3,7 @@
 mod cluster;
 mod container;
 mod dependency;
+mod device;
 mod mesh;
 mod need;
 mod network;
@@ -18,10 +19,11 @@ pub use cluster::{
     DispatcherConfig, EncryptionConfig, OrchestrationConfig, RaftConfig,
 };
 pub use container::{
-    ContainerSpec, DeviceClaim, DeviceRequest, DnsConfig, HealthCheck, HealthTest, HostConfig, Mount, MountKind,
-    Seccomp, Ulimit, is_tmpfs_option, is_volume_name,
+    ContainerSpec, DeviceRequest, DnsConfig, HealthCheck, HealthTest, HostConfig, Mount, MountKind, Seccomp, Ulimit,
+    is_tmpfs_option, is_volume_name,
 };
 pub use dependency::{DEFAULT_FILE_MODE, DependencyKind, DependencyRef, DependencySpec, TargetFile};
+pub use device::{ClaimError, DeviceClaim, is_device_name, resolve_claims};
 pub use mesh::{
     DEFAULT_MESH_WEIGHT, MAX_MESH_WEIGHT, MESH_AFFINITY_LABEL, MESH_POLICY_LABEL, MESH_WEIGHT_LABEL, MeshError,
     mesh_weight,

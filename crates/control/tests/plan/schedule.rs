@@ -260,6 +260,16 @@ fn a_port_is_in_use_until_the_task_that_holds_it_has_ended() {
 }
 
 #[test]
+fn p_13_devices_are_claimed_where_they_are() {
+    check(
+        "node a device=acme.com/gpu=0 device=acme.com/gpu=1\nnode b device=other.com/dev=x\nnode c
+         service two x2 claim=2\nservice named claim=other.com/dev=x
+         service three x1 claim=3\nservice none x1 claim=acme.com/gpu=9\nplan",
+        expect![[""]],
+    );
+}
+
+#[test]
 fn s30_constraints_know_lists_existence_and_numbers() {
     check(
         "node a zone=1 disks=2\nnode b zone=2 disks=10\nnode c\nnode d zone=3 disks=many

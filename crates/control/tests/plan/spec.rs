@@ -18,7 +18,7 @@ pub fn cluster() -> Cluster {
     }
 }
 
-/// `a cpu=4 mem=8g gpu=2 address=192.0.2.1 route=10.0.0.0/16 arch=arm64 role=manager state=down avail=drain KEY=VALUE…`
+/// `a cpu=4 mem=8g gpu=2 device=acme.com/gpu=0 address=192.0.2.1 route=10.0.0.0/16 arch=arm64 role=manager state=down avail=drain KEY=VALUE…`
 pub fn node(id: NodeId, words: &[&str], now: Timestamp) -> Node {
     let mut resources =
         Resources { nano_cpus: NanoCpus(64_000_000_000), memory: Bytes(64 << 30), ..Resources::default() };
@@ -26,6 +26,7 @@ pub fn node(id: NodeId, words: &[&str], now: Timestamp) -> Node {
     let mut spec = NodeSpec { name: words[0].into(), ..NodeSpec::default() };
     let mut state = NodeState::Ready;
     let mut routes = Vec::new();
+    let mut devices = std::collections::BTreeSet::new();
     let mut address = None;
     for word in &words[1..] {
         let (key, value) = word.split_once('=').expect("words of a node are KEY=VALUE");
@@ -33,6 +34,7 @@ pub fn node(id: NodeId, words: &[&str], now: Timestamp) -> Node {
             "cpu" => resources.nano_cpus = cpus(value),
             "mem" => resources.memory = bytes(value),
             "gpu" => _ = resources.generic.insert("gpu".into(), generic(value)),
+            "device" => _ = devices.insert(value.to_owned()),
             "route" => routes.push(value.parse().unwrap()),
             "address" => address = Some(value.parse().unwrap()),
             "arch" => platform.architecture = value.into(),
@@ -43,13 +45,19 @@ pub fn node(id: NodeId, words: &[&str], now: Timestamp) -> Node {
             _ => _ = spec.labels.insert(key.into(), value.into()),
         }
     }
-    let description =
-        NodeDescription { hostname: words[0].into(), platform, resources, routes, ..NodeDescription::default() };
+    let description = NodeDescription {
+        hostname: words[0].into(),
+        platform,
+        resources,
+        routes,
+        devices,
+        ..NodeDescription::default()
+    };
     let status = NodeStatus { state, message: String::new(), since: now, address, unreachable_peers: Vec::new() };
     Node { id, meta: Meta::default(), role: spec.role, spec, status, description: Some(description), raft: None }
 }
 
-/// `web x3|global|done=5 at-once=2|global-job schedule=0_3_*_*_* timezone=Europe/Berlin overlap=queue image=a cpu=1 mem=512m gpu=1 constraint=node.labels.zone==a constraints=- spread=zone strategy=binpack rebalance=on priority=5 volume=v1 max=1 port=80|none
+/// `web x3|global|done=5 at-once=2|global-job schedule=0_3_*_*_* timezone=Europe/Berlin overlap=queue image=a cpu=1 mem=512m gpu=1 claim=1 constraint=node.labels.zone==a constraints=- spread=zone strategy=binpack rebalance=on priority=5 volume=v1 max=1 port=80|none
 /// arch=arm64 order=start-first parallelism=2 delay=1s action=rollback monitor=5s deadline=10m ratio=100 restart=none
 /// secret=s1 secrets=- needs=db:healthy needs=-
 /// net=n1:alias net=n2 dnsrr nets=- publish=8080:80|none proxy policy=local-first label=K:V attempts=3 window=10s pause=10s lost-after=5s reconcile=replacement force`
@@ -64,6 +72,15 @@ pub fn service(old: Option<&Arc<ServiceSpec>>, words: &[&str]) -> ServiceSpec {
         one_word(&mut spec, key, value);
     }
     spec
+}
+
+/// `2` GPUs, or a device by its name.
+fn claim(value: &str) -> types::DeviceClaim {
+    let capabilities = vec![vec!["gpu".to_owned()]];
+    match value.parse() {
+        Ok(count) => types::DeviceClaim { count, capabilities, ..types::DeviceClaim::default() },
+        Err(_) => types::DeviceClaim { driver: "cdi".into(), ids: vec![value.into()], ..types::DeviceClaim::default() },
+    }
 }
 
 /// `3` is a count, `a+b` are names.
@@ -113,6 +130,7 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
         "cpu" => reserved.nano_cpus = cpus(value),
         "mem" => reserved.memory = bytes(value),
         "gpu" => _ = reserved.generic.insert("gpu".into(), generic(value)),
+        "claim" => task.container.host.claims.push(claim(value)),
         "log" => task.log_driver = Some(types::LogDriver { name: value.into(), options: Labels::new() }),
         "constraint" => task.placement.constraints = vec![value.replace('_', " ").parse().unwrap()],
         "spread" => task.placement.preferences.push(SpreadOver::NodeLabel(value.into())),

@@ -1,7 +1,7 @@
 //! What this node says of itself, kept up with the host: the MTU of its underlay, which all nodes' overlays follow, who
-//! listens where the mesh would, and who signed its certificate.
+//! listens where the mesh would, which devices vendors describe, and who signed its certificate.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
 use identity::NodeIdentity;
 use tokio::{
@@ -9,9 +9,9 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
-use types::{MAX_PORT_TROUBLES, NodeDescription};
+use types::{MAX_DEVICES, MAX_PORT_TROUBLES, NodeDescription};
 
-use crate::engine::PortHolder;
+use crate::engine::{Engine, PortHolder};
 
 /// Between two looks at the host: a larger MTU may come late, and of a smaller one this host's own overlays know at
 /// once. P08 allows 30 s; a look asks the kernel for its lists of links and addresses.
@@ -22,6 +22,7 @@ pub(super) async fn follow(
     address: IpAddr,
     identity: NodeIdentity,
     mut holders: watch::Receiver<Arc<Vec<PortHolder>>>,
+    engine: Engine,
     description: watch::Sender<NodeDescription>,
     stop: CancellationToken,
 ) {
@@ -38,15 +39,17 @@ pub(super) async fn follow(
         }
         // While no interface has the address the last one that was known stands.
         let mtu = overlay::underlay_mtu(address).await;
+        let devices: BTreeSet<String> = engine.cdi_devices().await.into_iter().take(MAX_DEVICES).collect();
         let troubles = troubles(&holders.borrow_and_update());
         description.send_if_modified(|told| {
             let mtu = mtu.or(told.underlay_mtu);
             let (issuer, others) = (identity.root_pem(), other_roots(&identity));
             let differs = told.underlay_mtu != mtu
                 || told.port_troubles != troubles
+                || told.devices != devices
                 || told.tls_issuer_pem != issuer
                 || told.tls_roots_pem != others;
-            (told.underlay_mtu, told.port_troubles) = (mtu, troubles);
+            (told.underlay_mtu, told.port_troubles, told.devices) = (mtu, troubles, devices);
             (told.tls_issuer_pem, told.tls_roots_pem) = (issuer, others);
             differs
         });

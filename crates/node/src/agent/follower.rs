@@ -172,6 +172,7 @@ impl Follower {
             self.config.data_address,
             identity.clone(),
             self.engine.port_holders(),
+            self.engine.clone(),
             description,
             stop.clone(),
         ));

@@ -1,6 +1,7 @@
 //! One vendor's file, read and checked.
 
 use serde::Deserialize;
+use types::is_device_name;
 
 /// What a newer version says may mean something else.
 const VERSIONS: [&str; 11] =
@@ -84,19 +85,12 @@ impl Document {
             return Err(format!("is of CDI version {version:?}; known are {} to {}", VERSIONS[0], VERSIONS[10]));
         }
         let kind = &document.kind;
-        let (vendor, class) = kind.split_once('/').unwrap_or_default();
-        if !is_name(vendor, "_-.") || !is_name(class, "_-.") {
+        if !is_device_name(&format!("{kind}=x")) {
             return Err(format!("has the kind {kind:?}, which is not VENDOR/CLASS"));
         }
-        match document.devices.iter().find(|device| !is_name(&device.name, "_-.:")) {
+        match document.devices.iter().find(|device| !is_device_name(&format!("{kind}={}", device.name))) {
             Some(device) => Err(format!("has a device with the name {:?}, which cannot be one", device.name)),
             None => Ok(document),
         }
     }
-}
-
-/// Letters and digits, with `others` between them.
-pub(super) fn is_name(text: &str, others: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric();
-    text.starts_with(plain) && text.ends_with(plain) && text.chars().all(|c| plain(c) || others.contains(c))
 }

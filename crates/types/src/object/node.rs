@@ -1,6 +1,6 @@
 //! A host of the cluster.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -93,7 +93,13 @@ pub struct NodeDescription {
     /// Processes of this host that listen where the routing mesh would, one sentence each. At most [`MAX_PORT_TROUBLES`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub port_troubles: Vec<String>,
+    /// Devices as vendors name them (`acme.com/gpu=0`), for services that claim some. At most [`MAX_DEVICES`].
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub devices: BTreeSet<String>,
 }
+
+/// Devices that are told of one node: a host with sixteen GPUs, each with its parts and several names, has fewer.
+pub const MAX_DEVICES: usize = 512;
 
 /// Ports that are named of one node: who published a range over a busy host sees what is wrong by fewer.
 pub const MAX_PORT_TROUBLES: usize = 16;

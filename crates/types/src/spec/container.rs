@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, DependencyRef, ImageReference, Labels, Payload};
+use crate::{Bytes, DependencyRef, DeviceClaim, ImageReference, Labels, Payload};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerSpec {
@@ -118,20 +118,6 @@ pub struct DeviceRequest {
     pub container: String,
     /// Some of `r`, `w` and `m` (read, write, make the node).
     pub permissions: String,
-}
-
-/// Devices by name, or so many of a kind, which each host finds by the Container Device Interface: Docker's
-/// `DeviceRequest`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct DeviceClaim {
-    /// `cdi`: the ids are whole names, such as `nvidia.com/gpu=0`. Else a vendor's driver, or empty.
-    pub driver: String,
-    /// -1 is all.
-    pub count: i64,
-    pub ids: Vec<String>,
-    /// Alternatives, each a list of what must be there.
-    pub capabilities: Vec<Vec<String>>,
 }
 
 /// Docker's default (swarmkit `api/defaults/service.go`).

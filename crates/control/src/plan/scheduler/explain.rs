@@ -68,6 +68,10 @@ fn words(refusal: &Refusal, one: bool, ask: &Ask<'_>) -> String {
             };
             format!("{lack} {kind} (want {wanted})")
         }
+        Refusal::Devices => {
+            let wanted: Vec<String> = ask.spec.container.host.claims.iter().map(types::DeviceClaim::words).collect();
+            format!("{lack} devices (want {})", wanted.join(", "))
+        }
         Refusal::Constraint(text) => format!("{does} not satisfy {text}"),
         Refusal::Neighbours(Against::Own(text)) => format!("{does} not satisfy {text}"),
         Refusal::Neighbours(Against::Other(name)) => {

@@ -1,6 +1,6 @@
 //! The filters, in the order in which they are asked and in which an explanation counts them.
 
-use types::{Availability, GenericResource, NodeState, PortConfig, Resources, Strategy, TaskSpec};
+use types::{Availability, GenericResource, NodeState, PortConfig, Resources, Strategy, TaskSpec, resolve_claims};
 
 use super::{
     candidate::Candidate,
@@ -28,6 +28,7 @@ pub(super) enum Refusal {
     Cpus,
     Memory,
     Generic(String),
+    Devices,
     Constraint(String),
     Neighbours(Against),
     Platform,
@@ -38,7 +39,7 @@ pub(super) enum Refusal {
 
 type Filter = fn(&Ask<'_>, &Candidate<'_>) -> Option<Refusal>;
 
-const PIPELINE: [Filter; 7] = [available, room, constraints, neighbours, platform, max_replicas, host_ports];
+const PIPELINE: [Filter; 8] = [available, room, devices, constraints, neighbours, platform, max_replicas, host_ports];
 
 impl<'a> Ask<'a> {
     pub(super) fn reserved(&self) -> &Resources {
@@ -95,6 +96,16 @@ fn room(ask: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {
         is_short || matches!(amount, GenericResource::Named(names) if !candidate.has_names(kind, names))
     };
     want.generic.iter().find(|(kind, amount)| lacks(kind, amount)).map(|(kind, _)| Refusal::Generic(kind.clone()))
+}
+
+/// Which host gets the task matters here only: which of a host's devices it gets, the host says when it starts it.
+fn devices(ask: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {
+    let claims = &ask.spec.container.host.claims;
+    if claims.is_empty() {
+        return None;
+    }
+    let there = candidate.node.description.as_ref().map(|described| &described.devices);
+    there.is_none_or(|there| resolve_claims(claims, there).is_err()).then_some(Refusal::Devices)
 }
 
 fn constraints(ask: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {
