@@ -265,7 +265,13 @@ fn p_13_devices_are_claimed_where_they_are() {
         "node a device=acme.com/gpu=0 device=acme.com/gpu=1\nnode b device=other.com/dev=x\nnode c
          service two x2 claim=2\nservice named claim=other.com/dev=x
          service three x1 claim=3\nservice none x1 claim=acme.com/gpu=9\nplan",
-        expect![[""]],
+        expect![[r#"
+            0s create two.1/1 on a
+            0s create two.2/1 on a
+            0s create named.1/1 on b
+            0s create three.1/1 waiting: no suitable node: 3 of 3 nodes lack devices (want 3 GPUs)
+            0s create none.1/1 waiting: no suitable node: 3 of 3 nodes lack devices (want acme.com/gpu=9)
+        "#]],
     );
 }
 
