@@ -194,7 +194,7 @@ fn addresses_by_link(
     let foreign = links.iter().filter(|link| !ours.contains(&link.header.index));
     let addresses_on = |link: &LinkMessage| {
         let found = addresses_of(link.header.index, addresses);
-        (facts(link).name, found.into_iter().map(|cidr| cidr.address()).collect())
+        (facts(link).name, found.into_iter().map(Cidr::address).collect())
     };
     foreign.map(addresses_on).filter(|(name, found): &(_, BTreeSet<_>)| name != "lo" && !found.is_empty()).collect()
 }

@@ -225,8 +225,11 @@ fn docker_e_14_ports_and_networks() -> Result<()> {
     let ports = d.ok(&["port", "web"])?;
     ensure!(ports.contains("80/tcp -> 0.0.0.0:8080") && ports.contains("80/tcp -> 127.0.0.1:8081"), "{ports}");
     until("the published port answers", DEADLINE, || {
-        let got = d.t.lab().run("h1", &["busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:8080/"])?;
-        ensure!(got.trim() == "hello", "{got}");
+        for loopback in ["127.0.0.1", "[::1]"] {
+            let got =
+                d.t.lab().run("h1", &["busybox", "wget", "-q", "-O", "-", &format!("http://{loopback}:8080/")])?;
+            ensure!(got.trim() == "hello", "{loopback}: {got}");
+        }
         Ok(())
     })?;
     ensure!(d.ok(&["ps", "--format", "{{.Ports}}"])?.contains("0.0.0.0:8080->80/tcp"));

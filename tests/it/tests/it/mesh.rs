@@ -193,7 +193,7 @@ fn net_n_16_the_client_is_seen_through_every_host() -> Result<()> {
 }
 
 /// N-16, P36: requests through each host spread evenly over all tasks; the host itself, by its own address and by
-/// 127.0.0.1, and a container on it are clients as good as any.
+/// 127.0.0.1 and ::1, and a container on it are clients as good as any.
 #[test]
 fn net_n_16_spread_and_local_clients() -> Result<()> {
     if !can_make_hosts("net_n_16_spread_and_local_clients") {
@@ -214,6 +214,7 @@ fn net_n_16_spread_and_local_clients() -> Result<()> {
         })?;
         ask(&t, &host, &address).context("from the host itself")?;
         ask(&t, &host, "127.0.0.1").context("from the host itself")?;
+        ask(&t, &host, "::1").context("from the host itself")?;
     }
     for task in &tasks {
         let [address, _] = addresses(&t, &task.host)?;

@@ -9,7 +9,10 @@ use crate::mesh::ports::span;
 
 /// Who has which ports; two may share a port where one is bound to an address or an interface and the other is not.
 #[derive(Default)]
-pub struct Taken<'a>(BTreeMap<(PortProtocol, PortBind), BTreeMap<u16, (u16, Cow<'a, str>)>>);
+pub struct Taken<'a>(BTreeMap<(PortProtocol, PortBind), Spans<'a>>);
+
+/// The last port of each stretch, by its first, and whose they are.
+type Spans<'a> = BTreeMap<u16, (u16, Cow<'a, str>)>;
 
 impl<'a> Taken<'a> {
     /// Takes the ports, or says who has one of them already.
