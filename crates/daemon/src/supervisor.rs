@@ -251,7 +251,7 @@ impl Supervisor {
         remember(member, found.clone(), &self.directory);
         if let Some(Member { identity, vault, file, agent, manager }) = self.member.take() {
             agent.shutdown().await;
-            match member::start(vault, &self.engine, identity, file, manager).await {
+            match member::start_with(vault, &self.engine, identity, file, manager, true).await {
                 Ok(member) => self.member = Some(member),
                 Err(error) => self.cannot_resume(&error),
             }

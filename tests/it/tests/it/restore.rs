@@ -57,7 +57,7 @@ fn c_08_c_42_p58_a_cluster_survives_its_managers() -> Result<()> {
     let d = Docker::new(&t, "h1");
     shell(&t, "h1", "printf s3cret > /tmp/s; printf 'correct horse battery\\n' > /tmp/key")?;
     t.cli("h1", &["secret", "create", "s", "/tmp/s"])?;
-    t.create("web", 1, &["--constraint", "node.hostname==h3", "--secret", "s"])?;
+    t.create("web", 1, &["--constraint", "node.hostname==h3", "--secret", "s", "--stop-grace-period", "1s"])?;
     let (tasks, _) = t.running("web", 1)?;
     let token = t.cli("h1", &["join-token", "-q", "worker"])?;
     // what lies on the disks is sealed: both ways of going on have the key
@@ -107,10 +107,10 @@ fn c_08_c_42_p58_a_cluster_survives_its_managers() -> Result<()> {
     ensure!(t.running_through(&api, "web", 1)?.0 == tasks, "the same task goes on");
     let names = t.cli("h4", &["secret", "ls"])?;
     ensure!(names.contains('s'), "{names}");
-    t.cli("h4", &["service", "scale", "after=2"])?;
+    t.cli("h4", &["service", "scale", "--detach", "after=2"])?;
     t.running_through(&api, "after", 2)?;
     // the secret itself is there too: a new task of the worker gets it
-    t.cli("h4", &["service", "update", "--force", "web"])?;
+    t.cli("h4", &["service", "update", "--force", "--detach", "web"])?;
     let (fresh, _) = until("a new task", DEADLINE, || {
         let fresh = t.running_through(&api, "web", 1)?.0;
         ensure!(fresh != tasks, "the old one still");
