@@ -140,14 +140,27 @@ pub async fn resume(vault: Vault, engine: &Engine) -> Result<Option<Member>> {
     start(vault, engine, identity, file, manager).await.map(Some)
 }
 
-pub async fn start(
+async fn start(
     vault: Vault,
     engine: &Engine,
     identity: NodeIdentity,
     file: MemberFile,
     manager: Option<Manager>,
 ) -> Result<Member> {
+    start_with(vault, engine, identity, file, manager, false).await
+}
+
+/// The same; with `others_are_gone` the agent turns to the managers of the file alone.
+pub async fn start_with(
+    vault: Vault,
+    engine: &Engine,
+    identity: NodeIdentity,
+    file: MemberFile,
+    manager: Option<Manager>,
+    others_are_gone: bool,
+) -> Result<Member> {
     let config = AgentConfig {
+        others_are_gone,
         identity: identity.clone(),
         managers: file.managers.clone(),
         data_address: file.data_address,

@@ -211,14 +211,21 @@ impl Supervisor {
                            left, or restore a backup on a new host (`rswarm init --from-backup FILE`)";
             return Err(Error::new(ErrorKind::Unavailable, message));
         }
-        if let Some(Member { agent, manager, .. }) = self.member.take() {
-            // there is nobody to hand over to
-            if let Some(manager) = manager {
-                manager.abort().await;
+        let vault = match self.member.take() {
+            Some(Member { agent, manager, vault, .. }) => {
+                // there is nobody to hand over to
+                if let Some(manager) = manager {
+                    manager.abort().await;
+                }
+                agent.shutdown().await;
+                vault
             }
-            agent.shutdown().await;
+            None => member::vault(&self.directory).map_err(|error| refused(&error.into()))?,
+        };
+        if vault.is_locked() {
+            self.locked = Some(vault);
+            return Err(Error::new(ErrorKind::Unavailable, LOCKED));
         }
-        let vault = member::vault(&self.directory).map_err(|error| refused(&error.into()))?;
         match survival::go_on_alone(vault.clone(), &self.engine, request).await {
             Ok(member) => {
                 self.trouble.clear();
@@ -245,7 +252,7 @@ impl Supervisor {
         remember(member, found.clone(), &self.directory);
         if let Some(Member { identity, vault, file, agent, manager }) = self.member.take() {
             agent.shutdown().await;
-            match member::start(vault, &self.engine, identity, file, manager).await {
+            match member::start_with(vault, &self.engine, identity, file, manager, true).await {
                 Ok(member) => self.member = Some(member),
                 Err(error) => self.cannot_resume(&error),
             }

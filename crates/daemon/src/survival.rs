@@ -17,7 +17,7 @@ use types::{ManagerPeer, NodeDescription, NodeId, NodeRole};
 
 use crate::{
     addresses,
-    member::{self, Member, first_node, manager_config, now, places, random, start, undo_on_failure},
+    member::{self, Member, first_node, manager_config, now, places, random, start_with, undo_on_failure},
     member_file::MemberFile,
 };
 
@@ -46,7 +46,7 @@ pub async fn go_on_alone(vault: Vault, engine: &Engine, request: &InitRequest) -
     let peer = ManagerPeer { node: identity.node(), address: file.advertise.to_string() };
     let file = MemberFile { managers: vec![peer], ..file };
     file.save(&directory)?;
-    start(vault, engine, identity, file, Some(manager)).await
+    start_with(vault, engine, identity, file, Some(manager), true).await
 }
 
 /// The first manager of a cluster that was backed up. It is a new node in it, under the root that signed all others.
@@ -73,7 +73,7 @@ pub async fn restore(directory: &Path, engine: &Engine, request: RestoreRequest)
         let peer = ManagerPeer { node, address: file.advertise.to_string() };
         let file = MemberFile { managers: vec![peer], ..file };
         file.save(directory)?;
-        start(vault, engine, identity, file, Some(manager)).await
+        start_with(vault, engine, identity, file, Some(manager), true).await
     })
     .await
 }

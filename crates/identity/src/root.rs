@@ -33,29 +33,25 @@ pub fn trust_digest(roots_pem: &str) -> Digest {
 /// Why what was given cannot be a root of this cluster.
 pub fn next_root(present: &RootCa, given: Option<(&str, &str)>, now: Timestamp) -> Result<RootRotation, Error> {
     let old = CertificateAuthority::from_pem(&present.certificate_pem, &present.key_pem)?;
-    let (certificate_pem, key_pem) = match given {
-        Some((certificate_pem, key_pem)) => {
-            let der = examine(certificate_pem, now)?;
-            // the very root that is there: whoever asks for it ends a rotation, and needs nothing signed
-            if crate::digest(&der) == old.digest() {
-                let cross_signed_pem = present.certificate_pem.clone();
-                let RootCa { certificate_pem, key_pem, .. } = present.clone();
-                return Ok(RootRotation { certificate_pem, key_pem, cross_signed_pem });
-            }
-            (pem_of(&der), key_pem.to_owned())
-        }
+    let (der, key_pem) = match given {
+        Some((certificate_pem, key_pem)) => (examine(certificate_pem, now)?, key_pem.to_owned()),
         None => {
             let fresh = CertificateAuthority::generate(now)?;
-            (fresh.certificate_pem().to_owned(), fresh.key_pem().to_owned())
+            (examine(fresh.certificate_pem(), now)?, fresh.key_pem().to_owned())
         }
     };
-    let der = CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|_| refused(NO_CERTIFICATE))?;
+    let certificate_pem = pem_of(&der);
     let key = rcgen::KeyPair::from_pem(&key_pem).map_err(|_| refused(NO_KEY))?;
     let holder_key = public_key(&der)?;
     if holder_key != rcgen::PublicKeyData::subject_public_key_info(&key) {
         return Err(refused(
             "the key does not belong to the certificate; give the key that the certificate was made with",
         ));
+    }
+    // the very root that is there: whoever asks for it ends a rotation, and needs nothing signed
+    if crate::digest(&der) == old.digest() {
+        let RootCa { certificate_pem, key_pem, .. } = present.clone();
+        return Ok(RootRotation { cross_signed_pem: certificate_pem.clone(), certificate_pem, key_pem });
     }
     if holder_key == public_key_of_pem(&present.certificate_pem)? {
         return Err(refused(

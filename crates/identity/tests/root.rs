@@ -151,6 +151,7 @@ fn c_18_a_root_that_cannot_take_over_is_refused_in_words() {
         (&leaf.0, &leaf.1, "not one of an authority"),
         (&foreign, &key, "is signed by another one"),
         (&same_key, &present.key_pem, "identical key"),
+        (&present.certificate_pem, &key, "does not belong to the certificate"),
     ] {
         let said = refused(&present, certificate, key);
         assert!(said.contains(why), "{why}: {said}");

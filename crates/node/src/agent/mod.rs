@@ -55,6 +55,8 @@ pub struct AgentConfig {
     pub vault: Vault,
     /// Whom to turn to first; those kept on disk from before are tried too.
     pub managers: Vec<ManagerPeer>,
+    /// Those kept on disk are gone: only `managers` are turned to.
+    pub others_are_gone: bool,
     /// Where other hosts reach this one's data plane.
     pub data_address: IpAddr,
     /// Where assignments and reports are kept.

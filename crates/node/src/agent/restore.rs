@@ -41,7 +41,7 @@ impl Follower {
         let file = StateFile::in_directory(&config.state_dir)?;
         let saved = file.load()?;
         let known: BTreeSet<_> = config.managers.iter().map(|m| m.node).collect();
-        let others = saved.managers.into_iter().filter(|m| !known.contains(&m.node));
+        let others = saved.managers.into_iter().filter(|m| !config.others_are_gone && !known.contains(&m.node));
         let managers: Vec<_> = config.managers.iter().cloned().chain(others).collect();
         let node = config.identity.node();
         let (private_key, public_key) = data_key::load_or_make(&config.state_dir)?;

@@ -72,6 +72,7 @@ impl Host {
 
     pub async fn agent(&self, engine: &Engine) -> Result<Agent> {
         let config = AgentConfig {
+            others_are_gone: false,
             identity: self.manager.node.clone(),
             vault: identity::Vault::open(&self.dir.path().join("identity"), &[identity::NodeIdentity::FILE])?,
             managers: vec![self.manager.peer.clone()],
