@@ -188,7 +188,11 @@ impl Trial<'_> {
     fn judge_needs(&mut self, services: &[ServiceSpec]) {
         for spec in services {
             let before = self.before().service_by_name(&spec.name).map(|service| Arc::clone(&service.spec));
-            if !self.is_out(spec) {
+            // one of the stack that is not there was refused, which has been told
+            let is_refused = |name: &Name| {
+                services.iter().any(|other| other.name == *name) && self.scratch().service_by_name(name).is_none()
+            };
+            if !self.is_out(spec) && !spec.needs.iter().any(|need| is_refused(&need.service)) {
                 let judged = needs::check(self.scratch(), spec, before.as_deref());
                 self.note("service", spec.name.as_str(), judged);
             }

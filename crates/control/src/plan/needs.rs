@@ -31,8 +31,7 @@ pub(super) enum Step {
 
 /// The first thing that the service waits for, in words.
 pub(super) fn unmet(work: &mut Work<'_>, service: &Service, step: Step) -> Option<String> {
-    let state = service.update.as_ref().map(|update| update.state);
-    if service.spec.needs.is_empty() || matches!(state, Some(UpdateState::RollbackStarted)) {
+    if service.spec.needs.is_empty() || is_mending(work, service, step) {
         return None;
     }
     let waits = |need: &Need| format!("waits for {need}");
@@ -47,6 +46,12 @@ pub(super) fn unmet(work: &mut Work<'_>, service: &Service, step: Step) -> Optio
         }
     }
     None
+}
+
+/// Whether the service is being taken back. What starts under a later leader may do so after a power cut.
+fn is_mending(work: &Work<'_>, service: &Service, step: Step) -> bool {
+    let rollback = service.update.as_ref().filter(|update| update.state == UpdateState::RollbackStarted);
+    rollback.is_some_and(|update| step == Step::Rollout || update.started_at >= work.leads_since)
 }
 
 fn is_met(work: &mut Work<'_>, waiting: ServiceId, (condition, other): (NeedCondition, &Service), step: Step) -> bool {

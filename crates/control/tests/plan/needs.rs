@@ -188,6 +188,52 @@ fn k_08_a_rollback_does_not_wait() {
 }
 
 #[test]
+fn k_08_a_power_cut_in_a_rollback_is_one_too() {
+    check(
+        "node a
+         wait 3s
+         service db
+         service web needs=db:healthy image=a
+         settle
+         update web image=b
+         settle
+         rollback web
+         plan
+         agents
+         plan
+         agents
+         wait 1s
+         elected
+         report web.1 shutdown
+         report db.1 shutdown
+         wait 3s
+         plan
+         show",
+        expect![[r#"
+            3s create db.1/1 on a
+            3s create web.1/1 waiting: waits for service db to be healthy
+            3s place web.1/1 on a
+            3s web Updating: update in progress
+            3s want web.1/1 shutdown
+            3s create web.1/2 on a
+            8s web Completed: update completed
+            8s want web.1/2 shutdown
+            8s create web.1/3 on a
+            12s want db.1/1 shutdown
+            12s want web.1/3 shutdown
+            12s create db.1/2 on a
+            12s create web.1/4 waiting: waits for service db to be healthy
+              db.1/1 on a shutdown (wants shutdown)
+              db.1/2 on a assigned (wants running)
+              web.1/1 on a shutdown (wants shutdown)
+              web.1/2 on a shutdown (wants shutdown)
+              web.1/3 on a shutdown (wants shutdown)
+              web.1/4 on - pending (wants running): waits for service db to be healthy
+        "#]],
+    );
+}
+
+#[test]
 fn k_08_dependencies_that_cannot_be_are_refused() {
     check(
         "node a

@@ -180,7 +180,7 @@ fn p33_a_removed_stack_goes_with_its_last_task_and_a_new_one_queues_behind_it() 
          settle
          remove-stack shop
          stacks
-         stack shop | network front | service web net=front
+         stack shop | network front | service db net=front | service web needs=db:healthy
          service late net=front
          plan
          agents
