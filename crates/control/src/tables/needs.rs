@@ -18,9 +18,11 @@ impl Tables {
         !self.needed.is_empty()
     }
 
-    /// Whether the order in which tasks of the service start means something, to it or to others.
+    /// Whether the order in which tasks of the service start means something, to it or to others. One that is being
+    /// removed starts none, and its name may be another's.
     pub(crate) fn is_ordered(&self, service: &Service) -> bool {
-        self.has_needs() && (!service.spec.needs.is_empty() || self.dependents(&service.spec.name).next().is_some())
+        let counts = self.has_needs() && !service.removing;
+        counts && (!service.spec.needs.is_empty() || self.dependents(&service.spec.name).next().is_some())
     }
 
     pub(super) fn index_needs(&mut self, old: Option<&Service>, new: Option<&Service>) {
@@ -39,7 +41,8 @@ impl Tables {
     pub(super) fn touch_ordered(&self, old: Option<&Service>, new: Option<&Service>, touched: &mut Touched) {
         let names = |service: Option<&Service>| -> BTreeSet<Name> { service.map(needs).unwrap_or_default() };
         let (was, is) = (names(old), names(new));
-        if was == is {
+        let is_going = |service: Option<&Service>| service.is_some_and(|service| service.removing);
+        if was == is && is_going(old) == is_going(new) {
             return;
         }
         let needed = was.symmetric_difference(&is).filter_map(|name| self.service_by_name(name)).map(|found| found.id);
