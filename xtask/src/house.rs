@@ -37,6 +37,7 @@ pub const OWNED: &[(&str, &[&str])] = &[
     ("prometheus-client", &["manager", "node"]),
     ("rcgen", &["identity", "it"]),
     ("saphyr-parser", &["cli"]),
+    ("serde-saphyr", &["runtime"]),
     ("x509-parser", &["identity"]),
 ];
 
