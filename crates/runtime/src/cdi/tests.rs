@@ -1,3 +1,5 @@
+//! A vendor's files and what a container gets of them.
+
 use std::fs;
 
 use super::*;
