@@ -16,10 +16,10 @@ pub(crate) fn client(membership: &Membership) -> ApiResult<ClusterClient<Channel
             .max_decoding_message_size(proto::MAX_MESSAGE_BYTES)
             .max_encoding_message_size(proto::MAX_MESSAGE_BYTES));
     }
-    Err(no_manager(status))
+    Err(no_manager(&status))
 }
 
-fn no_manager(status: Status) -> ApiError {
+fn no_manager(status: &Status) -> ApiError {
     ApiError::unavailable(match status.local_state {
         LocalState::Inactive => NOT_IN_A_CLUSTER.to_owned(),
         LocalState::Locked => LOCKED.to_owned(),
@@ -48,7 +48,7 @@ async fn ask(membership: &Membership, request: &ReadRequest, linearizable: bool)
     let status = membership.status();
     match &status.reader {
         Some(reader) => reader.read(request.clone(), linearizable).await.map_err(explain),
-        None => Err(no_manager(status)),
+        None => Err(no_manager(&status)),
     }
 }
 
