@@ -42,21 +42,23 @@ pub(super) fn run(work: &mut Work<'_>, service: &Service) {
     }
     give_up_orphans(work, service);
     let views = slots::slots(&work.draft, service, work.now());
-    let mut budget = drain_budget(work, service, &views);
-    for view in views {
-        let leaving = leaving(work, service, &view);
+    let mut budget = None;
+    for view in &views {
+        let leaving = leaving(work, service, view);
         if !service.spec.mode.is_job() {
             // what ended in a job is its orchestrator's: it knows how many may run
-            after_end(work, service, &view, &leaving);
+            after_end(work, service, view, &leaving);
         }
-        match begins_to_drain(&view, &leaving) {
-            true if budget == 0 => {}
-            begins => {
-                budget -= usize::from(begins);
+        if !begins_to_drain(view, &leaving) {
+            evict(work, service, view.slot, &leaving);
+        } else {
+            let left = budget.get_or_insert_with(|| drain_budget(work, service, &views));
+            if *left > 0 {
+                *left -= 1;
                 evict(work, service, view.slot, &leaving);
             }
         }
-        reconcile(work, service, &view, &leaving);
+        reconcile(work, service, view, &leaving);
     }
 }
 

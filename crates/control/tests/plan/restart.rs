@@ -259,7 +259,7 @@ fn p_46_a_label_that_goes_moves_the_task_after_a_moment_and_flapping_moves_nothi
             0s create web.1/1 on b
             9s want web.1/1 shutdown
             9s create web.1/2 waiting: no suitable node: 2 of 2 nodes do not satisfy node.labels.zone==1
-            605.4s place web.1/2 on a
+            606.6s place web.1/2 on a
         "#]],
     );
 }
