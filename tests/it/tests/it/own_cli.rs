@@ -205,7 +205,7 @@ fn own_cli_e_18_flags_of_run() -> Result<()> {
         ("--env-file", "/no/such", "/no/such"),
         ("--security-opt", "seccomp=/no/such", "seccomp profile (/no/such)"),
         ("--device", "/dev/null:/x:y", "bad mode"),
-        ("--gpus", "all", "DeviceRequests"),
+        ("--gpus", "all", "could not select device driver"),
         ("--log-driver", "gelf", "log driver"),
         ("--name", "a b", "Invalid container name"),
     ] {

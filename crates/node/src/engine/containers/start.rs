@@ -107,7 +107,7 @@ impl Engine {
         };
         let config = plan::config(record, prepared).map_err(plain)?;
         let with_devices = self.with_devices(&record.spec.claims, config).await;
-        let config = with_devices.map_err(|e| plain(ContainerError::failed(e.to_string())))?;
+        let config = with_devices.map_err(|e| plain(ContainerError::invalid(e.to_string())))?;
         let failed = |error: runtime::Error| {
             let code = error.exit_code();
             let text = match &error {

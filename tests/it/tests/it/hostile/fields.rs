@@ -72,6 +72,8 @@ HostConfig.DeviceCgroupRules L
 HostConfig.DeviceRequests O
 HostConfig.DeviceRequests[].Driver s
 HostConfig.DeviceRequests[].Count n
+HostConfig.DeviceRequests[].DeviceIDs L
+HostConfig.DeviceRequests[].Options M
 HostConfig.MemoryReservation n
 HostConfig.MemorySwap n
 HostConfig.MemorySwappiness n
