@@ -76,7 +76,8 @@ fn nodes(tables: &Tables, filters: &Filters) -> Result<Vec<NodeView>, Rejection>
 
 fn services(tables: &Tables, filters: &Filters) -> Result<Vec<ServiceView>, Rejection> {
     filter::check("service", filters, filter::SERVICE_KEYS)?;
-    let kept = tables.services().filter(|service| filter::service_fits(service, filters));
+    // One that is being removed has lost its name already, and is there only until its tasks are gone.
+    let kept = tables.services().filter(|service| !service.removing && filter::service_fits(service, filters));
     Ok(kept.map(|service| service_view(tables, service)).collect())
 }
 

@@ -223,7 +223,7 @@ fn no_longer_suits(work: &mut Work<'_>, service: &Service, node: &Node) -> bool 
 }
 
 /// How many more tasks may begin to leave drained nodes (P24): as many as an update replaces at once, less those that are being
-/// replaced already. One that fails holds nobody up, and one that finds no node not for long: a drained node gets empty.
+/// replaced already. A slot that fails holds nobody up, and one that finds no node not for long: a drained node gets empty.
 fn drain_budget(work: &mut Work<'_>, service: &Service, views: &[SlotView]) -> usize {
     let most = match service.spec.update.parallelism {
         0 => usize::MAX,
@@ -233,17 +233,27 @@ fn drain_budget(work: &mut Work<'_>, service: &Service, views: &[SlotView]) -> u
         return usize::MAX;
     }
     let is_moving = |view: &&SlotView| match view.wanted().last() {
-        Some(task) if task.status.state >= TaskState::Running || task.failures > 0 => false,
+        _ if is_failing(view) => false,
+        Some(task) if task.status.state >= TaskState::Running => false,
         Some(task) => task.node.is_some() || work.must_wait(service.id, task.meta.created_at + ROOM_WITHIN),
         None => view.has(Standing::Stopping) || view.is_vacant(),
     };
     most.saturating_sub(views.iter().filter(is_moving).count())
 }
 
+/// Whether the slot's last task failed, or follows one that did and does not run yet.
+fn is_failing(view: &SlotView) -> bool {
+    view.newest().is_some_and(|task| match task.status.state {
+        TaskState::Failed | TaskState::Rejected => true,
+        TaskState::Running => false,
+        _ => task.failures > 0,
+    })
+}
+
 /// Whether a task that serves is about to leave a drained node, with nobody in its place yet.
 fn begins_to_drain(view: &SlotView, leaving: &[Leaving]) -> bool {
     let serves = |(task, why): &Leaving| *why == DRAINED && task.status.state == TaskState::Running;
-    leaving.iter().any(serves) && !view.wanted().any(|task| stays(task, leaving))
+    leaving.iter().any(serves) && !is_failing(view) && !view.wanted().any(|task| stays(task, leaving))
 }
 
 fn evict(work: &mut Work<'_>, service: &Service, slot: Slot, leaving: &[Leaving]) {
