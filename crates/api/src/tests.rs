@@ -52,6 +52,14 @@ async fn http(socket: &Path, request: &str, body: &str) -> (String, String) {
     (head.to_ascii_lowercase(), body.to_owned())
 }
 
+/// The status and the JSON of an answer; null as a body is none.
+async fn ask(fake: &Fake, request: &str, body: &Value) -> (String, Value) {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let (head, body) = http(&fake.socket, request, &body).await;
+    let status = head.split(' ').nth(1).unwrap_or_default().to_owned();
+    (status, serde_json::from_str(&body).unwrap_or_default())
+}
+
 async fn check(fake: &Fake, request: &str, body: &str, expected: Expect) {
     let (head, body) = http(&fake.socket, request, body).await;
     let status = head.lines().next().unwrap_or_default().trim_start_matches("http/1.1 ").to_owned();

@@ -3,15 +3,8 @@
 use node::membership::{LOCKED, LocalState, Status};
 use serde_json::{Value, json};
 
-use super::http;
+use super::{ask, http};
 use crate::testing::Fake;
-
-async fn ask(fake: &Fake, request: &str, body: &Value) -> (String, Value) {
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    let (head, body) = http(&fake.socket, request, &body).await;
-    let status = head.split(' ').nth(1).unwrap_or_default().to_owned();
-    (status, serde_json::from_str(&body).unwrap_or_default())
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c_14_the_key_is_shown_while_managers_are_locked_and_changes_when_it_is_rotated() {

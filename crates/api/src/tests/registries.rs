@@ -2,15 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::http;
+use super::ask;
 use crate::testing::Fake;
-
-async fn ask(fake: &Fake, request: &str, body: &Value) -> (String, Value) {
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    let (head, body) = http(&fake.socket, request, &body).await;
-    let status = head.split(' ').nth(1).unwrap_or_default().to_owned();
-    (status, serde_json::from_str(&body).unwrap_or_default())
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p_17_credentials_go_in_and_do_not_come_out() {

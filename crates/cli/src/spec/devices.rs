@@ -13,7 +13,7 @@ pub(crate) enum Wanted {
 
 /// `/dev/sda[:/dev/xvda[:rwm]]`, `/dev/sda:rwm`, or `nvidia.com/gpu=0`.
 pub(crate) fn wanted(text: &str) -> anyhow::Result<Wanted> {
-    match is_qualified(text) {
+    match types::is_device_name(text) {
         true => Ok(Wanted::Claim(claim("cdi", 0, vec![text.to_owned()], None))),
         false => by_path(text).map(Wanted::Path),
     }
@@ -43,15 +43,6 @@ fn by_path(text: &str) -> anyhow::Result<Value> {
         _ => bail!("invalid device specification: {text}"),
     };
     Ok(json!({ "PathOnHost": host, "PathInContainer": container, "CgroupPermissions": permissions }))
-}
-
-/// `VENDOR/CLASS=NAME`, as the Container Device Interface has it. A path begins with a slash and is none.
-fn is_qualified(text: &str) -> bool {
-    let plain = |text: &str| text.starts_with(|c: char| c.is_ascii_alphanumeric());
-    let parts = text.split_once('=').and_then(|(kind, name)| Some((kind.split_once('/')?, name)));
-    parts.is_some_and(|((vendor, class), name)| {
-        plain(vendor) && plain(class) && plain(name) && !class.contains('/') && !name.contains('/')
-    })
 }
 
 /// An entry of `DeviceRequests`; with `capability` beside that of being a GPU.
@@ -134,19 +125,5 @@ mod tests {
         }
         let error = gpus("some").expect_err("no number").to_string();
         assert!(error.contains("invalid count (some)"), "{error}");
-    }
-
-    #[test]
-    fn names_of_vendors_are_no_paths() {
-        for (text, is_claim) in [
-            ("nvidia.com/gpu=0", true),
-            ("vendor.com/class=all", true),
-            ("/dev/a=b", false),
-            ("/dev/null", false),
-            ("vendor.com/class", false),
-            ("a/b/c=d", false),
-        ] {
-            assert_eq!(is_qualified(text), is_claim, "{text}");
-        }
     }
 }

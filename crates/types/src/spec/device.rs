@@ -215,6 +215,20 @@ mod tests {
     }
 
     #[test]
+    fn names_of_vendors_are_no_paths() {
+        for (text, is_name) in [
+            ("nvidia.com/gpu=0", true),
+            ("vendor.com/class=all", true),
+            ("/dev/a=b", false),
+            ("/dev/null", false),
+            ("vendor.com/class", false),
+            ("a/b/c=d", false),
+        ] {
+            assert_eq!(is_device_name(text), is_name, "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_not_there_is_refused() {
         let named = |name: &str| DeviceClaim { driver: "cdi".into(), ids: vec![name.into()], ..DeviceClaim::default() };
         for (claim, wanted) in [

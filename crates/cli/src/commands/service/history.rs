@@ -3,7 +3,11 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::super::{info::text, stack::diff::differences, tasks::items};
+use super::super::{
+    info::text,
+    stack::diff::{differences, in_column},
+    tasks::items,
+};
 use crate::{
     client::{Client, escape},
     output::{
@@ -18,9 +22,6 @@ const LAYOUT: Layout = Layout {
     titles: &[("Revision", "REVISION"), ("CreatedAt", "CREATED"), ("Image", "IMAGE"), ("Changes", "CHANGES")],
     key: "Revision",
 };
-
-/// A change in the table is no longer than this; `--no-trunc` shows all of it.
-const WIDEST: usize = 80;
 
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {
@@ -47,16 +48,13 @@ fn row(revision: &Value, before: Option<&Value>, whole: bool) -> Row {
     let image = text(&spec["TaskTemplate"]["ContainerSpec"]["Image"]);
     let image = image.split_once('@').map_or(image.as_str(), |(name, _)| name);
     let changes = before.map_or_else(Vec::new, |before| differences(spec, &before["Spec"]));
-    let mut changes = changes.iter().map(|line| line.trim()).collect::<Vec<_>>().join("; ");
-    if !whole && changes.chars().count() > WIDEST {
-        changes = changes.chars().take(WIDEST - 1).chain(['…']).collect();
-    }
+    let changes = changes.iter().map(|line| line.trim()).collect::<Vec<_>>().join("; ");
     let present = if revision["Present"] == true { " (present)" } else { "" };
     Row::from([
         ("Revision", format!("{}{present}", revision["Revision"])),
         ("CreatedAt", age(&text(&revision["CreatedAt"]), jiff::Timestamp::now())),
         ("Image", image.to_owned()),
-        ("Changes", changes),
+        ("Changes", in_column(changes, whole)),
     ])
 }
 

@@ -265,6 +265,16 @@ fn canonical(value: &Value) -> String {
     }
 }
 
+/// What a revision changed, in a column of a table: shortened unless all of it is asked for.
+pub(crate) fn in_column(changes: String, whole: bool) -> String {
+    /// Of a change in the table; `--no-trunc` shows all of it.
+    const WIDEST: usize = 80;
+    match whole || changes.chars().count() <= WIDEST {
+        true => changes,
+        false => changes.chars().take(WIDEST - 1).chain(['…']).collect(),
+    }
+}
+
 /// `path: old -> new`, of lists `path: + new` and `path: - old`.
 pub(crate) fn differences(new: &Value, old: &Value) -> Vec<String> {
     let mut lines = Vec::new();

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     super::{info::text, inspect, tasks::items},
     check_name,
-    diff::differences,
+    diff::{differences, in_column},
     live::Live,
     outcome::{Outcome, watch},
     remove::is_missing,
@@ -28,9 +28,6 @@ const LAYOUT: Layout = Layout {
     titles: &[("Revision", "REVISION"), ("CreatedAt", "CREATED"), ("Services", "SERVICES"), ("Changes", "CHANGES")],
     key: "Revision",
 };
-
-/// A change in the table is no longer than this; `--no-trunc` shows all of it.
-const WIDEST: usize = 80;
 
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {
@@ -95,15 +92,12 @@ fn row(revision: &Value, before: Option<&Value>, whole: bool) -> Row {
     if let Some(to) = revision["BackTo"].as_u64() {
         changes = format!("back to {to}: {changes}");
     }
-    if !whole && changes.chars().count() > WIDEST {
-        changes = changes.chars().take(WIDEST - 1).chain(['…']).collect();
-    }
     let present = if revision["Present"] == true { " (present)" } else { "" };
     Row::from([
         ("Revision", format!("{}{present}", revision["Revision"])),
         ("CreatedAt", age(&text(&revision["CreatedAt"]), jiff::Timestamp::now())),
         ("Services", items(&revision["Services"]).count().to_string()),
-        ("Changes", changes),
+        ("Changes", in_column(changes, whole)),
     ])
 }
 
