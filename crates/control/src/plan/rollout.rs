@@ -177,8 +177,12 @@ fn is_under_way(
 /// task ran does: else a spec that fits nowhere would stop the healthy tasks one after the other. So does one
 /// whose task still runs beside those that wait to succeed it.
 fn had_no_place(view: &SlotView, next: &Task) -> bool {
+    follows_one_without_place(view, next) && view.wanted().all(|task| task.node.is_none())
+}
+
+fn follows_one_without_place(view: &SlotView, next: &Task) -> bool {
     let before = view.tasks.iter().map(|(task, _)| task).take_while(|task| task.id != next.id).last();
-    before.is_some_and(|task| task.node.is_none()) && view.wanted().all(|task| task.node.is_none())
+    before.is_some_and(|task| task.node.is_none())
 }
 
 /// A task of the new spec in more slots than tolerated failed: what is said of one of them.
@@ -207,14 +211,13 @@ fn too_many_failed(
     failed.into_iter().next().filter(|_| too_many)
 }
 
-/// Whether a task has not come to run in the time that an update gives it, though its slot had a place before.
+/// Whether a task has not come to run in the time that an update gives it. In a slot that had no place before, the
+/// time begins when it gets one, and again with what its node reports: how long it waited for the place says nothing.
 fn is_stuck(work: &mut Work<'_>, service: &Service, view: &SlotView, task: &Task) -> bool {
     let deadline = config(service).progress_deadline;
     let waits = task.running_since.is_none() && !task.status.state.is_terminal() && task.desired == TaskState::Running;
-    waits
-        && deadline > Duration::ZERO
-        && !had_no_place(view, task)
-        && !work.must_wait(service.id, task.meta.created_at + deadline)
+    let from = if follows_one_without_place(view, task) { task.meta.updated_at } else { task.meta.created_at };
+    waits && deadline > Duration::ZERO && !had_no_place(view, task) && !work.must_wait(service.id, from + deadline)
 }
 
 fn failed_early(task: &Task, monitor: Duration) -> bool {
