@@ -452,3 +452,31 @@ fn an_update_is_paused_and_resumed_on_request() {
         "#]],
     );
 }
+
+#[test]
+fn the_time_to_run_begins_with_a_place_where_there_was_none() {
+    check(
+        "node a cpu=1
+         service web x1 cpu=2 deadline=4s
+         plan
+         update web image=b
+         plan
+         wait 10s
+         node b cpu=4
+         wait 1s
+         plan
+         wait 3s
+         plan
+         wait 1s
+         plan",
+        expect![[r#"
+            0s create web.1/1 waiting: no suitable node: the only node lacks CPUs (want 2)
+            0s web Updating: update in progress
+            0s want web.1/1 shutdown
+            0s status web.1/1 shutdown: no suitable node: the only node lacks CPUs (want 2)
+            0s create web.1/2 waiting: no suitable node: the only node lacks CPUs (want 2)
+            11s place web.1/2 on b
+            15s web Paused: update paused because task web.1/2 did not run within 4s: it is assigned
+        "#]],
+    );
+}
