@@ -130,7 +130,8 @@ impl Draft {
         self.make(Change::CreateTask(Box::new(task)));
     }
 
-    /// Wants the task no further than `desired`. One that never reached a node ends at once.
+    /// Wants the task no further than `desired`. One that never reached a node ends at once. For one of which that is
+    /// known already nothing follows.
     pub(super) fn stop(&mut self, id: TaskId, desired: TaskState, why: &str) {
         self.end(id, desired, why, "");
     }
@@ -142,12 +143,16 @@ impl Draft {
 
     fn end(&mut self, id: TaskId, desired: TaskState, why: &str, reason: &str) {
         let Some(task) = self.tables.task(id).cloned() else { return };
+        let (stops, ends) = (task.desired < desired, task.node.is_none() && !task.status.state.is_terminal());
+        if !stops && !ends {
+            return;
+        }
         self.services.insert(task.service);
         self.again.insert(task.service);
-        if task.desired < desired {
+        if stops {
             self.make(Change::TaskDesired { task: id, desired, reason: reason.to_owned() });
         }
-        if task.node.is_none() && !task.status.state.is_terminal() {
+        if ends {
             let state = TaskState::Shutdown;
             let status = TaskStatus { state, since: self.now(), message: why.to_owned(), ..task.status.clone() };
             self.make(Change::TaskStatus { task: id, by: Component::Orchestrator, status: Box::new(status) });

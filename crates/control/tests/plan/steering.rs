@@ -423,3 +423,25 @@ fn p41_a_task_waits_for_the_node_with_its_data() {
         "#]],
     );
 }
+
+#[test]
+fn way_is_made_while_another_service_is_still_on_its_way_out() {
+    check(
+        "node a
+         service old x1
+         settle
+         remove old
+         plan
+         service low x1 port=80
+         plan
+         service high x1 port=80 priority=10
+         plan",
+        expect![[r#"
+            0s create old.1/1 on a
+            0s want old.1/1 remove
+            0s create low.1/1 on a
+            0s create high.1/1 waiting: no suitable node: the only node has host port 80/tcp in use
+            0s want low.1/1 shutdown
+        "#]],
+    );
+}
