@@ -28,7 +28,7 @@ use super::{
     perform::Performer,
     probes::{self, ProbeNews, Unreachable},
     publish::Publisher,
-    reconcile::{Action, Source, more_drain, reconcile},
+    reconcile::{Action, Source, reconcile},
     renewal::Renewal,
     report::Reports,
     session::{self, Connection, Event, SessionConfig},
@@ -288,8 +288,24 @@ impl Follower {
     }
 
     fn set_network(&self) {
-        let said = overlays::cluster_network(self.assigned.set(), &self.here, &self.unreachable);
+        let set = self.assigned.set();
+        let mut said = overlays::cluster_network(set, &self.here, &self.unreachable);
+        if let Some(probes) = &mut said.probes {
+            let ids = self.local.iter().filter(|(_, local)| local.drained_at.is_some()).map(|(id, _)| id);
+            let tasks = ids.filter_map(|id| set.tasks.get(id));
+            probes.draining = probes::draining(set, (self.here.node, self.here.address), tasks);
+        }
         self.engine.set_cluster_network(ClusterNetwork { is_kept: !self.has_heard, ..said });
+    }
+
+    /// What hosts have said of the tasks that are on their way out.
+    fn note_release(&mut self) {
+        let set = self.assigned.set();
+        let are_asked = probes::are_on(&set.network);
+        for (id, local) in self.local.iter_mut().filter(|(_, local)| local.drained_at.is_some()) {
+            let places = set.tasks.get(id).into_iter().flat_map(|task| &task.attachments);
+            local.is_led = are_asked && self.probe_news.are_led(places.flat_map(|place| &place.addresses));
+        }
     }
 
     fn take_probes(&mut self, update: overlay::ProbeUpdate) {
@@ -317,15 +333,18 @@ impl Follower {
             (true, false) => Source::Disk,
             (true, true) => Source::Managers,
         };
+        self.note_release();
         let decision = reconcile(self.assigned.set(), source, &self.local, now());
         self.wake_at = decision.wake_at;
+        let mut drains = false;
         for action in decision.actions {
             match action {
                 Action::Begin(task, step) => self.begin(task, step),
                 Action::Cancel(task) => self.performer.cancel(task),
                 Action::Drain(task, until) => {
                     if let Some(local) = self.local.get_mut(&task) {
-                        local.drained_at = Some(until + more_drain(self.engine.slowest_network()));
+                        local.drained_at = Some(until);
+                        drains = true;
                     }
                 }
                 Action::Report(task, state, why) => {
@@ -339,6 +358,9 @@ impl Follower {
                     self.engine.note_task_health(task, None);
                 }
             }
+        }
+        if drains {
+            self.set_network();
         }
     }
 

@@ -26,8 +26,10 @@ pub(crate) struct LocalTask {
     pub ports: Vec<PortConfig>,
     /// Why it must be stopped although it shall run: its check failed too often.
     pub unhealthy: Option<String>,
-    /// When it may be stopped: nobody sends it anything new after that.
+    /// When it may be stopped, if no host leads anything new to it any more.
     pub drained_at: Option<Timestamp>,
+    /// Some host may still do so.
+    pub is_led: bool,
     /// After a failure that may pass: nothing is tried before this time.
     pub retry_at: Timestamp,
     /// Failures in a row of the step that `retry_at` holds back.
@@ -92,6 +94,7 @@ impl LocalTask {
             ports: Vec::new(),
             unhealthy: None,
             drained_at: None,
+            is_led: false,
             retry_at: Timestamp::EPOCH,
             attempts: 0,
             is_remnant: false,

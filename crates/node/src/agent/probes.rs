@@ -8,9 +8,9 @@ use std::{
     net::IpAddr,
 };
 
-use overlay::{FullSize, PeerState, ProbeKey, ProbePath, ProbeSettings, ProbeUpdate, Verdict, Way};
+use overlay::{Draining, FullSize, Led, PeerState, ProbeKey, ProbePath, ProbeSettings, ProbeUpdate, Verdict, Way};
 use tokio::sync::mpsc;
-use types::{AssignmentSet, HostNetwork, NodeId, OverlayState, ProbePeer, ProbeReport};
+use types::{Assignment, AssignmentSet, HostNetwork, NodeId, OverlayState, ProbePeer, ProbeReport};
 
 use super::overlays::ENCRYPTION_PORT;
 use crate::engine::Engine;
@@ -19,6 +19,7 @@ use crate::engine::Engine;
 #[derive(Debug, Default)]
 pub(super) struct ProbeNews {
     peers: BTreeMap<(ProbePath, NodeId), PeerState>,
+    led: Led,
     told: BTreeMap<NodeId, ProbeReport>,
 }
 
@@ -40,7 +41,17 @@ impl ProbeNews {
                 }
                 self.peers.extend(upsert.into_iter().map(keyed));
             }
+            ProbeUpdate::Led(led) => self.led = led,
         }
+    }
+
+    /// Whether some host may still lead new connections to one of these addresses, which are on their way out: it was not
+    /// asked yet, or has not said otherwise. One that does not answer at all leads nothing.
+    pub(super) fn are_led<'a>(&self, mut addresses: impl Iterator<Item = &'a IpAddr>) -> bool {
+        let answers = |node: &NodeId| {
+            self.peers.get(&(ProbePath::Host, *node)).is_none_or(|peer| peer.verdict != Verdict::Unanswered)
+        };
+        addresses.any(|address| self.led.get(address).is_none_or(|nodes| nodes.iter().any(answers)))
     }
 
     /// A new session knows nothing.
@@ -119,7 +130,7 @@ fn way(peer: &PeerState, network: &HostNetwork, from: IpAddr) -> Option<Way> {
 /// The settings that follow from the value; `None` while it says nothing.
 pub(super) fn settings(set: &AssignmentSet, node: NodeId, address: IpAddr) -> Option<ProbeSettings> {
     let network = &set.network;
-    if network.probe_key == [0; 32] {
+    if !are_on(network) {
         return None;
     }
     let settings = ProbeSettings::new(node, address, ProbeKey::from(network.probe_key), network.probe_peers.clone());
@@ -131,6 +142,37 @@ pub(super) fn settings(set: &AssignmentSet, node: NodeId, address: IpAddr) -> Op
     }
     let through_wireguard = sharing(set, node, true);
     Some(ProbeSettings { through_vxlan, through_wireguard, ..settings })
+}
+
+pub(super) fn are_on(network: &HostNetwork) -> bool {
+    network.probe_key != [0; 32]
+}
+
+/// Tasks of this host that are on their way out, and all hosts that may lead connections to them: those with an endpoint in
+/// one of their networks, and with a published port every host.
+pub(super) fn draining<'a>(
+    set: &AssignmentSet,
+    (node, address): (NodeId, IpAddr),
+    tasks: impl Iterator<Item = &'a Assignment>,
+) -> Draining {
+    let mut draining = Draining::default();
+    let mut hosts = BTreeSet::from([node]);
+    for place in tasks.flat_map(|task| &task.attachments) {
+        draining.addresses.extend(&place.addresses);
+        let Some(overlay) = set.overlays.get(&place.network) else { continue };
+        if overlay.network.spec.ingress {
+            hosts.extend(set.network.data_path_peers.keys());
+        } else {
+            hosts.extend(nodes_in(overlay));
+        }
+    }
+    if draining.addresses.is_empty() {
+        return draining;
+    }
+    let place = |node: &NodeId| set.network.data_path_peers.get(node).map(|peer| peer.address);
+    let host = |id: NodeId| Some(ProbePeer { node: id, address: if id == node { address } else { place(&id)? } });
+    draining.hosts = hosts.into_iter().filter_map(host).collect();
+    draining
 }
 
 /// Nodes with a task or a single container in it.

@@ -11,18 +11,14 @@ use types::{Assignment, AssignmentSet, TaskId, TaskState, Timestamp};
 
 use super::local::{Local, LocalTask, Phase, Step};
 
-/// From the managers' word that a task shall stop to its stop signal, when others send it something: until then all
-/// nodes have heard the same and balance to it no more (P05). It is moby's `defaultGossipConvergeDelay`
-/// (`daemon/cluster/executor/container/controller.go`); ours is a message in Raft order and takes far less.
+/// From the managers' word that a task shall stop to its stop signal, at least, when others send it something: answers of
+/// DNS have been used by then, and what was on its way has arrived (P05). It is moby's `defaultGossipConvergeDelay`
+/// (`daemon/cluster/executor/container/controller.go`).
 pub(crate) const DRAIN: Duration = Duration::from_secs(2);
 
-/// How much longer a task waits where data planes are slow: this host's took `slowest` for one of its last plans, and a
-/// host that is slow is seldom slow alone. Others may have begun with a plan when they hear of this.
-pub(crate) fn more_drain(slowest: Duration) -> Duration {
-    /// Whoever is that slow has other worries.
-    const MOST: Duration = Duration::from_secs(8);
-    (4 * slowest).saturating_sub(DRAIN).min(MOST)
-}
+/// How much longer a task waits for the word of every host that it leads nothing new there. Whoever is that slow has other
+/// worries, and who asked for the stop waits too.
+const MOST_WAIT: Duration = Duration::from_secs(8);
 
 /// One thing to do. What is not done now is decided again next time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,6 +172,9 @@ fn wind_down(decision: &mut Decision, id: TaskId, assignment: Option<&Assignment
                 decision.wake_at = decision.wake_at.into_iter().chain([now + DRAIN]).min();
             }
             Some(at) if at > now => decision.wake_at = decision.wake_at.into_iter().chain([at]).min(),
+            Some(at) if task.is_led && at + MOST_WAIT > now => {
+                decision.wake_at = decision.wake_at.into_iter().chain([at + MOST_WAIT]).min();
+            }
             _ => decision.begin(id, Step::Stop),
         },
         Phase::Ended { released: false } if keeps_log => decision.begin(id, Step::Release),

@@ -276,11 +276,6 @@ impl Engine {
         self.inner.network.set_cluster(network);
     }
 
-    /// The longest that the data plane of this host took for a plan lately.
-    pub(crate) fn slowest_network(&self) -> std::time::Duration {
-        self.inner.network.slowest()
-    }
-
     pub(crate) fn probes(&self) -> ProbeStream {
         self.inner.network.client().subscribe_probes()
     }

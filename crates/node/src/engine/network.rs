@@ -12,7 +12,6 @@ mod guests;
 mod held;
 mod local;
 mod owned;
-mod pace;
 mod start;
 mod view;
 
@@ -138,7 +137,6 @@ pub(super) struct Network {
     /// `None` until the cluster has spoken: then things stay as they were before.
     cluster: watch::Sender<Option<ClusterNetwork>>,
     client: Client,
-    pace: Arc<pace::Pace>,
     found: BTreeMap<EndpointId, FoundEndpoint>,
     routes: Vec<Cidr>,
     locals: watch::Receiver<Arc<Vec<LocalNetworkView>>>,
@@ -207,7 +205,6 @@ impl Network {
         let state_dir = config.state_dir.clone();
         let (held, port_holders) = HeldPorts::new();
         let (client_of_owner, metrics) = (client.clone(), metrics.clone());
-        let pace = Arc::new(pace::Pace::default());
         let owner = Owner {
             client: client_of_owner,
             plan,
@@ -218,10 +215,9 @@ impl Network {
             present,
             held,
             metrics,
-            pace: Arc::clone(&pace),
         };
         let owner = Mutex::new(Some(tokio::spawn(owner.run(inbox))));
-        Ok(Self { requests, cluster, client, pace, found, routes, locals, guests, giver, port_holders, owner, keeper })
+        Ok(Self { requests, cluster, client, found, routes, locals, guests, giver, port_holders, owner, keeper })
     }
 
     /// Gives a container its network; the same again gives the same.
@@ -269,11 +265,6 @@ impl Network {
             *known = Some(network);
             differs
         });
-    }
-
-    /// The longest that the data plane took for a plan lately.
-    pub(super) fn slowest(&self) -> std::time::Duration {
-        self.pace.slowest(std::time::Instant::now())
     }
 
     /// The cluster's network of this id, as it was told last.
@@ -382,7 +373,6 @@ struct Owner {
     present: watch::Sender<Arc<guests::Present>>,
     held: HeldPorts,
     metrics: Metrics,
-    pace: Arc<pace::Pace>,
 }
 
 impl Owner {
@@ -451,9 +441,7 @@ impl Owner {
     async fn apply(&mut self, before: &BTreeSet<EndpointId>, answers: Vec<Answer>) {
         // Applied even if the plan is the same: asking twice may mean that something was lost.
         let began = std::time::Instant::now();
-        self.pace.begins(began);
         let applied = self.client.apply(&self.plan).await.map_err(|error| with_causes(&error));
-        self.pace.ends(std::time::Instant::now());
         self.metrics.network_applied.observe(began.elapsed().as_secs_f64());
         if let Err(error) = &applied {
             self.metrics.network_failures.inc();

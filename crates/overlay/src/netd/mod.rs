@@ -101,17 +101,18 @@ async fn serve(config: &NetdConfig) -> Result<(), NetdError> {
     let places =
         ProbePath::OVERLAYS.map(|path| Place { path, namespace: Some(kernel.namespace_path(&path.endpoint())) });
     let port_proxy = Keeper::new(&config.state_dir, &config.port_proxy, &config.version);
-    let parts = Parts { probes: probe_settings, dns: names, wireguard, port_proxy };
+    let (applied_plan, applied) = watch::channel(None);
+    let parts = Parts { probes: probe_settings, applied: applied_plan, dns: names, wireguard, port_proxy };
     let (worker, last_apply) = Worker::new(kernel, Held::new(&config.state_dir, plan), parts);
     let server = Server::new(config.version.clone(), commands, table, metrics, encryption, last_apply, stop);
 
     // Every task is owned here: the first that ends, ends the process.
     let mut tasks = JoinSet::new();
     for place in places {
-        tasks.spawn(probe::run(place, settings.clone(), table_writer.clone()));
+        tasks.spawn(probe::run(place, settings.clone(), table_writer.clone(), applied.clone()));
     }
     let between_hosts = Place { path: ProbePath::Host, namespace: None };
-    tasks.spawn(probe::run(between_hosts, settings, table_writer));
+    tasks.spawn(probe::run(between_hosts, settings, table_writer, applied));
     tasks.spawn(dns::run(answers));
     tasks.spawn(worker.run(inbox));
     tasks.spawn(server.run(listener));

@@ -10,7 +10,7 @@ use types::{NetworkId, NodeId, Timestamp};
 
 use crate::{
     DnsCounters, EndpointId, NetworkPlan, Observed, PlanChange,
-    probe::{PeerState, ProbePath, ProbeTable},
+    probe::{Led, PeerState, ProbePath, ProbeTable},
     wireguard::Standing,
 };
 
@@ -115,6 +115,8 @@ pub enum ProbeUpdate {
         upsert: Vec<PeerState>,
         remove: Vec<(ProbePath, NodeId)>,
     },
+    /// All of it, whenever it changes.
+    Led(Led),
 }
 
 /// The process as it is now.

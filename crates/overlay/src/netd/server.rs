@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     NetworkPlan, dns,
-    probe::{PeerState, ProbePath, ProbeTable},
+    probe::{Led, PeerState, ProbePath, ProbeTable},
     wireguard::Standing,
 };
 
@@ -152,20 +152,22 @@ impl Server {
     /// Sends the whole, then what differs from what this client was last told. A slow client gets fewer,
     /// larger differences; nothing queues up.
     async fn stream_probes(&mut self, mut stream: UnixStream) -> Result<(), NetdError> {
-        let mut told = by_way(&self.probes.borrow_and_update());
-        let whole = ProbeUpdate::Whole(told.values().cloned().collect());
-        write_frame(&mut stream, &Response::Probes(whole)).await?;
+        let (mut told, mut told_led) = news_of(&self.probes.borrow_and_update());
+        for whole in [ProbeUpdate::Whole(told.values().cloned().collect()), ProbeUpdate::Led(told_led.clone())] {
+            write_frame(&mut stream, &Response::Probes(whole)).await?;
+        }
         loop {
             tokio::select! {
                 changed = self.probes.changed() => if changed.is_err() { return Ok(()) },
                 // The client says nothing more; this ends when it hangs up.
                 ended = end_of(&stream) => return ended,
             }
-            let now = by_way(&self.probes.borrow_and_update());
-            if let Some(update) = difference(&told, &now) {
+            let (now, led) = news_of(&self.probes.borrow_and_update());
+            let of_led = (led != told_led).then(|| ProbeUpdate::Led(led.clone()));
+            for update in difference(&told, &now).into_iter().chain(of_led) {
                 write_frame(&mut stream, &Response::Probes(update)).await?;
             }
-            told = now;
+            (told, told_led) = (now, led);
         }
     }
 }
@@ -185,8 +187,9 @@ async fn end_of(stream: &UnixStream) -> Result<(), NetdError> {
 
 type ByWay = BTreeMap<(ProbePath, NodeId), PeerState>;
 
-fn by_way(table: &ProbeTable) -> ByWay {
-    table.all().map(|peer| ((peer.path, peer.node), peer.clone())).collect()
+fn news_of(table: &ProbeTable) -> (ByWay, Led) {
+    let by_way = table.all().map(|peer| ((peer.path, peer.node), peer.clone())).collect();
+    (by_way, table.led.clone())
 }
 
 fn difference(told: &ByWay, now: &ByWay) -> Option<ProbeUpdate> {

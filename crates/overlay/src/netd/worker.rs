@@ -58,6 +58,8 @@ pub enum Command {
 /// The parts of the process that follow the plan beside the kernel.
 pub struct Parts {
     pub probes: watch::Sender<Option<ProbeSettings>>,
+    /// The plan that was followed last, for those who ask whether it was.
+    pub applied: watch::Sender<Option<Arc<NetworkPlan>>>,
     pub dns: dns::Publisher,
     pub wireguard: Wireguard,
     pub port_proxy: Keeper,
@@ -195,7 +197,7 @@ impl Worker {
 /// The kernel, then the TAPs of encrypted overlays in the namespaces that stand now; what is new there
 /// gets its place in the bridge at once. Then the resolvers in the endpoints' namespaces.
 async fn converge_all(kernel: &Kernel, parts: &mut Parts, plan: &NetworkPlan, seen: &mut Option<Observed>) -> Applied {
-    let whole = &plan.with_probe_overlays();
+    let whole = &Arc::new(plan.with_probe_overlays());
     // Before the rules that lead to it; without it, they refuse.
     if let Err(error) = parts.port_proxy.follow(plan.needs_port_proxy()).await {
         // All else goes on; the doctor tells it too.
@@ -228,6 +230,8 @@ async fn converge_all(kernel: &Kernel, parts: &mut Parts, plan: &NetworkPlan, se
         let failed = again.endpoints.into_iter().filter(|(_, result)| matches!(result, EndpointResult::Failed { .. }));
         applied.endpoints.extend(failed);
     }
+    // What failed is said and tried again; for the rest nobody shall have to wait.
+    parts.applied.send_replace(Some(Arc::clone(whole)));
     applied
 }
 

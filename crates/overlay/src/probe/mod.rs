@@ -5,6 +5,7 @@
 //! process. Where hosts share overlays they also ask each other through the data path ([`ProbePath`]):
 //! whether containers' packets pass is another question than whether the host lives. Nothing here decides that a host is lost; it reports what was answered and what was not.
 
+mod drain;
 mod message;
 mod path;
 mod peer;
@@ -18,6 +19,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use types::{NodeId, ProbePeer, Timestamp};
 
+pub use drain::{Draining, Led};
 pub use path::ProbePath;
 pub(crate) use peer::is_news;
 pub(crate) use place::Place;
@@ -49,6 +51,9 @@ pub struct ProbeSettings {
     /// The same for encrypted overlays.
     #[serde(default)]
     pub through_wireguard: Vec<ProbePeer>,
+    /// What is on its way out here.
+    #[serde(default)]
+    pub draining: Draining,
 }
 
 fn default_port() -> u16 {
@@ -68,7 +73,8 @@ impl ProbeSettings {
     pub fn new(node: NodeId, address: IpAddr, key: ProbeKey, peers: Vec<ProbePeer>) -> Self {
         let (port, interval_ms, misses) = (default_port(), default_interval_ms(), default_misses());
         let (through_vxlan, through_wireguard) = (Vec::new(), Vec::new());
-        Self { node, address, port, key, peers, interval_ms, misses, through_vxlan, through_wireguard }
+        let draining = Draining::default();
+        Self { node, address, port, key, peers, interval_ms, misses, through_vxlan, through_wireguard, draining }
     }
 }
 
@@ -174,6 +180,9 @@ pub struct ProbeTable {
     /// Through that of encrypted ones.
     #[serde(default)]
     pub wireguard: BTreeMap<NodeId, PeerState>,
+    /// Who still leads new connections to what is on its way out here, as far as it has not said otherwise.
+    #[serde(default)]
+    pub led: Led,
     pub counters: Counters,
     /// Why probes are not answered here: the address or port cannot be bound. None: they are, or nobody asked for it.
     pub responder_error: Option<String>,

@@ -111,6 +111,7 @@ impl ProbeSettings {
             misses: MISSES,
             through_vxlan: Vec::new(),
             through_wireguard: Vec::new(),
+            draining: super::Draining::default(),
             ..self.clone()
         })
     }

@@ -16,8 +16,9 @@ impl Place {
     /// Nobody is asked by this way. True if that is news.
     pub fn clear(&self, table: &mut ProbeTable) -> bool {
         let peers = std::mem::take(table.by_mut(self.path));
-        let error = (self.path == ProbePath::Host).then(|| table.responder_error.take()).flatten();
-        !peers.is_empty() || error.is_some()
+        let of_host =
+            (self.path == ProbePath::Host).then(|| (table.responder_error.take(), std::mem::take(&mut table.led)));
+        !peers.is_empty() || of_host.is_some_and(|(error, led)| error.is_some() || !led.is_empty())
     }
 
     /// Which namespace stands there now; the same for ever where there is but one.

@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -25,11 +25,13 @@ use types::{NodeId, ProbePeer, Timestamp};
 
 use super::{
     Counters, ProbePath, ProbeSettings, ProbeTable, Verdict,
+    drain::Drain,
     message::{HEADER, Kind, Message, Refused},
     peer::{Peer, is_news},
     place::Place,
     socket,
 };
+use crate::NetworkPlan;
 
 /// Larger than any probe: a longer datagram is cut and then refused by its length.
 const RECEIVE_BUFFER: usize = 16 * 1024;
@@ -69,13 +71,20 @@ struct Prober {
     readers: JoinSet<()>,
     events: mpsc::Sender<Event>,
     counters: Counters,
+    /// Between hosts only.
+    drain: Drain,
+    applied: AppliedPlan,
 }
+
+/// The plan that this host follows, once it does; shared, because whoever answers looks into it seldom.
+pub(crate) type AppliedPlan = watch::Receiver<Option<Arc<NetworkPlan>>>;
 
 /// Runs until the sender of `settings` is gone.
 pub(crate) async fn run(
     place: Place,
     mut settings: watch::Receiver<Option<ProbeSettings>>,
     table: watch::Sender<ProbeTable>,
+    applied: AppliedPlan,
 ) {
     let mut counters = Counters::default();
     loop {
@@ -87,7 +96,7 @@ pub(crate) async fn run(
             }
             Some(wanted) => {
                 let (events, inbox) = mpsc::channel(EVENTS);
-                let mut prober = Prober::new(place.clone(), wanted, counters, events);
+                let mut prober = Prober::new(place.clone(), wanted, counters, events, applied.clone());
                 let ended = prober.run(inbox, &mut settings, &table).await;
                 counters = prober.counters;
                 ended
@@ -104,7 +113,13 @@ fn wanted_by(place: &Place, settings: &Option<ProbeSettings>) -> Option<ProbeSet
 }
 
 impl Prober {
-    fn new(place: Place, settings: ProbeSettings, counters: Counters, events: mpsc::Sender<Event>) -> Self {
+    fn new(
+        place: Place,
+        settings: ProbeSettings,
+        counters: Counters,
+        events: mpsc::Sender<Event>,
+        applied: AppliedPlan,
+    ) -> Self {
         let spoilt = (place.spoilt().unwrap_or(0) + counters.bad_mac, SPOILT_LATELY);
         let mut prober = Self {
             inode: place.inode(),
@@ -118,8 +133,11 @@ impl Prober {
             readers: JoinSet::new(),
             events,
             counters,
+            drain: Drain::default(),
+            applied,
             settings,
         };
+        prober.drain.set(&prober.settings.draining);
         prober.adopt_peers();
         prober
     }
@@ -171,6 +189,7 @@ impl Prober {
         if !same_place {
             self.hang_up();
         }
+        self.drain.set(&self.settings.draining);
         self.adopt_peers();
     }
 
@@ -203,6 +222,21 @@ impl Prober {
         let nodes: Vec<NodeId> = self.lines.keys().copied().collect();
         for node in nodes {
             self.probe(node).await;
+        }
+        self.ask_for_release();
+    }
+
+    /// What gets lost is asked again at the next tick.
+    fn ask_for_release(&mut self) {
+        let (sequence, questions) = self.drain.questions();
+        for (host, addresses) in questions {
+            let (sender, target) = (self.settings.node, host.node);
+            let question = Message { kind: Kind::Leads, sender, target, view: None, boot: self.boot, sequence };
+            let sealed = question.seal_addresses(&self.key, &addresses, 0);
+            let to = SocketAddr::new(host.address, self.settings.port);
+            if let Some(Err(error)) = self.responder.as_ref().map(|socket| socket::send_to(socket, &sealed, to)) {
+                tracing::debug!(%error, host = %host.node, "cannot ask whether it leads connections here");
+            }
         }
     }
 
@@ -289,10 +323,17 @@ impl Prober {
 
     fn on_question(&mut self, bytes: &[u8], from: SocketAddr) {
         let question = match Message::open(&self.key, bytes) {
-            Ok(question) if question.kind == Kind::Question => question,
-            Ok(_) => return self.counters.malformed += 1,
+            Ok(question) => question,
             Err(refused) => return self.count(refused),
         };
+        match question.kind {
+            Kind::Question => {}
+            Kind::Leads => return self.on_leads(&question, &Message::addresses(bytes), from),
+            Kind::Released if question.boot == self.boot => {
+                return self.drain.released(question.sender, question.sequence, Message::addresses(bytes));
+            }
+            Kind::Answer | Kind::Released => return self.counters.malformed += 1,
+        }
         let mut view = None;
         if question.target != self.settings.node {
             // Answered all the same: the asker learns who is here, and does not count it as its peer.
@@ -302,8 +343,23 @@ impl Prober {
             view = line.peer.view();
         }
         let answer = question.answer(self.settings.node, view).seal(&self.key, bytes.len());
-        // A full send buffer loses the answer, as the network may; the asker asks again.
-        let sent = self.responder.as_ref().map(|socket| socket::send_to(socket, &answer, from));
+        self.send_answer(&answer, from);
+    }
+
+    /// Somebody has endpoints on their way out. Without a plan there is nothing to say yet.
+    fn on_leads(&mut self, question: &Message, asked: &[IpAddr], from: SocketAddr) {
+        if question.target != self.settings.node {
+            return self.counters.wrong_target += 1;
+        }
+        let Some(plan) = self.applied.borrow().clone() else { return };
+        let released: Vec<IpAddr> = asked.iter().filter(|address| !plan.leads_to(address)).copied().collect();
+        let answer = question.answer(self.settings.node, None).seal_addresses(&self.key, &released, asked.len());
+        self.send_answer(&answer, from);
+    }
+
+    /// A full send buffer loses the answer, as the network may; the asker asks again.
+    fn send_answer(&mut self, answer: &[u8], to: SocketAddr) {
+        let sent = self.responder.as_ref().map(|socket| socket::send_to(socket, answer, to));
         if matches!(sent, Some(Ok(()))) {
             self.counters.answered += 1;
         }
@@ -326,6 +382,9 @@ impl Prober {
                 table.counters = self.counters;
                 news |= table.responder_error != self.responder_error;
                 table.responder_error.clone_from(&self.responder_error);
+                let led = self.drain.led();
+                news |= table.led != led;
+                table.led = led;
             }
             let peers = table.by_mut(path);
             peers.retain(|node, _| self.lines.contains_key(node));
