@@ -247,7 +247,7 @@ async fn start(request: join::Request, number: usize, running: Arc<AtomicUsize>)
     let (messages, queue) = mpsc::channel(MAX_WAITING);
     let description = NodeDescription {
         hostname: format!("sim{number}"),
-        platform: Platform { os: "linux".to_owned(), architecture: "amd64".to_owned() },
+        platform: Platform::new("linux", "amd64", ""),
         resources: Resources { nano_cpus: NanoCpus(64_000_000_000), memory: Bytes(1 << 38), ..Resources::default() },
         ..NodeDescription::default()
     };

@@ -20,8 +20,8 @@ use crate::{
     remote::{self, Turn},
     routes::{
         archive, attach, backup, containers, dependencies, distribution, doctor, events, exec, export, forward, images,
-        logs, metrics, networks, nodes, registries, services, stacks, swarm, system, tasks, unsupported, usage,
-        volumes,
+        logs, metrics, networks, nodes, rebalance, registries, services, stacks, swarm, system, tasks, unsupported,
+        usage, volumes,
     },
 };
 
@@ -166,6 +166,7 @@ fn router(shared: Shared) -> Router {
         .route("/networks/{id}/disconnect", post(networks::disconnect))
         .merge(dependencies::routes())
         .merge(distribution::routes())
+        .merge(rebalance::routes())
         .merge(registries::routes())
         .merge(events::routes())
         .merge(images::routes())

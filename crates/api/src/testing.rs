@@ -131,6 +131,7 @@ fn host_info() -> HostInfo {
         kernel_version: "6.0".into(),
         os_type: "linux".into(),
         machine: "x86_64".into(),
+        also_runs: Vec::new(),
         architecture: "amd64".into(),
         cpus: 2,
         memory_bytes: 1 << 30,
@@ -214,7 +215,7 @@ fn node(number: u128, manager: bool) -> types::Node {
         },
         description: Some(types::NodeDescription {
             hostname: format!("host{number}"),
-            platform: types::Platform { os: "linux".into(), architecture: "amd64".into() },
+            platform: types::Platform::new("linux", "amd64", ""),
             resources: types::Resources {
                 nano_cpus: types::NanoCpus(4_000_000_000),
                 memory: types::Bytes(8 << 30),

@@ -30,6 +30,7 @@ mod lock;
 mod metrics;
 mod networks;
 mod publish;
+mod rebalance;
 mod registries;
 mod stacks;
 

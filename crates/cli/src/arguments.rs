@@ -17,6 +17,7 @@ use crate::{
         login::{LoginArgs, LogoutArgs},
         network::NetworkCommand,
         node::NodeCommand,
+        rebalance::RebalanceArgs,
         registry::RegistryCommand,
         service::ServiceCommand,
         stack::StackCommand,
@@ -73,6 +74,11 @@ pub(crate) enum Command {
     /// Services: containers kept running
     #[command(subcommand)]
     Service(ServiceCommand),
+    /// Move running tasks to where their services are more even, such as a node that came back
+    #[command(
+        after_help = "Examples:\n  rswarm rebalance --dry-run\n  rswarm rebalance --budget 2 --wait\n  rswarm rebalance --service web"
+    )]
+    Rebalance(RebalanceArgs),
     /// Stacks: what a Compose file says, as services, networks, secrets and configs
     #[command(subcommand)]
     Stack(StackCommand),

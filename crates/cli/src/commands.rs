@@ -12,6 +12,7 @@ pub(crate) mod inspect;
 pub(crate) mod login;
 pub(crate) mod network;
 pub(crate) mod node;
+pub(crate) mod rebalance;
 pub(crate) mod registry;
 pub(crate) mod service;
 pub(crate) mod stack;
@@ -92,6 +93,7 @@ async fn dispatch(client: &Client, command: Command, checks: Vec<types::Check>) 
         Command::Secret(command) => dependency::run(client, Kind::SECRET, command).await,
         Command::Config(command) => dependency::run(client, Kind::CONFIG, command).await,
         Command::Service(command) => service::run(client, command).await,
+        Command::Rebalance(arguments) => rebalance::run(client, arguments).await,
         Command::Stack(command) => stack::run(client, command).await,
         Command::Volume(command) => volume::run(client, command).await,
         Command::Image(command) => image::run(client, command).await,

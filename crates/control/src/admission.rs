@@ -8,10 +8,12 @@ mod cluster;
 mod dependency;
 mod guest;
 mod job;
+mod migration;
 mod needs;
 mod network;
 mod node;
 mod ports;
+mod rebalance;
 mod registry;
 mod report;
 mod service;
@@ -98,6 +100,14 @@ pub fn admit(
         WriteRequest::DeployStack(wanted) => stack::deploy(tables, wanted, now, ids),
         WriteRequest::RollbackStack { name, to } => stack::roll_back(tables, name, *to, now, ids),
         WriteRequest::RemoveStack(name) => stack::remove(tables, name, now, ids),
+        WriteRequest::Rebalance { services, budget, dry_run } => {
+            rebalance::begin(tables, services, *budget, *dry_run, now)
+                .map(|(proposal, view)| (proposal, WriteReply::Rebalancing(Box::new(view))))
+        }
+        WriteRequest::Migrate(step) => migration::step(tables, step, now).map(|(proposal, migration)| {
+            let reply = migration.map_or(WriteReply::Done, |migration| WriteReply::Migrating(Box::new(migration)));
+            (proposal, reply)
+        }),
         WriteRequest::Detach { node, network, container } => {
             guest::detach(tables, *node, *network, container, now).map(done)
         }

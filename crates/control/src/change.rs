@@ -7,9 +7,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use types::{
-    Attachment, Cluster, ContainerAttachment, Dependency, DependencyId, GenericResources, JobStatus, Name, Network,
-    NetworkId, Node, NodeDescription, NodeId, NodeRole, NodeState, PeerProblem, RaftMember, Service, ServiceId, Slot,
-    StackSpec, TaskId, TaskState, TaskStatus, Timestamp, UpdateStatus, Version, VirtualIp,
+    Attachment, Cluster, ContainerAttachment, Dependency, DependencyId, GenericResources, JobStatus, Migration, Name,
+    Network, NetworkId, Node, NodeDescription, NodeId, NodeRole, NodeState, PeerProblem, RaftMember, Rebalance,
+    Service, ServiceId, Slot, StackSpec, TaskId, TaskState, TaskStatus, Timestamp, UpdateStatus, Version, VirtualIp,
 };
 
 use crate::Component;
@@ -79,6 +79,19 @@ pub enum Change {
     ServiceJob {
         service: ServiceId,
         job: JobStatus,
+    },
+    /// A request to even the service out, or how far it is.
+    ServiceRebalance {
+        service: ServiceId,
+        rebalance: Rebalance,
+    },
+    /// Data begins to move, or goes on to.
+    PutMigration(Box<Migration>),
+    EndMigration {
+        volume: String,
+        from: NodeId,
+        /// It is at the other node now.
+        moved: bool,
     },
     RemoveService(ServiceId),
     /// All virtual addresses of a service from now on. `PutService` leaves them as they are.

@@ -9,6 +9,7 @@ mod global;
 mod global_job;
 mod health;
 mod job;
+mod migration;
 mod needs;
 mod networks;
 mod placement;
@@ -27,6 +28,7 @@ use types::{Timestamp, Version};
 
 pub(crate) use networks::full;
 pub use planner::Planner;
+pub(crate) use scheduler::{preview as rebalance_preview, why_not_on};
 
 use crate::{Change, ObjectRef, Proposal};
 

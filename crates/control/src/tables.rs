@@ -12,6 +12,7 @@ pub(crate) mod homes;
 pub(crate) mod index;
 mod journal;
 mod load;
+mod migrations;
 mod needs;
 pub(crate) mod overlay;
 pub(crate) mod pool;
@@ -23,8 +24,8 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 use types::{
-    Cluster, ContainerAttachment, DataPathPeer, Dependency, DependencyId, DependencyKind, DependencyName, Name,
-    Network, NetworkId, Node, NodeId, Service, ServiceId, Slot, Stack, Task, TaskId,
+    Cluster, ContainerAttachment, DataPathPeer, Dependency, DependencyId, DependencyKind, DependencyName, Migration,
+    Name, Network, NetworkId, Node, NodeId, Service, ServiceId, Slot, Stack, Task, TaskId,
 };
 
 pub(crate) use apply::Moment;
@@ -85,6 +86,8 @@ pub struct Tables {
     dependency_names: OrdMap<(DependencyKind, DependencyName), DependencyId>,
     /// Where the data of slots is.
     homes: OrdMap<(ServiceId, Slot), Arc<Home>>,
+    /// Data on its way between nodes, by where it comes from.
+    migrations: OrdMap<(NodeId, String), Arc<Migration>>,
     stacks: OrdMap<Name, Arc<Stack>>,
     /// Networks of removed stacks that still have tasks.
     leaving: OrdSet<NetworkId>,

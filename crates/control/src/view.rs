@@ -3,7 +3,7 @@
 //! Called by any manager with its own state. `leader` and `reachable` of nodes are the manager's to fill in.
 
 mod filter;
-mod find;
+pub(crate) mod find;
 mod stack;
 
 use std::sync::Arc;

@@ -11,13 +11,11 @@ use tokio_util::{io::SyncIoBridge, sync::CancellationToken};
 use types::ImageReference;
 
 use crate::{
-    archive::choose_entry,
     digest::Digest,
     document::{Descriptor, Document, MAX_MANIFEST_BYTES},
     error::{Error, Result},
-    platform::Platform,
     progress::Progress,
-    registry::{Found, MAX_NESTING, Names, PullOptions, PulledImage, Source},
+    registry::{Found, MAX_NESTING, Names, PullOptions, PulledImage, Source, choose_for},
     store::Store,
 };
 
@@ -78,7 +76,8 @@ impl Store {
             }
             let offer = Offer { root: root.to_string(), documents, created: record.config.created_seconds() };
             // an index that was not kept, or one of another manifest of the same image, whose blobs are not kept
-            let is_proved = follow(&reference, offer.clone()).is_ok_and(|f| f.manifest_digest == record.manifest);
+            let is_proved = follow(&reference, offer.clone(), &PullOptions::default())
+                .is_ok_and(|f| f.manifest_digest == record.manifest);
             Ok(is_proved.then_some(offer))
         })
         .await
@@ -118,20 +117,20 @@ impl Store {
         reference: &ImageReference,
         offer: Offer,
         source: Arc<dyn BlobSource>,
+        options: &PullOptions,
     ) -> Result<PulledImage> {
         let reference = reference.clone().with_default_tag();
-        let found = follow(&reference, offer)?;
+        let found = follow(&reference, offer, options)?;
         let names = match &reference.digest {
             Some(_) => Names { tags: Vec::new(), repo_digest: Some((reference.name(), found.root.clone())) },
             None => Names { tags: vec![reference.clone()], repo_digest: None },
         };
-        let (options, progress) = (PullOptions::default(), Progress::none());
-        self.bring(&reference, Source::Peers(source), found, names, &options, &progress).await
+        self.bring(&reference, Source::Peers(source), found, names, options, &Progress::none()).await
     }
 }
 
 /// From the digest that is wanted over the documents to the manifest for this host. Pure.
-fn follow(reference: &ImageReference, offer: Offer) -> Result<Found> {
+fn follow(reference: &ImageReference, offer: Offer, options: &PullOptions) -> Result<Found> {
     let what = reference.familiar();
     let unusable = |reason: String| Error::Unusable { what: format!("what another node offers as {what}"), reason };
     let root: Digest = reference.digest.as_ref().unwrap_or(&offer.root).parse()?;
@@ -150,7 +149,7 @@ fn follow(reference: &ImageReference, offer: Offer) -> Result<Found> {
                 return Ok(Found { root, indexes, manifest_digest: digest, manifest_bytes: bytes, manifest });
             }
             Document::Index(index) if indexes.len() < MAX_NESTING => {
-                digest = choose_entry(&what, &index, &Platform::host())?.digest;
+                digest = choose_for(&what, &index, options)?.digest;
                 indexes.push(bytes);
             }
             Document::Index(_) => return Err(unusable("indexes are nested too deep".to_owned())),

@@ -78,12 +78,16 @@ async fn p_16_a_loaded_image_comes_from_another_node_each_blob_once() {
     let opened = Arc::clone(&peers.opened);
     let name = peers.reference.clone();
     let source: Arc<dyn BlobSource> = Arc::new(peers);
-    let pulled = taker.store.pull_from_peers(&name, offered.clone(), Arc::clone(&source)).await.expect("comes");
+    let pulled = taker
+        .store
+        .pull_from_peers(&name, offered.clone(), Arc::clone(&source), &PullOptions::default())
+        .await
+        .expect("comes");
     assert_eq!(pulled.id, holder.store.get("app:1").expect("there"));
     let (here, there) = (taker.store.inspect("app:1"), holder.store.inspect("app:1"));
     assert_eq!(here.expect("here").summary, there.expect("there").summary, "the same names, no registry's digest");
     assert_eq!(opened.load(Ordering::SeqCst), 3, "a configuration and two layers");
-    taker.store.pull_from_peers(&name, offered, source).await.expect("is here");
+    taker.store.pull_from_peers(&name, offered, source, &PullOptions::default()).await.expect("is here");
     assert_eq!(opened.load(Ordering::SeqCst), 3, "nothing is fetched twice");
     assert_eq!(offer(&holder, "app:2").await, None);
     assert_eq!(offer(&taker, "app:1").await, offer(&holder, "app:1").await, "it can be passed on");
@@ -97,11 +101,19 @@ async fn what_was_altered_on_its_way_is_not_kept() {
     let name: ImageReference = "app:1".parse().expect("good");
     let before = content_of(&taker.root);
     let alone = Peers { liar: Some(0), ..Peers::of("app:1", &[&liar]) };
-    let error = taker.store.pull_from_peers(&name, offered.clone(), Arc::new(alone)).await.expect_err("refused");
+    let error = taker
+        .store
+        .pull_from_peers(&name, offered.clone(), Arc::new(alone), &PullOptions::default())
+        .await
+        .expect_err("refused");
     assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
     assert_eq!((content_of(&taker.root), taker.store.list().len()), (before, 0));
     let both = Peers { liar: Some(0), ..Peers::of("app:1", &[&liar, &honest]) };
-    taker.store.pull_from_peers(&name, offered, Arc::new(both)).await.expect("the other one has it right");
+    taker
+        .store
+        .pull_from_peers(&name, offered, Arc::new(both), &PullOptions::default())
+        .await
+        .expect("the other one has it right");
     taker.store.get("app:1").expect("here");
 }
 
@@ -168,14 +180,23 @@ async fn p_48_a_pinned_image_is_proved_from_its_digest_on() {
 
     let without = Offer { documents: offered.documents[..1].to_vec(), ..offered.clone() };
     let peers = || Arc::new(Peers::of(&name, &[&holder]));
-    let error = taker.store.pull_from_peers(&reference, without, peers()).await.expect_err("not proved");
+    let error = taker
+        .store
+        .pull_from_peers(&reference, without, peers(), &PullOptions::default())
+        .await
+        .expect_err("not proved");
     assert!(error.to_string().contains("is missing"), "{error}");
     let forged =
         Offer { documents: offered.documents.iter().map(|d| [d, &b" "[..]].concat()).collect(), ..offered.clone() };
-    let error = taker.store.pull_from_peers(&reference, forged, peers()).await.expect_err("another document");
+    let error = taker
+        .store
+        .pull_from_peers(&reference, forged, peers(), &PullOptions::default())
+        .await
+        .expect_err("another document");
     assert!(matches!(error, Error::Unusable { .. }), "{error}");
 
-    let pulled = taker.store.pull_from_peers(&reference, offered, peers()).await.expect("comes");
+    let pulled =
+        taker.store.pull_from_peers(&reference, offered, peers(), &PullOptions::default()).await.expect("comes");
     assert_eq!(pulled.digest, digest);
     assert_eq!(taker.store.get(&name).expect("known by the digest"), pulled.id);
     assert!(offer(&taker, &name).await.is_some(), "it can be passed on");

@@ -3,8 +3,10 @@
 mod cluster;
 mod dependency;
 mod job;
+mod migration;
 mod network;
 mod node;
+mod rebalance;
 mod registry;
 mod service;
 mod stack;
@@ -15,11 +17,13 @@ use serde::{Deserialize, Serialize};
 pub use cluster::{Cluster, JoinSecrets, RootCa, RootRotation, UnlockKey};
 pub use dependency::Dependency;
 pub use job::JobStatus;
+pub use migration::{Migration, MigrationKey, MigrationStep};
 pub use network::{Attachment, ContainerAttachment, Network, Subnet, VirtualIp};
 pub use node::{
-    MAX_DEVICES, MAX_PEER_PROBLEMS, MAX_PORT_TROUBLES, Node, NodeDescription, NodeState, NodeStatus, PeerProblem,
-    RaftMember,
+    MAX_DEVICES, MAX_PEER_PROBLEMS, MAX_PLATFORMS, MAX_PORT_TROUBLES, Node, NodeDescription, NodeState, NodeStatus,
+    PeerProblem, RaftMember,
 };
+pub use rebalance::{Rebalance, RebalanceMove, RebalanceState, RebalanceView};
 pub use registry::{MAX_REGISTRIES, RegistryLogin, RegistryScope, RegistryScopeError};
 pub use service::{KEPT_REVISIONS, Revision, Service, UpdateState, UpdateStatus};
 pub use stack::{STACK_LABEL, Stack, StackAction, StackDependency, StackPart, StackRevision, StackSpec, stack_of};

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Cluster, ClusterId, ClusterSpec, ContainerAttachment, Dependency, DependencyId, DependencyKind, DependencySpec,
-    ImageReference, Labels, Name, Network, NetworkId, NetworkSpec, Node, NodeId, NodeSpec, Payload, RegistryLogin,
-    RegistryScope, RootRotation, Service, ServiceId, ServiceSpec, Stack, StackPart, Task, Timestamp, Version,
+    ImageReference, Labels, Migration, MigrationStep, Name, Network, NetworkId, NetworkSpec, Node, NodeId, NodeSpec,
+    Payload, RebalanceView, RegistryLogin, RegistryScope, RootRotation, Service, ServiceId, ServiceSpec, Stack,
+    StackPart, Task, Timestamp, Version,
 };
 
 /// Filters of a list: key to accepted values, as the Docker API has them (`{"name":["a","b"]}`).
@@ -224,6 +225,17 @@ pub enum WriteRequest {
     },
     /// With all that is of it.
     RemoveStack(String),
+    /// Evens services out (P19).
+    Rebalance {
+        /// By name or id; none for all that take part.
+        services: Vec<String>,
+        /// So many tasks move at once; 0 for what the cluster says.
+        budget: u32,
+        /// Only tells what it would do.
+        dry_run: bool,
+    },
+    /// The data of a local volume moves to another node (P41).
+    Migrate(Box<MigrationStep>),
 }
 
 /// A stack as its user wants it, whole.
@@ -278,4 +290,7 @@ pub enum WriteReply {
         revision: u64,
         parts: Vec<StackPart>,
     },
+    /// What moves, and what stays.
+    Rebalancing(Box<RebalanceView>),
+    Migrating(Box<Migration>),
 }

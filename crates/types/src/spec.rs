@@ -8,6 +8,7 @@ mod mesh;
 mod need;
 mod network;
 mod node;
+mod platform;
 mod port;
 mod schedule;
 mod service;
@@ -31,6 +32,7 @@ pub use mesh::{
 pub use need::{Need, NeedCondition, NeedConditionError};
 pub use network::{NetworkAttachmentSpec, NetworkDriver, NetworkSpec, SubnetSpec};
 pub use node::{Availability, NodeRole, NodeSpec};
+pub use platform::{Platform, PlatformError};
 pub use schedule::{
     SCHEDULE_CONCURRENCY_LABEL, SCHEDULE_LABEL, SCHEDULE_TIMEZONE_LABEL, ScheduleConcurrency, ScheduleError,
     ScheduleSpec,
@@ -41,9 +43,7 @@ pub use service::{
     UpdateOrder,
 };
 pub use steering::{
-    MAX_PRIORITY, ON_MISSING_LABEL, OnMissing, PRIORITY_LABEL, REBALANCE_LABEL, STRATEGY_LABEL, Steering,
-    SteeringError, Strategy,
+    MAX_PRIORITY, ON_MISSING_LABEL, OnMissing, PRIORITY_LABEL, REBALANCE_BUDGET_LABEL, REBALANCE_LABEL,
+    RebalancePolicy, STRATEGY_LABEL, Steering, SteeringError, Strategy,
 };
-pub use task::{
-    LogDriver, Placement, Platform, ResourceRequirements, RestartCondition, RestartPolicy, SpreadOver, TaskSpec,
-};
+pub use task::{LogDriver, Placement, ResourceRequirements, RestartCondition, RestartPolicy, SpreadOver, TaskSpec};

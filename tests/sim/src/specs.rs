@@ -32,7 +32,7 @@ pub fn description(number: usize) -> NodeDescription {
     let generic = [("gpu".to_owned(), GenericResource::Count(number as u64 % 3))].into();
     NodeDescription {
         hostname: format!("host{number}"),
-        platform: Platform { os: "linux".to_owned(), architecture: "amd64".to_owned() },
+        platform: Platform::new("linux", "amd64", ""),
         resources: Resources { nano_cpus: NanoCpus(8_000_000_000), memory: Bytes(16 << 30), pids: 0, generic },
         ..NodeDescription::default()
     }

@@ -145,7 +145,8 @@ pub(crate) fn read_placement(mut from: Object<'_>) -> Result<Placement, FieldErr
     }
     let mut platforms = Vec::new();
     for mut item in from.objects("Platforms")? {
-        platforms.push(Platform { architecture: item.string("Architecture")?, os: item.string("OS")? });
+        let (architecture, os, variant) = (item.string("Architecture")?, item.string("OS")?, item.string("Variant")?);
+        platforms.push(Platform { os, architecture, variant });
         item.finish()?;
     }
     let max_replicas = from.natural("MaxReplicas")?.unwrap_or(0);
@@ -178,7 +179,8 @@ pub(crate) fn write_placement(placement: &Placement) -> Value {
 }
 
 pub(crate) fn write_platform(platform: &Platform) -> Value {
-    Fields::new().unless_empty("Architecture", &platform.architecture).unless_empty("OS", &platform.os).done()
+    let fields = Fields::new().unless_empty("Architecture", &platform.architecture).unless_empty("OS", &platform.os);
+    fields.unless_empty("Variant", &platform.variant).done()
 }
 
 /// An absent object means the defaults; in one that is there, an absent parallelism means 0, "all at

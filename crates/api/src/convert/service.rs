@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use types::{
-    DisconnectPolicy, Name, NetworkAttachmentSpec, Reconcile, Service, ServiceSpec, ServiceView, TaskSpec, Timestamp,
-    UpdateConfig, UpdateState, UpdateStatus,
+    DisconnectPolicy, Name, NetworkAttachmentSpec, Rebalance, Reconcile, Service, ServiceSpec, ServiceView, TaskSpec,
+    Timestamp, UpdateConfig, UpdateState, UpdateStatus,
 };
 
 use super::{
@@ -196,6 +196,7 @@ pub(crate) fn write(view: &ServiceView, with_status: bool, networks: &Networks) 
         .set("Revision", service.revision)
         .set("Endpoint", endpoint::write(service, write_virtual_ips(&service.virtual_ips, networks)))
         .some("UpdateStatus", service.update.as_ref().map(write_update_status))
+        .some("Rebalance", service.rebalance.as_ref().map(write_rebalance))
         .some("JobStatus", service.job.as_ref().map(job::write_status))
         .some("ServiceStatus", with_status.then(status))
         .done()
@@ -209,6 +210,17 @@ pub(crate) fn write_revisions(service: &Service) -> Value {
     };
     let earlier = service.earlier.iter().rev().map(|past| one(past.number, past.at, &past.spec));
     [one(service.revision, service.revised_at, &service.spec)].into_iter().chain(earlier).collect()
+}
+
+fn write_rebalance(rebalance: &Rebalance) -> Value {
+    Fields::new()
+        .set("State", rebalance.state.as_str())
+        .set("StartedAt", rfc3339(rebalance.started_at))
+        .some("EndedAt", rebalance.ended_at.map(rfc3339))
+        .unless_empty("Budget", rebalance.budget)
+        .set("Moved", rebalance.moved)
+        .unless_empty("Message", &rebalance.message)
+        .done()
 }
 
 fn write_update_status(status: &UpdateStatus) -> Value {

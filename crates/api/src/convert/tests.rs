@@ -353,6 +353,7 @@ fn service() -> ServiceView {
             message: "update completed".into(),
         }),
         job: None,
+        rebalance: None,
         removing: false,
         published: std::sync::Arc::default(),
         virtual_ips: Vec::new(),
@@ -427,7 +428,7 @@ fn task_of(view: &ServiceView) -> types::Task {
 fn node_view() -> types::NodeView {
     let description = types::NodeDescription {
         hostname: "host1".into(),
-        platform: types::Platform { os: "linux".into(), architecture: "amd64".into() },
+        platform: types::Platform::new("linux", "amd64", ""),
         resources: types::Resources {
             nano_cpus: types::NanoCpus(2_000_000_000),
             memory: types::Bytes(1 << 30),

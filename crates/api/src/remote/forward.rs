@@ -31,7 +31,7 @@ const HOP_BY_HOP: [HeaderName; 5] =
     [header::CONNECTION, header::UPGRADE, header::TRANSFER_ENCODING, header::EXPECT, header::TE];
 
 /// Drives a connection to a node; when this goes, so does the connection.
-struct Driver(JoinHandle<()>);
+pub(super) struct Driver(JoinHandle<()>);
 
 impl Drop for Driver {
     fn drop(&mut self) {
@@ -53,7 +53,7 @@ pub(super) async fn answer(
     let slot = request.extensions_mut().remove::<Slot>();
     let client = hyper::upgrade::on(&mut request);
     prepare(request.headers_mut(), target.work, &headers, caller);
-    let stream = connect(&there, target).await?;
+    let stream = connect(&there, &target.name).await?;
     let (response, driver) = send(stream, request).await.map_err(|error| broken(&there, &error))?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let answer = as_answer(response, driver);
@@ -87,7 +87,7 @@ fn prepare(headers: &mut HeaderMap, work: Work, of_client: &HeaderMap, caller: &
     }
 }
 
-async fn connect(there: &There, target: &Target) -> ApiResult<TlsStream> {
+pub(super) async fn connect(there: &There, what: &str) -> ApiResult<TlsStream> {
     let There { node, hostname, address, identity, .. } = there;
     let port = tunnels::PORT;
     tunnels::connect(identity.clone(), *address, *node).await.map_err(|error| {
@@ -96,13 +96,12 @@ async fn connect(there: &There, target: &Target) -> ApiResult<TlsStream> {
             false => "managers reach nodes there: see that its daemon runs and that no firewall or NAT is between them",
         };
         ApiError::unavailable(format!(
-            "node {hostname}, which has {}, does not answer at {address}, TCP port {port}: {error}; {advice}",
-            target.name
+            "node {hostname}, which has {what}, does not answer at {address}, TCP port {port}: {error}; {advice}"
         ))
     })
 }
 
-async fn send(stream: TlsStream, request: Request) -> hyper::Result<(hyper::Response<Incoming>, Driver)> {
+pub(super) async fn send(stream: TlsStream, request: Request) -> hyper::Result<(hyper::Response<Incoming>, Driver)> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let driving = async move {
         if let Err(error) = connection.with_upgrades().await {
@@ -114,7 +113,7 @@ async fn send(stream: TlsStream, request: Request) -> hyper::Result<(hyper::Resp
     Ok((response, driver))
 }
 
-fn broken(there: &There, error: &hyper::Error) -> ApiError {
+pub(super) fn broken(there: &There, error: &hyper::Error) -> ApiError {
     ApiError::unavailable(format!(
         "node {} closed the connection before it answered ({error}); its daemon may be stopping: try again",
         there.hostname
@@ -122,7 +121,7 @@ fn broken(there: &There, error: &hyper::Error) -> ApiError {
 }
 
 /// The connection lasts as long as somebody reads the body.
-fn as_answer(response: hyper::Response<Incoming>, driver: Driver) -> Response {
+pub(super) fn as_answer(response: hyper::Response<Incoming>, driver: Driver) -> Response {
     let (mut parts, body) = response.into_parts();
     for name in HOP_BY_HOP {
         parts.headers.remove(name);

@@ -55,6 +55,11 @@ pub(super) async fn check(
     checked.map(drop)
 }
 
+/// A line for a request that every manager may make.
+pub(super) fn note(manager: NodeId, Asked { what, caller }: Asked) {
+    tracing::info!(manager.id = %manager, caller, what, "a manager carries a volume");
+}
+
 async fn judge(shared: &Shared, target: Option<&Target>) -> ApiResult<String> {
     let forbidden = |text: &str| ApiError::new(StatusCode::FORBIDDEN, text);
     let target = target.ok_or_else(|| forbidden("a manager may ask a node about containers of tasks alone"))?;

@@ -65,6 +65,17 @@ pub(super) async fn place(shared: &Shared, target: &Target) -> ApiResult<Place> 
     })
 }
 
+/// Any node of the cluster, this one too: a manager asks itself by the same way.
+pub(super) async fn node(shared: &Shared, name: &str, what: &str) -> ApiResult<There> {
+    let view = cluster::node(&shared.membership, name).await?;
+    let identity = shared.membership.status().identity;
+    let identity = identity.ok_or_else(|| ApiError::unavailable(crate::error::NOT_IN_A_CLUSTER))?;
+    match there(&view.node, String::new(), what)? {
+        Decision::There { node, hostname, address, id } => Ok(There { node, hostname, address, id, identity }),
+        Decision::Here(_) => Err(ApiError::internal("a node is no container")),
+    }
+}
+
 async fn of_exec(shared: &Shared, name: &str, own: NodeId) -> ApiResult<Option<Decision>> {
     let Some((id, node)) = ids::apart(name) else { return Ok(None) };
     if node == own {

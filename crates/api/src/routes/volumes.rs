@@ -1,5 +1,8 @@
 //! `/volumes…`: the volumes of this host.
 
+mod carry;
+mod migrate;
+
 use axum::{
     Json, Router,
     body::Body,
@@ -25,6 +28,8 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/volumes/create", post(create))
         .route("/volumes/prune", post(prune))
         .route("/volumes/{name}", get(inspect).merge(delete(remove)))
+        .route("/volumes/{name}/migrate", post(migrate::migrate))
+        .merge(carry::routes())
 }
 
 /// Runs what touches the disk where waiting harms nobody.

@@ -19,7 +19,7 @@ use crate::{
         terminal::{print, print_error},
         units::parse_duration,
     },
-    spec::edit::set_some,
+    spec::edit::{change_map, set_some},
 };
 
 /// Port of managers that an address without one means.
@@ -63,6 +63,13 @@ pub(crate) struct SpecArgs {
     /// Lock managers: one whose daemon was restarted waits for the unlock key
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     autolock: Option<bool>,
+    /// When tasks of services that say nothing move to where their service is more even: off, on-join (to nodes that came or
+    /// came back) or continuous (default off)
+    #[arg(long, value_name = "POLICY")]
+    rebalance: Option<String>,
+    /// So many tasks of all services move at once; 0 for as many as their update settings allow (default 0)
+    #[arg(long, value_name = "N")]
+    rebalance_budget: Option<u32>,
 }
 
 impl SpecArgs {
@@ -72,6 +79,10 @@ impl SpecArgs {
         set_some(spec, "Dispatcher.HeartbeatPeriod", self.dispatcher_heartbeat);
         set_some(spec, "Raft.SnapshotInterval", self.snapshot_interval);
         set_some(spec, "EncryptionConfig.AutoLockManagers", self.autolock);
+        let budget = self.rebalance_budget.map(|budget| budget.to_string());
+        let labels = [(types::REBALANCE_LABEL, self.rebalance.clone()), (types::REBALANCE_BUDGET_LABEL, budget)];
+        let given = labels.into_iter().filter_map(|(label, value)| Some(format!("{label}={}", value?)));
+        change_map(spec, "Labels", &[], &given.collect::<Vec<_>>());
     }
 }
 

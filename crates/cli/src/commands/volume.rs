@@ -8,7 +8,7 @@ use crate::{
     client::{Client, escape, filters_query},
     output::{
         list::{Layout, Row, Style, render},
-        terminal::print,
+        terminal::{print, print_error},
         units::decimal_size,
     },
 };
@@ -42,6 +42,13 @@ pub(crate) enum VolumeCommand {
     /// Remove volumes and their data
     #[command(visible_alias = "remove")]
     Rm(RemoveArgs),
+    /// Move the data of a volume to another node, with the tasks of services that have it there
+    #[command(
+        after_help = "The tasks stop, the data is copied and compared, and the tasks start on the other node. The old data stays, \
+                      unless --remove-source says otherwise. If anything goes wrong the tasks start again where they were.\n\n\
+                      Example: rswarm volume migrate data host2 host3"
+    )]
+    Migrate(MigrateArgs),
     /// Remove the anonymous volumes that no container has
     Prune(PruneArgs),
 }
@@ -106,12 +113,28 @@ pub(crate) struct PruneArgs {
     force: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    volume: String,
+    /// The node with the data
+    from: String,
+    /// The node that gets it
+    to: String,
+    /// Replace what is in a volume of this name there
+    #[arg(long)]
+    overwrite: bool,
+    /// Remove the old data when the new is in place
+    #[arg(long)]
+    remove_source: bool,
+}
+
 pub(crate) async fn run(client: &Client, command: VolumeCommand) -> anyhow::Result<()> {
     match command {
         VolumeCommand::Create(arguments) => create(client, arguments).await,
         VolumeCommand::Ls(arguments) => list(client, arguments).await,
         VolumeCommand::Inspect(arguments) => inspect_volumes(client, arguments).await,
         VolumeCommand::Rm(arguments) => remove(client, arguments).await,
+        VolumeCommand::Migrate(arguments) => migrate(client, arguments).await,
         VolumeCommand::Prune(arguments) => prune(client, arguments).await,
     }
 }
@@ -177,6 +200,23 @@ async fn remove(client: &Client, arguments: RemoveArgs) -> anyhow::Result<()> {
     }
     anyhow::ensure!(errors.is_empty(), "{}", errors.join("\n"));
     Ok(())
+}
+
+async fn migrate(client: &Client, arguments: MigrateArgs) -> anyhow::Result<()> {
+    let MigrateArgs { volume, from, to, overwrite, remove_source } = arguments;
+    let body = json!({ "From": from, "To": to, "Overwrite": overwrite, "RemoveSource": remove_source });
+    let moved = client.post(&format!("/volumes/{}/migrate", escape(&volume)), Some(&body)).await?;
+    let (from, to) = (text(&moved["From"]), text(&moved["To"]));
+    for one in items(&moved["Volumes"]) {
+        print(&format!("Moved volume {} from {from} to {to} ({})\n", text(&one["Name"]), text(&one["Digest"])))?;
+    }
+    let tasks: Vec<String> = items(&moved["Tasks"]).map(text).collect();
+    let old = match moved["SourceRemoved"] == true {
+        true => "the old data is removed".to_owned(),
+        false => format!("the old data stays on {from}"),
+    };
+    print(&format!("{} now at home on {to}; {old}.\n", tasks.join(", ")))?;
+    items(&moved["Warnings"]).try_for_each(|warning| print_error(&format!("WARNING: {}\n", text(warning))))
 }
 
 async fn prune(client: &Client, arguments: PruneArgs) -> anyhow::Result<()> {

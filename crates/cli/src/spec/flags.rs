@@ -195,10 +195,14 @@ pub(crate) struct HostFlags {
 /// How tasks are spread, moved and given room. Kept in labels of the service.
 #[derive(Debug, Args, Default)]
 pub(crate) struct SteeringFlags {
+    /// Platforms that the image is for, where it is labelled wrongly: os/architecture[/variant], or any (default as the image says)
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) platform: Vec<types::Platform>,
     /// Which of the nodes that take a task gets it: spread or binpack (default spread)
     #[arg(long, value_name = "STRATEGY")]
     pub(crate) placement_strategy: Option<String>,
-    /// Whether running tasks move to nodes that came or came back: on or off (default off)
+    /// When running tasks move to where the service is more even: off, on-join (to nodes that came or came back) or continuous
+    /// (default as the cluster says)
     #[arg(long, value_name = "POLICY")]
     pub(crate) rebalance: Option<String>,
     /// A task whose named volume is on a node that does not take it: wait, or create an empty one elsewhere (default wait)

@@ -39,6 +39,9 @@ fn steering(spec: &mut Value, flags: &SteeringFlags) {
     ];
     let given = pairs.into_iter().filter_map(|(label, value)| Some(format!("{label}={}", value?)));
     change_map(spec, "Labels", &[], &given.collect::<Vec<_>>());
+    let platform = |platform: &types::Platform| json!({ "OS": platform.os, "Architecture": platform.architecture, "Variant": platform.variant });
+    let platforms: Vec<Value> = flags.platform.iter().map(platform).collect();
+    set_some(spec, "TaskTemplate.Placement.Platforms", (!platforms.is_empty()).then_some(platforms));
 }
 
 fn resources(spec: &mut Value, flags: &Scalars) {

@@ -77,13 +77,22 @@ fn the_shortest_service() {
 #[test]
 fn what_steers_the_planner_is_kept_in_labels() {
     check_create(
-        "create --label a=b --placement-strategy binpack --rebalance off --priority -5 nginx",
+        "create --label a=b --placement-strategy binpack --rebalance off --priority -5 --platform any nginx",
         expect![[r#"
         {
           "Name": "",
           "TaskTemplate": {
             "ContainerSpec": {
               "Image": "nginx"
+            },
+            "Placement": {
+              "Platforms": [
+                {
+                  "OS": "any",
+                  "Architecture": "any",
+                  "Variant": ""
+                }
+              ]
             }
           },
           "Mode": {

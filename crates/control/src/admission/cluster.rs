@@ -102,6 +102,9 @@ fn check(spec: &ClusterSpec) -> Result<(), Rejection> {
     if spec.raft.snapshot_interval == 0 {
         return refuse("snapshot interval must not be 0: the log would be compacted after each entry".to_owned());
     }
+    if let Err(why) = spec.rebalance() {
+        return refuse(why.to_string());
+    }
     pools(&spec.address_pools)
 }
 

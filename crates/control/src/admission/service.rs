@@ -46,6 +46,7 @@ pub(super) fn fresh(tables: &Tables, spec: &ServiceSpec, now: Timestamp, ids: Id
         earlier: Vec::new(),
         update: None,
         job,
+        rebalance: None,
         removing: false,
         virtual_ips: Vec::new(),
         published,

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use types::{
-    Bytes, Constraint, ContainerSpec, Mount, MountKind, NanoCpus, OnMissing, REBALANCE_LABEL, Resources,
-    STRATEGY_LABEL, ServiceMode, ServiceSpec, Strategy, TaskSpec, UpdateConfig, stack_of, template,
+    Bytes, Constraint, ContainerSpec, Mount, MountKind, NanoCpus, OnMissing, REBALANCE_LABEL, RebalancePolicy,
+    Resources, STRATEGY_LABEL, ServiceMode, ServiceSpec, Strategy, TaskSpec, UpdateConfig, stack_of, template,
 };
 
 use crate::Rejection;
@@ -51,22 +51,20 @@ fn steering(spec: &ServiceSpec) -> Result<(), Rejection> {
         Ok(steering) => steering,
         Err(why) => return invalid(format!("service {name}: {why}")),
     };
-    if !steering.rebalance {
-        return Ok(());
-    }
+    let Some(policy) = steering.rebalance.filter(|policy| *policy != RebalancePolicy::Off) else { return Ok(()) };
     let volume = spec.task.container.node_volumes().next().filter(|_| steering.on_missing == OnMissing::Wait);
     match (spec.mode, volume) {
         (ServiceMode::Replicated { .. }, Some(volume)) => invalid(format!(
-            "service {name}: label {REBALANCE_LABEL}=on would move tasks away from their data in volume {volume}, which \
+            "service {name}: label {REBALANCE_LABEL}={policy} would move tasks away from their data in volume {volume}, which \
              each node has for itself: leave it off, or use storage that all nodes reach"
         )),
         (ServiceMode::Replicated { .. }, None) if steering.strategy == Strategy::BinPack => invalid(format!(
-            "service {name}: labels {REBALANCE_LABEL}=on and {STRATEGY_LABEL}=binpack contradict each other: even out or \
+            "service {name}: labels {REBALANCE_LABEL}={policy} and {STRATEGY_LABEL}=binpack contradict each other: even out or \
              fill up, not both"
         )),
         (ServiceMode::Replicated { .. }, None) => Ok(()),
         (mode, _) => invalid(format!(
-            "service {name}: label {REBALANCE_LABEL}=on is for replicated services; a {} service has nothing to even out",
+            "service {name}: label {REBALANCE_LABEL}={policy} is for replicated services; a {} service has nothing to even out",
             mode.as_str()
         )),
     }

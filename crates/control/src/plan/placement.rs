@@ -82,29 +82,19 @@ fn same_prefix(a: u128, b: u128, bits: u32, length: Option<u32>) -> bool {
     a.checked_shr(rest).unwrap_or(0) == b.checked_shr(rest).unwrap_or(0) || rest >= bits
 }
 
-/// An image made for no particular platform runs anywhere; so does one whose index says nothing usable
-/// (`unknown` entries are attestations, not platforms).
+/// An image made for no particular platform runs anywhere; so does one whose index says nothing usable, and one of
+/// which somebody said so.
 pub(super) fn platform_fits(node: &Node, platforms: &[Platform]) -> bool {
-    let mut real = platforms.iter().filter(|p| p.os != "unknown" && p.architecture != "unknown").peekable();
-    if real.peek().is_none() {
+    let mut real = platforms.iter().filter(|platform| !platform.is_unknown()).peekable();
+    if real.peek().is_none() || platforms.iter().any(Platform::is_any) {
         return true;
     }
     let Some(description) = &node.description else { return false };
-    let own = &description.platform;
-    real.any(|p| {
-        (p.os.is_empty() || p.os == own.os)
-            && (p.architecture.is_empty()
-                || normal_architecture(&p.architecture) == normal_architecture(&own.architecture))
-    })
+    let hosts = || std::iter::once(&description.platform).chain(&description.also_runs);
+    real.any(|platform| hosts().any(|host| platform.runs_on(host)))
 }
 
 /// Go's word for an architecture that has several names.
 fn normal_architecture(name: &str) -> String {
-    match name.to_ascii_lowercase().as_str() {
-        "x86_64" | "x86-64" => "amd64".to_owned(),
-        "aarch64" => "arm64".to_owned(),
-        "armhf" | "armv7l" | "armel" => "arm".to_owned(),
-        "i386" | "i686" | "x86" => "386".to_owned(),
-        other => other.to_owned(),
-    }
+    Platform::new("", name, "").normal().architecture
 }

@@ -12,7 +12,7 @@ use super::{
     draft::Draft,
     global, global_job,
     health::{self, Patience},
-    networks, reaper, replicated, replicated_job, restart, rollout, schedule, scheduler,
+    migration, networks, reaper, replicated, replicated_job, restart, rollout, schedule, scheduler,
     work::Work,
 };
 use crate::{Ids, Observed, Tables, Touched, roots};
@@ -31,6 +31,7 @@ pub struct Planner {
     globals: BTreeSet<ServiceId>,
     /// Services whose running tasks may move.
     balanced: BTreeSet<ServiceId>,
+    moves: scheduler::Moves,
     /// Whether some service had constraints on what else runs on a node.
     had_neighbourly: bool,
     node_deadlines: Deadlines<NodeId>,
@@ -63,6 +64,7 @@ impl Planner {
         let judged = self.judge_nodes(&mut draft, observed, full, &touched, &before);
         let mut dirty = self.dirty_services(&draft, full, &touched, now);
         dirty.extend(before.services);
+        dirty.extend(self.moves.held_by(&dirty));
         let mut work = Work { draft, ids, wake: BTreeMap::new(), leads_since: observed.since };
         let mut looked = self.run_rounds(&mut work, dirty);
         networks::drop_leaving(&mut work);
@@ -167,6 +169,7 @@ impl Planner {
         each(work, dirty, schedule::run);
         // before tasks are made, and again after a rollback: no task takes the last address of its own service
         each(work, dirty, networks::run);
+        each(work, dirty, migration::run);
         each(work, dirty, restart::run);
         each(work, dirty, |work, service| {
             match service.spec.mode {
@@ -180,14 +183,15 @@ impl Planner {
             };
         });
         each(work, dirty, rollout::run);
-        each(work, dirty, scheduler::rebalance);
+        self.moves.count(work, dirty);
+        each(work, dirty, |work, service| scheduler::rebalance(work, service, &mut self.moves));
         each(work, dirty, networks::run);
         for id in scheduler::by_priority(&work.draft, dirty) {
             let Some(service) = work.draft.service(id).map(Arc::clone) else { continue };
             let waits = scheduler::run(work, &service);
             remember(&mut self.waiting, id, waits);
             remember(&mut self.globals, id, service.spec.mode.is_per_node());
-            remember(&mut self.balanced, id, scheduler::is_rebalanced(&service));
+            remember(&mut self.balanced, id, scheduler::is_rebalanced(&work.draft, &service));
         }
         each(work, dirty, reaper::run);
         for id in dirty {

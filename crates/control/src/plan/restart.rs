@@ -11,7 +11,7 @@ use types::{
 
 use super::{
     placement,
-    scheduler::neighbours,
+    scheduler::{MOVED, neighbours},
     slots::{self, ORPHANED_AFTER, SlotView, Standing},
     work::Work,
 };
@@ -298,7 +298,7 @@ fn reconcile(work: &mut Work<'_>, service: &Service, view: &SlotView, leaving: &
     let Some(last) = replacements.last() else { return };
     if is_move(work, original, last) {
         if last.status.state == TaskState::Running {
-            work.draft.evict(original.id, "moved to another node");
+            work.draft.evict(original.id, MOVED);
         }
         return;
     }

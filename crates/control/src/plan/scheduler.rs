@@ -19,7 +19,8 @@ use std::{
 };
 
 use types::{
-    Node, NodeId, OnMissing, PortConfig, Service, ServiceId, Slot, Steering, Task, TaskId, TaskSpec, TaskState,
+    Migration, Node, NodeId, OnMissing, PortConfig, Service, ServiceId, Slot, Steering, Task, TaskId, TaskSpec,
+    TaskState, Timestamp,
 };
 
 use super::{
@@ -28,13 +29,14 @@ use super::{
     slots::{self, Standing},
     work::Work,
 };
-use crate::NodeLoad;
+use crate::{NodeLoad, Tables, admission};
 use candidate::Candidate;
 use explain::Reasons;
 use filter::Ask;
 use neighbours::Neighbours;
 pub(super) use preempt::make_way;
-pub(super) use rebalance::{is_wanted as is_rebalanced, run as rebalance};
+pub(crate) use rebalance::preview;
+pub(super) use rebalance::{MOVED, Moves, is_wanted as is_rebalanced, run as rebalance};
 
 /// A node on which a service failed this often within [`FAILURES_WITHIN`] is taken last (as in swarmkit).
 const MANY_FAILURES: usize = 5;
@@ -52,7 +54,7 @@ pub(super) fn by_priority(draft: &Draft, services: &BTreeSet<ServiceId>) -> Vec<
 
 /// Places what waits. Returns whether something still does.
 pub(super) fn run(work: &mut Work<'_>, service: &Service) -> bool {
-    let mut left = false;
+    let mut left = !held(work, service).is_empty();
     let groups = waiting(work, service);
     if !groups.is_empty() && needs::unmet(work, service, needs::Step::Start).is_some() {
         return true;
@@ -66,9 +68,12 @@ pub(super) fn run(work: &mut Work<'_>, service: &Service) -> bool {
 /// Says why tasks still wait. Asked when all services were served: the reasons hold for the value as the
 /// plan leaves it.
 pub(super) fn explain(work: &mut Work<'_>, service: &Service) {
-    let held = needs::unmet(work, service, needs::Step::Start);
+    for (task, text) in held(work, service) {
+        work.draft.explain(task, &text);
+    }
+    let unmet = needs::unmet(work, service, needs::Step::Start);
     for group in waiting(work, service) {
-        if let Some(text) = &held {
+        if let Some(text) = &unmet {
             group.tasks.iter().for_each(|(task, _)| work.draft.explain(*task, text));
             continue;
         }
@@ -76,6 +81,36 @@ pub(super) fn explain(work: &mut Work<'_>, service: &Service) {
             work.draft.explain(task, &text);
         }
     }
+}
+
+/// Tasks without a node whose slot's data is on its way to another, and what they wait for.
+fn held(work: &Work<'_>, service: &Service) -> Vec<(TaskId, String)> {
+    let of_service = |migration: &&Arc<Migration>| migration.slots.iter().any(|(id, _)| *id == service.id);
+    let mut held = Vec::new();
+    for migration in work.draft.migrations().filter(of_service) {
+        let name = |id| work.draft.node(id).map_or_else(|| id.short(), |node| node.shown_name().to_owned());
+        let (from, to) = (name(migration.from), name(migration.to));
+        let text = format!("volume {} is on its way from node {from} to node {to}", migration.volume);
+        let slots = migration.slots.iter().filter(|(id, _)| *id == service.id);
+        let tasks = slots.flat_map(|(id, slot)| work.draft.tasks_of_slot(*id, *slot)).filter(|task| is_waiting(task));
+        held.extend(tasks.map(|task| (task.id, text.clone())));
+    }
+    held
+}
+
+fn is_waiting(task: &Task) -> bool {
+    task.node.is_none() && task.desired == TaskState::Running && !task.status.state.is_terminal()
+}
+
+/// Why a node takes no task of the service, but for room that its own tasks have.
+pub(crate) fn why_not_on(tables: &Tables, service: &Service, node: NodeId, now: Timestamp) -> Option<String> {
+    let draft = Draft::new(tables, now);
+    let neighbours = Neighbours::of(&draft, service);
+    let host_ports: Vec<PortConfig> = admission::host_ports(&service.spec).cloned().collect();
+    let (spec, strategy) = (&service.task_spec, steering(service).strategy);
+    let ask = Ask { spec, host_ports: &host_ports, neighbours: &neighbours, strategy };
+    let candidate = Standpoint::new(&draft, service).candidate(node)?;
+    explain::of_node(&ask, &candidate)
 }
 
 /// Tasks that ask for the same.
@@ -109,7 +144,7 @@ fn waiting(work: &Work<'_>, service: &Service) -> Vec<Group> {
         if task.node.is_some() {
             had_place.insert(task.slot);
         }
-        if task.node.is_some() || task.desired != TaskState::Running || task.status.state.is_terminal() {
+        if !is_waiting(task) || work.draft.migration_of(service.id, task.slot).is_some() {
             continue;
         }
         let entry = (task.id, task.slot);

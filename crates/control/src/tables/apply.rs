@@ -112,6 +112,11 @@ impl Tables {
             Change::ServiceJob { service, job } => self.change_service(moment, *service, touched, |service| {
                 service.job = Some(job.clone());
             }),
+            Change::ServiceRebalance { service, rebalance } => {
+                self.change_service(moment, *service, touched, |service| service.rebalance = Some(rebalance.clone()))
+            }
+            Change::PutMigration(migration) => self.put_migration(migration, touched),
+            Change::EndMigration { volume, from, moved } => self.end_migration(volume, *from, *moved, touched),
             Change::RemoveService(id) => self.remove_service(*id, touched),
             Change::CreateTask(new) => self.create_task(moment, new, touched),
             Change::ServiceAddresses { service, virtual_ips } => {
@@ -245,6 +250,7 @@ impl Tables {
         touched.freed |= !old.virtual_ips.is_empty();
         self.drop_service(id);
         self.forget_stack_of(&old);
+        self.forget_migrations_of(id);
         Ok(())
     }
 

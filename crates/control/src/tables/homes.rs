@@ -38,6 +38,11 @@ impl Tables {
         home.volumes.iter().find(wanted).map(|volume| (home.node, volume.as_str()))
     }
 
+    /// All of them.
+    pub(crate) fn homes(&self) -> impl Iterator<Item = (&(ServiceId, Slot), &Home)> {
+        self.homes.iter().map(|(key, home)| (key, &**home))
+    }
+
     pub(super) fn forget_homes(&mut self, service: ServiceId) {
         let slots: Vec<Slot> =
             self.homes.range((service, FIRST_SLOT)..=(service, LAST_SLOT)).map(|((_, slot), _)| *slot).collect();

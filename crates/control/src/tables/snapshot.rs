@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use types::{
-    Attachment, Cluster, ContainerAttachment, Dependency, GenericResources, LogDriver, Meta, Network, NetworkId, Node,
-    NodeId, PortConfig, Service, ServiceId, Slot, Stack, Task, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp,
-    Version,
+    Attachment, Cluster, ContainerAttachment, Dependency, GenericResources, LogDriver, Meta, Migration, Network,
+    NetworkId, Node, NodeId, PortConfig, Service, ServiceId, Slot, Stack, Task, TaskId, TaskSpec, TaskState,
+    TaskStatus, Timestamp, Version,
 };
 
 use super::{Tables, homes::Home};
@@ -34,6 +34,9 @@ struct Snapshot {
     /// Missing in snapshots of managers that did not know where data is.
     #[serde(default)]
     homes: Vec<(ServiceId, Slot, Arc<Home>)>,
+    /// Missing in snapshots of managers that moved no data.
+    #[serde(default)]
+    migrations: Vec<Arc<Migration>>,
     /// Missing in snapshots of managers that knew no stacks.
     #[serde(default)]
     stacks: Vec<Arc<Stack>>,
@@ -97,6 +100,7 @@ impl Serialize for Tables {
             guests: self.guests().cloned().collect(),
             dependencies: self.dependencies().cloned().collect(),
             homes: self.homes.iter().map(|((service, slot), home)| (*service, *slot, Arc::clone(home))).collect(),
+            migrations: self.migrations().cloned().collect(),
             stacks: self.stacks().cloned().collect(),
             leaving: self.leaving.iter().copied().collect(),
             cursors: self.pools.iter().map(|(id, pool)| (*id, pool.cursors())).collect(),
@@ -179,6 +183,8 @@ impl<'de> Deserialize<'de> for Tables {
                 running_since: row.running_since,
             }));
         }
+        let of = |migration: Arc<Migration>| ((migration.from, migration.volume.clone()), migration);
+        tables.migrations = snapshot.migrations.into_iter().map(of).collect();
         tables.leaving = snapshot.leaving.into_iter().collect();
         snapshot.stacks.into_iter().for_each(|stack| tables.insert_stack(stack));
         for guest in snapshot.guests {

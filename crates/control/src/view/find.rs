@@ -6,7 +6,7 @@ use types::{Dependency, DependencyKind, Name, Network, Node, Service, ServiceId,
 
 use crate::{Rejection, Tables};
 
-pub(super) fn node<'a>(tables: &'a Tables, text: &str) -> Result<&'a Arc<Node>, Rejection> {
+pub(crate) fn node<'a>(tables: &'a Tables, text: &str) -> Result<&'a Arc<Node>, Rejection> {
     if let Some(found) = text.parse().ok().and_then(|id| tables.node(id)) {
         return Ok(found);
     }
@@ -25,7 +25,7 @@ pub(super) fn hostname(node: &Node) -> &str {
     node.description.as_ref().map_or("", |description| description.hostname.as_str())
 }
 
-pub(super) fn service<'a>(tables: &'a Tables, text: &str) -> Result<&'a Arc<Service>, Rejection> {
+pub(crate) fn service<'a>(tables: &'a Tables, text: &str) -> Result<&'a Arc<Service>, Rejection> {
     if let Some(found) = text.parse().ok().and_then(|id| tables.service(id)) {
         return Ok(found);
     }

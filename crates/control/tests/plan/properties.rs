@@ -18,7 +18,7 @@ service s0 x3\nservice s1 global\nservice s2 x2 cpu=1\nservice s3 x2 max=1
 service s4 done=5 at-once=2 image=job\nservice s5 global-job image=job\nplan";
 
 /// What may be changed of a service.
-const WORDS: [&str; 80] = [
+const WORDS: [&str; 81] = [
     "needs=s2:healthy",
     "needs=s3:started",
     "needs=s4:completed",
@@ -75,6 +75,7 @@ const WORDS: [&str; 80] = [
     "strategy=spread",
     "rebalance=on",
     "rebalance=off",
+    "rebalance=on-join",
     "priority=10",
     "priority=-10",
     "priority=0",
@@ -149,6 +150,10 @@ fn line() -> impl Strategy<Value = String> {
         1 => (node(), node(), any::<bool>()).prop_map(|(a, b, yes)| {
             format!("probe {a} {b} {}", if yes { "yes" } else { "no" })
         }),
+        1 => prop::sample::select(&["rebalance", "rebalance budget=1", "policy on-join 1", "policy continuous 2", "policy off 0"][..])
+            .prop_map(str::to_owned),
+        1 => (node(), node()).prop_map(|(a, b)| format!("migrate v1 {a} {b}")),
+        1 => prop::sample::select(vec!["moved", "abort", "renew"]).prop_map(str::to_owned),
         4 => span.prop_map(|span| format!("wait {span}")),
         5 => Just("agents".to_owned()),
     ]

@@ -44,7 +44,7 @@ fn each_filter_has_its_words() {
          service web mem=512m arch=amd64 constraint=node.labels.zone==a
          plan",
         expect![[r#"
-            0s create web.1/1 waiting: no suitable node: 1 of 6 nodes is down, 1 is paused, 1 is drained, 1 lacks memory (want 512 MiB), 1 does not satisfy node.labels.zone==a, 1 has another platform than the image (linux/amd64)
+            0s create web.1/1 waiting: no suitable node: 1 of 6 nodes is down, 1 is paused, 1 is drained, 1 lacks memory (want 512 MiB), 1 does not satisfy node.labels.zone==a; image has linux/amd64; e is linux/arm64 (compatible: v8); where that is labelled wrong, --platform any runs it
         "#]],
     );
 }
@@ -296,6 +296,46 @@ fn s30_constraints_know_lists_existence_and_numbers() {
             0s create less.a/1 on a
             0s create host.1/1 on c
             0s create none.1/1 waiting: no suitable node: 4 of 4 nodes do not satisfy node.labels.disks>10
+        "#]],
+    );
+}
+
+#[test]
+fn p47_platforms_by_the_table_of_variants_and_offered_beside_needed() {
+    check(
+        "node a arch=arm64\nnode b arch=arm64 runs=arm/v7\nnode c arch=arm/v6\nnode d
+         service old x4 arch=arm/v7
+         plan
+         service v6 x2 arch=arm/v6
+         plan
+         drain b
+         service new x1 arch=arm/v7
+         service wrong x1 arch=any
+         service index x1 arch=unknown,s390x
+         service attested x1 arch=unknown
+         plan
+         update index arch=any
+         plan",
+        expect![[r#"
+            0s create old.1/1 on b
+            0s create old.2/1 on b
+            0s create old.3/1 on b
+            0s create old.4/1 on b
+            0s create v6.1/1 on c
+            0s create v6.2/1 on b
+            0s want old.1/1 shutdown
+            0s want old.2/1 shutdown
+            0s want old.3/1 shutdown
+            0s want old.4/1 shutdown
+            0s want v6.2/1 shutdown
+            0s create new.1/1 waiting: no suitable node: 1 of 4 nodes is drained; image has linux/arm/v7; d is linux/amd64 (compatible: v1), c is linux/arm/v6 (compatible: v6), a is linux/arm64 (compatible: v8); where that is labelled wrong, --platform any runs it
+            0s create wrong.1/1 on d
+            0s create index.1/1 waiting: no suitable node: 1 of 4 nodes is drained; image has linux/s390x; d is linux/amd64 (compatible: v1), c is linux/arm/v6 (compatible: v6), a is linux/arm64 (compatible: v8); where that is labelled wrong, --platform any runs it
+            0s create attested.1/1 on a
+            0s index Updating: update in progress
+            0s want index.1/1 shutdown
+            0s status index.1/1 shutdown: no suitable node: 1 of 4 nodes is drained; image has linux/s390x; d is linux/amd64 (compatible: v1), c is linux/arm/v6 (compatible: v6), a is linux/arm64 (compatible: v8); where that is labelled wrong, --platform any runs it
+            0s create index.1/2 on d
         "#]],
     );
 }

@@ -15,6 +15,7 @@
 //! crash a                           what runs on node a fails
 //! settle / settle 2m                agents do as told and time passes until nothing happens, at most 10 minutes
 //!                                   or as long as said; print all
+//! beats 5                           so many times agents do as told and as long passes as an update watches a task
 //! snapshot                          another manager leads, which has the value from a snapshot
 //! elected                           another manager leads, which has heard nobody yet
 //! show                              tasks as they are
@@ -24,6 +25,9 @@
 //! rollback web / rollback web 3      to the spec before, or to this revision; `revisions web` shows all
 //! pause-update web / resume-update web
 //! remove-secret s1                  with all its versions; `files a` shows the data that node a was told of
+//! rebalance web budget=2 / rebalance dry   asks for all services, or those named, to be evened out, or what that would do
+//! migrate data a b / renew / moved / abort   the data of a volume moves between nodes: begun, goes on, is there, given up
+//! policy on-join 2                  the cluster's rebalance policy, and its budget if any
 //! jobs                              how far all jobs are
 //! events                            what happened to objects since the last such line
 //! merged                            the same, as somebody who looks only now sees it
@@ -56,6 +60,8 @@ pub struct World {
     /// What each node was told, by differences since it came.
     pub told: BTreeMap<NodeId, (assignments::Slice, AssignmentSet)>,
     pub happened: Happened,
+    /// The last data that began to move.
+    pub carried: Option<MigrationKey>,
     pub out: String,
 }
 
@@ -88,6 +94,7 @@ impl World {
             born: BTreeMap::new(),
             told: BTreeMap::new(),
             happened: Happened::default(),
+            carried: None,
             out: String::new(),
         };
         let cluster = spec::cluster();
@@ -152,6 +159,7 @@ impl World {
             "agents" => _ = self.agents(words.first().map(|name| self.nodes[*name])),
             "crash" => self.crash(self.nodes[words[0]]),
             "settle" => self.settle(spec::duration(words.first().unwrap_or(&"10m"))),
+            "beats" => (0..words[0].parse::<u32>().unwrap()).for_each(|_| self.beat()),
             "show" => self.show(),
             "jobs" => self.show_jobs(),
             "stack" => self.write(&WriteRequest::DeployStack(Box::new(spec::stack(rest)))),
@@ -159,6 +167,9 @@ impl World {
                 name: words[0].parse().unwrap(),
                 to: words.get(1).map(|number| number.parse().unwrap()),
             }),
+            "rebalance" => self.rebalance(&words),
+            "migrate" | "renew" | "moved" | "abort" => self.migrate(verb, &words),
+            "policy" => self.policy(&words),
             "remove-stack" => self.write(&WriteRequest::RemoveStack(words[0].to_owned())),
             "stacks" => self.show_stacks(),
             "events" => self.show_events(),
@@ -483,6 +494,15 @@ impl World {
                 None => return,
             }
         }
+    }
+
+    /// As long as an update watches a task.
+    fn beat(&mut self) {
+        for _ in 0..3 {
+            self.plan();
+            self.agents(None);
+        }
+        self.wait(Duration::from_secs(6));
     }
 
     fn at_rest(&self) -> bool {

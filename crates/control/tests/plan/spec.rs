@@ -18,11 +18,12 @@ pub fn cluster() -> Cluster {
     }
 }
 
-/// `a cpu=4 mem=8g gpu=2 device=acme.com/gpu=0 address=192.0.2.1 route=10.0.0.0/16 arch=arm64 role=manager state=down avail=drain KEY=VALUE…`
+/// `a cpu=4 mem=8g gpu=2 device=acme.com/gpu=0 address=192.0.2.1 route=10.0.0.0/16 arch=arm64 runs=arm/v7 role=manager state=down avail=drain KEY=VALUE…`
 pub fn node(id: NodeId, words: &[&str], now: Timestamp) -> Node {
     let mut resources =
         Resources { nano_cpus: NanoCpus(64_000_000_000), memory: Bytes(64 << 30), ..Resources::default() };
-    let mut platform = Platform { os: "linux".into(), architecture: "amd64".into() };
+    let mut also_runs = Vec::new();
+    let mut platform = Platform::new("linux", "amd64", "");
     let mut spec = NodeSpec { name: words[0].into(), ..NodeSpec::default() };
     let mut state = NodeState::Ready;
     let mut routes = Vec::new();
@@ -37,7 +38,8 @@ pub fn node(id: NodeId, words: &[&str], now: Timestamp) -> Node {
             "device" => _ = devices.insert(value.to_owned()),
             "route" => routes.push(value.parse().unwrap()),
             "address" => address = Some(value.parse().unwrap()),
-            "arch" => platform.architecture = value.into(),
+            "arch" => platform = format!("linux/{value}").parse().unwrap(),
+            "runs" => also_runs.push(format!("linux/{value}").parse().unwrap()),
             "role" => spec.role = NodeRole::Manager,
             "state" => state = if value == "down" { NodeState::Down } else { NodeState::Unknown },
             "avail" if value == "drain" => spec.availability = Availability::Drain,
@@ -48,6 +50,7 @@ pub fn node(id: NodeId, words: &[&str], now: Timestamp) -> Node {
     let description = NodeDescription {
         hostname: words[0].into(),
         platform,
+        also_runs,
         resources,
         routes,
         devices,
@@ -58,7 +61,7 @@ pub fn node(id: NodeId, words: &[&str], now: Timestamp) -> Node {
 }
 
 /// `web x3|global|done=5 at-once=2|global-job schedule=0_3_*_*_* timezone=Europe/Berlin overlap=queue image=a cpu=1 mem=512m gpu=1 claim=1 constraint=node.labels.zone==a constraints=- spread=zone strategy=binpack rebalance=on priority=5 volume=v1 max=1 port=80|none
-/// arch=arm64 order=start-first parallelism=2 delay=1s action=rollback monitor=5s deadline=10m ratio=100 restart=none
+/// arch=arm64,arm/v7|any order=start-first parallelism=2 delay=1s action=rollback monitor=5s deadline=10m ratio=100 restart=none
 /// secret=s1 secrets=- needs=db:healthy needs=-
 /// net=n1:alias net=n2 dnsrr nets=- publish=8080:80|none proxy policy=local-first label=K:V attempts=3 window=10s pause=10s lost-after=5s reconcile=replacement force`
 pub fn service(old: Option<&Arc<ServiceSpec>>, words: &[&str]) -> ServiceSpec {
@@ -136,7 +139,7 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
         "spread" => task.placement.preferences.push(SpreadOver::NodeLabel(value.into())),
         "max" => task.placement.max_replicas = value.parse().unwrap(),
         "arch" => {
-            task.placement.platforms = vec![Platform { os: "linux".into(), architecture: value.into() }];
+            task.placement.platforms = value.split(',').map(platform).collect();
         }
         "port" if value == "none" => spec.endpoint.ports.clear(),
         "port" => spec.endpoint.ports.push(PortConfig::new(
@@ -361,4 +364,12 @@ fn cpus(text: &str) -> NanoCpus {
 fn bytes(text: &str) -> Bytes {
     let number = |suffix: char| text.strip_suffix(suffix).and_then(|n| n.parse::<u64>().ok());
     Bytes(number('g').map(|n| n << 30).or_else(|| number('m').map(|n| n << 20)).unwrap())
+}
+
+fn platform(text: &str) -> Platform {
+    match text {
+        "any" => Platform::any(),
+        "unknown" => Platform::new("unknown", "unknown", ""),
+        text => format!("linux/{text}").parse().unwrap(),
+    }
 }

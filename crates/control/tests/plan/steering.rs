@@ -162,10 +162,10 @@ fn p19_tasks_move_to_a_node_that_came_one_at_a_time() {
             0s create still.4/1 on b
             0s create still.5/1 on a
             0s create still.6/1 on b
-            10s want web.5/1 shutdown
-            10s create web.5/2 on c
-            16s want web.6/1 shutdown
-            16s create web.6/2 on c
+            10s want web.6/1 shutdown
+            10s create web.6/2 on c
+            16s want web.5/1 shutdown
+            16s create web.5/2 on c
               still.1/1 on a running (wants running)
               still.2/1 on b running (wants running)
               still.3/1 on a running (wants running)
@@ -253,10 +253,10 @@ fn p19_moves_are_refused_where_they_would_do_harm() {
          service web x1 strategy=random
          service web x1 priority=urgent",
         expect![[r#"
-            refused: service db: label rswarm.rebalance=on would move tasks away from their data in volume data, which each node has for itself: leave it off, or use storage that all nodes reach
-            refused: service agent: label rswarm.rebalance=on is for replicated services; a global service has nothing to even out
-            refused: service web: labels rswarm.rebalance=on and rswarm.placement.strategy=binpack contradict each other: even out or fill up, not both
-            refused: service web: label rswarm.rebalance: "yes" is no rebalance policy; use on or off
+            refused: service db: label rswarm.rebalance=continuous would move tasks away from their data in volume data, which each node has for itself: leave it off, or use storage that all nodes reach
+            refused: service agent: label rswarm.rebalance=continuous is for replicated services; a global service has nothing to even out
+            refused: service web: labels rswarm.rebalance=continuous and rswarm.placement.strategy=binpack contradict each other: even out or fill up, not both
+            refused: service web: label rswarm.rebalance: "yes" is no rebalance policy; use off, on-join or continuous
             refused: service web: label rswarm.placement.strategy: "random" is no placement strategy; use spread or binpack
             refused: service web: label rswarm.priority: "urgent" is no priority; use a whole number from -1000 to 1000
         "#]],

@@ -150,6 +150,14 @@ impl World {
                 };
                 format!("{} {:?}: {message}", self.service_name(*service), update.state)
             }
+            Change::ServiceRebalance { service, rebalance } => {
+                let Rebalance { state, moved, message, .. } = rebalance;
+                let task = self.names.iter().find(|(id, _)| message.contains(&id.to_string()));
+                let message = task.map_or(message.clone(), |(id, name)| message.replace(&id.to_string(), name));
+                let why = if message.is_empty() { String::new() } else { format!(": {message}") };
+                format!("rebalance of {} {} with {moved} moved{why}", self.service_name(*service), state.as_str())
+            }
+            Change::EndMigration { volume, .. } => format!("volume {volume} stays"),
             Change::ServiceJob { service, job } => {
                 let began = job.last_execution == Some(self.now);
                 let what = if began { format!("begins #{}", job.iteration) } else { "skips a run".to_owned() };

@@ -14,7 +14,7 @@ mod search;
 mod upload;
 
 pub use auth::Credentials;
-pub(crate) use pull::{Found, MAX_NESTING, Names, Source};
+pub(crate) use pull::{Found, MAX_NESTING, Names, Source, choose_for};
 pub use pull::{PullOptions, PulledImage};
 pub use push::{PushOptions, PushedImage};
 pub use resolve::{Resolved, resolve_digest};

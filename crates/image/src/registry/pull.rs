@@ -18,7 +18,7 @@ use crate::{
     archive::choose_entry,
     config::ImageConfig,
     digest::Digest,
-    document::{Descriptor, Document, MAX_CONFIG_BYTES, Manifest},
+    document::{Descriptor, Document, Index, MAX_CONFIG_BYTES, Manifest},
     error::{Error, Result},
     peer::{self, BlobSource},
     platform::Platform,
@@ -43,8 +43,20 @@ pub struct PullOptions {
     pub platform: Option<Platform>,
     /// Take an image whatever platform it claims, as long as it is the only one.
     pub any_platform: bool,
+    /// What runs here too, where an image has nothing for this host's own platform.
+    pub also_runs: Vec<Platform>,
     /// Base URLs tried before Docker Hub.
     pub mirrors: Vec<String>,
+}
+
+impl PullOptions {
+    fn host(&self) -> Platform {
+        self.platform.clone().unwrap_or_else(Platform::host)
+    }
+
+    fn hosts(&self) -> impl Iterator<Item = Platform> {
+        std::iter::once(self.host()).chain(self.also_runs.iter().cloned())
+    }
 }
 
 /// What a pull ended with.
@@ -326,7 +338,6 @@ async fn choose(
 ) -> Result<Found> {
     let what = reference.familiar();
     let root = fetched.digest.clone();
-    let host = options.platform.clone().unwrap_or_else(Platform::host);
     let (mut current, mut indexes) = (fetched, Vec::new());
     loop {
         match Document::parse(&what, &current.bytes)? {
@@ -335,12 +346,7 @@ async fn choose(
                 return Ok(Found { root, indexes, manifest_digest: digest, manifest_bytes: bytes, manifest });
             }
             Document::Index(index) if indexes.len() < MAX_NESTING => {
-                let runnable = index.runnable();
-                let only = runnable.first().filter(|_| options.any_platform && runnable.len() == 1);
-                let entry = match only {
-                    Some(only) => (*only).clone(),
-                    None => choose_entry(&what, &index, &host)?,
-                };
+                let entry = choose_for(&what, &index, options)?;
                 let next = registry.manifest(entry.digest.as_str()).await?;
                 indexes.push(std::mem::replace(&mut current, next).bytes);
             }
@@ -351,16 +357,26 @@ async fn choose(
     }
 }
 
+/// The entry of an index for this host: its own platform first, then what runs there too.
+pub(crate) fn choose_for(what: &str, index: &Index, options: &PullOptions) -> Result<Descriptor> {
+    let runnable = index.runnable();
+    if let ([only], true) = (runnable.as_slice(), options.any_platform) {
+        return Ok((*only).clone());
+    }
+    let own = choose_entry(what, index, &options.host());
+    own.or_else(|why| options.also_runs.iter().find_map(|other| choose_entry(what, index, other).ok()).ok_or(why))
+}
+
 fn check_platform(what: &str, config: &ImageConfig, options: &PullOptions) -> Result<()> {
-    let host = options.platform.clone().unwrap_or_else(Platform::host);
     let image = config.platform();
+    let runs_here = || options.hosts().any(|host| image.rank_on(&host).is_some());
     // Images made by hand often do not say.
-    if options.any_platform || config.architecture.is_empty() || image.rank_on(&host).is_some() {
+    if options.any_platform || config.architecture.is_empty() || runs_here() {
         return Ok(());
     }
     Err(Error::NoMatchingPlatform {
         image: what.to_owned(),
-        needed: host.to_string(),
+        needed: options.host().to_string(),
         offered: vec![image.to_string()],
     })
 }

@@ -12,7 +12,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Root, TreeError, join};
+use super::{Root, TreeError, exact::set_attributes, join};
 use crate::{
     compression::Decompressed,
     tarball::{Kind, TarEntry, TarError, TarReader},
@@ -30,6 +30,8 @@ pub struct ExtractOptions {
     pub no_overwrite_dir_non_dir: bool,
     /// Everything belongs to this user and group, whatever the archive says.
     pub owner: Option<(u32, u32)>,
+    /// All attributes and all times, those of the directory itself too; holes where the data is zeros.
+    pub exact: bool,
 }
 
 impl From<TarError> for TreeError {
@@ -55,11 +57,12 @@ impl Root {
         })?;
         let plain = Decompressed::new(tar).map_err(TreeError::ReadArchive)?;
         let mut reader = TarReader::new(BufReader::with_capacity(READ_BUFFER_BYTES, plain));
-        let mut extractor = Extractor { root: self, base: path.as_bytes().to_vec(), options, times: Vec::new() };
+        let mut extractor =
+            Extractor { root: self, base: path.as_bytes().to_vec(), options, times: Vec::new(), later: Vec::new() };
         while let Some(entry) = reader.next_entry()? {
             extractor.create(&entry, &mut reader)?;
         }
-        extractor.finish();
+        extractor.finish()?;
         // The client may still be sending what fills the last block.
         std::io::copy(&mut reader.into_inner(), &mut std::io::sink()).map_err(TreeError::ReadArchive)?;
         Ok(())
@@ -72,6 +75,8 @@ struct Extractor<'a> {
     options: ExtractOptions,
     /// Of directories, set last: every entry made inside changes them.
     times: Vec<(OwnedFd, Timestamps)>,
+    /// The same by their paths, without a bound.
+    later: Vec<(Vec<u8>, Timestamps)>,
 }
 
 /// So many directories have their times set; each holds a descriptor until the end.
@@ -80,7 +85,7 @@ const TIMES_MAX: usize = 512;
 impl Extractor<'_> {
     fn create(&mut self, entry: &TarEntry, data: &mut impl Read) -> Result<(), TreeError> {
         let parts = parts(entry, &entry.path)?;
-        let Some((name, parents)) = parts.split_last() else { return Ok(()) };
+        let Some((name, parents)) = parts.split_last() else { return self.base_itself(entry) };
         let parent = self.parent(&parents.join(&b'/'))?;
         let parent = parent.as_fd();
         if entry.kind == Kind::HardLink {
@@ -99,7 +104,10 @@ impl Extractor<'_> {
                 let made = fs::openat(parent, *name, flags, Mode::empty()).map_err(failed("open"))?;
                 fs::fchown(&made, uid, gid).map_err(failed("set the owner of"))?;
                 fs::fchmod(&made, Mode::from_raw_mode(entry.mode)).map_err(failed("set the mode of"))?;
-                if self.times.len() < TIMES_MAX {
+                if self.options.exact {
+                    set_attributes(made.as_fd(), &entry.xattrs).map_err(failed("set an attribute of"))?;
+                    self.later.push((parts.join(&b'/'), times(entry)));
+                } else if self.times.len() < TIMES_MAX {
                     self.times.push((made, times(entry)));
                 }
             }
@@ -114,10 +122,32 @@ impl Extractor<'_> {
         Ok(())
     }
 
-    fn finish(self) {
+    /// The archive may say what the directory that it is unpacked into is like.
+    fn base_itself(&mut self, entry: &TarEntry) -> Result<(), TreeError> {
+        if !self.options.exact || entry.kind != Kind::Directory {
+            return Ok(());
+        }
+        let failed = |action| move |errno| TreeError::file(action, b".", errno);
+        let base = self.root.resolve(&self.base, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed("open"))?;
+        let (uid, gid) = self.owner(entry);
+        fs::fchown(&base, uid, gid).map_err(failed("set the owner of"))?;
+        fs::fchmod(&base, Mode::from_raw_mode(entry.mode)).map_err(failed("set the mode of"))?;
+        set_attributes(base.as_fd(), &entry.xattrs).map_err(failed("set an attribute of"))?;
+        self.later.push((Vec::new(), times(entry)));
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), TreeError> {
         for (directory, times) in self.times.iter().rev() {
             fs::futimens(directory, times).ok(); // a file system without times is no reason to fail
         }
+        for (below, times) in self.later.iter().rev() {
+            let failed = |errno| TreeError::file("set the time of", below, errno);
+            let path = join(&self.base, below);
+            let directory = self.root.resolve(&path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
+            fs::futimens(&directory, times).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// The directory below the base, made where it is missing.
@@ -174,6 +204,9 @@ impl Extractor<'_> {
         let mut file = File::from(fd);
         let mut buffer = vec![0; COPY_BUFFER_BYTES];
         match &entry.sparse {
+            None if self.options.exact => {
+                copy_with_holes(entry, data, &mut file, &mut buffer)?;
+            }
             None => copy(entry, data, &mut file, &mut buffer)?,
             Some(segments) => {
                 let io = |e: std::io::Error| failed("write")(Errno::from_io_error(&e).unwrap_or(Errno::IO));
@@ -187,6 +220,9 @@ impl Extractor<'_> {
         let (uid, gid) = self.owner(entry);
         fs::fchown(&file, uid, gid).map_err(failed("set the owner of"))?;
         fs::fchmod(&file, Mode::from_raw_mode(entry.mode)).map_err(failed("set the mode of"))?;
+        if self.options.exact {
+            set_attributes(file.as_fd(), &entry.xattrs).map_err(failed("set an attribute of"))?;
+        }
         for (name, value) in entry.xattrs.iter().filter(|(name, _)| name == CAPABILITY) {
             match fs::fsetxattr(&file, name.as_slice(), value, XattrFlags::empty()) {
                 Ok(()) | Err(Errno::OPNOTSUPP) => {}
@@ -246,6 +282,30 @@ fn copy(entry: &TarEntry, from: &mut impl Read, to: &mut File, buffer: &mut [u8]
         to.write_all(&buffer[..length])
             .map_err(|e| TreeError::file("write", &entry.path, Errno::from_io_error(&e).unwrap_or(Errno::IO)))?;
     }
+}
+
+/// Where a whole piece is zeros nothing is written.
+fn copy_with_holes(entry: &TarEntry, from: &mut impl Read, to: &mut File, buffer: &mut [u8]) -> Result<(), TreeError> {
+    let failed =
+        |e: std::io::Error| TreeError::file("write", &entry.path, Errno::from_io_error(&e).unwrap_or(Errno::IO));
+    let mut at = 0;
+    while at < entry.size {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match from.read(&mut buffer[filled..]).map_err(TreeError::ReadArchive)? {
+                0 => break,
+                length => filled += length,
+            }
+        }
+        if filled == 0 {
+            break;
+        }
+        if buffer[..filled].iter().any(|byte| *byte != 0) {
+            std::os::unix::fs::FileExt::write_all_at(to, &buffer[..filled], at).map_err(failed)?;
+        }
+        at += filled as u64;
+    }
+    to.set_len(entry.size).map_err(failed)
 }
 
 fn parts<'a>(entry: &TarEntry, path: &'a [u8]) -> Result<Vec<&'a [u8]>, TreeError> {

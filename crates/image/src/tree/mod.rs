@@ -6,6 +6,7 @@
 //! root as its root, and every step from there is taken from an open descriptor without following links.
 
 mod changes;
+mod exact;
 mod extract;
 mod pack;
 

@@ -14,7 +14,7 @@ use rustix::{
 };
 use tar::{Builder, EntryType, Header};
 
-use super::{Root, TreeError, base_name, changes::is_mount_point, is_directory_path, join, names};
+use super::{Root, TreeError, base_name, changes::is_mount_point, exact, is_directory_path, join, names};
 use crate::unpack::{OPAQUE_MARKER, OPAQUE_XATTR, WHITEOUT_PREFIX, is_whiteout};
 
 /// What a file may do beyond its user; lost without it. Other attributes stay where they are, as with Docker.
@@ -80,19 +80,35 @@ pub(crate) fn pack_layer(upper: &Root, to: impl Write) -> Result<(), TreeError> 
     packer.finish()
 }
 
-struct Packer<W: Write> {
+pub(super) struct Packer<W: Write> {
     tar: Builder<W>,
     /// Files with several names, by device and inode: the name under which they were written.
     written: HashMap<(u64, u64), Vec<u8>>,
     is_layer: bool,
+    /// With what headers have no place for.
+    is_exact: bool,
 }
 
 impl<W: Write> Packer<W> {
     fn new(to: W, is_layer: bool) -> Self {
-        Self { tar: Builder::new(to), written: HashMap::new(), is_layer }
+        Self { tar: Builder::new(to), written: HashMap::new(), is_layer, is_exact: false }
     }
 
-    fn finish(self) -> Result<(), TreeError> {
+    pub(super) fn exact(to: W) -> Self {
+        Self { is_exact: true, ..Self::new(to, false) }
+    }
+
+    fn records(&mut self, name: &[u8], stat: &Stat, fd: Option<BorrowedFd<'_>>) -> Result<(), TreeError> {
+        if !self.is_exact {
+            return Ok(());
+        }
+        let records =
+            exact::records(stat, fd).map_err(|errno| TreeError::file("read the attributes of", name, errno))?;
+        let records = records.iter().map(|(key, value)| (key.as_str(), value.as_slice()));
+        self.tar.append_pax_extensions(records).map_err(TreeError::WriteArchive)
+    }
+
+    pub(super) fn finish(self) -> Result<(), TreeError> {
         self.tar.into_inner().and_then(|mut to| to.flush()).map_err(TreeError::WriteArchive)
     }
 
@@ -127,6 +143,7 @@ impl<W: Write> Packer<W> {
             FileType::RegularFile => self.file(parent, name, as_name, &stat),
             FileType::Symlink => {
                 let target = fs::readlinkat(parent, name, Vec::new()).map_err(failed("read the link"))?;
+                self.records(as_name, &stat, None)?;
                 let mut header = header(&stat, EntryType::Symlink, 0);
                 self.append(&mut header, as_name, Some(target.as_bytes()), io::empty())
             }
@@ -138,7 +155,7 @@ impl<W: Write> Packer<W> {
         }
     }
 
-    fn directory(
+    pub(super) fn directory(
         &mut self,
         directory: BorrowedFd<'_>,
         name: &[u8],
@@ -146,6 +163,7 @@ impl<W: Write> Packer<W> {
         depth: usize,
     ) -> Result<(), TreeError> {
         let name = if name.ends_with(b"/") { name.to_vec() } else { [name, b"/"].concat() };
+        self.records(&name, stat, Some(directory))?;
         self.append(&mut header(stat, EntryType::Directory, 0), &name, None, io::empty())?;
         if self.is_layer && attribute(directory, OPAQUE_XATTR, 1).as_deref() == Some(b"y") {
             let mut marker = header(stat, EntryType::Regular, 0);
@@ -167,7 +185,10 @@ impl<W: Write> Packer<W> {
         let failed = |errno| TreeError::file("open", as_name, errno);
         let fd = fs::openat(parent, name, flags, Mode::empty()).map_err(failed)?;
         let stat = fs::fstat(&fd).map_err(failed)?;
-        if let Some(value) = attribute(fd.as_fd(), CAPABILITY, CAPABILITY_MAX) {
+        self.records(as_name, &stat, Some(fd.as_fd()))?;
+        if !self.is_exact
+            && let Some(value) = attribute(fd.as_fd(), CAPABILITY, CAPABILITY_MAX)
+        {
             let pax = [("SCHILY.xattr.security.capability", &value[..])];
             self.tar.append_pax_extensions(pax).map_err(TreeError::WriteArchive)?;
         }
@@ -178,6 +199,7 @@ impl<W: Write> Packer<W> {
     }
 
     fn node(&mut self, name: &[u8], stat: &Stat, kind: EntryType) -> Result<(), TreeError> {
+        self.records(name, stat, None)?;
         let mut header = header(stat, kind, 0);
         if kind != EntryType::Fifo {
             let (major, minor) = (fs::major(stat.st_rdev), fs::minor(stat.st_rdev));

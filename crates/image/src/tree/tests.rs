@@ -107,7 +107,7 @@ fn what_may_not_be_replaced_is_not() {
     fs::write(dir.path().join("x"), "file").expect("written");
     let root = root(dir.path());
     let (file, directory) = (packed(&root, "/x"), packed(&root, "/a/x"));
-    let strict = ExtractOptions { no_overwrite_dir_non_dir: true, owner: None };
+    let strict = ExtractOptions { no_overwrite_dir_non_dir: true, ..ExtractOptions::default() };
     assert!(matches!(root.extract("/a", &file[..], strict), Err(TreeError::DirectoryInTheWay(_))));
     assert!(matches!(root.extract("/", &directory[..], strict), Err(TreeError::FileInTheWay(_))));
     assert!(matches!(root.extract("/x", &file[..], strict), Err(TreeError::NotDirectory)));

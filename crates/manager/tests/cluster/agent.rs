@@ -61,7 +61,7 @@ impl Agent {
         let (up, messages) = mpsc::channel(64);
         let description = NodeDescription {
             hostname: format!("host-{}", node.short()),
-            platform: types::Platform { os: "linux".to_owned(), architecture: "amd64".to_owned() },
+            platform: types::Platform::new("linux", "amd64", ""),
             resources: types::Resources {
                 nano_cpus: types::NanoCpus(4_000_000_000),
                 memory: types::Bytes(8 << 30),

@@ -19,6 +19,7 @@ use super::{
     Engine,
     containers::ContainerRef,
     refusal::{Refusal, RefusalKind},
+    volumes::{self, VolumeError},
 };
 
 /// One piece of a tar on its way to the client.
@@ -62,6 +63,29 @@ impl Engine {
         Ok(streamed(move |to| root.pack_all(to)))
     }
 
+    /// All data of a volume that no container has, for another host.
+    ///
+    /// # Errors
+    /// There is no such volume, or a container has it.
+    pub fn pack_volume(&self, name: &str) -> Result<TarStream, VolumeError> {
+        let root = self.inner.volumes.unused(name)?;
+        Ok(streamed(move |to| root.pack_exact(to)))
+    }
+
+    /// Takes in a volume's data from another host; the volume is as it was until it is kept.
+    ///
+    /// # Errors
+    /// As [`super::volumes::Volumes::receive`].
+    pub async fn receive_volume(
+        &self,
+        name: &str,
+        tar: impl AsyncRead + Unpin + Send + 'static,
+    ) -> Result<Digest, VolumeError> {
+        let (volumes, volume) = (self.inner.volumes.clone(), name.to_owned());
+        let taken = spawn_blocking(move || volumes.receive(&volume, SyncIoBridge::new(tar))).await;
+        taken.map_err(|_| volumes::tree_error(name, TreeError::ReadArchive(io::ErrorKind::Interrupted.into())))?
+    }
+
     /// Unpacks a tar into a directory of a container. `as_user`: everything belongs to the container's user.
     ///
     /// # Errors
@@ -76,7 +100,7 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let facts = self.facts_of(container, as_user)?;
         let owner = as_user.then_some((facts.uid, facts.gid));
-        let options = ExtractOptions { no_overwrite_dir_non_dir, owner };
+        let options = ExtractOptions { no_overwrite_dir_non_dir, owner, ..ExtractOptions::default() };
         if facts.readonly_rootfs && !container.is_running {
             return Err(Refusal::new(RefusalKind::Invalid, TreeError::ReadOnly.to_string()));
         }

@@ -1,6 +1,11 @@
 //! What this host is, for `info` and for the node's description.
 
-use std::{collections::BTreeMap, path::PathBuf};
+mod platforms;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use types::{Bytes, GenericResources, Labels, NanoCpus, NodeDescription, Platform, Resources};
 
@@ -20,6 +25,8 @@ pub struct HostInfo {
     pub machine: String,
     /// Go's word (`amd64`), as specs and images use it.
     pub architecture: String,
+    /// Other platforms whose programs run here.
+    pub also_runs: Vec<Platform>,
     pub cpus: u32,
     pub memory_bytes: u64,
     /// 1 or 2.
@@ -62,6 +69,7 @@ impl HostInfo {
             kernel_version: field(nix::sys::utsname::UtsName::release),
             os_type: "linux".into(),
             architecture: go_architecture(&machine).to_owned(),
+            also_runs: platforms::also_runs(&machine, Path::new("/proc/sys")),
             machine,
             cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
             memory_bytes: total_memory(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default()),
@@ -92,7 +100,8 @@ impl HostInfo {
     pub fn description(&self, tls_issuer_pem: String) -> NodeDescription {
         NodeDescription {
             hostname: self.hostname.clone(),
-            platform: Platform { os: self.os_type.clone(), architecture: self.architecture.clone() },
+            platform: self.platform(),
+            also_runs: self.also_runs.clone(),
             resources: Resources {
                 nano_cpus: NanoCpus(u64::from(self.cpus) * 1_000_000_000),
                 memory: Bytes(self.memory_bytes),
@@ -103,6 +112,16 @@ impl HostInfo {
             engine_labels: self.labels.clone(),
             tls_issuer_pem,
             ..NodeDescription::default()
+        }
+    }
+}
+
+impl HostInfo {
+    fn platform(&self) -> Platform {
+        match self.architecture.as_str() {
+            // the kernel's word has the variant
+            "arm" => Platform::new(&self.os_type, &self.machine, "").normal(),
+            architecture => Platform::new(&self.os_type, architecture, ""),
         }
     }
 }

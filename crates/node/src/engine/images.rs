@@ -8,7 +8,7 @@ use std::{
 
 use image::{Credentials, Progress, PullOptions};
 use tokio::sync::Mutex;
-use types::{ContainerSpec, ImageReference, Payload, with_causes};
+use types::{ImageReference, Payload, Placement, Platform, TaskSpec, with_causes};
 
 use super::{
     Engine,
@@ -53,8 +53,8 @@ impl Engine {
 
     /// The name under which the store knows the image, brought here if it was not there. Where the spec's own credentials are none
     /// or refused, the cluster's are used (P17).
-    pub(super) async fn ensure_image(&self, spec: &ContainerSpec, of_cluster: &Payload) -> Result<String, TaskError> {
-        let reference = spec.image.clone().with_default_tag();
+    pub(super) async fn ensure_image(&self, spec: &TaskSpec, of_cluster: &Payload) -> Result<String, TaskError> {
+        let reference = spec.container.image.clone().with_default_tag();
         let name = reference.to_string();
         if self.inner.images.get(&name).is_ok() {
             return Ok(name);
@@ -66,7 +66,7 @@ impl Engine {
             Err(image::Error::NoSuchImage(_)) => {}
             Err(error) => return Err(of_image(error)),
         }
-        let options = self.pull_options(&[&spec.registry_auth, of_cluster]);
+        let options = self.pull_options(&[&spec.container.registry_auth, of_cluster], &spec.placement);
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut attempt = 1;
         loop {
@@ -84,11 +84,16 @@ impl Engine {
     }
 
     /// One way to ask the registry for each of the credentials, at least one without.
-    fn pull_options(&self, auths: &[&Payload]) -> Vec<PullOptions> {
+    fn pull_options(&self, auths: &[&Payload], placement: &Placement) -> Vec<PullOptions> {
+        let wanted =
+            |platform: &Platform| image::Platform::new(&platform.os, &platform.architecture, Some(&platform.variant));
+        let also_runs: Vec<_> = self.info().also_runs.iter().map(wanted).collect();
         let with = |credentials: Option<Credentials>| PullOptions {
             credentials,
             insecure_registries: self.config().insecure_registries.clone(),
             mirrors: self.config().registry_mirrors.clone(),
+            any_platform: placement.platforms.iter().any(Platform::is_any),
+            also_runs: also_runs.clone(),
             ..PullOptions::default()
         };
         let known: Vec<PullOptions> =
@@ -116,7 +121,7 @@ impl Engine {
         let mut failed = Failed::default();
         for source in sources(reference) {
             match source {
-                Source::Nodes => match self.image_from_peers(reference).await {
+                Source::Nodes => match self.image_from_peers(reference, &options[0]).await {
                     Ok(pulled) => {
                         tracing::info!(image = reference.familiar(), id = %pulled.id, "came from another node");
                         self.announce_pull(reference);

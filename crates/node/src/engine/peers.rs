@@ -13,7 +13,7 @@ use std::{
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use identity::NodeIdentity;
-use image::{BlobReader, BlobSource, Digest, Offer, PulledImage};
+use image::{BlobReader, BlobSource, Digest, Offer, PullOptions, PulledImage};
 use proto::v1::{
     FetchCall, HoldersCall, MayFetchCall, OfferCall, image_directory_client::ImageDirectoryClient,
     images_client::ImagesClient,
@@ -89,7 +89,11 @@ impl Engine {
     ///
     /// # Errors
     /// Why not, for people; empty where there is no other node.
-    pub(super) async fn image_from_peers(&self, reference: &ImageReference) -> Result<PulledImage, String> {
+    pub(super) async fn image_from_peers(
+        &self,
+        reference: &ImageReference,
+        options: &PullOptions,
+    ) -> Result<PulledImage, String> {
         let link = self.inner.peers.link.borrow().clone();
         let link = link.ok_or("no manager is reached that could name them")?;
         let holders = holders(&link, reference).await?;
@@ -108,7 +112,7 @@ impl Engine {
                         Ok(Some(offer)) => {
                             let others = holders.iter().filter(|other| other.address != address).cloned();
                             let sources = std::iter::once(holder).chain(others).take(MAX_SOURCES).collect();
-                            match self.take(reference, offer, sources).await {
+                            match self.take(reference, (offer, sources), options).await {
                                 Ok(pulled) => return Ok(pulled),
                                 Err(why) => failed.push(format!("{address}: {why}")),
                             }
@@ -122,7 +126,7 @@ impl Engine {
                 failed.extend(silent);
                 for (offer, sources) in offers {
                     let first = sources.first().map(|holder| holder.address);
-                    match self.take(reference, offer, sources).await {
+                    match self.take(reference, (offer, sources), options).await {
                         Ok(pulled) => return Ok(pulled),
                         Err(why) => failed.push(first.map_or_else(String::new, |ip| format!("{ip}: ")) + &why),
                     }
@@ -135,11 +139,11 @@ impl Engine {
     async fn take(
         &self,
         reference: &ImageReference,
-        offer: Offer,
-        holders: Vec<Holder>,
+        (offer, holders): (Offer, Vec<Holder>),
+        options: &PullOptions,
     ) -> Result<PulledImage, String> {
         let source = Arc::new(Blobs { image: reference.to_string(), holders });
-        self.inner.images.pull_from_peers(reference, offer, source).await.map_err(|error| with_causes(&error))
+        self.inner.images.pull_from_peers(reference, offer, source, options).await.map_err(|error| with_causes(&error))
     }
 }
 

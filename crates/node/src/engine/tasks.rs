@@ -103,7 +103,7 @@ impl Engine {
         let planned = container::plan(&context).map_err(refused)?;
         let files = dependencies::files(&context, sent).map_err(refused)?;
         check_binds(&planned).await?;
-        let image = self.ensure_image(&a.spec.container, &a.registry_auth).await?;
+        let image = self.ensure_image(&a.spec, &a.registry_auth).await?;
         Ok(Checked { planned, image, files })
     }
 

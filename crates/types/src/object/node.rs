@@ -76,6 +76,10 @@ pub enum NodeState {
 pub struct NodeDescription {
     pub hostname: String,
     pub platform: Platform,
+    /// What else runs there: what the processor or an interpreter that the kernel knows makes run. At most
+    /// [`MAX_PLATFORMS`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also_runs: Vec<Platform>,
     pub resources: Resources,
     pub engine_version: String,
     pub engine_labels: Labels,
@@ -97,6 +101,9 @@ pub struct NodeDescription {
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub devices: BTreeSet<String>,
 }
+
+/// Platforms that are told of one node: all architectures there are emulators for are fewer.
+pub const MAX_PLATFORMS: usize = 64;
 
 /// Devices that are told of one node: a host with sixteen GPUs, each with its parts and several names, has fewer.
 pub const MAX_DEVICES: usize = 512;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    JobStatus, Meta, PortConfig, PublishMode, ServiceId, ServiceSpec, TaskSpec, Timestamp, Version, VirtualIp,
+    JobStatus, Meta, PortConfig, PublishMode, Rebalance, ServiceId, ServiceSpec, TaskSpec, Timestamp, Version,
+    VirtualIp,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,9 @@ pub struct Service {
     pub earlier: Vec<Arc<Revision>>,
     #[serde(default)]
     pub update: Option<UpdateStatus>,
+    /// The last request to even it out.
+    #[serde(default)]
+    pub rebalance: Option<Rebalance>,
     /// Of jobs only.
     #[serde(default)]
     pub job: Option<JobStatus>,

@@ -5,12 +5,14 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{Labels, ServiceSpec};
+use crate::{ClusterSpec, Labels, ServiceSpec};
 
 /// Label of a service with the effect of [`Steering::strategy`].
 pub const STRATEGY_LABEL: &str = "rswarm.placement.strategy";
-/// Label of a service with the effect of [`Steering::rebalance`].
+/// Label of a service with the effect of [`Steering::rebalance`]; of the cluster, for services that say nothing.
 pub const REBALANCE_LABEL: &str = "rswarm.rebalance";
+/// Label of the cluster: so many tasks of all services move at once, where the services alone would allow more.
+pub const REBALANCE_BUDGET_LABEL: &str = "rswarm.rebalance.budget";
 /// Label of a service with the effect of [`Steering::priority`].
 pub const PRIORITY_LABEL: &str = "rswarm.priority";
 /// Label of a service with the effect of [`Steering::follows_volumes`].
@@ -22,12 +24,24 @@ pub const MAX_PRIORITY: i16 = 1000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Steering {
     pub strategy: Strategy,
-    /// Whether running tasks move to nodes that came or came back (P19).
-    pub rebalance: bool,
+    /// When running tasks move to where the service is more even (P19); `None` as the cluster says.
+    pub rebalance: Option<RebalancePolicy>,
     /// Tasks of higher priority are placed first, and where there is no room those of lower priority make some.
     pub priority: i16,
     /// What becomes of a task whose volume is on a node that does not take it.
     pub on_missing: OnMissing,
+}
+
+/// When running tasks move without being asked to (P19).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RebalancePolicy {
+    /// Never. A service that says so itself is left alone by requests, too.
+    #[default]
+    Off,
+    /// To nodes that came or came back after the task was made.
+    OnJoin,
+    /// Whenever that evens the service out.
+    Continuous,
 }
 
 /// A named volume of the local driver is on one node. A task that once ran with it there does not run elsewhere with
@@ -56,8 +70,12 @@ pub enum Strategy {
 pub enum SteeringError {
     #[error("label {STRATEGY_LABEL}: {0:?} is no placement strategy; use spread or binpack")]
     Strategy(String),
-    #[error("label {REBALANCE_LABEL}: {0:?} is no rebalance policy; use on or off")]
+    #[error("label {REBALANCE_LABEL}: {0:?} is no rebalance policy; use off, on-join or continuous")]
     Rebalance(String),
+    #[error(
+        "label {REBALANCE_BUDGET_LABEL}: {0:?} is no number of tasks; use a whole number, 0 for no limit of all services together"
+    )]
+    Budget(String),
     #[error("label {ON_MISSING_LABEL}: {0:?} says nothing about missing volumes; use wait or create")]
     OnMissing(String),
     #[error("label {PRIORITY_LABEL}: {0:?} is no priority; use a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}")]
@@ -89,6 +107,51 @@ impl fmt::Display for Strategy {
     }
 }
 
+impl RebalancePolicy {
+    /// The word of API and command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::OnJoin => "on-join",
+            Self::Continuous => "continuous",
+        }
+    }
+}
+
+impl FromStr for RebalancePolicy {
+    type Err = SteeringError;
+
+    fn from_str(text: &str) -> Result<Self, SteeringError> {
+        match text {
+            "off" => Ok(Self::Off),
+            "on-join" => Ok(Self::OnJoin),
+            // the word of clusters that knew one policy only
+            "continuous" | "on" => Ok(Self::Continuous),
+            other => Err(SteeringError::Rebalance(other.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for RebalancePolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl ClusterSpec {
+    /// When tasks of services that say nothing move, and how many of all services at once; 0 is no limit.
+    ///
+    /// # Errors
+    /// A label says nothing that is known.
+    pub fn rebalance(&self) -> Result<(RebalancePolicy, u32), SteeringError> {
+        let text = |label: &str| self.labels.get(label).map(String::as_str);
+        let policy = text(REBALANCE_LABEL).map(str::parse).transpose()?.unwrap_or_default();
+        let budget =
+            text(REBALANCE_BUDGET_LABEL).map(|text| text.parse().map_err(|_| SteeringError::Budget(text.to_owned())));
+        Ok((policy, budget.transpose()?.unwrap_or(0)))
+    }
+}
+
 impl ServiceSpec {
     /// What its labels say to the planner.
     ///
@@ -102,11 +165,7 @@ impl ServiceSpec {
 fn steering(labels: &Labels) -> Result<Steering, SteeringError> {
     let text = |label: &str| labels.get(label).map(String::as_str);
     let strategy = text(STRATEGY_LABEL).map(str::parse).transpose()?.unwrap_or_default();
-    let rebalance = match text(REBALANCE_LABEL) {
-        None | Some("off") => false,
-        Some("on") => true,
-        Some(other) => return Err(SteeringError::Rebalance(other.to_owned())),
-    };
+    let rebalance = text(REBALANCE_LABEL).map(str::parse).transpose()?;
     let priority = text(PRIORITY_LABEL).map(priority).transpose()?.unwrap_or(0);
     let on_missing = match text(ON_MISSING_LABEL) {
         None | Some("wait") => OnMissing::Wait,
@@ -134,9 +193,17 @@ mod tests {
         let all = of(&[(STRATEGY_LABEL, "binpack"), (REBALANCE_LABEL, "on"), (PRIORITY_LABEL, "-5")]);
         assert_eq!(
             all,
-            Ok(Steering { strategy: Strategy::BinPack, rebalance: true, priority: -5, ..Steering::default() })
+            Ok(Steering {
+                strategy: Strategy::BinPack,
+                rebalance: Some(RebalancePolicy::Continuous),
+                priority: -5,
+                ..Steering::default()
+            })
         );
-        assert_eq!(of(&[(REBALANCE_LABEL, "off")]), Ok(Steering::default()));
+        for policy in [RebalancePolicy::Off, RebalancePolicy::OnJoin, RebalancePolicy::Continuous] {
+            let said = of(&[(REBALANCE_LABEL, policy.as_str())]);
+            assert_eq!(said, Ok(Steering { rebalance: Some(policy), ..Steering::default() }));
+        }
         let refused = |label, text| of(&[(label, text)]).expect_err(text).to_string();
         assert_eq!(
             refused(STRATEGY_LABEL, "random"),
@@ -144,12 +211,21 @@ mod tests {
         );
         assert_eq!(
             refused(REBALANCE_LABEL, "true"),
-            "label rswarm.rebalance: \"true\" is no rebalance policy; use on or off"
+            "label rswarm.rebalance: \"true\" is no rebalance policy; use off, on-join or continuous"
         );
         assert_eq!(
             refused(ON_MISSING_LABEL, "delete"),
             "label rswarm.volumes.on-missing: \"delete\" says nothing about missing volumes; use wait or create"
         );
+        let cluster = |pairs: &[(&str, &str)]| {
+            let labels = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            ClusterSpec { labels, ..ClusterSpec::default() }.rebalance()
+        };
+        assert_eq!(cluster(&[]), Ok((RebalancePolicy::Off, 0)));
+        let said = cluster(&[(REBALANCE_LABEL, "on-join"), (REBALANCE_BUDGET_LABEL, "2")]);
+        assert_eq!(said, Ok((RebalancePolicy::OnJoin, 2)));
+        let refused_budget = cluster(&[(REBALANCE_BUDGET_LABEL, "-1")]).expect_err("below nothing").to_string();
+        assert!(refused_budget.contains("\"-1\" is no number of tasks"), "{refused_budget}");
         for bad in ["1001", "-1001", "1.5", "high", ""] {
             assert!(refused(PRIORITY_LABEL, bad).ends_with("use a whole number from -1000 to 1000"), "{bad}");
         }

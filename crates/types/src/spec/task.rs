@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Constraint, ContainerSpec, Labels, NetworkAttachmentSpec, Resources};
+use crate::{Constraint, ContainerSpec, Labels, NetworkAttachmentSpec, Platform, Resources};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskSpec {
@@ -84,14 +84,6 @@ pub struct Placement {
 pub enum SpreadOver {
     NodeLabel(String),
     EngineLabel(String),
-}
-
-/// Operating system and architecture in Go's words (`linux`, `amd64`).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Platform {
-    pub os: String,
-    pub architecture: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -29,6 +29,7 @@ mod locks;
 mod managers;
 mod mesh;
 mod metrics;
+mod migrate;
 mod mtu;
 mod networks;
 mod own_cli;

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Result, ensure};
 use it::{ClusterUnderTest, DEADLINE, IMAGE, until};
+use lab::StateDir;
 
 use crate::{can_make_hosts, docker_cli::docker};
 
@@ -70,6 +71,57 @@ fn cluster_p19_tasks_move_to_a_node_that_comes_back() -> Result<()> {
         Ok(())
     })?;
     let bad = create("bad", &["--label", "rswarm.rebalance=sometimes"]).expect_err("an unknown word").to_string();
-    ensure!(bad.contains("is no rebalance policy; use on or off"), "{bad}");
+    ensure!(bad.contains("is no rebalance policy; use off, on-join or continuous"), "{bad}");
+    Ok(())
+}
+
+/// P19: a node that was away gets nothing by itself. What would move is shown, and done when asked for: not more at once than the
+/// budget, and nothing of a service that takes no part.
+#[test]
+fn cluster_p19_tasks_move_when_somebody_asks() -> Result<()> {
+    if !can_make_hosts("cluster_p19_tasks_move_when_somebody_asks") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("rebalance", 1, 2)?;
+    t.lab().kill("h3")?;
+    until("h3 is down", DEADLINE, || {
+        let found = t.cli("h1", &["node", "ls", "--format", "{{.Hostname}} {{.Status}}"])?;
+        ensure!(found.contains("h3 Down"), "{found}");
+        Ok(())
+    })?;
+    let quick = ["--update-order", "start-first", "--update-monitor", "1s", "--update-parallelism", "2"];
+    t.create("web", 6, &quick)?;
+    t.create("out", 4, &[&quick[..], &["--rebalance", "off"]].concat())?;
+    t.create("data", 2, &[&quick[..], &["--mount", "type=volume,source=kept,target=/kept"]].concat())?;
+    let before: Vec<_> = ["web", "out", "data"]
+        .into_iter()
+        .zip([6, 4, 2])
+        .map(|(name, count)| t.running(name, count))
+        .collect::<Result<_>>()?;
+    t.lab().start("h3", StateDir::Keep)?;
+    t.cluster.start_daemon("h3")?;
+    until("h3 is back", DEADLINE, || {
+        let found = t.cli("h1", &["node", "ls", "--format", "{{.Hostname}} {{.Status}}"])?;
+        ensure!(found.contains("h3 Ready"), "{found}");
+        Ok(())
+    })?;
+    let shown = t.cli("h1", &["rebalance", "--dry-run"])?;
+    ensure!(shown.matches("\nweb.").count() == 2 && shown.contains("of its tasks, h3 0"), "{shown}");
+    ensure!(shown.contains("out stays: it takes no part"), "{shown}");
+    let ids = |tasks: &[it::TaskRow]| tasks.iter().map(|task| task.id.clone()).collect::<Vec<_>>();
+    ensure!(ids(&t.running("web", 6)?.0) == ids(&before[0].0), "nothing moves by itself or by looking");
+    let refused = t.cli_fails("h1", &["rebalance", "--service", "web", "--service", "nobody"])?;
+    ensure!(refused.contains("service nobody not found"), "{refused}");
+    let refused = t.cli_fails("h1", &["rebalance", "--service", "out"])?;
+    ensure!(refused.contains("service out is not evened out: it takes no part"), "{refused}");
+
+    let done = t.cli("h1", &["rebalance", "--budget", "2", "--wait"])?;
+    ensure!(done.matches(" to h3\n").count() == 2 && done.contains("2 tasks moved."), "{done}");
+    let found = spread(&t, "web")?;
+    ensure!(found.len() == 3 && found.values().all(|count| *count == 2), "{found:?}");
+    ensure!(ids(&t.running("out", 4)?.0) == ids(&before[1].0), "a service that takes no part was moved");
+    ensure!(ids(&t.running("data", 2)?.0) == ids(&before[2].0), "tasks were moved away from their data");
+    let again = t.cli("h1", &["rebalance", "--wait"])?;
+    ensure!(again.contains("Nothing to move.") && again.contains("0 tasks moved."), "{again}");
     Ok(())
 }

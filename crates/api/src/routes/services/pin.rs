@@ -77,14 +77,16 @@ fn not_found(spec: &mut ServiceSpec, previous: Option<&ServiceSpec>) -> Vec<Stri
 /// Whether somebody chose the platforms, rather than an earlier look at the image.
 fn has_own_platforms(spec: &ServiceSpec, previous: Option<&ServiceSpec>) -> bool {
     let given = &spec.task.placement.platforms;
-    !given.is_empty() && previous.is_none_or(|before| before.task.placement.platforms != *given)
+    // no image says this of itself
+    given.iter().any(Platform::is_any)
+        || !given.is_empty() && previous.is_none_or(|before| before.task.placement.platforms != *given)
 }
 
-/// Nodes tell no variants of their architecture, so two variants of one are one platform.
 fn platforms(found: &Resolved) -> Vec<Platform> {
     let mut all: Vec<Platform> = Vec::new();
     for platform in &found.platforms {
-        let platform = Platform { os: platform.os.clone(), architecture: platform.architecture.clone() };
+        let variant = platform.variant.as_deref().unwrap_or_default();
+        let platform = Platform::new(&platform.os, &platform.architecture, variant);
         if !all.contains(&platform) {
             all.push(platform);
         }
@@ -113,7 +115,7 @@ mod tests {
             "Name": "web", "TaskTemplate": { "ContainerSpec": { "Image": image } },
         });
         let mut spec = read(&body, Given::default()).expect("a spec");
-        let platform = |text: &&str| Platform { os: "linux".into(), architecture: (*text).into() };
+        let platform = |text: &&str| Platform::new("linux", text, "");
         spec.task.placement.platforms = platforms.iter().map(platform).collect();
         spec
     }
@@ -125,7 +127,8 @@ mod tests {
     }
 
     fn shown(spec: &ServiceSpec) -> String {
-        let names: Vec<&str> = spec.task.placement.platforms.iter().map(|p| p.architecture.as_str()).collect();
+        let name = |platform: &Platform| platform.to_string().trim_start_matches("linux/").to_owned();
+        let names: Vec<String> = spec.task.placement.platforms.iter().map(name).collect();
         format!("{} [{}]", spec.task.container.image.familiar(), names.join(" "))
     }
 
@@ -150,11 +153,19 @@ mod tests {
             shown(&spec).split_once(" [").map(|(_, list)| list.trim_end_matches(']').to_owned())
         };
         let is = |text: &str| Some(text.to_owned());
-        assert_eq!(platforms(spec("web", &[]), None), is("amd64 arm"), "variants of one architecture are one");
+        assert_eq!(platforms(spec("web", &[]), None), is("amd64 arm/v6 arm/v7"));
         assert_eq!(platforms(spec("web", &["s390x"]), None), is("s390x"));
         let before = spec("web", &["s390x"]);
-        assert_eq!(platforms(spec("web", &["s390x"]), Some(&before)), is("amd64 arm"), "they were of the image before");
+        assert_eq!(
+            platforms(spec("web", &["s390x"]), Some(&before)),
+            is("amd64 arm/v6 arm/v7"),
+            "they were of the image before"
+        );
         assert_eq!(platforms(spec("web", &["riscv64"]), Some(&before)), is("riscv64"));
+        let mut any = spec("web", &[]);
+        any.task.placement.platforms = vec![Platform::any()];
+        let same = any.clone();
+        assert_eq!(platforms(any, Some(&same)), is("any/any"), "P47: who knows better is believed");
         let mut other = spec("mine", &["s390x"]);
         assert_eq!(not_found(&mut other, Some(&before)).len(), 1);
         assert_eq!(shown(&other), "mine:latest []", "they were of the image before");

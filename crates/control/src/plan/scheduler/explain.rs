@@ -13,20 +13,31 @@ use super::{
 /// How many nodes each filter refused.
 pub(super) struct Reasons {
     counts: BTreeMap<Refusal, usize>,
+    /// The nodes of each platform that the image is not for.
+    platforms: BTreeMap<String, Vec<String>>,
 }
+
+/// Nodes of one platform that are named; of more it is said how many there are.
+const NAMED: usize = 2;
 
 impl Reasons {
     pub(super) fn of<'a>(ask: &Ask<'_>, nodes: impl IntoIterator<Item = Candidate<'a>>) -> Self {
-        let mut counts = BTreeMap::new();
-        for refusal in nodes.into_iter().filter_map(|node| ask.refuses(&node)) {
-            *counts.entry(refusal).or_default() += 1;
+        let mut reasons = Self { counts: BTreeMap::new(), platforms: BTreeMap::new() };
+        for node in nodes {
+            match ask.refuses(&node) {
+                Some(Refusal::Platform) => {
+                    reasons.platforms.entry(platform_of(&node)).or_default().push(shown(&node));
+                }
+                Some(refusal) => *reasons.counts.entry(refusal).or_default() += 1,
+                None => {}
+            }
         }
-        Self { counts }
+        reasons
     }
 
     /// `no suitable node: 2 of 5 nodes lack memory (want 512 MiB), 1 is drained, …`
     pub(super) fn text(&self, ask: &Ask<'_>) -> String {
-        let all: usize = self.counts.values().sum();
+        let all = self.counts.values().sum::<usize>() + self.platforms.values().map(Vec::len).sum::<usize>();
         if all == 0 {
             return "no suitable node: the cluster has no nodes".to_owned();
         }
@@ -39,14 +50,58 @@ impl Reasons {
                 (false, _) => parts.push(format!("{count} {what}")),
             }
         }
-        format!("no suitable node: {}", parts.join(", "))
+        let texts = [parts.join(", "), self.platforms_text(ask)];
+        let texts: Vec<String> = texts.into_iter().filter(|text| !text.is_empty()).collect();
+        format!("no suitable node: {}", texts.join("; "))
     }
+
+    /// `image has linux/arm/v7; node3 is linux/arm64 (compatible: v8)`
+    fn platforms_text(&self, ask: &Ask<'_>) -> String {
+        if self.platforms.is_empty() {
+            return String::new();
+        }
+        let one = |(platform, nodes): (&String, &Vec<String>)| {
+            let named = nodes.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+            match nodes.len() {
+                1 => format!("{named} is {platform}"),
+                2 => format!("{named} are {platform}"),
+                all => format!("{named} and {} more are {platform}", all - NAMED),
+            }
+        };
+        let nodes: Vec<String> = self.platforms.iter().map(one).collect();
+        let hint = "where that is labelled wrong, --platform any runs it";
+        format!("image has {}; {}; {hint}", platforms(ask), nodes.join(", "))
+    }
+}
+
+/// With what else runs there.
+fn platform_of(node: &Candidate<'_>) -> String {
+    let Some(told) = &node.node.description else { return "of an unknown platform".to_owned() };
+    let others = told.also_runs.iter().map(ToString::to_string);
+    let newest = Some(told.platform.newest_variant()).filter(|variant| !variant.is_empty());
+    let compatible: Vec<String> = newest.into_iter().chain(others).collect();
+    match compatible.is_empty() {
+        true => told.platform.to_string(),
+        false => format!("{} (compatible: {})", told.platform, compatible.join(", ")),
+    }
+}
+
+fn shown(node: &Candidate<'_>) -> String {
+    node.node.description.as_ref().map_or_else(|| node.node.id.short(), |told| told.hostname.clone())
+}
+
+/// Why one node takes none, as what is said of it.
+pub(super) fn of_node(ask: &Ask<'_>, node: &Candidate<'_>) -> Option<String> {
+    Some(match ask.refuses(node)? {
+        Refusal::Platform => format!("is {} while the image has {}", platform_of(node), platforms(ask)),
+        refusal => words(&refusal, true, ask),
+    })
 }
 
 /// `volume data is on node h2, which is down: …`
 pub(super) fn of_home(ask: &Ask<'_>, home: &Candidate<'_>, volume: &str) -> String {
-    let name = home.node.description.as_ref().map_or_else(|| home.node.id.short(), |told| told.hostname.clone());
-    let why = ask.refuses(home).map_or_else(String::new, |refusal| format!(", which {}", words(&refusal, true, ask)));
+    let name = shown(home);
+    let why = of_node(ask, home).map_or_else(String::new, |why| format!(", which {why}"));
     format!("volume {volume} is on node {name}{why}: bring it back, or start without the data (--on-missing create)")
 }
 
@@ -86,8 +141,8 @@ fn words(refusal: &Refusal, one: bool, ask: &Ask<'_>) -> String {
 }
 
 fn platforms(ask: &Ask<'_>) -> String {
-    let one = |p: &types::Platform| format!("{}/{}", p.os, p.architecture);
-    ask.spec.placement.platforms.iter().map(one).collect::<Vec<_>>().join(", ")
+    let real = ask.spec.placement.platforms.iter().filter(|platform| !platform.is_unknown());
+    real.map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// `0.5`, `2`: thousandths of a CPU are the smallest anybody asks for.

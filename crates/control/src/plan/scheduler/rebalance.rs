@@ -1,65 +1,142 @@
-//! Rebalance: running tasks of services that ask for it move to nodes that came, came back or have room again (P19).
+//! Rebalance: running tasks move to nodes that came, came back or have room again, where their service or the cluster
+//! says so, or somebody asked for it (P19).
 //!
 //! A task moves only if that evens out the service on the outermost level of its preferences that is uneven, by two
-//! tasks or more, so moves come to an end. At most as many are under way as in an update, and the next begins when the
-//! ones before have proved themselves as in an update.
+//! tasks or more, so moves come to an end. At most as many are under way as in an update, and of all services together
+//! as the cluster or the request says; the next begins when the ones before have proved themselves as in an update.
 
-use std::{collections::BTreeMap, time::Duration};
+mod field;
+mod mover;
+mod moves;
+mod preview;
 
-use types::{NodeId, NodeState, Service, ServiceMode, TaskState, Timestamp, UpdateState};
+use std::{sync::Arc, time::Duration};
 
-use super::{FAILURES_WITHIN, Standpoint, filter::Ask, neighbours::Neighbours, spread, steering};
+use types::{
+    Rebalance, RebalancePolicy, RebalanceState, Service, ServiceMode, Strategy, Task, TaskState, Timestamp, UpdateState,
+};
+
+use super::{FAILURES_WITHIN, failed_lately, steering};
 use crate::{
-    admission,
+    Change, Tables,
     plan::{
         restart,
         slots::{self, SlotView},
         work::Work,
     },
 };
+use mover::{Mover, Step};
+pub(in crate::plan) use moves::Moves;
+pub(crate) use preview::preview;
 
 /// A node must be READY this long before tasks move to it: one that comes and goes gets none.
 const SETTLE: Duration = Duration::from_secs(10);
+/// How the reason of a task begins whose slot moves.
+pub(in crate::plan) const MOVED: &str = "moved to another node";
 
-pub(in crate::plan) fn run(work: &mut Work<'_>, service: &Service) {
-    if !is_wanted(service) || is_updating(service) {
+pub(in crate::plan) fn run(work: &mut Work<'_>, service: &Service, moves: &mut Moves) {
+    moves.no_longer_held(service.id);
+    if !is_wanted(&work.draft, service) {
         return;
+    }
+    let request = service.rebalance.clone().filter(Rebalance::is_open);
+    if is_updating(service) {
+        return stop(work, service, request, "its spec was changed");
     }
     let views = slots::slots(&work.draft, service, work.now());
-    let budget = budget(work, service, &views);
-    if budget == 0 {
-        return;
+    let mut tasks = views.iter().flat_map(|view| &view.tasks).map(|(task, _)| task);
+    if let Some(failed) = tasks.find(|task| counts(task, work.now(), request.as_ref())) {
+        // it might have failed for its new place
+        let why = format!("task {} failed: {}", failed.id, failed.status.error);
+        work.must_wait(service.id, failed.status.since + FAILURES_WITHIN);
+        return stop(work, service, request, why.trim_end_matches([':', ' ']));
     }
-    let (mut field, fresh) = Field::of(work, service);
+    let unproved = views.iter().filter(|view| is_unproved(work, service, view)).count();
+    let own = parallelism(service).saturating_sub(unproved);
+    let all = moves.left(limit(&work.draft, request.as_ref()));
+    let (mut mover, fresh) = Mover::new(&work.draft, service, &views, on_join(&work.draft, service, request.as_ref()));
     if let Some(at) = fresh {
         work.must_wait(service.id, at);
     }
-    let mut here: BTreeMap<NodeId, Vec<&SlotView>> = BTreeMap::new();
-    for view in &views {
-        if let Some(node) = view.wanted().next().and_then(|task| task.node) {
-            here.entry(node).or_default().push(view);
-        }
+    let mut begun = 0;
+    while begun < own.min(all)
+        && let Some(step) = mover.next()
+    {
+        begin(work, service, &step);
+        begun += 1;
     }
-    // the task that has run shortest has least to lose
-    let since = |view: &&SlotView| view.wanted().next().and_then(|task| task.running_since);
-    here.values_mut().for_each(|views| views.sort_by_key(since));
-    for _ in 0..budget {
-        let Some(from) = field.next_move() else { return };
-        let Some(view) = here.get_mut(&from).and_then(Vec::pop) else { return };
-        if restart::starts_first(&work.draft, service) {
-            work.fill(service, view.slot, None);
-            continue;
-        }
-        for task in view.wanted() {
-            work.draft.evict(task.id, "moved to another node, where its service is more even");
-        }
+    let more = mover.next().is_some();
+    if more && begun < own {
+        moves.hold(service.id);
+    }
+    moves.begun(service.id, begun);
+    let Some(request) = request else { return };
+    if begun > 0 {
+        set(work, service, Rebalance { moved: request.moved + begun as u64, ..request });
+    } else if unproved == 0 && fresh.is_none() && !more {
+        set(work, service, Rebalance { state: RebalanceState::Completed, ended_at: Some(work.now()), ..request });
     }
 }
 
-/// Whether the service asks for it.
-pub(in crate::plan) fn is_wanted(service: &Service) -> bool {
-    let replicated = matches!(service.spec.mode, ServiceMode::Replicated { .. });
-    replicated && !service.removing && steering(service).rebalance
+fn begin(work: &mut Work<'_>, service: &Service, step: &Step<'_>) {
+    if restart::starts_first(&work.draft, service) {
+        return work.fill(service, step.view.slot, None);
+    }
+    for task in step.view.wanted() {
+        work.draft.evict(task.id, &format!("{MOVED}, where its service is more even"));
+    }
+}
+
+fn set(work: &mut Work<'_>, service: &Service, rebalance: Rebalance) {
+    work.draft.depends_on(service.id);
+    work.draft.make(Change::ServiceRebalance { service: service.id, rebalance });
+}
+
+fn stop(work: &mut Work<'_>, service: &Service, request: Option<Rebalance>, why: &str) {
+    let Some(request) = request else { return };
+    let (state, ended_at, message) = (RebalanceState::Stopped, Some(work.now()), why.to_owned());
+    set(work, service, Rebalance { state, ended_at, message, ..request });
+}
+
+/// Whether its tasks may move: as it or the cluster says, or because somebody asked.
+pub(in crate::plan) fn is_wanted(tables: &Tables, service: &Service) -> bool {
+    let is_asked = service.rebalance.as_ref().is_some_and(Rebalance::is_open);
+    is_replicated(service) && (is_asked || policy(tables, service) != RebalancePolicy::Off)
+}
+
+fn is_replicated(service: &Service) -> bool {
+    matches!(service.spec.mode, ServiceMode::Replicated { .. }) && !service.removing
+}
+
+/// The service's own, else the cluster's where that would do no harm.
+fn policy(tables: &Tables, service: &Service) -> RebalancePolicy {
+    let steering = steering(service);
+    let of_cluster = || tables.cluster().and_then(|cluster| cluster.spec.rebalance().ok()).unwrap_or_default().0;
+    match steering.rebalance {
+        Some(own) => own,
+        None if why_not(service).is_some() => RebalancePolicy::Off,
+        None => of_cluster(),
+    }
+}
+
+/// Why a service that may be uneven is left alone by whoever asks for all.
+fn why_not(service: &Service) -> Option<String> {
+    let steering = steering(service);
+    match steering.rebalance {
+        Some(RebalancePolicy::Off) => return Some(format!("it takes no part (label {}=off)", types::REBALANCE_LABEL)),
+        // with volumes only where it may lose them
+        Some(_) => return None,
+        None => {}
+    }
+    if steering.strategy == Strategy::BinPack {
+        return Some(format!("it fills nodes up (label {}=binpack)", types::STRATEGY_LABEL));
+    }
+    let volume = service.task_spec.container.node_volumes().next()?;
+    Some(format!("its data is in volume {volume}, which each node has for itself"))
+}
+
+fn on_join(tables: &Tables, service: &Service, request: Option<&Rebalance>) -> bool {
+    request.is_none() && policy(tables, service) == RebalancePolicy::OnJoin
 }
 
 fn is_updating(service: &Service) -> bool {
@@ -67,131 +144,42 @@ fn is_updating(service: &Service) -> bool {
     !matches!(state, None | Some(UpdateState::Completed | UpdateState::RollbackCompleted))
 }
 
-/// How many more tasks may be under way. None while something that failed lately might have failed for its new place.
-fn budget(work: &mut Work<'_>, service: &Service, views: &[SlotView]) -> usize {
+/// A failure from before somebody asked is no answer to the request.
+fn counts(task: &Task, now: Timestamp, request: Option<&Rebalance>) -> bool {
+    failed_lately(task, now) && request.is_none_or(|request| task.meta.created_at >= request.started_at)
+}
+
+fn parallelism(service: &Service) -> usize {
+    usize::try_from(service.spec.update.parallelism.max(1)).unwrap_or(usize::MAX)
+}
+
+/// How many tasks of all services may move at once.
+fn limit(tables: &Tables, request: Option<&Rebalance>) -> usize {
+    let of_cluster = || tables.cluster().and_then(|cluster| cluster.spec.rebalance().ok()).unwrap_or_default().1;
+    match request.map_or(0, |request| request.budget) {
+        0 => match of_cluster() {
+            0 => usize::MAX,
+            limit => limit as usize,
+        },
+        limit => limit as usize,
+    }
+}
+
+/// Whether the slot has no task yet that has run as long as an update would watch it.
+fn is_unproved(work: &mut Work<'_>, service: &Service, view: &SlotView) -> bool {
     let config = &service.spec.update;
-    let most = usize::try_from(config.parallelism.max(1)).unwrap_or(usize::MAX);
     let pause = config.monitor.max(config.delay);
-    let now = work.now();
-    let mut unproved = 0;
-    for view in views {
-        let failed = view.tasks.iter().find(|(task, _)| super::failed_lately(task, now));
-        if let Some((failed, _)) = failed {
-            work.must_wait(service.id, failed.status.since + FAILURES_WITHIN);
-            return 0;
-        }
-        let mut wanted = view.wanted();
-        let since = match (wanted.next(), wanted.next()) {
-            (Some(task), None) if task.status.state == TaskState::Running => task.running_since,
-            _ => None,
-        };
-        unproved += usize::from(since.is_none_or(|since| work.must_wait(service.id, since + pause)));
-    }
-    most.saturating_sub(unproved)
+    let mut wanted = view.wanted();
+    let since = match (wanted.next(), wanted.next()) {
+        (Some(task), None) if task.status.state == TaskState::Running => task.running_since,
+        _ => None,
+    };
+    since.is_none_or(|since| work.must_wait(service.id, since + pause))
 }
 
-/// The nodes with the service's tasks, and those that would take one.
-struct Field {
-    depth: usize,
-    places: Vec<Place>,
-}
-
-struct Place {
-    node: NodeId,
-    /// The values of the preferred labels, outermost first.
-    path: Vec<String>,
-    tasks: u64,
-    takes: bool,
-    gives: bool,
-}
-
-impl Field {
-    /// With the time at which a node that is too fresh now will be none any more.
-    fn of(work: &Work<'_>, service: &Service) -> (Self, Option<Timestamp>) {
-        let neighbours = Neighbours::of(&work.draft, service);
-        let host_ports: Vec<_> = admission::host_ports(&service.spec).cloned().collect();
-        let (spec, strategy) = (&service.task_spec, steering(service).strategy);
-        let ask = Ask { spec, host_ports: &host_ports, neighbours: &neighbours, strategy };
-        let preferences = &spec.placement.preferences;
-        let standpoint = Standpoint::new(&work.draft, service);
-        let all: Vec<_> = standpoint.all().collect();
-        let takes = |candidate: &_| ask.refuses(candidate).is_none();
-        // a node that lacks what another has is none to move to
-        let fewest = all.iter().filter(|candidate| takes(candidate)).map(|candidate| ask.unmet_wishes(candidate)).min();
-        let settled = |since: Timestamp| since + SETTLE <= work.now();
-        let mut fresh = None;
-        let mut places = Vec::new();
-        for candidate in &all {
-            let (node, status) = (candidate.node.id, &candidate.node.status);
-            let suits = takes(candidate) && !candidate.fails && fewest == Some(ask.unmet_wishes(candidate));
-            if suits && !settled(status.since) {
-                fresh = fresh.into_iter().chain([status.since + SETTLE]).min();
-            }
-            places.push(Place {
-                node,
-                path: preferences.iter().map(|over| spread::label(candidate.node, over)).collect(),
-                tasks: candidate.service_tasks,
-                takes: suits && settled(status.since),
-                gives: status.state == NodeState::Ready && candidate.service_tasks > 0,
-            });
-        }
-        (Self { depth: preferences.len(), places }, fresh)
-    }
-
-    /// The node that should give a task away. The move is counted.
-    fn next_move(&mut self) -> Option<NodeId> {
-        let all: Vec<usize> = (0..self.places.len()).collect();
-        let (from, to) = self.gap(&all, 0)?;
-        self.places.get_mut(to)?.tasks += 1;
-        let from = self.places.get_mut(from)?;
-        from.tasks -= 1;
-        from.gives = from.tasks > 0;
-        Some(from.node)
-    }
-
-    /// The places between which a move evens out the outermost level that is uneven.
-    fn gap(&self, of: &[usize], level: usize) -> Option<(usize, usize)> {
-        let groups = self.groups(of, level);
-        let from =
-            groups.iter().filter(|group| self.any(group, |place| place.gives)).max_by_key(|group| self.sum(group));
-        let to = groups.iter().filter(|group| self.any(group, |place| place.takes)).min_by_key(|group| self.sum(group));
-        let (from, to) = (from?, to?);
-        if self.sum(from) >= self.sum(to) + 2 {
-            let most = self.narrow(from, level, |place| place.gives, |sum| u64::MAX - sum)?;
-            let least = self.narrow(to, level, |place| place.takes, |sum| sum)?;
-            return Some((most, least));
-        }
-        if level == self.depth {
-            return None;
-        }
-        groups.iter().find_map(|group| self.gap(group, level + 1))
-    }
-
-    /// The first place of a group, level by level, in the order of `rank`.
-    fn narrow(&self, group: &[usize], level: usize, is: fn(&Place) -> bool, rank: fn(u64) -> u64) -> Option<usize> {
-        if level == self.depth {
-            return group.first().copied();
-        }
-        let inner = self.groups(group, level + 1);
-        let next = inner.iter().filter(|group| self.any(group, is)).min_by_key(|group| rank(self.sum(group)))?;
-        self.narrow(next, level + 1, is, rank)
-    }
-
-    /// By the value of the label of this level; below the last each place is by itself.
-    fn groups(&self, of: &[usize], level: usize) -> Vec<Vec<usize>> {
-        let mut groups: BTreeMap<(Option<&String>, usize), Vec<usize>> = BTreeMap::new();
-        for (at, place) in of.iter().filter_map(|at| Some((*at, self.places.get(*at)?))) {
-            let value = place.path.get(level);
-            groups.entry((value, if value.is_some() { 0 } else { at })).or_default().push(at);
-        }
-        groups.into_values().collect()
-    }
-
-    fn any(&self, group: &[usize], is: fn(&Place) -> bool) -> bool {
-        group.iter().filter_map(|at| self.places.get(*at)).any(is)
-    }
-
-    fn sum(&self, group: &[usize]) -> u64 {
-        group.iter().filter_map(|at| self.places.get(*at)).map(|place| place.tasks).sum()
-    }
+/// Whether it is so because its task was moved.
+fn is_moving(view: &SlotView) -> bool {
+    let was_moved = |task: &Arc<Task>| task.reason.starts_with(MOVED);
+    let newest_two = view.tasks.iter().rev().map(|(task, _)| task).take(2);
+    newest_two.into_iter().any(was_moved) || view.wanted().nth(1).is_some()
 }

@@ -10,6 +10,7 @@ mod options;
 mod record;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use std::{
     collections::BTreeMap,
@@ -26,6 +27,8 @@ use super::{
     container::{Planned, image_volumes},
     events::{Event, EventKind, Events},
 };
+
+pub use transfer::{VolumeFacts, tree_error};
 
 const DRIVER: &str = "local";
 
@@ -53,8 +56,8 @@ pub enum VolumeError {
     Invalid { name: String, reason: String },
     #[error("get {0}: no such volume")]
     NotFound(String),
-    #[error("remove {name}: volume is in use - [{}]", users.join(", "))]
-    InUse { name: String, users: Vec<String> },
+    #[error("{operation} {name}: volume is in use - [{}]", users.join(", "))]
+    InUse { name: String, operation: &'static str, users: Vec<String> },
     #[error("volume {name}: cannot mount {what}; check its options with `volume inspect`")]
     Mount { name: String, what: String, source: io::Error },
     #[error("volume {name}: cannot {operation}")]
@@ -117,7 +120,9 @@ impl Volumes {
     pub(super) fn open(state_dir: &Path, events: Events) -> io::Result<Self> {
         let root = state_dir.join("volumes");
         let known = Mutex::new(record::read_all(&root)?);
-        Ok(Self { inner: Arc::new(Inner { root, events, known, working: Mutex::default() }) })
+        let volumes = Self { inner: Arc::new(Inner { root, events, known, working: Mutex::default() }) };
+        volumes.forget_incoming();
+        Ok(volumes)
     }
 
     /// The directories of all volumes of a container, by the mount's place: the spec's, then the image's
@@ -292,7 +297,8 @@ impl Volumes {
             None => return Err(VolumeError::NotFound(name.to_owned())),
         };
         if !record.users.is_empty() {
-            return Err(VolumeError::InUse { name: name.to_owned(), users: record.users.into_iter().collect() });
+            let users = record.users.into_iter().collect();
+            return Err(VolumeError::InUse { name: name.to_owned(), operation: "remove", users });
         }
         self.delete(name)
     }
