@@ -85,10 +85,11 @@ impl Engine {
 
     /// One way to ask the registry for each of the credentials, at least one without.
     fn pull_options(&self, auths: &[&Payload]) -> Vec<PullOptions> {
+        let info = self.info();
         let with = |credentials: Option<Credentials>| PullOptions {
             credentials,
-            insecure_registries: self.config().insecure_registries.clone(),
-            mirrors: self.config().registry_mirrors.clone(),
+            insecure_registries: info.settings.insecure_registries.clone(),
+            mirrors: info.settings.registry_mirrors.clone(),
             ..PullOptions::default()
         };
         let known: Vec<PullOptions> =
