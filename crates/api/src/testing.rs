@@ -373,7 +373,7 @@ impl Fake {
         let (stop, stopping) = watch::channel(false);
         let socket = directory.path().join("api.sock");
         let api = Arc::new(Api::new(
-            Arc::new(FakeHost { info: host_info(), images, networks: Mutex::default() }),
+            Arc::new(FakeHost { info: host_info().into(), images, networks: Mutex::default() }),
             membership,
         ));
         let listeners = Listeners::bind(socket.clone(), None).await.expect("a socket");
