@@ -28,7 +28,7 @@ pub(crate) type Done<'a, T> = BoxFuture<'a, Result<T, NetworkError>>;
 pub(crate) trait Host: Send + Sync + 'static {
     /// For what is done with single containers, volumes and events; a host of the tests has none.
     fn engine(&self) -> Option<&Engine>;
-    fn info(&self) -> &HostInfo;
+    fn info(&self) -> Arc<HostInfo>;
     fn images(&self) -> &Store;
     /// What containers this host has; nothing if that cannot be found out.
     fn containers(&self) -> BoxFuture<'_, ContainerCounts>;
@@ -53,7 +53,7 @@ impl Host for Engine {
         Some(self)
     }
 
-    fn info(&self) -> &HostInfo {
+    fn info(&self) -> Arc<HostInfo> {
         Engine::info(self)
     }
 

@@ -41,7 +41,7 @@ use crate::{
 const STEP: Duration = Duration::from_millis(20);
 
 pub(crate) struct FakeHost {
-    info: HostInfo,
+    info: Arc<HostInfo>,
     images: Store,
     /// As the engine keeps them; no container is in any.
     networks: Mutex<LocalNetworks>,
@@ -58,8 +58,8 @@ impl Host for FakeHost {
         None
     }
 
-    fn info(&self) -> &HostInfo {
-        &self.info
+    fn info(&self) -> Arc<HostInfo> {
+        self.info.clone()
     }
 
     fn images(&self) -> &Store {
@@ -144,10 +144,7 @@ fn host_info() -> HostInfo {
         runtimes: vec!["runc".into()],
         root_dir: "/var/lib/rswarm".into(),
         engine_version: "0.1.0".into(),
-        labels: types::Labels::new(),
-        generic_resources: types::GenericResources::new(),
-        insecure_registries: Vec::new(),
-        registry_mirrors: Vec::new(),
+        settings: node::engine::Settings::default(),
         security_options: Vec::new(),
         cdi_directories: Vec::new(),
         encryption: "userspace".into(),
@@ -377,7 +374,7 @@ impl Fake {
         let (stop, stopping) = watch::channel(false);
         let socket = directory.path().join("api.sock");
         let api = Arc::new(Api::new(
-            Arc::new(FakeHost { info: host_info(), images, networks: Mutex::default() }),
+            Arc::new(FakeHost { info: host_info().into(), images, networks: Mutex::default() }),
             membership,
         ));
         let listeners = Listeners::bind(socket.clone(), None).await.expect("a socket");

@@ -1,13 +1,17 @@
 //! The command line of `rswarm daemon`.
 
 use std::{
+    collections::BTreeSet,
+    ffi::OsString,
     net::{AddrParseError, IpAddr, SocketAddr},
+    num::NonZeroUsize,
     path::PathBuf,
 };
 
 use anyhow::{Context as _, Result, bail};
-use clap::{ArgGroup, Parser};
+use clap::{ArgGroup, CommandFactory as _, FromArgMatches as _, Parser, parser::ValueSource};
 use identity::{ApiAcceptor, PemFiles};
+use node::engine::{Settings, StorageDriver, Transfers};
 use overlay::EncryptionChoice;
 
 /// Docker's port for its API with TLS.
@@ -20,6 +24,12 @@ const METRICS_PORT: u16 = 9323;
 #[command(group = ArgGroup::new("tls").args(["host", "metrics_addr"]).multiple(true))]
 #[command(name = "rswarm daemon", about, after_help = "Example:\n  rswarm daemon --state-dir /var/lib/rswarm")]
 pub struct Config {
+    /// More settings, in Docker's daemon.json; read again on SIGHUP [default: /etc/rswarm/daemon.json if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
+    /// Only say whether flags and file are understood
+    #[arg(long)]
+    pub validate: bool,
     /// Images, volumes and the cluster's state; must survive a reboot
     #[arg(long, default_value = "/var/lib/rswarm", env = "RSWARM_STATE_DIR")]
     pub state_dir: PathBuf,
@@ -60,6 +70,16 @@ pub struct Config {
     /// hosts of both kinds understand each other
     #[arg(long, value_name = "auto|kernel|userspace", default_value = "auto", env = "RSWARM_ENCRYPTION")]
     pub encryption: EncryptionChoice,
+    /// How root filesystems of new containers are made: overlay2, btrfs or vfs (plain copies); those that are there keep
+    /// theirs [default: the first that works in the state directory]
+    #[arg(long, short = 's', value_name = "DRIVER", env = "RSWARM_STORAGE_DRIVER")]
+    pub storage_driver: Option<StorageDriver>,
+    /// So many blobs are fetched from registries and nodes at once
+    #[arg(long, value_name = "COUNT", default_value_t = limit(Transfers::default().downloads))]
+    pub max_concurrent_downloads: NonZeroUsize,
+    /// So many are sent to registries at once
+    #[arg(long, value_name = "COUNT", default_value_t = limit(Transfers::default().uploads))]
+    pub max_concurrent_uploads: NonZeroUsize,
     /// A registry that is spoken to without TLS; may be given several times
     #[arg(long, value_name = "HOST[:PORT]")]
     pub insecure_registry: Vec<String>,
@@ -78,9 +98,67 @@ pub struct Config {
     /// error, warn, info, debug or trace, or a filter such as manager=debug
     #[arg(long, default_value = "info", env = "RSWARM_LOG")]
     pub log_level: String,
+    /// Log as with --log-level debug
+    #[arg(short = 'D', long)]
+    pub debug: bool,
+    /// The flags that were given, by their fields.
+    #[arg(skip)]
+    pub given: BTreeSet<String>,
+}
+
+fn limit(count: usize) -> NonZeroUsize {
+    NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN)
 }
 
 impl Config {
+    /// Reads the flags.
+    ///
+    /// # Errors
+    /// What clap says, for people.
+    pub fn from_words(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches_from(words)?;
+        let given = matches.ids().map(clap::Id::as_str).filter(|id| is_given(&matches, id)).map(str::to_owned);
+        let given = given.collect();
+        Ok(Self { given, ..Self::from_arg_matches(&matches)? })
+    }
+
+    /// What a running daemon can take.
+    ///
+    /// # Errors
+    /// A value that cannot be used.
+    pub fn settings(&self) -> Result<Settings> {
+        let mut labels = types::Labels::new();
+        for label in &self.label {
+            let Some((name, value)) = label.split_once('=') else {
+                bail!("the label {label:?} has no '='; write NAME=VALUE")
+            };
+            labels.insert(name.to_owned(), value.to_owned());
+        }
+        let resources = self.node_generic_resource.iter().map(String::as_str);
+        let generic_resources = types::parse_generic_resources(resources).context("a generic resource is not taken")?;
+        for registry in self.insecure_registry.iter().chain(&self.registry_mirror) {
+            if registry.is_empty() || registry.contains(char::is_whitespace) {
+                bail!("{registry:?} cannot be a registry; write HOST[:PORT], of a mirror its URL");
+            }
+        }
+        Ok(Settings {
+            debug: self.debug,
+            labels,
+            generic_resources,
+            insecure_registries: self.insecure_registry.clone(),
+            registry_mirrors: self.registry_mirror.clone(),
+            transfers: Transfers {
+                downloads: self.max_concurrent_downloads.get(),
+                uploads: self.max_concurrent_uploads.get(),
+            },
+        })
+    }
+
+    /// The level or filter of the log.
+    pub fn log_filter(&self) -> &str {
+        if self.debug { "debug" } else { &self.log_level }
+    }
+
     /// Where the API listens.
     pub fn socket_path(&self) -> PathBuf {
         self.socket.clone().unwrap_or_else(|| self.run_dir.join("rswarm.sock"))
@@ -124,6 +202,10 @@ impl Config {
     pub fn cluster_dir(&self) -> PathBuf {
         self.state_dir.join("cluster")
     }
+}
+
+fn is_given(matches: &clap::ArgMatches, id: &str) -> bool {
+    matches.try_contains_id(id).is_ok_and(|known| known) && matches.value_source(id) == Some(ValueSource::CommandLine)
 }
 
 fn tcp_address(text: &str) -> Result<SocketAddr> {

@@ -1,11 +1,11 @@
 //! The body of `rswarm daemon`: starts the engine, the membership and the API, in this order, and
-//! ends them in reverse on SIGTERM or SIGINT. Containers, shims and netd go on.
+//! ends them in reverse on SIGTERM or SIGINT; on SIGHUP it reads its settings again. Containers, shims and netd go on.
 #![allow(clippy::print_stderr)]
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result, bail};
-use node::{Engine, EngineConfig, membership};
+use anyhow::{Context, Result};
+use node::{Engine, EngineConfig, engine::Settings, membership};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -14,14 +14,15 @@ use tokio::{
 use crate::{
     config::Config,
     helpers::{self, VERSION},
+    logging::LogFilter,
     supervisor::Supervisor,
 };
 
 /// The daemon waits more than it works; two threads keep heartbeats going while one is busy.
 const WORKER_THREADS: usize = 2;
 
-pub fn main(config: &Config) -> ExitCode {
-    match start(config) {
+pub fn main(flags: &Config) -> ExitCode {
+    match start(flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("rswarm daemon: {error:#}");
@@ -30,33 +31,65 @@ pub fn main(config: &Config) -> ExitCode {
     }
 }
 
-fn start(config: &Config) -> Result<()> {
-    crate::logging::start(&config.log_level)?;
+fn start(flags: &Config) -> Result<()> {
+    let config = flags.with_file()?;
+    let filter = crate::logging::parse(config.log_filter())?;
+    let settings = config.settings()?;
+    if config.validate {
+        eprintln!("configuration OK");
+        return Ok(());
+    }
+    let log = crate::logging::start(filter);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .enable_all()
         .build()
         .context("start the async runtime")?;
-    runtime.block_on(run(config))
+    runtime.block_on(run(flags, &config, settings, &log))
 }
 
-async fn run(config: &Config) -> Result<()> {
+/// Takes what the file says now, or leaves all as it is.
+fn reload(flags: &Config, config: &Config, engine: &Engine, log: &LogFilter) {
+    let read = || {
+        let new = flags.with_file()?;
+        let (filter, settings) = (crate::logging::parse(new.log_filter())?, new.settings()?);
+        log.set(filter)?;
+        anyhow::Ok((new, settings))
+    };
+    match read() {
+        Ok((new, settings)) => {
+            engine.reload(settings);
+            tracing::info!("the configuration was read again");
+            let waiting = config.fixed_changes(&new);
+            if !waiting.is_empty() {
+                tracing::warn!(keys = waiting.join(", "), "settings that are read at the start alone were changed");
+            }
+        }
+        Err(error) => tracing::error!("the configuration was not read again, all stays as it was: {error:#}"),
+    }
+}
+
+async fn run(flags: &Config, config: &Config, settings: Settings, log: &LogFilter) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
     let (tcp, metrics) = (config.tcp()?, config.metrics()?);
-    let engine = Engine::start(engine_config(config).await?).await?;
+    let engine = Engine::start(engine_config(config, settings).await?).await?;
     let (membership, served) = membership::channel();
     let (stop, stopping) = watch::channel(false);
     let supervisor = Supervisor::new(engine.clone(), config.cluster_dir(), served);
     let mut supervising = tokio::spawn(supervisor.run(stopping.clone()));
-    let api = api::ApiConfig { socket: config.socket_path(), tcp, metrics, engine, membership };
+    let api = api::ApiConfig { socket: config.socket_path(), tcp, metrics, engine: engine.clone(), membership };
     let mut serving = tokio::spawn(api::serve(api, stopping));
     tracing::info!(version = VERSION, socket = %config.socket_path().display(), "rswarm daemon runs");
-    let ended = tokio::select! {
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
-        result = &mut serving => Some(result.context("the API ended")?.context("serve the API")),
-        result = &mut supervising => Some(result.context("the membership loop ended")),
+    let ended = loop {
+        tokio::select! {
+            _ = hangup.recv() => reload(flags, config, &engine, log),
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            result = &mut serving => break Some(result.context("the API ended")?.context("serve the API")),
+            result = &mut supervising => break Some(result.context("the membership loop ended")),
+        }
     };
     tracing::info!("rswarm daemon stops; containers go on");
     let _ = stop.send(true);
@@ -67,21 +100,12 @@ async fn run(config: &Config) -> Result<()> {
     ended.unwrap_or(Ok(()))
 }
 
-async fn engine_config(config: &Config) -> Result<EngineConfig> {
+async fn engine_config(config: &Config, settings: Settings) -> Result<EngineConfig> {
     let exe = std::env::current_exe().context("find this program's own path")?;
     let shim = match &config.shim {
         Some(path) => path.clone(),
         None => exe.with_file_name("rswarm-shim"),
     };
-    let mut labels = types::Labels::new();
-    for label in &config.label {
-        let Some((name, value)) = label.split_once('=') else {
-            bail!("--label {label:?} has no '='; write NAME=VALUE")
-        };
-        labels.insert(name.to_owned(), value.to_owned());
-    }
-    let generic_resources = types::parse_generic_resources(config.node_generic_resource.iter().map(String::as_str))
-        .context("--node-generic-resource is not taken")?;
     let netd: Vec<OsString> = vec![exe.into(), helpers::NETD.into(), PathBuf::from(&config.run_dir).into()];
     let encryption = config.encryption.on(overlay::kernel_wireguard().await).map_err(anyhow::Error::msg)?;
     Ok(EngineConfig {
@@ -89,13 +113,11 @@ async fn engine_config(config: &Config) -> Result<EngineConfig> {
         run_dir: config.run_dir.clone(),
         shim,
         oci_runtime: config.oci_runtime.clone(),
-        insecure_registries: config.insecure_registry.clone(),
-        registry_mirrors: config.registry_mirror.clone(),
+        storage_driver: config.storage_driver,
+        settings,
         netd,
         cdi_directories: config.cdi_spec_dir.clone(),
         version: VERSION.to_owned(),
-        labels,
-        generic_resources,
         encryption,
     })
 }

@@ -6,6 +6,7 @@
 mod addresses;
 mod checks;
 mod config;
+mod config_file;
 mod goodbye;
 mod helpers;
 mod host;
@@ -17,12 +18,13 @@ mod survival;
 
 use std::{env, ffi::OsString, process::ExitCode};
 
-use clap::Parser;
-
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().collect();
     match arguments.get(1).and_then(|word| word.to_str()) {
-        Some("daemon") => host::main(&config::Config::parse_from(&arguments[1..])),
+        Some("daemon") => match config::Config::from_words(&arguments[1..]) {
+            Ok(flags) => host::main(&flags),
+            Err(error) => error.exit(),
+        },
         Some(helpers::NETD) => helpers::netd(&arguments[2..]),
         Some(helpers::PORT_PROXY) => helpers::port_proxy(&arguments[2..]),
         Some(helpers::LAB_HOST) => helpers::lab_host(&arguments[2..]),

@@ -22,6 +22,10 @@ pub enum Error {
     #[error("image store {} has format {found}, this version reads format {known}; use the version that wrote it", path.display())]
     StoreFormat { path: PathBuf, found: u32, known: u32 },
 
+    #[error("storage driver {driver} does not work in {}: {reason}; name another with --storage-driver, or leave it out \
+             and the best that works is used", path.display())]
+    StorageDriver { driver: crate::store::StorageDriver, path: PathBuf, reason: String },
+
     #[error("No such image: {0}")]
     NoSuchImage(String),
     #[error("image id prefix {prefix} is ambiguous: it matches {matches} images, give more digits")]

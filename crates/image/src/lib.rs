@@ -31,7 +31,10 @@ pub use registry::{
     Credentials, PullOptions, PulledImage, PushOptions, PushedImage, Resolved, SearchResult, check_login,
     resolve_digest, search,
 };
-pub use store::{DiskUsage, ImageDetail, ImageSummary, ImageUsage, Mounted, Removed, SnapshotInfo, Store, Swept};
+pub use store::{
+    DiskUsage, ImageDetail, ImageSummary, ImageUsage, Mounted, Removed, SnapshotInfo, StorageDriver, Store, Swept,
+    Transfers,
+};
 pub use tree::{Change, ChangeKind, ExtractOptions, PathStat, Root, TreeError};
 pub use types::ImageReference;
 pub use unpack::HostileEntry;

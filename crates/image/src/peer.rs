@@ -169,7 +169,7 @@ pub(crate) async fn download(
     if store.inner.blob_size(&blob.digest) == Some(blob.size) {
         return Ok(());
     }
-    let _slot = store.inner.downloading.acquire().await.map_err(|_| Error::Interrupted("downloading".to_owned()))?;
+    let _slot = store.inner.downloading.acquire().await;
     let what = format!("blob {}", blob.digest.short());
     let mut failed = Error::Peer { what, reason: "there is no node to ask".to_owned() };
     for holder in 0..source.holders() {

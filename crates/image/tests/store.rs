@@ -6,7 +6,7 @@ mod support;
 
 use std::{fs, os::unix::fs::MetadataExt, process::Command};
 
-use image::{Error, ImportOptions, Progress, Removed, Store, busybox_archive};
+use image::{CommitOptions, Error, ImportOptions, Progress, Removed, StorageDriver, Store, busybox_archive};
 use support::{TestStore, can_mount, content_of, layer, tar_of};
 
 async fn load(store: &Store, archive: Vec<u8>) -> image::Result<Vec<image::LoadedImage>> {
@@ -278,21 +278,153 @@ async fn mounting_twice_at_once_mounts_once() {
     assert!(all.iter().all(Result::is_ok) && table.matches(&rootfs).count() == 1, "{all:?}");
 }
 
+/// E-38: on overlayfs, which cannot hold another, containers get copies; who asks for overlayfs is told why not.
 #[tokio::test]
-async fn a_state_directory_on_overlayfs_is_explained() {
-    if !can_mount("a_state_directory_on_overlayfs_is_explained") {
+async fn e_38_a_state_directory_on_overlayfs_gets_copies() {
+    if !can_mount("e_38_a_state_directory_on_overlayfs_gets_copies") {
         return;
     }
     let base = tempfile::tempdir().expect("temporary directory");
     let overlay = support::Overlay::new(base.path());
-    let store = Store::open(&overlay.path().join("images")).await.expect("opens");
-    // Whiteouts cannot be made there either; this layer has none.
-    load(&store, tar_of("plain", &[layer(&["a"], "x")])).await.expect("loads");
-    match store.snapshot_mount("c1", "plain").await {
-        Ok(_) => eprintln!("SKIPPED the rest: this kernel takes overlayfs on overlayfs"),
-        Err(error) => assert!(error.to_string().contains("put --state-dir on ext4, xfs or tmpfs"), "{error}"),
+    let root = overlay.path().join("images");
+    let asked = Store::open_with(&root, Some(StorageDriver::Overlay2)).await;
+    let refused = asked.err().map(|error| error.to_string());
+    let Some(refused) = refused else {
+        eprintln!("SKIPPED the rest: this kernel takes overlayfs on overlayfs");
+        return;
+    };
+    assert!(refused.contains("storage driver overlay2 does not work in"), "{refused}");
+    let store = Store::open(&root).await.expect("opens");
+    assert_eq!(store.driver(), StorageDriver::Vfs);
+    work_with_files(&store).await;
+}
+
+/// What containers do to their files, and what is told of it; nothing is left.
+async fn work_with_files(store: &Store) {
+    let removes = {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut empty = |name| {
+            builder
+                .append_data(&mut support::header(tar::EntryType::Regular, 0), name, std::io::empty())
+                .expect("in memory");
+        };
+        empty(".wh.b");
+        empty("d/.wh..wh..opq");
+        empty("d/new");
+        builder.into_inner().expect("in memory")
+    };
+    load(store, tar_of("app", &[layer(&["a", "b", "d/old"], "text"), removes])).await.expect("loads");
+    let rootfs = store.snapshot_mount("c1", "app").await.expect("mounts").rootfs;
+    assert!(rootfs.join("a").exists() && rootfs.join("d/new").exists());
+    assert!(!rootfs.join("b").exists() && !rootfs.join("d/old").exists(), "what a layer removed is not there");
+    assert!(store.snapshot_changes("c1").await.expect("compares").is_empty());
+    assert!(store.snapshot_list().await.expect("lists")[0].is_mounted);
+    assert!(store.remove("app", true).await.is_err(), "a container that may run has it");
+
+    fs::write(rootfs.join("a"), "other text").expect("writes");
+    fs::remove_file(rootfs.join("d/new")).expect("removes");
+    fs::write(rootfs.join("big"), vec![7; 300_000]).expect("writes");
+    store.snapshot_unmount("c1").await.expect("unmounts");
+    let told: Vec<String> = store
+        .snapshot_changes("c1")
+        .await
+        .expect("compares")
+        .iter()
+        .map(|c| format!("{:?} {}", c.kind, c.path))
+        .collect();
+    assert_eq!(told, ["Modified /a", "Added /big", "Modified /d", "Deleted /d/new"]);
+    let bytes = store.snapshot_usage("c1").await.expect("measures");
+    assert!((300_000..400_000).contains(&bytes), "{bytes}");
+    let reference = Some("app:2".parse().expect("good"));
+    store.commit("c1", CommitOptions { reference, ..CommitOptions::default() }).await.expect("commits");
+    let second = store.snapshot_mount("c2", "app:2").await.expect("mounts").rootfs;
+    assert_eq!(fs::read_to_string(second.join("a")).expect("reads"), "other text");
+    assert!(second.join("big").exists() && !second.join("d/new").exists());
+    assert!(store.snapshot_changes("c2").await.expect("compares").is_empty());
+    let again = store.snapshot_mount("c1", "nothing").await.expect("mounts again").rootfs;
+    assert_eq!(fs::metadata(again.join("big")).expect("there").len(), 300_000);
+    for container in ["c1", "c2"] {
+        store.snapshot_remove(container).await.expect("removes");
     }
-    store.snapshot_remove("c1").await.expect("cleans up");
+    for image in ["app", "app:2"] {
+        store.remove(image, false).await.expect("removes");
+    }
+    assert_eq!(content_of(store.root()), Vec::<String>::new(), "nothing left on disk");
+    let trees = fs::read_dir(store.root().join("trees")).map_or(0, Iterator::count);
+    assert_eq!(trees, 0, "nor of the images");
+}
+
+/// E-38, E-09, E-24: copies do all that overlays do.
+#[tokio::test]
+async fn e_38_copies_do_what_overlays_do() {
+    if !can_mount("e_38_copies_do_what_overlays_do") {
+        return;
+    }
+    for driver in [StorageDriver::Overlay2, StorageDriver::Vfs] {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let store = Store::open_with(&directory.path().join("images"), Some(driver)).await.expect("opens");
+        assert_eq!(store.driver(), driver);
+        work_with_files(&store).await;
+    }
+}
+
+/// E-38: on btrfs containers get snapshots of subvolumes.
+#[tokio::test]
+async fn e_38_snapshots_of_btrfs_do_what_overlays_do() {
+    if !can_mount("e_38_snapshots_of_btrfs_do_what_overlays_do") {
+        return;
+    }
+    let Some(disk) = support::BtrfsDisk::new() else {
+        eprintln!("SKIPPED e_38_snapshots_of_btrfs_do_what_overlays_do: needs btrfs, mkfs.btrfs and loop devices");
+        return;
+    };
+    let store = Store::open_with(&disk.path().join("images"), Some(StorageDriver::Btrfs)).await.expect("opens");
+    work_with_files(&store).await;
+    load(&store, tar_of("two", &[layer(&["a"], "text")])).await.expect("loads");
+    for container in ["c1", "c2"] {
+        let rootfs = store.snapshot_mount(container, "two").await.expect("mounts").rootfs;
+        assert_eq!(fs::metadata(rootfs).expect("there").ino(), 256, "the root of a subvolume");
+    }
+    assert_eq!(fs::read_dir(store.root().join("trees")).expect("lists").count(), 1, "one tree for both");
+    let nested = store.root().join("snapshots/c1/rootfs/nested");
+    let made = Command::new("btrfs").args(["subvolume", "create"]).arg(&nested).output().expect("runs");
+    assert!(made.status.success(), "{made:?}");
+    fs::write(nested.join("file"), "x").expect("writes");
+    for container in ["c1", "c2"] {
+        store.snapshot_remove(container).await.expect("removes");
+    }
+    store.remove("two", false).await.expect("removes");
+    assert_eq!(content_of(store.root()), Vec::<String>::new(), "nothing left on disk, also of a subvolume inside");
+    let listed = Command::new("btrfs").args(["subvolume", "list"]).arg(disk.path()).output().expect("runs");
+    assert_eq!(String::from_utf8_lossy(&listed.stdout), "");
+}
+
+/// E-38: containers keep the driver they were made with, and layers made for one are made anew for another.
+#[tokio::test]
+async fn e_38_containers_keep_their_driver() {
+    if !can_mount("e_38_containers_keep_their_driver") {
+        return;
+    }
+    let mut test = TestStore::new("keep").await;
+    load(&test.store, busybox_archive("box").expect("busybox")).await.expect("loads");
+    let mut opened = StorageDriver::Overlay2;
+    for (container, driver) in [("c1", StorageDriver::Vfs), ("c2", StorageDriver::Overlay2), ("c3", StorageDriver::Vfs)]
+    {
+        test.reopen_with(driver).await;
+        opened = driver;
+        let rootfs = test.store.snapshot_mount(container, "box").await.expect("mounts").rootfs;
+        fs::write(rootfs.join("own"), container).expect("writes");
+        test.store.snapshot_unmount(container).await.expect("unmounts");
+    }
+    assert_eq!(test.store.driver(), opened);
+    let drivers = ["c1", "c2", "c3"].map(|container| test.store.snapshot_driver(container).expect("known"));
+    assert_eq!(drivers, [StorageDriver::Vfs, StorageDriver::Overlay2, StorageDriver::Vfs]);
+    test.reopen_with(StorageDriver::Overlay2).await;
+    for container in ["c1", "c2", "c3"] {
+        let rootfs = test.store.snapshot_root(container).await.expect("mounts");
+        assert_eq!(fs::read_to_string(rootfs.join("own")).expect("reads"), container);
+        assert_eq!(test.store.snapshot_changes(container).await.expect("compares").len(), 1);
+    }
 }
 
 #[tokio::test]

@@ -164,7 +164,17 @@ impl Cluster {
     /// # Errors
     /// [`Error::Cluster`] with the end of its log.
     pub fn start_daemon(&self, host: &str) -> Result<Spawned, Error> {
-        let daemon = self.lab.spawn(host, "daemon", &self.spec.daemon, &self.spec.env)?;
+        self.start_daemon_with(host, &[])
+    }
+
+    /// The same, with these flags too.
+    ///
+    /// # Errors
+    /// As [`Self::start_daemon`].
+    pub fn start_daemon_with(&self, host: &str, flags: &[&str]) -> Result<Spawned, Error> {
+        let flags = flags.iter().map(|flag| (*flag).to_owned());
+        let words: Vec<String> = self.spec.daemon.iter().cloned().chain(flags).collect();
+        let daemon = self.lab.spawn(host, "daemon", &words, &self.spec.env)?;
         state::change(self.lab.name(), |state| {
             state.host_mut(host)?.daemon = Some(daemon.process);
             Ok(())

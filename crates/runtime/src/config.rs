@@ -53,8 +53,8 @@ pub enum MountKind {
     /// A file or directory of the host. `recursive`: with everything mounted below it. `readonly_below`: where the mount is
     /// read-only, those are too.
     Bind { source: PathBuf, recursive: bool, readonly_below: bool },
-    /// A volume's directory on the host.
-    Volume { source: PathBuf },
+    /// A volume's directory on the host, or what is at `subpath` in it.
+    Volume { source: PathBuf, subpath: String },
     /// Memory. `size_bytes` 0 is the kernel's default, half of memory. `options` come after ours and so over them.
     Tmpfs { size_bytes: u64, mode: u32, options: Vec<String> },
 }
@@ -218,10 +218,13 @@ impl HookStage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogDriver {
-    /// Docker's json-file. A file is full at `max_size_bytes` (0: never); `max_files` are kept, the newest included.
+    /// Docker's json-file. A file is full at `max_size_bytes` (0: never); `max_files` are kept, the newest included, and
+    /// with `compress` all but that one are compressed.
     JsonFile {
         max_size_bytes: u64,
         max_files: u32,
+        #[serde(default)]
+        compress: bool,
     },
     None,
 }

@@ -122,7 +122,7 @@ fn write_dir(id: &str, run_dir: &Path, record: &Record, spec: &oci_spec::runtime
 
 fn check_sources(config: &ContainerConfig) -> Result<()> {
     let mounts = config.mounts.iter().filter_map(|mount| match &mount.kind {
-        MountKind::Bind { source, .. } | MountKind::Volume { source } => Some((source, &mount.target)),
+        MountKind::Bind { source, .. } | MountKind::Volume { source, .. } => Some((source, &mount.target)),
         MountKind::Tmpfs { .. } => None,
     });
     let files = config.files.iter().map(|file| (&file.source, &file.target));

@@ -23,6 +23,7 @@ mod record;
 mod rootfs;
 mod runtime;
 pub mod shim;
+mod subpath;
 mod teardown;
 mod terminal;
 mod time;

@@ -24,6 +24,7 @@ use crate::{
     oci,
     protocol::{CreateResult, Request, Response},
     record::{ContainerDir, ContainerState, Created, ExitStatus, Record, Status},
+    subpath,
 };
 
 /// Setting up a container takes tens of milliseconds; much more means that the host is stuck.
@@ -60,6 +61,7 @@ impl Runtime {
         let at_dir = |source| Error::RunDir { path: config.run_dir.clone(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.run_dir).map_err(at_dir)?;
         let layout = CgroupLayout::detect().map_err(at_dir)?;
+        subpath::give_up_all(&config.run_dir).map_err(at_dir)?;
         // What a killed daemon had begun to write is nobody's.
         for entry in fs::read_dir(&config.run_dir).map_err(at_dir)?.flatten() {
             if entry.file_name().to_string_lossy().starts_with(".new-") {
@@ -75,6 +77,9 @@ impl Runtime {
     /// # Errors
     /// See [`Error`]; the exit code to report for the command is [`Error::exit_code`].
     pub async fn create(&self, config: &ContainerConfig) -> Result<Created> {
+        let with_parts = subpath::hold(config, &self.config.run_dir)?;
+        // held until the container has mounts of its own
+        let (config, _held) = with_parts.as_ref().map_or((config, None), |(config, held)| (config, Some(held)));
         let id = config.id.as_str();
         let cgroup_path = self.cgroup_path(id);
         let dir = launch::prepare(config, &self.config.oci_runtime, &self.config.run_dir, &cgroup_path, &self.layout)?;

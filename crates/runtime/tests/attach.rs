@@ -197,7 +197,7 @@ async fn the_speed_of_the_log() {
     for (id, line, driver) in [
         ("file", format!("{line} > /tmp/out"), LogDriver::None),
         ("none", line.clone(), LogDriver::None),
-        ("log", line.clone(), LogDriver::JsonFile { max_size_bytes: 20 << 20, max_files: 5 }),
+        ("log", line.clone(), LogDriver::JsonFile { max_size_bytes: 20 << 20, max_files: 5, compress: false }),
     ] {
         let mut config = bench.shell(id, &line);
         config.log = LogConfig { path: bench.path(id), driver, forward: None };

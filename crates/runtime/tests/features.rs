@@ -83,7 +83,7 @@ async fn mounts() {
         fs::write(bench.path("src/file"), "bound\n").unwrap();
         fs::write(bench.path("resolv"), "nameserver 127.0.0.11\n").unwrap();
         config.mounts = vec![
-            mount(MountKind::Volume { source: bench.path("volume") }, "/a/rw", false),
+            mount(MountKind::Volume { source: bench.path("volume"), subpath: String::new() }, "/a/rw", false),
             mount(MountKind::Bind { source: bench.path("src"), recursive: true, readonly_below: true }, "/a", true),
             mount(MountKind::Tmpfs { size_bytes: 1 << 20, mode: 0o700, options: Vec::new() }, "/t", false),
         ];
@@ -287,7 +287,7 @@ async fn logs_rotate_and_long_lines_come_in_pieces() {
     }
     let bench = Bench::embedded();
     let mut config = bench.shell("rotate", "seq 1 5000");
-    config.log.driver = LogDriver::JsonFile { max_size_bytes: 20_000, max_files: 3 };
+    config.log.driver = LogDriver::JsonFile { max_size_bytes: 20_000, max_files: 3, compress: false };
     bench.start(&config).await;
     bench.runtime.wait("rotate").await.unwrap();
     let files: Vec<_> = fs::read_dir(bench.path("logs")).unwrap().map(|entry| entry.unwrap()).collect();

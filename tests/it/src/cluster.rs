@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use lab::{Cluster, Guard, Lab, LabSpec};
+use lab::{Cluster, Guard, Lab, LabSpec, Spawned};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -118,13 +118,10 @@ impl ClusterUnderTest {
     }
 
     /// Ends the daemon of a host as an operator does, and starts it with these flags too.
-    pub fn restart_with(&self, host: &str, flags: &[&str]) -> Result<()> {
+    pub fn restart_with(&self, host: &str, flags: &[&str]) -> Result<Spawned> {
         self.cluster.stop_daemon(host, Signal::SIGTERM)?;
-        let daemon = ["rswarm", "daemon", "--state-dir", "/var/lib/rswarm", "--run-dir", "/run/rswarm"];
-        self.lab().spawn(host, "daemon-again", &[&daemon[..], flags].concat(), &[])?;
-        until("the daemon answers again", DEADLINE, || self.api(host)?.get("/info").map(drop))
-            .map(drop)
-            .with_context(|| format!("the daemon of {host} with {flags:?}"))
+        let started = self.cluster.start_daemon_with(host, flags);
+        started.with_context(|| format!("the daemon of {host} with {flags:?}"))
     }
 
     pub fn lab(&self) -> &Lab {

@@ -27,7 +27,7 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
     let (host, containers) = (facts.host, facts.containers);
     let runtimes: Map<String, Value> =
         host.runtimes.iter().map(|name| (name.clone(), json!({ "path": name }))).collect();
-    let labels: Vec<String> = host.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let labels: Vec<String> = host.settings.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     Fields::new()
         .set("ID", facts.membership.node.map(|id| id.to_string()).unwrap_or_default())
         .set("Containers", containers.running + containers.paused + containers.stopped)
@@ -49,7 +49,7 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
         .set("CpuCfsQuota", host.cgroup_controllers.iter().any(|name| name == "cpu"))
         .set("IPv4Forwarding", true)
         .set("OomKillDisable", false)
-        .set("Debug", false)
+        .set("Debug", host.settings.debug)
         .set("SystemTime", &facts.now)
         .set("LoggingDriver", "json-file")
         .set("CgroupDriver", &host.cgroup_driver)
@@ -66,7 +66,7 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
                 // always spoken to without TLS, beside those of the configuration
                 "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"],
                 "IndexConfigs": index_configs(host),
-                "Mirrors": host.registry_mirrors,
+                "Mirrors": host.settings.registry_mirrors,
             }),
         )
         .set("NCPU", host.cpus)
@@ -74,7 +74,7 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
         .set("DockerRootDir", &host.root_dir)
         .set("Name", &host.hostname)
         .set("Labels", labels)
-        .unless_empty("GenericResources", policy::write_generic(&host.generic_resources))
+        .unless_empty("GenericResources", policy::write_generic(&host.settings.generic_resources))
         .set("ExperimentalBuild", false)
         .set("ServerVersion", &host.engine_version)
         .set("Runtimes", runtimes)
@@ -99,8 +99,9 @@ fn device(name: &String) -> Value {
 fn index_configs(host: &HostInfo) -> Value {
     let entry =
         |name: &String| (name.clone(), json!({ "Name": name, "Mirrors": [], "Secure": false, "Official": false }));
-    let mut all: Map<String, Value> = host.insecure_registries.iter().map(entry).collect();
-    let hub = json!({ "Name": "docker.io", "Mirrors": host.registry_mirrors, "Secure": true, "Official": true });
+    let mut all: Map<String, Value> = host.settings.insecure_registries.iter().map(entry).collect();
+    let hub =
+        json!({ "Name": "docker.io", "Mirrors": host.settings.registry_mirrors, "Secure": true, "Official": true });
     all.insert("docker.io".to_owned(), hub);
     Value::Object(all)
 }

@@ -1,7 +1,7 @@
 //! Mounts of a container.
 
 use serde_json::Value;
-use types::{Bytes, Mount, MountKind, is_tmpfs_option, is_volume_name};
+use types::{Bytes, Mount, MountKind, is_tmpfs_option, is_volume_name, is_volume_subpath};
 
 use super::{
     reader::{FieldError, Object},
@@ -82,7 +82,12 @@ fn read_volume(from: &mut Object<'_>, name: String) -> Result<MountKind, FieldEr
     let driver_options = driver.labels("Options")?;
     driver.finish()?;
     let (no_copy, labels) = (options.boolean("NoCopy")?, options.labels("Labels")?);
-    let kind = MountKind::Volume { name, no_copy, labels, driver_options };
+    let subpath = options.string("Subpath")?;
+    if !is_volume_subpath(&subpath) {
+        let rule = "the part of a volume is a relative path within it, without \"..\"";
+        return Err(options.bad("Subpath", format!("{subpath:?}: {rule}")));
+    }
+    let kind = MountKind::Volume { name, no_copy, labels, driver_options, subpath };
     options.finish()?;
     Ok(kind)
 }
@@ -136,7 +141,7 @@ pub(crate) fn write(mount: &Mount) -> Value {
                 .unless_empty("ReadOnlyNonRecursive", read_only_non_recursive);
             fields.unless_empty("BindOptions", options.done())
         }
-        MountKind::Volume { no_copy, labels, driver_options, .. } => {
+        MountKind::Volume { no_copy, labels, driver_options, subpath, .. } => {
             let driver = match driver_options.is_empty() {
                 true => Fields::new(),
                 false => Fields::new().set("Name", "local").set("Options", driver_options),
@@ -144,6 +149,7 @@ pub(crate) fn write(mount: &Mount) -> Value {
             let options = Fields::new()
                 .unless_empty("NoCopy", no_copy)
                 .unless_empty("Labels", labels)
+                .unless_empty("Subpath", subpath)
                 .unless_empty("DriverConfig", driver.done());
             fields.unless_empty("VolumeOptions", options.done())
         }

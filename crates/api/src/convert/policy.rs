@@ -30,6 +30,8 @@ pub(crate) fn read_resources(mut from: Object<'_>) -> Result<ResourceRequirement
             pids: 0,
             generic: read_generic(&mut reservations)?,
         },
+        swap_bytes: from.integer("SwapBytes")?,
+        swappiness: from.integer("MemorySwappiness")?,
     };
     limits.finish()?;
     reservations.finish()?;
@@ -66,7 +68,14 @@ fn read_generic(from: &mut Object<'_>) -> Result<BTreeMap<String, GenericResourc
 }
 
 pub(crate) fn write_resources(requirements: &ResourceRequirements) -> Value {
-    json!({ "Limits": write_amounts(&requirements.limits), "Reservations": write_amounts(&requirements.reservations) })
+    let mut written = json!({ "Limits": write_amounts(&requirements.limits), "Reservations": write_amounts(&requirements.reservations) });
+    for (name, value) in [("SwapBytes", requirements.swap_bytes), ("MemorySwappiness", requirements.swappiness)] {
+        // 0 is said too: it means none
+        if let Some(value) = value {
+            written[name] = value.into();
+        }
+    }
+    written
 }
 
 pub(crate) fn write_generic(resources: &GenericResources) -> Vec<Value> {

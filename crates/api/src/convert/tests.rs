@@ -53,7 +53,7 @@ fn full_spec() -> Value {
                       "BindOptions": { "Propagation": "rprivate", "CreateMountpoint": true, "NonRecursive": true,
                                        "ReadOnlyNonRecursive": true } },
                     { "Type": "volume", "Source": "data", "Target": "/data",
-                      "VolumeOptions": { "NoCopy": true, "Labels": { "v": "1" },
+                      "VolumeOptions": { "NoCopy": true, "Labels": { "v": "1" }, "Subpath": "a/b",
                                          "DriverConfig": { "Name": "local", "Options": { "device": ":/export/{{.Service.Name}}",
                                              "o": "addr=10.0.0.9,rw", "type": "nfs" } } } },
                     { "Type": "volume", "Source": "data-{{.Task.Slot}}", "Target": "/slot" },
@@ -82,6 +82,7 @@ fn full_spec() -> Value {
                     { "NamedResourceSpec": { "Kind": "gpu", "Value": "one" } },
                     { "DiscreteResourceSpec": { "Kind": "ssd", "Value": 2 } },
                 ] },
+                "SwapBytes": 0, "MemorySwappiness": 10,
             },
             "RestartPolicy": { "Condition": "on-failure", "Delay": 1_000_000_000, "MaxAttempts": 4, "Window": 60_000_000_000_u64 },
             "Placement": {

@@ -59,8 +59,8 @@ pub(super) async fn look_up(
     let info = shared.host.info();
     let with = |credentials| PullOptions {
         credentials,
-        insecure_registries: info.insecure_registries.clone(),
-        mirrors: info.registry_mirrors.clone(),
+        insecure_registries: info.settings.insecure_registries.clone(),
+        mirrors: info.settings.registry_mirrors.clone(),
         ..PullOptions::default()
     };
     let of_cluster = registries::of_cluster(shared, reference).await;
@@ -83,7 +83,7 @@ async fn log_in(State(shared): State<Shared>, body: Body) -> ApiResult<Json<Valu
         (true, false) => Credentials::Basic { username, password },
         (true, true) => return Err(ApiError::bad_request("username is missing: give a user name and a password")),
     };
-    let insecure = &shared.host.info().insecure_registries;
+    let insecure = &shared.host.info().settings.insecure_registries.clone();
     match check_login(&server, credentials, insecure).await {
         Ok(()) => Ok(Json(json!({ "Status": "Login Succeeded", "IdentityToken": "" }))),
         Err(error @ image::Error::Unauthorized { .. }) => {

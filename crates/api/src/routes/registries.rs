@@ -49,7 +49,7 @@ async fn put(State(shared): State<Shared>, raw: RawQuery, body: Body) -> ApiResu
     };
     let login = RegistryLogin { username, auth: Payload::new(credentials.pack()) };
     if query.get("check") != "false" {
-        let insecure = &shared.host.info().insecure_registries;
+        let insecure = &shared.host.info().settings.insecure_registries.clone();
         check_login(scope.host(), credentials, insecure).await.map_err(refused)?;
     }
     cluster::write(&shared.membership, &WriteRequest::PutRegistry { scope, login }).await?;

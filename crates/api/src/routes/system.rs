@@ -28,7 +28,7 @@ pub(crate) async fn ping(State(shared): State<Shared>, method: Method) -> Respon
 }
 
 pub(crate) async fn version(State(shared): State<Shared>) -> Json<Value> {
-    Json(write_version(shared.host.info()))
+    Json(write_version(&shared.host.info()))
 }
 
 pub(crate) async fn info(State(shared): State<Shared>) -> Json<Value> {
@@ -41,8 +41,9 @@ pub(crate) async fn info(State(shared): State<Shared>) -> Json<Value> {
         Ok(known) => (known, None),
         Err(error) => (None, Some(error.message)),
     };
+    let host = shared.host.info();
     let facts = Facts {
-        host: shared.host.info(),
+        host: &host,
         membership: &membership,
         cluster: known.as_ref().map(|(cluster, _)| &**cluster),
         counts: known.as_ref().map(|(_, counts)| *counts),

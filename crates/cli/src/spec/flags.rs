@@ -26,6 +26,12 @@ pub(crate) struct Scalars {
     /// Limit memory
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub(crate) limit_memory: Option<u64>,
+    /// Limit swap, beside the memory of --limit-memory (0 = none, -1 = unlimited)
+    #[arg(long, value_name = "BYTES", value_parser = parse_swap, allow_negative_numbers = true)]
+    pub(crate) memory_swap: Option<i64>,
+    /// How readily memory is swapped out (0 to 100, -1 = as the host has it)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) memory_swappiness: Option<i64>,
     /// Limit the number of processes (0 = unlimited)
     #[arg(long, value_name = "N")]
     pub(crate) limit_pids: Option<u64>,
@@ -413,4 +419,12 @@ pub(crate) struct UpdateLists {
     /// Remove a generic resource
     #[arg(long, value_name = "KIND")]
     pub(crate) generic_resource_rm: Vec<String>,
+}
+
+/// Bytes, or -1.
+fn parse_swap(text: &str) -> Result<i64, String> {
+    match text {
+        "-1" => Ok(-1),
+        _ => parse_bytes(text).map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+    }
 }

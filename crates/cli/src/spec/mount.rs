@@ -26,6 +26,7 @@ fn read(text: &str) -> anyhow::Result<Value> {
             "target" | "dst" | "destination" => set(&mut mount, "Target", value),
             "consistency" => set(&mut mount, "Consistency", value),
             "bind-propagation" => set(&mut mount, "BindOptions.Propagation", value),
+            "volume-subpath" => set(&mut mount, "VolumeOptions.Subpath", value),
             "volume-driver" => set(&mut mount, "VolumeOptions.DriverConfig.Name", value),
             "volume-label" | "volume-opt" => {
                 let at = if key == "volume-label" { "Labels" } else { "DriverConfig.Options" };

@@ -48,6 +48,8 @@ fn resources(spec: &mut Value, flags: &Scalars) {
     set_some(spec, "TaskTemplate.Resources.Limits.NanoCPUs", flags.limit_cpu);
     set_some(spec, "TaskTemplate.Resources.Limits.MemoryBytes", flags.limit_memory);
     set_some(spec, "TaskTemplate.Resources.Limits.Pids", flags.limit_pids);
+    set_some(spec, "TaskTemplate.Resources.SwapBytes", flags.memory_swap);
+    set_some(spec, "TaskTemplate.Resources.MemorySwappiness", flags.memory_swappiness);
     set_some(spec, "TaskTemplate.Resources.Reservations.NanoCPUs", flags.reserve_cpu);
     set_some(spec, "TaskTemplate.Resources.Reservations.MemoryBytes", flags.reserve_memory);
 }

@@ -153,7 +153,7 @@ fn p13_what_containers_have_of_their_host() {
 fn many_flags() {
     check_create(
         "create -d --name web --replicas 3 -e A=1 --env B=2 -l x=y --constraint node.role==worker \
-         --placement-pref spread=node.labels.zone --limit-cpu 0.5 --limit-memory 64m --reserve-memory 32m \
+         --placement-pref spread=node.labels.zone --limit-cpu 0.5 --limit-memory 64m --memory-swap -1 --memory-swappiness 10 --reserve-memory 32m \
          --restart-condition on-failure --restart-delay 2s --update-delay 1m --publish published=8080,target=80,mode=host \
          --mount type=bind,src=/a,dst=/b,ro --cap-drop net_raw --health-cmd 'test -e /ok' --health-interval 5s \
          --stop-grace-period 30s --init --user 1:2 --disconnect-lost-after 2m --ulimit nofile=10:20 --host db:10.0.0.1 \

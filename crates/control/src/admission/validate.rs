@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use types::{
     Bytes, Constraint, ContainerSpec, Mount, MountKind, NanoCpus, OnMissing, REBALANCE_LABEL, RebalancePolicy,
+    ResourceRequirements,
     Resources, STRATEGY_LABEL, ServiceMode, ServiceSpec, Strategy, TaskSpec, UpdateConfig, stack_of, template,
 };
 
@@ -128,6 +129,24 @@ fn task(spec: &TaskSpec) -> Result<(), Rejection> {
     }
     if !limits.generic.is_empty() {
         return invalid("generic resources can be reserved, not limited".to_owned());
+    }
+    swap(&spec.resources)
+}
+
+/// S-42.
+fn swap(resources: &ResourceRequirements) -> Result<(), Rejection> {
+    if let Some(bytes) = resources.swap_bytes {
+        if bytes < -1 {
+            return invalid(format!("invalid swap value {bytes}: give a number of bytes, or -1 for no bound"));
+        }
+        if resources.limits.memory.0 == 0 {
+            return invalid(
+                "swap can only be bounded beside memory: set a memory limit too (--limit-memory)".to_owned(),
+            );
+        }
+    }
+    if let Some(value) = resources.swappiness.filter(|value| !ResourceRequirements::SWAPPINESS.contains(value)) {
+        return invalid(format!("invalid memory swappiness {value}: give 0 to 100, or -1 for the host's own"));
     }
     Ok(())
 }

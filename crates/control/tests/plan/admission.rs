@@ -66,6 +66,23 @@ fn contradictions_in_a_container_are_refused() {
     .assert_eq(&all.join("\n"));
 }
 
+/// S-42
+#[test]
+fn s_42_swap_is_bounded_beside_memory_alone() {
+    let with = |memory: u64, swap_bytes: Option<i64>, swappiness: Option<i64>| {
+        refused(|s| {
+            s.task.resources.limits.memory = Bytes(memory);
+            (s.task.resources.swap_bytes, s.task.resources.swappiness) = (swap_bytes, swappiness);
+        })
+    };
+    let all = [with(0, Some(0), None), with(8 << 20, Some(-2), None), with(0, None, Some(101))];
+    expect![[r#"
+        swap can only be bounded beside memory: set a memory limit too (--limit-memory)
+        invalid swap value -2: give a number of bytes, or -1 for no bound
+        invalid memory swappiness 101: give 0 to 100, or -1 for the host's own"#]]
+    .assert_eq(&all.join("\n"));
+}
+
 #[test]
 fn nodes_are_refused_with_the_reason() {
     let mut world = World::new();

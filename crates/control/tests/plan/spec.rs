@@ -166,6 +166,7 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
                 no_copy: false,
                 labels: Labels::new(),
                 driver_options: Labels::new(),
+                subpath: String::new(),
             };
             task.container.mounts.push(Mount { kind, target: "/data".into(), read_only: false });
         }

@@ -10,7 +10,7 @@ use crate::{
     digest::Digest,
     error::{Error, Result},
     store::{MAX_LAYERS, Store, catalog::ImageRecord, images::NewImage},
-    tree::{Root, pack_layer},
+    tree::pack_layer,
 };
 
 /// What `commit` adds to the container's files.
@@ -31,8 +31,7 @@ impl Store {
     /// # Errors
     /// [`Error::NoSuchSnapshot`], [`Error::BadChange`], [`Error::TooManyLayers`], [`Error::NoSpace`].
     pub async fn commit(&self, container: &str, options: CommitOptions) -> Result<Digest> {
-        let missing = || Error::NoSuchSnapshot(container.to_owned());
-        let snapshot = self.inner.state().snapshots.get(container).cloned().ok_or_else(missing)?;
+        let snapshot = self.comparable(container).await?;
         // The image was there when the container was made, and stays while the container does.
         let (parent, parent_pin) = self.pin_image(&snapshot.image)?;
         if snapshot.layers.len() + 1 > MAX_LAYERS {
@@ -45,14 +44,12 @@ impl Store {
         for change in &options.changes {
             apply_change(&mut config.config, change)?;
         }
-        let upper = self.inner.upper_path(container);
+        let container = container.to_owned();
         let _core = self.inner.unpacking.acquire().await.map_err(|_| Error::Interrupted("unpacking".to_owned()))?;
         let committed = self
             .run("making a layer of a container", move |inner| {
-                let layer = inner.spool_written(|out| {
-                    let root = Root::open(&upper).map_err(|e| Error::file("open", &upper, e))?;
-                    Ok(pack_layer(&root, out)?)
-                })?;
+                let (tree, differences) = inner.differences(&container, &snapshot)?;
+                let layer = inner.spool_written(|out| Ok(pack_layer(&tree, &differences, out)?))?;
                 let _blob_pin = inner.pin([layer.digest.clone()]);
                 inner.keep(&layer)?;
                 let (record, _layer_pin) = inner.unpack_unknown(&layer.digest)?;

@@ -89,7 +89,7 @@ impl Download<'_> {
         }
         self.progress.say(digest.short(), ProgressStatus::PullingLayer);
         let inner = Arc::clone(&self.store.inner);
-        let _slot = inner.downloading.acquire().await.map_err(|_| Error::Interrupted("downloading".to_owned()))?;
+        let _slot = inner.downloading.acquire().await;
         tokio::select! {
             result = self.attempts() => result,
             () = self.cancel.cancelled() => Err(Error::Interrupted("another part of the image failed".to_owned())),

@@ -190,7 +190,7 @@ impl Store {
             let (store, parcel, progress) = (self.clone(), Arc::clone(parcel), progress.clone());
             tasks.spawn(async move {
                 let inner = Arc::clone(&store.inner);
-                let _slot = inner.uploading.acquire().await.map_err(|_| Error::Interrupted("pushing".to_owned()))?;
+                let _slot = inner.uploading.acquire().await;
                 store.send_patiently(&parcel, at, &progress).await
             });
         }

@@ -14,7 +14,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Inner, Pin, Store, Temp, catalog::LayerRecord, make_directory};
+use super::{Inner, Pin, StorageDriver, Store, Temp, catalog::LayerRecord, make_directory};
 use crate::{
     digest::Digest,
     error::{Error, Result, is_disk_full},
@@ -31,6 +31,9 @@ struct LayerFile {
     diff_id: Digest,
     bytes: u64,
     boot: String,
+    /// The copying drivers read marks that overlayfs does not.
+    #[serde(default)]
+    driver: StorageDriver,
 }
 
 /// The kernel's id of this boot; empty where it is not known, which never matches.
@@ -102,7 +105,12 @@ impl Inner {
         if let Some(bytes) = self.layer_bytes(&unpacked.diff_id)? {
             return Ok(bytes);
         }
-        let file = LayerFile { diff_id: unpacked.diff_id.clone(), bytes: unpacked.bytes, boot: this_boot() };
+        let file = LayerFile {
+            diff_id: unpacked.diff_id.clone(),
+            bytes: unpacked.bytes,
+            boot: this_boot(),
+            driver: self.driver,
+        };
         let text = serde_json::to_vec(&file).expect("plain strings and numbers");
         let json = temp.path.join("layer/layer.json");
         fs::write(&json, text).map_err(|e| Error::file("write", json, e))?;
@@ -130,17 +138,18 @@ impl Inner {
         }
     }
 
-    /// Layers of an earlier boot that may not have reached the disk are dropped; their blobs are safe.
-    pub(super) fn forget_unsynced_layers(&self) -> Result<()> {
+    /// Layers of an earlier boot that may not have reached the disk are dropped; their blobs are safe. So are those
+    /// that were made for another driver, where overlayfs is to read them.
+    pub(super) fn forget_unfit_layers(&self) -> Result<()> {
         let boot = this_boot();
         for path in self.layer_directories()? {
-            if path.join("synced").exists() {
-                continue;
-            }
             let text = fs::read(path.join("layer.json")).unwrap_or_default();
-            let same_boot =
-                serde_json::from_slice::<LayerFile>(&text).is_ok_and(|l| !boot.is_empty() && l.boot == boot);
-            if !same_boot {
+            let layer = serde_json::from_slice::<LayerFile>(&text).ok();
+            let is_safe = path.join("synced").exists()
+                || layer.as_ref().is_some_and(|layer| !boot.is_empty() && layer.boot == boot);
+            let is_readable = self.driver != StorageDriver::Overlay2
+                || layer.as_ref().is_none_or(|layer| layer.driver == StorageDriver::Overlay2);
+            if !is_safe || !is_readable {
                 self.discard(&path)?;
             }
         }

@@ -2,17 +2,22 @@
 //! catalog of names. Called by the agent and the API through the cheap handle [`Store`].
 //!
 //! On disk, below the root:
-//! `catalog.json`, `blobs/sha256/HEX`, `layers/HEX24/{layer.json,fs}`, `snapshots/CONTAINER/…`, `tmp`.
+//! `catalog.json`, `blobs/sha256/HEX`, `layers/HEX24/{layer.json,fs}`, `snapshots/CONTAINER/…`, `tmp`, and on btrfs
+//! `trees/HEX24`.
 //! Everything is made in `tmp` and renamed into place, so a crash leaves either nothing or the whole;
 //! `tmp` is emptied when the store opens. Content is verified before it gets its name, never after.
 
 pub(crate) mod blobs;
+mod btrfs;
 pub(crate) mod catalog;
+mod copies;
+mod driver;
 pub(crate) mod images;
 mod layers;
 mod mount;
 mod snapshots;
 mod sweep;
+mod transfers;
 mod usage;
 
 use std::{
@@ -28,10 +33,12 @@ use std::{
 };
 
 pub use catalog::Removed;
+pub use driver::StorageDriver;
 pub use images::{ImageDetail, ImageSummary};
 pub use snapshots::{Mounted, SnapshotInfo};
 pub use sweep::Swept;
 use tokio::sync::Semaphore;
+pub use transfers::Transfers;
 pub use usage::{DiskUsage, ImageUsage};
 
 use crate::{
@@ -40,12 +47,10 @@ use crate::{
 };
 use catalog::{Catalog, FORMAT};
 use snapshots::SnapshotRecord;
+use transfers::Slots;
 
 /// Lower layers of one mount: with 28 bytes each the options fit the kernel's one page.
 pub(crate) const MAX_LAYERS: usize = 128;
-
-const MAX_DOWNLOADS: usize = 3;
-const MAX_UPLOADS: usize = 5;
 
 /// A cheap handle; all clones are the same store.
 #[derive(Clone)]
@@ -57,14 +62,17 @@ pub(crate) struct Inner {
     pub(crate) root: PathBuf,
     /// Held as long as the store is open: a second daemon on the same directory is refused.
     _lock: File,
+    /// How root filesystems of new containers are made.
+    driver: StorageDriver,
+    /// Held by whoever makes, uses or removes a tree of an image.
+    trees: Mutex<()>,
     state: Mutex<State>,
     temp_counter: AtomicU64,
     /// Unpacking is CPU work: as many at once as there are cores.
     pub(crate) unpacking: Semaphore,
-    /// Connections to registries: 3 blobs at a time, as Docker (`DefaultMaxConcurrentDownloads`).
-    pub(crate) downloading: Semaphore,
-    /// 5 the other way (`DefaultMaxConcurrentUploads`).
-    pub(crate) uploading: Semaphore,
+    /// Connections to registries and nodes.
+    pub(crate) downloading: Slots,
+    pub(crate) uploading: Slots,
     /// One worker per blob or layer, so that two pulls of the same image share the work.
     working: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
 }
@@ -77,16 +85,26 @@ pub(crate) struct State {
 }
 
 impl Store {
-    /// Opens or makes the store at `root`.
+    /// Opens or makes the store at `root`, with the best storage driver that works there.
     ///
     /// # Errors
-    /// [`Error::StoreBusy`], [`Error::Damaged`], [`Error::StoreFormat`], or a failed file operation.
+    /// As [`Store::open_with`].
     pub async fn open(root: &Path) -> Result<Self> {
-        let root = root.to_owned();
-        blocking("opening the image store", move || Self::open_now(&root)).await
+        Self::open_with(root, None).await
     }
 
-    fn open_now(root: &Path) -> Result<Self> {
+    /// Opens or makes the store at `root`. New containers get their root filesystems from `driver`; those that are
+    /// there keep the one they were made with.
+    ///
+    /// # Errors
+    /// [`Error::StoreBusy`], [`Error::Damaged`], [`Error::StoreFormat`], [`Error::StorageDriver`], or a failed file
+    /// operation.
+    pub async fn open_with(root: &Path, driver: Option<StorageDriver>) -> Result<Self> {
+        let root = root.to_owned();
+        blocking("opening the image store", move || Self::open_now(&root, driver)).await
+    }
+
+    fn open_now(root: &Path, driver: Option<StorageDriver>) -> Result<Self> {
         make_directory(root)?;
         let root = fs::canonicalize(root).map_err(|e| Error::file("find", root, e))?;
         let lock = lock(&root)?;
@@ -94,20 +112,26 @@ impl Store {
             make_directory(&root.join(name))?;
         }
         empty_directory(&root.join("tmp"))?;
+        let (driver, passed_over) = StorageDriver::choose(&root, driver)?;
+        for reason in passed_over {
+            tracing::warn!(%driver, reason, "a better storage driver does not work here");
+        }
         let catalog = read_catalog(&root)?;
         let snapshots = snapshots::read_all(&root)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let inner = Inner {
             root,
             _lock: lock,
+            driver,
+            trees: Mutex::new(()),
             state: Mutex::new(State { catalog, snapshots, pins: HashMap::new() }),
             temp_counter: AtomicU64::new(0),
             unpacking: Semaphore::new(cores),
-            downloading: Semaphore::new(MAX_DOWNLOADS),
-            uploading: Semaphore::new(MAX_UPLOADS),
+            downloading: Slots::new(Transfers::default().downloads),
+            uploading: Slots::new(Transfers::default().uploads),
             working: Mutex::new(HashMap::new()),
         };
-        inner.forget_unsynced_layers()?;
+        inner.forget_unfit_layers()?;
         inner.check_complete()?;
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -115,6 +139,11 @@ impl Store {
     /// The directory of the store.
     pub fn root(&self) -> &Path {
         &self.inner.root
+    }
+
+    /// How root filesystems of new containers are made.
+    pub fn driver(&self) -> StorageDriver {
+        self.inner.driver
     }
 
     /// Runs `work` on a blocking thread.

@@ -1,4 +1,4 @@
-//! overlayfs mounts. Called by the snapshots; knows nothing about images.
+//! Mounts of root filesystems, first of all overlayfs. Called by the snapshots; knows nothing about images.
 //!
 //! `mount(2)` takes one page of options, so the lower directories are given relative to the layers'
 //! directory: a thread of its own leaves the shared working directory (`unshare(CLONE_FS)`), changes to
@@ -57,12 +57,17 @@ pub(super) fn mount_overlay(directory: &Path, target: &Path, options: &str) -> R
     result.map_err(|errno| MountError { reason: explain(directory, errno), source: errno.into() })
 }
 
+/// Makes a directory a mount point of its own files.
+pub(super) fn mount_on_itself(target: &Path) -> io::Result<()> {
+    Ok(nix::mount::mount(Some(target), target, None::<&str>, MsFlags::MS_BIND, None::<&str>)?)
+}
+
 /// The likely cause and the next step.
 fn explain(directory: &Path, errno: Errno) -> String {
     if is_on_overlayfs(directory) {
         let shown = directory.display();
         return format!(
-            "{shown} is itself on overlayfs, which cannot hold the upper directory of another; put --state-dir on ext4, xfs or tmpfs"
+            "{shown} is itself on overlayfs, which cannot hold the upper directory of another; put --state-dir on ext4, xfs or tmpfs, or use the storage driver vfs"
         );
     }
     match errno {

@@ -1,4 +1,4 @@
-//! Snapshots: the writable root filesystem of one container, an overlay over an image's layers.
+//! Snapshots: the writable root filesystem of one container, made of an image's layers by a storage driver.
 //! Called by the agent for each container. All calls may be repeated; a mount survives the daemon.
 
 use std::{
@@ -12,22 +12,27 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Inner, MAX_LAYERS, Store,
+    Inner, MAX_LAYERS, StorageDriver, Store,
     catalog::LayerRecord,
+    copies::remove_subvolume,
+    driver::same_owner_and_mode,
     make_directory,
-    mount::{is_mount_point, mount_overlay, mount_points, unmount},
+    mount::{is_mount_point, mount_on_itself, mount_overlay, mount_points, unmount},
 };
 use crate::{
     digest::Digest,
     error::{Error, Result},
     progress::Progress,
-    tree::{Change, Lower, Root, changes},
+    tree::{Change, Difference, Lower, Root, TreeKind, differences},
 };
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SnapshotRecord {
     pub image: Digest,
     pub layers: Vec<LayerRecord>,
+    /// The driver of the store when the container was made.
+    #[serde(default)]
+    pub driver: StorageDriver,
 }
 
 /// A mounted snapshot.
@@ -104,33 +109,48 @@ impl Inner {
         self.root.join("snapshots").join(container)
     }
 
-    /// What the container itself wrote.
-    pub(crate) fn upper_path(&self, container: &str) -> PathBuf {
-        self.snapshot_path(container).join("upper")
+    pub(crate) fn snapshot(&self, container: &str) -> Result<SnapshotRecord> {
+        let missing = || Error::NoSuchSnapshot(container.to_owned());
+        self.state().snapshots.get(container).cloned().ok_or_else(missing)
+    }
+
+    /// What a container has changed, and the tree where that is.
+    pub(crate) fn differences(&self, container: &str, record: &SnapshotRecord) -> Result<(Root, Vec<Difference>)> {
+        let (tree, kind) = self.changed_tree(container, record.driver);
+        let root = Root::open(&tree).map_err(|e| Error::file("open", &tree, e))?;
+        let lower = self.lower(&record.layers)?;
+        let found = differences(&root, kind, &lower)?;
+        Ok((root, found))
+    }
+
+    /// The layers of an image, to be read together.
+    pub(super) fn lower(&self, layers: &[LayerRecord]) -> Result<Lower> {
+        let paths: Vec<PathBuf> = layers.iter().rev().map(|l| self.layer_path(&l.diff_id).join("fs")).collect();
+        Lower::open(&paths).map_err(|e| Error::file("open the layers of", self.root.join("layers"), e))
     }
 
     pub(super) fn rootfs_path(&self, container: &str) -> PathBuf {
         self.snapshot_path(container).join("rootfs")
     }
 
+    /// The tree in which a container's own changes are.
+    fn changed_tree(&self, container: &str, driver: StorageDriver) -> (PathBuf, TreeKind) {
+        match driver {
+            StorageDriver::Overlay2 => (self.snapshot_path(container).join("upper"), TreeKind::Upper),
+            StorageDriver::Btrfs | StorageDriver::Vfs => (self.rootfs_path(container), TreeKind::Whole),
+        }
+    }
+
     /// Makes the directories of a snapshot; its root looks like the image's.
     fn create_snapshot(&self, container: &str, record: &SnapshotRecord) -> Result<()> {
         let temp = self.temp()?;
         let new = temp.path.join("snapshot");
-        for name in ["upper", "work", "rootfs"] {
-            make_directory(&new.join(name))?;
+        make_directory(&new)?;
+        match record.driver {
+            StorageDriver::Overlay2 => self.create_upper(&new, record)?,
+            StorageDriver::Btrfs => self.create_subvolume(&new.join("rootfs"), record)?,
+            StorageDriver::Vfs => self.create_copy(&new.join("rootfs"), record)?,
         }
-        let upper = new.join("upper");
-        let top = record.layers.last().map(|l| self.layer_path(&l.diff_id).join("fs"));
-        let (uid, gid, mode) = match top.map(fs::metadata) {
-            Some(Ok(meta)) => (meta.uid(), meta.gid(), meta.mode() & 0o7777),
-            Some(Err(e)) => return Err(Error::file("look at the top layer of", upper, e)),
-            None => (0, 0, 0o755),
-        };
-        std::os::unix::fs::chown(&upper, Some(uid), Some(gid))
-            .map_err(|e| Error::file("set the owner of", &upper, e))?;
-        let permissions = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(mode);
-        fs::set_permissions(&upper, permissions).map_err(|e| Error::file("set the mode of", &upper, e))?;
         let text = serde_json::to_vec(record).expect("plain strings and numbers");
         // Not synced, for the sake of the container's start: see `read_all`.
         let json = new.join("snapshot.json");
@@ -142,6 +162,19 @@ impl Inner {
         Ok(())
     }
 
+    fn create_upper(&self, new: &Path, record: &SnapshotRecord) -> Result<()> {
+        for name in ["upper", "work", "rootfs"] {
+            make_directory(&new.join(name))?;
+        }
+        let upper = new.join("upper");
+        let top = record.layers.last().map(|l| self.layer_path(&l.diff_id).join("fs"));
+        let looks = top.map_or_else(
+            || fs::set_permissions(&upper, std::os::unix::fs::PermissionsExt::from_mode(0o755)),
+            |top| same_owner_and_mode(&top, &upper),
+        );
+        looks.map_err(|e| Error::file("set owner and mode of", upper, e))
+    }
+
     fn mount_snapshot(&self, container: &str, record: &SnapshotRecord) -> Result<PathBuf> {
         let target = self.rootfs_path(container);
         let failed = |reason: String, source| Error::Mount { container: container.to_owned(), reason, source };
@@ -149,8 +182,16 @@ impl Inner {
         if mounted.map_err(|e| failed("cannot see whether it is mounted".to_owned(), e))? {
             return Ok(target);
         }
-        let options = self.mount_options(container, record)?;
-        mount_overlay(&self.root.join("layers"), &target, &options).map_err(|e| failed(e.reason, e.source))?;
+        match record.driver {
+            StorageDriver::Overlay2 => {
+                let options = self.mount_options(container, record)?;
+                mount_overlay(&self.root.join("layers"), &target, &options).map_err(|e| failed(e.reason, e.source))?;
+            }
+            // So that it is seen to be in use, as an overlay is.
+            StorageDriver::Btrfs | StorageDriver::Vfs => {
+                mount_on_itself(&target).map_err(|e| failed("cannot mount it on itself".to_owned(), e))?;
+            }
+        }
         Ok(target)
     }
 
@@ -200,11 +241,10 @@ impl Store {
             None => {
                 let id = self.get(image)?;
                 let (found, pin) = self.pin_image(&id)?;
-                (SnapshotRecord { image: id, layers: found.layers }, Some(pin))
+                (SnapshotRecord { image: id, layers: found.layers, driver: self.driver() }, Some(pin))
             }
         };
-        let layers: Vec<_> = record.layers.iter().map(|l| (l.blob.clone(), l.diff_id.clone())).collect();
-        self.ensure_present(&layers).await?;
+        self.ensure_present(&record.layers).await?;
         let container = container.to_owned();
         self.run("mounting a root filesystem", move |inner| {
             if !inner.state().snapshots.contains_key(&container) {
@@ -233,23 +273,28 @@ impl Store {
     /// # Errors
     /// [`Error::NoSuchSnapshot`], or what cannot be read.
     pub async fn snapshot_changes(&self, container: &str) -> Result<Vec<Change>> {
-        let missing = || Error::NoSuchSnapshot(container.to_owned());
-        let record = self.inner.state().snapshots.get(container).cloned().ok_or_else(missing)?;
-        let upper = self.inner.upper_path(container);
+        let record = self.comparable(container).await?;
+        let container = container.to_owned();
         self.run("comparing a root filesystem", move |inner| {
-            let layers: Vec<PathBuf> =
-                record.layers.iter().rev().map(|layer| inner.layer_path(&layer.diff_id).join("fs")).collect();
-            let open = |e| Error::file("open", &upper, e);
-            Ok(changes(&Root::open(&upper).map_err(open)?, &Lower::open(&layers).map_err(open)?)?)
+            let (_, found) = inner.differences(&container, &record)?;
+            Ok(found.into_iter().map(Change::from).collect())
         })
         .await
     }
 
-    /// Layers lost with the last boot are unpacked again.
-    async fn ensure_present(&self, layers: &[(Digest, Digest)]) -> Result<()> {
-        for (_, diff_id) in layers {
-            if self.inner.layer_bytes(diff_id)?.is_none() {
-                self.ensure_layers(layers, &Progress::none()).await?;
+    /// A snapshot whose layers are there to be compared with.
+    pub(crate) async fn comparable(&self, container: &str) -> Result<SnapshotRecord> {
+        let record = self.inner.snapshot(container)?;
+        self.ensure_present(&record.layers).await?;
+        Ok(record)
+    }
+
+    /// Layers lost with the last boot, or with another driver, are unpacked again.
+    async fn ensure_present(&self, layers: &[LayerRecord]) -> Result<()> {
+        for layer in layers {
+            if self.inner.layer_bytes(&layer.diff_id)?.is_none() {
+                let all: Vec<_> = layers.iter().map(|l| (l.blob.clone(), l.diff_id.clone())).collect();
+                self.ensure_layers(&all, &Progress::none()).await?;
                 return Ok(());
             }
         }
@@ -293,15 +338,24 @@ impl Store {
             let trash = inner.temp()?;
             let mut state = inner.state();
             let path = inner.snapshot_path(&container);
+            let driver = state.snapshots.get(&container).map(|record| record.driver);
             match fs::rename(&path, trash.path.join("gone")) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::file("remove", path, e)),
                 _ => {}
             }
             state.snapshots.remove(&container);
             drop(state);
+            if driver == Some(StorageDriver::Btrfs) {
+                remove_subvolume(&trash.path.join("gone/rootfs"));
+            }
             Ok(())
         })
         .await
+    }
+
+    /// The driver that the root filesystem of a container was made with.
+    pub fn snapshot_driver(&self, container: &str) -> Option<StorageDriver> {
+        self.inner.state().snapshots.get(container).map(|record| record.driver)
     }
 
     /// All snapshots, by container id.
@@ -328,13 +382,15 @@ impl Store {
     /// [`Error::NoSuchSnapshot`], or a failed file operation.
     pub async fn snapshot_usage(&self, container: &str) -> Result<u64> {
         check_id(container)?;
+        let record = self.comparable(container).await?;
         let container = container.to_owned();
         self.run("measuring a root filesystem", move |inner| {
-            if !inner.state().snapshots.contains_key(&container) {
-                return Err(Error::NoSuchSnapshot(container));
+            if record.driver == StorageDriver::Overlay2 {
+                let (upper, _) = inner.changed_tree(&container, record.driver);
+                return usage(&upper).map_err(|e| Error::file("measure", upper, e));
             }
-            let upper = inner.snapshot_path(&container).join("upper");
-            usage(&upper).map_err(|e| Error::file("measure", upper, e))
+            let (tree, found) = inner.differences(&container, &record)?;
+            Ok(tree.usage(&found))
         })
         .await
     }

@@ -44,6 +44,7 @@ impl Inner {
             }
         }
         swept.bytes += super::snapshots::usage(&trash.path).unwrap_or(0);
+        self.sweep_trees()?;
         Ok(swept)
     }
 

@@ -1,4 +1,5 @@
-//! What a container has changed of its image: the upper directory of its overlay, read against the layers below.
+//! What a container has changed of its image: the upper directory of its overlay, or the whole tree where it has one
+//! of its own, read against the layers below.
 
 use std::{
     collections::BTreeSet,
@@ -12,7 +13,7 @@ use rustix::{
 };
 
 use super::{Root, TreeError, join, names};
-use crate::unpack::{OPAQUE_XATTR, is_whiteout};
+use crate::unpack::{MARK_XATTRS, is_whiteout};
 
 /// What happened to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +28,28 @@ pub enum ChangeKind {
 pub struct Change {
     pub path: String,
     pub kind: ChangeKind,
+}
+
+/// The same by the bytes of the path, which has no `/` before it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Difference {
+    pub path: Vec<u8>,
+    pub kind: ChangeKind,
+}
+
+impl From<Difference> for Change {
+    fn from(difference: Difference) -> Self {
+        Self { path: format!("/{}", String::from_utf8_lossy(&difference.path)), kind: difference.kind }
+    }
+}
+
+/// What the tree is that is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TreeKind {
+    /// Only what lies over the layers, with marks for what was removed.
+    Upper,
+    /// Everything: what is not there was removed, what is as in the layers was not touched.
+    Whole,
 }
 
 /// Made by whoever starts a container, to mount something there; not the container's own doing.
@@ -77,6 +100,10 @@ impl Lower {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = layers.iter().map(|layer| fs::open(layer, flags, Mode::empty()));
         Ok(Self(opened.collect::<Result<_, _>>()?))
+    }
+
+    pub(super) fn layers(&self) -> &[OwnedFd] {
+        &self.0
     }
 
     /// What the layers together have at a path.
@@ -130,72 +157,105 @@ fn look(layer: BorrowedFd<'_>, path: &[u8]) -> Seen {
 
 fn is_opaque_directory(parent: BorrowedFd<'_>, name: &[u8]) -> bool {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let Ok(fd) = fs::openat(parent, name, flags, Mode::empty()) else { return false };
-    let mut value = [0; 1];
-    fs::fgetxattr(fd, OPAQUE_XATTR, &mut value).is_ok_and(|length| length == 1) && value == *b"y"
+    fs::openat(parent, name, flags, Mode::empty()).is_ok_and(|fd| is_opaque(fd.as_fd()))
+}
+
+pub(super) fn is_opaque(directory: BorrowedFd<'_>) -> bool {
+    let marked = |name| {
+        let mut value = [0; 1];
+        fs::fgetxattr(directory, name, &mut value).is_ok_and(|length| length == 1) && value == *b"y"
+    };
+    MARK_XATTRS.into_iter().any(marked)
 }
 
 /// Everything that differs, in the order of the paths.
-pub(crate) fn changes(upper: &Root, lower: &Lower) -> Result<Vec<Change>, TreeError> {
-    let mut found = Vec::new();
+pub(crate) fn differences(tree: &Root, kind: TreeKind, lower: &Lower) -> Result<Vec<Difference>, TreeError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-    let root = upper.resolve(b".", flags).map_err(|errno| TreeError::file("open", b"/", errno))?;
-    collect(root.as_fd(), b"", lower, &mut found)?;
-    found.sort();
-    Ok(found)
+    let root = tree.resolve(b".", flags).map_err(|errno| TreeError::file("open", b"/", errno))?;
+    let mut comparison = Comparison { kind, lower, found: Vec::new() };
+    comparison.directory(root.as_fd(), b"")?;
+    if kind == TreeKind::Whole {
+        comparison.removed(root.as_fd(), b"")?;
+    }
+    comparison.found.sort();
+    Ok(comparison.found)
 }
 
-fn collect(directory: BorrowedFd<'_>, path: &[u8], lower: &Lower, found: &mut Vec<Change>) -> Result<(), TreeError> {
-    for name in names(directory, path)? {
-        let here = join(path, &name);
-        let failed = |errno| TreeError::file("look at", &here, errno);
-        let stat = match fs::statat(directory, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) => continue, // removed meanwhile
-            Err(errno) => return Err(failed(errno)),
-        };
-        let before = lower.find(&here);
-        let mut add = |path: &[u8], kind| {
-            found.push(Change { path: format!("/{}", String::from_utf8_lossy(path)), kind });
-        };
-        if is_whiteout(&stat) {
-            if before.is_some() {
-                add(&here, ChangeKind::Deleted);
-            }
-            continue;
+struct Comparison<'a> {
+    kind: TreeKind,
+    lower: &'a Lower,
+    found: Vec<Difference>,
+}
+
+impl Comparison<'_> {
+    fn add(&mut self, path: Vec<u8>, kind: ChangeKind) {
+        self.found.push(Difference { path, kind });
+    }
+
+    fn directory(&mut self, directory: BorrowedFd<'_>, path: &[u8]) -> Result<(), TreeError> {
+        for name in names(directory, path)? {
+            let here = join(path, &name);
+            let stat = match fs::statat(directory, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                Err(Errno::NOENT) => continue, // removed meanwhile
+                Err(errno) => return Err(TreeError::file("look at", &here, errno)),
+            };
+            self.entry(directory, &name, here, &stat)?;
         }
-        if before.is_none() && is_mount_point(directory, &name, &here) {
-            continue;
+        Ok(())
+    }
+
+    fn entry(&mut self, parent: BorrowedFd<'_>, name: &[u8], here: Vec<u8>, stat: &Stat) -> Result<(), TreeError> {
+        let before = self.lower.find(&here);
+        if self.kind == TreeKind::Upper && is_whiteout(stat) {
+            if before.is_some() {
+                self.add(here, ChangeKind::Deleted);
+            }
+            return Ok(());
+        }
+        if before.is_none() && is_mount_point(parent, name, &here) {
+            return Ok(());
         }
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            add(&here, if before.is_some() { ChangeKind::Modified } else { ChangeKind::Added });
-            continue;
+            match before {
+                None => self.add(here, ChangeKind::Added),
+                Some(before) if self.kind == TreeKind::Whole && is_same_file(&before, stat) => {}
+                Some(_) => self.add(here, ChangeKind::Modified),
+            }
+            return Ok(());
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let inner = fs::openat(directory, name.as_slice(), flags, Mode::empty()).map_err(failed)?;
-        let count = found.len();
-        if is_opaque_directory(directory, &name) {
-            let own: BTreeSet<Vec<u8>> = names(inner.as_fd(), &here)?.into_iter().collect();
-            for gone in lower.names(&here).difference(&own) {
-                found.push(Change {
-                    path: format!("/{}", String::from_utf8_lossy(&join(&here, gone))),
-                    kind: ChangeKind::Deleted,
-                });
-            }
+        let inner =
+            fs::openat(parent, name, flags, Mode::empty()).map_err(|errno| TreeError::file("look at", &here, errno))?;
+        let count = self.found.len();
+        if self.kind == TreeKind::Whole || is_opaque(inner.as_fd()) {
+            self.removed(inner.as_fd(), &here)?;
         }
-        collect(inner.as_fd(), &here, lower, found)?;
-        let kind = match before {
-            None => Some(ChangeKind::Added),
-            Some(before) if found.len() > count || differs(&before, &stat) => Some(ChangeKind::Modified),
+        self.directory(inner.as_fd(), &here)?;
+        match before {
+            None => self.add(here, ChangeKind::Added),
+            Some(before) if self.found.len() > count || differs(&before, stat) => self.add(here, ChangeKind::Modified),
             // Only copied up, because something below it was and is as it was.
-            Some(_) => None,
-        };
-        found.extend(kind.map(|kind| Change { path: format!("/{}", String::from_utf8_lossy(&here)), kind }));
+            Some(_) => {}
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// What the layers have in a directory and it has not.
+    fn removed(&mut self, directory: BorrowedFd<'_>, path: &[u8]) -> Result<(), TreeError> {
+        let own: BTreeSet<Vec<u8>> = names(directory, path)?.into_iter().collect();
+        for gone in self.lower.names(path).difference(&own) {
+            self.add(join(path, gone), ChangeKind::Deleted);
+        }
+        Ok(())
+    }
 }
 
 fn differs(before: &Stat, now: &Stat) -> bool {
     let facts = |stat: &Stat| (stat.st_mode, stat.st_uid, stat.st_gid, stat.st_mtime, stat.st_mtime_nsec);
     facts(before) != facts(now)
+}
+
+fn is_same_file(before: &Stat, now: &Stat) -> bool {
+    !differs(before, now) && before.st_size == now.st_size && before.st_rdev == now.st_rdev
 }

@@ -8,6 +8,7 @@
 mod changes;
 mod exact;
 mod extract;
+mod flatten;
 mod pack;
 
 use std::{
@@ -25,8 +26,9 @@ use rustix::{
 };
 
 pub use changes::{Change, ChangeKind};
-pub(crate) use changes::{Lower, changes};
+pub(crate) use changes::{Difference, Lower, TreeKind, differences};
 pub use extract::ExtractOptions;
+pub(crate) use flatten::flatten;
 pub(crate) use pack::pack_layer;
 
 use crate::unpack::HostileEntry;
@@ -55,6 +57,14 @@ pub enum TreeError {
 }
 
 impl TreeError {
+    /// The system's error behind it, if there is one.
+    pub(crate) fn io(&self) -> Option<&io::Error> {
+        match self {
+            Self::ReadArchive(source) | Self::WriteArchive(source) | Self::File { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
     fn file(action: &'static str, path: &[u8], errno: Errno) -> Self {
         let path = String::from_utf8_lossy(path).into_owned();
         match errno {
@@ -147,6 +157,18 @@ impl Root {
         let said = PathBuf::from(std::ffi::OsString::from_vec(said));
         let parent = Path::new("/").join(path.trim_start_matches('/'));
         parent.parent().unwrap_or(Path::new("/")).join(said).to_string_lossy().into_owned()
+    }
+
+    /// Bytes of disk that what differs takes, each file once however many names it has.
+    pub(crate) fn usage(&self, differences: &[Difference]) -> u64 {
+        let mut seen = std::collections::BTreeSet::new();
+        let there = differences.iter().filter(|difference| difference.kind != ChangeKind::Deleted);
+        let stats = there.filter_map(|difference| {
+            let found = self.resolve(&difference.path, OFlags::PATH | OFlags::NOFOLLOW).ok()?;
+            fs::fstat(&found).ok()
+        });
+        let counted = stats.filter(|stat| stat.st_nlink < 2 || seen.insert((stat.st_dev, stat.st_ino)));
+        counted.map(|stat| u64::try_from(stat.st_blocks).unwrap_or(0) * 512).sum()
     }
 
     /// The name of an open file below this root. The kernel names both from the same place.

@@ -14,8 +14,8 @@ use rustix::{
 };
 use tar::{Builder, EntryType, Header};
 
-use super::{Root, TreeError, base_name, changes::is_mount_point, exact, is_directory_path, join, names};
-use crate::unpack::{OPAQUE_MARKER, OPAQUE_XATTR, WHITEOUT_PREFIX, is_whiteout};
+use super::{ChangeKind, Difference, Root, TreeError, base_name, exact, is_directory_path, join, names};
+use crate::unpack::WHITEOUT_PREFIX;
 
 /// What a file may do beyond its user; lost without it. Other attributes stay where they are, as with Docker.
 const CAPABILITY: &str = "security.capability";
@@ -34,7 +34,7 @@ impl Root {
     pub fn pack(&self, path: &str, to: impl Write) -> Result<(), TreeError> {
         let found = self.find(path)?;
         let name = base_name(path);
-        let mut packer = Packer::new(to, false);
+        let mut packer = Packer::new(to);
         let stat = fs::fstat(&found).map_err(|errno| TreeError::file("look at", path.as_bytes(), errno))?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY;
@@ -64,19 +64,31 @@ impl Root {
         let directory = self
             .resolve(b".", OFlags::RDONLY | OFlags::DIRECTORY)
             .map_err(|errno| TreeError::file("open", b"/", errno))?;
-        let mut packer = Packer::new(to, false);
+        let mut packer = Packer::new(to);
         packer.children(directory.as_fd(), b"", 0)?;
         packer.finish()
     }
 }
 
-/// Writes an overlay's upper directory as a layer: what was removed becomes a whiteout.
-pub(crate) fn pack_layer(upper: &Root, to: impl Write) -> Result<(), TreeError> {
-    let directory = upper
-        .resolve(b".", OFlags::RDONLY | OFlags::DIRECTORY)
-        .map_err(|errno| TreeError::file("open", b"/", errno))?;
-    let mut packer = Packer::new(to, true);
-    packer.children(directory.as_fd(), b"", 0)?;
+/// Writes what differs in a tree as a layer: what was removed becomes a whiteout.
+pub(crate) fn pack_layer(tree: &Root, differences: &[Difference], to: impl Write) -> Result<(), TreeError> {
+    let mut packer = Packer::new(to);
+    for difference in differences {
+        let path = &difference.path;
+        let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(at) => (&path[..at], &path[at + 1..]),
+            None => (&b"."[..], &path[..]),
+        };
+        if difference.kind == ChangeKind::Deleted {
+            packer.whiteout(path)?;
+            continue;
+        }
+        let parent = match tree.resolve(parent, OFlags::RDONLY | OFlags::DIRECTORY) {
+            Err(Errno::NOENT | Errno::NOTDIR) => continue, // removed meanwhile
+            opened => opened.map_err(|errno| TreeError::file("open", path, errno))?,
+        };
+        packer.difference(parent.as_fd(), name, path)?;
+    }
     packer.finish()
 }
 
@@ -84,14 +96,27 @@ pub(super) struct Packer<W: Write> {
     tar: Builder<W>,
     /// Files with several names, by device and inode: the name under which they were written.
     written: HashMap<(u64, u64), Vec<u8>>,
-    is_layer: bool,
     /// With what headers have no place for.
     is_exact: bool,
 }
 
 impl<W: Write> Packer<W> {
-    fn new(to: W, is_layer: bool) -> Self {
-        Self { tar: Builder::new(to), written: HashMap::new(), is_layer, is_exact: false }
+    fn new(to: W) -> Self {
+        Self { tar: Builder::new(to), written: HashMap::new(), is_exact: false }
+    }
+
+    pub(super) fn exact(to: W) -> Self {
+        Self { is_exact: true, ..Self::new(to) }
+    }
+
+    fn records(&mut self, name: &[u8], stat: &Stat, fd: Option<BorrowedFd<'_>>) -> Result<(), TreeError> {
+        if !self.is_exact {
+            return Ok(());
+        }
+        let records =
+            exact::records(stat, fd).map_err(|errno| TreeError::file("read the attributes of", name, errno))?;
+        let records = records.iter().map(|(key, value)| (key.as_str(), value.as_slice()));
+        self.tar.append_pax_extensions(records).map_err(TreeError::WriteArchive)
     }
 
     pub(super) fn exact(to: W) -> Self {
@@ -118,9 +143,6 @@ impl<W: Write> Packer<W> {
         }
         for child in names(directory, name)? {
             let as_name = join(name, &child);
-            if self.is_layer && depth < 2 && is_mount_point(directory, &child, &as_name) {
-                continue;
-            }
             self.entry(directory, &child, &as_name, depth)?;
         }
         Ok(())
@@ -147,7 +169,6 @@ impl<W: Write> Packer<W> {
                 let mut header = header(&stat, EntryType::Symlink, 0);
                 self.append(&mut header, as_name, Some(target.as_bytes()), io::empty())
             }
-            FileType::CharacterDevice if self.is_layer && is_whiteout(&stat) => self.whiteout(as_name, &stat),
             FileType::CharacterDevice => self.node(as_name, &stat, EntryType::Char),
             FileType::BlockDevice => self.node(as_name, &stat, EntryType::Block),
             FileType::Fifo => self.node(as_name, &stat, EntryType::Fifo),
@@ -165,10 +186,6 @@ impl<W: Write> Packer<W> {
         let name = if name.ends_with(b"/") { name.to_vec() } else { [name, b"/"].concat() };
         self.records(&name, stat, Some(directory))?;
         self.append(&mut header(stat, EntryType::Directory, 0), &name, None, io::empty())?;
-        if self.is_layer && attribute(directory, OPAQUE_XATTR, 1).as_deref() == Some(b"y") {
-            let mut marker = header(stat, EntryType::Regular, 0);
-            self.append(&mut marker, &join(&name, OPAQUE_MARKER), None, io::empty())?;
-        }
         self.children(directory, &name, depth + 1)
     }
 
@@ -211,10 +228,28 @@ impl<W: Write> Packer<W> {
         self.append(&mut header, name, None, io::empty())
     }
 
-    fn whiteout(&mut self, name: &[u8], stat: &Stat) -> Result<(), TreeError> {
+    /// One thing alone: of a directory not what is in it.
+    fn difference(&mut self, parent: BorrowedFd<'_>, name: &[u8], as_name: &[u8]) -> Result<(), TreeError> {
+        match fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                let name = [as_name, b"/"].concat();
+                self.append(&mut header(&stat, EntryType::Directory, 0), &name, None, io::empty())
+            }
+            _ => self.entry(parent, name, as_name, 1),
+        }
+    }
+
+    fn whiteout(&mut self, name: &[u8]) -> Result<(), TreeError> {
         let at = name.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
         let name = [&name[..at], WHITEOUT_PREFIX, &name[at..]].concat();
-        self.append(&mut header(stat, EntryType::Regular, 0), &name, None, io::empty())
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::Regular);
+        header.set_mode(0);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(0);
+        self.append(&mut header, &name, None, io::empty())
     }
 
     fn append(

@@ -169,13 +169,17 @@ fn changes_are_told_from_the_layers() {
     fs::write(upper.join("usr/gone"), "again").expect("written");
     fs::write(upper.join("var/old/2"), "2").expect("written");
     crate::unpack::set_opaque(fs::File::open(upper.join("var")).expect("open").as_fd(), b"old").expect("opaque");
-    let found = changes(&root(&upper), &Lower::open(&[high, low]).expect("layers")).expect("compared");
+    let lower = Lower::open(&[high, low]).expect("layers");
+    let found = differences(&root(&upper), TreeKind::Upper, &lower).expect("compared");
     let letter = |kind| match kind {
         ChangeKind::Modified => 'C',
         ChangeKind::Added => 'A',
         ChangeKind::Deleted => 'D',
     };
-    let shown: Vec<_> = found.iter().map(|change| format!("{} {}", letter(change.kind), change.path)).collect();
+    let shown: Vec<_> = found
+        .iter()
+        .map(|change| format!("{} /{}", letter(change.kind), String::from_utf8_lossy(&change.path)))
+        .collect();
     let wanted = [
         "C /etc",
         "C /etc/a",
@@ -192,10 +196,77 @@ fn changes_are_told_from_the_layers() {
     assert_eq!(shown, wanted);
 
     let mut layer = Vec::new();
-    pack_layer(&root(&upper), &mut layer).expect("it packs");
+    pack_layer(&root(&upper), &found, &mut layer).expect("it packs");
     let names = listed(&layer);
-    for name in ["etc/.wh.b", "var/old/.wh..wh..opq", "var/old/2", "new/deep/"] {
+    for name in ["etc/.wh.b", "var/old/.wh.1", "var/old/2", "new/deep/"] {
         assert!(names.iter().any(|known| known == name), "{name} in {names:?}");
     }
     assert!(!names.iter().any(|name| name.contains("hosts") || name.starts_with("proc")), "{names:?}");
+}
+
+/// E-38: what the layers make together, copied, is what overlayfs shows; what is done there is told as there.
+#[test]
+fn e_38_a_flattened_image_is_as_its_layers_and_its_changes_are_told() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: needs root for whiteouts");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let (low, high, whole) = (dir.path().join("low"), dir.path().join("high"), dir.path().join("whole"));
+    for path in [&low.join("etc"), &low.join("var/old"), &low.join("usr/gone"), &high.join("var/old"), &whole] {
+        fs::create_dir_all(path).expect("made");
+    }
+    for path in ["etc/a", "etc/b", "var/old/1", "usr/gone/x", "usr/set"] {
+        fs::write(low.join(path), path).expect("written");
+    }
+    fs::set_permissions(low.join("usr/set"), fs::Permissions::from_mode(0o4751)).expect("mode");
+    fs::hard_link(low.join("etc/a"), low.join("usr/linked")).expect("linked");
+    symlink("../etc/a", low.join("usr/link")).expect("linked");
+    fs::write(high.join("var/old/2"), "2").expect("written");
+    fs::create_dir(high.join("usr")).expect("made");
+    let mark = |device| {
+        let path = high.join("usr/gone");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::CharacterDevice, Mode::empty(), device).expect("a mark");
+    };
+    // the mark of file systems that refuse overlayfs's own
+    mark(rustix::fs::makedev(0, 1));
+    crate::unpack::set_opaque(fs::File::open(high.join("var")).expect("open").as_fd(), b"old").expect("opaque");
+    fs::set_permissions(high.join("var/old"), fs::Permissions::from_mode(0o711)).expect("mode");
+
+    let lower = Lower::open(&[high, low.clone()]).expect("layers");
+    flatten(&lower, &whole).expect("copied");
+    assert!(!whole.join("usr/gone").exists() && !whole.join("var/old/1").exists(), "what was removed is not copied");
+    let mode = |path: &str| fs::metadata(whole.join(path)).expect("there").mode() & 0o7777;
+    assert_eq!((mode("var/old"), mode("usr/set")), (0o711, 0o4751));
+    let node = |path: &str| fs::metadata(whole.join(path)).expect("there").ino();
+    assert_eq!(node("etc/a"), node("usr/linked"), "one file with two names");
+    let told = || {
+        let found = differences(&root(&whole), TreeKind::Whole, &lower).expect("compared");
+        let text = |change: Change| format!("{:?} {}", change.kind, change.path);
+        found.into_iter().map(Change::from).map(text).collect::<Vec<_>>()
+    };
+    assert_eq!(told(), Vec::<String>::new(), "nothing was done");
+
+    fs::write(whole.join("etc/a"), "other text").expect("written");
+    fs::remove_file(whole.join("etc/b")).expect("removed");
+    fs::remove_dir_all(whole.join("var")).expect("removed");
+    fs::create_dir(whole.join("new")).expect("made");
+    fs::write(whole.join("new/file"), "x".repeat(5000)).expect("written");
+    let wanted = [
+        "Modified /etc",
+        "Modified /etc/a",
+        "Deleted /etc/b",
+        "Added /new",
+        "Added /new/file",
+        "Modified /usr/linked",
+        "Deleted /var",
+    ];
+    let told = told();
+    assert_eq!(told.iter().filter(|line| *line != "Modified /usr").collect::<Vec<_>>(), wanted);
+    let found = differences(&root(&whole), TreeKind::Whole, &lower).expect("compared");
+    assert!(root(&whole).usage(&found) >= 8192);
+    let mut layer = Vec::new();
+    pack_layer(&root(&whole), &found, &mut layer).expect("packs");
+    let names = listed(&layer);
+    assert!(names.contains(&".wh.var".to_owned()) && names.contains(&"usr/linked -> etc/a".to_owned()), "{names:?}");
 }

@@ -16,14 +16,14 @@ use rustix::{
 
 use super::{
     HostileEntry, UnpackError,
-    walk::{WalkError, Walker, is_whiteout, set_opaque},
+    walk::{WalkError, Walker, is_whiteout, make_whiteout, set_opaque},
 };
 use crate::tarball::{Kind, TarEntry};
 
 pub(crate) const WHITEOUT_PREFIX: &[u8] = b".wh.";
-pub(crate) const OPAQUE_MARKER: &[u8] = b".wh..wh..opq";
-/// Names the kernel's overlayfs obeys: an image must not speak to it.
-const OVERLAY_XATTRS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+const OPAQUE_MARKER: &[u8] = b".wh..wh..opq";
+/// Names that overlayfs or the copying storage drivers obey: an image must not speak to them.
+const MARK_PREFIXES: [&[u8]; 3] = [b"trusted.overlay.", b"user.overlay.", b"trusted.rswarm."];
 const COPY_BUFFER_BYTES: usize = 128 << 10;
 /// Linux device numbers: 12 bits of major, 20 of minor.
 const MAX_MAJOR: u32 = (1 << 12) - 1;
@@ -263,8 +263,8 @@ fn symlink(entry: &TarEntry, place: &Place) -> Result<(), UnpackError> {
 /// Devices and fifos.
 fn node(entry: &TarEntry, place: &Place) -> Result<(), UnpackError> {
     let file_type = match entry.kind {
-        Kind::CharDevice if (entry.major, entry.minor) == (0, 0) => {
-            return Err(hostile(entry, "character device 0:0 is overlayfs's own mark for a removed file"));
+        Kind::CharDevice if entry.major == 0 && entry.minor < 2 => {
+            return Err(hostile(entry, format!("character device 0:{} is a mark for a removed file", entry.minor)));
         }
         Kind::CharDevice => FileType::CharacterDevice,
         Kind::BlockDevice => FileType::BlockDevice,
@@ -290,7 +290,7 @@ fn set_attributes(entry: &TarEntry, place: &Place) -> Result<(), UnpackError> {
 
 fn set_xattrs(entry: &TarEntry, fd: impl AsFd) -> Result<(), UnpackError> {
     for (name, value) in &entry.xattrs {
-        if OVERLAY_XATTRS.iter().any(|prefix| name.starts_with(prefix)) {
+        if MARK_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
             continue;
         }
         match fs::fsetxattr(fd.as_fd(), name.as_slice(), value, XattrFlags::empty()) {
@@ -316,8 +316,7 @@ fn whiteout(entry: &TarEntry, place: Place) -> Result<(), UnpackError> {
     }
     let place = Place { name: hidden.to_vec(), parent: place.parent };
     match place.stat().map_err(failed(entry, "look for an earlier entry"))? {
-        None => fs::mknodat(place.fd(), place.name.as_slice(), FileType::CharacterDevice, Mode::empty(), 0)
-            .map_err(failed(entry, "make the whiteout")),
+        None => make_whiteout(place.fd(), &place.name).map_err(failed(entry, "make the whiteout")),
         Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
             set_opaque(place.fd(), &place.name).map_err(failed(entry, "hide the layers below"))
         }

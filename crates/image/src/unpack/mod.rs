@@ -6,10 +6,10 @@
 mod create;
 mod walk;
 
-pub(crate) use create::{OPAQUE_MARKER, WHITEOUT_PREFIX, remove_all};
+pub(crate) use create::{WHITEOUT_PREFIX, remove_all};
 #[cfg(test)]
 pub(crate) use walk::set_opaque;
-pub(crate) use walk::{OPAQUE_XATTR, is_whiteout};
+pub(crate) use walk::{MARK_XATTRS, is_whiteout};
 
 use std::{
     fs::File,

@@ -20,7 +20,11 @@ const MAX_LINKS: u32 = 40;
 /// be removed again with one descriptor per level.
 const MAX_DEPTH: usize = 512;
 
-pub(crate) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+/// What hides the layers below a directory: overlayfs's own mark, and ours for file systems that refuse that one
+/// (overlayfs itself), which only the copying storage drivers read.
+pub(crate) const MARK_XATTRS: [&str; 2] = ["trusted.overlay.opaque", "trusted.rswarm.opaque"];
+/// The same for a removed file: character devices with the numbers 0:0 and 0:1, which no driver has.
+pub(super) const MARK_DEVICES: [u64; 2] = [0, 1];
 
 #[derive(Debug)]
 pub(super) enum WalkError {
@@ -156,14 +160,21 @@ fn make_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     fs::chmodat(parent, name, Mode::from_raw_mode(0o755), AtFlags::empty())
 }
 
-/// overlayfs's mark for "nothing here": a character device 0:0.
+/// The mark for "nothing here".
 pub(crate) fn is_whiteout(stat: &fs::Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && MARK_DEVICES.contains(&stat.st_rdev)
 }
 
-/// Makes overlayfs ignore what lower layers have in this directory.
+/// Leaves that mark: with the first numbers that the file system takes.
+pub(super) fn make_whiteout(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+    let make = |device| fs::mknodat(parent, name, FileType::CharacterDevice, Mode::empty(), device);
+    make(MARK_DEVICES[0]).or_else(|_| make(MARK_DEVICES[1]))
+}
+
+/// Hides what lower layers have in this directory.
 pub(crate) fn set_opaque(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = fs::openat(parent, name, flags, Mode::empty())?;
-    fs::fsetxattr(fd, OPAQUE_XATTR, b"y", XattrFlags::empty())
+    let mark = |name| fs::fsetxattr(&fd, name, b"y", XattrFlags::empty());
+    mark(MARK_XATTRS[0]).or_else(|_| mark(MARK_XATTRS[1]))
 }

@@ -10,7 +10,7 @@ use std::{
     process::Command,
 };
 
-use image::{Digest, Store};
+use image::{Digest, StorageDriver, Store};
 use tempfile::TempDir;
 
 /// A store that unmounts and removes everything when dropped.
@@ -39,6 +39,12 @@ impl TestStore {
     pub async fn reopen(&mut self) {
         self.close().await;
         self.store = Store::open(&self.root).await.expect("opens again");
+    }
+
+    /// The same with another driver.
+    pub async fn reopen_with(&mut self, driver: StorageDriver) {
+        self.close().await;
+        self.store = Store::open_with(&self.root, Some(driver)).await.expect("opens again");
     }
 }
 
@@ -147,6 +153,37 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+/// A small btrfs in a file, unmounted when dropped.
+pub struct BtrfsDisk(TempDir);
+
+impl BtrfsDisk {
+    /// Nothing where this machine cannot make one.
+    pub fn new() -> Option<Self> {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let (file, place) = (directory.path().join("disk"), directory.path().join("mounted"));
+        fs::create_dir(&place).expect("made");
+        fs::File::create(&file).and_then(|file| file.set_len(256 << 20)).expect("made");
+        let worked = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+        let made = worked(Command::new("mkfs.btrfs").arg("-q").arg(&file))
+            && worked(Command::new("mount").args(["-o", "loop"]).arg(&file).arg(&place));
+        made.then_some(Self(directory))
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.0.path().join("mounted")
+    }
+}
+
+impl Drop for BtrfsDisk {
+    fn drop(&mut self) {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let root = self.path().display().to_string();
+        for target in mounts.lines().rev().filter_map(|l| l.split(' ').nth(4)).filter(|t| t.starts_with(&root)) {
+            let _ = Command::new("umount").args(["-l", target]).status();
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! What this node says of itself, kept up with the host: the MTU of its underlay, which all nodes' overlays follow, who
-//! listens where the mesh would, which devices vendors describe, and who signed its certificate.
+//! listens where the mesh would, which devices vendors describe, who signed its certificate, and how it is set.
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
@@ -29,28 +29,34 @@ pub(super) async fn follow(
     let mut clock = interval(BETWEEN_LOOKS);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut renewals = identity.renewals();
+    let mut host = engine.watch_info();
     loop {
         tokio::select! {
             _ = clock.tick() => {}
             // its sender goes with the engine, which is after the agent
             Ok(()) = holders.changed() => {}
             () = renewals.next() => {}
+            Ok(()) = host.changed() => {}
             () = stop.cancelled() => return,
         }
         // While no interface has the address the last one that was known stands.
         let mtu = overlay::underlay_mtu(address).await;
         let devices: BTreeSet<String> = engine.cdi_devices().await.into_iter().take(MAX_DEVICES).collect();
         let troubles = troubles(&holders.borrow_and_update());
+        let settings = host.borrow_and_update().settings.clone();
         description.send_if_modified(|told| {
             let mtu = mtu.or(told.underlay_mtu);
             let (issuer, others) = (identity.root_pem(), other_roots(&identity));
             let differs = told.underlay_mtu != mtu
                 || told.port_troubles != troubles
                 || told.devices != devices
+                || told.engine_labels != settings.labels
+                || told.resources.generic != settings.generic_resources
                 || told.tls_issuer_pem != issuer
                 || told.tls_roots_pem != others;
             (told.underlay_mtu, told.port_troubles, told.devices) = (mtu, troubles, devices);
             (told.tls_issuer_pem, told.tls_roots_pem) = (issuer, others);
+            (told.engine_labels, told.resources.generic) = (settings.labels, settings.generic_resources);
             differs
         });
     }

@@ -29,8 +29,13 @@ pub fn capability(found: &Capability) -> Check {
 pub fn preflight(facts: &preflight::Facts) -> Vec<Check> {
     let missing = preflight::missing(facts);
     let mut checks: Vec<Check> = missing.into_iter().map(|text| Check::fail("host", text)).collect();
-    let overlayfs = Check::pass("kernel: overlayfs", "yes");
-    checks.extend(facts.overlayfs.then_some(overlayfs));
+    checks.push(match facts.overlayfs {
+        true => Check::pass("kernel: overlayfs", "yes"),
+        false => Check::warn(
+            "kernel: overlayfs",
+            "not in this kernel (modprobe overlay): the root filesystems of containers are copies, unless on btrfs",
+        ),
+    });
     let cgroup = &facts.cgroup;
     if cgroup.version != 0 {
         let controllers = cgroup.controllers.iter().map(String::as_str).collect::<Vec<_>>().join(" ");

@@ -105,7 +105,7 @@ pub(super) fn plan(context: &Context<'_>) -> Result<Planned, SpecError> {
                     read_only_non_recursive: *read_only_non_recursive,
                 }
             }
-            WantedMount::Volume { name, no_copy, labels, driver_options } => {
+            WantedMount::Volume { name, no_copy, labels, driver_options, subpath } => {
                 let expand_all = |texts: &types::Labels| {
                     texts.iter().map(|(k, v)| Ok((k.clone(), expand(v)?))).collect::<Result<_, TemplateError>>()
                 };
@@ -114,7 +114,7 @@ pub(super) fn plan(context: &Context<'_>) -> Result<Planned, SpecError> {
                     return Err(SpecError::VolumeName(name));
                 }
                 let (labels, driver_options) = (expand_all(labels)?, expand_all(driver_options)?);
-                WantedMount::Volume { name, no_copy: *no_copy, labels, driver_options }
+                WantedMount::Volume { name, no_copy: *no_copy, labels, driver_options, subpath: subpath.clone() }
             }
             WantedMount::Tmpfs { .. } => m.kind.clone(),
         };
@@ -164,7 +164,7 @@ pub(super) fn container_config(
     config.hostname = planned.hostname.clone();
     config.netns = made.netns.clone();
     config.mounts = planned.mounts.iter().map(|m| mount(m, made)).collect::<Result<_, _>>()?;
-    config.mounts.extend(image_volumes(planned, image).map(|target| volume(&target, false, made)));
+    config.mounts.extend(image_volumes(planned, image).map(|target| volume(&target, "", false, made)));
     config.mounts.extend(made.dependencies.iter().map(|(source, target)| dependency(source, target)));
     config.files =
         made.files.iter().map(|(source, t)| FileMount { source: source.clone(), target: (*t).to_owned() }).collect();
@@ -180,6 +180,7 @@ pub(super) fn container_config(
     config.resources.nano_cpus = limits.nano_cpus.0;
     config.resources.memory_bytes = limits.memory.0;
     config.resources.pids_limit = limits.pids;
+    (config.resources.memory_swap_bytes, config.resources.swappiness) = swap(&assignment.spec.resources);
     config.resources.memory_reservation_bytes = assignment.spec.resources.reservations.memory.0;
     config.ulimits = spec.ulimits.iter().map(ulimit).collect::<Result<_, _>>()?;
     config.sysctls = spec.sysctls.clone();
@@ -189,6 +190,17 @@ pub(super) fn container_config(
     let shown = shown::of_task(assignment, planned, image, made, &config, ports);
     config.labels.insert(shown::LABEL.to_owned(), shown);
     Ok(config)
+}
+
+/// Memory and swap together as the runtime counts them, and the swappiness (S-42).
+fn swap(wanted: &types::ResourceRequirements) -> (i64, Option<u64>) {
+    let memory = i64::try_from(wanted.limits.memory.0).unwrap_or(i64::MAX);
+    let together = match wanted.swap_bytes {
+        None => 0,
+        Some(bytes) if bytes < 0 => -1,
+        Some(bytes) => memory.saturating_add(bytes),
+    };
+    (together, wanted.swappiness.and_then(|value| u64::try_from(value).ok()))
 }
 
 fn host_config(config: &mut ContainerConfig, wanted: &HostConfig) {
@@ -251,7 +263,7 @@ fn mount(planned: &PlannedMount, made: &Made) -> Result<Mount, SpecError> {
             let (recursive, readonly_below) = (!non_recursive, !read_only_non_recursive);
             (MountKind::Bind { source: source.into(), recursive, readonly_below }, propagation(wanted)?)
         }
-        WantedMount::Volume { .. } => return Ok(volume(&planned.target, planned.read_only, made)),
+        WantedMount::Volume { subpath, .. } => return Ok(volume(&planned.target, subpath, planned.read_only, made)),
         WantedMount::Tmpfs { size, mode, options } => {
             let mode = if *mode == 0 { 0o1777 } else { *mode };
             (MountKind::Tmpfs { size_bytes: size.0, mode, options: options.clone() }, Propagation::default())
@@ -260,10 +272,10 @@ fn mount(planned: &PlannedMount, made: &Made) -> Result<Mount, SpecError> {
     Ok(Mount { kind, target: planned.target.clone(), readonly: planned.read_only, propagation })
 }
 
-fn volume(target: &str, readonly: bool, made: &Made) -> Mount {
+fn volume(target: &str, subpath: &str, readonly: bool, made: &Made) -> Mount {
     let source = made.volumes.get(target).cloned().expect("a directory was made for every volume of the plan");
     Mount {
-        kind: MountKind::Volume { source },
+        kind: MountKind::Volume { source, subpath: subpath.to_owned() },
         target: target.to_owned(),
         readonly,
         propagation: Propagation::default(),

@@ -72,6 +72,7 @@ fn the_spec_stands_over_the_image() {
             no_copy: false,
             labels: BTreeMap::new(),
             driver_options: BTreeMap::new(),
+            subpath: "a/b".into(),
         };
         spec.mounts = vec![types::Mount { target: "/data/".into(), read_only: true, kind }];
         task.resources.limits.memory = types::Bytes(64 << 20);
@@ -114,7 +115,7 @@ fn what_cannot_be_honoured_is_refused_and_not_ignored() {
     assert!(refused(driver("gelf", &[])).contains("log driver \"gelf\""));
     assert!(refused(driver("json-file", &[("max-size", "ten")])).contains("max-size"));
     let log = plan(&context(&driver("json-file", &[("max-size", "10m"), ("max-file", "3")]))).expect("good").log;
-    assert_eq!(log.driver, runtime::LogDriver::JsonFile { max_size_bytes: 10 << 20, max_files: 3 });
+    assert_eq!(log.driver, runtime::LogDriver::JsonFile { max_size_bytes: 10 << 20, max_files: 3, compress: false });
     assert!(refused(with(|task| task.container.hostname = "{{.Nope}}".into())).contains("unknown placeholder"));
 }
 
@@ -140,4 +141,17 @@ fn c_43_the_clusters_log_driver_is_followed_where_the_spec_names_none() {
         let runtime::LogDriver::JsonFile { max_size_bytes, .. } = log.driver else { panic!("{log:?}") };
         assert_eq!(max_size_bytes, bytes);
     }
+}
+
+/// S-42: what a service says of swap alone, the runtime counts with the memory.
+#[test]
+fn s_42_swap_is_counted_with_memory() {
+    let of = |swap_bytes, swappiness| {
+        let limits = types::Resources { memory: types::Bytes(64 << 20), ..types::Resources::default() };
+        swap(&types::ResourceRequirements { limits, swap_bytes, swappiness, ..Default::default() })
+    };
+    assert_eq!(of(None, None), (0, None));
+    assert_eq!(of(Some(0), Some(0)), (64 << 20, Some(0)));
+    assert_eq!(of(Some(1 << 20), Some(-1)), (65 << 20, None));
+    assert_eq!(of(Some(-1), Some(100)), (-1, Some(100)));
 }

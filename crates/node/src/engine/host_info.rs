@@ -7,11 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use types::{Bytes, GenericResources, Labels, NanoCpus, NodeDescription, Platform, Resources};
+use image::StorageDriver;
+use types::{Bytes, NanoCpus, NodeDescription, Platform, Resources};
 
-use super::{EngineConfig, preflight::CgroupFacts};
+use super::{EngineConfig, config::Settings, preflight::CgroupFacts};
 
-/// Facts of the host that do not change while the daemon runs.
+/// Facts of the host, which do not change while the daemon runs, and its settings, which may.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostInfo {
     pub hostname: String,
@@ -40,10 +41,7 @@ pub struct HostInfo {
     pub runtimes: Vec<String>,
     pub root_dir: String,
     pub engine_version: String,
-    pub labels: Labels,
-    pub generic_resources: GenericResources,
-    pub insecure_registries: Vec<String>,
-    pub registry_mirrors: Vec<String>,
+    pub settings: Settings,
     pub security_options: Vec<String>,
     pub cdi_directories: Vec<PathBuf>,
     /// Who seals the packets of encrypted networks: `kernel` or `userspace`.
@@ -54,7 +52,7 @@ pub struct HostInfo {
 
 impl HostInfo {
     /// Looks at the host.
-    pub(super) fn read(config: &EngineConfig, cgroup: &CgroupFacts) -> Self {
+    pub(super) fn read(config: &EngineConfig, cgroup: &CgroupFacts, driver: StorageDriver) -> Self {
         let uname = nix::sys::utsname::uname();
         let field = |get: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
             uname.as_ref().map(|u| get(u).to_string_lossy().into_owned()).unwrap_or_default()
@@ -76,7 +74,7 @@ impl HostInfo {
             cgroup_version: cgroup.version,
             cgroup_driver: "cgroupfs".into(),
             cgroup_controllers: cgroup.controllers.iter().cloned().collect(),
-            storage_driver: "overlay2".into(),
+            storage_driver: driver.to_string(),
             storage_status: storage_status(
                 &std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(),
                 &config.state_dir,
@@ -85,10 +83,7 @@ impl HostInfo {
             runtimes: vec![config.oci_runtime.clone()],
             root_dir: config.state_dir.display().to_string(),
             engine_version: config.version.clone(),
-            labels: config.labels.clone(),
-            generic_resources: config.generic_resources.clone(),
-            insecure_registries: config.insecure_registries.clone(),
-            registry_mirrors: config.registry_mirrors.clone(),
+            settings: config.settings.clone(),
             security_options: security_options(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()),
             cdi_directories: config.cdi_directories.clone(),
             encryption: config.encryption.to_string(),
@@ -106,10 +101,10 @@ impl HostInfo {
                 nano_cpus: NanoCpus(u64::from(self.cpus) * 1_000_000_000),
                 memory: Bytes(self.memory_bytes),
                 pids: 0,
-                generic: self.generic_resources.clone(),
+                generic: self.settings.generic_resources.clone(),
             },
             engine_version: self.engine_version.clone(),
-            engine_labels: self.labels.clone(),
+            engine_labels: self.settings.labels.clone(),
             tls_issuer_pem,
             ..NodeDescription::default()
         }

@@ -85,13 +85,14 @@ impl Engine {
 
     /// One way to ask the registry for each of the credentials, at least one without.
     fn pull_options(&self, auths: &[&Payload], placement: &Placement) -> Vec<PullOptions> {
+        let info = self.info();
         let wanted =
             |platform: &Platform| image::Platform::new(&platform.os, &platform.architecture, Some(&platform.variant));
-        let also_runs: Vec<_> = self.info().also_runs.iter().map(wanted).collect();
+        let also_runs: Vec<_> = info.also_runs.iter().map(wanted).collect();
         let with = |credentials: Option<Credentials>| PullOptions {
             credentials,
-            insecure_registries: self.config().insecure_registries.clone(),
-            mirrors: self.config().registry_mirrors.clone(),
+            insecure_registries: info.settings.insecure_registries.clone(),
+            mirrors: info.settings.registry_mirrors.clone(),
             any_platform: placement.platforms.iter().any(Platform::is_any),
             also_runs: also_runs.clone(),
             ..PullOptions::default()

@@ -64,7 +64,8 @@ pub struct LogPlan {
 /// # Errors
 /// When the driver or one of its options is not known.
 pub fn file_of(wanted: Option<&types::LogDriver>) -> Result<LogDriver, LogDriverError> {
-    let default = LogDriver::JsonFile { max_size_bytes: DEFAULT_LOG_BYTES, max_files: DEFAULT_LOG_FILES };
+    let default =
+        LogDriver::JsonFile { max_size_bytes: DEFAULT_LOG_BYTES, max_files: DEFAULT_LOG_FILES, compress: false };
     let Some(wanted) = wanted else { return Ok(default) };
     check_options(wanted)?;
     match name(wanted) {
@@ -81,10 +82,18 @@ pub fn file_of(wanted: Option<&types::LogDriver>) -> Result<LogDriver, LogDriver
         let number = value.parse().ok().filter(|number| *number > 0);
         max_files = number.ok_or_else(|| bad("max-file", value, "write a number of files, at least 1"))?;
     }
-    if let Some(value) = get("compress").filter(|value| *value != "false") {
-        return Err(bad("compress", value, "files of a log are not compressed; leave it out, or write false"));
-    }
-    Ok(LogDriver::JsonFile { max_size_bytes, max_files })
+    let compress = match get("compress").map(String::as_str) {
+        // as Docker has it: where there is something to compress
+        None => name(wanted) == "local" && max_size_bytes > 0 && max_files > 1,
+        Some("false" | "0") => false,
+        Some("true" | "1") if max_size_bytes > 0 && max_files > 1 => true,
+        Some(value @ ("true" | "1")) => {
+            let why = "only files that were rotated are compressed: give a max-size, and a max-file of at least 2";
+            return Err(bad("compress", value, why));
+        }
+        Some(value) => return Err(bad("compress", value, "write true or false")),
+    };
+    Ok(LogDriver::JsonFile { max_size_bytes, max_files, compress })
 }
 
 /// All of it.
@@ -290,11 +299,15 @@ mod tests {
     /// E-27: the drivers and their options.
     #[test]
     fn e27_what_each_driver_does() {
-        let file = |bytes, files| LogDriver::JsonFile { max_size_bytes: bytes, max_files: files };
+        let file = |bytes, files| LogDriver::JsonFile { max_size_bytes: bytes, max_files: files, compress: false };
+        let packed = |bytes, files| LogDriver::JsonFile { max_size_bytes: bytes, max_files: files, compress: true };
         let only = |driver| Ok(LogPlan { driver, forward: None });
         assert_eq!(planned("", &[]), only(file(20 << 20, 5)));
         assert_eq!(planned("json-file", &[("max-size", "10m"), ("max-file", "3")]), only(file(10 << 20, 3)));
         assert_eq!(planned("local", &[("max-size", "-1"), ("compress", "false")]), only(file(0, 5)));
+        assert_eq!(planned("local", &[]), only(packed(20 << 20, 5)));
+        assert_eq!(planned("local", &[("max-file", "1")]), only(file(20 << 20, 1)));
+        assert_eq!(planned("json-file", &[("compress", "true"), ("max-size", "1m")]), only(packed(1 << 20, 5)));
         assert_eq!(planned("none", &[]), only(LogDriver::None));
         let syslog = |options: &[(&str, &str)]| match planned("syslog", options).expect("good").forward {
             Some(LogForward::Syslog(Syslog { to, facility, format, tag, .. })) => {
@@ -340,7 +353,7 @@ mod tests {
             ("local", "tag", "x"),
             ("json-file", "max-size", "ten"),
             ("json-file", "max-file", "0"),
-            ("json-file", "compress", "true"),
+            ("json-file", "compress", "gzip"),
             ("json-file", "mode", "fast"),
             ("syslog", "syslog-address", "10.0.0.1"),
             ("syslog", "syslog-address", "tcp+tls://h:6514"),
@@ -362,7 +375,7 @@ mod tests {
             unknown log opt "tag" for the log driver local; it has compress, max-buffer-size, max-file, max-size, mode
             log opt max-size="ten": write 10m, or -1 for no limit
             log opt max-file="0": write a number of files, at least 1
-            log opt compress="true": files of a log are not compressed; leave it out, or write false
+            log opt compress="gzip": write true or false
             log opt mode="fast": write blocking or non-blocking
             log opt syslog-address="10.0.0.1": write udp://host:514, tcp://… or unixgram:///…
             log opt syslog-address="tcp+tls://h:6514": TLS is not spoken here: send to a relay on this host, which does

@@ -48,12 +48,13 @@ use std::{
 
 pub use archive::TarStream;
 pub use attach::{AttachOptions, Attachment};
-pub use config::EngineConfig;
+pub use config::{EngineConfig, Settings};
 pub use container_id::{container_id, container_name, task_of_container};
 pub use devices::CDI_DIRECTORIES;
 pub use error::EngineError;
 pub use exec::{ExecSession, ExecSpec, ExecView};
 pub use host_info::HostInfo;
+pub use image::{StorageDriver, Transfers};
 pub use log_driver::DRIVERS as LOG_DRIVERS;
 pub use logs::{LogLine, LogOptions, LogStream};
 pub(crate) use network::{ClusterNetwork, Place, PortHolder, Uplink};
@@ -65,7 +66,7 @@ pub use refusal::{Refusal, RefusalKind};
 
 use overlay::{EndpointId, ProbeStream};
 use runtime::{Runtime, RuntimeConfig, Status};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use types::{PortConfig, TaskId, with_causes};
 
 use self::{
@@ -108,7 +109,7 @@ pub struct Engine {
 
 struct Inner {
     config: EngineConfig,
-    host: HostInfo,
+    host: watch::Sender<Arc<HostInfo>>,
     images: image::Store,
     runtime: Runtime,
     attachments: Attachments,
@@ -144,8 +145,9 @@ impl Engine {
             tokio::fs::create_dir_all(directory).await.map_err(|e| EngineError::file("create", directory, e))?;
         }
         let lock = StateLock::take(&config.state_dir)?;
-        let host = HostInfo::read(&config, &facts.cgroup);
-        let images = image::Store::open(&config.state_dir.join("images")).await?;
+        let images = image::Store::open_with(&config.state_dir.join("images"), config.storage_driver).await?;
+        images.set_transfers(config.settings.transfers);
+        let host = HostInfo::read(&config, &facts.cgroup, images.driver());
         let runtime = open_runtime(&config)?;
         let containers = runtime.list().await.map_err(|e| EngineError::Runtime(with_causes(&e)))?;
         let metrics = Metrics::of(&host);
@@ -164,7 +166,7 @@ impl Engine {
         let (attachments, execs) = (Attachments::new(runtime.clone()), Execs::default());
         let inner = Inner {
             config,
-            host,
+            host: watch::Sender::new(Arc::new(host)),
             images,
             runtime,
             attachments,
@@ -187,9 +189,22 @@ impl Engine {
         Ok(engine)
     }
 
-    /// What this host is.
-    pub fn info(&self) -> &HostInfo {
-        &self.inner.host
+    /// What this host is, and how it is set.
+    pub fn info(&self) -> Arc<HostInfo> {
+        self.inner.host.borrow().clone()
+    }
+
+    /// The same, for those who follow its settings.
+    pub(crate) fn watch_info(&self) -> watch::Receiver<Arc<HostInfo>> {
+        self.inner.host.subscribe()
+    }
+
+    /// Takes other settings; who is at work goes on with what it began with.
+    pub fn reload(&self, settings: Settings) {
+        self.inner.images.set_transfers(settings.transfers);
+        let event = settings.event(&self.info().hostname);
+        self.inner.host.send_modify(|host| Arc::make_mut(host).settings = settings);
+        self.events().publish(event);
     }
 
     /// What the daemon told the engine.

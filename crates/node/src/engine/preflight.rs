@@ -93,10 +93,6 @@ pub fn missing(facts: &Facts) -> Vec<String> {
         }
     };
     need(facts.root, "not running as root (start the daemon with systemd or sudo)".into());
-    need(
-        facts.overlayfs,
-        "the kernel has no overlayfs (modprobe overlay, or use a kernel with CONFIG_OVERLAY_FS)".into(),
-    );
     need(facts.nft, "the program nft is not in PATH (install the package nftables)".into());
     if let Some(runtime) = &facts.oci_runtime_missing {
         need(
@@ -139,9 +135,8 @@ mod tests {
     #[test]
     fn everything_missing_is_said_at_once_with_what_to_do() {
         let said = missing(&Facts { oci_runtime_missing: Some("crun".into()), ..Facts::default() });
-        assert_eq!(said.len(), 5, "{said:#?}");
-        for (text, part) in said.iter().zip(["sudo", "modprobe overlay", "nftables", "--oci-runtime", "mount cgroup2"])
-        {
+        assert_eq!(said.len(), 4, "{said:#?}");
+        for (text, part) in said.iter().zip(["sudo", "nftables", "--oci-runtime", "mount cgroup2"]) {
             assert!(text.contains(part), "{text}");
         }
         let mut facts = fit();

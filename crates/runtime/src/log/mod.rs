@@ -1,10 +1,12 @@
 //! The container's output as a file, in the format of Docker's json-file driver: one JSON object per
-//! line. `writer` runs in the shim and is the only one to touch the files; `reader` and `follow` run in the
+//! line; files that were rotated may be compressed (`packer`). `writer` runs in the shim and is the only one to touch the files; `reader` and `follow` run in the
 //! daemon and only read.
 
 mod entry;
 mod files;
 mod forward;
+#[allow(unsafe_code, reason = "forks a child that compresses; each block has its proof")]
+mod packer;
 mod reader;
 mod splitter;
 mod writer;

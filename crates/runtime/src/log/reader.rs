@@ -22,7 +22,11 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{LogEntry, Stream, entry::decode, files};
+use super::{
+    LogEntry, Stream,
+    entry::decode,
+    files::{self, Identity, LogFile},
+};
 use crate::{config::LogConfig, config::LogDriver, record::ContainerDir};
 
 /// Entries between the reader and a slow caller; the reader waits when it is full.
@@ -115,8 +119,8 @@ struct Reader {
     path: PathBuf,
     max_files: u32,
     /// Files still to be read, oldest first.
-    queue: VecDeque<File>,
-    current: Option<BufReader<File>>,
+    queue: VecDeque<LogFile>,
+    current: Option<(Identity, BufReader<File>)>,
     /// A line whose end has not been written yet.
     begun: Vec<u8>,
     query: LogQuery,
@@ -126,7 +130,7 @@ struct Reader {
 impl Reader {
     async fn run(mut self, watch: Option<AsyncFd<OwnedFd>>, dir: &ContainerDir) -> io::Result<()> {
         if let Some(count) = self.query.tail {
-            self.skip_to_tail(count)?;
+            self.skip_to_tail(count).await?;
         }
         loop {
             // Asked before reading: a container that has ended writes nothing more.
@@ -169,7 +173,7 @@ impl Reader {
     }
 
     fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let Some(current) = &mut self.current else { return Ok(None) };
+        let Some((_, current)) = &mut self.current else { return Ok(None) };
         current.read_until(b'\n', &mut self.begun)?;
         Ok(self.begun.ends_with(b"\n").then(|| std::mem::take(&mut self.begun)))
     }
@@ -182,13 +186,13 @@ impl Reader {
         };
         let Some(next) = next else { return Ok(false) };
         // It was rotated away between our last read and now: first what it got meanwhile.
-        if let Some(current) = &mut self.current
+        if let Some((_, current)) = &mut self.current
             && !current.fill_buf()?.is_empty()
         {
             self.queue.push_front(next);
             return Ok(true);
         }
-        self.current = Some(BufReader::with_capacity(64 * 1024, next));
+        self.current = Some((next.id, BufReader::with_capacity(64 * 1024, plain(next).await?)));
         self.begun.clear();
         Ok(true)
     }
@@ -196,20 +200,15 @@ impl Reader {
     /// The file after the one that has just been read. While the writer rotates, a name can be missing
     /// or stand for another file for a moment; so what was opened only counts if the file we come from still is
     /// its neighbour.
-    async fn newer_file(&self) -> io::Result<Option<File>> {
-        let open = |age| match File::open(files::aged(&self.path, age)) {
-            Ok(file) => Ok(Some(file)),
-            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(err) => Err(err),
-        };
-        let Some(current) = &self.current else { return open(0) };
+    async fn newer_file(&self) -> io::Result<Option<LogFile>> {
+        let Some((current, _)) = &self.current else { return files::open_at(&self.path, 0) };
         for _ in 0..ROTATION_RETRIES {
-            let age = files::age_of(current.get_ref(), &self.path, self.max_files)?;
+            let age = files::age_of(*current, &self.path, self.max_files)?;
             match age {
                 Some(0) => return Ok(None),
                 Some(age) => {
-                    let newer = open(age - 1)?;
-                    let still = files::age_of(current.get_ref(), &self.path, self.max_files)? == Some(age);
+                    let newer = files::open_at(&self.path, age - 1)?;
+                    let still = files::age_of(*current, &self.path, self.max_files)? == Some(age);
                     if still && (newer.is_some() || age == 1) {
                         return Ok(newer);
                     }
@@ -223,12 +222,14 @@ impl Reader {
     }
 
     /// Moves to the place from which `count` lines are left.
-    fn skip_to_tail(&mut self, count: u64) -> io::Result<()> {
+    async fn skip_to_tail(&mut self, count: u64) -> io::Result<()> {
         let (mut missing, mut keep) = (count, VecDeque::new());
-        while let Some(mut file) = self.queue.pop_back() {
+        while let Some(next) = self.queue.pop_back() {
+            let id = next.id;
+            let mut file = plain(next).await?;
             let (offset, found) = tail_offset(&file, missing)?;
             file.seek(SeekFrom::Start(offset))?;
-            keep.push_front(file);
+            keep.push_front(LogFile::opened(id, file));
             missing -= found;
             if missing == 0 {
                 break;
@@ -237,6 +238,11 @@ impl Reader {
         self.queue = keep;
         Ok(())
     }
+}
+
+/// Unpacking a large file takes a while: on a thread that may block.
+async fn plain(file: LogFile) -> io::Result<File> {
+    tokio::task::spawn_blocking(|| file.plain()).await.map_err(io::Error::other)?
 }
 
 /// Where the last `count` whole lines of a file begin, and how many there are.

@@ -18,10 +18,14 @@ struct Bench {
 }
 
 fn bench(max_size_bytes: u64, max_files: u32) -> Bench {
+    bench_with(max_size_bytes, max_files, false)
+}
+
+fn bench_with(max_size_bytes: u64, max_files: u32, compress: bool) -> Bench {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("container");
     std::fs::create_dir(&dir).unwrap();
-    let driver = LogDriver::JsonFile { max_size_bytes, max_files };
+    let driver = LogDriver::JsonFile { max_size_bytes, max_files, compress };
     let config = LogConfig { path: temp.path().join("log"), driver, forward: None };
     Bench { dir: ContainerDir::new(dir), config, _temp: temp }
 }
@@ -92,4 +96,42 @@ async fn following_through_rotations_loses_and_repeats_nothing() {
     });
     assert_eq!(read.len(), 5000);
     assert_eq!(read, numbers(0..5000));
+}
+
+/// E-27: compressed files are read as the others, from any place, and a reader knows again what it has read.
+#[tokio::test(flavor = "multi_thread")]
+async fn e_27_compressed_files_are_read_once_and_in_order() {
+    let bench = bench_with(2000, 1000, true);
+    let config = bench.config.clone();
+    let mut log = LogWriter::open(&config).unwrap();
+    let writer = tokio::task::spawn_blocking(move || {
+        for number in 0..1000 {
+            log.tick();
+            log.entry(Stream::Stdout, number.to_string().as_bytes(), true);
+            if number % 20 == 0 {
+                log.flush();
+            }
+        }
+        log.flush();
+    });
+    let query = LogQuery { follow: true, ..LogQuery::default() };
+    let following = bench.read(&query);
+    let end = async {
+        writer.await.unwrap();
+        bench.end();
+    };
+    let (followed, ()) = tokio::join!(following, end);
+    assert_eq!(followed, numbers(0..1000));
+    let directory = bench.config.path.parent().unwrap();
+    let packed = |path: &Path| path.extension().is_some_and(|word| word == "gz");
+    let all = || std::fs::read_dir(directory).unwrap().map(|item| item.unwrap().path());
+    assert!(all().filter(|path| packed(path)).count() > 20, "most files are compressed");
+    for count in [1, 30, 900, 5000] {
+        let query = LogQuery { tail: Some(u64::from(count)), ..LogQuery::default() };
+        assert_eq!(bench.read(&query).await, numbers(1000_u32.saturating_sub(count)..1000), "tail {count}");
+    }
+    let broken = all().find(|path| packed(path)).unwrap();
+    std::fs::write(&broken, "no gzip").unwrap();
+    let error = open(&bench.config, &bench.dir, &LogQuery::default()).err().unwrap().to_string();
+    assert!(error.contains("cannot read") && error.contains(".gz"), "{error}");
 }

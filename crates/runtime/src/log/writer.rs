@@ -14,6 +14,7 @@ use super::{
     entry::encode,
     files,
     forward::{Forwarder, Line},
+    packer::Packer,
 };
 use crate::{
     config::{LogConfig, LogDriver},
@@ -27,6 +28,10 @@ pub(crate) struct LogWriter {
     path: PathBuf,
     max_size_bytes: u64,
     max_files: u32,
+    /// Whether files that were rotated are compressed.
+    compress: bool,
+    /// Who does it at the moment.
+    packer: Option<Packer>,
     /// `None`: nothing is kept.
     file: Option<File>,
     /// Where each line goes too.
@@ -43,10 +48,10 @@ pub(crate) struct LogWriter {
 impl LogWriter {
     /// Opens the log and goes on at its end.
     pub(crate) fn open(config: &LogConfig) -> io::Result<Self> {
-        let (max_size_bytes, max_files, file) = match config.driver {
-            LogDriver::None => (0, 1, None),
-            LogDriver::JsonFile { max_size_bytes, max_files } => {
-                (max_size_bytes, max_files.max(1), Some(open(&config.path)?))
+        let (max_size_bytes, max_files, compress, file) = match config.driver {
+            LogDriver::None => (0, 1, false, None),
+            LogDriver::JsonFile { max_size_bytes, max_files, compress } => {
+                (max_size_bytes, max_files.max(1), compress && max_files > 1, Some(open(&config.path)?))
             }
         };
         let size = file.as_ref().map_or(Ok(0), |file| file.metadata().map(|metadata| metadata.len()))?;
@@ -54,6 +59,8 @@ impl LogWriter {
             path: config.path.clone(),
             max_size_bytes,
             max_files,
+            compress,
+            packer: None,
             file,
             forward: config.forward.as_ref().map(Forwarder::open).transpose()?,
             size,
@@ -109,9 +116,16 @@ impl LogWriter {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
+        // A container that writes faster than its files are compressed waits here, as for a slow disk.
+        if let Some(packer) = self.packer.take() {
+            packer.finish();
+        }
         files::rotate(&self.path, self.max_files)?;
         self.file = Some(open(&self.path)?);
         self.size = 0;
+        if self.compress {
+            self.packer = Some(Packer::begin(&self.path)?);
+        }
         Ok(())
     }
 
@@ -147,7 +161,7 @@ mod tests {
     fn rotation_keeps_the_newest_files_and_cuts_no_line() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let driver = LogDriver::JsonFile { max_size_bytes: 1000, max_files: 3 };
+        let driver = LogDriver::JsonFile { max_size_bytes: 1000, max_files: 3, compress: false };
         let mut log = LogWriter::open(&LogConfig { path: path.clone(), driver, forward: None }).unwrap();
         for number in 0..100 {
             log.entry(Stream::Stdout, format!("line {number}").as_bytes(), true);
@@ -155,7 +169,7 @@ mod tests {
         log.flush();
         let kept = files::open_all(&path, 10).unwrap();
         assert_eq!(kept.len(), 3);
-        let text: String = kept.into_iter().map(|file| io::read_to_string(file).unwrap()).collect();
+        let text: String = kept.into_iter().map(|file| io::read_to_string(file.plain().unwrap()).unwrap()).collect();
         let lines: Vec<_> = text.lines().map(|line| decode(line.as_bytes()).unwrap().bytes).collect();
         let first = 100 - lines.len();
         assert!(first > 0 && lines.len() > 20);

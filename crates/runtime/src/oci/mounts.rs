@@ -85,7 +85,7 @@ fn one(mount: &Mount) -> Value {
             }
             ("bind", source.clone())
         }
-        MountKind::Volume { source } => {
+        MountKind::Volume { source, .. } => {
             options.insert(0, "rbind".to_owned());
             ("bind", source.clone())
         }

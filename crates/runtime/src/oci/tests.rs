@@ -122,7 +122,7 @@ fn mounts_wanted_come_shallow_first_and_replace_the_standard_ones() {
     let config = ContainerConfig {
         mounts: vec![
             mount(MountKind::Bind { source: "/src".into(), recursive: true, readonly_below: true }, "/a/b/c", true),
-            mount(MountKind::Volume { source: "/vol".into() }, "/a", false),
+            mount(MountKind::Volume { source: "/vol".into(), subpath: String::new() }, "/a", false),
             mount(
                 MountKind::Tmpfs { size_bytes: 4096, mode: 0o700, options: vec!["exec".to_owned()] },
                 "/dev/shm",

@@ -78,7 +78,7 @@ impl Bench {
     }
 
     pub fn command(&self, id: &str, args: &[&str]) -> ContainerConfig {
-        let driver = LogDriver::JsonFile { max_size_bytes: 0, max_files: 1 };
+        let driver = LogDriver::JsonFile { max_size_bytes: 0, max_files: 1, compress: false };
         let log = LogConfig { path: self.path("logs").join(id), driver, forward: None };
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         ContainerConfig::new(id, self.path("rootfs"), args, log)

@@ -263,6 +263,9 @@ pub enum MountKind {
         /// Of the driver `local`, for a volume that is not there yet (parity E-29).
         #[serde(default)]
         driver_options: Labels,
+        /// The part of it that is mounted, by its path inside; empty: all of it. See [`is_volume_subpath`].
+        #[serde(default)]
+        subpath: String,
     },
     Tmpfs {
         size: Bytes,
@@ -271,6 +274,11 @@ pub enum MountKind {
         #[serde(default)]
         options: Vec<String>,
     },
+}
+
+/// Whether this can name a part of a volume: a relative path that does not climb.
+pub fn is_volume_subpath(path: &str) -> bool {
+    !path.starts_with('/') && !path.contains('\0') && path.split('/').all(|part| part != "..")
 }
 
 /// Whether a tmpfs of a container may have this option beside its size and mode (tmpfs(5), mount(8)).

@@ -32,6 +32,14 @@ pub struct TaskSpec {
 pub struct ResourceRequirements {
     pub limits: Resources,
     pub reservations: Resources,
+    /// Swap beside the memory of the limit; -1 has no end, nothing: as much as memory (parity S-42).
+    pub swap_bytes: Option<i64>,
+    /// 0 to 100; -1 and nothing: the host's own.
+    pub swappiness: Option<i64>,
+}
+
+impl ResourceRequirements {
+    pub const SWAPPINESS: std::ops::RangeInclusive<i64> = -1..=100;
 }
 
 /// When a task that ended gets a successor in its slot (parity S-16).

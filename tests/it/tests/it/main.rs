@@ -9,6 +9,7 @@ mod churn;
 mod clients;
 mod containers;
 mod cycles;
+mod daemon_settings;
 mod devices;
 mod docker_cli;
 mod doctor;

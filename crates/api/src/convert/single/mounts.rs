@@ -54,7 +54,7 @@ fn absolute(target: &str) -> Result<String, String> {
 }
 
 fn volume(name: String, no_copy: bool) -> MountKind {
-    MountKind::Volume { name, no_copy, labels: Labels::new(), driver_options: Labels::new() }
+    MountKind::Volume { name, no_copy, labels: Labels::new(), driver_options: Labels::new(), subpath: String::new() }
 }
 
 /// `source:target[:options]`, or `target` for a volume without a name.

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
-use node::engine::containers::{
-    ContainerStatusView, ContainerView, HealthView, MountPoint, PlaceView, PointKind, spec::NetworkRequest,
+use node::engine::{
+    StorageDriver,
+    containers::{
+        ContainerStatusView, ContainerView, HealthView, MountPoint, PlaceView, PointKind, spec::NetworkRequest,
+    },
 };
 use serde_json::{Map, Value, json};
 use types::{PortBind, PortConfig, Timestamp};
@@ -46,7 +49,7 @@ pub(crate) fn summary(view: &ContainerView, sizes: Option<Sizes>, now: Timestamp
 }
 
 /// All there is to say.
-pub(crate) fn detail(view: &ContainerView, sizes: Option<Sizes>, storage_driver: &str) -> Value {
+pub(crate) fn detail(view: &ContainerView, sizes: Option<Sizes>, driver: StorageDriver) -> Value {
     let words = [&view.merged.entrypoint[..], &view.merged.command].concat();
     let (path, arguments) = words.split_first().map_or(("", &[][..]), |(path, rest)| (path.as_str(), rest));
     Fields::new()
@@ -62,14 +65,14 @@ pub(crate) fn detail(view: &ContainerView, sizes: Option<Sizes>, storage_driver:
         .set("LogPath", &view.log_path)
         .set("Name", format!("/{}", view.name))
         .set("RestartCount", view.state.restarts)
-        .set("Driver", storage_driver)
+        .set("Driver", driver.to_string())
         .set("Platform", "linux")
         .set("MountLabel", "")
         .set("ProcessLabel", "")
         .set("AppArmorProfile", "")
         .set("ExecIDs", Value::Null)
         .set("HostConfig", show_config::host_config(view))
-        .set("GraphDriver", graph_driver(&view.rootfs, storage_driver))
+        .set("GraphDriver", graph_driver(&view.rootfs, driver))
         .some("SizeRw", sizes.map(|sizes| sizes.own))
         .some("SizeRootFs", sizes.map(|sizes| sizes.whole))
         .set("Mounts", view.points.iter().map(mount_point).collect::<Vec<_>>())
@@ -82,10 +85,15 @@ fn etc(directory: &Path, name: &str) -> String {
     directory.join(name).to_string_lossy().into_owned()
 }
 
-fn graph_driver(snapshot: &Path, storage_driver: &str) -> Value {
+fn graph_driver(snapshot: &Path, driver: StorageDriver) -> Value {
     let at = |name: &str| snapshot.join(name).to_string_lossy().into_owned();
-    let data = json!({ "MergedDir": at("rootfs"), "UpperDir": at("upper"), "WorkDir": at("work") });
-    json!({ "Name": storage_driver, "Data": data })
+    let data = match driver {
+        StorageDriver::Overlay2 => {
+            json!({ "MergedDir": at("rootfs"), "UpperDir": at("upper"), "WorkDir": at("work") })
+        }
+        StorageDriver::Btrfs | StorageDriver::Vfs => Value::Null,
+    };
+    json!({ "Name": driver.to_string(), "Data": data })
 }
 
 fn state(view: &ContainerView) -> Value {

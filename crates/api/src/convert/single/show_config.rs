@@ -216,8 +216,8 @@ fn split(mounts: &[Mount]) -> (Vec<String>, Vec<Value>) {
                 options.extend((!propagation.is_empty()).then_some(propagation.as_str()));
                 source
             }
-            MountKind::Volume { name, no_copy, labels, driver_options }
-                if labels.is_empty() && driver_options.is_empty() && !name.is_empty() =>
+            MountKind::Volume { name, no_copy, labels, driver_options, subpath }
+                if labels.is_empty() && driver_options.is_empty() && subpath.is_empty() && !name.is_empty() =>
             {
                 options.extend(no_copy.then_some("nocopy"));
                 name

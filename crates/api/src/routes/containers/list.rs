@@ -56,7 +56,9 @@ pub(crate) async fn inspect(
     let engine = engine(&shared)?;
     let view = engine.container_view(&id).await?;
     let sizes = if query(raw).flag("size") { Some(measure(engine, &view).await?) } else { None };
-    Ok(Json(show::detail(&view, sizes, &engine.info().storage_driver)))
+    // a container keeps the driver that it was made with; what ended in a task has none
+    let driver = engine.images().snapshot_driver(&view.id).unwrap_or(engine.images().driver());
+    Ok(Json(show::detail(&view, sizes, driver)))
 }
 
 pub(crate) async fn measure(engine: &Engine, view: &ContainerView) -> ApiResult<Sizes> {

@@ -45,8 +45,8 @@ async fn pull(shared: &Shared, headers: &HeaderMap, query: &Query, image: &str) 
     let info = shared.host.info();
     let options = PullOptions {
         credentials: registry_credentials(headers)?,
-        insecure_registries: info.insecure_registries.clone(),
-        mirrors: info.registry_mirrors.clone(),
+        insecure_registries: info.settings.insecure_registries.clone(),
+        mirrors: info.settings.registry_mirrors.clone(),
         platform: platform(query)?,
         ..PullOptions::default()
     };
@@ -138,7 +138,7 @@ async fn push(shared: &Shared, headers: &HeaderMap, name: &str, tag: &str) -> Ap
     let wanted = joined(name, tag)?;
     let options = PushOptions {
         credentials: registry_credentials(headers)?,
-        insecure_registries: shared.host.info().insecure_registries.clone(),
+        insecure_registries: shared.host.info().settings.insecure_registries.clone(),
     };
     let (store, announcer) = (shared.host.images().clone(), Announcer::of(shared));
     let references = match wanted.tag.is_none() && wanted.digest.is_none() {

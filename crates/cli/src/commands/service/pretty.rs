@@ -204,4 +204,10 @@ fn resources(line: Lines<'_>, resources: &Value) {
             line(1, "PIDs", pids.to_string());
         }
     }
+    if let Some(bytes) = resources["SwapBytes"].as_i64() {
+        line(0, "Swap", u64::try_from(bytes).map_or("unlimited".to_owned(), binary_size));
+    }
+    if let Some(swappiness) = resources["MemorySwappiness"].as_i64() {
+        line(0, "Swappiness", swappiness.to_string());
+    }
 }

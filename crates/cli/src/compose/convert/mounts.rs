@@ -139,9 +139,7 @@ fn long(field: &Field<'_>, topology: &Topology, check: &mut Check) -> Option<Val
     if let Some(volume) = fields.get("volume") {
         let inner = volume.fields(check, &["nocopy", "subpath", "labels"]);
         set_some(&mut mount, "VolumeOptions.NoCopy", inner.get("nocopy").and_then(|field| field.boolean(check)));
-        if let Some(subpath) = inner.get("subpath") {
-            subpath.wrong(check, "a part of a volume cannot be mounted: mount all of it");
-        }
+        set_some(&mut mount, "VolumeOptions.Subpath", inner.get("subpath").and_then(|field| field.text(check)));
         for (name, value) in inner.get("labels").map(|field| field.pairs(check)).unwrap_or_default() {
             let mut labels = mount["VolumeOptions"]["Labels"].as_object().cloned().unwrap_or_default();
             labels.insert(name, value.unwrap_or_default().into());

@@ -33,7 +33,8 @@ pub(super) fn of_task(
 ) -> String {
     let spec = &a.spec.container;
     let volume = |target: &str| made.volumes.get(target).cloned().unwrap_or_default();
-    let anonymous = |source: PathBuf| PointKind::Volume { name: String::new(), source, is_anonymous: true };
+    let anonymous =
+        |source: PathBuf| PointKind::Volume { name: String::new(), source, is_anonymous: true, subpath: String::new() };
     let point = |m: &super::PlannedMount| {
         let kind = match &m.kind {
             WantedMount::Bind { source, propagation, non_recursive, read_only_non_recursive, .. } => PointKind::Bind {
@@ -43,9 +44,12 @@ pub(super) fn of_task(
                 read_only_non_recursive: *read_only_non_recursive,
             },
             WantedMount::Volume { name, .. } if name.is_empty() => anonymous(volume(&m.target)),
-            WantedMount::Volume { name, .. } => {
-                PointKind::Volume { name: name.clone(), source: volume(&m.target), is_anonymous: false }
-            }
+            WantedMount::Volume { name, subpath, .. } => PointKind::Volume {
+                name: name.clone(),
+                source: volume(&m.target),
+                is_anonymous: false,
+                subpath: subpath.clone(),
+            },
             WantedMount::Tmpfs { size, mode, options } => {
                 PointKind::Tmpfs { size_bytes: size.0, mode: *mode, options: options.clone() }
             }
@@ -126,6 +130,8 @@ fn single_spec(a: &Assignment, config: &ContainerConfig) -> SingleSpec {
             nano_cpus: config.resources.nano_cpus,
             memory_bytes: config.resources.memory_bytes,
             memory_reservation_bytes: config.resources.memory_reservation_bytes,
+            memory_swap_bytes: config.resources.memory_swap_bytes,
+            swappiness: config.resources.swappiness,
             pids: config.resources.pids_limit,
             cpuset_cpus: spec.host.cpuset_cpus.clone(),
             cpuset_mems: spec.host.cpuset_mems.clone(),

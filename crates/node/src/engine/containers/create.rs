@@ -238,7 +238,13 @@ fn taken(name: &str, owner: &str) -> ContainerError {
 }
 
 fn anonymous() -> MountKind {
-    MountKind::Volume { name: String::new(), no_copy: false, labels: Labels::new(), driver_options: Labels::new() }
+    MountKind::Volume {
+        name: String::new(),
+        no_copy: false,
+        labels: Labels::new(),
+        driver_options: Labels::new(),
+        subpath: String::new(),
+    }
 }
 
 fn same(one: &str, other: &str) -> bool {
@@ -271,15 +277,15 @@ fn point(volumes: &Volumes, owner: &str, mount: Mount, rootfs: &Path) -> Result<
             PointKind::Bind { source, propagation, non_recursive, read_only_non_recursive }
         }
         MountKind::Tmpfs { size, mode, options } => PointKind::Tmpfs { size_bytes: size.0, mode, options },
-        MountKind::Volume { name, no_copy, labels, driver_options } => {
+        MountKind::Volume { name, no_copy, labels, driver_options, subpath } => {
             let is_anonymous = name.is_empty();
             let name = if is_anonymous { new_id() } else { name };
-            let copy_from = (!no_copy).then_some(rootfs);
+            let copy_from = (!no_copy && subpath.is_empty()).then_some(rootfs);
             let wanted =
                 Wanted { owner, target: &target, read_only, labels: &labels, options: &driver_options, copy_from };
             let made = volumes.take(&name, is_anonymous, &wanted);
             let source = made.map_err(|e| ContainerError::invalid(with_causes(&e)))?;
-            PointKind::Volume { name, source, is_anonymous }
+            PointKind::Volume { name, source, is_anonymous, subpath }
         }
     };
     Ok(MountPoint { kind, target, read_only })

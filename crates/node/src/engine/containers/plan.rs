@@ -140,7 +140,9 @@ fn mount(point: &MountPoint) -> Result<Mount, ContainerError> {
             let (recursive, readonly_below) = (!non_recursive, !read_only_non_recursive);
             (MountKind::Bind { source: source.into(), recursive, readonly_below }, spread)
         }
-        PointKind::Volume { source, .. } => (MountKind::Volume { source: source.clone() }, Propagation::default()),
+        PointKind::Volume { source, subpath, .. } => {
+            (MountKind::Volume { source: source.clone(), subpath: subpath.clone() }, Propagation::default())
+        }
         PointKind::Tmpfs { size_bytes, mode, options } => {
             let kind = MountKind::Tmpfs { size_bytes: *size_bytes, mode: *mode, options: options.clone() };
             (kind, Propagation::default())

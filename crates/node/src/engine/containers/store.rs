@@ -74,6 +74,9 @@ pub enum PointKind {
         source: PathBuf,
         /// It was made for this container.
         is_anonymous: bool,
+        /// The part of it that is mounted; empty: all of it.
+        #[serde(default)]
+        subpath: String,
     },
     Tmpfs {
         size_bytes: u64,

@@ -148,8 +148,11 @@ impl Volumes {
             Ok(())
         };
         for mount in &planned.mounts {
-            let MountKind::Volume { name, no_copy, labels, driver_options: options } = &mount.kind else { continue };
-            let copy_from = (!no_copy).then_some(rootfs);
+            let MountKind::Volume { name, no_copy, labels, driver_options: options, subpath } = &mount.kind else {
+                continue;
+            };
+            // a part of a volume is there before the container: nothing is copied into it
+            let copy_from = (!no_copy && subpath.is_empty()).then_some(rootfs);
             let (target, read_only) = (mount.target.as_str(), mount.read_only);
             let wanted = Wanted { owner, target, read_only, labels, options, copy_from };
             place(name, &wanted)?;

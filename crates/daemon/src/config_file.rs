@@ -1,0 +1,145 @@
+//! The configuration file of the daemon, `daemon.json`: Docker's keys, as far as there is such a setting here.
+//!
+//! Read at the start and again on SIGHUP. It is taken whole or not at all: an unknown key, a wrong value, or a key whose
+//! flag is given too is refused by name.
+
+use std::{collections::BTreeSet, fs, io, num::NonZeroUsize, path::PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use node::engine::StorageDriver;
+use serde::Deserialize;
+
+use crate::config::Config;
+
+/// Where it is looked for unless --config-file says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/rswarm/daemon.json";
+
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct ConfigFile {
+    // read again on SIGHUP
+    debug: Option<bool>,
+    log_level: Option<String>,
+    labels: Option<Vec<String>>,
+    node_generic_resources: Option<Vec<String>>,
+    insecure_registries: Option<Vec<String>>,
+    registry_mirrors: Option<Vec<String>>,
+    max_concurrent_downloads: Option<NonZeroUsize>,
+    max_concurrent_uploads: Option<NonZeroUsize>,
+    // read at the start
+    data_root: Option<PathBuf>,
+    exec_root: Option<PathBuf>,
+    storage_driver: Option<String>,
+    cdi_spec_dirs: Option<Vec<PathBuf>>,
+}
+
+impl Config {
+    /// The flags and, beside them, what the file says by now.
+    ///
+    /// # Errors
+    /// A file that was named and is not there, one that is not understood, and settings that both have.
+    pub fn with_file(&self) -> Result<Self> {
+        let path = self.config_file.clone().unwrap_or_else(|| DEFAULT_PATH.into());
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.config_file.is_none() => {
+                return Ok(self.clone());
+            }
+            text => text.with_context(|| format!("read the configuration file {}", path.display()))?,
+        };
+        self.with_text(&text).with_context(|| format!("the configuration file {} is not taken", path.display()))
+    }
+
+    fn with_text(&self, text: &str) -> Result<Self> {
+        let file: ConfigFile = match text.trim().is_empty() {
+            true => ConfigFile::default(),
+            false => serde_json::from_str(text)?,
+        };
+        let driver: Option<StorageDriver> =
+            file.storage_driver.map(|name| name.parse()).transpose().map_err(anyhow::Error::msg)?;
+        let mut config = self.clone();
+        let given = &self.given;
+        take(&mut config.debug, file.debug, given, "debug", "debug")?;
+        take(&mut config.log_level, file.log_level, given, "log_level", "log-level")?;
+        take(&mut config.label, file.labels, given, "label", "labels")?;
+        let resources = file.node_generic_resources;
+        take(&mut config.node_generic_resource, resources, given, "node_generic_resource", "node-generic-resources")?;
+        take(
+            &mut config.insecure_registry,
+            file.insecure_registries,
+            given,
+            "insecure_registry",
+            "insecure-registries",
+        )?;
+        take(&mut config.registry_mirror, file.registry_mirrors, given, "registry_mirror", "registry-mirrors")?;
+        let (downloads, uploads) = (file.max_concurrent_downloads, file.max_concurrent_uploads);
+        let (key, same) = ("max_concurrent_downloads", "max-concurrent-downloads");
+        take(&mut config.max_concurrent_downloads, downloads, given, key, same)?;
+        let (key, same) = ("max_concurrent_uploads", "max-concurrent-uploads");
+        take(&mut config.max_concurrent_uploads, uploads, given, key, same)?;
+        take(&mut config.state_dir, file.data_root, given, "state_dir", "data-root")?;
+        take(&mut config.run_dir, file.exec_root, given, "run_dir", "exec-root")?;
+        take(&mut config.storage_driver, driver.map(Some), given, "storage_driver", "storage-driver")?;
+        take(&mut config.cdi_spec_dir, file.cdi_spec_dirs, given, "cdi_spec_dir", "cdi-spec-dirs")?;
+        Ok(config)
+    }
+
+    /// What of `new` counts with the next start only, by the keys of the file.
+    pub fn fixed_changes(&self, new: &Self) -> Vec<&'static str> {
+        let changes = [
+            ("data-root", self.state_dir != new.state_dir),
+            ("exec-root", self.run_dir != new.run_dir),
+            ("storage-driver", self.storage_driver != new.storage_driver),
+            ("cdi-spec-dirs", self.cdi_spec_dir != new.cdi_spec_dir),
+        ];
+        changes.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
+}
+
+fn take<T>(slot: &mut T, value: Option<T>, given: &BTreeSet<String>, flag: &str, key: &str) -> Result<()> {
+    let Some(value) = value else { return Ok(()) };
+    if given.contains(flag) {
+        bail!("{key:?} is set here and by --{}; keep one of them", flag.replace('_', "-"));
+    }
+    *slot = value;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str], text: &str) -> Result<Config, String> {
+        let words = [&["rswarm daemon"], arguments].concat();
+        Config::from_words(words).expect("flags").with_text(text).map_err(|error| format!("{error:#}"))
+    }
+
+    /// E-50
+    #[test]
+    fn e_50_the_file_stands_beside_the_flags() {
+        let text = r#"{"debug": true, "labels": ["a=1"], "registry-mirrors": ["http://mirror:5000"],
+            "max-concurrent-downloads": 7, "storage-driver": "vfs", "data-root": "/srv/rswarm"}"#;
+        let config = read(&["--insecure-registry", "here:5000"], text).expect("a good file");
+        assert_eq!((config.debug, config.max_concurrent_downloads.get()), (true, 7));
+        assert_eq!((config.label.len(), config.insecure_registry.len(), config.registry_mirror.len()), (1, 1, 1));
+        assert_eq!((config.storage_driver, config.max_concurrent_uploads.get()), (Some(StorageDriver::Vfs), 5));
+        assert_eq!(config.state_dir, PathBuf::from("/srv/rswarm"));
+        let before = read(&[], "").expect("an empty file");
+        assert_eq!(before.fixed_changes(&config), ["data-root", "storage-driver"]);
+        assert_eq!(config.fixed_changes(&config), Vec::<&str>::new());
+    }
+
+    /// E-50
+    #[test]
+    fn e_50_what_is_not_understood_is_refused_by_name() {
+        let refused = |arguments: &[&str], text: &str| read(arguments, text).expect_err(text);
+        assert!(refused(&[], r#"{"labls": []}"#).contains("unknown field `labls`, expected one of `debug`"));
+        assert!(refused(&[], r#"{"labels": "a=1"}"#).contains("expected a sequence at line 1"));
+        assert!(refused(&[], r#"{"max-concurrent-uploads": 0}"#).contains("nonzero"));
+        assert!(refused(&[], r#"{"storage-driver": "aufs"}"#).contains("name one of overlay2"));
+        assert!(refused(&[], r#"{"debug": true, "debug": false}"#).contains("duplicate field `debug`"));
+        let both = refused(&["--label", "a=1"], r#"{"labels": ["b=2"]}"#);
+        assert_eq!(both, "\"labels\" is set here and by --label; keep one of them");
+        let missing = Config::from_words(["rswarm daemon", "--config-file", "/nowhere"]).expect("flags").with_file();
+        assert!(missing.expect_err("named and not there").to_string().contains("/nowhere"));
+    }
+}
