@@ -96,7 +96,7 @@ pub fn admit(
             guest::attach(tables, wanted, now).map(|(proposal, addresses)| (proposal, WriteReply::Attached(addresses)))
         }
         WriteRequest::DeployStack(wanted) => stack::deploy(tables, wanted, now, ids),
-        WriteRequest::RollbackStack { name, to } => stack::roll_back(tables, name, *to, now, ids),
+        WriteRequest::RollbackStack { name, to, by } => stack::roll_back(tables, name, (*to, by), now, ids),
         WriteRequest::RemoveStack(name) => stack::remove(tables, name, now, ids),
         WriteRequest::Detach { node, network, container } => {
             guest::detach(tables, *node, *network, container, now).map(done)

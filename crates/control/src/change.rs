@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use types::{
     Attachment, Cluster, ContainerAttachment, Dependency, DependencyId, GenericResources, JobStatus, Name, Network,
     NetworkId, Node, NodeDescription, NodeId, NodeRole, NodeState, PeerProblem, RaftMember, Service, ServiceId, Slot,
-    StackSpec, TaskId, TaskState, TaskStatus, Timestamp, UpdateStatus, Version, VirtualIp,
+    StackResult, StackSpec, TaskId, TaskState, TaskStatus, Timestamp, UpdateStatus, Version, VirtualIp,
 };
 
 use crate::Component;
@@ -98,6 +98,11 @@ pub enum Change {
         before: u64,
         #[serde(default)]
         back_to: Option<u64>,
+        #[serde(default)]
+        by: String,
+        /// What became of `before`.
+        #[serde(default)]
+        result: Option<StackResult>,
         spec: Box<StackSpec>,
     },
     /// Its objects have changes of their own.
