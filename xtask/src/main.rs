@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod house;
+mod metrics;
 mod parity;
 mod tidy;
 

@@ -28,6 +28,7 @@ pub(crate) mod single;
 pub(crate) mod stack;
 pub(crate) mod swarm;
 pub(crate) mod task;
+pub(crate) mod task_usage;
 pub(crate) mod time;
 pub(crate) mod volume;
 pub(crate) mod writer;

@@ -156,6 +156,7 @@ fn router(shared: Shared) -> Router {
         .route("/services/{id}/revisions", get(services::revisions))
         .route("/services/{id}/logs", get(logs::of_service))
         .route("/tasks", get(tasks::list))
+        .route("/tasks/usage", get(tasks::usage))
         .route("/tasks/{id}", get(tasks::inspect))
         .route("/tasks/{id}/logs", get(logs::of_task))
         .route("/networks", get(networks::list))

@@ -21,7 +21,7 @@ use node::{
     membership,
 };
 use proto::v1::{
-    LogLine, LogsCall, LogsEvent, ReadAnswer, ReadCall, WriteAnswer, WriteCall,
+    LogLine, LogsCall, LogsEvent, ReadAnswer, ReadCall, UsageAnswer, UsageCall, WriteAnswer, WriteCall,
     cluster_client::ClusterClient,
     cluster_server::{Cluster, ClusterServer},
     logs_event::Event,
@@ -284,6 +284,32 @@ impl Cluster for Service {
         }
         Ok(Response::new(Box::pin(futures::stream::iter(events))))
     }
+
+    /// Each task that has a node uses the same; nothing is known of the last node.
+    async fn usage(&self, _: Request<UsageCall>) -> Result<Response<UsageAnswer>, Status> {
+        let tables = self.value.lock().clone();
+        let mut nodes: Vec<NodeId> = tables.nodes().map(|node| node.id).collect();
+        let last = nodes.pop().into_iter();
+        let missing = last.map(|node| types::MissingUsage { node, why: "it is down".to_owned() }).collect();
+        let of = |task: &Arc<types::Task>| types::TaskUsage {
+            task: task.id,
+            cpu_ns: 1_500_000_000,
+            memory_bytes: 3 << 20,
+            rss_bytes: 2 << 20,
+            memory_limit_bytes: None,
+            processes: 2,
+            network: Some(types::Traffic { received_bytes: 10, sent_bytes: 20 }),
+            disk: types::Traffic::default(),
+        };
+        let usage = |node: NodeId| types::NodeUsage {
+            node,
+            at: now(),
+            memory_bytes: 1 << 30,
+            tasks: tables.tasks().filter(|task| task.node == Some(node)).map(of).collect(),
+        };
+        let usage = types::ClusterUsage { nodes: nodes.into_iter().map(usage).collect(), missing };
+        Ok(Response::new(UsageAnswer { cluster_usage: proto::encode(&usage) }))
+    }
 }
 
 fn status(rejection: &control::Rejection) -> Status {
@@ -418,7 +444,7 @@ impl Fake {
             identity: None,
             cluster: Some(ClusterClient::new(channel)),
             reader: Some(reader),
-            metrics: Some(membership::ManagerMetrics::new(|| "swarm_metric 1\n".to_owned())),
+            metrics: Some(membership::ManagerMetrics::new(|| Box::pin(async { "swarm_metric 1\n".to_owned() }))),
         });
         fake
     }

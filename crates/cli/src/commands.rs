@@ -26,6 +26,8 @@ use clap::CommandFactory as _;
 
 use dependency::Kind;
 
+pub(crate) use service::verdict::NotConverged;
+
 use crate::{
     HostChecks, Quit,
     arguments::{Command, Root, SwarmCommand},

@@ -19,6 +19,7 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::{Parser as _, error::ErrorKind};
 
 use arguments::Root;
+use commands::NotConverged;
 
 const FLAG_ERROR: u8 = 125;
 
@@ -48,8 +49,8 @@ fn usage_code(kind: ErrorKind) -> ExitCode {
 /// What the program itself finds out about its host, for `rswarm doctor`.
 pub type HostChecks = fn() -> Vec<types::Check>;
 
-/// Runs one command line (program name first). 0: done; 1: not done, the reason is on stderr;
-/// 125: a flag or its value is wrong, as docker says it.
+/// Runs one command line (program name first). 0: done; 1: not done, the reason is on stderr; 2 to 4: done, but what was
+/// waited for does not come (`service/verdict`); 125: a flag or its value is wrong, as docker says it.
 pub fn main(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>, host_checks: HostChecks) -> ExitCode {
     let root = match Root::try_parse_from(arguments) {
         Ok(root) => root,
@@ -65,7 +66,7 @@ pub fn main(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>, ho
             Some(Quit(code)) => ExitCode::from(*code),
             None => {
                 let _ = output::terminal::print_error(&format!("rswarm: {error:#}\n"));
-                ExitCode::FAILURE
+                error.downcast_ref::<NotConverged>().map_or(ExitCode::FAILURE, |end| ExitCode::from(end.code))
             }
         },
     }

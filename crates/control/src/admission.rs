@@ -98,7 +98,7 @@ pub fn admit(
             guest::attach(tables, wanted, now).map(|(proposal, addresses)| (proposal, WriteReply::Attached(addresses)))
         }
         WriteRequest::DeployStack(wanted) => stack::deploy(tables, wanted, now, ids),
-        WriteRequest::RollbackStack { name, to } => stack::roll_back(tables, name, *to, now, ids),
+        WriteRequest::RollbackStack { name, to, by } => stack::roll_back(tables, name, (*to, by), now, ids),
         WriteRequest::RemoveStack(name) => stack::remove(tables, name, now, ids),
         WriteRequest::Rebalance { services, budget, dry_run } => {
             rebalance::begin(tables, services, *budget, *dry_run, now)

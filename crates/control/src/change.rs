@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use types::{
     Attachment, Cluster, ContainerAttachment, Dependency, DependencyId, GenericResources, JobStatus, Migration, Name,
     Network, NetworkId, Node, NodeDescription, NodeId, NodeRole, NodeState, PeerProblem, RaftMember, Rebalance,
-    Service, ServiceId, Slot, StackSpec, TaskId, TaskState, TaskStatus, Timestamp, UpdateStatus, Version, VirtualIp,
+    Service, ServiceId, Slot, StackResult, StackSpec, TaskId, TaskState, TaskStatus, Timestamp, UpdateStatus, Version,
+    VirtualIp,
 };
 
 use crate::Component;
@@ -111,6 +112,11 @@ pub enum Change {
         before: u64,
         #[serde(default)]
         back_to: Option<u64>,
+        #[serde(default)]
+        by: String,
+        /// What became of `before`.
+        #[serde(default)]
+        result: Option<StackResult>,
         spec: Box<StackSpec>,
     },
     /// Its objects have changes of their own.

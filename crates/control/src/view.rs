@@ -6,6 +6,8 @@ mod filter;
 pub(crate) mod find;
 mod stack;
 
+pub(crate) use stack::result as stack_result;
+
 use std::sync::Arc;
 
 use types::{

@@ -9,6 +9,7 @@ pub(crate) mod hub;
 pub(crate) mod logs;
 pub(crate) mod session;
 pub(crate) mod uplink;
+pub(crate) mod usage;
 
 pub(crate) use hub::Hub;
 pub(crate) use uplink::Said;

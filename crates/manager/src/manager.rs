@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use control::{Change, admission};
+use futures::{FutureExt as _, future::BoxFuture};
 use openraft::error::{InitializeError, RaftError};
 use proto::v1::{RaftJoinCall, cluster_client::ClusterClient};
 use tokio::{net::TcpListener, sync::watch};
@@ -10,7 +11,7 @@ use tonic::transport::Channel;
 use types::{Cluster, ManagerPeer, Node, NodeId, NodeRole, RaftMember};
 
 use crate::{
-    Config, Error, metrics,
+    Config, Error,
     raft::{handover, peers, types::RaftId},
     rpc::{connection::Connection, read::Reader, server},
     store::{Owner, Store},
@@ -224,9 +225,18 @@ impl Manager {
     }
 
     /// Its metrics as Prometheus reads them, whenever the function is called; of a manager that is gone none.
-    pub fn metrics(&self) -> impl Fn() -> String + Send + Sync + 'static {
-        let registry = Arc::downgrade(&self.parts.metrics);
-        move || registry.upgrade().map_or_else(String::new, |registry| metrics::text(&registry))
+    pub fn metrics(&self) -> impl Fn() -> BoxFuture<'static, String> + Send + Sync + 'static {
+        let told = Arc::downgrade(&self.parts.metrics);
+        move || {
+            let told = told.upgrade();
+            async move {
+                match told {
+                    Some(told) => told.text().await,
+                    None => String::new(),
+                }
+            }
+            .boxed()
+        }
     }
 
     /// Resolves with the reason when a part of the manager has died; the rest is stopped by then.

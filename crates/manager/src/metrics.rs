@@ -2,7 +2,10 @@
 //!
 //! What is counted while it runs is in [`Metrics`], which is passed to whoever counts. All else is read off the value
 //! and off Raft when it is asked for, by [`Scrape`]. Names are those of Docker's managers where they have one. Labels
-//! have values of a fixed set, but for the names of services, of which there is one series each.
+//! have values of a fixed set, but for the names of services, of which there is one series each, and for running tasks,
+//! which their nodes are asked about ([`tasks`]).
+
+mod tasks;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
@@ -13,6 +16,7 @@ use prometheus_client::{
     metrics::{MetricType, gauge::ConstGauge, histogram::Histogram},
     registry::Registry,
 };
+use tokio_util::sync::CancellationToken;
 use types::{Availability, DependencyKind, NodeState, TaskState};
 
 use crate::{
@@ -21,6 +25,7 @@ use crate::{
         Consensus,
         types::{ELECTION_MAX_MS, LogId},
     },
+    rpc::usage::UsageReader,
 };
 
 /// A leader that has not heard a majority for so long will not have its writes committed.
@@ -89,8 +94,28 @@ pub(crate) fn registry(metrics: &Metrics, scrape: Scrape) -> Registry {
     registry
 }
 
-/// As Prometheus reads it.
-pub(crate) fn text(registry: &Registry) -> String {
+/// What a manager tells when it is asked.
+pub(crate) struct Told {
+    pub(crate) registry: Registry,
+    pub(crate) usage: UsageReader,
+    /// Whoever waits for nodes then holds the store open no longer.
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Told {
+    /// As Prometheus reads it; nothing of a manager that stops meanwhile.
+    pub(crate) async fn text(&self) -> String {
+        let usage = tokio::select! {
+            usage = self.usage.read() => usage,
+            () = self.stopping.cancelled() => return String::new(),
+        };
+        let mut text = text(&self.registry);
+        text.push_str(&tasks::text(&self.usage.consensus.tables(), usage));
+        text
+    }
+}
+
+fn text(registry: &Registry) -> String {
     let mut text = String::new();
     // a text has room for all there is
     prometheus_text::encode(&mut text, registry).unwrap_or_default();

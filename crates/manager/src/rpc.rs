@@ -16,3 +16,4 @@ pub(crate) mod read;
 mod roots;
 pub(crate) mod server;
 pub(crate) mod status;
+pub(crate) mod usage;

@@ -2,7 +2,6 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -13,11 +12,11 @@ use types::NodeId;
 
 use crate::{
     Clock, Config, Error,
-    dispatch::{Hub, logs::LogBroker, session::Context, uplink},
+    dispatch::{Hub, logs::LogBroker, session::Context, uplink, usage::UsageBroker},
     events::Teller,
     leader::{self, intake::Intake},
     lock,
-    metrics::{self, Metrics, Scrape},
+    metrics::{self, Metrics, Scrape, Told},
     raft::{
         Consensus, Peers, compaction,
         membership::Membership,
@@ -32,6 +31,7 @@ use crate::{
         images::ImageDirectoryService,
         raft::RaftService,
         server::{self, Services},
+        usage::UsageReader,
     },
     store::{Closing, Owner, Store},
 };
@@ -43,7 +43,7 @@ const ANNOUNCE_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Parts {
     pub(crate) consensus: Arc<Consensus>,
     pub(crate) hub: Hub,
-    pub(crate) metrics: Arc<Registry>,
+    pub(crate) metrics: Arc<Told>,
     pub(crate) bound: SocketAddr,
     pub(crate) accepted: mpsc::Sender<Connection>,
     pub(crate) sessions: TaskTracker,
@@ -115,7 +115,8 @@ pub(crate) async fn start(config: &Config, listener: TcpListener, store: Store, 
         stuck_since: watched_stuck,
         stopping: farewell.clone(),
     };
-    let services = services(context, &membership, &intake, &clock, &sessions);
+    let usage = UsageReader { consensus: consensus.clone(), broker: UsageBroker::new(hub.clone()) };
+    let services = services(context, &membership, &intake, &clock, (&sessions, &usage));
 
     let mut parts = JoinSet::new();
     let mut add = |name: &'static str, part: std::pin::Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>| {
@@ -138,7 +139,8 @@ pub(crate) async fn start(config: &Config, listener: TcpListener, store: Store, 
     add("address", Box::pin(announce(consensus.clone(), membership, owner.node, address, stopping.clone())));
 
     let scrape = Scrape { consensus: consensus.clone(), hub: hub.clone(), directory: config.raft_directory() };
-    let metrics = Arc::new(metrics::registry(&metrics, scrape));
+    let registry = metrics::registry(&metrics, scrape);
+    let metrics = Arc::new(Told { registry, usage, stopping: stopping.clone() });
     let (failed, failure) = watch::channel(None);
     let supervisor = tokio::spawn(supervise(parts, consensus.clone(), stopping.clone(), failed));
     let supervisor = Some(supervisor);
@@ -151,7 +153,7 @@ fn services(
     membership: &Membership,
     intake: &Intake,
     clock: &Clock,
-    sessions: &TaskTracker,
+    (sessions, usage): (&TaskTracker, &UsageReader),
 ) -> Services {
     let consensus = context.consensus.clone();
     let logs = LogBroker::new(context.hub.clone());
@@ -160,12 +162,24 @@ fn services(
             consensus: consensus.clone(),
             membership: membership.clone(),
             logs: logs.clone(),
+            usage: usage.clone(),
             clock: clock.clone(),
         },
-        dispatcher: DispatcherService { context, logs: logs.clone(), sessions: sessions.clone() },
+        dispatcher: DispatcherService {
+            context,
+            logs: logs.clone(),
+            usage: usage.broker.clone(),
+            sessions: sessions.clone(),
+        },
         ca: CaService { consensus: consensus.clone(), clock: clock.clone() },
         images: ImageDirectoryService { consensus: consensus.clone() },
-        raft: RaftService { consensus, membership: membership.clone(), intake: intake.clone(), logs },
+        raft: RaftService {
+            consensus,
+            membership: membership.clone(),
+            intake: intake.clone(),
+            logs,
+            usage: usage.broker.clone(),
+        },
     }
 }
 

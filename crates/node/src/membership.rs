@@ -158,15 +158,16 @@ impl std::fmt::Debug for ManagerReader {
 
 /// Gives a manager's metrics as Prometheus reads them.
 #[derive(Clone)]
-pub struct ManagerMetrics(Arc<dyn Fn() -> String + Send + Sync>);
+pub struct ManagerMetrics(Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>);
 
 impl ManagerMetrics {
-    pub fn new(text: impl Fn() -> String + Send + Sync + 'static) -> Self {
+    pub fn new(text: impl Fn() -> BoxFuture<'static, String> + Send + Sync + 'static) -> Self {
         Self(Arc::new(text))
     }
 
-    pub fn text(&self) -> String {
-        (self.0)()
+    /// With what tasks of all nodes use, which may take a few seconds where a node does not answer.
+    pub async fn text(&self) -> String {
+        (self.0)().await
     }
 }
 

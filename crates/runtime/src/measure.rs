@@ -22,6 +22,8 @@ pub struct Usage {
     pub throttled: (u64, u64, u64),
     /// Page cache that the kernel would give back first; not in `stats.memory_bytes`.
     pub inactive_file_bytes: u64,
+    /// Memory that is no page cache.
+    pub rss_bytes: u64,
     /// Major and minor number of the device, bytes read and written.
     pub io: Vec<(u64, u64, u64, u64)>,
 }
@@ -175,7 +177,8 @@ fn read_v2(cgroup: &Cgroup<'_>, usage: &mut Usage) {
     usage.cpu_system_ns = field(&cpu, "system_usec").saturating_mul(1000);
     let held = field(&cpu, "throttled_usec").saturating_mul(1000);
     usage.throttled = (field(&cpu, "nr_periods"), field(&cpu, "nr_throttled"), held);
-    usage.inactive_file_bytes = field(&text("memory", "memory.stat"), "inactive_file");
+    let memory = text("memory", "memory.stat");
+    (usage.inactive_file_bytes, usage.rss_bytes) = (field(&memory, "inactive_file"), field(&memory, "anon"));
     // 8:0 rbytes=1 wbytes=2 rios=3 …
     for line in text("io", "io.stat").lines() {
         let mut words = line.split(' ');
@@ -192,7 +195,9 @@ fn read_v1(cgroup: &Cgroup<'_>, usage: &mut Usage) {
     (usage.cpu_user_ns, usage.cpu_system_ns) = (number("cpuacct.usage_user"), number("cpuacct.usage_sys"));
     let cpu = text("cpu", "cpu.stat");
     usage.throttled = (field(&cpu, "nr_periods"), field(&cpu, "nr_throttled"), field(&cpu, "throttled_time"));
-    usage.inactive_file_bytes = field(&text("memory", "memory.stat"), "total_inactive_file");
+    let memory = text("memory", "memory.stat");
+    usage.inactive_file_bytes = field(&memory, "total_inactive_file");
+    usage.rss_bytes = field(&memory, "total_rss");
     // 8:0 Read 4096
     for line in text("blkio", "blkio.throttle.io_service_bytes").lines() {
         let words: Vec<&str> = line.split(' ').collect();

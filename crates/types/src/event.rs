@@ -16,12 +16,15 @@ pub enum ObjectKind {
     Secret,
     Config,
     Task,
+    Stack,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ObjectAction {
     Create,
     Update,
+    /// Of stacks: to what an earlier revision was.
+    Rollback,
     Remove,
 }
 
@@ -31,6 +34,7 @@ impl ObjectAction {
         match self {
             Self::Create => "create",
             Self::Update => "update",
+            Self::Rollback => "rollback",
             Self::Remove => "remove",
         }
     }

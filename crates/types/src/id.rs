@@ -10,6 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 /// Base-36 digits of a full identifier: `ceil(128 / log2(36))`.
 pub const ID_LENGTH: usize = 25;
 
+/// So many digits fit into 64 bits.
+const PART_DIGITS: u32 = 12;
+const PART: u128 = 36_u128.pow(PART_DIGITS);
+
 const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
 /// The identifier of one object of kind `K`. Copy, 16 bytes.
@@ -71,9 +75,14 @@ impl<K> fmt::Display for Id<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [b'0'; ID_LENGTH];
         let mut rest = self.raw;
-        for digit in text.iter_mut().rev() {
-            *digit = DIGITS[(rest % 36) as usize];
-            rest /= 36;
+        // lists have tens of thousands of ids: two divisions of 128 bits for each, the others of 64
+        for digits in text.rchunks_mut(PART_DIGITS as usize) {
+            let mut part = (rest % PART) as u64;
+            rest /= PART;
+            for digit in digits.iter_mut().rev() {
+                *digit = DIGITS[(part % 36) as usize];
+                part /= 36;
+            }
         }
         f.pad(std::str::from_utf8(&text).expect("base-36 digits are ASCII"))
     }

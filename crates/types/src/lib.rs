@@ -24,6 +24,7 @@ pub mod resources;
 pub mod spec;
 pub mod template;
 pub mod time;
+mod usage;
 
 pub use assignment::{
     AssignedDependency, Assignment, AssignmentDiff, AssignmentSet, DataPathPeer, EndpointStage, HostNetwork,
@@ -51,6 +52,7 @@ pub use resources::{
 };
 pub use spec::*;
 pub use time::Timestamp;
+pub use usage::{ClusterUsage, HeldUsage, MissingUsage, NodeUsage, TaskUsage, Traffic};
 
 /// Free key/value pairs on objects, ordered so that equal maps print and compare equal.
 pub type Labels = std::collections::BTreeMap<String, String>;

@@ -26,7 +26,10 @@ pub use node::{
 pub use rebalance::{Rebalance, RebalanceMove, RebalanceState, RebalanceView};
 pub use registry::{MAX_REGISTRIES, RegistryLogin, RegistryScope, RegistryScopeError};
 pub use service::{KEPT_REVISIONS, Revision, Service, UpdateState, UpdateStatus};
-pub use stack::{STACK_LABEL, Stack, StackAction, StackDependency, StackPart, StackRevision, StackSpec, stack_of};
+pub use stack::{
+    STACK_LABEL, Stack, StackAction, StackDependency, StackPart, StackResult, StackRevision, StackSpec, StackState,
+    stack_of,
+};
 pub use task::{ContainerHealth, ContainerStatus, PortStatus, Slot, Task, TaskState, TaskStatus};
 
 use crate::Timestamp;

@@ -222,6 +222,9 @@ pub enum WriteRequest {
         name: Name,
         #[serde(default)]
         to: Option<u64>,
+        /// As in [`StackDeploy`].
+        #[serde(default)]
+        by: String,
     },
     /// With all that is of it.
     RemoveStack(String),
@@ -248,6 +251,9 @@ pub struct StackDeploy {
     pub dependencies: Vec<DependencySpec>,
     /// What is of the stack and not in this goes.
     pub prune: bool,
+    /// Who asks, for the history.
+    #[serde(default)]
+    pub by: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

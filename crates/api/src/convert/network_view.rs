@@ -1,12 +1,16 @@
 //! Networks as Docker's API shows them: in lists, inspected, and as parts of tasks and services.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
 };
 
 use node::engine::{LocalEndpoint, LocalNetworkView};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{
+    Map, Value, json,
+    value::{RawValue, to_raw_value},
+};
 use types::{
     Attachment, ContainerAttachment, Network, NetworkDriver, NetworkId, NetworkView, NodeId, NodeState, NodeView,
     Service, Slot, Task, VirtualIp,
@@ -273,18 +277,53 @@ pub(crate) fn write_virtual_ips(vips: &[VirtualIp], networks: &Networks) -> Vec<
     entries.collect()
 }
 
-/// A task's `NetworksAttachments`.
-pub(crate) fn write_attachments(places: &[Attachment], networks: &Networks) -> Vec<Value> {
-    let entry = |place: &Attachment| {
-        let network = networks.get(&place.network);
-        let addresses = place.addresses.iter().map(|address| with_prefix(network, *address)).collect::<Vec<_>>();
-        Fields::new()
-            .set("Network", network.map_or_else(|| json!({ "ID": place.network }), write_object))
-            .set("Addresses", addresses)
-            .unless_empty("Aliases", &place.aliases)
-            .done()
-    };
-    places.iter().map(entry).collect()
+/// One of a task's `NetworksAttachments`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ShownPlace<'s> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<&'s RawValue>,
+    addresses: Vec<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    aliases: &'s [String],
+}
+
+/// Networks as tasks carry them, each as text once for all tasks that are in it.
+pub(crate) struct Places<'n> {
+    networks: &'n Networks,
+    texts: HashMap<NetworkId, Box<RawValue>>,
+}
+
+impl<'n> Places<'n> {
+    pub(crate) fn of<'t>(tasks: impl IntoIterator<Item = &'t Task>, networks: &'n Networks) -> Self {
+        let mut texts = HashMap::new();
+        for id in tasks.into_iter().flat_map(|task| &task.attachments).map(|place| place.network) {
+            let text = || {
+                let shown = networks.get(&id).map_or_else(|| json!({ "ID": id }), write_object);
+                to_raw_value(&shown).expect("a value is JSON")
+            };
+            texts.entry(id).or_insert_with(text);
+        }
+        Self { networks, texts }
+    }
+
+    pub(crate) fn show<'s>(&'s self, task: &'s Task) -> Vec<ShownPlace<'s>> {
+        let one = |place: &'s Attachment| {
+            let network = self.networks.get(&place.network);
+            ShownPlace {
+                network: self.texts.get(&place.network).map(|text| &**text),
+                addresses: place.addresses.iter().map(|address| with_prefix(network, *address)).collect(),
+                aliases: &place.aliases,
+            }
+        };
+        let mut all: Vec<_> = task.attachments.iter().map(one).collect();
+        // a task in no network of the cluster has an address on its host
+        let address = task.status.container.as_ref().and_then(|container| container.address);
+        if let (true, Some(address)) = (all.is_empty(), address) {
+            all.push(ShownPlace { network: None, addresses: vec![address.to_string()], aliases: &[] });
+        }
+        all
+    }
 }
 
 /// A network as a cluster object, the form tasks carry.

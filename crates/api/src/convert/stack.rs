@@ -50,7 +50,7 @@ pub(crate) fn read(
         }
     }
     from.finish()?;
-    Ok(StackDeploy { name, services, networks, dependencies, prune })
+    Ok(StackDeploy { name, services, networks, dependencies, prune, by: String::new() })
 }
 
 /// Each with its path.
@@ -143,6 +143,9 @@ fn write_revision(revision: &StackRevision, present: bool) -> Value {
         .set("CreatedAt", rfc3339(revision.at))
         .set("Present", present)
         .some("BackTo", revision.back_to)
+        .unless_empty("By", &revision.by)
+        .some("Result", revision.result.as_ref().map(|result| result.state.as_str()))
+        .unless_empty("Reason", revision.result.as_ref().map_or("", |result| &result.reason))
         .set("Services", spec.services.iter().map(service::write_spec).collect::<Vec<_>>())
         .set("Networks", spec.networks.iter().map(|network| &network.name).collect::<Vec<_>>())
         .set("Secrets", names(DependencyKind::Secret))

@@ -1,60 +1,57 @@
 //! Tasks as Docker's API shows them, and the containers of a node made from them.
 //!
-//! Lists of tens of thousands are asked for, so tasks are written straight from what they are, and a spec that many of them
-//! share is written once.
+//! Lists of tens of thousands are asked for, so tasks are written straight from what they are, and what many of them
+//! share, their spec and their networks, is written once.
 
 use std::{collections::HashMap, sync::Arc};
 
 use serde::Serialize;
 use serde_json::{
-    Value, json,
+    Value,
     value::{RawValue, to_raw_value},
 };
 use types::{ContainerStatus, NodeId, ServiceId, Slot, Task, TaskId, TaskSpec, TaskStatus, Version};
 
 use super::{
     endpoint, job,
-    network_view::{Networks, write_attachments},
+    network_view::{Networks, Places, ShownPlace},
     policy, service,
     time::rfc3339,
 };
 
 pub(crate) fn write(task: &Task, networks: &Networks) -> Value {
-    let specs = Specs::of([task]);
-    serde_json::to_value(specs.show(task, networks)).expect("maps with text keys, texts and numbers are all JSON")
+    let parts = Parts::of([task], networks);
+    serde_json::to_value(parts.show(task)).expect("maps with text keys, texts and numbers are all JSON")
 }
 
 /// A list, as text.
 pub(crate) fn write_all(tasks: &[Arc<Task>], networks: &Networks) -> Vec<u8> {
-    let specs = Specs::of(tasks.iter().map(|task| &**task));
-    let shown: Vec<Shown<'_>> = tasks.iter().map(|task| specs.show(task, networks)).collect();
+    let parts = Parts::of(tasks.iter().map(|task| &**task), networks);
+    let shown: Vec<Shown<'_>> = tasks.iter().map(|task| parts.show(task)).collect();
     serde_json::to_vec(&shown).expect("maps with text keys, texts and numbers are all JSON")
 }
 
-/// The texts of the specs, by where these are.
-struct Specs(HashMap<*const TaskSpec, Box<RawValue>>);
+/// What many tasks share, as text: specs, by where these are, and networks.
+struct Parts<'n> {
+    specs: HashMap<*const TaskSpec, Box<RawValue>>,
+    places: Places<'n>,
+}
 
-impl Specs {
-    fn of<'t>(tasks: impl IntoIterator<Item = &'t Task>) -> Self {
-        let mut texts = HashMap::new();
-        for task in tasks {
+impl<'n> Parts<'n> {
+    fn of<'t>(tasks: impl IntoIterator<Item = &'t Task> + Clone, networks: &'n Networks) -> Self {
+        let mut specs = HashMap::new();
+        for task in tasks.clone() {
             let text = || to_raw_value(&service::write_task(&task.spec)).expect("a value is JSON");
-            texts.entry(Arc::as_ptr(&task.spec)).or_insert_with(text);
+            specs.entry(Arc::as_ptr(&task.spec)).or_insert_with(text);
         }
-        Self(texts)
+        Self { specs, places: Places::of(tasks, networks) }
     }
 
-    fn show<'s>(&'s self, task: &'s Task, networks: &Networks) -> Shown<'s> {
+    fn show<'s>(&'s self, task: &'s Task) -> Shown<'s> {
         let (slot, slot_node) = match task.slot {
             Slot::Replica(number) => (number, None),
             Slot::Node(node) => (0, Some(node)),
         };
-        let mut attachments = write_attachments(&task.attachments, networks);
-        // A task in no network of the cluster has an address on its host.
-        let address = task.status.container.as_ref().and_then(|container| container.address);
-        if let (true, Some(address)) = (attachments.is_empty(), address) {
-            attachments.push(json!({ "Addresses": [address] }));
-        }
         let generic = policy::write_generic(&task.granted);
         Shown {
             id: task.id,
@@ -62,16 +59,16 @@ impl Specs {
             created_at: rfc3339(task.meta.created_at),
             updated_at: rfc3339(task.meta.updated_at),
             labels: Empty {},
-            spec: self.0.get(&Arc::as_ptr(&task.spec)).map(|text| &**text),
+            spec: self.specs.get(&Arc::as_ptr(&task.spec)).map(|text| &**text),
             service_id: task.service,
             slot,
             node_id: task.node.or(slot_node),
             status: ShownStatus::of(&task.status, &task.reason),
-            desired_state: task.desired.to_string(),
+            desired_state: task.desired.as_str(),
             job_iteration: task.iteration.map(job::write_iteration),
             generic_resources: generic.clone(),
             assigned_generic_resources: generic,
-            networks_attachments: attachments,
+            networks_attachments: self.places.show(task),
         }
     }
 }
@@ -94,7 +91,7 @@ struct Shown<'s> {
     #[serde(rename = "NodeID", skip_serializing_if = "Option::is_none")]
     node_id: Option<NodeId>,
     status: ShownStatus<'s>,
-    desired_state: String,
+    desired_state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     job_iteration: Option<Value>,
     /// Docker's client reads the first name, its reference documents the second.
@@ -103,7 +100,7 @@ struct Shown<'s> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     assigned_generic_resources: Vec<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    networks_attachments: Vec<Value>,
+    networks_attachments: Vec<ShownPlace<'s>>,
 }
 
 #[derive(Serialize)]
@@ -124,7 +121,7 @@ fn is_zero(number: &u64) -> bool {
 #[serde(rename_all = "PascalCase")]
 struct ShownStatus<'s> {
     timestamp: String,
-    state: String,
+    state: &'static str,
     message: &'s str,
     #[serde(skip_serializing_if = "str::is_empty")]
     err: &'s str,
@@ -145,7 +142,7 @@ impl<'s> ShownStatus<'s> {
     fn of(status: &'s TaskStatus, reason: &'s str) -> Self {
         Self {
             timestamp: rfc3339(status.since),
-            state: status.state.to_string(),
+            state: status.state.as_str(),
             message: &status.message,
             err: if status.error.is_empty() { reason } else { &status.error },
             container_status: status.container.as_ref().map(ShownContainer::of),

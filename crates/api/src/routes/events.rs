@@ -30,7 +30,7 @@ pub(crate) fn routes() -> Router<Shared> {
 }
 
 /// Filters that look at an object of one kind, by id or name.
-const OBJECTS: [EventKind; 10] = EventKind::ALL;
+const OBJECTS: [EventKind; 11] = EventKind::ALL;
 const OTHERS: [&str; 7] = ["action", "event", "label", "label!", "plugin", "scope", "type"];
 
 const FROM_INDEX: &str = "fromIndex";
@@ -177,13 +177,17 @@ fn is_about(event: &Event, kind: EventKind, wanted: &str) -> bool {
         let (id, name) = if kind == EventKind::Node { ("node", "node.name") } else { ("service.id", "service") };
         return said(id).is_some_and(|id| id.starts_with(wanted)) || said(name) == Some(wanted);
     }
+    if kind == EventKind::Stack && event.kind != kind {
+        // what is of a stack says so by its label
+        return event.attributes.get(types::STACK_LABEL).is_some_and(|stack| stack == wanted);
+    }
     if event.kind != kind {
         return false;
     }
     let is_id = event.actor.starts_with(wanted);
     match kind {
         // ids are shortened, names are not
-        EventKind::Volume => event.actor == wanted,
+        EventKind::Volume | EventKind::Stack => event.actor == wanted,
         _ => is_id || name == Some(wanted),
     }
 }
@@ -244,6 +248,13 @@ mod tests {
         check(&service, &[("label", "tier=front")], true);
         check(&service, &[("label", "tier=back")], false);
         check(&service, &[("scope", "local")], false);
+        let stack = Event::new(EventKind::Stack, "rollback", "shop").with("name", "shop");
+        check(&stack, &[("type", "stack"), ("stack", "shop"), ("event", "rollback"), ("scope", "swarm")], true);
+        check(&stack, &[("stack", "sho")], false);
+        let of_stack = service.clone().with(types::STACK_LABEL, "shop");
+        check(&of_stack, &[("stack", "shop")], true);
+        check(&of_stack, &[("stack", "shop"), ("type", "stack")], false);
+        check(&service, &[("stack", "shop")], false);
         let task = Event::new(EventKind::Task, "update", "t456").with("name", "web.1").with("service", "web");
         let task = task.with("service.id", "s123").with("node", "n789").with("node.name", "host1");
         check(&task, &[("type", "task")], true);

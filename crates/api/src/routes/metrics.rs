@@ -30,7 +30,7 @@ pub(crate) fn only(shared: Shared) -> Router {
 async fn metrics(State(shared): State<Shared>) -> ApiResult<Response> {
     let mut text = shared.host.metrics().await.map_err(ApiError::internal)?;
     if let Some(manager) = shared.membership.status().metrics {
-        text.push_str(&manager.text());
+        text.push_str(&manager.text().await);
     }
     Ok(([(CONTENT_TYPE, TEXT)], text).into_response())
 }

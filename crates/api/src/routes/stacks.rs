@@ -11,18 +11,19 @@ use std::{
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, RawQuery, State},
+    extract::{Extension, Path, RawQuery, State},
     http::StatusCode,
     routing::{delete, get, post},
 };
 use serde_json::Value;
-use types::{Filters, Name, ReadReply, ReadRequest, ServiceSpec, StackView, WriteReply, WriteRequest};
+use types::{Filters, Name, ReadReply, ReadRequest, ServiceSpec, StackDeploy, StackView, WriteReply, WriteRequest};
 
 use super::query;
 use crate::{
     bodies, cluster,
     convert::stack::{read, write, write_outcome, write_revisions},
     error::{ApiError, ApiResult},
+    remote::Caller,
     router::Shared,
 };
 
@@ -67,14 +68,25 @@ async fn deploy(
     State(shared): State<Shared>,
     Path(name): Path<String>,
     raw: RawQuery,
+    Extension(caller): Extension<Caller>,
     body: Body,
 ) -> ApiResult<Json<Value>> {
     let name = parsed(&name)?;
     let prune = query(raw).flag("prune");
     let body = bodies::json(body).await?;
     let present = services(&shared).await?;
-    let wanted = read(name, prune, &body, &present)?;
+    let by = who(&shared, &caller);
+    let wanted = StackDeploy { by, ..read(name, prune, &body, &present)? };
     when_settled(&shared, &WriteRequest::DeployStack(Box::new(wanted))).await
+}
+
+/// For the history: without the number of a process that is gone when somebody reads it.
+fn who(shared: &Shared, caller: &Caller) -> String {
+    let host = &shared.host.info().hostname;
+    match caller {
+        Caller::Process { uid, .. } => format!("uid {uid} on {host}"),
+        other => format!("{other} on {host}"),
+    }
 }
 
 fn parsed(name: &str) -> ApiResult<Name> {
@@ -92,12 +104,17 @@ async fn services(shared: &Shared) -> ApiResult<BTreeMap<Name, ServiceSpec>> {
 }
 
 /// `?to=` is the number of a revision; without it the stack goes back to the one before.
-async fn roll_back(State(shared): State<Shared>, Path(name): Path<String>, raw: RawQuery) -> ApiResult<Json<Value>> {
+async fn roll_back(
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+    raw: RawQuery,
+    Extension(caller): Extension<Caller>,
+) -> ApiResult<Json<Value>> {
     let (name, query) = (parsed(&name)?, query(raw));
     let text = query.get("to");
     let bad = |_| ApiError::bad_request(format!("invalid to {text:?}: give the number of a revision"));
     let to = if text.is_empty() { None } else { Some(text.parse().map_err(bad)?) };
-    when_settled(&shared, &WriteRequest::RollbackStack { name, to }).await
+    when_settled(&shared, &WriteRequest::RollbackStack { name, to, by: who(&shared, &caller) }).await
 }
 
 async fn remove(State(shared): State<Shared>, Path(name): Path<String>) -> ApiResult<Json<Value>> {

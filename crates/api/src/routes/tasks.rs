@@ -8,6 +8,7 @@ use axum::{
     http::header::CONTENT_TYPE,
     response::IntoResponse,
 };
+use proto::v1::UsageCall;
 use serde_json::Value;
 use types::{Filters, ReadReply, ReadRequest, ServiceId, ServiceView, Task};
 
@@ -17,6 +18,7 @@ use crate::{
     convert::{
         network_view::Networks,
         task::{write, write_all},
+        task_usage,
     },
     error::ApiResult,
     router::Shared,
@@ -71,4 +73,16 @@ pub(crate) async fn inspect(State(shared): State<Shared>, Path(id): Path<String>
     let task = *cluster::task(&shared.membership, &id).await?;
     let networks = networks_of(&shared, std::slice::from_ref(&task)).await?;
     Ok(Json(write(&task, &networks)))
+}
+
+/// `GET /tasks/usage`, which is ours: what all running tasks use now, each measured by its node for this request.
+pub(crate) async fn usage(State(shared): State<Shared>) -> ApiResult<Json<Value>> {
+    let answer = cluster::client(&shared.membership)?.usage(UsageCall {}).await.map_err(cluster::explain)?;
+    let usage = proto::decode(&answer.into_inner().cluster_usage)?;
+    let tasks = fetch(&shared, Filters::new()).await?;
+    let nodes = match cluster::read(&shared.membership, &ReadRequest::Nodes(Filters::new())).await? {
+        ReadReply::Nodes(nodes) => nodes,
+        other => return Err(cluster::unexpected(&other)),
+    };
+    Ok(Json(task_usage::write(&usage, &tasks, &services(&shared).await?, &nodes)))
 }

@@ -44,6 +44,10 @@ async fn k_01_life_of_a_stack() {
     let all = parsed(&fake, "GET /stacks/shop/revisions", "").await;
     assert_eq!((&all[0]["BackTo"], &all[0]["Present"], &all[2]["Revision"]), (&json!(1), &json!(true), &json!(1)));
     assert!(!all.to_string().contains("aHVudGVyMg"), "no data: {all}");
+    for (revision, of) in [(3, &all[0]), (2, &all[1]), (1, &all[2])] {
+        let is_known = of["By"].as_str().is_some_and(|by| by.starts_with("uid ")) && of["Result"].is_string();
+        assert!(is_known && of["Revision"] == revision, "who asked for it and what became of it (P28): {of}");
+    }
     assert_eq!(parsed(&fake, "GET /stacks", "").await[0]["Revision"], 3);
 
     // what Docker's clients do not know they do not take away

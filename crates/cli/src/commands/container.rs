@@ -1,5 +1,6 @@
 //! `container …`, and the same commands without the word: `run`, `ps`, `logs` and the others.
 
+mod cluster_stats;
 mod commit;
 mod copy;
 mod copy_place;
@@ -63,7 +64,10 @@ pub(crate) enum SingleCommand {
     Logs(logs::LogsArgs),
     /// Show the processes of a container
     Top(show::TopArgs),
-    /// Show what containers use
+    /// Show what containers use; with --cluster, what tasks use on all nodes
+    #[command(
+        after_help = "Examples:\n  rswarm stats --no-stream\n  rswarm stats --cluster\n  rswarm stats --cluster --no-stream --format json web"
+    )]
     Stats(stats::StatsArgs),
     /// Show where ports of a container are published
     Port(show::PortArgs),

@@ -8,6 +8,7 @@ pub(crate) use change::{change_spec, new_spec};
 pub(crate) mod list;
 mod logs;
 mod pretty;
+pub(crate) mod verdict;
 pub(crate) mod watch;
 mod watch_job;
 

@@ -13,7 +13,7 @@ use types::{
 };
 
 use super::{dependency, needs};
-use crate::{Change, Ids, Proposal, Rejection, Tables};
+use crate::{Change, Ids, Proposal, Rejection, Tables, view};
 use trial::Trial;
 
 /// Of one revision. Eleven of them, those before included, fit into one message (64 MiB) with room for the rest.
@@ -45,7 +45,7 @@ pub(super) fn deploy(
         Some(StackDependency { kind: spec.kind, name: spec.name.clone(), id })
     });
     let spec = StackSpec { services, networks: wanted.networks.clone(), dependencies: dependencies.collect() };
-    finish(trial, spec, None)
+    finish(trial, spec, (None, &wanted.by))
 }
 
 /// Each part says of which stack it is.
@@ -82,7 +82,11 @@ fn is_whole(wanted: &StackDeploy) -> Result<(), Rejection> {
 }
 
 /// Puts the revision into the value if it is another than the present one.
-fn finish(mut trial: Trial<'_>, spec: StackSpec, back_to: Option<u64>) -> Result<(Proposal, WriteReply), Rejection> {
+fn finish(
+    mut trial: Trial<'_>,
+    spec: StackSpec,
+    (back_to, by): (Option<u64>, &str),
+) -> Result<(Proposal, WriteReply), Rejection> {
     let name = trial.name().clone();
     trial.verdict()?;
     let before = trial.scratch().stack(&name).map(|stack| Arc::clone(&stack.present));
@@ -98,7 +102,9 @@ fn finish(mut trial: Trial<'_>, spec: StackSpec, back_to: Option<u64>) -> Result
         }
     }
     if !is_same {
-        trial.make(Change::PutStack { name: name.clone(), before: number, back_to, spec: Box::new(spec) });
+        let (by, spec) = (by.to_owned(), Box::new(spec));
+        let result = trial.before().stack(&name).map(|stack| view::stack_result(trial.before(), stack));
+        trial.make(Change::PutStack { name: name.clone(), before: number, back_to, by, result, spec });
         trial.forget_unused();
     }
     let revision = number + u64::from(!is_same);
@@ -110,7 +116,7 @@ fn finish(mut trial: Trial<'_>, spec: StackSpec, back_to: Option<u64>) -> Result
 pub(super) fn roll_back(
     tables: &Tables,
     name: &Name,
-    to: Option<u64>,
+    (to, by): (Option<u64>, &str),
     now: Timestamp,
     ids: Ids<'_>,
 ) -> Result<(Proposal, WriteReply), Rejection> {
@@ -126,7 +132,7 @@ pub(super) fn roll_back(
     trial.judge_circles(&target.spec.services);
     let kept = |network: &Name| target.spec.networks.iter().any(|spec| spec.name == *network);
     trial.leave_networks(|network| !kept(network) && present.networks.iter().any(|spec| spec.name == *network));
-    finish(trial, (*target.spec).clone(), Some(number))
+    finish(trial, (*target.spec).clone(), (Some(number), by))
 }
 
 fn target(tables: &Tables, name: &Name, to: Option<u64>) -> Result<Arc<StackRevision>, Rejection> {

@@ -16,6 +16,8 @@ use crate::{Change, Rejection, admission};
 
 /// How the message of a rollout begins that is held back.
 const HELD: &str = "update waits for ";
+/// And of one that is undone because it failed.
+const ROLLED_BACK: &str = "update rolled back";
 
 /// The settings in force: those of the rollback while one is under way.
 pub(super) fn config(service: &Service) -> &UpdateConfig {
@@ -199,7 +201,9 @@ fn too_many_failed(
             |task: &&Arc<Task>| task.spec_version == service.spec_version && task.meta.created_at >= started_at;
         let tasks: Vec<Arc<Task>> = view.tasks.iter().map(|(task, _)| task).filter(of_this_rollout).cloned().collect();
         if let Some(task) = tasks.iter().find(|task| task.failures > 0 || failed_early(task, monitor)) {
-            failed.push(format!("due to failure or early termination of task {}", task.id));
+            let why = tasks.iter().map(|task| &task.status.error).rfind(|error| !error.is_empty());
+            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+            failed.push(format!("due to failure or early termination of task {}{why}", task.id));
         } else if let Some(task) = tasks.iter().find(|task| is_stuck(work, service, view, task)) {
             let (state, error) = (task.status.state, &task.status.error);
             let why = if error.is_empty() { String::new() } else { format!(": {error}") };
@@ -238,7 +242,7 @@ fn pause(work: &mut Work<'_>, service: &Service, why: &str, stuck: Option<Reject
 }
 
 fn roll_back(work: &mut Work<'_>, service: &Service, why: &str) {
-    let message = format!("update rolled back {why}");
+    let message = format!("{ROLLED_BACK} {why}");
     if is_rollback(service) {
         // a rollback that fails has nowhere further back to go
         return pause(work, service, why, None);
@@ -267,14 +271,18 @@ fn complete(work: &mut Work<'_>, service: &Service, views: &[SlotView]) {
             return;
         }
     }
-    let (state, what) = if is_rollback(service) {
-        (UpdateState::RollbackCompleted, "rollback completed")
-    } else {
-        (UpdateState::Completed, "update completed")
+    let before = service.update.as_ref().map_or("", |update| &update.message);
+    let (state, message) = match (is_rollback(service), before.strip_prefix(ROLLED_BACK)) {
+        // why it went back is worth knowing when it has
+        (true, Some(why)) => {
+            (UpdateState::RollbackCompleted, format!("rollback completed: the update was undone{why}"))
+        }
+        (true, None) => (UpdateState::RollbackCompleted, "rollback completed".to_owned()),
+        (false, _) => (UpdateState::Completed, "update completed".to_owned()),
     };
     let started_at = service.update.as_ref().map_or(work.now(), |update| update.started_at);
     let completed_at = Some(work.now());
-    set(work, service, UpdateStatus { state, started_at, completed_at, message: what.to_owned() });
+    set(work, service, UpdateStatus { state, started_at, completed_at, message });
 }
 
 fn set(work: &mut Work<'_>, service: &Service, update: UpdateStatus) {

@@ -9,7 +9,7 @@ use types::{
     Task, TaskId, TaskState, TaskStatus, Version,
 };
 
-use super::{NodeLoad, Tables, Touched, overlay};
+use super::{NodeLoad, Tables, Touched, overlay, stacks::NextRevision};
 use crate::{Change, Component, NewTask, ObjectRef, Proposal, Rejection, admission, transition};
 
 /// When and as what a change happens.
@@ -126,7 +126,10 @@ impl Tables {
             Change::RemoveNetwork(id) => self.remove_network(*id, touched),
             Change::PutDependency(dependency) => self.put_dependency(moment, dependency),
             Change::RemoveDependency(id) => self.remove_dependency(*id),
-            Change::PutStack { name, before, back_to, spec } => self.put_stack(moment, name, (*before, *back_to), spec),
+            Change::PutStack { name, before, back_to, by, result, spec } => {
+                let next = NextRevision { before: *before, back_to: *back_to, by, result: result.as_ref(), spec };
+                self.put_stack(moment, name, &next)
+            }
             Change::RemoveStack(name) => self.remove_stack(name),
             Change::NetworkLeaves(id) => self.network_leaves(*id, touched),
             Change::AssignTask { task, node, attachments, granted } => {

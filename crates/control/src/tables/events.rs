@@ -10,12 +10,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use imbl::ordmap::DiffItem;
 use types::{
     Availability, Dependency, DependencyKind, Node, NodeState, ObjectAction, ObjectEvent, ObjectKind, Service,
-    ServiceMode, Task, UpdateState,
+    ServiceMode, Stack, Task, UpdateState,
 };
 
 use super::Tables;
 
-/// In the order in which one thing needs another: nodes and networks before services, services before tasks.
+/// In the order in which one thing needs another: nodes and networks before services, services before their stacks and tasks.
 pub fn events(before: &Tables, after: &Tables) -> Vec<ObjectEvent> {
     let mut all = Vec::new();
     let nodes = before.nodes.diff(&after.nodes);
@@ -28,6 +28,9 @@ pub fn events(before: &Tables, after: &Tables) -> Vec<ObjectEvent> {
     }
     for change in before.services.diff(&after.services) {
         all.extend(service_event(change));
+    }
+    for change in before.stacks.diff(&after.stacks) {
+        all.extend(stack_event(change));
     }
     let name = |task: &Task| {
         let service = after.service(task.service).or_else(|| before.service(task.service));
@@ -162,6 +165,28 @@ fn service_event(change: DiffItem<'_, '_, types::ServiceId, Arc<Service>>) -> Op
         DiffItem::Remove(id, old) => (ObjectAction::Remove, service(None, old), id),
     };
     Some(ObjectEvent { kind: ObjectKind::Service, action, id: id.to_string(), attributes })
+}
+
+/// A stack that is there changes by its next revision alone.
+fn stack_event(change: DiffItem<'_, '_, types::Name, Arc<Stack>>) -> Option<ObjectEvent> {
+    let (action, name, new, old) = match change {
+        DiffItem::Add(name, new) => (ObjectAction::Create, name, new, None),
+        DiffItem::Update { old: (_, old), new: (_, new) } if old.present.number == new.present.number => return None,
+        DiffItem::Update { old: (_, old), new: (name, new) } => (ObjectAction::Update, name, new, Some(old)),
+        DiffItem::Remove(name, old) => (ObjectAction::Remove, name, old, None),
+    };
+    let action = if old.is_some() && new.present.back_to.is_some() { ObjectAction::Rollback } else { action };
+    let mut attributes = named(name.to_string());
+    match old {
+        Some(old) => changed(&mut attributes, "revision", (old.present.number, new.present.number), |n| n.to_string()),
+        None => _ = attributes.insert("revision".to_owned(), new.present.number.to_string()),
+    }
+    if action != ObjectAction::Remove {
+        let back_to = new.present.back_to.map(|number| ("backto", number.to_string()));
+        let by = Some(("by", new.present.by.clone())).filter(|(_, by)| !by.is_empty());
+        attributes.extend(back_to.into_iter().chain(by).map(|(key, value)| (key.to_owned(), value)));
+    }
+    Some(ObjectEvent { kind: ObjectKind::Stack, action, id: name.to_string(), attributes })
 }
 
 fn service(old: Option<&Service>, new: &Service) -> Attributes {

@@ -2,13 +2,23 @@
 
 use std::sync::Arc;
 
-use types::{KEPT_REVISIONS, Name, NetworkId, Service, Stack, StackRevision, StackSpec, stack_of};
+use types::{KEPT_REVISIONS, Name, NetworkId, Service, Stack, StackResult, StackRevision, StackSpec, stack_of};
 
 use super::{
     Tables, Touched,
     apply::{Moment, next_meta},
 };
 use crate::Rejection;
+
+/// What a stack becomes.
+pub(super) struct NextRevision<'a> {
+    /// The revision that this was decided on.
+    pub(super) before: u64,
+    pub(super) back_to: Option<u64>,
+    pub(super) by: &'a str,
+    pub(super) result: Option<&'a StackResult>,
+    pub(super) spec: &'a StackSpec,
+}
 
 impl Tables {
     pub fn stack(&self, name: &Name) -> Option<&Arc<Stack>> {
@@ -37,25 +47,25 @@ impl Tables {
         self.stacks.insert(stack.name.clone(), stack);
     }
 
-    /// `before` is the revision that this was decided on.
-    pub(super) fn put_stack(
-        &mut self,
-        moment: Moment,
-        name: &Name,
-        (before, back_to): (u64, Option<u64>),
-        spec: &StackSpec,
-    ) -> Result<(), Rejection> {
+    pub(super) fn put_stack(&mut self, moment: Moment, name: &Name, next: &NextRevision<'_>) -> Result<(), Rejection> {
         let old = self.stack(name);
         let number = old.map_or(0, |old| old.present.number);
-        if number != before {
+        if number != next.before {
             return Err(Rejection::out_of_sequence("stack", name));
         }
         let mut earlier = old.map_or_else(Vec::new, |old| old.earlier.clone());
-        earlier.extend(old.map(|old| Arc::clone(&old.present)));
+        let past = |old: &Arc<Stack>| StackRevision { result: next.result.cloned(), ..(*old.present).clone() };
+        earlier.extend(old.map(|old| Arc::new(past(old))));
         let surplus = earlier.len().saturating_sub(KEPT_REVISIONS);
         earlier.drain(..surplus);
-        let spec = Arc::new(spec.clone());
-        let present = Arc::new(StackRevision { number: number + 1, at: moment.at, back_to, spec });
+        let present = Arc::new(StackRevision {
+            number: number + 1,
+            at: moment.at,
+            back_to: next.back_to,
+            by: next.by.to_owned(),
+            result: None,
+            spec: Arc::new(next.spec.clone()),
+        });
         let meta = next_meta(old.map(|old| old.meta), moment);
         self.insert_stack(Arc::new(Stack { name: name.clone(), meta, present, earlier }));
         Ok(())

@@ -24,7 +24,7 @@ impl Happened {
             let object = (event.kind, event.id.clone());
             match event.action {
                 ObjectAction::Create => assert!(self.known.insert(object), "created twice: {event:?}"),
-                ObjectAction::Update => _ = self.known.insert(object),
+                ObjectAction::Update | ObjectAction::Rollback => _ = self.known.insert(object),
                 ObjectAction::Remove => assert!(self.known.remove(&object), "removed, but not known: {event:?}"),
             }
             self.told.push(event);
@@ -34,6 +34,7 @@ impl Happened {
         assert!(ids(ObjectKind::Task).eq(after.tasks().map(|task| task.id.to_string())));
         let services = after.services().filter(|service| !service.removing);
         assert!(ids(ObjectKind::Service).eq(services.map(|service| service.id.to_string())));
+        assert!(ids(ObjectKind::Stack).eq(after.stacks().map(|stack| stack.name.to_string())));
         assert!(ids(ObjectKind::Network).eq(after.networks().map(|network| network.id.to_string())));
     }
 }
@@ -191,6 +192,33 @@ fn c_36_merged_steps_tell_what_is_there_now() {
               service create web
               task create web.1 image=a node.name=a state=running
               service update web
+        "#]],
+    );
+}
+
+#[test]
+fn c_39_events_of_a_stack() {
+    check(
+        "node a
+         events
+         stack shop | service web image=a
+         events
+         stack shop | service web image=a
+         stack shop | service web image=b
+         roll-back shop
+         events
+         remove-stack shop
+         events",
+        expect![[r#"
+              node create a
+              service create web com.docker.stack.namespace=shop
+              stack create shop by=me revision=1
+              service update web com.docker.stack.namespace=shop image.new=b image.old=a
+              stack update shop by=me revision.new=2 revision.old=1
+              service update web com.docker.stack.namespace=shop image.new=a image.old=b updatestate.new=rollback_started
+              stack rollback shop backto=1 by=somebody revision.new=3 revision.old=2
+              service remove web com.docker.stack.namespace=shop
+              stack remove shop revision=3
         "#]],
     );
 }

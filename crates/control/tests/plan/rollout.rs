@@ -60,21 +60,21 @@ fn a_failing_update_pauses() {
     check(
         "node a\nservice web x3\nsettle\nupdate web image=bad\nplan\nreport web.1 shutdown\nplan\nreport web.1 failed exit 1\nplan\nshow",
         expect![[r#"
-        0s create web.1/1 on a
-        0s create web.2/1 on a
-        0s create web.3/1 on a
-        0s web Updating: update in progress
-        0s want web.1/1 shutdown
-        0s create web.1/2 on a
-        0s want web.1/2 shutdown
-        0s create web.1/3 on a
-        0s web Paused: update paused due to failure or early termination of task web.1/2
-          web.1/1 on a shutdown (wants shutdown)
-          web.1/2 on a failed (wants shutdown): exit 1
-          web.1/3 on a assigned (wants running)
-          web.2/1 on a running (wants running)
-          web.3/1 on a running (wants running)
-    "#]],
+            0s create web.1/1 on a
+            0s create web.2/1 on a
+            0s create web.3/1 on a
+            0s web Updating: update in progress
+            0s want web.1/1 shutdown
+            0s create web.1/2 on a
+            0s want web.1/2 shutdown
+            0s create web.1/3 on a
+            0s web Paused: update paused due to failure or early termination of task web.1/2: exit 1
+              web.1/1 on a shutdown (wants shutdown)
+              web.1/2 on a failed (wants shutdown): exit 1
+              web.1/3 on a assigned (wants running)
+              web.2/1 on a running (wants running)
+              web.3/1 on a running (wants running)
+        "#]],
     );
 }
 
@@ -83,23 +83,23 @@ fn a_failing_update_rolls_back() {
     check(
         "node a\nservice web x2 action=rollback\nsettle\nupdate web image=bad\nsettle\nshow",
         expect![[r#"
-        0s create web.1/1 on a
-        0s create web.2/1 on a
-        0s web Updating: update in progress
-        0s want web.1/1 shutdown
-        0s create web.1/2 on a
-        0s want web.1/2 shutdown
-        0s create web.1/3 on a
-        0s web back to image app
-        0s want web.1/3 shutdown
-        0s create web.1/4 on a
-        5s web RollbackCompleted: rollback completed
-          web.1/1 on a shutdown (wants shutdown)
-          web.1/2 on a failed (wants shutdown)
-          web.1/3 on a shutdown (wants shutdown)
-          web.1/4 on a running (wants running)
-          web.2/1 on a running (wants running)
-    "#]],
+            0s create web.1/1 on a
+            0s create web.2/1 on a
+            0s web Updating: update in progress
+            0s want web.1/1 shutdown
+            0s create web.1/2 on a
+            0s want web.1/2 shutdown
+            0s create web.1/3 on a
+            0s web back to image app
+            0s want web.1/3 shutdown
+            0s create web.1/4 on a
+            5s web RollbackCompleted: rollback completed: the update was undone due to failure or early termination of task web.1/2
+              web.1/1 on a shutdown (wants shutdown)
+              web.1/2 on a failed (wants shutdown)
+              web.1/3 on a shutdown (wants shutdown)
+              web.1/4 on a running (wants running)
+              web.2/1 on a running (wants running)
+        "#]],
     );
 }
 
@@ -345,7 +345,7 @@ fn p28_an_update_that_cannot_run_is_rolled_back_after_its_deadline() {
             120s want web.1/2 shutdown
             120s status web.1/2 shutdown: no suitable node: the only node lacks CPUs (want 3)
             120s create web.1/3 on a
-            125s web RollbackCompleted: rollback completed
+            125s web RollbackCompleted: rollback completed: the update was undone because task web.1/2 did not run within 120s: it is pending: no suitable node: the only node lacks CPUs (want 3)
         "#]],
     );
 }

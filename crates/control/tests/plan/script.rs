@@ -166,12 +166,14 @@ impl World {
             "roll-back" => self.write(&WriteRequest::RollbackStack {
                 name: words[0].parse().unwrap(),
                 to: words.get(1).map(|number| number.parse().unwrap()),
+                by: "somebody".to_owned(),
             }),
             "rebalance" => self.rebalance(&words),
             "migrate" | "renew" | "moved" | "abort" => self.migrate(verb, &words),
             "policy" => self.policy(&words),
             "remove-stack" => self.write(&WriteRequest::RemoveStack(words[0].to_owned())),
             "stacks" => self.show_stacks(),
+            "history" => self.show_history(words[0]),
             "events" => self.show_events(),
             "merged" => self.show_merged(),
             "ports" => self.show_ports(),
@@ -367,6 +369,16 @@ impl World {
                 stack.revisions().map(one).collect::<Vec<_>>().join(" ")
             });
             writeln!(self.out, "  {}: {} | revisions: {earlier}", view.name, parts.join(" | ")).unwrap();
+        }
+    }
+
+    fn show_history(&mut self, name: &str) {
+        let found = control::view::read(&self.tables, &ReadRequest::Stack(name.to_owned())).unwrap();
+        let ReadReply::Stack(view) = found else { panic!("a stack was asked for") };
+        for revision in view.stack.unwrap().revisions() {
+            let result = revision.result.as_ref().expect("what was asked for has results");
+            let line = format!("  {} by {}: {} {}", revision.number, revision.by, result.state.as_str(), result.reason);
+            writeln!(self.out, "{}", line.trim_end()).unwrap();
         }
     }
 

@@ -228,7 +228,8 @@ pub fn stack(text: &str) -> StackDeploy {
     let head: Vec<&str> = parts.next().unwrap_or_default().split_whitespace().collect();
     let name = head[0].parse().unwrap();
     let prune = head.contains(&"prune");
-    let mut stack = StackDeploy { name, prune, services: vec![], networks: vec![], dependencies: vec![] };
+    let mut stack =
+        StackDeploy { name, prune, services: vec![], networks: vec![], dependencies: vec![], by: "me".to_owned() };
     for part in parts {
         let words: Vec<&str> = part.split_whitespace().collect();
         match words[0] {

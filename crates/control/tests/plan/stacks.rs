@@ -268,3 +268,68 @@ fn k_08_a_stack_that_was_taken_away_piece_by_piece_is_forgotten_and_snapshots_ke
         "#]],
     );
 }
+
+/// P28: what became of a deploy is worked out while it is the present one, and kept when another comes.
+#[test]
+fn p28_the_history_of_a_stack_says_by_whom_what_came_of_it_and_why() {
+    check(
+        "node a
+         wait 3s
+         stack shop | service web image=a action=rollback | service db
+         history shop
+         settle
+         history shop
+         stack shop | service web image=b action=rollback | service db
+         plan
+         agents
+         plan
+         report web.1 failed task: non-zero exit (1)
+         plan
+         history shop
+         settle
+         history shop
+         stack shop | service web image=a | service db image=c cpu=9
+         plan
+         history shop
+         roll-back shop 1
+         settle
+         history shop
+         remove db
+         history shop",
+        expect![[r#"
+              1 by me: deploying service web: 0 of 1 tasks run
+            3s create web.1/1 on a
+            3s create db.1/1 on a
+              1 by me: done
+            3s web Updating: update in progress
+            3s want web.1/1 shutdown
+            3s create web.1/2 on a
+            3s want web.1/2 shutdown
+            3s create web.1/3 on a
+            3s web back to image a
+            3s want web.1/3 shutdown
+              1 by me: done
+              2 by me: rolled back service web: update rolled back due to failure or early termination of task 000000000000000000000035x: task: non-zero exit (1)
+            3s create web.1/4 on a
+            8s web RollbackCompleted: rollback completed: the update was undone due to failure or early termination of task web.1/2: task: non-zero exit (1)
+              1 by me: done
+              2 by me: rolled back service web: rollback completed: the update was undone due to failure or early termination of task 000000000000000000000035x: task: non-zero exit (1)
+            8s db Updating: update in progress
+            8s want db.1/1 shutdown
+              1 by me: done
+              2 by me: rolled back service web: rollback completed: the update was undone due to failure or early termination of task 000000000000000000000035x: task: non-zero exit (1)
+              3 by me: deploying service db: update in progress
+            8s web RollbackCompleted: rollback completed
+            8s create db.1/2 on a
+            13s db RollbackCompleted: rollback completed
+              1 by me: done
+              2 by me: rolled back service web: rollback completed: the update was undone due to failure or early termination of task 000000000000000000000035x: task: non-zero exit (1)
+              3 by me: deploying service db: update in progress
+              4 by somebody: done
+              1 by me: done
+              2 by me: rolled back service web: rollback completed: the update was undone due to failure or early termination of task 000000000000000000000035x: task: non-zero exit (1)
+              3 by me: deploying service db: update in progress
+              4 by somebody: failed service db: it is not there any more
+        "#]],
+    );
+}

@@ -119,20 +119,6 @@ impl<W: Write> Packer<W> {
         self.tar.append_pax_extensions(records).map_err(TreeError::WriteArchive)
     }
 
-    pub(super) fn exact(to: W) -> Self {
-        Self { is_exact: true, ..Self::new(to, false) }
-    }
-
-    fn records(&mut self, name: &[u8], stat: &Stat, fd: Option<BorrowedFd<'_>>) -> Result<(), TreeError> {
-        if !self.is_exact {
-            return Ok(());
-        }
-        let records =
-            exact::records(stat, fd).map_err(|errno| TreeError::file("read the attributes of", name, errno))?;
-        let records = records.iter().map(|(key, value)| (key.as_str(), value.as_slice()));
-        self.tar.append_pax_extensions(records).map_err(TreeError::WriteArchive)
-    }
-
     pub(super) fn finish(self) -> Result<(), TreeError> {
         self.tar.into_inner().and_then(|mut to| to.flush()).map_err(TreeError::WriteArchive)
     }

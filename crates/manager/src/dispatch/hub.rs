@@ -78,6 +78,10 @@ impl Hub {
         self.lock().get(&node).cloned()
     }
 
+    pub(crate) fn all(&self) -> Vec<Arc<Handle>> {
+        self.lock().values().cloned().collect()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.lock().len()
     }

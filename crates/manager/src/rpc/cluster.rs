@@ -5,13 +5,13 @@ use std::{pin::Pin, time::Duration};
 use control::{Rejection, Tables, admission};
 use futures::Stream;
 use proto::v1::{
-    LogsCall, LogsEvent, ReadAnswer, ReadCall, WriteAnswer, WriteCall, cluster_client::ClusterClient,
-    cluster_server::Cluster,
+    LogsCall, LogsEvent, ReadAnswer, ReadCall, UsageAnswer, UsageCall, WriteAnswer, WriteCall,
+    cluster_client::ClusterClient, cluster_server::Cluster,
 };
 use tonic::{Request, Response, Status};
 use types::{NodeId, NodeRole, WriteReply, WriteRequest};
 
-use super::{cluster_logs, peer, read, roots, status};
+use super::{cluster_logs, peer, read, roots, status, usage::UsageReader};
 use crate::{
     Clock,
     dispatch::logs::LogBroker,
@@ -27,6 +27,7 @@ pub(crate) struct ClusterService {
     pub(crate) consensus: Consensus,
     pub(crate) membership: Membership,
     pub(crate) logs: LogBroker,
+    pub(crate) usage: UsageReader,
     pub(crate) clock: Clock,
 }
 
@@ -63,6 +64,11 @@ impl Cluster for ClusterService {
         peer::manager(&request, &self.consensus.tables())?;
         let events = cluster_logs::collect(&self.consensus, &self.logs, request.into_inner()).await?;
         Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn usage(&self, request: Request<UsageCall>) -> Result<Response<UsageAnswer>, Status> {
+        peer::manager(&request, &self.consensus.tables())?;
+        Ok(Response::new(UsageAnswer { cluster_usage: proto::encode(&self.usage.read().await) }))
     }
 }
 

@@ -1,9 +1,12 @@
-//! The stream of a node, and the log lines it sends.
+//! The stream of a node, the log lines it sends, and what its tasks use.
 
 use std::pin::Pin;
 
 use futures::Stream;
-use proto::v1::{AgentMessage, LogBatch, ManagerMessage, PublishLogsAnswer, dispatcher_server::Dispatcher};
+use proto::v1::{
+    AgentMessage, LogBatch, ManagerMessage, PublishLogsAnswer, PublishUsageAnswer, UsageReport,
+    dispatcher_server::Dispatcher,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
@@ -13,11 +16,13 @@ use super::peer;
 use crate::dispatch::{
     logs::LogBroker,
     session::{self, Context, MAX_DOWN},
+    usage::UsageBroker,
 };
 
 pub(crate) struct DispatcherService {
     pub(crate) context: Context,
     pub(crate) logs: LogBroker,
+    pub(crate) usage: UsageBroker,
     /// Awaited when the manager stops.
     pub(crate) sessions: TaskTracker,
 }
@@ -41,5 +46,12 @@ impl Dispatcher for DispatcherService {
         let subject = peer::node(&request, &tables)?;
         self.logs.publish(subject.node, request.into_inner()).await?;
         Ok(Response::new(PublishLogsAnswer {}))
+    }
+
+    async fn publish_usage(&self, request: Request<UsageReport>) -> Result<Response<PublishUsageAnswer>, Status> {
+        let tables = self.context.tables.borrow().clone();
+        let subject = peer::node(&request, &tables)?;
+        self.usage.publish(subject.node, request.get_ref())?;
+        Ok(Response::new(PublishUsageAnswer {}))
     }
 }

@@ -6,14 +6,14 @@ use control::Proposal;
 use futures::Stream;
 use openraft::raft::{AppendEntriesRequest, VoteRequest};
 use proto::v1::{
-    ElectAnswer, ElectCall, NodeLogsCall, NodeLogsEvent, ProposeAnswer, RaftFrame, RaftJoinAnswer, RaftJoinCall,
-    ReadIndexAnswer, ReadIndexCall, RelayAnswer, SnapshotChunk, raft_server::Raft,
+    ElectAnswer, ElectCall, HeldUsageAnswer, HeldUsageCall, NodeLogsCall, NodeLogsEvent, ProposeAnswer, RaftFrame,
+    RaftJoinAnswer, RaftJoinCall, ReadIndexAnswer, ReadIndexCall, RelayAnswer, SnapshotChunk, raft_server::Raft,
 };
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{peer, status};
 use crate::{
-    dispatch::logs::LogBroker,
+    dispatch::{logs::LogBroker, usage::UsageBroker},
     leader::intake::Intake,
     raft::{
         Consensus,
@@ -32,6 +32,7 @@ pub(crate) struct RaftService {
     pub(crate) membership: Membership,
     pub(crate) intake: Intake,
     pub(crate) logs: LogBroker,
+    pub(crate) usage: UsageBroker,
 }
 
 fn frame<T: serde::Serialize>(answer: &T) -> Response<RaftFrame> {
@@ -164,6 +165,11 @@ impl Raft for RaftService {
         peer::manager(&request, &self.consensus.tables())?;
         let events = self.logs.node_logs(request.into_inner())?;
         Ok(Response::new(Box::pin(futures::StreamExt::map(events, Ok))))
+    }
+
+    async fn held_usage(&self, request: Request<HeldUsageCall>) -> Result<Response<HeldUsageAnswer>, Status> {
+        peer::manager(&request, &self.consensus.tables())?;
+        Ok(Response::new(HeldUsageAnswer { held_usage: proto::encode(&self.usage.held().await) }))
     }
 }
 

@@ -1,4 +1,4 @@
-//! A fake agent: follows its assignments and says that every task runs.
+//! A fake agent: follows its assignments, says that every task runs, and what it uses.
 
 use std::{
     sync::{Arc, Mutex},
@@ -7,15 +7,15 @@ use std::{
 
 use identity::NodeIdentity;
 use proto::v1::{
-    AgentMessage, Heartbeat, Hello, Resync, agent_message::Message as Up, assignments::Content,
-    dispatcher_client::DispatcherClient, manager_message::Message as Down,
+    AgentMessage, Heartbeat, Hello, ManagerMessage, Resync, UsageReport, agent_message::Message as Up,
+    assignments::Content, dispatcher_client::DispatcherClient, manager_message::Message as Down,
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use types::{
-    AssignmentDiff, AssignmentSet, ContainerStatus, NodeDescription, NodeId, ProbeReport, TaskReport, TaskState,
-    TaskStatus,
+    AssignmentDiff, AssignmentSet, ContainerStatus, NodeDescription, NodeId, NodeUsage, ProbeReport, TaskReport,
+    TaskState, TaskStatus, TaskUsage, Traffic,
 };
 
 use crate::harness::now;
@@ -32,6 +32,8 @@ pub struct Seen {
     pub committed: u64,
     pub goodbye: bool,
     pub ended: Option<String>,
+    /// It does not say what its tasks use.
+    pub is_mute: bool,
 }
 
 pub struct Agent {
@@ -72,12 +74,21 @@ impl Agent {
         let data_address = format!("127.0.1.{}", node.as_u128() % 250 + 1);
         let hello = Hello { node_description: proto::encode(&description), data_address };
         up.send(message(Up::Hello(hello))).await.unwrap();
-        let mut down = DispatcherClient::new(channel).session(ReceiverStream::new(messages)).await?.into_inner();
+        let mut client = DispatcherClient::new(channel);
+        let mut down = client.session(ReceiverStream::new(messages)).await?.into_inner();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (noted, answers) = (seen.clone(), up.clone());
         let reader = tokio::spawn(async move {
             loop {
                 match down.message().await {
+                    Ok(Some(ManagerMessage { message: Some(Down::UsageRequest(id)) })) => {
+                        let usage = usage(node, &noted.lock().unwrap());
+                        if let Some(usage) = usage {
+                            let report = UsageReport { id, node_usage: proto::encode(&usage) };
+                            // whoever asked may be gone
+                            let _ = client.publish_usage(report).await;
+                        }
+                    }
                     Ok(Some(message)) => take(&noted, &answers, message.message.unwrap()).await,
                     Ok(None) => {
                         noted.lock().unwrap().ended.get_or_insert("end of stream".to_owned());
@@ -104,6 +115,11 @@ impl Agent {
 
     pub fn seen(&self) -> Seen {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// From now on it does not say what its tasks use.
+    pub fn mute(&self) {
+        self.seen.lock().unwrap().is_mute = true;
     }
 
     /// The stream stays open and says nothing more: a stalled daemon.
@@ -149,7 +165,7 @@ async fn take(seen: &Mutex<Seen>, up: &mpsc::Sender<AgentMessage>, message: Down
                 }
                 seen.number = assignments.results_in;
             }
-            Down::LogRequest(_) | Down::LogCancel(_) | Down::Trust(_) => {}
+            Down::LogRequest(_) | Down::LogCancel(_) | Down::Trust(_) | Down::UsageRequest(_) => {}
         }
         if reports_due { statuses(&seen.set) } else { Vec::new() }
     };
@@ -157,6 +173,22 @@ async fn take(seen: &Mutex<Seen>, up: &mpsc::Sender<AgentMessage>, message: Down
         // the test may be over
         let _ = up.send(self::message(Up::TaskReports(proto::encode(&reports)))).await;
     }
+}
+
+/// A second of processor time and so much of the rest for each task.
+fn usage(node: NodeId, seen: &Seen) -> Option<NodeUsage> {
+    let of = |task: &types::TaskId| TaskUsage {
+        task: *task,
+        cpu_ns: 1_000_000_000,
+        memory_bytes: 3 << 20,
+        rss_bytes: 2 << 20,
+        memory_limit_bytes: None,
+        processes: 1,
+        network: Some(Traffic { received_bytes: 10, sent_bytes: 20 }),
+        disk: Traffic::default(),
+    };
+    let tasks = seen.set.tasks.keys().map(of).collect();
+    (!seen.is_mute).then(|| NodeUsage { node, at: now(), memory_bytes: 8 << 30, tasks })
 }
 
 fn statuses(set: &AssignmentSet) -> Vec<TaskReport> {

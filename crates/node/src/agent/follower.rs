@@ -251,6 +251,11 @@ impl Follower {
                 }
             }
             Event::LogCancel(id) => self.publisher.cancel(id),
+            Event::UsageRequest(id) => {
+                if let Some(connection) = &self.connection {
+                    self.publisher.measure(id, connection.channel.clone());
+                }
+            }
             Event::Committed(count) => {
                 if self.reports.committed(count) {
                     self.keeper.mark();

@@ -1,16 +1,19 @@
-//! Sends log lines that a manager asked for, each request as a task of its own.
+//! Sends log lines and measurements that a manager asked for, each request as a task of its own.
 
 use std::collections::HashMap;
 
 use futures::{StreamExt, stream::SelectAll};
-use proto::v1::{LogBatch, LogLine, LogRequest, dispatcher_client::DispatcherClient};
+use proto::v1::{LogBatch, LogLine, LogRequest, UsageReport, dispatcher_client::DispatcherClient};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
-use types::{NodeId, TaskId, Timestamp};
+use types::{NodeId, NodeUsage, TaskId, Timestamp};
 
-use crate::engine::{Engine, LogOptions};
+use crate::{
+    clock::now,
+    engine::{Engine, LogOptions},
+};
 
 /// Lines in one message: with lines of the usual length that is well below 100 KiB.
 const MAX_LINES: usize = 256;
@@ -53,6 +56,21 @@ impl Publisher {
         });
     }
 
+    /// Measures what the tasks use and sends it over `channel`. A manager asks once at a time.
+    pub(super) fn measure(&mut self, id: u64, channel: Channel) {
+        if self.running.len() >= MAX_REQUESTS {
+            tracing::warn!(request = id, "too many requests at once; what tasks use is not measured for this one");
+            return;
+        }
+        let (engine, node) = (self.engine.clone(), self.node);
+        self.running.spawn(async move {
+            if let Err(why) = measured(&engine, node, id, channel).await {
+                tracing::debug!(request = id, %why, "what tasks use could not be told");
+            }
+            id
+        });
+    }
+
     pub(super) fn cancel(&mut self, id: u64) {
         if let Some(cancel) = self.cancels.remove(&id) {
             cancel.cancel();
@@ -63,7 +81,7 @@ impl Publisher {
     pub(super) async fn idle(&mut self) {
         match self.running.join_next().await {
             Some(Ok(id)) => drop(self.cancels.remove(&id)),
-            Some(Err(error)) => tracing::error!(%error, "answering a log request ended badly"),
+            Some(Err(error)) => tracing::error!(%error, "answering a manager's request ended badly"),
             None => std::future::pending().await,
         }
     }
@@ -71,6 +89,14 @@ impl Publisher {
     pub(super) async fn shutdown(&mut self) {
         self.running.shutdown().await;
     }
+}
+
+async fn measured(engine: &Engine, node: NodeId, id: u64, channel: Channel) -> Result<(), String> {
+    let tasks = engine.task_usage().await.map_err(|error| error.to_string())?;
+    let usage = NodeUsage { node, at: now(), memory_bytes: engine.info().memory_bytes, tasks };
+    let report = UsageReport { id, node_usage: proto::encode(&usage) };
+    let mut client = DispatcherClient::new(channel).max_encoding_message_size(proto::MAX_MESSAGE_BYTES);
+    client.publish_usage(report).await.map(drop).map_err(|status| status.message().to_owned())
 }
 
 async fn answer(engine: Engine, node: NodeId, request: LogRequest, channel: Channel) {

@@ -61,6 +61,7 @@ pub(super) enum Event {
     Trust([u8; 32]),
     LogRequest(LogRequest),
     LogCancel(u64),
+    UsageRequest(u64),
     Committed(u64),
     /// The cluster has removed this node; the session does not try again.
     Removed,
@@ -258,6 +259,7 @@ fn understand(message: ManagerMessage) -> Result<Option<Event>, End> {
         Some(Message::Trust(digest)) => digest.try_into().ok().map(Event::Trust),
         Some(Message::LogRequest(request)) => Some(Event::LogRequest(request)),
         Some(Message::LogCancel(id)) => Some(Event::LogCancel(id)),
+        Some(Message::UsageRequest(id)) => Some(Event::UsageRequest(id)),
         Some(Message::ReportsCommitted(count)) => Some(Event::Committed(count)),
         Some(Message::Goodbye(_)) => return Err(End::Goodbye),
         Some(Message::Welcome(_)) | None => None,

@@ -39,12 +39,13 @@ pub enum EventKind {
     Secret,
     Config,
     Service,
+    Stack,
     Task,
     Volume,
 }
 
 impl EventKind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Container,
         Self::Daemon,
         Self::Image,
@@ -53,6 +54,7 @@ impl EventKind {
         Self::Secret,
         Self::Config,
         Self::Service,
+        Self::Stack,
         Self::Task,
         Self::Volume,
     ];
@@ -68,6 +70,7 @@ impl EventKind {
             Self::Secret => "secret",
             Self::Config => "config",
             Self::Service => "service",
+            Self::Stack => "stack",
             Self::Task => "task",
             Self::Volume => "volume",
         }
@@ -76,7 +79,7 @@ impl EventKind {
     /// Who knows of it: the whole cluster, or this host alone; of networks there are both.
     pub fn scope(self) -> &'static str {
         match self {
-            Self::Node | Self::Secret | Self::Config | Self::Service | Self::Task => "swarm",
+            Self::Node | Self::Secret | Self::Config | Self::Service | Self::Stack | Self::Task => "swarm",
             _ => "local",
         }
     }

@@ -38,6 +38,7 @@ mod streams;
 pub(crate) mod tasks;
 mod template;
 pub mod tunnels;
+mod usage;
 pub mod volumes;
 
 use std::{

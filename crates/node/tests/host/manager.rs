@@ -11,7 +11,8 @@ use anyhow::{Context, Result};
 use futures::Stream;
 use identity::{CertificateAuthority, KeyPair, NodeIdentity, Subject};
 use proto::v1::{
-    AgentMessage, Assignments, LogBatch, ManagerMessage, PublishLogsAnswer, Welcome, agent_message, assignments,
+    AgentMessage, Assignments, LogBatch, ManagerMessage, PublishLogsAnswer, PublishUsageAnswer, UsageReport, Welcome,
+    agent_message, assignments,
     dispatcher_server::{Dispatcher, DispatcherServer},
     manager_message,
 };
@@ -22,7 +23,9 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use types::{AssignmentSet, ClusterId, ManagerPeer, NodeId, NodeRole, TaskId, TaskReport, TaskStatus, Timestamp};
+use types::{
+    AssignmentSet, ClusterId, ManagerPeer, NodeId, NodeRole, NodeUsage, TaskId, TaskReport, TaskStatus, Timestamp,
+};
 
 /// The statuses of each task in the order they came.
 pub type Heard = BTreeMap<TaskId, Vec<TaskStatus>>;
@@ -40,6 +43,7 @@ struct State {
     session: Mutex<Option<mpsc::Sender<Result<ManagerMessage, Status>>>>,
     set: Mutex<(u64, AssignmentSet)>,
     logs: watch::Sender<Vec<String>>,
+    usage: watch::Sender<Option<NodeUsage>>,
 }
 
 impl FakeManager {
@@ -61,6 +65,7 @@ impl FakeManager {
             session: Mutex::default(),
             set: Mutex::default(),
             logs: watch::Sender::default(),
+            usage: watch::Sender::default(),
         });
         let server = tokio::spawn(serve(listener, own, Service(state.clone())));
         Ok(Self { state, peer, node, server })
@@ -83,11 +88,24 @@ impl FakeManager {
     pub async fn ask_logs(&self, task: TaskId) {
         let options = proto::v1::LogOptions { tail: -1, stdout: true, stderr: true, ..Default::default() };
         let request = proto::v1::LogRequest { id: 5, tasks: vec![task.to_string()], options: Some(options) };
-        let message = ManagerMessage { message: Some(manager_message::Message::LogRequest(request)) };
+        self.ask(manager_message::Message::LogRequest(request)).await;
+    }
+
+    async fn ask(&self, what: manager_message::Message) {
         let session = self.state.session.lock().expect("not poisoned").clone();
         if let Some(session) = session {
-            let _ = session.send(Ok(message)).await;
+            let _ = session.send(Ok(ManagerMessage { message: Some(what) })).await;
         }
+    }
+
+    /// What the tasks use, as the agent tells when it is asked.
+    pub async fn usage(&self) -> Result<NodeUsage> {
+        let mut usage = self.state.usage.subscribe();
+        usage.mark_unchanged();
+        self.ask(manager_message::Message::UsageRequest(7)).await;
+        tokio::time::timeout(Duration::from_secs(20), usage.changed()).await.context("no answer came")??;
+        let told = usage.borrow().clone();
+        told.context("an answer was noted")
     }
 
     /// Waits until what was reported fits.
@@ -200,5 +218,11 @@ impl Dispatcher for Service {
             self.0.logs.send_modify(|all| all.extend(lines));
         }
         Ok(Response::new(PublishLogsAnswer {}))
+    }
+
+    async fn publish_usage(&self, request: Request<UsageReport>) -> Result<Response<PublishUsageAnswer>, Status> {
+        let usage: NodeUsage = proto::decode(&request.into_inner().node_usage)?;
+        self.0.usage.send_replace(Some(usage));
+        Ok(Response::new(PublishUsageAnswer {}))
     }
 }

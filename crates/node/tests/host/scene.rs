@@ -178,7 +178,10 @@ async fn runs_stops_and_is_removed(host: &Host) -> Result<()> {
     host.manager.ask_logs(task.id).await;
     let name = container_id(task.id)[..12].to_owned();
     host.manager.wait_logs(|lines| lines.concat() == format!("hello\n{name}\n")).await?;
-    passed("a task runs and its log is read", began);
+    let usage = host.manager.usage().await?;
+    let used = usage.tasks.iter().find(|used| used.task == task.id).context("what the task uses")?;
+    ensure!(used.cpu_ns > 0 && used.rss_bytes > 0 && used.processes == 1, "{used:?}");
+    passed("a task runs, its log is read and its use is measured", began);
     let began = Instant::now();
     (task.desired, task.state) = (TaskState::Shutdown, TaskState::Running);
     host.manager.assign(set([task.clone()])).await;

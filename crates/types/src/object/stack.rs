@@ -50,7 +50,46 @@ pub struct StackRevision {
     /// It is an earlier one once more: that one's number.
     #[serde(default)]
     pub back_to: Option<u64>,
+    /// Who asked for it, as the manager that was asked knows him; empty in revisions of older managers.
+    #[serde(default)]
+    pub by: String,
+    /// What became of it until the next one; of the present one it is worked out when somebody asks.
+    #[serde(default)]
+    pub result: Option<StackResult>,
     pub spec: Arc<StackSpec>,
+}
+
+/// What became of a deploy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StackResult {
+    pub state: StackState,
+    /// Of the service that decides it, in words; empty when all is well.
+    pub reason: String,
+}
+
+/// The worse, the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum StackState {
+    /// All services run as they shall, or have done their work.
+    Done,
+    /// Not yet, and nothing has failed for good.
+    Deploying,
+    /// A service went back to what it was before.
+    RolledBack,
+    /// A service was stopped half-way, ended or was taken away.
+    Failed,
+}
+
+impl StackState {
+    /// The word of the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Deploying => "deploying",
+            Self::RolledBack => "rolled back",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// What was asked for. Networks are by name, secrets and configs by name and version: a network that went meanwhile is

@@ -101,11 +101,9 @@ impl TaskState {
     pub fn is_terminal(self) -> bool {
         self > Self::Running
     }
-}
 
-impl fmt::Display for TaskState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::New => "new",
             Self::Pending => "pending",
             Self::Assigned => "assigned",
@@ -120,7 +118,13 @@ impl fmt::Display for TaskState {
             Self::Rejected => "rejected",
             Self::Remove => "remove",
             Self::Orphaned => "orphaned",
-        })
+        }
+    }
+}
+
+impl fmt::Display for TaskState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

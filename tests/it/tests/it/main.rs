@@ -50,6 +50,7 @@ mod storage;
 mod streams;
 mod survive;
 mod swarm_cli;
+mod waits;
 
 /// Whether this machine lets us make hosts; says so when it does not.
 fn can_make_hosts(test: &str) -> bool {

@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::{Context as _, Result, bail, ensure};
 use it::{ClusterUnderTest, DEADLINE, Docker, until};
 use lab::{ExecOptions, ExecOutput};
+use nix::sys::signal::Signal;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use crate::can_make_hosts;
@@ -142,5 +143,138 @@ fn every_metric_is_in_the_runbook(text: &str) -> Result<()> {
     if !missing.is_empty() {
         bail!("docs/runbook.md does not say what these are: {}", missing.join(", "));
     }
+    Ok(())
+}
+
+/// What of a host's processes a line in it says.
+fn told_by(t: &ClusterUnderTest, host: &str, line: &str) -> Result<String> {
+    let options = ExecOptions { timeout: Some(DEADLINE), ..ExecOptions::default() };
+    let output = t.lab().exec(host, &["sh", "-c", line], &options)?;
+    ensure!(output.success(), "{line}: {}", output.stderr);
+    Ok(output.stdout.trim().to_owned())
+}
+
+/// A file of a process's cgroup, of either layout.
+fn cgroup_file(t: &ClusterUnderTest, host: &str, pid: u64, controller: &str, files: [&str; 2]) -> Result<String> {
+    let groups = told_by(t, host, &format!("cat /proc/{pid}/cgroup"))?;
+    let of = |line: &str| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        Some((parts.next()?.to_owned(), parts.next()?.to_owned()))
+    };
+    let groups: Vec<(String, String)> = groups.lines().filter_map(of).collect();
+    let own = groups.iter().find(|(controllers, _)| controllers.split(',').any(|one| one == controller));
+    let (path, file) = match own {
+        Some((controllers, path)) => (format!("/sys/fs/cgroup/{controllers}{path}"), files[0]),
+        None => {
+            let unified = groups.iter().find(|(controllers, _)| controllers.is_empty()).context("no cgroup")?;
+            (format!("/sys/fs/cgroup{}", unified.1), files[1])
+        }
+    };
+    told_by(t, host, &format!("cat {path}/{file}"))
+}
+
+fn field(text: &str, name: &str) -> Result<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(line.with_context(|| format!("no {name} in {text}"))?.trim().parse()?)
+}
+
+fn near(what: &str, told: f64, is: f64) -> Result<()> {
+    ensure!((told - is).abs() <= is * 0.05, "{what}: {told} is told, and the kernel says {is}");
+    Ok(())
+}
+
+/// P38: one scrape of a manager says what each task of all nodes uses, as the kernel counts it; so does `stats --cluster`, and a
+/// node that does not answer is named, not made up.
+#[test]
+fn p38_what_tasks_of_all_nodes_use() -> Result<()> {
+    if !can_make_hosts("p38_what_tasks_of_all_nodes_use") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("usage", 1, 2)?;
+    let (manager, workers) = (t.cluster.managers()[0].clone(), t.cluster.workers());
+    t.cli(&manager, &["network", "create", "--driver", "overlay", "back"])?;
+    let work = "dd if=/dev/zero of=/dev/shm/x bs=1M count=20 2>/dev/null; i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; exec sleep 100000";
+    let make = ["service", "create", "--detach", "--quiet", "--name", "web", "--mode", "global", "--network", "back"];
+    t.cli(&manager, &[&make[..], &[it::IMAGE, "sh", "-c", work]].concat())?;
+    let (tasks, _) = until("three tasks sleep", DEADLINE, || {
+        let tasks: Vec<_> = t.tasks("web")?.into_iter().filter(|task| task.state == "running").collect();
+        ensure!(tasks.len() == 3, "{tasks:?}");
+        Ok(tasks)
+    })?;
+    let host_of = |task: &it::TaskRow| -> Result<String> {
+        let mut hosts = t.cluster.hosts().into_iter();
+        hosts.find(|host| t.node_id(host).is_ok_and(|id| id == task.node)).context("a host of the task")
+    };
+    let scrape = || Ok::<_, anyhow::Error>(t.first()?.request("GET", "/metrics", "text/plain", b"")?.text());
+    for task in &tasks {
+        let host = host_of(task)?;
+        let pid = task.pid;
+        until("the numbers of a task that rests are the kernel's", DEADLINE, || {
+            let text = scrape()?;
+            let told = |name: &str| {
+                let begin = format!("{name}{{service=\"web\",slot=\"{}\",", task.node);
+                let line = text
+                    .lines()
+                    .find(|line| line.starts_with(&begin))
+                    .with_context(|| format!("no {begin} in\n{text}"))?;
+                Ok::<f64, anyhow::Error>(line.rsplit(' ').next().unwrap_or_default().parse()?)
+            };
+            let cpu = cgroup_file(&t, &host, pid, "cpuacct", ["cpuacct.usage", "cpu.stat"])?;
+            let cpu = if cpu.contains("usage_usec") {
+                field(&cpu, "usage_usec")? / 1e6
+            } else {
+                cpu.trim().parse::<f64>()? / 1e9
+            };
+            near("processor seconds", told("rswarm_task_cpu_seconds_total")?, cpu)?;
+            let memory = cgroup_file(&t, &host, pid, "memory", ["memory.stat", "memory.stat"])?;
+            let rss = field(&memory, "total_rss").or_else(|_| field(&memory, "anon"))?;
+            near("resident bytes", told("rswarm_task_memory_rss_bytes")?, rss)?;
+            let current = cgroup_file(&t, &host, pid, "memory", ["memory.usage_in_bytes", "memory.current"])?;
+            let inactive = field(&memory, "total_inactive_file").or_else(|_| field(&memory, "inactive_file"))?;
+            let used = told("rswarm_task_memory_bytes")?;
+            near("bytes of memory", used, current.trim().parse::<f64>()? - inactive)?;
+            ensure!(used > 20.0 * 1024.0 * 1024.0, "a file in memory counts: {used}");
+            let interfaces = told_by(&t, &host, &format!("cat /proc/{pid}/net/dev"))?;
+            let sum = |column: usize| -> f64 {
+                let lines = interfaces.lines().skip(2).filter(|line| !line.trim_start().starts_with("lo:"));
+                let number = |line: &str| line.split_once(':')?.1.split_whitespace().nth(column)?.parse::<f64>().ok();
+                lines.filter_map(number).sum()
+            };
+            near("received bytes", told("rswarm_task_network_receive_bytes_total")?, sum(0))?;
+            near("sent bytes", told("rswarm_task_network_transmit_bytes_total")?, sum(8))
+        })?;
+    }
+    every_metric_is_in_the_runbook(&scrape()?)?;
+
+    let shown = t.cli(&manager, &["stats", "--cluster", "--no-stream"])?;
+    ensure!(shown.starts_with("NAME") && shown.lines().count() == 4, "{shown}");
+    ensure!(t.cluster.hosts().iter().all(|host| shown.contains(host.as_str())), "{shown}");
+    let one = t.cli(&manager, &["stats", "--cluster", "--no-stream", "--format", "json", &workers[0]])?;
+    let line: serde_json::Value = serde_json::from_str(one.trim())?;
+    ensure!(line["Service"] == "web" && line["Node"] == workers[0].as_str(), "{one}");
+    ensure!(
+        t.cli_fails(&manager, &["stats", "--cluster", "--no-stream", "nobody"])?
+            .contains("no running task is called nobody")
+    );
+    ensure!(t.cli_fails(&workers[0], &["stats", "--cluster", "--no-stream"])?.contains("not a swarm manager"));
+    // docker's own command, with the tasks' names
+    let ids: Vec<&str> = tasks.iter().map(|task| task.id.as_str()).collect();
+    let docker =
+        Docker::new(&t, &manager).ok(&format!("stats --no-stream --format {{{{.Name}}}} {}", ids.join(" ")))?;
+    ensure!(docker.lines().count() == 3, "{docker}");
+
+    let daemon = t.cluster.daemon(&workers[1])?.context("a daemon")?;
+    t.lab().signal(&workers[1], daemon, Signal::SIGSTOP)?;
+    let text = scrape()?;
+    t.lab().signal(&workers[1], daemon, Signal::SIGCONT)?;
+    let answered = |host: &str, answer: u8| {
+        text.lines().any(|line| {
+            line.starts_with(&format!("rswarm_node_usage_answered{{node=\"{host}\","))
+                && line.ends_with(&format!(" {answer}"))
+        })
+    };
+    ensure!(answered(&workers[1], 0) && answered(&workers[0], 1), "{text}");
+    let of_tasks = text.lines().filter(|line| line.starts_with("rswarm_task_cpu_seconds_total{")).count();
+    ensure!(of_tasks == 2, "{of_tasks} tasks of two nodes that answer");
     Ok(())
 }

@@ -45,23 +45,28 @@ configs: {site: {content: "colour=${COLOUR}"}}
 "#;
 
 /// What a program said.
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
-struct Stack<'a> {
+/// Compose files, and programs that speak to the first host.
+pub(crate) struct Stack<'a> {
     t: &'a ClusterUnderTest,
     files: tempfile::TempDir,
 }
 
-impl Stack<'_> {
-    fn file(&self, name: &str, text: &str) -> Result<()> {
+impl<'a> Stack<'a> {
+    pub(crate) fn new(t: &'a ClusterUnderTest) -> Result<Self> {
+        Ok(Self { t, files: tempfile::tempdir()? })
+    }
+
+    pub(crate) fn file(&self, name: &str, text: &str) -> Result<()> {
         Ok(std::fs::write(self.files.path().join(name), text)?)
     }
 
-    fn say(&self, program: &Path, line: &str) -> Result<Said> {
+    pub(crate) fn say(&self, program: &Path, line: &str) -> Result<Said> {
         let socket = format!("unix://{}", self.t.lab().socket("h1")?.display());
         let mut command = Command::new(program);
         command.args(["-H", &socket]).args(line.split_whitespace()).env("DOCKER_CONFIG", "/nonexistent");
@@ -71,11 +76,11 @@ impl Stack<'_> {
     }
 
     /// `rswarm stack …`
-    fn own(&self, line: &str) -> Result<Said> {
+    pub(crate) fn own(&self, line: &str) -> Result<Said> {
         self.say(&rswarm_binary()?, &format!("stack {line}"))
     }
 
-    fn ok(&self, line: &str) -> Result<String> {
+    pub(crate) fn ok(&self, line: &str) -> Result<String> {
         let said = self.own(line)?;
         ensure!(said.code == 0, "stack {line}: {}: {}", said.code, said.err);
         Ok(said.out)
@@ -102,7 +107,7 @@ fn k_08_a_stack_from_deploy_to_removal() -> Result<()> {
         return Ok(());
     }
     let t = ClusterUnderTest::up("stacks", 1, 0)?;
-    let s = Stack { t: &t, files: tempfile::tempdir()? };
+    let s = Stack::new(&t)?;
     refusals(&s)?;
     s.file("compose.yaml", SHOP)?;
     s.file("password", "hunter2")?;
@@ -238,7 +243,7 @@ fn p33_ten_rounds_of_deploy_and_rm_leave_nothing() -> Result<()> {
         return Ok(());
     }
     let t = ClusterUnderTest::up("rounds", 1, 0)?;
-    let s = Stack { t: &t, files: tempfile::tempdir()? };
+    let s = Stack::new(&t)?;
     let overlays = || t.lab().run("h1", &["sh", "-c", "ls /run/rswarm/overlay 2>/dev/null || true"]);
     let before = overlays()?;
     s.file("compose.yaml", PAIR)?;

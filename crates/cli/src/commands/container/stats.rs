@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::list::short;
+use super::{cluster_stats, list::short};
 use crate::{
     client::{Client, escape},
     commands::{info::text, tasks::items},
@@ -35,6 +35,9 @@ pub(crate) struct StatsArgs {
     /// Also containers that do not run
     #[arg(short, long)]
     all: bool,
+    /// The tasks of all nodes, or those of the services, tasks and nodes that are named; asked of a manager
+    #[arg(long, conflicts_with = "all")]
+    cluster: bool,
     /// Format the output: table, table TEMPLATE, json, or a Go template
     #[arg(long, default_value = "")]
     format: String,
@@ -44,11 +47,15 @@ pub(crate) struct StatsArgs {
     /// Do not shorten ids
     #[arg(long)]
     no_trunc: bool,
-    #[arg(value_name = "CONTAINER")]
+    #[arg(value_name = "NAME")]
     containers: Vec<String>,
 }
 
 pub(super) async fn stats(client: &Client, arguments: StatsArgs) -> anyhow::Result<()> {
+    if arguments.cluster {
+        let StatsArgs { format, no_stream: once, no_trunc: whole_ids, containers: names, .. } = arguments;
+        return cluster_stats::stats(client, &cluster_stats::View { format, once, whole_ids, names }).await;
+    }
     let style = Style { format: arguments.format.clone(), quiet: false };
     loop {
         let names = match arguments.containers.is_empty() {

@@ -1,5 +1,7 @@
 //! `service create/update/scale/rollback`: the ones that wait until the service converges.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde_json::{Value, json};
@@ -11,7 +13,10 @@ use super::{
 };
 use crate::{
     client::{Client, escape},
-    output::terminal::{print, print_error},
+    output::{
+        terminal::{print, print_error},
+        units::parse_duration,
+    },
     spec::{
         edit::{get, set},
         flags::{CreateLists, Scalars, UpdateLists},
@@ -29,6 +34,9 @@ pub(super) struct WaitArgs {
     /// Suppress progress output
     #[arg(short, long)]
     quiet: bool,
+    /// How long to wait at most
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "detach")]
+    wait_timeout: Option<Duration>,
 }
 
 /// How the image is found.
@@ -286,7 +294,8 @@ async fn wait(client: &Client, before: &Value, is_rollback: bool, arguments: &Wa
         return Ok(());
     }
     let started = text(&before["UpdateStatus"]["StartedAt"]);
-    watch::converge(client, &text(&before["ID"]), Wait { quiet: arguments.quiet, is_rollback, before: started }).await
+    let wait = Wait { quiet: arguments.quiet, is_rollback, before: started, limit: arguments.wait_timeout };
+    watch::converge(client, &text(&before["ID"]), wait).await
 }
 
 fn show_warnings(answer: &Value) -> anyhow::Result<()> {

@@ -5,12 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::bail;
 use serde_json::Value;
 
 use super::{
     super::{info::text, tasks::items},
-    fetch, watch_job,
+    fetch,
+    verdict::{Ends, NotConverged},
+    watch_job,
 };
 use crate::{
     client::{Client, filters_query},
@@ -32,6 +33,8 @@ pub(crate) struct Wait {
     pub(crate) is_rollback: bool,
     /// `UpdateStatus.StartedAt` before the change: what has the same is an older story.
     pub(crate) before: String,
+    /// How long to wait at most.
+    pub(crate) limit: Option<Duration>,
 }
 
 /// One look at a service.
@@ -57,14 +60,25 @@ impl Look {
     }
 }
 
-/// Returns when all tasks have run for the monitor time, or those of a job have completed; fails when the update failed. Ctrl-C ends
-/// the watching only.
+/// Returns when all tasks have run for the monitor time, or have done their work; fails with [`NotConverged`] when they will not.
+/// Ctrl-C ends the watching only.
 pub(crate) async fn converge(client: &Client, id: &str, wait: Wait) -> anyhow::Result<()> {
     let mut board = Board::new(wait.quiet);
+    let too_late = async {
+        match wait.limit {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         result = watch(client, id, &wait, &mut board) => {
             board.finish()?;
             result
+        }
+        () = too_late => {
+            board.finish()?;
+            let limit = wait.limit.unwrap_or_default();
+            Err(NotConverged::too_late(&format!("service {id}"), limit, &format!("rswarm service ps {id}")).into())
         }
         _ = tokio::signal::ctrl_c() => {
             board.message("Operation continuing in background.")?;
@@ -76,6 +90,7 @@ pub(crate) async fn converge(client: &Client, id: &str, wait: Wait) -> anyhow::R
 
 async fn watch(client: &Client, id: &str, wait: &Wait, board: &mut Board) -> anyhow::Result<()> {
     let mut stable_since: Option<Instant> = None;
+    let mut ends = Ends::default();
     loop {
         let service = fetch(client, id).await?;
         if watch_job::is_job(&service) {
@@ -90,6 +105,9 @@ async fn watch(client: &Client, id: &str, wait: &Wait, board: &mut Board) -> any
         let look = look(&service, &tasks, &nodes);
         board.show(&look.headline(), &look.lines)?;
         let update = check_update(&service, wait)?;
+        if update == Update::None {
+            ends.judge(&tasks, !look.is_done())?;
+        }
         if !look.is_done() || update == Update::Running {
             stable_since = None;
         } else {
@@ -99,7 +117,7 @@ async fn watch(client: &Client, id: &str, wait: &Wait, board: &mut Board) -> any
             if left.is_zero() {
                 board.message(&format!("verify: Service {id} converged"))?;
                 return match update {
-                    Update::RolledBack(why) => bail!("service rolled back: {why}"),
+                    Update::RolledBack(why) => Err(NotConverged::failed(format!("service rolled back: {why}")).into()),
                     _ => Ok(()),
                 };
             }
@@ -118,13 +136,13 @@ enum Update {
 }
 
 /// Fails where nothing will move any more by itself.
-fn check_update(service: &Value, wait: &Wait) -> anyhow::Result<Update> {
+fn check_update(service: &Value, wait: &Wait) -> Result<Update, NotConverged> {
     let update = &service["UpdateStatus"];
     let message = text(&update["Message"]);
     Ok(match update["State"].as_str().unwrap_or_default() {
         "updating" | "rollback_started" => Update::Running,
-        "paused" => bail!("service update paused: {message}"),
-        "rollback_paused" => bail!("service rollback paused: {message}"),
+        "paused" => return Err(NotConverged::failed(format!("service update paused: {message}"))),
+        "rollback_paused" => return Err(NotConverged::failed(format!("service rollback paused: {message}"))),
         "rollback_completed" if !wait.is_rollback && text(&update["StartedAt"]) != wait.before => {
             Update::RolledBack(message)
         }
@@ -140,22 +158,24 @@ fn monitor(service: &Value) -> Duration {
 /// What the tasks come to: one line per slot, or per node of a global service.
 pub(crate) fn look(service: &Value, tasks: &Value, nodes: &Value) -> Look {
     let is_global = service["Spec"]["Mode"]["Global"].is_object();
-    let wanted = |task: &&Value| matches!(task["DesiredState"].as_str(), Some("running" | "ready"));
+    let wanted = |task: &&Value| {
+        matches!(task["DesiredState"].as_str(), Some("running" | "ready")) && task["Status"]["State"] != "complete"
+    };
     let mut slots: BTreeMap<(u64, String), &Value> = BTreeMap::new();
     for task in items(tasks).filter(wanted) {
-        let place =
-            if is_global { (0, text(&task["NodeID"])) } else { (task["Slot"].as_u64().unwrap_or(0), String::new()) };
+        let place = place(task, is_global);
         let better = slots.get(&place).is_none_or(|known| rank(task) >= rank(known));
         if better {
             slots.insert(place, task);
         }
     }
     let desired = match is_global {
-        true => slots.len() as u64,
+        true => slots.len() as u64 + completed(tasks, &slots, is_global),
         false => service["Spec"]["Mode"]["Replicated"]["Replicas"].as_u64().unwrap_or(1),
     };
     let mut lines = Vec::new();
-    let mut running = 0;
+    // whose work is done and who has no successor counts as one that runs
+    let mut running = completed(tasks, &slots, is_global);
     for ((slot, node), task) in &slots {
         if task["Status"]["State"] == "running" {
             running += 1;
@@ -183,6 +203,24 @@ pub(crate) fn look(service: &Value, tasks: &Value, nodes: &Value) -> Look {
     let held =
         Some(text(&service["UpdateStatus"]["Message"])).filter(|message| message.starts_with("update waits for "));
     Look { running, desired, lines, rolling_back, held: held.unwrap_or_default() }
+}
+
+/// Places in which no task shall run because the last one has completed: a one-shot that is no job.
+fn completed(tasks: &Value, wanted: &BTreeMap<(u64, String), &Value>, is_global: bool) -> u64 {
+    let mut newest: BTreeMap<(u64, String), &Value> = BTreeMap::new();
+    for task in items(tasks) {
+        let known = newest.entry(place(task, is_global)).or_insert(task);
+        if text(&task["CreatedAt"]) >= text(&known["CreatedAt"]) {
+            *known = task;
+        }
+    }
+    let done =
+        newest.iter().filter(|(place, task)| !wanted.contains_key(place) && task["Status"]["State"] == "complete");
+    done.count() as u64
+}
+
+fn place(task: &Value, is_global: bool) -> (u64, String) {
+    if is_global { (0, text(&task["NodeID"])) } else { (task["Slot"].as_u64().unwrap_or(0), String::new()) }
 }
 
 /// The host of this id, or the beginning of the id.
@@ -279,7 +317,7 @@ mod tests {
             "service update paused: 2 tasks failed"
         );
         let back = json!({ "UpdateStatus": { "State": "rollback_completed", "StartedAt": "t2", "Message": "m" } });
-        let wait = |is_rollback, before: &str| Wait { is_rollback, before: before.to_owned(), quiet: false };
+        let wait = |is_rollback, before: &str| Wait { is_rollback, before: before.to_owned(), ..Wait::default() };
         let check = |wait| check_update(&back, &wait).expect("no error");
         assert_eq!(check(wait(false, "t1")), Update::RolledBack("m".to_owned()));
         assert_eq!(check(wait(true, "t1")), Update::None);

@@ -5,12 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::bail;
 use serde_json::Value;
 
 use super::{
     super::{info::text, tasks::items},
     fetch,
+    verdict::NotConverged,
     watch::{MAX_LINES, POLL, hostname, progress},
 };
 use crate::{
@@ -72,12 +72,14 @@ pub(super) async fn watch(client: &Client, id: &str, board: &mut Board) -> anyho
         }
         stuck_since = look.is_stuck().then(|| stuck_since.unwrap_or_else(Instant::now));
         if stuck_since.is_some_and(|since| since.elapsed() >= GIVEN_UP_AFTER) {
-            bail!(
-                "job failed: {} of {} tasks failed and their restart policy allows no other; \
+            let error = look.lines.iter().map(|line| &line.reason).rfind(|reason| !reason.is_empty());
+            let error = error.map_or_else(String::new, |error| format!(": {error}"));
+            let why = format!(
+                "job failed: {} of {} tasks failed and their restart policy allows no other{error}; \
                  see `rswarm service ps {id}`, and run it again with `rswarm service update --force {id}`",
-                look.failed,
-                look.total
+                look.failed, look.total
             );
+            return Err(NotConverged::failed(why).into());
         }
         tokio::time::sleep(POLL).await;
     }

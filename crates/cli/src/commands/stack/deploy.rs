@@ -24,6 +24,9 @@ use crate::{
 /// A registry that does not answer holds no deploy up for long.
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// As long as a rollout may make no progress by default.
+const WAIT_LIMIT: Duration = Duration::from_secs(600);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ResolveImage {
     Always,
@@ -50,7 +53,11 @@ pub(crate) struct DeployArgs {
     /// Send credentials of registries to the nodes
     #[arg(long)]
     with_registry_auth: bool,
-    /// With --detach=false: how long to watch the services at most
+    /// Wait until the services have converged or will not; exit code 0: they have, 2: an image is missing, 3: tasks fail, 4: it
+    /// took too long
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait at most [default: 10m with --wait, no limit with --detach=false]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     wait_timeout: Option<Duration>,
     stack: String,
@@ -67,12 +74,13 @@ pub(super) async fn deploy(client: &Client, arguments: &DeployArgs) -> anyhow::R
     let answer = client.post(&path, Some(&body)).await.with_context(|| format!("failed to deploy stack {stack}"))?;
     let outcome = Outcome::of(&answer);
     outcome.show(stack)?;
-    if arguments.detach {
+    if arguments.detach && !arguments.wait {
         return Ok(());
     }
+    let limit = arguments.wait_timeout.or(arguments.wait.then_some(WAIT_LIMIT));
     let order = loaded.project.services.iter().map(|service| service.name.as_str());
     let changed: Vec<&str> = order.filter(|name| outcome.has_changed(name)).collect();
-    watch(client, stack, &live.rollouts(&changed), arguments.quiet, (arguments.wait_timeout, false)).await
+    watch(client, stack, &live.rollouts(&changed), arguments.quiet, (limit, false)).await
 }
 
 struct Sender<'a> {

@@ -24,8 +24,16 @@ use crate::{
 };
 
 const LAYOUT: Layout = Layout {
-    table: "{{.Revision}}\t{{.CreatedAt}}\t{{.Services}}\t{{.Changes}}",
-    titles: &[("Revision", "REVISION"), ("CreatedAt", "CREATED"), ("Services", "SERVICES"), ("Changes", "CHANGES")],
+    table: "{{.Revision}}\t{{.CreatedAt}}\t{{.By}}\t{{.Services}}\t{{.Result}}\t{{.Reason}}\t{{.Changes}}",
+    titles: &[
+        ("Revision", "REVISION"),
+        ("CreatedAt", "CREATED"),
+        ("By", "BY"),
+        ("Services", "SERVICES"),
+        ("Result", "RESULT"),
+        ("Reason", "REASON"),
+        ("Changes", "CHANGES"),
+    ],
     key: "Revision",
 };
 
@@ -34,7 +42,7 @@ pub(crate) struct HistoryArgs {
     /// Format the output: table, table TEMPLATE, json, or a Go template
     #[arg(long, default_value = "")]
     format: String,
-    /// Do not shorten what changed
+    /// Do not shorten reasons and what changed
     #[arg(long)]
     no_trunc: bool,
     stack: String,
@@ -96,7 +104,10 @@ fn row(revision: &Value, before: Option<&Value>, whole: bool) -> Row {
     Row::from([
         ("Revision", format!("{}{present}", revision["Revision"])),
         ("CreatedAt", age(&text(&revision["CreatedAt"]), jiff::Timestamp::now())),
+        ("By", text(&revision["By"])),
         ("Services", items(&revision["Services"]).count().to_string()),
+        ("Result", text(&revision["Result"])),
+        ("Reason", in_column(text(&revision["Reason"]), whole)),
         ("Changes", in_column(changes, whole)),
     ])
 }
@@ -176,10 +187,13 @@ mod tests {
             |name: &str, image: &str| json!({ "Name": name, "TaskTemplate": { "ContainerSpec": { "Image": image } } });
         let one = json!({ "Revision": 1, "Services": [spec("s_web", "a"), spec("s_old", "a")], "Networks": ["s_n"],
             "Secrets": [{ "Name": "s_pw", "ID": "1" }], "Configs": [] });
-        let two = json!({ "Revision": 2, "Present": true, "BackTo": 1, "Services": [spec("s_web", "b"), spec("s_db", "a")],
+        let two = json!({ "Revision": 2, "Present": true, "BackTo": 1, "By": "uid 0 on m1",
+            "Result": "failed", "Reason": "service s_web: update paused", "Services": [spec("s_web", "b"), spec("s_db", "a")],
             "Networks": [], "Secrets": [{ "Name": "s_pw", "ID": "2" }], "Configs": [{ "Name": "s_c", "ID": "3" }] });
         let shown = row(&two, Some(&one), true);
         assert_eq!((shown["Revision"].as_str(), shown["Services"].as_str()), ("2 (present)", "2"));
+        let result = ["By", "Result", "Reason"].map(|field| shown[field].as_str());
+        assert_eq!(result, ["uid 0 on m1", "failed", "service s_web: update paused"]);
         assert_eq!(
             shown["Changes"],
             "back to 1: + service s_db; - service s_old; s_web TaskTemplate.ContainerSpec.Image: \"a\" -> \"b\"; \

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::Context as _;
 use serde_json::Value;
 
 use super::super::{info::text, service, tasks::items};
@@ -86,18 +86,18 @@ pub(super) async fn watch(
     let all = async {
         for (name, before) in rollouts {
             let id = text(&service::fetch(client, name).await?["ID"]);
-            let wait = service::watch::Wait { quiet, is_rollback, before: before.clone() };
-            service::watch::converge(client, &id, wait).await?;
+            let wait = service::watch::Wait { quiet, is_rollback, before: before.clone(), limit: None };
+            service::watch::converge(client, &id, wait).await.with_context(|| format!("service {name}"))?;
         }
         Ok(())
     };
     let Some(limit) = limit else { return all.await };
     match tokio::time::timeout(limit, all).await {
         Ok(result) => result,
-        Err(_) => bail!(
-            "stack {stack} has not converged in {} seconds and goes on in the background: look at `rswarm stack ps {stack}`",
-            limit.as_secs()
-        ),
+        Err(_) => {
+            let (what, look) = (format!("stack {stack}"), format!("rswarm stack ps {stack}"));
+            Err(service::verdict::NotConverged::too_late(&what, limit, &look).into())
+        }
     }
 }
 

@@ -17,7 +17,7 @@ const MAX_LINE_BYTES: usize = 1 << 20;
 
 #[derive(Debug, Args)]
 pub(crate) struct EventsArgs {
-    /// Only show those for which KEY=VALUE holds (type, event, scope, label, service, task, node, container, image, …)
+    /// Only show those for which KEY=VALUE holds (type, event, scope, label, stack, service, task, node, container, image, …)
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = parse_filter)]
     filter: Vec<(String, String)>,
     /// Format the output: json, or a Go template

@@ -33,6 +33,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 pub(in crate::engine) use self::store::Record;
 use self::store::Store;
+pub(super) use self::usage::interfaces;
 pub use self::{
     create::CreatedContainer,
     error::{ContainerError, ContainerErrorKind},

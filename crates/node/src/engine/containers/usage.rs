@@ -154,7 +154,7 @@ fn rows(table: &str, pids: &[i32]) -> Result<(Vec<String>, Vec<Vec<String>>), Co
 }
 
 /// Lines such as `eth0: 1 2 3 4 5 6 7 8 9 10 …`, after two of titles.
-fn interfaces(text: &str) -> Vec<NetworkUse> {
+pub(in crate::engine) fn interfaces(text: &str) -> Vec<NetworkUse> {
     let one = |line: &str| {
         let (name, numbers) = line.split_once(':')?;
         let numbers: Vec<u64> = numbers.split_whitespace().map(|n| n.parse().unwrap_or(0)).collect();

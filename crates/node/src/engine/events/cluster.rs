@@ -86,6 +86,7 @@ fn shown(event: ObjectEvent, index: Option<u64>) -> Event {
         ObjectKind::Secret => EventKind::Secret,
         ObjectKind::Config => EventKind::Config,
         ObjectKind::Task => EventKind::Task,
+        ObjectKind::Stack => EventKind::Stack,
     };
     let mut shown = Event::new(kind, event.action.name(), event.id);
     shown.scope = "swarm";
