@@ -241,6 +241,10 @@ fn p19_the_cluster_says_when_tasks_move_and_how_many() {
             0s create out.4/1 on a
             0s create db.1/1 on a
             0s create db.2/1 on a
+            11s want web.3/1 shutdown
+            11s create web.3/2 on b
+            17s want api.3/1 shutdown
+            17s create api.3/2 on b
             refused: label rswarm.rebalance: "sometimes" is no rebalance policy; use off, on-join or continuous
             refused: label rswarm.rebalance.budget: "-1" is no number of tasks; use a whole number, 0 for no limit of all services together
         "#]],
