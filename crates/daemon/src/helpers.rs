@@ -3,6 +3,7 @@
 
 use overlay::netd::NetdConfig;
 use std::{ffi::OsString, path::Path, process::ExitCode};
+use tracing_subscriber::EnvFilter;
 use types::with_causes;
 
 /// The network data plane of a host: `rswarm netd RUN_DIR`.
@@ -19,9 +20,7 @@ pub fn netd(arguments: &[OsString]) -> ExitCode {
     let [run_dir] = arguments else {
         return usage("rswarm netd RUN_DIR", "the daemon starts it; there is no need to start it by hand");
     };
-    if let Err(error) = crate::logging::start("info") {
-        return failed(NETD, &format!("{error:#}"));
-    }
+    crate::logging::start(EnvFilter::new("info"));
     // By its name in /proc: an upgrade may have put another file in this one's place.
     let port_proxy = vec!["/proc/self/exe".into(), PORT_PROXY.into(), run_dir.clone()];
     match overlay::netd::run(&NetdConfig { port_proxy, ..NetdConfig::in_dir(run_dir, VERSION) }) {
@@ -34,9 +33,7 @@ pub fn port_proxy(arguments: &[OsString]) -> ExitCode {
     let [run_dir] = arguments else {
         return usage("rswarm port-proxy RUN_DIR", "the data plane starts it when a published port needs it");
     };
-    if let Err(error) = crate::logging::start("info") {
-        return failed(PORT_PROXY, &format!("{error:#}"));
-    }
+    crate::logging::start(EnvFilter::new("info"));
     match overlay::proxy::run(Path::new(run_dir), VERSION) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(PORT_PROXY, &with_causes(&error)),

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use types::{
     Bytes, Constraint, ContainerSpec, Mount, MountKind, NanoCpus, OnMissing, REBALANCE_LABEL, RebalancePolicy,
-    ResourceRequirements,
-    Resources, STRATEGY_LABEL, ServiceMode, ServiceSpec, Strategy, TaskSpec, UpdateConfig, stack_of, template,
+    ResourceRequirements, Resources, STRATEGY_LABEL, ServiceMode, ServiceSpec, Strategy, TaskSpec, UpdateConfig,
+    stack_of, template,
 };
 
 use crate::Rejection;
