@@ -210,6 +210,8 @@ fn many_flags() {
                     "NanoCPUs": 500000000,
                     "MemoryBytes": 67108864
                   },
+                  "SwapBytes": -1,
+                  "MemorySwappiness": 10,
                   "Reservations": {
                     "MemoryBytes": 33554432
                   }

@@ -98,13 +98,7 @@ impl Tables {
             }),
             Change::NodeRole { node, role } => self.change_node(moment, *node, touched, |n| n.role = *role),
             Change::NodeRaft { node, raft } => self.change_node(moment, *node, touched, |n| n.raft.clone_from(raft)),
-            Change::RemoveNode(id) => {
-                self.node(*id).ok_or_else(|| Rejection::not_found("node", id))?;
-                touched.nodes.insert(*id);
-                touched.freed |= self.drop_guests_of(*id);
-                self.drop_node(*id);
-                Ok(())
-            }
+            Change::RemoveNode(id) => self.remove_node(*id, touched),
             Change::PutService { service, new_spec } => self.put_service(moment, service, *new_spec, touched),
             Change::ServiceUpdate { service, update } => self.change_service(moment, *service, touched, |service| {
                 service.update = Some(update.clone());
@@ -146,6 +140,14 @@ impl Tables {
                 Ok(())
             }
         }
+    }
+
+    fn remove_node(&mut self, id: NodeId, touched: &mut Touched) -> Result<(), Rejection> {
+        self.node(id).ok_or_else(|| Rejection::not_found("node", id))?;
+        touched.nodes.insert(id);
+        touched.freed |= self.drop_guests_of(id);
+        self.drop_node(id);
+        Ok(())
     }
 
     fn put_cluster(&mut self, moment: Moment, cluster: &Cluster) -> Result<(), Rejection> {

@@ -201,6 +201,7 @@ fn c_39_events_of_a_stack() {
     check(
         "node a
          events
+         stack shop | service web image=a needs=nobody:healthy
          stack shop | service web image=a
          events
          stack shop | service web image=a
@@ -211,6 +212,7 @@ fn c_39_events_of_a_stack() {
          events",
         expect![[r#"
               node create a
+            refused: nothing of stack shop was changed: service web depends on service nobody, which is not there: create it first, or deploy both as one stack
               service create web com.docker.stack.namespace=shop
               stack create shop by=me revision=1
               service update web com.docker.stack.namespace=shop image.new=b image.old=a

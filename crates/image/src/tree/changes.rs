@@ -121,7 +121,8 @@ impl Lower {
     /// The names that the layers together have in a directory.
     fn names(&self, path: &[u8]) -> BTreeSet<Vec<u8>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let listed = self.0.iter().filter_map(|layer| fs::openat(layer, path, flags, Mode::empty()).ok());
+        let at = if path.is_empty() { b".".as_slice() } else { path };
+        let listed = self.0.iter().filter_map(|layer| fs::openat(layer, at, flags, Mode::empty()).ok());
         let all: BTreeSet<Vec<u8>> = listed.filter_map(|fd| names(fd.as_fd(), path).ok()).flatten().collect();
         all.into_iter().filter(|name| self.find(&join(path, name)).is_some()).collect()
     }
@@ -192,7 +193,9 @@ impl Comparison<'_> {
         self.found.push(Difference { path, kind });
     }
 
-    fn directory(&mut self, directory: BorrowedFd<'_>, path: &[u8]) -> Result<(), TreeError> {
+    /// Returns whether mount points were made in it, which is nothing the container did, but changes its time.
+    fn directory(&mut self, directory: BorrowedFd<'_>, path: &[u8]) -> Result<bool, TreeError> {
+        let mut has_mount_points = false;
         for name in names(directory, path)? {
             let here = join(path, &name);
             let stat = match fs::statat(directory, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
@@ -200,9 +203,13 @@ impl Comparison<'_> {
                 Err(Errno::NOENT) => continue, // removed meanwhile
                 Err(errno) => return Err(TreeError::file("look at", &here, errno)),
             };
+            if self.lower.find(&here).is_none() && is_mount_point(directory, &name, &here) {
+                has_mount_points = true;
+                continue;
+            }
             self.entry(directory, &name, here, &stat)?;
         }
-        Ok(())
+        Ok(has_mount_points)
     }
 
     fn entry(&mut self, parent: BorrowedFd<'_>, name: &[u8], here: Vec<u8>, stat: &Stat) -> Result<(), TreeError> {
@@ -211,9 +218,6 @@ impl Comparison<'_> {
             if before.is_some() {
                 self.add(here, ChangeKind::Deleted);
             }
-            return Ok(());
-        }
-        if before.is_none() && is_mount_point(parent, name, &here) {
             return Ok(());
         }
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
@@ -231,10 +235,11 @@ impl Comparison<'_> {
         if self.kind == TreeKind::Whole || is_opaque(inner.as_fd()) {
             self.removed(inner.as_fd(), &here)?;
         }
-        self.directory(inner.as_fd(), &here)?;
+        let has_mount_points = self.directory(inner.as_fd(), &here)?;
+        let is_same = |before: &Stat| !differs(before, stat) || (has_mount_points && !has_other_owner(before, stat));
         match before {
             None => self.add(here, ChangeKind::Added),
-            Some(before) if self.found.len() > count || differs(&before, stat) => self.add(here, ChangeKind::Modified),
+            Some(before) if self.found.len() > count || !is_same(&before) => self.add(here, ChangeKind::Modified),
             // Only copied up, because something below it was and is as it was.
             Some(_) => {}
         }
@@ -252,7 +257,13 @@ impl Comparison<'_> {
 }
 
 fn differs(before: &Stat, now: &Stat) -> bool {
-    let facts = |stat: &Stat| (stat.st_mode, stat.st_uid, stat.st_gid, stat.st_mtime, stat.st_mtime_nsec);
+    let time = |stat: &Stat| (stat.st_mtime, stat.st_mtime_nsec);
+    has_other_owner(before, now) || time(before) != time(now)
+}
+
+/// Or other rights.
+fn has_other_owner(before: &Stat, now: &Stat) -> bool {
+    let facts = |stat: &Stat| (stat.st_mode, stat.st_uid, stat.st_gid);
     facts(before) != facts(now)
 }
 

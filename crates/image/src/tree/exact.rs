@@ -3,7 +3,10 @@
 //!
 //! The same tree packs to the same bytes, so the digest of these is the digest of the tree.
 
-use std::{io::Write, os::fd::BorrowedFd};
+use std::{
+    io::{Read, Write},
+    os::fd::BorrowedFd,
+};
 
 use rustix::{
     fs::{self, OFlags, Stat, XattrFlags},
@@ -49,11 +52,34 @@ impl Root {
     ///
     /// # Errors
     /// If something cannot be written or the archive is damaged; then there are leftovers.
-    pub fn extract_exact(&self, tar: impl std::io::Read) -> Result<(), TreeError> {
-        self.extract(".", tar, ExtractOptions { exact: true, ..ExtractOptions::default() })?;
+    pub fn extract_exact(&self, tar: impl Read) -> Result<(), TreeError> {
+        let mut tar = Ending { tar, empty: 0 };
+        self.extract(".", &mut tar, ExtractOptions { exact: true, ..ExtractOptions::default() })?;
+        std::io::copy(&mut tar, &mut std::io::sink()).map_err(TreeError::ReadArchive)?;
+        if tar.empty < END {
+            return Err(TreeError::ReadArchive(std::io::ErrorKind::UnexpectedEof.into()));
+        }
         let failed = |errno| TreeError::file("write to the disk", b"/", errno);
         let directory = self.resolve(b".", OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
         fs::syncfs(&directory).map_err(failed)
+    }
+}
+
+/// Two empty blocks end a tar (POSIX.1-2017, pax): one that was cut has none, and may look whole otherwise.
+const END: usize = 1024;
+
+/// Knows with how many zeros what was read so far ends.
+struct Ending<R> {
+    tar: R,
+    empty: usize,
+}
+
+impl<R: Read> Read for Ending<R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.tar.read(into)?;
+        let zeros = into[..count].iter().rev().take_while(|byte| **byte == 0).count();
+        self.empty = if zeros == count { self.empty.saturating_add(count) } else { zeros };
+        Ok(count)
     }
 }
 
