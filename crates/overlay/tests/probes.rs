@@ -3,6 +3,7 @@
 mod support;
 
 use std::{
+    collections::BTreeMap,
     net::IpAddr,
     process::Command,
     time::{Duration, Instant},
@@ -10,10 +11,11 @@ use std::{
 
 use nix::sys::signal::Signal;
 use overlay::{
-    Client, FullSize, NetworkPlan, PeerState, ProbeKey, ProbeSettings, ProbeUpdate, Status, Verdict, netd::NetdConfig,
+    Client, DataPath, Draining, FullSize, NetworkPlan, OverlayPlan, PeerState, ProbeKey, ProbeSettings, ProbeUpdate,
+    Status, Verdict, netd::NetdConfig,
 };
 use support::*;
-use types::{NodeId, ProbePeer};
+use types::{NetworkId, NodeId, ProbePeer};
 
 #[test]
 fn netd_process() {
@@ -113,6 +115,37 @@ async fn two_hosts() -> (Host, Host, Parent, Parent) {
     a.reaches(2, Verdict::Answered, Duration::from_secs(3)).await;
     b.reaches(1, Verdict::Answered, Duration::from_secs(3)).await;
     (a, b, parents.0, parents.1)
+}
+
+/// P05: a host says that it leads nothing to an endpoint on its way out when it has followed the plan that says so.
+#[test]
+fn p05_an_endpoint_on_its_way_out_hears_who_still_leads_to_it() {
+    in_host(|| async {
+        let (a, b, _pa, _pb) = two_hosts().await;
+        let leaving: IpAddr = [10, 9, 0, 7].into();
+        let leads = |backends: &[IpAddr]| {
+            let services = BTreeMap::from([([10, 9, 0, 2].into(), backends.iter().copied().collect())]);
+            let subnets = vec!["10.9.0.0/24".parse().expect("subnet")];
+            let (name, vni, mtu, encrypted) = ("n1".to_owned(), 4097, None, false);
+            let (remotes, names, reverse) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+            let overlay = OverlayPlan { name, vni, subnets, mtu, encrypted, remotes, services, names, reverse };
+            let data_path = DataPath { address: address(2), port: 4789, encryption: None, least_mtu: None };
+            let overlays = BTreeMap::from([(NetworkId::from_random(1), overlay)]);
+            let probes = Some(ProbeSettings::new(node(2), address(2), ProbeKey::from(KEY), Vec::new()));
+            NetworkPlan { probes, data_path: Some(data_path), overlays, ..NetworkPlan::default() }
+        };
+        b.client.apply(&leads(&[leaving])).await.expect("applied");
+
+        let hosts = [1, 2].map(|n| ProbePeer { node: node(n), address: address(n) }).to_vec();
+        let settings = ProbeSettings::new(node(1), address(1), ProbeKey::from(KEY), Vec::new());
+        let draining = Draining { addresses: [leaving].into(), hosts };
+        let probes = Some(ProbeSettings { draining, ..settings });
+        a.client.apply(&NetworkPlan { probes, ..NetworkPlan::default() }).await.expect("applied");
+        let led_by = |nodes: &[u8]| BTreeMap::from([(leaving, nodes.iter().map(|n| node(*n)).collect())]);
+        eventually("b alone leads there", SOON, async || a.status().await.probes.led == led_by(&[2])).await;
+        b.client.apply(&leads(&[])).await.expect("applied");
+        eventually("nobody leads there", SOON, async || a.status().await.probes.led == led_by(&[])).await;
+    });
 }
 
 #[test]

@@ -102,9 +102,10 @@ fn disturb(t: &ClusterUnderTest, chance: &mut Chance) -> Result<()> {
         _ => {
             let running: Vec<_> = t.tasks(service)?.into_iter().filter(|task| task.state == "running").collect();
             for _ in 0..3.min(running.len()) {
-                let pid = running[chance.below(running.len())].pid.to_string();
+                let chosen = &running[chance.below(running.len())];
+                let pid = chosen.pid.to_string();
                 for host in t.cluster.hosts() {
-                    if t.node_id(&host)? == running[0].node {
+                    if t.node_id(&host)? == chosen.node {
                         // the container may have ended by itself meanwhile
                         let _ = t.lab().exec(&host, &["kill", "-9", &pid], &ExecOptions::default());
                     }
@@ -115,8 +116,8 @@ fn disturb(t: &ClusterUnderTest, chance: &mut Chance) -> Result<()> {
     }
 }
 
-/// Requests of a container to a service's virtual address, one after the other, until told to stop.
-const REQUESTS: &str = "rm -f /tmp/stop; ok=0; bad=0; while [ ! -e /tmp/stop ]; do \
+/// Requests of a container to a service's virtual address, one after the other, until told to stop; for five minutes at most.
+const REQUESTS: &str = "rm -f /tmp/stop; ok=0; bad=0; end=$(($(date +%s)+300)); while [ ! -e /tmp/stop ] && [ $(date +%s) -lt $end ]; do \
     if timeout 3 wget -q -O - http://web/cgi-bin/who >/dev/null 2>&1; then ok=$((ok+1)); else bad=$((bad+1)); fi; \
     done; echo $ok $bad";
 
