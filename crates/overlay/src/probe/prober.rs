@@ -230,6 +230,11 @@ impl Prober {
     fn ask_for_release(&mut self) {
         let (sequence, questions) = self.drain.questions();
         for (host, addresses) in questions {
+            if host.node == self.settings.node {
+                let released = self.released(&addresses).unwrap_or_default();
+                self.drain.released(host.node, sequence, released);
+                continue;
+            }
             let (sender, target) = (self.settings.node, host.node);
             let question = Message { kind: Kind::Leads, sender, target, view: None, boot: self.boot, sequence };
             let sealed = question.seal_addresses(&self.key, &addresses, 0);
@@ -351,10 +356,16 @@ impl Prober {
         if question.target != self.settings.node {
             return self.counters.wrong_target += 1;
         }
-        let Some(plan) = self.applied.borrow().clone() else { return };
-        let released: Vec<IpAddr> = asked.iter().filter(|address| !plan.leads_to(address)).copied().collect();
+        let Some(released) = self.released(asked) else { return };
         let answer = question.answer(self.settings.node, None).seal_addresses(&self.key, &released, asked.len());
         self.send_answer(&answer, from);
+    }
+
+    /// To which of these nothing is led from here.
+    fn released(&self, asked: &[IpAddr]) -> Option<Vec<IpAddr>> {
+        let plan = self.applied.borrow();
+        let plan = plan.as_ref()?;
+        Some(asked.iter().filter(|address| !plan.leads_to(address)).copied().collect())
     }
 
     /// A full send buffer loses the answer, as the network may; the asker asks again.
