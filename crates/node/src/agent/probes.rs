@@ -34,7 +34,9 @@ impl ProbeNews {
     pub(super) fn take(&mut self, update: ProbeUpdate) {
         let keyed = |peer: PeerState| ((peer.path, peer.node), peer);
         match update {
-            ProbeUpdate::Whole(all) => self.peers = all.into_iter().map(keyed).collect(),
+            ProbeUpdate::Whole(all) => {
+                (self.peers, self.led) = (all.into_iter().map(keyed).collect(), Led::default());
+            }
             ProbeUpdate::Changed { upsert, remove } => {
                 for key in remove {
                     self.peers.remove(&key);

@@ -109,6 +109,7 @@ impl Applied {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProbeUpdate {
+    /// Nothing is known of what is on its way out, unless that follows.
     Whole(Vec<PeerState>),
     /// A peer may be known by several ways.
     Changed {

@@ -153,8 +153,9 @@ impl Server {
     /// larger differences; nothing queues up.
     async fn stream_probes(&mut self, mut stream: UnixStream) -> Result<(), NetdError> {
         let (mut told, mut told_led) = news_of(&self.probes.borrow_and_update());
-        for whole in [ProbeUpdate::Whole(told.values().cloned().collect()), ProbeUpdate::Led(told_led.clone())] {
-            write_frame(&mut stream, &Response::Probes(whole)).await?;
+        let led = (!told_led.is_empty()).then(|| ProbeUpdate::Led(told_led.clone()));
+        for update in std::iter::once(ProbeUpdate::Whole(told.values().cloned().collect())).chain(led) {
+            write_frame(&mut stream, &Response::Probes(update)).await?;
         }
         loop {
             tokio::select! {
