@@ -112,10 +112,7 @@ pub enum ProbeUpdate {
     /// Nothing is known of what is on its way out, unless that follows.
     Whole(Vec<PeerState>),
     /// A peer may be known by several ways.
-    Changed {
-        upsert: Vec<PeerState>,
-        remove: Vec<(ProbePath, NodeId)>,
-    },
+    Changed { upsert: Vec<PeerState>, remove: Vec<(ProbePath, NodeId)> },
     /// All of it, whenever it changes.
     Led(Led),
 }
