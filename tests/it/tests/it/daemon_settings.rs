@@ -92,7 +92,9 @@ fn docker_e_50_settings_are_read_again() -> Result<()> {
     let reload = || t.lab().signal("h1", daemon.process, Signal::SIGHUP);
 
     t.create("web", 1, &["--constraint", "engine.labels.tier==back"])?;
-    let since = d.ok("info --format {{.SystemTime}}")?.trim().to_owned();
+    let now = d.ok("info --format {{.SystemTime}}")?;
+    // docker's `--until 0s` means the beginning of this second
+    let since = format!("{}Z", now.trim().split('.').next().unwrap_or_default());
     write(
         r#"{"labels": ["tier=back"], "debug": true, "registry-mirrors": ["http://127.0.0.1:5001"], "insecure-registries": ["r.test"]}"#,
     )?;
@@ -102,9 +104,12 @@ fn docker_e_50_settings_are_read_again() -> Result<()> {
         "[tier=back] true [http://127.0.0.1:5001]".replace(' ', "-").as_str(),
     )?;
     t.running("web", 1)?;
-    let events = d.ok(&format!("events --since {since} --until 0s --filter type=daemon"))?;
-    ensure!(events.contains("daemon reload") && events.contains(r#"labels=["tier=back"]"#), "{events}");
-    ensure!(events.contains("debug=true") && events.contains("max-concurrent-downloads=3"), "{events}");
+    until("the reload is told", DEADLINE, || {
+        let events = d.ok(&format!("events --since {since} --until 0s --filter type=daemon"))?;
+        ensure!(events.contains("daemon reload") && events.contains(r#"labels=["tier=back"]"#), "{events}");
+        ensure!(events.contains("debug=true") && events.contains("max-concurrent-downloads=3"), "{events}");
+        Ok(())
+    })?;
 
     for (text, why) in
         [(r#"{"lables": []}"#, "unknown field `lables`"), ("{", "EOF"), (r#"{"labels": ["x"]}"#, "write NAME=VALUE")]
