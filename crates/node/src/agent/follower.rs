@@ -296,7 +296,8 @@ impl Follower {
         let set = self.assigned.set();
         let mut said = overlays::cluster_network(set, &self.here, &self.unreachable);
         if let Some(probes) = &mut said.probes {
-            let ids = self.local.iter().filter(|(_, local)| local.drained_at.is_some()).map(|(id, _)| id);
+            let drains = |local: &LocalTask| local.drained_at.is_some() && local.phase == Phase::Running;
+            let ids = self.local.iter().filter(|(_, local)| drains(local)).map(|(id, _)| id);
             let tasks = ids.filter_map(|id| set.tasks.get(id));
             probes.draining = probes::draining(set, (self.here.node, self.here.address), tasks);
         }
