@@ -55,7 +55,7 @@ fn sized(query: &Query) -> ApiResult<(u16, u16)> {
         let text = query.get(name);
         let bad = || {
             ApiError::bad_request(format!(
-                "invalid resize {} {text:?}: give a number up to 65535",
+                "invalid resize {} {text:?}: invalid syntax: give a number up to 65535",
                 match name {
                     "h" => "height",
                     _ => "width",

@@ -297,6 +297,8 @@ impl Supervisor {
             manager.shutdown().await;
         }
         agent.leave().await;
+        // A task that was on its way here when the agent ended may have parts that it never knew of.
+        agent::abandon(&self.engine).await;
         self.forget()
     }
 

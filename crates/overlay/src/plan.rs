@@ -257,6 +257,8 @@ pub struct OverlayPort {
 pub struct EndpointDns {
     /// Empty: the host's.
     pub nameservers: Vec<IpAddr>,
+    /// Names of this endpoint's own for names of its networks, in lower case. They need not be known yet.
+    pub links: BTreeMap<String, String>,
 }
 
 /// The id of a task or container, safe as a file name: 1 to 128 of `A-Z a-z 0-9 _ . -`, not starting with a dot.

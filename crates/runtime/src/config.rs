@@ -332,6 +332,10 @@ pub struct ContainerConfig {
     pub sysctls: BTreeMap<String, String>,
     /// Size of `/dev/shm`; 0 is 64 MiB.
     pub shm_size_bytes: u64,
+    /// There is no `/dev/shm`.
+    pub no_shm: bool,
+    /// The container may write to its own cgroup.
+    pub writable_cgroups: bool,
     pub oom_score_adj: i32,
     pub devices: Vec<Device>,
     pub device_rules: Vec<DeviceRule>,
@@ -339,6 +343,8 @@ pub struct ContainerConfig {
     pub host_mounts: Vec<HostMount>,
     pub hooks: Vec<Hook>,
     pub labels: BTreeMap<String, String>,
+    /// For OCI runtimes and their hooks.
+    pub annotations: BTreeMap<String, String>,
     pub log: LogConfig,
 }
 
@@ -377,12 +383,15 @@ impl ContainerConfig {
             ulimits: Vec::new(),
             sysctls: BTreeMap::new(),
             shm_size_bytes: 0,
+            no_shm: false,
+            writable_cgroups: false,
             oom_score_adj: 0,
             devices: Vec::new(),
             device_rules: Vec::new(),
             host_mounts: Vec::new(),
             hooks: Vec::new(),
             labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
             log,
         }
     }

@@ -39,6 +39,8 @@ pub use exec::{Captured, ContainerFacts, Exec, ExecConfig, ExecEnd, ExecStreams}
 pub use log::{LogEntry, LogQuery, LogStream, Stream};
 pub use measure::Usage;
 pub use nix::sys::signal::Signal;
+/// What Docker hides of /proc and /sys, and what it lets nobody change there.
+pub use oci::{MASKED_PATHS, READONLY_PATHS};
 pub use record::{ContainerState, Created, ExitReason, ExitStatus, Status};
 pub use runtime::{Runtime, RuntimeConfig};
 pub use terminal::{Terminal, resize};

@@ -159,9 +159,8 @@ fn changes_v1(resources: &Resources) -> Vec<Change> {
 
 fn common(resources: &Resources) -> Vec<Change> {
     let mut changes = Vec::new();
-    if resources.pids_limit > 0 {
-        changes.push(("pids", "pids.max", resources.pids_limit.to_string()));
-    }
+    let pids = if resources.pids_limit > 0 { resources.pids_limit.to_string() } else { "max".to_owned() };
+    changes.push(("pids", "pids.max", pids));
     for (file, value) in [("cpuset.cpus", &resources.cpuset_cpus), ("cpuset.mems", &resources.cpuset_mems)] {
         if !value.is_empty() {
             changes.push(("cpuset", file, value.clone()));

@@ -84,6 +84,15 @@ fn read_host(from: &mut Object<'_>) -> Result<HostConfig, FieldError> {
 
 fn read_privileges(mut from: Object<'_>) -> Result<(Seccomp, bool), FieldError> {
     let no_new_privileges = from.boolean("NoNewPrivileges")?;
+    let mut selinux = from.object("SELinuxContext")?;
+    // No container of ours has a label of SELinux: it is off where that is asked for.
+    selinux.boolean("Disable")?;
+    for field in ["User", "Role", "Type", "Level"] {
+        if !selinux.string(field)?.is_empty() {
+            return Err(selinux.bad(field, "SELinux is not supported; leave it out, or give Disable"));
+        }
+    }
+    selinux.finish()?;
     let mut seccomp = from.object("Seccomp")?;
     let mode = seccomp.string("Mode")?;
     let profile = seccomp.string("Profile")?;
@@ -124,7 +133,8 @@ pub(crate) fn read_health(mut from: Object<'_>) -> Result<Option<HealthCheck>, F
     let duration = |name: &'static str, from: &mut Object<'_>| -> Result<Duration, FieldError> {
         let duration = from.duration(name)?.unwrap_or(Duration::ZERO);
         let too_short = !duration.is_zero() && duration < MIN_HEALTH_DURATION;
-        if too_short { Err(from.bad(name, "must not be less than 1ms")) } else { Ok(duration) }
+        let text = || format!("{name} in Healthcheck cannot be less than 1ms");
+        if too_short { Err(from.bad(name, text())) } else { Ok(duration) }
     };
     let check = HealthCheck {
         interval: duration("Interval", &mut from)?,

@@ -33,15 +33,15 @@ pub(crate) fn read(body: &Value) -> Result<ExecSpec, FieldError> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ExecStart {
     pub(crate) is_detached: bool,
-    /// `None` if nothing is said.
-    pub(crate) tty: Option<bool>,
+    /// The answer has no frames.
+    pub(crate) tty: bool,
     pub(crate) size: (u16, u16),
 }
 
 pub(crate) fn read_start(body: &Value) -> Result<ExecStart, FieldError> {
     let mut from = Object::root(body)?;
-    let tty = if from.has("Tty") { Some(from.boolean("Tty")?) } else { None };
-    let start = ExecStart { is_detached: from.boolean("Detach")?, tty, size: read_size(&mut from)? };
+    let start =
+        ExecStart { is_detached: from.boolean("Detach")?, tty: from.boolean("Tty")?, size: read_size(&mut from)? };
     from.finish()?;
     Ok(start)
 }
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!((spec.size, spec.tty, spec.cwd.as_str()), ((24, 80), true, "/tmp"));
         assert_eq!(spec.args, ["sh", "-c", "true"]);
         let start = read_start(&json!({"Detach": false, "Tty": true, "ConsoleSize": [24, 80]})).expect("it is good");
-        assert_eq!(start, ExecStart { is_detached: false, tty: Some(true), size: (24, 80) });
+        assert_eq!(start, ExecStart { is_detached: false, tty: true, size: (24, 80) });
     }
 
     #[test]

@@ -132,7 +132,7 @@ pub(crate) fn write_restart(policy: &RestartPolicy) -> Value {
         .set("Condition", condition)
         .set("Delay", nanos(policy.delay))
         .set("MaxAttempts", policy.max_attempts)
-        .unless_empty("Window", nanos(policy.window))
+        .set("Window", nanos(policy.window))
         .done()
 }
 

@@ -134,17 +134,26 @@ fn read_disconnect(mut from: Object<'_>) -> Result<DisconnectPolicy, FieldError>
 /// Far beyond any use, near enough that adding it to a time cannot overflow.
 const MAX_LOST_AFTER: Duration = Duration::from_secs(366 * 24 * 3600);
 
+/// Everything that holds of the service, whether it was said or not.
+pub(crate) fn write_whole_spec(spec: &ServiceSpec) -> Value {
+    let mut written = write_spec(spec);
+    if !spec.mode.is_job() {
+        written["UpdateConfig"] = policy::write_update(&spec.update);
+        written["RollbackConfig"] = policy::write_update(&spec.rollback);
+    }
+    written
+}
+
+/// Without the policies that nobody has said: clients send back what they got.
 pub(crate) fn write_spec(spec: &ServiceSpec) -> Value {
-    // a client sends back what it got, and jobs may not have an update config
-    let is_job = spec.mode.is_job();
-    let has_rollback = !is_job || spec.rollback != UpdateConfig::default();
+    let said = |config: &UpdateConfig| (*config != UpdateConfig::default()).then(|| policy::write_update(config));
     Fields::new()
         .set("Name", &spec.name)
         .set("Labels", &spec.labels)
         .set("TaskTemplate", write_task(&spec.task))
         .set("Mode", job::write_mode(spec.mode))
-        .some("UpdateConfig", (!is_job).then(|| policy::write_update(&spec.update)))
-        .some("RollbackConfig", has_rollback.then(|| policy::write_update(&spec.rollback)))
+        .some("UpdateConfig", said(&spec.update))
+        .some("RollbackConfig", said(&spec.rollback))
         .set("EndpointSpec", endpoint::write_spec(&spec.endpoint))
         .some("Disconnect", (spec.disconnect != DisconnectPolicy::default()).then(|| write_disconnect(spec.disconnect)))
         .some("Schedule", spec.schedule.as_ref().map(job::write_schedule))

@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
 use super::{query, sized};
 use crate::{
-    error::{ApiError, ApiResult},
+    error::ApiResult,
     hijack::{Head, Slot},
     host::engine,
     query::Query,
@@ -31,26 +31,22 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/containers/{id}/resize", post(resize))
 }
 
-fn options(query: &Query) -> ApiResult<AttachOptions> {
-    let options = AttachOptions {
+fn options(query: &Query) -> AttachOptions {
+    AttachOptions {
         logs: query.flag("logs"),
         stream: query.flag("stream"),
         stdin: query.flag("stdin"),
         stdout: query.flag("stdout"),
         stderr: query.flag("stderr"),
         stdin_once: false,
-    };
-    if !options.logs && !options.stream {
-        return Err(ApiError::bad_request("attach to what: say stream=1 for what comes, logs=1 for what was written"));
     }
-    Ok(options)
 }
 
 /// The client's place at the container, as the query wants it.
 async fn place(shared: &Shared, id: &str, query: &Query) -> ApiResult<Attachment> {
     let engine = engine(shared)?;
     let container = engine.find_container(id).await?;
-    let options = AttachOptions { stdin_once: container.stdin_once, ..options(query)? };
+    let options = AttachOptions { stdin_once: container.stdin_once, ..options(query) };
     Ok(engine.attach(container, options, query.get("detachKeys")).await?)
 }
 

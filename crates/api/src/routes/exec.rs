@@ -53,10 +53,11 @@ async fn start(
         session.run_detached().await?;
         return Ok(StatusCode::OK.into_response());
     }
-    let head = Head::new(&headers, version, session.tty());
+    let is_raw = wanted.tty;
+    let head = Head::new(&headers, version, is_raw);
     slot.take(head, move |mut wire| {
         async move {
-            session.run(&mut wire.reader, &mut wire.writer).await;
+            session.run(is_raw, &mut wire.reader, &mut wire.writer).await;
             wire.writer.shutdown().await.ok(); // the client may have gone
         }
         .boxed()

@@ -21,7 +21,7 @@ use crate::{
     bodies, cluster,
     convert::{
         network_view::Networks,
-        service::{Given, read, write, write_revisions},
+        service::{Given, read, write, write_revisions, write_whole_spec},
     },
     error::{ApiError, ApiResult},
     router::Shared,
@@ -96,10 +96,18 @@ fn kept_auth(service: &Service, from: &str) -> ApiResult<Payload> {
     }
 }
 
-pub(crate) async fn inspect(State(shared): State<Shared>, Path(id): Path<String>) -> ApiResult<Json<Value>> {
+pub(crate) async fn inspect(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    raw: RawQuery,
+) -> ApiResult<Json<Value>> {
     let view = *cluster::service(&shared.membership, &id).await?;
     let networks = networks_of(&shared, std::slice::from_ref(&view)).await?;
-    Ok(Json(write(&view, false, &networks)))
+    let mut written = write(&view, false, &networks);
+    if query(raw).flag("insertDefaults") {
+        written["Spec"] = write_whole_spec(&view.service.spec);
+    }
+    Ok(Json(written))
 }
 
 pub(crate) async fn update(

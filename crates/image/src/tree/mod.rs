@@ -9,6 +9,7 @@ mod changes;
 mod exact;
 mod extract;
 mod flatten;
+mod mounted;
 mod pack;
 
 use std::{
@@ -29,6 +30,7 @@ pub use changes::{Change, ChangeKind};
 pub(crate) use changes::{Difference, Lower, TreeKind, differences};
 pub use extract::ExtractOptions;
 pub(crate) use flatten::flatten;
+pub use mounted::TreeMount;
 pub(crate) use pack::pack_layer;
 
 use crate::unpack::HostileEntry;
@@ -90,7 +92,11 @@ pub struct PathStat {
 }
 
 /// The root of a container, held open.
-pub struct Root(OwnedFd);
+pub struct Root {
+    directory: OwnedFd,
+    /// Where the mounts below it are; they are there for as long as this is open.
+    namespace: Option<OwnedFd>,
+}
 
 impl Root {
     /// Opens a mounted root filesystem, or `/proc/PID/root` of a container that runs.
@@ -99,7 +105,7 @@ impl Root {
     /// If it is not a directory that can be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self(fs::open(path, flags, Mode::empty())?))
+        Ok(Self { directory: fs::open(path, flags, Mode::empty())?, namespace: None })
     }
 
     fn resolve(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -107,7 +113,7 @@ impl Root {
         let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         // The kernel gives up on ".." where something is renamed at the same time; so do we, after some tries.
         for _ in 0..16 {
-            match fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), inside) {
+            match fs::openat2(&self.directory, path, flags | OFlags::CLOEXEC, Mode::empty(), inside) {
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 other => return other,
             }
@@ -174,7 +180,7 @@ impl Root {
     /// The name of an open file below this root. The kernel names both from the same place.
     fn path_inside(&self, fd: BorrowedFd<'_>) -> Option<PathBuf> {
         let name = |fd: BorrowedFd<'_>| std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok();
-        let (root, inside) = (name(self.0.as_fd())?, name(fd)?);
+        let (root, inside) = (name(self.directory.as_fd())?, name(fd)?);
         Some(Path::new("/").join(inside.strip_prefix(root).ok()?))
     }
 }

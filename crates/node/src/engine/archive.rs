@@ -1,9 +1,9 @@
 //! The files of single containers: copied in and out, exported, compared with the image, made into an image.
 //!
 //! Called by the API. A container that runs is looked at through its first process, so that its volumes and other
-//! mounts are there as it sees them; one that does not, through its mounted root filesystem.
+//! mounts are there as it sees them; one that does not, through its root filesystem with its volumes mounted in it.
 
-use image::{Change, CommitOptions, Digest, ExtractOptions, PathStat, Root, TreeError};
+use image::{Change, CommitOptions, Digest, ExtractOptions, PathStat, Root, TreeError, TreeMount};
 use runtime::ContainerFacts;
 use std::{
     io,
@@ -17,7 +17,7 @@ use types::with_causes;
 
 use super::{
     Engine,
-    containers::ContainerRef,
+    containers::{ContainerRef, MountPoint, PointKind},
     refusal::{Refusal, RefusalKind},
     volumes::{self, VolumeError},
 };
@@ -137,9 +137,16 @@ impl Engine {
         options: CommitOptions,
     ) -> Result<Digest, Refusal> {
         let runtime = &self.inner.runtime;
-        let is_ours = pause && container.is_running && !container.is_paused;
+        let mut is_ours = pause && container.is_running && !container.is_paused;
         if is_ours {
-            runtime.pause(&container.id).await.map_err(|error| Refusal::of_runtime(&error))?;
+            is_ours = match runtime.pause(&container.id).await {
+                Ok(()) => true,
+                Err(error) => match runtime.state(&container.id).await {
+                    // It has ended since it was asked about, and stands still for good.
+                    Ok(state) if matches!(state.status, runtime::Status::Stopped(_)) => false,
+                    _ => return Err(Refusal::of_runtime(&error)),
+                },
+            };
         }
         // A task of its own, so that a client who leaves does not leave the container paused.
         let (engine, id) = (self.clone(), container.id.clone());
@@ -188,7 +195,29 @@ impl Engine {
                 }
             }
         }
-        open(&self.rootfs(container).await?)
+        let rootfs = self.rootfs(container).await?;
+        let mounts = self.mounts_of(&container.id);
+        if mounts.is_empty() {
+            return open(&rootfs);
+        }
+        let opened = spawn_blocking(move || Root::with_mounts(&rootfs, &mounts)).await.map_err(|_| stopping())?;
+        opened.map_err(|error| {
+            let text = format!("mount the volumes of container {}: {}", container.name, with_causes(&error));
+            Refusal::new(RefusalKind::Failed, text)
+        })
+    }
+
+    /// What of the host a single container that does not run has at places of its own.
+    fn mounts_of(&self, container: &str) -> Vec<TreeMount> {
+        let mount = |MountPoint { kind, target, read_only }| {
+            let (source, subpath) = match kind {
+                PointKind::Bind { source, .. } => (source.into(), String::new()),
+                PointKind::Volume { source, subpath, .. } => (source, subpath),
+                PointKind::Tmpfs { .. } => return None,
+            };
+            Some(TreeMount { source, subpath, target, read_only })
+        };
+        self.points_of(container).into_iter().filter_map(mount).collect()
     }
 
     async fn rootfs(&self, container: &ContainerRef) -> Result<PathBuf, Refusal> {

@@ -197,14 +197,19 @@ impl Attachment {
                 return;
             }
         };
-        let session = Session { streams, tty: is_raw, keys: container.tty.then_some(keys), ended: None };
+        let session = Session { streams, is_raw, keys: container.tty.then_some(keys), ended: None };
         let closes = options.stdin && options.stdin_once && !container.tty;
         let stdin_closed = async || {
             if closes && let Err(error) = engine.inner.runtime.close_stdin(&container.id).await {
                 tracing::debug!(container.id = container.id, %error, "its standard input could not be closed");
             }
         };
-        session.run(from, to, stdin_closed).await;
+        let is_input_alone = !options.stdout && !options.stderr;
+        tokio::select! {
+            _ = session.run(from, to, stdin_closed) => {}
+            // What tells others, the end of the outputs, tells this client nothing.
+            _ = engine.inner.runtime.wait(&container.id), if is_input_alone => {}
+        }
         to.flush().await.ok();
     }
 }

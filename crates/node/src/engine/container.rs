@@ -157,7 +157,7 @@ pub(super) fn container_config(
     let LogPlan { driver, forward } = planned.log.clone();
     let log = LogConfig { path: made.log_path.clone(), driver, forward };
     let mut config = ContainerConfig::new(&container_id(assignment.id), made.rootfs.clone(), args, log);
-    config.env = merge_env(&image.env, &planned.env);
+    config.env = given_env(&merge_env(&image.env, &planned.env));
     config.cwd = or(&spec.dir, &image.working_dir);
     config.user = or(&spec.user, &image.user);
     config.additional_groups = spec.groups.clone();
@@ -247,14 +247,19 @@ fn command(command: &[String], args: &[String], image: &RunConfig) -> Vec<String
     [entrypoint, rest].concat()
 }
 
-/// The image's variables with the spec's over them; a spec's `NAME` without `=` removes it.
+/// The image's variables with the spec's over them; a spec's `NAME` without `=` stands for one that shall not be there.
 pub(super) fn merge_env(image: &[String], spec: &[String]) -> Vec<String> {
     fn name(variable: &str) -> &str {
         variable.split_once('=').map_or(variable, |(name, _)| name)
     }
     let overridden = |variable: &&String| spec.iter().any(|own| name(own) == name(variable));
     let kept = image.iter().filter(|v| !overridden(v));
-    kept.chain(spec.iter().filter(|v| v.contains('='))).cloned().collect()
+    kept.chain(spec).cloned().collect()
+}
+
+/// Those of them that have a value: what a process is given.
+pub(super) fn given_env(merged: &[String]) -> Vec<String> {
+    merged.iter().filter(|variable| variable.contains('=')).cloned().collect()
 }
 
 fn mount(planned: &PlannedMount, made: &Made) -> Result<Mount, SpecError> {

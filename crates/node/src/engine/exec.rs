@@ -225,10 +225,6 @@ impl Engine {
 }
 
 impl ExecSession {
-    pub fn tty(&self) -> bool {
-        self.entry.spec.tty
-    }
-
     /// Starts the command without a client.
     ///
     /// # Errors
@@ -236,7 +232,7 @@ impl ExecSession {
     pub async fn run_detached(self) -> Result<(), Refusal> {
         let (streams, ended) = self.start(true).await?;
         if self.entry.spec.tty {
-            let session = self.session(streams, Some(ended));
+            let session = self.session(streams, true, ended);
             // Somebody has to take what the terminal is told; ends with the command.
             tokio::spawn(async move {
                 session.run(&mut tokio::io::empty(), &mut tokio::io::sink(), async || {}).await;
@@ -245,16 +241,17 @@ impl ExecSession {
         Ok(())
     }
 
-    /// Starts the command and speaks with the client until either leaves.
-    pub async fn run(self, from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) {
+    /// Starts the command and speaks with the client until either leaves. `is_raw`: without frames, which is for the
+    /// client to say, whether the command has a terminal or not.
+    pub async fn run(self, is_raw: bool, from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) {
         let (streams, mut ended) = match self.start(false).await {
             Ok(started) => started,
             Err(refusal) => {
-                say(to, self.tty(), true, format!("{}\r\n", refusal.message).as_bytes()).await.ok();
+                say(to, is_raw, true, format!("{}\r\n", refusal.message).as_bytes()).await.ok();
                 return;
             }
         };
-        let session = self.session(streams, Some(ended.clone()));
+        let session = self.session(streams, is_raw, ended.clone());
         let (end, outputs) = session.run(from, to, async || {}).await;
         match end {
             // The client asks for the exit code when its stream has ended.
@@ -264,9 +261,9 @@ impl ExecSession {
         to.flush().await.ok();
     }
 
-    fn session(&self, streams: Streams, ended: Option<watch::Receiver<Option<i32>>>) -> Session {
-        let tty = self.entry.spec.tty;
-        Session { streams, tty, keys: tty.then(|| self.keys.clone()), ended }
+    fn session(&self, streams: Streams, is_raw: bool, ended: watch::Receiver<Option<i32>>) -> Session {
+        let keys = self.entry.spec.tty.then(|| self.keys.clone());
+        Session { streams, is_raw, keys, ended: Some(ended) }
     }
 
     async fn start(&self, detached: bool) -> Result<(Streams, watch::Receiver<Option<i32>>), Refusal> {

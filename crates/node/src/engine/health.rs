@@ -151,22 +151,45 @@ impl Health {
 impl Engine {
     /// Asks a container once. A check that cannot be executed failed, as in Docker.
     pub(crate) async fn check_health(&self, task: TaskId, settings: &HealthSettings) -> Finding {
-        self.check_health_of(&container_id(task), settings).await
+        self.check_health_of(&container_id(task), settings).await.finding
     }
 
     /// The same for any container.
-    pub(super) async fn check_health_of(&self, id: &str, settings: &HealthSettings) -> Finding {
+    pub(super) async fn check_health_of(&self, id: &str, settings: &HealthSettings) -> Look {
         let command = ExecConfig { args: settings.args.clone(), ..ExecConfig::default() };
         let runtime = &self.inner.runtime;
-        let finding = match runtime.exec_captured(id, &command, settings.timeout, OUTPUT_MAX).await {
-            Ok(captured) => finding(&captured, settings.timeout),
-            Err(error) => Finding::Sick(shown(with_causes(&error).as_bytes())),
+        let look = match runtime.exec_captured(id, &command, settings.timeout, OUTPUT_MAX).await {
+            Ok(captured) => Look::of(&captured, settings.timeout),
+            Err(error) => {
+                let text = with_causes(&error);
+                Look { finding: Finding::Sick(shown(text.as_bytes())), exit_code: -1, output: text }
+            }
         };
         self.inner.metrics.health_checks.inc();
-        if finding != Finding::Well {
+        if look.finding != Finding::Well {
             self.inner.metrics.health_checks_failed.inc();
         }
-        finding
+        look
+    }
+}
+
+/// What one check found, and what of it Docker's clients are shown.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub(super) finding: Finding,
+    /// -1 of a check that did not end by itself.
+    pub(super) exit_code: i32,
+    pub(super) output: String,
+}
+
+impl Look {
+    fn of(captured: &Captured, timeout: Duration) -> Self {
+        let output = String::from_utf8_lossy(&captured.output);
+        let (exit_code, output) = match captured.end {
+            ExecEnd::Code(code) => (code, output.into_owned()),
+            ExecEnd::TimedOut => (-1, format!("Health check exceeded timeout ({timeout:?}): {output}")),
+        };
+        Self { finding: finding(captured, timeout), exit_code, output }
     }
 }
 

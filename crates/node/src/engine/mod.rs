@@ -47,6 +47,7 @@ use std::{
     sync::Arc,
 };
 
+pub use ::runtime::{MASKED_PATHS, READONLY_PATHS};
 pub use archive::TarStream;
 pub use attach::{AttachOptions, Attachment};
 pub use config::{EngineConfig, Settings};

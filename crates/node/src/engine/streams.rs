@@ -59,11 +59,11 @@ pub(super) enum SessionEnd {
 /// What is said to the client in one piece.
 pub(super) async fn say(
     to: &mut (impl AsyncWrite + Unpin),
-    tty: bool,
+    is_raw: bool,
     is_stderr: bool,
     bytes: &[u8],
 ) -> io::Result<()> {
-    if !tty {
+    if !is_raw {
         to.write_all(&header(is_stderr, bytes.len())).await?;
     }
     to.write_all(bytes).await
@@ -80,17 +80,25 @@ fn header(is_stderr: bool, length: usize) -> [u8; HEADER] {
 pub(super) struct Outputs {
     stdout: Option<Receiver>,
     stderr: Option<Receiver>,
-    tty: bool,
+    is_raw: bool,
     /// Says when the command has ended; `None` where the end of the streams says all.
     ended: Option<watch::Receiver<Option<i32>>>,
 }
 
 impl Outputs {
-    /// Until all streams have ended.
+    fn are_none(&self) -> bool {
+        self.stdout.is_none() && self.stderr.is_none()
+    }
+
+    /// Until all streams have ended; where there were none, until the command has.
     ///
     /// # Errors
     /// The client takes nothing any more.
     async fn copy(&mut self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+        if self.are_none() {
+            end_of(&mut self.ended).await;
+            return Ok(());
+        }
         let (mut out, mut err) = (vec![0; HEADER + CHUNK], vec![0; HEADER + CHUNK]);
         while self.stdout.is_some() || self.stderr.is_some() {
             tokio::select! {
@@ -115,7 +123,7 @@ impl Outputs {
         buffer: &mut [u8],
         length: usize,
     ) -> io::Result<()> {
-        if self.tty {
+        if self.is_raw {
             return to.write_all(&buffer[HEADER..HEADER + length]).await;
         }
         buffer[..HEADER].copy_from_slice(&header(is_stderr, length));
@@ -136,14 +144,16 @@ async fn read(from: &mut Option<Receiver>, into: &mut [u8]) -> usize {
     }
 }
 
-async fn silence_after_end(ended: &mut Option<watch::Receiver<Option<i32>>>) {
+async fn end_of(ended: &mut Option<watch::Receiver<Option<i32>>>) {
     match ended {
-        Some(ended) => {
-            ended.wait_for(Option::is_some).await.ok();
-            sleep(SILENCE).await;
-        }
+        Some(ended) => drop(ended.wait_for(Option::is_some).await),
         None => std::future::pending().await,
     }
+}
+
+async fn silence_after_end(ended: &mut Option<watch::Receiver<Option<i32>>>) {
+    end_of(ended).await;
+    sleep(SILENCE).await;
 }
 
 /// How the client's side came to its end.
@@ -183,7 +193,7 @@ async fn copy_input(from: &mut (impl AsyncRead + Unpin), to: &mut Sender, keys: 
 pub(super) struct Session {
     pub streams: Streams,
     /// Bytes as they are, without frames.
-    pub tty: bool,
+    pub is_raw: bool,
     /// On a terminal only.
     pub keys: Option<DetachKeys>,
     pub ended: Option<watch::Receiver<Option<i32>>>,
@@ -198,8 +208,10 @@ impl Session {
         to: &mut (impl AsyncWrite + Unpin),
         stdin_closed: impl AsyncFnOnce(),
     ) -> (SessionEnd, Outputs) {
-        let Self { streams, tty, mut keys, ended } = self;
-        let mut outputs = Outputs { stdout: streams.stdout, stderr: streams.stderr, tty, ended };
+        let Self { streams, is_raw, mut keys, ended } = self;
+        let mut outputs = Outputs { stdout: streams.stdout, stderr: streams.stderr, is_raw, ended };
+        // Who gives input alone, and nobody says when the command ends, is here for as long as there is input.
+        let is_input_alone = outputs.are_none() && outputs.ended.is_none();
         let end = {
             let input = async {
                 let Some(mut stdin) = streams.stdin else { return InputEnd::Deaf };
@@ -217,6 +229,7 @@ impl Session {
                 copied = &mut output => copied,
                 end = &mut input => match end {
                     InputEnd::Detached => Err(io::ErrorKind::ConnectionAborted.into()),
+                    InputEnd::Closed | InputEnd::Deaf if is_input_alone => Ok(()),
                     InputEnd::Closed | InputEnd::Deaf => output.await,
                 },
             }
@@ -246,7 +259,7 @@ mod tests {
         let (stdout, stdout_write) = pipe();
         let (stderr, stderr_write) = pipe();
         let streams = Streams::new(Some(stdin), Some(stdout), Some(stderr)).expect("streams");
-        let session = Session { streams, tty: false, keys: None, ended: None };
+        let session = Session { streams, is_raw: false, keys: None, ended: None };
         let container = tokio::spawn(async move {
             let mut input = String::new();
             Receiver::from_owned_fd(stdin_read).expect("pipe").read_to_string(&mut input).await.expect("input");
@@ -265,11 +278,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_gives_input_alone_stays_for_as_long_as_there_is_some() {
+        let (stdin_read, stdin) = pipe();
+        let session = Session {
+            streams: Streams::new(Some(stdin), None, None).expect("streams"),
+            is_raw: true,
+            keys: Some(DetachKeys::parse("ctrl-x").expect("keys")),
+            ended: None,
+        };
+        let (end, _) = session.run(&mut &b"hello\x18more"[..], &mut tokio::io::sink(), async || {}).await;
+        let mut input = String::new();
+        Receiver::from_owned_fd(stdin_read).expect("pipe").read_to_string(&mut input).await.expect("input");
+        assert_eq!((end, input.as_str()), (SessionEnd::Left, "hello"));
+    }
+
+    #[tokio::test]
     async fn a_command_that_left_something_behind_has_ended_all_the_same() {
         let (stdout, _held_open) = pipe();
         let streams = Streams::new(None, Some(stdout), None).expect("streams");
         let (_code, ended) = watch::channel(Some(0));
-        let session = Session { streams, tty: true, keys: None, ended: Some(ended) };
+        let session = Session { streams, is_raw: true, keys: None, ended: Some(ended) };
         let mut said = Vec::new();
         let (end, _) = session.run(&mut &b""[..], &mut said, async || {}).await;
         assert_eq!((end, said.len()), (SessionEnd::Ended, 0));

@@ -159,7 +159,7 @@ impl Engine {
             sockets,
             overlays,
             locals,
-            dns: EndpointDns { nameservers: a.spec.container.dns.nameservers.clone() },
+            dns: EndpointDns { nameservers: a.spec.container.dns.nameservers.clone(), ..EndpointDns::default() },
         };
         match network.attach(EndpointId::from(a.id), wanted).await {
             Ok(attached) => Ok(Some(attached)),

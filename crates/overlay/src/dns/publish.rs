@@ -113,7 +113,12 @@ impl Publisher {
         let overlays = endpoint.overlays.iter().map(|port| &port.network);
         let networks = overlays.chain(endpoint.locals.iter().map(|port| &port.network));
         let zones = networks.filter_map(|network| self.zones.get(network)).cloned().collect();
-        View { zones, own: own(endpoint), elsewhere: elsewhere(endpoint, has_way_out) }
+        View {
+            zones,
+            own: own(endpoint),
+            links: endpoint.dns.links.clone(),
+            elsewhere: elsewhere(endpoint, has_way_out),
+        }
     }
 }
 

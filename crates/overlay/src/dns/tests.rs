@@ -360,7 +360,7 @@ fn only_an_endpoint_with_a_way_to_the_world_asks_the_world() {
     use crate::{BridgePort, EndpointDns, EndpointPlan, MacAddress};
     let address = [172, 17, 0, 2].into();
     let bridge = Some(BridgePort { address, mac: MacAddress::for_ipv4(address) });
-    let dns = EndpointDns { nameservers: vec![IpAddr::from([9, 9, 9, 9]); 5] };
+    let dns = EndpointDns { nameservers: vec![IpAddr::from([9, 9, 9, 9]); 5], ..EndpointDns::default() };
     let internal = EndpointPlan { dns: dns.clone(), ..EndpointPlan::default() };
     assert_eq!(elsewhere(&internal, false), Elsewhere::Nobody);
     assert_eq!(elsewhere(&EndpointPlan { bridge, ..EndpointPlan::default() }, true), Elsewhere::Host);

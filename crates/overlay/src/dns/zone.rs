@@ -27,6 +27,8 @@ pub struct View {
     pub zones: Vec<Arc<Zone>>,
     /// The endpoint's own name and addresses, asked last.
     pub own: Option<(String, Vec<IpAddr>)>,
+    /// What it calls others.
+    pub links: BTreeMap<String, String>,
     pub elsewhere: Elsewhere,
 }
 
@@ -69,6 +71,7 @@ impl Zone {
 impl View {
     /// The addresses of a lower-case name; an empty list when the name is known but has none.
     pub fn addresses(&self, name: &str) -> Option<&[IpAddr]> {
+        let name = self.links.get(name).map_or(name, String::as_str);
         let in_zones = self.zones.iter().find_map(|zone| zone.names.get(name));
         let own = || self.own.as_ref().filter(|(own, _)| own == name).map(|(_, addresses)| addresses);
         in_zones.or_else(own).map(Vec::as_slice)

@@ -10,6 +10,8 @@ mod seccomp;
 mod seccomp_rules;
 mod user;
 
+use std::collections::BTreeMap;
+
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
@@ -52,7 +54,7 @@ pub struct DeviceNode {
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-const MASKED_PATHS: [&str; 12] = [
+pub const MASKED_PATHS: [&str; 12] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -67,7 +69,7 @@ const MASKED_PATHS: [&str; 12] = [
     "/sys/firmware",
 ];
 
-const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// The length of one period of the CPU limit, the kernel's default.
 const CPU_PERIOD_US: u64 = 100_000;
@@ -92,7 +94,7 @@ pub fn spec(config: &ContainerConfig, user: &ResolvedUser, host: &HostFacts) -> 
         "hostname": hostname(config),
         "domainname": (!config.domainname.is_empty()).then_some(&config.domainname),
         "mounts": mounts::mounts(config),
-        "annotations": config.labels,
+        "annotations": annotations(config),
         "hooks": hooks(config),
         "linux": linux(config, host, &capabilities)?,
     });
@@ -158,10 +160,17 @@ fn hostname(config: &ContainerConfig) -> Option<String> {
     }
 }
 
+/// The user's own, over the labels that runtimes are shown.
+fn annotations(config: &ContainerConfig) -> BTreeMap<&str, &str> {
+    let all = config.labels.iter().chain(&config.annotations);
+    all.map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
 fn linux(config: &ContainerConfig, host: &HostFacts, capabilities: &[&str]) -> Result<Value, InvalidConfig> {
     let seccomp = match &config.seccomp {
-        _ if config.privileged => None,
         Seccomp::Unconfined => None,
+        // A profile of one's own holds for privileged containers too, as in Docker.
+        Seccomp::Default if config.privileged => None,
         Seccomp::Default => Some(seccomp::default_profile(capabilities, host.architecture)),
         Seccomp::Profile(text) => {
             Some(seccomp::custom_profile(text, capabilities, host.architecture).map_err(InvalidConfig)?)

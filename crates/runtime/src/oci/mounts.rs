@@ -50,7 +50,8 @@ fn standard(config: &ContainerConfig) -> Vec<Value> {
         NamespaceMode::Private => json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
             "options": ["nosuid", "noexec", "nodev", "mode=1777", format!("size={shm_kib}k")]}),
     };
-    vec![
+    let cgroup_access = if config.writable_cgroups { "rw" } else { access };
+    let mut mounts = vec![
         json!({"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]}),
         json!({"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
             "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]}),
@@ -58,10 +59,11 @@ fn standard(config: &ContainerConfig) -> Vec<Value> {
             "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]}),
         json!({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", access]}),
         json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
-            "options": ["nosuid", "noexec", "nodev", "relatime", access]}),
+            "options": ["nosuid", "noexec", "nodev", "relatime", cgroup_access]}),
         json!({"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]}),
-        shm,
-    ]
+    ];
+    mounts.extend((!config.no_shm).then_some(shm));
+    mounts
 }
 
 fn one(mount: &Mount) -> Value {

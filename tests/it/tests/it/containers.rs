@@ -12,22 +12,23 @@ use nix::sys::signal::Signal;
 use crate::can_make_hosts;
 
 /// What a command of docker gave.
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
-struct Docker {
+/// One host, and the docker CLI that drives it.
+pub(crate) struct Docker {
     t: ClusterUnderTest,
 }
 
 impl Docker {
-    fn up(test: &str) -> Result<Self> {
+    pub(crate) fn up(test: &str) -> Result<Self> {
         Ok(Self { t: ClusterUnderTest::up(test, 1, 0)? })
     }
 
-    fn say(&self, arguments: &[&str]) -> Result<Said> {
+    pub(crate) fn say(&self, arguments: &[&str]) -> Result<Said> {
         let socket = format!("unix://{}", self.t.lab().socket("h1")?.display());
         let mut command = Command::new("docker");
         command.args(["-H", &socket]).args(arguments).env("DOCKER_CONFIG", "/nonexistent");
@@ -37,14 +38,14 @@ impl Docker {
     }
 
     /// Must succeed.
-    fn ok(&self, arguments: &[&str]) -> Result<String> {
+    pub(crate) fn ok(&self, arguments: &[&str]) -> Result<String> {
         let said = self.say(arguments)?;
         ensure!(said.code == 0, "docker {}: {} {}", arguments.join(" "), said.code, said.err);
         Ok(said.out)
     }
 
     /// Must fail with this code, saying this.
-    fn no(&self, code: i32, part: &str, arguments: &[&str]) -> Result<()> {
+    pub(crate) fn no(&self, code: i32, part: &str, arguments: &[&str]) -> Result<()> {
         let said = self.say(arguments)?;
         let words = arguments.join(" ");
         ensure!(said.code == code, "docker {words}: exit code {} instead of {code}: {}", said.code, said.err);
@@ -53,22 +54,22 @@ impl Docker {
     }
 
     /// `docker run -d --name NAME … sleep`.
-    fn sleeper(&self, name: &str, more: &[&str]) -> Result<String> {
+    pub(crate) fn sleeper(&self, name: &str, more: &[&str]) -> Result<String> {
         self.ok(&[&["run", "-d", "--name", name], more, &[IMAGE, "sleep", "10000"]].concat())
     }
 
-    fn field(&self, name: &str, format: &str) -> Result<String> {
+    pub(crate) fn field(&self, name: &str, format: &str) -> Result<String> {
         self.ok(&["inspect", "--format", format, name])
     }
 
-    fn is(&self, name: &str, format: &str, wanted: &str) -> Result<()> {
+    pub(crate) fn is(&self, name: &str, format: &str, wanted: &str) -> Result<()> {
         let found = self.field(name, format)?;
         ensure!(found == wanted, "{name} {format}: {found:?} instead of {wanted:?}");
         Ok(())
     }
 
     /// Until the field is so.
-    fn becomes(&self, name: &str, format: &str, wanted: &str) -> Result<()> {
+    pub(crate) fn becomes(&self, name: &str, format: &str, wanted: &str) -> Result<()> {
         until(&format!("{name} {format} {wanted}"), DEADLINE, || self.is(name, format, wanted)).map(drop)
     }
 

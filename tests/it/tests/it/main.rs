@@ -8,6 +8,7 @@ mod bad_input;
 mod churn;
 mod clients;
 mod containers;
+mod corners;
 mod cycles;
 mod daemon_settings;
 mod devices;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use serde_json::Value;
-use types::{DeviceRequest, DnsConfig, LogDriver};
+use types::{DeviceRequest, DnsConfig, Labels, LogDriver};
 
 use super::{
     limits, mounts, network,
@@ -67,6 +67,9 @@ pub(super) fn read(mut from: Object<'_>) -> Result<SingleSpec, FieldError> {
         security: security.texts,
         seccomp: security.seccomp,
         no_new_privileges: security.no_new_privileges,
+        writable_cgroups: security.writable_cgroups,
+        annotations: read_annotations(&mut host)?,
+        console_rows_columns: exec::read_size(&mut host)?,
         masked_paths: read_paths(&mut host, "MaskedPaths")?,
         readonly_paths: read_paths(&mut host, "ReadonlyPaths")?,
         ulimits: container::read_ulimits(&mut host)?,
@@ -106,18 +109,23 @@ fn read_hostname(from: &mut Object<'_>, uts_of_host: bool) -> Result<String, Fie
 /// What clients send and what changes nothing here: for Windows, for the client itself, or the one thing there is.
 fn read_what_means_nothing(from: &mut Object<'_>, host: &mut Object<'_>) -> Result<(), FieldError> {
     from.boolean("ArgsEscaped")?;
-    exec::read_size(host)?;
     host.string("ContainerIDFile")?;
     let isolation = host.string("Isolation")?;
     if !matches!(isolation.as_str(), "" | "default") {
         return Err(host.bad("Isolation", format!("{isolation:?} exists on Windows only; leave it out")));
     }
-    let runtime = host.string("Runtime")?;
-    if !matches!(runtime.as_str(), "" | "runc" | "io.containerd.runc.v2") {
-        let one = "one runtime serves all containers of this host; leave it out";
-        return Err(host.bad("Runtime", format!("unknown or invalid runtime name: {runtime}: {one}")));
+    // The first place is that of clients before API 1.18.
+    check_runtime(from)?;
+    check_runtime(host)
+}
+
+fn check_runtime(from: &mut Object<'_>) -> Result<(), FieldError> {
+    let runtime = from.string("Runtime")?;
+    if matches!(runtime.as_str(), "" | "runc" | "io.containerd.runc.v2") {
+        return Ok(());
     }
-    Ok(())
+    let one = "one runtime serves all containers of this host; leave it out";
+    Err(from.bad("Runtime", format!("unknown or invalid runtime name: {runtime}: {one}")))
 }
 
 /// One empty word takes the image's entrypoint away, as the docker CLI writes `--entrypoint ""`.
@@ -136,11 +144,36 @@ fn read_env(from: &mut Object<'_>) -> Result<Vec<String>, FieldError> {
 
 fn read_directory(from: &mut Object<'_>) -> Result<String, FieldError> {
     let directory = from.string("WorkingDir")?;
-    if directory.is_empty() || directory.starts_with('/') {
+    if directory.is_empty() {
         return Ok(directory);
+    }
+    if directory.starts_with('/') {
+        return Ok(normalized(&directory));
     }
     let text = format!("the working directory '{directory}' is invalid, it needs to be an absolute path");
     Err(from.bad("WorkingDir", text))
+}
+
+/// `/a/../b/` is `/b`.
+fn normalized(path: &str) -> String {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+fn read_annotations(host: &mut Object<'_>) -> Result<Labels, FieldError> {
+    let annotations = host.labels("Annotations")?;
+    if annotations.contains_key("") {
+        let text = "invalid Annotations: the empty string is not permitted as an annotation key";
+        return Err(host.bad("Annotations", text));
+    }
+    Ok(annotations)
 }
 
 fn read_streams(from: &mut Object<'_>) -> Result<Streams, FieldError> {

@@ -29,10 +29,12 @@ pub(crate) fn create(body: &Value) -> Result<spec::SingleSpec, FieldError> {
 /// What the body of `/containers/{id}/update` changes.
 pub(crate) fn change(body: &Value) -> Result<spec::Change, FieldError> {
     let mut from = Object::root(body)?;
+    let has_pids = from.has("PidsLimit");
     let limits = limits::read(&mut from)?;
+    let pids = has_pids.then_some(limits.pids);
     let restart = from.has("RestartPolicy").then(|| create::read_restart(&mut from)).transpose()?;
     from.finish()?;
-    Ok(spec::Change { restart, limits })
+    Ok(spec::Change { restart, pids, limits })
 }
 
 #[cfg(test)]

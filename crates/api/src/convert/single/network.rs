@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use types::PortProtocol;
+use types::{Labels, PortProtocol};
 
 use super::spec::{NetworkRequest, PlaceRequest, PortRequest};
 use crate::convert::reader::{Entry, FieldError, Object};
@@ -92,7 +92,13 @@ fn place(entry: &Entry<'_>, links: &mut Links) -> Result<PlaceRequest, FieldErro
         links.push(link(&text).map_err(|reason| from.bad("Links", reason))?);
     }
     let mac = from.parsed("MacAddress", |text| checked_mac(text).map(str::to_owned))?.unwrap_or_default();
-    let place = PlaceRequest { network: entry.key.to_owned(), aliases: from.strings("Aliases")?, address, mac };
+    let place = PlaceRequest {
+        network: entry.key.to_owned(),
+        aliases: from.strings("Aliases")?,
+        address,
+        mac,
+        options: read_options(&mut from)?,
+    };
     // what clients copy from an answer of ours: it says where the container was, not where it shall be
     for field in ["NetworkID", "EndpointID", "Gateway", "IPAddress", "IPv6Gateway", "GlobalIPv6Address"] {
         from.string(field)?;
@@ -103,6 +109,15 @@ fn place(entry: &Entry<'_>, links: &mut Links) -> Result<PlaceRequest, FieldErro
     from.strings("DNSNames")?;
     from.finish()?;
     Ok(place)
+}
+
+/// Options for drivers, of which only Docker's own mean something to somebody here.
+pub(crate) fn read_options(from: &mut Object<'_>) -> Result<Labels, FieldError> {
+    let options = from.labels("DriverOpts")?;
+    match options.keys().find(|key| key.starts_with("com.docker.network.")) {
+        Some(key) => Err(from.bad("DriverOpts", format!("{key} is not supported: leave it out"))),
+        None => Ok(options),
+    }
 }
 
 fn checked_mac(text: &str) -> Result<&str, String> {

@@ -11,6 +11,7 @@ pub(super) struct Security {
     pub(super) texts: Vec<String>,
     pub(super) seccomp: Seccomp,
     pub(super) no_new_privileges: bool,
+    pub(super) writable_cgroups: bool,
 }
 
 pub(super) struct NameSpaces {
@@ -32,13 +33,15 @@ pub(super) fn read(host: &mut Object<'_>) -> Result<Security, FieldError> {
 impl Security {
     fn take(&mut self, text: &str) -> Result<(), String> {
         let invalid = || format!("invalid --security-opt 2: {text:?}");
-        if text == "no-new-privileges" {
-            self.no_new_privileges = true;
-            return Ok(());
+        match text {
+            "no-new-privileges" => return Ok(self.no_new_privileges = true),
+            "writable-cgroups" => return Ok(self.writable_cgroups = true),
+            _ => {}
         }
         let (name, value) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(invalid)?;
         match (name, value) {
             ("no-new-privileges", "true" | "false") => self.no_new_privileges = value == "true",
+            ("writable-cgroups", "true" | "false") => self.writable_cgroups = value == "true",
             ("seccomp", "unconfined") => self.seccomp = Seccomp::Unconfined,
             ("seccomp", "builtin" | "default") => self.seccomp = Seccomp::Default,
             ("seccomp", profile) => {
@@ -74,6 +77,7 @@ pub(super) fn read_namespaces(host: &mut Object<'_>) -> Result<NameSpaces, Field
     let ipc = match ipc.as_str() {
         "" | "private" => NamespaceRequest::Private,
         "shareable" => NamespaceRequest::Shareable,
+        "none" => NamespaceRequest::None,
         "host" => NamespaceRequest::Host,
         other => of_container(other).ok_or_else(|| host.bad("IpcMode", format!("invalid IPC mode: {other}")))?,
     };

@@ -63,7 +63,7 @@ pub(super) fn host_config(view: &ContainerView) -> Value {
         .set("AutoRemove", spec.auto_remove)
         .set("VolumeDriver", "")
         .set("VolumesFrom", list(&spec.volumes_from))
-        .set("ConsoleSize", [0, 0])
+        .set("ConsoleSize", [spec.console_rows_columns.0, spec.console_rows_columns.1])
         .set("CapAdd", list(&spec.capability_add))
         .set("CapDrop", list(&spec.capability_drop))
         .set("CgroupnsMode", if spec.cgroupns_of_host { "host" } else { "private" })
@@ -90,9 +90,16 @@ pub(super) fn host_config(view: &ContainerView) -> Value {
         .set("Isolation", "")
         .unless_empty("Mounts", others)
         .some("Init", spec.init)
-        .some("MaskedPaths", spec.masked_paths.as_ref())
-        .some("ReadonlyPaths", spec.readonly_paths.as_ref());
+        .set("MaskedPaths", hidden(spec, spec.masked_paths.as_ref(), &node::engine::MASKED_PATHS))
+        .set("ReadonlyPaths", hidden(spec, spec.readonly_paths.as_ref(), &node::engine::READONLY_PATHS))
+        .unless_empty("Annotations", &spec.annotations);
     resources(fields, spec).done()
+}
+
+/// What is really hidden of /proc and /sys, unless a privileged container sees it all.
+fn hidden(spec: &SingleSpec, chosen: Option<&Vec<String>>, default: &[&str]) -> Option<Vec<String>> {
+    let default = || default.iter().map(|path| (*path).to_owned()).collect();
+    chosen.cloned().or_else(|| (!spec.privileged).then(default))
 }
 
 fn resources(fields: Fields, spec: &SingleSpec) -> Fields {
@@ -162,6 +169,7 @@ fn namespace(request: &NamespaceRequest, own: &str) -> String {
     match request {
         NamespaceRequest::Private => own.to_owned(),
         NamespaceRequest::Shareable => "shareable".to_owned(),
+        NamespaceRequest::None => "none".to_owned(),
         NamespaceRequest::Host => "host".to_owned(),
         NamespaceRequest::Container(name) => format!("container:{name}"),
     }

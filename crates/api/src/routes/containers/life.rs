@@ -90,11 +90,23 @@ pub(crate) async fn remove(
 ) -> ApiResult<StatusCode> {
     let query = query(raw);
     if query.flag("link") {
-        return Err(ApiError::bad_request(
-            "a link cannot be removed by itself; remove the container and make it again without --link",
-        ));
+        let form = "write the container and the alias of its link: docker rm --link /web/db";
+        return Err(ApiError::bad_request(format!("{id} is no link: {form}")));
     }
     engine(&shared)?.remove_container(&id, query.flag("force"), query.flag("v")).await?;
+    Ok(DONE)
+}
+
+/// `docker rm --link /web/db`.
+pub(crate) async fn remove_link(
+    State(shared): State<Shared>,
+    Path((id, alias)): Path<(String, String)>,
+    raw: RawQuery,
+) -> ApiResult<StatusCode> {
+    if !query(raw).flag("link") {
+        return Err(ApiError::new(StatusCode::NOT_FOUND, format!("No such container: {id}/{alias}")));
+    }
+    engine(&shared)?.remove_link(&id, &alias).await?;
     Ok(DONE)
 }
 

@@ -22,6 +22,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/containers/create", post(create::create))
         .route("/containers/prune", post(life::prune))
         .route("/containers/{id}", axum::routing::delete(life::remove))
+        .route("/containers/{id}/{alias}", axum::routing::delete(life::remove_link))
         .route("/containers/{id}/json", get(list::inspect))
         .route("/containers/{id}/start", post(life::start))
         .route("/containers/{id}/stop", post(life::stop))

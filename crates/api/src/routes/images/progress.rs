@@ -42,11 +42,33 @@ where
         Some(Ok(value)) => Some(value),
         None => None,
     };
+    Ok(streamed(first, State::Working { working, events, last_lines, early }))
+}
+
+/// As [`answer`], but an error is always the last line.
+pub(super) fn answer_always<F, T>(
+    work: impl FnOnce(Progress) -> F,
+    last_lines: impl FnOnce(T) -> Vec<Value> + Send + 'static,
+) -> Response
+where
+    F: Future<Output = image::Result<T>> + Send + 'static,
+    T: Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(MAX_WAITING);
+    let (working, events) = (Box::pin(work(Progress::to(sender))), ReceiverStream::new(receiver));
+    streamed(None, State::Working { working, events, last_lines, early: None })
+}
+
+fn streamed<F, L, T>(first: Option<ProgressEvent>, state: State<std::pin::Pin<Box<F>>, L, T>) -> Response
+where
+    F: Future<Output = image::Result<T>> + Send + 'static,
+    L: FnOnce(T) -> Vec<Value> + Send + 'static,
+    T: Send + 'static,
+{
     let first = stream::iter(first.map(|event| event_line(&event)));
-    let state = State::Working { working, events, last_lines, early };
     let rest = stream::unfold(state, step).flat_map(stream::iter);
     let lines = first.chain(rest).map(|line| Ok::<_, std::convert::Infallible>(bytes_of(&line)));
-    Ok(([(CONTENT_TYPE, "application/json")], Body::from_stream(lines)).into_response())
+    ([(CONTENT_TYPE, "application/json")], Body::from_stream(lines)).into_response()
 }
 
 enum State<W, L, T> {

@@ -12,7 +12,7 @@ use types::{NetworkId, PortBind, PortConfig, PublishMode};
 
 use super::{
     ContainerError, ContainerErrorKind, Engine, Meant, Record, of_runtime,
-    spec::{NetworkRequest, PlaceRequest, PortRequest},
+    spec::{NamespaceRequest, NetworkRequest, PlaceRequest, PortRequest},
     stopping,
 };
 use crate::engine::{
@@ -47,9 +47,12 @@ impl Engine {
         };
         let mut wanted = Wanted {
             hostname: record.merged.hostname.clone(),
-            dns: EndpointDns { nameservers: record.spec.dns.nameservers.clone() },
+            dns: EndpointDns { nameservers: record.spec.dns.nameservers.clone(), ..EndpointDns::default() },
             ..Wanted::default()
         };
+        if !record.spec.links.is_empty() {
+            wanted.dns.links = self.link_names(record).await;
+        }
         let mut all_internal = !places.is_empty();
         let (mut coming, mut overlays) = (Vec::new(), Vec::new());
         for place in places {
@@ -213,7 +216,9 @@ impl Engine {
             return Ok(there.filter(|(path, _)| path.is_file()).collect());
         }
         let mut lines = self.extra_hosts(record)?;
-        lines.extend(self.link_lines(record).await?);
+        if !joined.has_names {
+            lines.extend(self.link_lines(record).await?);
+        }
         let (spec, merged) = (record.spec.clone(), record.merged.clone());
         let (directory, joined) = (self.etc_directory(&record.id), joined.clone());
         let work = move || {
@@ -250,30 +255,8 @@ impl Engine {
         record.spec.extra_hosts.iter().map(line).collect()
     }
 
-    /// The linked containers' addresses under their aliases (E-16).
-    async fn link_lines(&self, record: &Record) -> Result<Vec<String>, ContainerError> {
-        let mut lines = Vec::new();
-        for (other, alias) in &record.spec.links {
-            let single = self.single(other, "link to").await?;
-            let linked = single.record();
-            if !single.is_running() {
-                return Err(ContainerError::conflict(format!(
-                    "cannot link to a non running container: /{} AS /{}/{alias}; start it first",
-                    linked.name, record.name
-                )));
-            }
-            let addresses = self.addresses(&linked.id);
-            let mine = self.addresses(&record.id);
-            let shared = addresses.iter().find(|(network, _)| mine.contains_key(*network));
-            if let Some((_, address)) = shared.or(addresses.iter().next()) {
-                lines.push(format!("{address} {alias} {} {}", &linked.id[..12], linked.name));
-            }
-        }
-        Ok(lines)
-    }
-
     /// A container's addresses by network; the host's bridge is the empty name.
-    fn addresses(&self, id: &str) -> BTreeMap<String, IpAddr> {
+    pub(super) fn addresses(&self, id: &str) -> BTreeMap<String, IpAddr> {
         let locals = self.inner.network.locals();
         let mut found = BTreeMap::new();
         for view in locals.iter() {
@@ -304,7 +287,16 @@ impl Engine {
     /// What of another container's namespaces is joined by path.
     pub(super) async fn namespace_path(&self, other: &str, kind: &str) -> Result<PathBuf, ContainerError> {
         let id = match self.meant(other).await? {
-            Meant::Single(single) => single.id.clone(),
+            Meant::Single(single) => {
+                if kind == "ipc" && single.record().spec.ipc != NamespaceRequest::Shareable {
+                    return Err(ContainerError::conflict(format!(
+                        "cannot join IPC of container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor \
+                         container)",
+                        single.id
+                    )));
+                }
+                single.id.clone()
+            }
             Meant::Task(state) => state.id.clone(),
         };
         let state = self.inner.runtime.state(&id).await;
@@ -313,8 +305,12 @@ impl Engine {
             Err(runtime::Error::NotFound { .. }) => None,
             Err(error) => return Err(of_runtime(&error)),
         };
-        let none =
-            || ContainerError::conflict(format!("cannot join {kind} of a non running container: {id}; start it first"));
+        let none = || {
+            let name = kind.to_ascii_uppercase();
+            ContainerError::failed(format!(
+                "failed to join {name} namespace: container {id} is not running; start it first"
+            ))
+        };
         Ok(PathBuf::from(format!("/proc/{}/ns/{kind}", pid.ok_or_else(none)?)))
     }
 }

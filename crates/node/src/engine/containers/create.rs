@@ -8,7 +8,7 @@ use super::{
     ContainerError, ContainerErrorKind, Engine, Meant, Record,
     merge::merge,
     names,
-    spec::{NetworkRequest, SingleSpec},
+    spec::{NamespaceRequest, NetworkRequest, SingleSpec},
     stopping,
     store::{MountPoint, PointKind, State},
 };
@@ -125,6 +125,15 @@ impl Engine {
         if matches!(spec.network, NetworkRequest::Host | NetworkRequest::None) && spec.publish_all {
             tracing::debug!("ports are not published without a network of the container's own");
         }
+        let of_bridge = matches!(&spec.network, NetworkRequest::Places(places) if places[0].is_on_bridge());
+        let linked = spec.links.iter().filter(|_| of_bridge).map(|(other, _)| other);
+        let joined = [&spec.pid, &spec.ipc].into_iter().filter_map(|request| match request {
+            NamespaceRequest::Container(other) => Some(other),
+            _ => None,
+        });
+        for other in linked.chain(joined) {
+            self.meant(other).await.map_err(not_there)?;
+        }
         for mount in &spec.mounts {
             let MountKind::Bind { source, create, .. } = &mount.kind else { continue };
             if tokio::fs::metadata(source).await.is_ok() {
@@ -159,7 +168,7 @@ impl Engine {
                 }
                 None => (text.as_str(), false),
             };
-            let Meant::Single(other) = self.meant(other).await? else {
+            let Meant::Single(other) = self.meant(other).await.map_err(not_there)? else {
                 return Err(ContainerError::invalid(format!(
                     "volumes-from {other}: it is a task's container; name its volumes with -v"
                 )));
@@ -228,6 +237,11 @@ impl Engine {
         self.announce("rename", &record);
         Ok(())
     }
+}
+
+/// Of what a request names beside its image. Clients take "not found" for the image, and pull that.
+fn not_there(error: ContainerError) -> ContainerError {
+    ContainerError::invalid(error.message)
 }
 
 fn taken(name: &str, owner: &str) -> ContainerError {

@@ -10,7 +10,7 @@ use super::{Engine, Single};
 use crate::{
     clock::now,
     engine::container_id,
-    engine::health::{Finding, Health, HealthNews, HealthSettings},
+    engine::health::{Finding, Health, HealthNews, HealthSettings, Look},
 };
 
 /// Looks that are remembered, as in Docker.
@@ -96,9 +96,9 @@ pub(super) async fn look(engine: &Engine, single: &Single, settings: Option<Heal
             continue;
         }
         let began_at = now();
-        let finding = engine.check_health_of(&single.id, health.settings()).await;
+        let look = engine.check_health_of(&single.id, health.settings()).await;
         let before = view.state;
-        note(&mut view, &mut health, began_at, finding);
+        note(&mut view, &mut health, began_at, look);
         single.set_health(Some(view.clone()));
         if view.state != before {
             engine.announce(&format!("health_status: {}", view.state.as_str()), &single.record());
@@ -106,11 +106,8 @@ pub(super) async fn look(engine: &Engine, single: &Single, settings: Option<Heal
     }
 }
 
-fn note(view: &mut HealthView, health: &mut Health, began_at: Timestamp, finding: Finding) {
-    let (exit_code, output) = match &finding {
-        Finding::Well => (0, String::new()),
-        Finding::Sick(why) => (1, why.clone()),
-    };
+fn note(view: &mut HealthView, health: &mut Health, began_at: Timestamp, look: Look) {
+    let Look { finding, exit_code, output } = look;
     if view.log.len() == KEPT {
         view.log.pop_front();
     }

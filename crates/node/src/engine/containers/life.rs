@@ -199,11 +199,12 @@ impl Engine {
                 record.id
             )));
         }
-        let limits = record.spec.limits.changed(&change.limits);
+        let mut limits = record.spec.limits.changed(&change.limits);
+        limits.pids = change.pids.unwrap_or(limits.pids);
         if limits.cpu_quota_us != 0 && change.limits.nano_cpus != 0 {
             return Err(ContainerError::invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set"));
         }
-        if record.state.phase == Phase::Running && change.limits != super::spec::Limits::default() {
+        if record.state.phase == Phase::Running && limits != record.spec.limits {
             let resources = plan::resources(&limits)?;
             self.inner.runtime.update(&record.id, &resources).map_err(|e| of_runtime(&e))?;
         }

@@ -11,6 +11,7 @@ mod create;
 mod error;
 mod health;
 mod life;
+mod links;
 mod merge;
 mod names;
 mod owner;
@@ -243,6 +244,11 @@ impl Engine {
     pub(in crate::engine) fn asked_facts(&self, id: &str) -> Option<(String, bool)> {
         let record = self.inner.containers.get(id)?.record();
         Some((record.merged.user, record.spec.read_only))
+    }
+
+    /// What a single container has of the host at places of its own.
+    pub(in crate::engine) fn points_of(&self, id: &str) -> Vec<MountPoint> {
+        self.inner.containers.get(id).map(|single| single.record().points).unwrap_or_default()
     }
 
     async fn meant(&self, text: &str) -> Result<Meant, ContainerError> {

@@ -10,11 +10,11 @@ use types::with_causes;
 
 use super::{
     ContainerError, Record,
-    spec::{Limits, ThrottleKind},
+    spec::{Limits, NamespaceRequest, ThrottleKind},
     store::{MountPoint, PointKind},
 };
 use crate::engine::{
-    container::{propagation, runtime_device, runtime_seccomp, ulimit},
+    container::{given_env, merge_env, propagation, runtime_device, runtime_seccomp, ulimit},
     log_driver::{self, About, LogPlan},
 };
 
@@ -27,6 +27,8 @@ pub(super) struct Prepared {
     pub pid: NamespaceMode,
     pub ipc: NamespaceMode,
     pub log_path: PathBuf,
+    /// What it is told of the containers it is linked to.
+    pub link_env: Vec<String>,
     /// This host's name.
     pub host: String,
 }
@@ -48,7 +50,8 @@ pub(super) fn config(record: &Record, prepared: Prepared) -> Result<ContainerCon
     let LogPlan { driver, forward } = log;
     let log = LogConfig { path: prepared.log_path, driver, forward };
     let mut config = ContainerConfig::new(&record.id, prepared.rootfs, args, log);
-    config.env.clone_from(&merged.env);
+    // The container's own stand over those.
+    config.env = merge_env(&prepared.link_env, &given_env(&merged.env));
     config.cwd.clone_from(&merged.dir);
     config.user.clone_from(&merged.user);
     config.additional_groups.clone_from(&spec.groups);
@@ -74,6 +77,9 @@ pub(super) fn config(record: &Record, prepared: Prepared) -> Result<ContainerCon
     config.capabilities_add.clone_from(&spec.capability_add);
     config.capabilities_drop.clone_from(&spec.capability_drop);
     config.no_new_privileges = spec.no_new_privileges;
+    config.writable_cgroups = spec.writable_cgroups;
+    config.no_shm = spec.ipc == NamespaceRequest::None;
+    config.annotations.clone_from(&spec.annotations);
     config.seccomp = runtime_seccomp(&spec.seccomp);
     config.masked_paths.clone_from(&spec.masked_paths);
     config.readonly_paths.clone_from(&spec.readonly_paths);

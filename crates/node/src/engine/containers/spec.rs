@@ -61,6 +61,10 @@ pub struct SingleSpec {
     pub security: Vec<String>,
     pub seccomp: Seccomp,
     pub no_new_privileges: bool,
+    pub writable_cgroups: bool,
+    pub annotations: Labels,
+    /// Of its terminal at the start; 0 if not known.
+    pub console_rows_columns: (u16, u16),
     pub masked_paths: Option<Vec<String>>,
     pub readonly_paths: Option<Vec<String>>,
     pub ulimits: Vec<Ulimit>,
@@ -124,9 +128,16 @@ pub struct PlaceRequest {
     pub address: Option<Ipv4Addr>,
     /// Empty: from the address.
     pub mac: String,
+    /// For drivers that are not here; shown as they were given.
+    pub options: Labels,
 }
 
 impl PlaceRequest {
+    /// On the host's own bridge, where nobody has names.
+    pub fn is_on_bridge(&self) -> bool {
+        matches!(self.network.as_str(), "" | "bridge" | "default")
+    }
+
     pub fn of(network: &str) -> Self {
         Self { network: network.to_owned(), ..Self::default() }
     }
@@ -159,6 +170,8 @@ pub enum NamespaceRequest {
     Private,
     /// For ipc: others may join it.
     Shareable,
+    /// For ipc: its own, and without memory to share.
+    None,
     Host,
     Container(String),
 }
@@ -203,6 +216,8 @@ pub enum ThrottleKind {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Change {
     pub restart: Option<RestartPolicy>,
+    /// 0 takes the bound away.
+    pub pids: Option<u64>,
     pub limits: Limits,
 }
 
@@ -215,7 +230,6 @@ impl Limits {
             (&mut next.cpu_period_us, change.cpu_period_us),
             (&mut next.memory_bytes, change.memory_bytes),
             (&mut next.memory_reservation_bytes, change.memory_reservation_bytes),
-            (&mut next.pids, change.pids),
         ];
         for (own, other) in numbers.into_iter().filter(|(_, other)| *other != 0) {
             *own = other;

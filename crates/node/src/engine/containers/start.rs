@@ -96,7 +96,12 @@ impl Engine {
         held.map_err(|_| plain(stopping()))?.map_err(plain)?;
         let joined = self.join(record).await.map_err(plain)?;
         let files = self.write_etc(record, &joined).await.map_err(plain)?;
+        let link_env = match record.spec.links.is_empty() || joined.has_names {
+            true => Vec::new(),
+            false => self.link_env(record).await.map_err(plain)?,
+        };
         let prepared = Prepared {
+            link_env,
             rootfs,
             netns: joined.netns,
             files,
@@ -126,6 +131,10 @@ impl Engine {
         runtime.delete(&record.id).await.map_err(failed)?;
         let created = runtime.create(&config).await.map_err(failed)?;
         self.inner.attachments.connect(&record.id).await;
+        let (rows, columns) = record.spec.console_rows_columns;
+        if record.spec.streams.tty && rows > 0 && columns > 0 {
+            runtime.resize(&record.id, rows, columns).await.map_err(failed)?;
+        }
         runtime.start(&record.id).await.map_err(failed)?;
         Ok((u32::try_from(created.pid).unwrap_or(0), joined.ports))
     }
@@ -142,7 +151,7 @@ impl Engine {
 
     async fn namespace(&self, wanted: &NamespaceRequest, kind: &str) -> Result<NamespaceMode, ContainerError> {
         Ok(match wanted {
-            NamespaceRequest::Private | NamespaceRequest::Shareable => NamespaceMode::Private,
+            NamespaceRequest::Private | NamespaceRequest::Shareable | NamespaceRequest::None => NamespaceMode::Private,
             NamespaceRequest::Host => NamespaceMode::Host,
             NamespaceRequest::Container(other) => NamespaceMode::Path(self.namespace_path(other, kind).await?),
         })

@@ -7,7 +7,7 @@ use super::{ContainerError, Engine, Meant, of_runtime};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitCondition {
-    /// Answers at once for one that does not run.
+    /// Answers at once for one that does not run, and for one that does when it ends, whether it comes again or not.
     NotRunning,
     /// The end after this moment.
     NextExit,
@@ -51,7 +51,7 @@ impl Engine {
         Ok(async move {
             let seen = news
                 .wait_for(|news| match condition {
-                    WaitCondition::NotRunning => !news.is_running || news.is_removed,
+                    WaitCondition::NotRunning => !news.is_running || news.ends > before || news.is_removed,
                     WaitCondition::NextExit => news.ends > before || news.is_removed,
                     WaitCondition::Removed => news.is_removed,
                 })
