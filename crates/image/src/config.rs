@@ -137,6 +137,12 @@ impl ImageConfig {
     }
 
     /// Seconds since 1970; 0 where the image does not say or says nonsense.
+    pub fn created_nanos(&self) -> i128 {
+        let parsed = self.created.as_deref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        parsed.map_or(0, jiff::Timestamp::as_nanosecond)
+    }
+
+    /// The same in seconds.
     pub fn created_seconds(&self) -> i64 {
         let parsed = self.created.as_deref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
         parsed.map_or(0, jiff::Timestamp::as_second)

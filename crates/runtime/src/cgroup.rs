@@ -81,6 +81,17 @@ impl CgroupLayout {
         unified.map(|root| Self::V2 { root })
     }
 
+    /// Names of the directories of the hierarchies; none on v2.
+    pub(crate) fn hierarchies(&self) -> Vec<String> {
+        match self {
+            Self::V2 { .. } => Vec::new(),
+            Self::V1 { hierarchies } => {
+                let names = hierarchies.iter().filter_map(|(_, point)| point.file_name());
+                names.map(|name| name.to_string_lossy().into_owned()).collect()
+            }
+        }
+    }
+
     pub(crate) fn swap_limit(&self) -> bool {
         match self {
             // A root cgroup has no such file: ask the kernel about swap accounting by any child.

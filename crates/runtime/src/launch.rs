@@ -77,6 +77,7 @@ pub(crate) fn prepare(
         swap_limit: layout.swap_limit(),
         devices: devices(config)?,
         cgroup_path: cgroup_path.to_owned(),
+        cgroup_hierarchies: layout.hierarchies(),
     };
     let spec = oci::spec(config, &user, &host).map_err(|err| invalid(err.to_string()))?;
     rootfs.ensure_dir(&config.cwd).map_err(Error::io(id, "make the working directory in the root filesystem"))?;

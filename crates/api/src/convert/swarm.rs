@@ -241,9 +241,15 @@ fn write_fields(cluster: &Cluster) -> Fields {
         .set("Spec", write_spec(&cluster.spec))
         .set("TLSInfo", write_tls_info(&cluster.root_ca.certificate_pem, cluster.root_ca.issuer_pem()))
         .set("RootRotationInProgress", cluster.root_ca.rotation.is_some())
-        .set("DefaultAddrPool", &cluster.spec.address_pools.pools)
+        .set("DefaultAddrPool", shown_pools(&cluster.spec.address_pools))
         .set("SubnetSize", cluster.spec.address_pools.mask_length)
         .set("DataPathPort", cluster.data_path_port)
+}
+
+/// Without the pool of IPv6 that nobody has asked for, which Docker's clients do not expect.
+fn shown_pools(pools: &AddressPools) -> Vec<&Cidr> {
+    let own = AddressPools::default();
+    pools.pools.iter().filter(|pool| pool.address().is_ipv4() || !own.pools.contains(pool)).collect()
 }
 
 fn write_spec(spec: &ClusterSpec) -> Value {

@@ -3,7 +3,10 @@
 use axum::{
     Json,
     extract::State,
-    http::Method,
+    http::{
+        Method,
+        header::{CACHE_CONTROL, PRAGMA},
+    },
     response::{IntoResponse as _, Response},
 };
 use serde_json::Value;
@@ -24,7 +27,8 @@ pub(crate) async fn ping(State(shared): State<Shared>, method: Method) -> Respon
         None => status.local_state.to_string(),
     };
     let body = if method == Method::HEAD { "" } else { "OK" };
-    ([("swarm", swarm), ("builder-version", "1".to_owned())], body).into_response()
+    let never_kept = [(CACHE_CONTROL, "no-cache, no-store, must-revalidate"), (PRAGMA, "no-cache")];
+    (never_kept, [("swarm", swarm), ("builder-version", "1".to_owned())], body).into_response()
 }
 
 pub(crate) async fn version(State(shared): State<Shared>) -> Json<Value> {

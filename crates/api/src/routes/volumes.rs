@@ -4,7 +4,7 @@ mod carry;
 mod migrate;
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     body::Body,
     extract::{Path, RawQuery, State},
     http::StatusCode,
@@ -19,7 +19,7 @@ use crate::{
     bodies,
     convert::volume::{read, write},
     error::{ApiError, ApiResult},
-    router::Shared,
+    router::{ApiVersion, Shared},
 };
 
 pub(crate) fn routes() -> Router<Shared> {
@@ -77,11 +77,18 @@ async fn remove(State(shared): State<Shared>, Path(name): Path<String>, raw: Raw
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// From this version on volumes with a name are pruned only if that is asked for (moby `api/docs/CHANGELOG.md`).
+const SPARES_NAMED: ApiVersion = ApiVersion(1, 42);
+
 /// Anonymous volumes that no container has; with the filter `all=true` those with a name too.
-async fn prune(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Json<Value>> {
+async fn prune(
+    State(shared): State<Shared>,
+    Extension(version): Extension<ApiVersion>,
+    raw: RawQuery,
+) -> ApiResult<Json<Value>> {
     let filters = query(raw).filters()?;
     label_filter::check_keys(&filters, "pruning volumes", &["all", "label", "label!"])?;
-    let all = label_filter::boolean(&filters, "all")?.unwrap_or(false);
+    let all = label_filter::boolean(&filters, "all")?.unwrap_or(version < SPARES_NAMED);
     let wanted =
         move |volume: &VolumeView| (all || volume.is_anonymous) && label_filter::fits(&volume.labels, &filters);
     let pruned = run(&shared, move |volumes| volumes.prune(wanted)).await?;

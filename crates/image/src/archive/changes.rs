@@ -12,11 +12,16 @@ pub(super) fn apply_change(config: &mut RunConfig, instruction: &str) -> Result<
     let bad = |reason: String| Error::BadChange { instruction: instruction.to_owned(), reason };
     let trimmed = instruction.trim();
     let (word, rest) = trimmed.split_once(char::is_whitespace).unwrap_or((trimmed, ""));
-    let rest = rest.trim();
+    let word = word.to_ascii_uppercase();
+    let expanded = match word.as_str() {
+        "ENV" | "LABEL" | "EXPOSE" | "USER" | "VOLUME" | "WORKDIR" | "STOPSIGNAL" => expanded(rest.trim(), &config.env),
+        _ => rest.trim().to_owned(),
+    };
+    let rest = expanded.as_str();
     if rest.is_empty() {
         return Err(bad(format!("want an instruction and its arguments; known are {KNOWN}")));
     }
-    match word.to_ascii_uppercase().as_str() {
+    match word.as_str() {
         "CMD" => config.cmd = command(rest),
         "ENTRYPOINT" => config.entrypoint = command(rest),
         "USER" => config.user = rest.to_owned(),
@@ -43,6 +48,43 @@ pub(super) fn apply_change(config: &mut RunConfig, instruction: &str) -> Result<
         other => return Err(bad(format!("unknown instruction {other}; known are {KNOWN}"))),
     }
     Ok(())
+}
+
+/// With `$NAME` and `${NAME}` of the image's variables put in, unless in single quotes or behind a backslash; one that
+/// is not there is empty (the Dockerfile reference, "Environment replacement").
+fn expanded(text: &str, env: &[String]) -> String {
+    let value = |name: &str| {
+        let found = env.iter().find_map(|variable| variable.strip_prefix(name)?.strip_prefix('='));
+        found.unwrap_or_default().to_owned()
+    };
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let (mut out, mut rest, mut is_quoted) = (String::new(), text, false);
+    while let Some(c) = rest.chars().next() {
+        let after = &rest[c.len_utf8()..];
+        match c {
+            '\'' => is_quoted = !is_quoted,
+            '\\' if after.starts_with('$') => {
+                out.push('$');
+                rest = &after[1..];
+                continue;
+            }
+            '$' if !is_quoted => {
+                let (name, left) = match after.strip_prefix('{').and_then(|inside| inside.split_once('}')) {
+                    Some(braced) => braced,
+                    None => after.split_at(after.find(|c| !is_of_name(c)).unwrap_or(after.len())),
+                };
+                if !name.is_empty() {
+                    out.push_str(&value(name));
+                    rest = left;
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        out.push(c);
+        rest = after;
+    }
+    out
 }
 
 /// A JSON list is the command itself, anything else goes to the shell.
@@ -205,6 +247,14 @@ mod tests {
         let check = config.healthcheck.expect("set");
         assert_eq!((check.interval, check.retries), (90_000_000_000, 2));
         assert_eq!(check.test, ["CMD-SHELL", "wget -q localhost"]);
+    }
+
+    #[test]
+    fn variables_are_put_in() {
+        let config = apply(&["ENV A=1 P=/bin", "ENV P=/own:$P:${A}${none}x", "ENV Q='$A' R=\\$A", "WORKDIR /srv/$A"]);
+        let config = config.expect("all good");
+        assert_eq!(config.env, ["A=1", "P=/own:/bin:1x", "Q=$A", "R=$A"]);
+        assert_eq!(config.working_dir, "/srv/1");
     }
 
     #[test]

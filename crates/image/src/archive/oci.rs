@@ -14,7 +14,7 @@ use crate::{
 
 /// The full name, written by containerd and Docker; the second key often has only the tag.
 pub(super) const NAME_KEY: &str = "io.containerd.image.name";
-const REF_NAME_KEY: &str = "org.opencontainers.image.ref.name";
+pub(super) const REF_NAME_KEY: &str = "org.opencontainers.image.ref.name";
 /// Deeper nesting than an index of indexes is not seen.
 const MAX_NESTING: usize = 4;
 

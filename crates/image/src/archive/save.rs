@@ -11,7 +11,7 @@ use tokio::io::AsyncWrite;
 use tokio_util::io::SyncIoBridge;
 use types::ImageReference;
 
-use super::oci::NAME_KEY;
+use super::oci::{NAME_KEY, REF_NAME_KEY};
 use crate::{
     digest::Digest,
     document::{Descriptor, Index, OCI_INDEX, OCI_MANIFEST},
@@ -28,6 +28,20 @@ struct Picked {
 }
 
 impl Store {
+    /// What these names mean: a repository without a tag is all its images, as in Docker.
+    pub fn meant_to_save(&self, names: &[String]) -> Vec<String> {
+        let images = self.list();
+        let of = |name: &String| {
+            let Ok(reference) = name.parse::<ImageReference>() else { return vec![name.clone()] };
+            let repository = format!("{}:", reference.familiar_name());
+            let tags = images.iter().flat_map(|image| &image.repo_tags).filter(|tag| tag.starts_with(&repository));
+            let tags: Vec<String> = tags.cloned().collect();
+            let is_repository = reference.tag.is_none() && reference.digest.is_none() && !tags.is_empty();
+            if is_repository { tags } else { vec![name.clone()] }
+        };
+        names.iter().flat_map(of).collect()
+    }
+
     /// Writes images, given by name or id, as one archive.
     ///
     /// # Errors
@@ -52,12 +66,14 @@ impl Store {
 fn write(inner: &Inner, images: &[Picked], writer: impl Write) -> Result<()> {
     let mut tar = Builder::new(io::BufWriter::with_capacity(128 << 10, writer));
     let mut written = BTreeSet::new();
+    let newest = images.iter().map(|image| created(&image.record)).max().unwrap_or(0);
     for image in images {
+        let at = created(&image.record);
         let layers = image.record.layers.iter().map(|l| &l.blob);
         for digest in layers.chain([&image.id, &image.record.manifest]).filter(|d| written.insert((*d).clone())) {
             let file = inner.open_blob(digest)?;
             let size = file.metadata().map_err(Error::WriteArchive)?.len();
-            tar.append_data(&mut header(size), path_of(digest), file).map_err(Error::WriteArchive)?;
+            tar.append_data(&mut header(size, at), path_of(digest), file).map_err(Error::WriteArchive)?;
         }
     }
     let documents = [
@@ -66,7 +82,8 @@ fn write(inner: &Inner, images: &[Picked], writer: impl Write) -> Result<()> {
         ("manifest.json", docker_list(images)),
     ];
     for (name, bytes) in documents {
-        tar.append_data(&mut header(bytes.len() as u64), name, bytes.as_slice()).map_err(Error::WriteArchive)?;
+        tar.append_data(&mut header(bytes.len() as u64, newest), name, bytes.as_slice())
+            .map_err(Error::WriteArchive)?;
     }
     tar.into_inner().and_then(|mut out| out.flush()).map_err(Error::WriteArchive)
 }
@@ -75,14 +92,19 @@ fn path_of(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
-fn header(size: u64) -> Header {
+/// Seconds since 1970; archives of the same image are the same.
+fn created(image: &ImageRecord) -> u64 {
+    u64::try_from(image.config.created_seconds()).unwrap_or(0)
+}
+
+fn header(size: u64, modified_seconds: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(EntryType::Regular);
     header.set_mode(0o644);
     header.set_size(size);
     header.set_uid(0);
     header.set_gid(0);
-    header.set_mtime(0);
+    header.set_mtime(modified_seconds);
     header
 }
 
@@ -91,7 +113,10 @@ fn index(inner: &Inner, images: &[Picked]) -> Vec<u8> {
         let manifest = &image.record.manifest;
         let mut entry = Descriptor::new(OCI_MANIFEST, manifest.clone(), inner.blob_size(manifest).unwrap_or(0));
         entry.platform = Some(image.record.config.platform());
-        entry.annotations.extend(image.name.iter().map(|name| (NAME_KEY.to_owned(), name.to_string())));
+        if let Some(name) = &image.name {
+            entry.annotations.insert(NAME_KEY.to_owned(), name.to_string());
+            entry.annotations.extend(name.tag.iter().map(|tag| (REF_NAME_KEY.to_owned(), tag.clone())));
+        }
         entry
     };
     let manifests = images.iter().map(entry).collect();

@@ -26,6 +26,8 @@ pub struct ImageSummary {
     pub repo_digests: Vec<String>,
     /// Seconds since 1970, 0 where unknown.
     pub created: i64,
+    /// The same in nanoseconds: which of two is older.
+    pub created_ns: i128,
     /// Bytes of all files, each layer once.
     pub size: u64,
     pub labels: BTreeMap<String, String>,
@@ -58,6 +60,7 @@ fn summary(state: &State, id: &Digest, record: &ImageRecord) -> ImageSummary {
         repo_tags: short(state.catalog.tags_of(id)),
         repo_digests: short(state.catalog.digests_of(id)),
         created: record.config.created_seconds(),
+        created_ns: record.config.created_nanos(),
         size: unique.values().sum(),
         labels: record.config.config.labels.clone(),
     }

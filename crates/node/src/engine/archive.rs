@@ -50,6 +50,7 @@ impl Engine {
     pub async fn pack(&self, container: &ContainerRef, path: &str) -> Result<(PathStat, TarStream), Refusal> {
         let stat = self.path_stat(container, path).await?;
         let root = self.root_of(container).await?;
+        self.tell(container, "archive-path", &[("path", path)]);
         let path = path.to_owned();
         Ok((stat, streamed(move |to| root.pack(&path, to))))
     }
@@ -60,6 +61,7 @@ impl Engine {
     /// If the container has none (any more).
     pub async fn export(&self, container: &ContainerRef) -> Result<TarStream, Refusal> {
         let root = open(&self.rootfs(container).await?)?;
+        self.tell(container, "export", &[]);
         Ok(streamed(move |to| root.pack_all(to)))
     }
 
@@ -105,7 +107,8 @@ impl Engine {
             return Err(Refusal::new(RefusalKind::Invalid, TreeError::ReadOnly.to_string()));
         }
         let root = self.root_of(container).await?;
-        let (id, path) = (container.id.clone(), path.to_owned());
+        let (id, asked) = (container.id.clone(), path.to_owned());
+        let path = asked.clone();
         let work = move || {
             let extracted = root.extract(&path, SyncIoBridge::new(tar), options);
             extracted.map_err(|error| match error {
@@ -115,7 +118,9 @@ impl Engine {
                 error => refused(&error, &path, &id),
             })
         };
-        spawn_blocking(work).await.map_err(|_| stopping())?
+        spawn_blocking(work).await.map_err(|_| stopping())??;
+        self.tell(container, "extract-to-dir", &[("path", &asked)]);
+        Ok(())
     }
 
     /// What a container has changed of its image.
@@ -157,7 +162,9 @@ impl Engine {
             }
             committed
         });
-        work.await.map_err(|_| stopping())?.map_err(|error| Refusal::of_image(&error))
+        let made = work.await.map_err(|_| stopping())?.map_err(|error| Refusal::of_image(&error))?;
+        self.tell(container, "commit", &[("imageID", made.as_str())]);
+        Ok(made)
     }
 
     /// Those of one that was never started are what was asked for; names of users are looked up by its start.

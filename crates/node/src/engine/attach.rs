@@ -132,6 +132,7 @@ impl Engine {
         }
         let place = if options.stream { self.place(&container.id, options).await? } else { Place::LogOnly };
         let is_raw = container.tty;
+        self.tell(&container, "attach", &[]);
         Ok(Attachment { engine: self.clone(), container, options, keys, place, is_raw })
     }
 

@@ -74,7 +74,7 @@ enum Stage {
 
 struct Entry {
     id: String,
-    container: String,
+    container: ContainerRef,
     spec: ExecSpec,
     made_at: Instant,
     stage: Mutex<Stage>,
@@ -84,6 +84,18 @@ impl Entry {
     fn stage(&self) -> MutexGuard<'_, Stage> {
         // Each change replaces the whole value.
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// With the command as Docker's events have it: `exec_start: sh -c true`.
+    fn tell(&self, engine: &Engine, action: &str, code: Option<i32>) {
+        let code = code.map(|code| code.to_string());
+        let mut attributes = vec![("execID", self.id.as_str())];
+        attributes.extend(code.as_deref().map(|code| ("exitCode", code)));
+        let action = match code {
+            Some(_) => action.to_owned(),
+            None => format!("{action}: {}", self.spec.args.join(" ")),
+        };
+        engine.tell(&self.container, &action, &attributes);
     }
 
     fn is_past(&self, now: Instant) -> bool {
@@ -143,8 +155,15 @@ impl Engine {
         }
         DetachKeys::parse(&spec.detach_keys).map_err(|why| Refusal::new(RefusalKind::Invalid, why))?;
         let id: String = (0..4).map(|_| format!("{:016x}", random())).collect();
-        let (container, stage) = (container.id.clone(), Mutex::new(Stage::Made));
-        self.inner.execs.add(Entry { id: id.clone(), container, spec, made_at: Instant::now(), stage })?;
+        let entry = Entry {
+            id: id.clone(),
+            container: container.clone(),
+            spec,
+            made_at: Instant::now(),
+            stage: Mutex::new(Stage::Made),
+        };
+        entry.tell(self, "exec_create", None);
+        self.inner.execs.add(entry)?;
         Ok(id)
     }
 
@@ -154,7 +173,7 @@ impl Engine {
     /// If there is no such command, it was started before, or its container does not run.
     pub async fn exec_session(&self, id: &str, size: (u16, u16)) -> Result<ExecSession, Refusal> {
         let entry = self.inner.execs.get(id)?;
-        let container = self.find_container(&entry.container).await?;
+        let container = self.find_container(&entry.container.id).await?;
         check_state(&container)?;
         let keys = DetachKeys::parse(&entry.spec.detach_keys).map_err(|why| Refusal::new(RefusalKind::Invalid, why))?;
         {
@@ -184,14 +203,14 @@ impl Engine {
             Stage::Running { pid, .. } => (true, pid, None),
             Stage::Ended { pid, code, .. } => (false, pid, Some(code)),
         };
-        let (id, container, spec) = (entry.id.clone(), entry.container.clone(), entry.spec.clone());
+        let (id, container, spec) = (entry.id.clone(), entry.container.id.clone(), entry.spec.clone());
         Ok(ExecView { id, container, spec, is_running, pid, code })
     }
 
     /// Ids of the commands that run in a container.
     pub fn execs_of(&self, container: &str) -> Vec<String> {
         let running =
-            |entry: &&Arc<Entry>| entry.container == container && matches!(*entry.stage(), Stage::Running { .. });
+            |entry: &&Arc<Entry>| entry.container.id == container && matches!(*entry.stage(), Stage::Running { .. });
         self.inner.execs.all().values().filter(running).map(|entry| entry.id.clone()).collect()
     }
 
@@ -285,19 +304,21 @@ impl ExecSession {
             tty: spec.tty,
             privileged: spec.privileged,
         };
-        let exec = self.engine.inner.runtime.exec(&self.entry.container, &config, theirs).await;
+        let exec = self.engine.inner.runtime.exec(&self.entry.container.id, &config, theirs).await;
         let mut exec = exec.map_err(|error| (code_of(&error), refused(&error)))?;
         let pid = exec.pid();
         *self.entry.stage() = Stage::Running { pid, master };
+        self.entry.tell(&self.engine, "exec_start", None);
         let (sender, receiver) = watch::channel(None);
-        let entry = Arc::clone(&self.entry);
+        let (entry, engine) = (Arc::clone(&self.entry), self.engine.clone());
         // Ends with the command; if this process ends before, the command does too.
         tokio::spawn(async move {
             let code = exec.wait().await.unwrap_or_else(|error| {
-                tracing::warn!(container.id = entry.container, %error, "the end of a command was not seen");
+                tracing::warn!(container.id = entry.container.id, %error, "the end of a command was not seen");
                 CODE_UNKNOWN
             });
             *entry.stage() = Stage::Ended { pid, code, at: Instant::now() };
+            entry.tell(&engine, "exec_die", Some(code));
             sender.send_replace(Some(code));
         });
         Ok((ours, receiver))
@@ -310,7 +331,7 @@ impl ExecSession {
             Refusal::new(RefusalKind::Failed, format!("make the streams of the command: {error}"))
         };
         if spec.tty {
-            let terminal = self.engine.inner.runtime.terminal(&self.entry.container, self.size.0, self.size.1);
+            let terminal = self.engine.inner.runtime.terminal(&self.entry.container.id, self.size.0, self.size.1);
             let runtime::Terminal { master, slave } = terminal.map_err(|error| Refusal::of_runtime(&error))?;
             let copy = || copy_of(&master).map_err(failed);
             let stdin = if spec.stdin && !detached { Some(copy()?) } else { None };

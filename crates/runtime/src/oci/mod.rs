@@ -20,7 +20,7 @@ pub use check::InvalidConfig;
 pub(crate) use exec::exec_process;
 pub use user::{ResolvedUser, resolve as resolve_user};
 
-use crate::config::{ContainerConfig, HookStage, NamespaceMode, Resources, Seccomp, ThrottleKind};
+use crate::config::{ContainerConfig, HookStage, NamespaceMode, Propagation, Resources, Seccomp, ThrottleKind};
 
 /// What the specification depends on and the configuration does not say.
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub struct HostFacts {
     pub devices: Vec<DeviceNode>,
     /// Where the container's cgroup is, e.g. `/rswarm/<id>`.
     pub cgroup_path: String,
+    /// Names of the directories in `/sys/fs/cgroup` that are hierarchies of v1; none on v2.
+    pub cgroup_hierarchies: Vec<String>,
 }
 
 /// A device node of the host.
@@ -185,6 +187,7 @@ fn linux(config: &ContainerConfig, host: &HostFacts, capabilities: &[&str]) -> R
         json!({"path": d.path, "type": d.kind.to_string(), "major": d.major, "minor": d.minor,
                "fileMode": d.mode, "uid": d.uid, "gid": d.gid})
     };
+    let readonly = [paths(&config.readonly_paths, &READONLY_PATHS), readonly_cgroups(config, host)].concat();
     Ok(json!({
         "namespaces": namespaces(config),
         "cgroupsPath": host.cgroup_path,
@@ -192,9 +195,31 @@ fn linux(config: &ContainerConfig, host: &HostFacts, capabilities: &[&str]) -> R
         "resources": resources(config, host),
         "devices": host.devices.iter().map(node).collect::<Vec<_>>(),
         "maskedPaths": paths(&config.masked_paths, &MASKED_PATHS),
-        "readonlyPaths": paths(&config.readonly_paths, &READONLY_PATHS),
+        "readonlyPaths": readonly,
+        "rootfsPropagation": root_propagation(config),
         "seccomp": seccomp,
     }))
+}
+
+/// The embedded runtime mounts hierarchies of v1 writable whatever is said of their mount: a container could lift its
+/// own limits there.
+fn readonly_cgroups(config: &ContainerConfig, host: &HostFacts) -> Vec<String> {
+    const ROOT: &str = "/sys/fs/cgroup";
+    let is_users = config.mounts.iter().any(|mount| mount.target.starts_with(ROOT) || ROOT.starts_with(&mount.target));
+    if config.privileged || config.writable_cgroups || is_users || host.cgroup_hierarchies.is_empty() {
+        return Vec::new();
+    }
+    let hierarchies = host.cgroup_hierarchies.iter().map(|name| format!("{ROOT}/{name}"));
+    hierarchies.chain([ROOT.to_owned()]).collect()
+}
+
+/// Mounts go on to the host, or come from it, only below a root that does so too.
+fn root_propagation(config: &ContainerConfig) -> Option<&'static str> {
+    let any = |wanted: &[Propagation]| config.mounts.iter().any(|mount| wanted.contains(&mount.propagation));
+    if any(&[Propagation::Shared, Propagation::RShared]) {
+        return Some("shared");
+    }
+    any(&[Propagation::Slave, Propagation::RSlave]).then_some("rslave")
 }
 
 fn namespaces(config: &ContainerConfig) -> Vec<Value> {

@@ -19,6 +19,7 @@ fn host() -> HostFacts {
         swap_limit: true,
         devices: Vec::new(),
         cgroup_path: "/rswarm/0123456789abcdef".to_owned(),
+        cgroup_hierarchies: Vec::new(),
     }
 }
 

@@ -29,6 +29,10 @@ pub(crate) fn summary(view: &ContainerView, sizes: Option<Sizes>, now: Timestamp
         false => view.state.ports.iter().map(bound).collect(),
     };
     let networks: Map<String, Value> = view.places.iter().map(|p| (p.network.clone(), place(view, p))).collect();
+    let host_config = Fields::new()
+        .set("NetworkMode", show_config::network_mode(&view.spec.network))
+        .unless_empty("Annotations", &view.spec.annotations)
+        .done();
     Fields::new()
         .set("Id", &view.id)
         .set("Names", [format!("/{}", view.name)])
@@ -42,7 +46,7 @@ pub(crate) fn summary(view: &ContainerView, sizes: Option<Sizes>, now: Timestamp
         .set("Labels", &view.merged.labels)
         .set("State", view.status.as_str())
         .set("Status", words::status(view, now))
-        .set("HostConfig", json!({ "NetworkMode": show_config::network_mode(&view.spec.network) }))
+        .set("HostConfig", host_config)
         .set("NetworkSettings", json!({ "Networks": networks }))
         .set("Mounts", view.points.iter().map(mount_point).collect::<Vec<_>>())
         .done()
@@ -218,8 +222,11 @@ fn place(view: &ContainerView, place: &PlaceView) -> Value {
     });
     let ipam = place.asked_address.map(|address| json!({ "IPv4Address": address }));
     let aliases = (!place.aliases.is_empty()).then_some(&place.aliases);
+    let options = (!place.options.is_empty()).then_some(&place.options);
+    let links = (is_users && !view.spec.links.is_empty())
+        .then(|| view.spec.links.iter().map(|(other, alias)| format!("{other}:{alias}")).collect::<Vec<_>>());
     json!({
-        "IPAMConfig": ipam, "Links": null, "Aliases": aliases, "MacAddress": place.mac, "DriverOpts": null,
+        "IPAMConfig": ipam, "Links": links, "Aliases": aliases, "MacAddress": place.mac, "DriverOpts": options,
         "GwPriority": 0, "NetworkID": place.network_id, "EndpointID": endpoint_id(view, place),
         "Gateway": place.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(), "IPAddress": ip,
         "IPPrefixLen": length, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "DNSNames": names,

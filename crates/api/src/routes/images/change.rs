@@ -124,6 +124,10 @@ pub(super) async fn of_one(
             let query = query(raw);
             let reference = joined(query.get("repo"), query.get("tag"))?.with_default_tag();
             let store = shared.host.images();
+            if reference.familiar_name() == "sha256" {
+                let text = "refusing to create an ambiguous tag using digest algorithm as name: choose another";
+                return Err(ApiError::bad_request(text));
+            }
             store.tag(name, &reference).await?;
             let id = store.get(&reference.to_string())?;
             Announcer::of(&shared).tell("tag", id.as_str(), &reference.familiar());

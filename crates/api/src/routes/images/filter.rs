@@ -13,9 +13,9 @@ use crate::{
 pub(super) struct Criteria {
     filters: Filters,
     dangling: Option<bool>,
-    /// Older than all of these, in seconds since 1970.
-    before: Option<i64>,
-    since: Option<i64>,
+    /// Older than all of these, in nanoseconds since 1970.
+    before: Option<i128>,
+    since: Option<i128>,
 }
 
 impl Criteria {
@@ -25,15 +25,15 @@ impl Criteria {
         label_filter::check_keys(&filters, "images", known)?;
         let dangling = label_filter::boolean(&filters, "dangling")?;
         let values = |key: &str| filters.get(key).into_iter().flatten();
-        let created = |name: &String| store.inspect(name).map(|image| image.summary.created);
-        let before = values("before").map(created).collect::<Result<Vec<i64>, _>>()?;
-        let since = values("since").map(created).collect::<Result<Vec<i64>, _>>()?;
-        let until = |text: &String| -> ApiResult<i64> {
+        let created = |name: &String| store.inspect(name).map(|image| image.summary.created_ns);
+        let before = values("before").map(created).collect::<Result<Vec<i128>, _>>()?;
+        let since = values("since").map(created).collect::<Result<Vec<i128>, _>>()?;
+        let until = |text: &String| -> ApiResult<i128> {
             let moment: Timestamp = time::parse_or_ago(text, time::now())
                 .map_err(|why| ApiError::bad_request(format!("invalid filter 'until': {why}")))?;
-            Ok(i64::try_from(moment.as_unix_ns() / 1_000_000_000).unwrap_or(i64::MAX))
+            Ok(i128::from(moment.as_unix_ns()))
         };
-        let until = values("until").map(until).collect::<ApiResult<Vec<i64>>>()?;
+        let until = values("until").map(until).collect::<ApiResult<Vec<i128>>>()?;
         let before = before.into_iter().chain(until).min();
         Ok(Self { dangling, before, since: since.into_iter().max(), filters })
     }
@@ -43,8 +43,8 @@ impl Criteria {
         let named = |pattern: &String| image.repo_tags.iter().any(|name| is_named(pattern, name));
         label_filter::fits(&image.labels, &self.filters)
             && self.dangling.is_none_or(|dangling| dangling == image.is_dangling())
-            && self.before.is_none_or(|before| image.created < before)
-            && self.since.is_none_or(|since| image.created > since)
+            && self.before.is_none_or(|before| image.created_ns < before)
+            && self.since.is_none_or(|since| image.created_ns > since)
             && (references.is_empty() || references.iter().any(named))
     }
 

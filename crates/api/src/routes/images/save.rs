@@ -32,6 +32,7 @@ pub(super) async fn several(State(shared): State<Shared>, raw: RawQuery) -> ApiR
 /// takes half an archive for a whole one.
 pub(super) fn answer(shared: &Shared, names: Vec<String>) -> ApiResult<Response> {
     let store = shared.host.images().clone();
+    let names = store.meant_to_save(&names);
     let ids = names.iter().map(|name| store.get(name)).collect::<Result<Vec<_>, _>>()?;
     let announcer = Announcer::of(shared);
     let (reader, writer) = tokio::io::duplex(BUFFER_BYTES);

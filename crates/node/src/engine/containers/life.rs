@@ -94,10 +94,13 @@ impl Engine {
         seconds: Option<i64>,
     ) -> Result<(), ContainerError> {
         let single = self.single(text, "restart").await?;
+        single.news.send_modify(|news| news.is_restart_asked = true);
         match self.stop_single(&single, signal, seconds).await {
-            Ok(()) => {}
-            Err(error) if error.kind == ContainerErrorKind::Unchanged => {}
-            Err(error) => return Err(error),
+            Err(error) if error.kind != ContainerErrorKind::Unchanged => {
+                single.news.send_modify(|news| news.is_restart_asked = false);
+                return Err(error);
+            }
+            _ => {}
         }
         match self.start_single(&single).await {
             Err(error) if error.kind != ContainerErrorKind::Unchanged => return Err(error),

@@ -99,6 +99,8 @@ struct News {
     ends: u64,
     exit_code: i32,
     is_stop_asked: bool,
+    /// Its next end is no reason to remove it: it is started again at once.
+    is_restart_asked: bool,
     is_removed: bool,
 }
 
@@ -288,6 +290,19 @@ impl Engine {
     }
 
     /// The one place that tells of what becomes of single containers.
+    /// Tells of what was done with a container that it did not do itself: `exec_start`, `export` and the like.
+    pub(in crate::engine) fn tell(&self, container: &ContainerRef, action: &str, attributes: &[(&str, &str)]) {
+        let record = self.inner.containers.get(&container.id).map(|single| single.record());
+        let mut event = Event::new(EventKind::Container, action, &container.id).with("name", &container.name);
+        if let Some(record) = record {
+            event = event.with("image", &record.spec.image).with_labels(&record.merged.labels);
+        }
+        for (key, value) in attributes {
+            event = event.with(key, *value);
+        }
+        self.inner.events.publish(event);
+    }
+
     fn announce(&self, action: &str, record: &Record) {
         tracing::info!(container.id = record.id, container.name = record.name, action, "container");
         let mut event = Event::new(EventKind::Container, action, &record.id)

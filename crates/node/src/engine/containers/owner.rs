@@ -61,11 +61,11 @@ async fn own(engine: Engine, single: Arc<Single>) {
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    let is_going = single.lock().spec.auto_remove;
+    let is_going = single.lock().spec.auto_remove && !single.news.borrow().is_restart_asked;
     if is_going {
         let _turn = single.turn.lock().await;
-        // Somebody may have been faster.
-        if single.news.borrow().is_removed {
+        // Somebody may have been faster, or has started it again: then it has another owner.
+        if single.news.borrow().is_removed || single.is_running() {
             return;
         }
         if let Err(error) = engine.remove_now(&single, true).await {

@@ -39,7 +39,7 @@ impl Engine {
         single.change(&self.inner.containers.store, |record| {
             (record.state.is_hand_stopped, record.state.restarts) = (false, 0);
         });
-        single.news.send_modify(|news| news.is_stop_asked = false);
+        single.news.send_modify(|news| (news.is_stop_asked, news.is_restart_asked) = (false, false));
         match self.run(single).await {
             Ok(()) => {
                 owner::spawn(self, single);

@@ -65,6 +65,7 @@ pub struct PlaceView {
     /// Empty for networks that every host has.
     pub network_id: String,
     pub aliases: Vec<String>,
+    pub options: types::Labels,
     pub asked_address: Option<std::net::Ipv4Addr>,
     /// While it runs: address and length of the prefix.
     pub address: Option<(std::net::IpAddr, u8)>,
@@ -222,6 +223,7 @@ impl Engine {
                 },
                 network_id: network.map(|network| network.id.to_string()).unwrap_or_default(),
                 aliases: asked.aliases.clone(),
+                options: asked.options.clone(),
                 asked_address: asked.address,
                 address: endpoint.map(|e| (e.address.address(), e.address.prefix())).or(of_cluster),
                 gateway: endpoint.and(local).and_then(|view| view.gateway),
