@@ -19,8 +19,8 @@ use crate::error::ApiError;
 /// Lines waiting for a slow client; more are left out by the sender.
 const MAX_WAITING: usize = 256;
 
-/// Answers at once and streams what `work` says; its result gives the last lines. An error that
-/// comes before the first line is answered with its status instead.
+/// Answers with the first that `work` says and streams the rest; its result gives the last lines. An error that comes
+/// before the first line is answered with its status instead.
 pub(super) async fn answer<F, T>(
     work: impl FnOnce(Progress) -> F,
     last_lines: impl FnOnce(T) -> Vec<Value> + Send + 'static,
@@ -29,24 +29,14 @@ where
     F: Future<Output = image::Result<T>> + Send + 'static,
     T: Send + 'static,
 {
-    let (sender, receiver) = mpsc::channel(MAX_WAITING);
-    let mut working = Box::pin(work(Progress::to(sender)));
-    let mut events = ReceiverStream::new(receiver);
-    let (first, early) = tokio::select! {
-        biased;
-        Some(event) = events.next() => (Some(event), None),
-        result = &mut working => (None, Some(result)),
-    };
-    let early = match early {
-        Some(Err(error)) => return Err(error.into()),
-        Some(Ok(value)) => Some(value),
-        None => None,
-    };
-    Ok(streamed(first, State::Working { working, events, last_lines, early }))
+    match begin(work, last_lines).await {
+        (_, State::Ended(Err(error), _)) => Err(error.into()),
+        (first, state) => Ok(streamed(first, state)),
+    }
 }
 
-/// As [`answer`], but an error is always the last line.
-pub(super) fn answer_always<F, T>(
+/// As [`answer`], but an error is a line of the answer in any case, and the work goes on when the client has gone.
+pub(super) async fn answer_with_lines<F, T>(
     work: impl FnOnce(Progress) -> F,
     last_lines: impl FnOnce(T) -> Vec<Value> + Send + 'static,
 ) -> Response
@@ -54,12 +44,31 @@ where
     F: Future<Output = image::Result<T>> + Send + 'static,
     T: Send + 'static,
 {
-    let (sender, receiver) = mpsc::channel(MAX_WAITING);
-    let (working, events) = (Box::pin(work(Progress::to(sender))), ReceiverStream::new(receiver));
-    streamed(None, State::Working { working, events, last_lines, early: None })
+    let spawned = |progress| {
+        let working = tokio::spawn(work(progress));
+        async { working.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) }
+    };
+    let (first, state) = begin(spawned, last_lines).await;
+    streamed(first, state)
 }
 
-fn streamed<F, L, T>(first: Option<ProgressEvent>, state: State<std::pin::Pin<Box<F>>, L, T>) -> Response
+type Working<F> = std::pin::Pin<Box<F>>;
+
+async fn begin<F, L, T>(work: impl FnOnce(Progress) -> F, last_lines: L) -> (Option<ProgressEvent>, State<F, L, T>)
+where
+    F: Future<Output = image::Result<T>>,
+{
+    let (sender, receiver) = mpsc::channel(MAX_WAITING);
+    let mut working = Box::pin(work(Progress::to(sender)));
+    let mut events = ReceiverStream::new(receiver);
+    tokio::select! {
+        biased;
+        Some(event) = events.next() => (Some(event), State::Working { working, events, last_lines }),
+        result = &mut working => (None, State::Ended(result, last_lines)),
+    }
+}
+
+fn streamed<F, L, T>(first: Option<ProgressEvent>, state: State<F, L, T>) -> Response
 where
     F: Future<Output = image::Result<T>> + Send + 'static,
     L: FnOnce(T) -> Vec<Value> + Send + 'static,
@@ -71,41 +80,38 @@ where
     ([(CONTENT_TYPE, "application/json")], Body::from_stream(lines)).into_response()
 }
 
-enum State<W, L, T> {
-    Working { working: W, events: ReceiverStream<ProgressEvent>, last_lines: L, early: Option<T> },
+enum State<F, L, T> {
+    Working { working: Working<F>, events: ReceiverStream<ProgressEvent>, last_lines: L },
+    Ended(image::Result<T>, L),
     Done,
 }
 
-async fn step<F, L, T>(
-    state: State<std::pin::Pin<Box<F>>, L, T>,
-) -> Option<(Vec<Value>, State<std::pin::Pin<Box<F>>, L, T>)>
+async fn step<F, L, T>(state: State<F, L, T>) -> Option<(Vec<Value>, State<F, L, T>)>
 where
     F: Future<Output = image::Result<T>>,
     L: FnOnce(T) -> Vec<Value>,
 {
-    let State::Working { mut working, mut events, last_lines, early } = state else { return None };
-    if let Some(value) = early {
-        return Some((last_lines(value), State::Done));
-    }
-    tokio::select! {
-        biased;
-        Some(event) = events.next() => {
-            Some((vec![event_line(&event)], State::Working { working, events, last_lines, early: None }))
-        }
-        result = &mut working => {
-            let mut lines: Vec<Value> = Vec::new();
-            while let Ok(event) = events.as_mut().try_recv() {
-                lines.push(event_line(&event));
+    match state {
+        State::Working { mut working, mut events, last_lines } => tokio::select! {
+            biased;
+            Some(event) = events.next() => {
+                Some((vec![event_line(&event)], State::Working { working, events, last_lines }))
             }
-            match result {
-                Ok(value) => lines.extend(last_lines(value)),
-                Err(error) => {
-                    let message = ApiError::from(error).message;
-                    lines.push(json!({ "errorDetail": { "message": message }, "error": message }));
+            result = &mut working => {
+                let mut lines: Vec<Value> = Vec::new();
+                while let Ok(event) = events.as_mut().try_recv() {
+                    lines.push(event_line(&event));
                 }
+                Some((lines, State::Ended(result, last_lines)))
             }
-            Some((lines, State::Done))
+        },
+        State::Ended(Ok(value), last_lines) => Some((last_lines(value), State::Done)),
+        State::Ended(Err(error), _) => {
+            let message = ApiError::from(error).message;
+            let line = json!({ "errorDetail": { "message": message }, "error": message });
+            Some((vec![line], State::Done))
         }
+        State::Done => None,
     }
 }
 
