@@ -145,7 +145,7 @@ pub struct PeerState {
     /// not answer.
     #[serde(default)]
     pub corrupted: bool,
-    /// Of its kernel, by the data path.
+    /// Of its kernel, by the data path of plain overlays.
     #[serde(default)]
     pub pulse: Pulse,
 }
