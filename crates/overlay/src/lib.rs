@@ -53,7 +53,9 @@ pub use plan::{
     LocalNetworkPlan, LocalPort, MeshPlan, NetworkPlan, OtherPlan, OverlayPlan, OverlayPort, ParentLink, PlanChange,
     PrivateKey, PublishedPorts, Remote,
 };
-pub use probe::{Draining, FullSize, Led, PeerState, ProbeKey, ProbePath, ProbeSettings, ProbeTable, Verdict, Way};
+pub use probe::{
+    Draining, FullSize, Led, PeerState, ProbeKey, ProbePath, ProbeSettings, ProbeTable, Pulse, Verdict, Way,
+};
 pub use step::{EndpointStep, InsideStep, MeshStep, OverlayStep, Place, Step, Subject};
 pub use tunnel::{TunnelDevice, TunnelInside, TunnelNamespace, TunnelPeer, TunnelStep};
 pub use types::{Cidr, CidrError};

@@ -99,7 +99,7 @@ impl NetworkPlan {
     }
 
     /// Whether the process has to run that does for published ports what the kernel cannot ([`crate::proxy`]): for
-    /// such headers, and to lead from ::1 to what is there in IPv4 only.
+    /// such headers, and to lead from IPv6 to what is there in IPv4 only.
     pub fn needs_port_proxy(&self) -> bool {
         let of_mesh = self.mesh.iter().filter(|mesh| !mesh.has_ipv6()).flat_map(|mesh| &mesh.ports);
         let of_endpoints = self.endpoints.values().flat_map(|endpoint| &endpoint.ports);

@@ -209,7 +209,8 @@ fn without(mut plan: NetworkPlan, gone: MacAddress) -> (NetworkPlan, Option<Remo
 }
 
 /// P05, P10, P37: a backend that takes no new connections keeps its old ones; when it is gone, a client that waits in
-/// silence hears of it within a second, and datagrams find another backend.
+/// silence hears of it within a second, and datagrams find another backend. Its port leads to another one the next time: of what
+/// ended nothing is left.
 #[test]
 fn p10_draining_keeps_connections_and_death_ends_them() {
     in_host(|| async {
@@ -227,9 +228,16 @@ fn p10_draining_keeps_connections_and_death_ends_them() {
             daemons[0].apply(&ingress.plan("a")).await;
             let wait = "
 sys.stdin.readline(); c.sendall(b'still'); print(c.recv(9).decode())
+own = c.getsockname()
 try: print(c.recv(9))
-except OSError as e: print(type(e).__name__)";
-            let (mut talk, backend) = Talk::connect(to, 8080, wait);
+except OSError as e: print(type(e).__name__)
+c.close()
+import time; time.sleep(.2)
+again = socket.socket(c.family); again.settimeout(5)
+again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+again.bind(own); again.connect((to, 8080))
+print(again.recv(200).decode().split()[0])";
+            let (mut talk, backend) = Talk::connect(to, 8080, &format!("to = '{to}'{wait}"));
             let datagrams = format!(
                 "
 import socket, sys
@@ -259,12 +267,55 @@ while True:
             daemons[0].apply(&plan).await;
             let mut rest = String::new();
             talk.output.read_to_string(&mut rest).expect("the client ends");
-            assert_eq!(rest, "ConnectionResetError\n", "{to}");
+            assert_eq!(rest, format!("ConnectionResetError\n{other}\n"), "{to}");
             assert!(start.elapsed() < Duration::from_secs(1), "{to}: {:?}", start.elapsed());
             for asking in &mut asking {
                 asking.go_on();
                 assert_eq!(asking.line(), other, "{to}: datagrams");
             }
+        }
+    });
+}
+
+/// P05: who has had no answer yet when the backend is gone is led to another one by the next attempt of his own kernel.
+#[test]
+fn p05_an_attempt_goes_on_elsewhere() {
+    in_host(|| async {
+        let backends = [("w1", "b"), ("w2", "b")];
+        let mut ingress = Ingress::new(&["a", "b"], &backends);
+        ingress.ports.push(publish(PortProtocol::Tcp, 8080, 80, &["w1"]));
+        let daemons = ["a", "b"].map(Daemon::start);
+        for daemon in &daemons {
+            daemon.apply(&ingress.plan(&daemon.host)).await;
+        }
+        let _servers = ingress.serve(&backends).await;
+        let silent = "
+import subprocess
+table = 'table inet silent { chain input { type filter hook input priority 0; policy drop; }; }'
+print(subprocess.run(['nft', table]).returncode)";
+        assert_eq!(ingress.lab.python(&ingress.cluster, "w1", silent), "0");
+        for (family, to) in ingress.addresses("a").into_iter().enumerate() {
+            ingress.ports = vec![publish(PortProtocol::Tcp, 8080, 80, &["w1"])];
+            daemons[0].apply(&ingress.plan("a")).await;
+            let code = format!(
+                "
+import socket
+s = socket.socket(socket.{}); s.settimeout(20); print('goes', flush=True)
+s.connect(('{to}', 8080)); print(s.recv(200).decode().split()[0])",
+                ["AF_INET", "AF_INET6"][family]
+            );
+            let mut talk = Talk::start(&code);
+            assert_eq!(talk.line(), "goes");
+            eventually("the kernel remembers the attempt", Duration::from_secs(5), async || {
+                let known = run("nsenter --net=/run/netns/a cat /proc/net/nf_conntrack");
+                known.lines().any(|line| line.contains("SYN_SENT") && line.contains("dport=8080"))
+            })
+            .await;
+            ingress.ports[0].backends = publish(PortProtocol::Tcp, 8080, 80, &["w2"]).backends;
+            let (plan, remote) = without(ingress.plan("a"), ingress.cluster.mac("w1"));
+            assert!(remote.is_some());
+            daemons[0].apply(&plan).await;
+            assert_eq!(talk.line(), "w2", "{to}");
         }
     });
 }

@@ -10,12 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use overlay::HostPorts;
+use overlay::{HostPorts, NetworkPlan};
 use types::{MeshAffinity, PortBind, PortProtocol};
 
 use support::{daemons::*, eventually, in_host, ingress::*, lab::Program, output, run};
 
 const SOON: Duration = Duration::from_secs(5);
+const BOTH: [PortProtocol; 2] = [PortProtocol::Tcp, PortProtocol::Udp];
 
 #[test]
 fn netd_process() {
@@ -195,7 +196,7 @@ for _ in range(100):
 print('all')";
         assert_eq!(ingress.python("a", code), "all");
         assert_eq!(ingress.ask("a", PortProtocol::Tcp, (loopback, 8081), 1), ["ConnectionRefusedError"]);
-        let at = standing("a")["loopback"].as_u64().expect("port");
+        let at = standing("a")["over_ipv4"].as_u64().expect("port");
         let at = u16::try_from(at).expect("port");
         for to in own {
             assert_eq!(ingress.ask("x", PortProtocol::Tcp, (to, at), 1), ["ConnectionRefusedError"], "{to}");
@@ -208,6 +209,83 @@ print('all')";
             !std::path::Path::new(&format!("/proc/{}", standing("a")["pid"])).exists()
         })
         .await;
+    });
+}
+
+/// P32, P23: from outside too, by whatever address of IPv6 the host has; what is bound to one address, or to an interface, is open
+/// there and nowhere else, and each of several containers with one number at several addresses has its own clients.
+#[test]
+fn p32_host_ports_are_open_over_ipv6() {
+    in_host(|| async {
+        let endpoints = [("all", "a"), ("one", "a"), ("two", "a"), ("wire", "a")];
+        let ingress = Ingress::new(&["a"], &endpoints);
+        let second: IpAddr = "fd77::5".parse().expect("address");
+        run("ip -n a addr add fd77::5/64 dev up0 nodad");
+        run("ip -n x addr add fd77::9/64 dev up0 nodad");
+        let daemons = ["a"].map(Daemon::start);
+        let [four, six] = ingress.addresses("a");
+        let mut plan = ingress.plan("a");
+        plan.mesh = None;
+        let binds = [
+            ("all", PortBind::All, (8080, 8081)),
+            ("one", PortBind::Address(six), (8090, 8090)),
+            ("two", PortBind::Address(second), (8090, 8090)),
+            ("wire", PortBind::Interface("up0".to_owned()), (8095, 8095)),
+        ];
+        for (id, bind, published) in binds {
+            // Behind port 81 is nothing but 0.0.0.0.
+            let port = |protocol| HostPorts { bind: bind.clone(), protocol, published, target: 81 };
+            plan.endpoints.get_mut(&id.parse().expect("id")).expect("endpoint").ports = BOTH.map(port).to_vec();
+        }
+        assert_eq!(plan.problems(), Default::default());
+        daemons[0].apply(&plan).await;
+        let _servers = ingress.serve(&endpoints).await;
+        let loopback: IpAddr = "::1".parse().expect("address");
+        let link_local = |from: &str| {
+            let line = format!("nsenter --net=/run/netns/{from} ip -6 -o addr show dev up0 scope link");
+            let said = run(&line);
+            said.split_whitespace().find_map(|word| word.strip_suffix("/64")).expect("an address").to_owned()
+        };
+        for protocol in BOTH {
+            let heard = |from: &str, to: IpAddr, port: u16| ingress.ask(from, protocol, (to, port), 1).concat();
+            for (from, to) in [("x", six), ("x", second), ("a", six), ("a", second), ("a", loopback)] {
+                assert_eq!(heard(from, to, 8080), "all 172.17.0.1", "{protocol:?} from {from} to {to}");
+            }
+            for from in ["x", "a"] {
+                assert_eq!(heard(from, six, 8090), "one 172.17.0.1", "{protocol:?} from {from}");
+                assert_eq!(heard(from, second, 8090), "two 172.17.0.1", "{protocol:?} from {from}");
+                assert_eq!(heard(from, six, 8095), "wire 172.17.0.1", "{protocol:?} from {from}");
+            }
+            for (from, to) in [("x", four), ("a", loopback), ("a", [127, 0, 0, 1].into())] {
+                let said = heard(from, to, 8090);
+                assert!(["ConnectionRefusedError", "TimeoutError"].contains(&said.as_str()), "{to}: {said}");
+            }
+            // Over IPv4 the client is seen as ever.
+            assert_eq!(heard("x", four, 8080), format!("all {}", ingress.addresses("x")[0]));
+        }
+        // By the wire's own addresses, which name an interface.
+        let code = format!(
+            "
+import socket
+for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+    s = socket.socket(socket.AF_INET6, kind); s.settimeout(4)
+    s.connect(('{}', 8080, 0, socket.if_nametoindex('up0')))
+    if kind == socket.SOCK_DGRAM: s.send(b'x')
+    print(s.recv(99).decode().split()[0])",
+            link_local("a")
+        );
+        assert_eq!(ingress.python("x", &code), "all\nall");
+        // Many clients at once, by one socket each, in datagrams that must not be mixed.
+        let code = format!(
+            "
+import socket
+all = [socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) for _ in range(50)]
+for n, s in enumerate(all): s.settimeout(4); s.connect((['{six}', '{second}'][n % 2], 8090)); s.send(b'x')
+print(''.join(s.recv(99).decode()[0] for s in all) == 'ot' * 25)"
+        );
+        assert_eq!(ingress.python("x", &code), "True");
+        daemons[0].apply(&NetworkPlan::default()).await;
+        assert_eq!(run("nsenter --net=/run/netns/a nft list ruleset"), "");
     });
 }
 

@@ -24,13 +24,13 @@ type Here<'a> = (NodeId, &'a BTreeSet<NodeId>);
 pub(super) fn mesh(set: &AssignmentSet, me: NodeId, unreachable: &Unreachable) -> Option<MeshPlan> {
     let (network, state) = set.overlays.iter().find(|(_, state)| state.network.spec.ingress)?;
     let is_used = !state.endpoints.is_empty() || state.services.values().any(|service| !service.ports.is_empty());
-    let unreachable = if state.network.spec.encrypted { &unreachable.wireguard } else { &unreachable.vxlan };
+    let lost = if state.network.spec.encrypted { &unreachable.wireguard } else { &unreachable.vxlan };
     is_used.then(|| MeshPlan {
         network: *network,
         mac: MacAddress::for_node(me),
         addresses: state.network.subnets.iter().map(|subnet| subnet.gateway).collect(),
         entries: entries(&set.network, me),
-        ports: ports(state, (me, unreachable)),
+        ports: ports(state, (me, &lost.nodes)),
         spared: BTreeSet::new(),
     })
 }
@@ -82,7 +82,7 @@ mod tests {
         Slot, Subnet, TaskId,
     };
 
-    use super::*;
+    use super::{super::probes::Lost, *};
 
     fn port(published: u16, target: u16) -> PortConfig {
         PortConfig::new(PortProtocol::Tcp, target, Some(published), PublishMode::Ingress)
@@ -152,7 +152,8 @@ mod tests {
     fn p03_tasks_on_nodes_that_packets_do_not_reach_are_left_out_while_others_serve() {
         let all = set(MeshPolicy::Cluster);
         let seen = |out: &[u128]| {
-            let vxlan = out.iter().map(|node| NodeId::from_random(*node)).collect();
+            let nodes = out.iter().map(|node| NodeId::from_random(*node)).collect();
+            let vxlan = Lost { nodes, gone: BTreeSet::new() };
             let out = Unreachable { vxlan, ..Unreachable::default() };
             let mesh = mesh(&all, NodeId::from_random(0), &out).expect("something is published");
             mesh.ports[0].backends.keys().map(ToString::to_string).collect::<Vec<_>>().join(" ")

@@ -17,7 +17,7 @@ use types::{
 
 use super::{
     mesh,
-    probes::{self, Unreachable},
+    probes::{self, Lost, Unreachable},
 };
 use crate::engine::{ClusterNetwork, Place};
 
@@ -81,7 +81,7 @@ fn encryption(peers: &BTreeMap<NodeId, DataPathPeer>, here: &Here) -> Encryption
     Encryption { backend: here.encryption, private_key: here.private_key.clone(), port: ENCRYPTION_PORT, peers }
 }
 
-fn overlay(state: &OverlayState, network: &HostNetwork, me: NodeId, unreachable: &BTreeSet<NodeId>) -> OverlayPlan {
+fn overlay(state: &OverlayState, network: &HostNetwork, me: NodeId, lost: &Lost) -> OverlayPlan {
     let spec = &state.network.spec;
     // whoever is in the ingress network is reached by its published ports alone
     let names = if spec.ingress { Names::default() } else { Names::of(state) };
@@ -91,15 +91,20 @@ fn overlay(state: &OverlayState, network: &HostNetwork, me: NodeId, unreachable:
         subnets: state.network.subnets.iter().map(|subnet| subnet.range).collect(),
         mtu: spec.mtu,
         encrypted: spec.encrypted,
-        remotes: remotes(state, network, me),
-        services: balanced(state, unreachable),
+        remotes: remotes(state, network, me, &lost.gone),
+        services: balanced(state, &lost.nodes),
         names: names.forward,
         reverse: names.reverse,
     }
 }
 
-/// Tasks and single containers on other nodes.
-fn remotes(state: &OverlayState, network: &HostNetwork, me: NodeId) -> BTreeMap<MacAddress, Remote> {
+/// Tasks and single containers on other nodes. Those on one that is gone are none until it is back: by that their flows end.
+fn remotes(
+    state: &OverlayState,
+    network: &HostNetwork,
+    me: NodeId,
+    gone: &BTreeSet<NodeId>,
+) -> BTreeMap<MacAddress, Remote> {
     let tasks = state.endpoints.values().map(|endpoint| (endpoint.node, &endpoint.addresses));
     let containers = state.containers.values().map(|container| (container.node, &container.addresses));
     let remote = |(node, addresses): (NodeId, &Vec<IpAddr>)| {
@@ -107,7 +112,7 @@ fn remotes(state: &OverlayState, network: &HostNetwork, me: NodeId) -> BTreeMap<
         let mac = MacAddress::for_ipv4(first_ipv4(addresses)?);
         Some((mac, Remote { addresses: addresses.clone(), node, host }))
     };
-    tasks.chain(containers).filter(|(node, _)| *node != me).filter_map(remote).collect()
+    tasks.chain(containers).filter(|(node, _)| *node != me && !gone.contains(node)).filter_map(remote).collect()
 }
 
 fn first_ipv4(addresses: &[IpAddr]) -> Option<Ipv4Addr> {
@@ -321,6 +326,20 @@ mod tests {
             02:42:0a:00:01:05 at 192.0.2.1: 10.0.1.5
         "#]],
         );
+    }
+
+    /// P10: of a host that is gone nothing is left to lead to, so flows to it end; it comes back as it was.
+    #[test]
+    fn p10_what_is_on_a_host_that_is_gone_is_no_neighbour() {
+        let state = state(EndpointMode::Vip, &[[10, 0, 1, 9]]);
+        let peer = DataPathPeer { address: [192, 0, 2, 1].into(), wireguard_key: None, mtu: None };
+        let network =
+            HostNetwork { data_path_peers: [(NodeId::from_random(1), peer)].into(), ..HostNetwork::default() };
+        let count = |gone: &[u128]| {
+            let gone = gone.iter().map(|n| NodeId::from_random(*n)).collect();
+            remotes(&state, &network, NodeId::from_random(0), &gone).len()
+        };
+        assert_eq!((count(&[]), count(&[2]), count(&[1])), (2, 2, 0));
     }
 
     /// P03: a backend that this host's packets do not get to is left out while another one remains.

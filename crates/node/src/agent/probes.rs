@@ -8,7 +8,9 @@ use std::{
     net::IpAddr,
 };
 
-use overlay::{Draining, FullSize, Led, PeerState, ProbeKey, ProbePath, ProbeSettings, ProbeUpdate, Verdict, Way};
+use overlay::{
+    Draining, FullSize, Led, PeerState, ProbeKey, ProbePath, ProbeSettings, ProbeUpdate, Pulse, Verdict, Way,
+};
 use tokio::sync::mpsc;
 use types::{Assignment, AssignmentSet, HostNetwork, NodeId, OverlayState, ProbePeer, ProbeReport};
 
@@ -26,8 +28,16 @@ pub(super) struct ProbeNews {
 /// The nodes that containers' packets do not get to from here, by kind of network.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Unreachable {
-    pub vxlan: BTreeSet<NodeId>,
-    pub wireguard: BTreeSet<NodeId>,
+    pub vxlan: Lost,
+    pub wireguard: Lost,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Lost {
+    /// New connections are led elsewhere.
+    pub nodes: BTreeSet<NodeId>,
+    /// Of them those whose kernels answer no more: what was begun ends.
+    pub gone: BTreeSet<NodeId>,
 }
 
 impl ProbeNews {
@@ -48,12 +58,27 @@ impl ProbeNews {
     }
 
     /// Whether some host may still lead new connections to one of these addresses, which are on their way out: it was not
-    /// asked yet, or has not said otherwise. One that does not answer at all leads nothing.
+    /// asked yet, or has not said otherwise. One whose kernel is gone leads nothing; a process that does not answer says
+    /// nothing about the rules that it left there.
     pub(super) fn are_led<'a>(&self, mut addresses: impl Iterator<Item = &'a IpAddr>) -> bool {
-        let answers = |node: &NodeId| {
-            self.peers.get(&(ProbePath::Host, *node)).is_none_or(|peer| peer.verdict != Verdict::Unanswered)
+        let answers = |node: &NodeId| match self.pulse(*node) {
+            Pulse::Beats => true,
+            Pulse::Gone => false,
+            Pulse::Unknown => {
+                self.peers.get(&(ProbePath::Host, *node)).is_none_or(|peer| peer.verdict != Verdict::Unanswered)
+            }
         };
         addresses.any(|address| self.led.get(address).is_none_or(|nodes| nodes.iter().any(answers)))
+    }
+
+    /// By whatever path.
+    fn pulse(&self, node: NodeId) -> Pulse {
+        let by = |path: ProbePath| self.peers.get(&(path, node)).map_or(Pulse::Unknown, |peer| peer.pulse);
+        match ProbePath::OVERLAYS.map(by) {
+            [Pulse::Beats, _] | [_, Pulse::Beats] => Pulse::Beats,
+            [Pulse::Gone, _] | [_, Pulse::Gone] => Pulse::Gone,
+            _ => Pulse::Unknown,
+        }
     }
 
     /// A new session knows nothing.
@@ -81,11 +106,16 @@ impl ProbeNews {
     /// Judged by the prober, which does not change its mind for a lost packet or two.
     pub(super) fn unreachable(&self) -> Unreachable {
         let by = |path: ProbePath| {
-            let peers = self.peers.values().filter(|peer| peer.path == path);
-            let carries_not = |peer: &&PeerState| {
-                peer.verdict == Verdict::Unanswered || matches!(peer.full_size, FullSize::Failed { .. })
+            let is_gone = |peer: &PeerState| peer.pulse == Pulse::Gone;
+            let carries_not = |peer: &PeerState| {
+                let is_full_lost = matches!(peer.full_size, FullSize::Failed { .. });
+                peer.verdict == Verdict::Unanswered || is_full_lost || is_gone(peer)
             };
-            peers.filter(carries_not).map(|peer| peer.node).collect()
+            let of = |judge: &dyn Fn(&PeerState) -> bool| {
+                let peers = self.peers.values().filter(|peer| peer.path == path && judge(peer));
+                peers.map(|peer| peer.node).collect()
+            };
+            Lost { nodes: of(&carries_not), gone: of(&is_gone) }
         };
         Unreachable { vxlan: by(ProbePath::Vxlan), wireguard: by(ProbePath::Wireguard) }
     }
@@ -223,6 +253,7 @@ mod tests {
             hears_us: None,
             arrives: false,
             corrupted: false,
+            pulse: Pulse::Unknown,
         }
     }
 
@@ -281,6 +312,29 @@ mod tests {
         let start = "2 Some(true) true 192.0.2.9 -> 192.0.2.2 UDP port 4789 (VXLAN): nothing gets through";
         assert!(said[0].starts_with(start), "{said:?}");
         let unreachable = probes.unreachable();
-        assert_eq!((unreachable.vxlan, unreachable.wireguard), ([NodeId::from_random(2)].into(), BTreeSet::new()));
+        let silent = Lost { nodes: [NodeId::from_random(2)].into(), gone: BTreeSet::new() };
+        assert_eq!((unreachable.vxlan, unreachable.wireguard), (silent, Lost::default()));
+    }
+
+    /// P05: a host whose processes are silent may still lead connections by the rules it has; one whose kernel is
+    /// gone does not, and what was begun there ends.
+    #[test]
+    fn p05_a_silent_process_is_waited_for_and_a_gone_host_is_not() {
+        use ProbePath::{Vxlan, Wireguard};
+        let address = IpAddr::from([10, 0, 0, 7]);
+        let led_with = |pulse: Pulse, path: ProbePath, verdict: Verdict| {
+            let mut probes = ProbeNews::default();
+            let by_path = PeerState { pulse, ..peer(2, path, Verdict::Unanswered) };
+            probes.take(ProbeUpdate::Whole(vec![peer(2, ProbePath::Host, verdict), by_path]));
+            probes.take(ProbeUpdate::Led([(address, [NodeId::from_random(2)].into())].into()));
+            let unreachable = probes.unreachable();
+            (probes.are_led([address].iter()), unreachable.vxlan.gone.len(), unreachable.wireguard.gone.len())
+        };
+        assert_eq!(led_with(Pulse::Beats, Vxlan, Verdict::Unanswered), (true, 0, 0));
+        assert_eq!(led_with(Pulse::Beats, Wireguard, Verdict::Unanswered), (true, 0, 0));
+        assert_eq!(led_with(Pulse::Gone, Vxlan, Verdict::Answered), (false, 1, 0));
+        assert_eq!(led_with(Pulse::Gone, Wireguard, Verdict::Answered), (false, 0, 1));
+        assert_eq!(led_with(Pulse::Unknown, Vxlan, Verdict::Unanswered), (false, 0, 0));
+        assert_eq!(led_with(Pulse::Unknown, Vxlan, Verdict::Unknown), (true, 0, 0));
     }
 }

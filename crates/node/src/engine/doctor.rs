@@ -132,6 +132,7 @@ mod tests {
             hears_us: Some(true),
             arrives: true,
             corrupted: false,
+            pulse: overlay::Pulse::Unknown,
         };
         let table = ProbeTable {
             peers: [(peer.node, state(ProbePath::Host, Verdict::Answered))].into(),

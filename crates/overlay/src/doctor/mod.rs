@@ -102,7 +102,7 @@ pub fn judge(wanted: &Wanted<'_>, seen: &Seen) -> Findings {
     let mut of_network: BTreeMap<NetworkId, Vec<Difference>> = BTreeMap::new();
     let mut host = forward::differences(&seen.forward_drops);
     if plan.needs_port_proxy() && seen.observed.mesh.port_proxy.is_none() {
-        let what = if plan.needs_headers() { "ask for its headers" } else { "are led to by it from ::1" };
+        let what = if plan.needs_headers() { "ask for its headers" } else { "are led to by it from IPv6" };
         let expected = format!("running, as published ports {what}");
         host.push(Difference::new("rswarm port-proxy", "process; why not is in netd.log", expected, String::new()));
     }

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     io,
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
 use super::netfilter::{NLM_F_ACK, NLM_F_DUMP, address, ask, attribute, generic_header, nested, plain};
@@ -19,7 +20,9 @@ const CTA_PROTOINFO: u16 = 4;
 const CTA_ID: u16 = 12;
 const CTA_PROTOINFO_TCP: u16 = 1;
 const CTA_PROTOINFO_TCP_STATE: u16 = 1;
-/// `TCP_CONNTRACK_TIME_WAIT` and `TCP_CONNTRACK_CLOSE` (linux/netfilter/nf_conntrack_tcp.h).
+/// `TCP_CONNTRACK_SYN_SENT` (linux/netfilter/nf_conntrack_tcp.h): nobody has answered yet.
+const ATTEMPT: u8 = 1;
+/// `TCP_CONNTRACK_TIME_WAIT` and `TCP_CONNTRACK_CLOSE`.
 const FINISHED: [u8; 2] = [7, 8];
 /// Inside a tuple.
 const CTA_TUPLE_IP: u16 = 1;
@@ -33,8 +36,13 @@ const CTA_PROTO_SRC_PORT: u16 = 2;
 const CTA_PROTO_DST_PORT: u16 = 3;
 /// linux/sock_diag.h
 const SOCK_DESTROY: u16 = 21;
+/// Between two looks at whether clients have answered: 5 ms, then twice as long each time.
+const ANSWERED_AFTER: Duration = Duration::from_millis(5);
+/// So many looks, over 1.3 s: clients a world away have answered by then.
+const LOOKS: u32 = 8;
 
 /// One direction of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Tuple {
     source: IpAddr,
     destination: IpAddr,
@@ -55,9 +63,11 @@ pub enum Clients {
 /// Ends what was rewritten to one of these addresses, and returns how many flows that were.
 ///
 /// A busy client soon takes the same port again for its next connection, to another backend. So what is finished is
-/// let be, and an entry is meant only as long as it is that very one.
+/// let be, and an entry is meant only as long as it is that very one. Who has had no answer yet is not told: his next attempt
+/// begins anew, and gets one from another backend.
 pub fn end(to: &BTreeSet<IpAddr>, clients: Clients) -> io::Result<usize> {
     let mut ended = 0;
+    let mut questions = Vec::new();
     let flows = ask(libc::NETLINK_NETFILTER as isize, GET, NLM_F_DUMP, &generic_header(libc::AF_UNSPEC))?;
     for flow in flows.iter().filter_map(|flow| flow.get(4..)) {
         let Some(begun) = attribute(flow, CTA_TUPLE_ORIG) else { continue };
@@ -67,21 +77,60 @@ pub fn end(to: &BTreeSet<IpAddr>, clients: Clients) -> io::Result<usize> {
         if original.destination == reply.source || !to.contains(&reply.source) {
             continue;
         }
-        if is_finished(flow) || !forget(&original, begun, attribute(flow, CTA_ID))? {
+        let state = tcp_state(flow);
+        if is_finished(state) || !forget(&original, begun, attribute(flow, CTA_ID))? {
+            continue;
+        }
+        ended += 1;
+        if state.is_none_or(|state| state == ATTEMPT) {
             continue;
         }
         // The client hears of it now; deleting the entry alone would leave a silent reader waiting.
-        let is_tcp = i32::from(original.protocol) == libc::IPPROTO_TCP;
-        let is_told = is_tcp && destroy_socket(&original)?;
-        if is_tcp && !is_told && clients == Clients::Anywhere {
-            let end = |address, port: [u8; 2]| SocketAddr::new(address, u16::from_be_bytes(port));
-            let [from, to] = original.ports;
+        if !destroy_socket(&original)? && clients == Clients::Anywhere {
+            let question = original.reversed();
             // One to whom no route leads any more has no connection either.
-            let _ = super::reset::ask_client(end(original.destination, to), end(original.source, from));
+            if super::reset::ask_client(question.from(), question.to()).is_ok() {
+                questions.push(question);
+            }
         }
-        ended += 1;
+    }
+    if !questions.is_empty() {
+        // In this thread's namespace. Nobody waits for it: where it cannot be, entries live ten seconds longer.
+        let _ = std::thread::Builder::new().name("ended-flows".to_owned()).spawn(move || forget_questions(questions));
     }
     Ok(ended)
+}
+
+/// A question to a client is a flow of its own, from this host and untranslated, which the kernel would remember for
+/// ten seconds and more. A new connection from that very port would belong to it, and find nobody here.
+fn forget_questions(mut questions: Vec<Tuple>) {
+    for look in 0..LOOKS {
+        std::thread::sleep(ANSWERED_AFTER * 2u32.pow(look));
+        // What the kernel does not tell now, it may tell the next time.
+        questions.retain(|question| !forget_question(question, look + 1 == LOOKS).unwrap_or(false));
+        if questions.is_empty() {
+            return;
+        }
+    }
+}
+
+/// Forgets it if it was answered, or `anyway`. True: there is nothing left of it.
+fn forget_question(question: &Tuple, anyway: bool) -> io::Result<bool> {
+    let mut body = generic_header(family(question.source)).to_vec();
+    body.extend(nested(CTA_TUPLE_ORIG, &encoded(question)?)?);
+    let flows = match ask(libc::NETLINK_NETFILTER as isize, GET, 0, &body) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(true),
+        flows => flows?,
+    };
+    let Some(flow) = flows.first().and_then(|flow| flow.get(4..)) else { return Ok(true) };
+    // The kernel looks for both directions of a flow, and this may be the other one of another.
+    let Some(begun) = attribute(flow, CTA_TUPLE_ORIG).filter(|begun| tuple(begun) == Some(*question)) else {
+        return Ok(true);
+    };
+    if !anyway && !is_finished(tcp_state(flow)) {
+        return Ok(false);
+    }
+    forget(question, begun, attribute(flow, CTA_ID)).map(|_| true)
 }
 
 /// Forgets the flows of datagrams to these ports, first and last, that are not translated at all: the next datagram of
@@ -108,34 +157,31 @@ pub fn forget_untranslated(ports: &BTreeSet<(u16, u16)>) -> io::Result<()> {
 
 /// What a client of this host sent a datagram to that came to `own` instead, by a rule; None if none led it there.
 pub fn dialled(client: SocketAddr, own: SocketAddr) -> io::Result<Option<SocketAddr>> {
-    let (families, of) = (usize::from(own.is_ipv6()), |address: IpAddr| match address {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    });
-    let addresses =
-        [plain(CTA_IP_SRC[families], &of(own.ip()))?, plain(CTA_IP_DST[families], &of(client.ip()))?].concat();
-    let protocol = [
-        plain(CTA_PROTO_NUM, &[u8::try_from(libc::IPPROTO_UDP).unwrap_or(0)])?,
-        plain(CTA_PROTO_SRC_PORT, &own.port().to_be_bytes())?,
-        plain(CTA_PROTO_DST_PORT, &client.port().to_be_bytes())?,
-    ]
-    .concat();
-    let reply = [nested(CTA_TUPLE_IP, &addresses)?, nested(CTA_TUPLE_PROTO, &protocol)?].concat();
+    let reply = Tuple {
+        source: own.ip(),
+        destination: client.ip(),
+        protocol: u8::try_from(libc::IPPROTO_UDP).unwrap_or(0),
+        ports: [own.port().to_be_bytes(), client.port().to_be_bytes()],
+    };
     let mut body = generic_header(family(own.ip())).to_vec();
-    body.extend(nested(CTA_TUPLE_REPLY, &reply)?);
+    body.extend(nested(CTA_TUPLE_REPLY, &encoded(&reply)?)?);
     let flows = match ask(libc::NETLINK_NETFILTER as isize, GET, 0, &body) {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
         flows => flows?,
     };
     let begun = flows.first().and_then(|flow| flow.get(4..)).and_then(|flow| attribute(flow, CTA_TUPLE_ORIG));
-    let to = begun.and_then(tuple).map(|to| SocketAddr::new(to.destination, u16::from_be_bytes(to.ports[1])));
+    let to = begun.and_then(tuple).map(|flow| flow.to());
     Ok(to.filter(|to| *to != own))
 }
 
-fn is_finished(flow: &[u8]) -> bool {
+/// None where it is no TCP.
+fn tcp_state(flow: &[u8]) -> Option<u8> {
     let tcp = attribute(flow, CTA_PROTOINFO).and_then(|info| attribute(info, CTA_PROTOINFO_TCP));
-    let state = tcp.and_then(|tcp| attribute(tcp, CTA_PROTOINFO_TCP_STATE)).and_then(<[u8]>::first);
-    state.is_some_and(|state| FINISHED.contains(state))
+    tcp.and_then(|tcp| attribute(tcp, CTA_PROTOINFO_TCP_STATE)).and_then(<[u8]>::first).copied()
+}
+
+fn is_finished(state: Option<u8>) -> bool {
+    state.is_some_and(|state| FINISHED.contains(&state))
 }
 
 /// Whether the entry was still there.
@@ -164,6 +210,40 @@ fn tuple(bytes: &[u8]) -> Option<Tuple> {
     })
 }
 
+/// The other way round: what [`tuple`] reads.
+fn encoded(tuple: &Tuple) -> io::Result<Vec<u8>> {
+    let families = usize::from(tuple.source.is_ipv6());
+    let [source, destination] = [tuple.source, tuple.destination].map(octets);
+    let addresses = [plain(CTA_IP_SRC[families], &source)?, plain(CTA_IP_DST[families], &destination)?].concat();
+    let [from, to] = tuple.ports;
+    let protocol =
+        [plain(CTA_PROTO_NUM, &[tuple.protocol])?, plain(CTA_PROTO_SRC_PORT, &from)?, plain(CTA_PROTO_DST_PORT, &to)?]
+            .concat();
+    Ok([nested(CTA_TUPLE_IP, &addresses)?, nested(CTA_TUPLE_PROTO, &protocol)?].concat())
+}
+
+impl Tuple {
+    fn reversed(&self) -> Self {
+        let [from, to] = self.ports;
+        Self { source: self.destination, destination: self.source, ports: [to, from], ..*self }
+    }
+
+    fn from(&self) -> SocketAddr {
+        SocketAddr::new(self.source, u16::from_be_bytes(self.ports[0]))
+    }
+
+    fn to(&self) -> SocketAddr {
+        SocketAddr::new(self.destination, u16::from_be_bytes(self.ports[1]))
+    }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
 /// The client's TCP socket, if it is here, fails with "connection aborted".
 fn destroy_socket(flow: &Tuple) -> io::Result<bool> {
     // struct inet_diag_req_v2 (linux/inet_diag.h)
@@ -171,10 +251,7 @@ fn destroy_socket(flow: &Tuple) -> io::Result<bool> {
     body.extend(u32::MAX.to_ne_bytes());
     body.extend(flow.ports.concat());
     for address in [flow.source, flow.destination] {
-        let mut bytes = match address {
-            IpAddr::V4(v4) => v4.octets().to_vec(),
-            IpAddr::V6(v6) => v6.octets().to_vec(),
-        };
+        let mut bytes = octets(address);
         bytes.resize(16, 0);
         body.extend(bytes);
     }

@@ -121,8 +121,9 @@ impl PortRules {
             let (map, key) = entry.element();
             let name = entry.chain_name();
             lead(map, key, &name);
-            for address in entry.interface().and_then(|name| self.own.get(name)).into_iter().flatten() {
-                let (map, key) = entry.own_element(*address);
+            let own = entry.interface().and_then(|name| self.own.get(name));
+            let own_elements = own.into_iter().flatten().map(|address| entry.own_element(*address));
+            for (map, key) in own_elements.chain(entry.over_ipv4(own)) {
                 lead(map, key, &name);
             }
             table.chains.insert(name, entry.digest(self.salt));

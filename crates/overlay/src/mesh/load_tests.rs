@@ -101,6 +101,31 @@ fn every_kind_of_port_as_text() {
     .assert_eq(&over(&entries, None));
 }
 
+/// P32: where nothing behind a port has IPv6, what comes over it goes to a process, which finds the same chain by an
+/// address over IPv4 that stands for the bound one.
+#[test]
+fn p32_ports_of_ipv4_are_relayed_from_ipv6() {
+    let relayed = |bind: PortBind, port: u16| Entry {
+        header: Header::Relayed(7274),
+        ..entry(&bind, PortProtocol::Tcp, (port, port), 80, &["172.17.0.2"])
+    };
+    let six: IpAddr = "2001:db8::1".parse().expect("address");
+    let entries = [
+        relayed(PortBind::All, 8080),
+        relayed(PortBind::Address(six), 8090),
+        relayed(PortBind::Interface("eth0".to_owned()), 8095),
+        relayed(PortBind::Address([192, 0, 2, 1].into()), 8099),
+    ];
+    let own = BTreeMap::from([("eth0".to_owned(), BTreeSet::from([six, [192, 0, 2, 1].into()]))]);
+    let rules = PortRules { own, ..rules(&[], &entries) };
+    let text = rules.load_over(Some(&PortTable::default())).expect("rules").ruleset;
+    let told = |line: &&str| line.contains("element") || line.contains("redirect");
+    let told: Vec<&str> = text.lines().filter(told).map(|line| line.split(" comment").next().unwrap_or(line)).collect();
+    expect![[r#"
+    "#]]
+    .assert_eq(&format!("{}\n", told.join("\n")));
+}
+
 /// P36: what one change loads does not depend on how many services there are.
 #[test]
 fn p36_a_change_touches_its_own_port_only() {

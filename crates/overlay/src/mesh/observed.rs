@@ -45,9 +45,9 @@ pub struct HostMesh {
 pub struct ProxyPorts {
     /// For connections that get a PROXY protocol header.
     pub headers: u16,
-    /// Of ::1, over TCP and UDP, for what is sent on over IPv4; None: this host has no IPv6.
+    /// Over TCP and UDP, for what comes over IPv6 and is sent on over IPv4; None: this host has no IPv6.
     #[serde(default)]
-    pub loopback: Option<u16>,
+    pub over_ipv4: Option<u16>,
 }
 
 /// [`super::TABLE`] as it is in the kernel.

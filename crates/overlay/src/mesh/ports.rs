@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
 
@@ -22,7 +22,7 @@ use super::{
 use crate::{MeshPlan, NetworkPlan, ProxyPorts};
 
 /// Goes into every digest; raised when the same plan is to give other rules than before.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Of the hash of clients' addresses: the same on every host.
 const HASH_SEED: u32 = 0x7273;
 
@@ -80,23 +80,27 @@ pub(super) enum Header {
     None,
     /// The process that writes it listens on this port of the host; None: it does not run, and nothing may pass without.
     From(Option<u16>),
-    /// None; but what this host sends to ::1 ends at this port of the same process, which sends it on over IPv4.
+    /// None; but what comes over IPv6 ends at this port of the same process, which sends it on over IPv4.
     Relayed(u16),
 }
 
-/// Whether ::1 leads to such a port by way of a process, where nothing behind it has IPv6.
+/// Whether IPv6 leads to such a port by way of a process, where nothing behind it has IPv6.
 pub fn is_relayed(bind: &PortBind, protocol: PortProtocol) -> bool {
-    let is_loopback = match bind {
-        PortBind::All => true,
-        PortBind::Interface(name) => name == "lo",
-        PortBind::Address(_) => false,
-    };
-    is_loopback && protocol != PortProtocol::Sctp
+    !matches!(bind, PortBind::Address(IpAddr::V4(_))) && protocol != PortProtocol::Sctp
+}
+
+/// Of this host's own address `at` the one in 127.64.0.0/10 where that process finds the same port over IPv4. Two of a host's
+/// addresses have the same one with a probability of one in four million.
+pub fn over_ipv4(at: Ipv6Addr) -> Ipv4Addr {
+    // The golden ratio in 128 bits, and of the product the upper half: all bits of the address count.
+    let mixed = (u128::from(at) ^ (u128::from(at) >> 64)).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    let [.., a, b, c] = (mixed >> 96).to_be_bytes();
+    Ipv4Addr::new(127, 64 | (a & 63), b, c)
 }
 
 /// All of a plan: those of the mesh, then those of single endpoints. `port_proxy` is where [`crate::proxy`] listens.
 pub fn entries(plan: &NetworkPlan, port_proxy: Option<ProxyPorts>) -> Vec<Entry> {
-    let relay = port_proxy.and_then(|ports| ports.loopback);
+    let relay = port_proxy.and_then(|ports| ports.over_ipv4);
     let relayed = |bind: &PortBind, protocol| match relay.filter(|_| is_relayed(bind, protocol)) {
         Some(port) => Header::Relayed(port),
         None => Header::None,
@@ -174,6 +178,22 @@ impl Entry {
         (map, key)
     }
 
+    /// Where else, beside its own element, the process looks for it that leads there from IPv6: what is open at all addresses
+    /// it finds anyway. `own` are the addresses of the interface that it is bound to.
+    pub(super) fn over_ipv4(&self, own: Option<&BTreeSet<IpAddr>>) -> Vec<(&'static str, String)> {
+        let Header::Relayed(_) = self.header else { return Vec::new() };
+        let bound: Vec<&IpAddr> = match &self.bind {
+            PortBind::All => Vec::new(),
+            PortBind::Address(at) => vec![at],
+            PortBind::Interface(_) => own.into_iter().flatten().collect(),
+        };
+        let six = bound.into_iter().filter_map(|address| match address {
+            IpAddr::V6(at) => Some(*at),
+            IpAddr::V4(_) => None,
+        });
+        six.map(|at| self.own_element(over_ipv4(at).into())).collect()
+    }
+
     /// Colons have no place in a chain's name.
     pub(super) fn chain_name(&self) -> String {
         let name = format!("{}-{}", self.protocol.as_str(), span(self.published));
@@ -205,7 +225,7 @@ impl Entry {
             Header::None => {}
             Header::Relayed(_) if rules.is_empty() => {}
             Header::Relayed(port) => {
-                rules.push(format!("ip6 daddr ::1 meta l4proto {} redirect to :{port}", self.protocol.as_str()));
+                rules.push(format!("meta nfproto ipv6 meta l4proto {} redirect to :{port}", self.protocol.as_str()));
             }
             Header::From(None) => rules.clear(),
             Header::From(Some(_)) if rules.is_empty() => {}

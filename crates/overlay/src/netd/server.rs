@@ -204,7 +204,7 @@ fn difference(told: &ByWay, now: &ByWay) -> Option<ProbeUpdate> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::{FullSize, Verdict};
+    use crate::probe::{FullSize, Pulse, Verdict};
 
     fn state(node: u128, verdict: Verdict) -> ((ProbePath, NodeId), PeerState) {
         let (node, path, address) = (NodeId::from_random(node), ProbePath::Host, [10, 0, 0, 1].into());
@@ -222,6 +222,7 @@ mod tests {
             hears_us,
             arrives,
             corrupted,
+            pulse: Pulse::Unknown,
         };
         ((path, node), state)
     }

@@ -201,8 +201,11 @@ async fn converge_all(kernel: &Kernel, parts: &mut Parts, plan: &NetworkPlan, se
     // Before the rules that lead to it; without it, they refuse.
     if let Err(error) = parts.port_proxy.follow(plan.needs_port_proxy()).await {
         // All else goes on; the doctor tells it too.
-        let what =
-            if plan.needs_headers() { "ports that ask for a PROXY protocol header" } else { "published ports at ::1" };
+        let what = if plan.needs_headers() {
+            "ports that ask for a PROXY protocol header"
+        } else {
+            "published ports of containers without IPv6, over IPv6,"
+        };
         tracing::warn!(error = explain(&error), "{what} are closed on this host");
     }
     if plan.is_sealed_by_kernel() {

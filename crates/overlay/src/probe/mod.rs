@@ -3,9 +3,13 @@
 //! Every host's `netd` answers small authenticated UDP messages and sends them to its peers. A daemon
 //! that is stopped, stalled or upgrading does not matter to them: they are answered by another
 //! process. Where hosts share overlays they also ask each other through the data path ([`ProbePath`]):
-//! whether containers' packets pass is another question than whether the host lives. Nothing here decides that a host is lost; it reports what was answered and what was not.
+//! whether containers' packets pass is another question than whether the host lives. And they listen to each other's
+//! kernels there ([`Pulse`]). Nothing here decides that a host is lost; it reports what was answered and what was not.
 
 mod drain;
+mod echo;
+mod heart;
+mod line;
 mod message;
 mod path;
 mod peer;
@@ -141,6 +145,21 @@ pub struct PeerState {
     /// not answer.
     #[serde(default)]
     pub corrupted: bool,
+    /// Of its kernel, by the data path of plain overlays.
+    #[serde(default)]
+    pub pulse: Pulse,
+}
+
+/// Whether a host's kernel answers through the data path, whatever the processes there do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pulse {
+    /// It never did, or was not asked: says nothing for or against the peer.
+    #[default]
+    Unknown,
+    Beats,
+    /// It did, and does so no more: nothing gets there, and nothing comes from there.
+    Gone,
 }
 
 /// Whether a peer answers.

@@ -7,7 +7,7 @@ use std::{
 
 use types::{NodeId, ProbePeer, Timestamp};
 
-use super::{FullSize, PeerState, ProbePath, Verdict};
+use super::{FullSize, PeerState, ProbePath, Pulse, Verdict};
 
 /// Between two full-size probes that went well.
 const FULL_SIZE_EVERY: Duration = Duration::from_secs(7);
@@ -55,6 +55,7 @@ impl Peer {
             hears_us: None,
             arrives: false,
             corrupted: false,
+            pulse: Pulse::Unknown,
         };
         let (misses, next, answered) = (u64::from(misses.max(1)), 1, 0);
         let (open, full) = (VecDeque::new(), Full::Idle { next: None });
@@ -81,6 +82,10 @@ impl Peer {
     /// Whether packets that nobody can read come by this peer's way; it matters while the peer is silent.
     pub fn set_corrupted(&mut self, corrupted: bool) {
         self.state.corrupted = corrupted && self.state.verdict == Verdict::Unanswered;
+    }
+
+    pub fn set_pulse(&mut self, pulse: Pulse) {
+        self.state.pulse = pulse;
     }
 
     /// It is time for the next probe: judges the silence so far and returns the sequence to send.

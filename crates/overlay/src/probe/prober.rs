@@ -1,7 +1,6 @@
 //! The loop that answers probes and sends them. It owns all their state; others read the [`ProbeTable`].
 //!
-//! `netd` runs exactly one for each way. Each peer has a socket of its own, so that the kernel's reports (nobody
-//! listens there, no route) come back to the peer they are about; one more socket answers.
+//! `netd` runs exactly one for each way. Each peer has a [`Line`] of its own; one more socket answers.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +17,7 @@ use ring::{
 use tokio::{
     net::UdpSocket,
     sync::{mpsc, watch},
-    task::{AbortHandle, JoinSet},
+    task::JoinSet,
     time::MissedTickBehavior,
 };
 use types::{NodeId, ProbePeer, Timestamp};
@@ -26,35 +25,20 @@ use types::{NodeId, ProbePeer, Timestamp};
 use super::{
     Counters, ProbePath, ProbeSettings, ProbeTable, Verdict,
     drain::Drain,
-    message::{HEADER, Kind, Message, Refused},
+    echo::Echoes,
+    line::{Asking, Event, Line, RECEIVE_BUFFER, sentence},
+    message::{Kind, Message, Refused},
     peer::{Peer, is_news},
     place::Place,
     socket,
 };
 use crate::NetworkPlan;
 
-/// Larger than any probe: a longer datagram is cut and then refused by its length.
-const RECEIVE_BUFFER: usize = 16 * 1024;
 /// Datagrams waiting for the loop. At 5 answers per second and peer this is seconds of work; beyond it
 /// readers wait and the kernel drops, as UDP does.
 const EVENTS: usize = 1024;
-/// A socket that reports errors without end must not keep the processor busy.
-const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
-
 /// Ticks after which the last spoilt datagram says nothing any more.
 const SPOILT_LATELY: u32 = 5;
-
-/// Something a peer's socket received.
-struct Event {
-    node: NodeId,
-    received: io::Result<Vec<u8>>,
-}
-
-/// A peer with its socket; the socket is missing while the host lacks the data path address.
-struct Line {
-    peer: Peer,
-    link: Option<(Arc<UdpSocket>, AbortHandle)>,
-}
 
 struct Prober {
     place: Place,
@@ -71,6 +55,8 @@ struct Prober {
     readers: JoinSet<()>,
     events: mpsc::Sender<Event>,
     counters: Counters,
+    /// Through the data path of plain overlays only.
+    echoes: Echoes,
     /// Between hosts only.
     drain: Drain,
     applied: AppliedPlan,
@@ -121,18 +107,20 @@ impl Prober {
         applied: AppliedPlan,
     ) -> Self {
         let spoilt = (place.spoilt().unwrap_or(0) + counters.bad_mac, SPOILT_LATELY);
+        let boot = random();
         let mut prober = Self {
             inode: place.inode(),
             spoilt,
             place,
             key: hmac::Key::new(hmac::HMAC_SHA256, &settings.key.0),
-            boot: random(),
+            boot,
             responder: None,
             responder_error: None,
             lines: BTreeMap::new(),
             readers: JoinSet::new(),
             events,
             counters,
+            echoes: Echoes::new(boot),
             drain: Drain::default(),
             applied,
             settings,
@@ -160,6 +148,7 @@ impl Prober {
                     ticks = self.ticker();
                 }
                 _ = ticks.tick() => self.tick().await,
+                () = self.echoes.ready() => self.listen_to_hearts(),
                 Some(event) = inbox.recv() => self.on_event(event),
                 received = receive(self.responder.as_ref(), &mut buffer) => if let Ok((length, from)) = received {
                     self.on_question(&buffer[..length], from);
@@ -195,6 +184,7 @@ impl Prober {
 
     fn hang_up(&mut self) {
         self.responder = None;
+        self.echoes.hang_up();
         self.lines.values_mut().for_each(Line::hang_up);
     }
 
@@ -204,9 +194,20 @@ impl Prober {
         let mut before = std::mem::take(&mut self.lines);
         for peer in self.settings.peers.iter().filter(|peer| peer.node != self.settings.node) {
             let kept = before.remove(&peer.node).filter(|line| line.peer.state().address == peer.address);
-            let mut line = kept.unwrap_or_else(|| Line { peer: Peer::new(*peer, path, misses, wall()), link: None });
+            let mut line = kept.unwrap_or_else(|| Line::new(Peer::new(*peer, path, misses, wall())));
             line.peer.set_misses(misses);
             self.lines.insert(peer.node, line);
+        }
+        // Where packets are sealed in user space a process is the path, and one that starts again must end nothing.
+        if path == ProbePath::Vxlan {
+            self.echoes.set(&self.settings.peers);
+        }
+    }
+
+    fn listen_to_hearts(&mut self) {
+        self.echoes.go_on(&self.place);
+        for (node, line) in &mut self.lines {
+            line.peer.set_pulse(self.echoes.pulse(*node));
         }
     }
 
@@ -219,9 +220,10 @@ impl Prober {
         }
         self.listen().await;
         self.look_for_spoilt();
-        let nodes: Vec<NodeId> = self.lines.keys().copied().collect();
-        for node in nodes {
-            self.probe(node).await;
+        let Self { place, settings, key, boot, events, lines, readers, .. } = &mut *self;
+        let asking = Asking { place, settings, key, boot: *boot, events };
+        for line in lines.values_mut() {
+            line.probe(&asking, readers, wall()).await;
         }
         self.ask_for_release();
     }
@@ -269,43 +271,6 @@ impl Prober {
                 (self.responder, self.responder_error) = (Some(socket), None);
             }
             Err(error) => self.responder_error = Some(format!("cannot answer probes on UDP {at}: {error}")),
-        }
-    }
-
-    async fn probe(&mut self, node: NodeId) {
-        let (me, boot, port) = (self.settings.node, self.boot, self.settings.port);
-        let Some(line) = self.lines.get_mut(&node) else { return };
-        let (now, view) = (Instant::now(), line.peer.view());
-        let sequence = line.peer.tick(now, wall());
-        let peer = ProbePeer { node, address: line.peer.state().address };
-        if line.link.is_none() {
-            let to = SocketAddr::new(peer.address, port);
-            match connect(&self.place, self.settings.address, to).await {
-                Ok(socket) => {
-                    let socket = Arc::new(socket);
-                    let reader = self.readers.spawn(read(node, Arc::clone(&socket), self.events.clone()));
-                    line.link = Some((socket, reader));
-                }
-                Err(error) => line.peer.error(sentence(&error, peer, port)),
-            }
-        }
-        let Some((socket, _)) = &line.link else { return };
-        let question = Message { kind: Kind::Question, sender: me, target: node, view, boot, sequence };
-        if let Err(error) = socket::send(socket, &question.seal(&self.key, HEADER)) {
-            line.peer.error(sentence(&error, peer, port));
-        }
-        if !line.peer.full_due(now) {
-            return;
-        }
-        let bytes = socket::path_mtu(socket, peer.address).unwrap_or(0);
-        let length = bytes.saturating_sub(socket::overhead(peer.address)) as usize;
-        if length < HEADER {
-            line.peer.full_refused(bytes, "the path's MTU is too small for any probe".to_owned(), now);
-            return;
-        }
-        let sequence = line.peer.full_sent(bytes, now);
-        if let Err(error) = socket::send(socket, &Message { sequence, ..question }.seal(&self.key, length)) {
-            line.peer.full_refused(bytes, sentence(&error, peer, port), now);
         }
     }
 
@@ -418,58 +383,11 @@ impl Prober {
     }
 }
 
-impl Line {
-    fn hang_up(&mut self) {
-        if let Some((_, reader)) = self.link.take() {
-            reader.abort();
-        }
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.hang_up();
-    }
-}
-
 /// Waits for a question; for ever while there is no socket.
 async fn receive(socket: Option<&UdpSocket>, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
     match socket {
         Some(socket) => socket.recv_from(buffer).await,
         None => std::future::pending().await,
-    }
-}
-
-async fn connect(place: &Place, from: std::net::IpAddr, to: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = socket::bind(SocketAddr::new(from, 0), place.namespace.as_deref()).await?;
-    socket.connect(to).await?;
-    Ok(socket)
-}
-
-/// Hands everything a peer's socket receives to the loop, which owns the state.
-async fn read(node: NodeId, socket: Arc<UdpSocket>, events: mpsc::Sender<Event>) {
-    let mut buffer = vec![0; RECEIVE_BUFFER];
-    loop {
-        let received = socket.recv(&mut buffer).await.map(|length| buffer[..length].to_vec());
-        let failed = received.is_err();
-        if events.send(Event { node, received }).await.is_err() {
-            return;
-        }
-        if failed {
-            tokio::time::sleep(PAUSE_AFTER_ERROR).await;
-        }
-    }
-}
-
-/// An error of a peer's socket, in words that say which host and what it means.
-fn sentence(error: &io::Error, peer: ProbePeer, port: u16) -> String {
-    let ProbePeer { address, .. } = peer;
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => {
-            format!("{address} is up, but nothing answers on UDP port {port} there")
-        }
-        io::ErrorKind::AddrNotAvailable => "this host does not have its data path address".to_owned(),
-        _ => format!("cannot reach {address} on UDP port {port}: {error}"),
     }
 }
 

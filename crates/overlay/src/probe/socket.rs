@@ -1,4 +1,4 @@
-//! UDP sockets whose packets are never cut into fragments on the way.
+//! UDP sockets whose packets are never cut into fragments on the way, and the one for echoes.
 #![allow(unsafe_code)]
 
 use std::{
@@ -11,7 +11,7 @@ use std::{
 
 use nix::{
     sched::{CloneFlags, setns},
-    sys::socket::{MsgFlags, SockaddrStorage},
+    sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage},
 };
 use tokio::net::UdpSocket;
 
@@ -37,6 +37,20 @@ pub async fn bind(address: SocketAddr, namespace: Option<&Path>) -> io::Result<U
         }
     }
     Ok(socket)
+}
+
+/// For ICMP packets over IPv4; in another network namespace if one is given. It is no socket of UDP, but is read and written
+/// in the same way.
+pub fn raw(namespace: Option<&Path>) -> io::Result<UdpSocket> {
+    let open = || {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        nix::sys::socket::socket(AddressFamily::Inet, SockType::Raw, flags, SockProtocol::Icmp)
+    };
+    let socket = match namespace {
+        None => open()?,
+        Some(path) => inside(path, open)??,
+    };
+    UdpSocket::from_std(socket.into())
 }
 
 /// Runs `work` in the namespace and comes back: nothing else runs on this thread meanwhile.

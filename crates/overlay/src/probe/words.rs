@@ -84,6 +84,7 @@ mod tests {
             hears_us: Some(true),
             arrives: true,
             corrupted: false,
+            pulse: crate::Pulse::Beats,
         }
     }
 

@@ -1,5 +1,5 @@
 //! The process that does for published ports what the kernel cannot: `rswarm port-proxy`, one for all of them. It writes PROXY
-//! protocol headers for those that ask for them, and leads from ::1 to those that are there in IPv4 only ([`loopback`]).
+//! protocol headers for those that ask for them, and leads from IPv6 to those that are there in IPv4 only ([`over_ipv4`]).
 //!
 //! The rules of such a port lead to it what comes from clients ([`crate::mesh`]); it dials the same address again with
 //! a mark, by which the same rules lead on to a backend. So it has no configuration, chooses nothing, and needs no
@@ -10,7 +10,7 @@
 mod error;
 mod header;
 mod keeper;
-mod loopback;
+mod over_ipv4;
 mod relay;
 mod standing;
 
@@ -28,7 +28,7 @@ use tokio::{
 
 pub use error::ProxyError;
 pub use keeper::Keeper;
-use loopback::Loopback;
+use over_ipv4::OverIpv4;
 use relay::Onward;
 use standing::Standing;
 pub use standing::standing;
@@ -62,22 +62,22 @@ async fn serve(state_dir: &Path, version: &str) -> Result<(), ProxyError> {
     let most = raise_limit();
     let before = standing::read(state_dir).map(|standing| standing.ports());
     let listeners = Listeners::open(before.map(|ports| ports.headers))?;
-    let loopback = Loopback::open(before.and_then(|ports| ports.loopback));
+    let relay = OverIpv4::open(before.and_then(|ports| ports.over_ipv4));
     let (port, pid) = (listeners.port, std::process::id());
-    let at_loopback = loopback.as_ref().map(|loopback| loopback.port);
+    let over_ipv4 = relay.as_ref().map(|relay| relay.port);
     // The one from before still takes connections until the lock is asked for.
-    let standing = Standing { pid, version: version.to_owned(), port, loopback: at_loopback };
+    let standing = Standing { pid, version: version.to_owned(), port, over_ipv4 };
     let lock = standing::take(state_dir, &standing).await?;
     tracing::info!(
         port,
-        at_loopback,
+        over_ipv4,
         version,
-        "connections get their PROXY protocol header here, and those to ::1 their way on"
+        "connections get their PROXY protocol header here, and those of IPv6 their way on over IPv4"
     );
     let mut connections = JoinSet::new();
     let mut datagrams = JoinSet::new();
-    if let Some(loopback) = &loopback {
-        datagrams.spawn(loopback.datagrams());
+    if let Some(relay) = &relay {
+        datagrams.spawn(relay.datagrams());
     }
     loop {
         tokio::select! {
@@ -85,7 +85,7 @@ async fn serve(state_dir: &Path, version: &str) -> Result<(), ProxyError> {
                 Ok((client, _)) => drop(connections.spawn(connection(client, Onward::WithHeader))),
                 Err(error) => not_accepted(&error).await,
             },
-            accepted = accepted_at(loopback.as_ref()), if connections.len() < most => match accepted {
+            accepted = accepted_at(relay.as_ref()), if connections.len() < most => match accepted {
                 Ok((client, _)) => drop(connections.spawn(connection(client, Onward::OverIpv4))),
                 Err(error) => not_accepted(&error).await,
             },
@@ -96,11 +96,11 @@ async fn serve(state_dir: &Path, version: &str) -> Result<(), ProxyError> {
     for client in listeners.waiting() {
         connections.spawn(connection(client, Onward::WithHeader));
     }
-    for client in loopback.iter().flat_map(|loopback| waiting_at(&loopback.streams)) {
+    for client in relay.iter().flat_map(|relay| waiting_at(&relay.streams)) {
         connections.spawn(connection(client, Onward::OverIpv4));
     }
     datagrams.shutdown().await;
-    drop((listeners, loopback));
+    drop((listeners, relay));
     drop(lock);
     tracing::info!(connections = connections.len(), "no new connections here; ending with the last one");
     while connections.join_next().await.is_some() {}
@@ -112,9 +112,9 @@ async fn not_accepted(error: &io::Error) {
     tokio::time::sleep(PAUSE).await;
 }
 
-async fn accepted_at(loopback: Option<&Loopback>) -> io::Result<(TcpStream, SocketAddr)> {
-    match loopback {
-        Some(loopback) => loopback.streams.accept().await,
+async fn accepted_at(relay: Option<&OverIpv4>) -> io::Result<(TcpStream, SocketAddr)> {
+    match relay {
+        Some(relay) => relay.streams.accept().await,
         None => std::future::pending().await,
     }
 }

@@ -13,13 +13,13 @@ use tokio::{
     time::timeout,
 };
 
-use super::header::header;
+use super::{header::header, over_ipv4::over_ipv4};
 use crate::mesh::relay_mark;
 
 /// Bytes under way, each direction. Who reads slowly holds up who writes: nothing else is kept.
 const BUFFER: usize = 16 << 10;
-/// For a backend to accept. One on a host that died is taken out of the rules within a second; then the kernel breaks
-/// the attempt off, and the next one goes elsewhere.
+/// For a backend to accept. One on a host that died is taken out of the rules within a second; then the kernel's next attempt
+/// goes elsewhere, and fits in here.
 const CONNECTS_WITHIN: Duration = Duration::from_secs(5);
 /// The rules choose anew each time.
 const ATTEMPTS: usize = 3;
@@ -31,7 +31,7 @@ const KEEPALIVE: (u32, u32, u32) = (60, 10, 6);
 pub enum Onward {
     /// To the published port that was dialled, behind a header.
     WithHeader,
-    /// From ::1 to the same port at 127.0.0.1, as it is.
+    /// From IPv6 to the same port over IPv4, as it is.
     OverIpv4,
 }
 
@@ -50,7 +50,7 @@ async fn carry(client: &mut TcpStream, onward: Onward) -> io::Result<()> {
     prepare(client)?;
     let (mut backend, first) = match onward {
         Onward::WithHeader => (connect(Some(relay_mark(from.ip())), to).await?, header(from, to)),
-        Onward::OverIpv4 => (connect(None, (Ipv4Addr::LOCALHOST, to.port()).into()).await?, Vec::new()),
+        Onward::OverIpv4 => (connect(None, over_ipv4(to)?).await?, Vec::new()),
     };
     let carried = match backend.write_all(&first).await {
         Ok(()) => copy_bidirectional_with_sizes(client, &mut backend, BUFFER, BUFFER).await.map(drop),

@@ -29,14 +29,14 @@ pub struct Standing {
     pub pid: u32,
     pub version: String,
     pub port: u16,
-    /// At ::1, for what is sent on over IPv4.
+    /// For what comes over IPv6 and is sent on over IPv4.
     #[serde(default)]
-    pub loopback: Option<u16>,
+    pub over_ipv4: Option<u16>,
 }
 
 impl Standing {
     pub fn ports(&self) -> ProxyPorts {
-        ProxyPorts { headers: self.port, loopback: self.loopback }
+        ProxyPorts { headers: self.port, over_ipv4: self.over_ipv4 }
     }
 }
 

@@ -9,7 +9,7 @@
 //!
 //! Where the kernel seals instead ([`crate::tunnel`]) it is given nothing to do. The format inside the tunnel is the same.
 
-mod checksum;
+pub(crate) mod checksum;
 mod control;
 mod envelope;
 mod glue;

@@ -117,7 +117,9 @@ pub fn endpoint_problem(id: &str, endpoint: &EndpointPlan, taken: &mut Taken<'_>
     let who = format!("published by {id}");
     for (at, HostPorts { bind, protocol, published, target }) in endpoint.ports.iter().enumerate() {
         let problem = match bind {
-            PortBind::Address(IpAddr::V6(_)) => Some("its network here has no IPv6".to_owned()),
+            PortBind::Address(IpAddr::V6(_)) if *protocol == PortProtocol::Sctp => {
+                Some("its network here has no IPv6, over which sctp would have to come".to_owned())
+            }
             _ => span_problem(bind, *published, *target),
         };
         let problem = problem.or_else(|| taken.take(bind, *protocol, *published, Cow::Owned(who.clone())));
