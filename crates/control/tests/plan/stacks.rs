@@ -333,3 +333,43 @@ fn p28_the_history_of_a_stack_says_by_whom_what_came_of_it_and_why() {
         "#]],
     );
 }
+
+/// S-72, K-01: what a deploy makes of published ports counts, not the order of its services.
+#[test]
+fn k_01_services_of_one_stack_take_ports_from_each_other() {
+    check(
+        "network i ingress
+         node a
+         wait 3s
+         stack shop | service a publish=8080:80 publish=81 | service b publish=9090:80 | service c publish=host@7000:80
+         ports
+         stack shop | service a publish=9090:80 publish=81 | service b publish=8080:80 | service c publish=7000:80
+         ports
+         stack shop prune | service new publish=7000:80 | service a publish=8080:80 | service b publish=9090:80
+         ports
+         roll-back shop
+         ports
+         settle
+         stacks",
+        expect![[""]],
+    );
+}
+
+#[test]
+fn k_01_a_port_that_two_would_have_in_the_end_refuses_the_deploy() {
+    check(
+        "network i ingress
+         node a
+         stack shop | service a publish=8080:80 | service b publish=9090:80 | service c publish=80
+         service other publish=7000:80
+         ports
+         stack shop | service a publish=9090:80 | service b publish=9090:80
+         stack shop | service a publish=9090:80
+         stack shop | service a publish=7000:80 | service b publish=8080:80
+         stack shop | service new publish=30612:80 | service c publish=80
+         stack else | service x publish=8080:80
+         ports
+         stacks",
+        expect![[""]],
+    );
+}
