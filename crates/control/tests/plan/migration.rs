@@ -155,8 +155,8 @@ fn p41_moves_that_cannot_be_are_refused_before_anything_stops() {
             0s create db.1/1 on b
             0s create db.2/1 on a
             0s create small.1/1 on c
-            refused: no service's data is in volume nothing on node a: no service has data in a volume of this name
-            refused: no service's data is in volume data on node c: it is on b (db.1), a (db.2)
+            refused: no service's data is in volume nothing on node a: no service has data in a volume of this name; `rswarm service inspect SERVICE` shows the volumes of one, and `rswarm volume ls` on a node those that are there
+            refused: no service's data is in volume data on node c: it is on b (db.1), a (db.2); name that node as the first
             refused: node nowhere not found
             refused: volume data cannot move from a to a: name two nodes
             refused: volume data on node b is the data of db.1: two tasks' data cannot become one; choose another node
@@ -276,7 +276,29 @@ fn p41_a_service_that_is_made_again_finds_its_data() {
          settle
          remove-node b
          service db2 x1 volume=data",
-        expect![[""]],
+        expect![[r#"
+            0s create db.1/1 on b
+            0s create busy.1/1 on a
+              busy.1/1 on a running (wants running)
+              db.1/1 on b running (wants running)
+            0s create db.1/2 waiting: volume data is still in use by the service of this name that was removed: it waits for its end
+            0s want db.1/1 remove
+            0s place db.1/2 on b
+            0s forget db.1/1
+            0s service db gone
+              busy.1/1 on a running (wants running)
+              db.1/2 on b running (wants running)
+            0s want db.1/2 remove
+            0s forget db.1/2
+            0s service db gone
+            refused: no service's data is in volume data on node b: it was the data of service db on b, which is removed; a new service of that name finds it there, then repeat this
+            0s create db.1/3 waiting: volume data is on node b, which is drained: bring it back, or start without the data (--on-missing create)
+            0s place db.1/3 on a
+            0s want db.1/3 remove
+            0s forget db.1/3
+            0s service db gone
+            0s create db.1/4 on b
+        "#]],
     );
 }
 
