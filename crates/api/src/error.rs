@@ -172,7 +172,8 @@ impl From<image::Error> for ApiError {
             | E::BadDocument { .. }
             | E::Unusable { .. }
             | E::BadChange { .. }
-            | E::Hostile { .. } => StatusCode::BAD_REQUEST,
+            | E::Hostile { .. }
+            | E::CredentialHelper { .. } => StatusCode::BAD_REQUEST,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, with_causes(&error))

@@ -62,8 +62,9 @@ impl Host {
                 let files = tls.files();
                 let connector = ApiConnector::from_files(&files).with_context(|| {
                     format!(
-                        "{text} is only spoken to with certificates; give --tlscacert, --tlscert and --tlskey, or set \
-                         DOCKER_CERT_PATH to a directory with ca.pem, cert.pem and key.pem"
+                        "{text} is only spoken to with certificates on both sides, for whoever reaches it is root there; give \
+                         --tlscacert, --tlscert and --tlskey, or set DOCKER_CERT_PATH to a directory with ca.pem, cert.pem and \
+                         key.pem; ssh://HOST needs none of them"
                     )
                 })?;
                 Ok(Self::Tls { host: host.to_owned(), port: port.unwrap_or(TLS_PORT), connector })

@@ -27,6 +27,7 @@ use types::{Cluster, Node, Timestamp, WriteReply, WriteRequest};
 pub use cluster::check_new as check_new_cluster;
 pub use node::{LEFT_MESSAGE, describe_node, join_node, set_raft_member, set_role};
 pub(crate) use ports::host_ports;
+pub use registry::renew as renew_registry;
 pub use report::report_tasks;
 pub(crate) use service::{replaces_tasks, rolled_back};
 pub use subnets::route_conflicts;

@@ -26,6 +26,7 @@ pub fn check(tables: &Tables) -> Result<(), String> {
         named_resources(tables, node.id)?;
         host_ports(node, tables.load(node.id))?;
     }
+    tables.check_homes()?;
     networks::check(tables)?;
     dependencies::check(tables)?;
     ports::check(tables)

@@ -25,13 +25,13 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 use types::{
     Cluster, ContainerAttachment, DataPathPeer, Dependency, DependencyId, DependencyKind, DependencyName, Migration,
-    Name, Network, NetworkId, Node, NodeId, Service, ServiceId, Slot, Stack, Task, TaskId,
+    Name, Network, NetworkId, Node, NodeId, PortConfig, Service, ServiceId, Slot, Stack, Task, TaskId,
 };
 
 pub(crate) use apply::Moment;
 pub(crate) use apply_network::must_not_overlap;
 pub use events::{changed_tasks, events};
-use homes::Home;
+use homes::Homes;
 use journal::Journal;
 pub use journal::Touched;
 pub use load::NodeLoad;
@@ -85,7 +85,7 @@ pub struct Tables {
     /// Of present versions.
     dependency_names: OrdMap<(DependencyKind, DependencyName), DependencyId>,
     /// Where the data of slots is.
-    homes: OrdMap<(ServiceId, Slot), Arc<Home>>,
+    homes: Homes,
     /// Data on its way between nodes, by where it comes from.
     migrations: OrdMap<(NodeId, String), Arc<Migration>>,
     stacks: OrdMap<Name, Arc<Stack>>,
@@ -245,6 +245,11 @@ impl Tables {
     /// Which published number is whose.
     pub(crate) fn ports(&self) -> &Ports {
         &self.ports
+    }
+
+    /// On a copy on which the service's next state is to be judged among others': these ports are free for them already.
+    pub(crate) fn release_ports(&mut self, service: &Service, goes: impl Fn(&PortConfig) -> bool) {
+        self.ports.release_those(service, goes);
     }
 
     pub(crate) fn peers(&self) -> &OrdMap<NodeId, Arc<DataPathPeer>> {

@@ -41,11 +41,11 @@ pub struct Config {
     pub socket: Option<PathBuf>,
     /// Serve the API on this address too (port 2376 unless said), to clients with a certificate of --tlscacert; may be
     /// given several times
-    #[arg(short = 'H', long, value_name = "tcp://ADDRESS[:PORT]", requires_all = ["tlscacert", "tlscert", "tlskey"])]
+    #[arg(short = 'H', long, value_name = "tcp://ADDRESS[:PORT]")]
     pub host: Vec<String>,
     /// Serve the metrics, and nothing else, on this address (port 9323 unless said), to clients with a certificate of
     /// --metrics-tlscacert
-    #[arg(long, value_name = "ADDRESS[:PORT]", requires_all = ["tlscacert", "tlscert", "tlskey"])]
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
     pub metrics_addr: Option<String>,
     /// With --metrics-addr: whose certificates clients must have there (PEM); one of its own, so that who reads the
     /// metrics may not do all else [default: that of --tlscacert]
@@ -173,7 +173,8 @@ impl Config {
             return Ok(None);
         }
         let addresses = self.host.iter().map(|text| tcp_address(text)).collect::<Result<_>>()?;
-        self.with_tls(addresses, None, "--host")
+        let why = "whoever reaches the API is root on this host (without an open port: rswarm -H ssh://HOST)";
+        self.with_tls(addresses, None, ("--host", why)).map(Some)
     }
 
     /// Where it tells its metrics.
@@ -185,17 +186,29 @@ impl Config {
         let address = address(text, METRICS_PORT).with_context(|| {
             format!("--metrics-addr {text}: this is no address of a host; write 0.0.0.0:{METRICS_PORT}")
         })?;
-        self.with_tls(vec![address], self.metrics_tlscacert.as_ref(), "--metrics-addr")
+        self.with_tls(vec![address], self.metrics_tlscacert.as_ref(), ("--metrics-addr", "metrics tell what runs here"))
+            .map(Some)
     }
 
-    fn with_tls(&self, addresses: Vec<SocketAddr>, ca: Option<&PathBuf>, flag: &str) -> Result<Option<api::Tcp>> {
-        let (Some(ca), Some(certificate), Some(key)) = (ca.or(self.tlscacert.as_ref()), &self.tlscert, &self.tlskey)
-        else {
-            return Ok(None);
+    fn with_tls(
+        &self,
+        addresses: Vec<SocketAddr>,
+        ca: Option<&PathBuf>,
+        (flag, why): (&str, &str),
+    ) -> Result<api::Tcp> {
+        let ca = ca.or(self.tlscacert.as_ref());
+        let (Some(ca), Some(certificate), Some(key)) = (ca, &self.tlscert, &self.tlskey) else {
+            let given = [
+                ("--tlscacert", ca.is_some()),
+                ("--tlscert", self.tlscert.is_some()),
+                ("--tlskey", self.tlskey.is_some()),
+            ];
+            let missing: Vec<&str> = given.iter().filter(|(_, is_given)| !is_given).map(|(name, _)| *name).collect();
+            bail!("{flag} needs certificates on both sides: give {} too, for {why}", missing.join(", "))
         };
         let files = PemFiles { ca: ca.clone(), certificate: certificate.clone(), key: key.clone() };
         let tls = ApiAcceptor::from_files(&files).with_context(|| format!("set up TLS for {flag}"))?;
-        Ok(Some(api::Tcp { addresses, tls }))
+        Ok(api::Tcp { addresses, tls })
     }
 
     /// Where everything that belongs to the cluster lies; removed when the host leaves.
@@ -241,8 +254,13 @@ mod tests {
     #[test]
     fn e_43_without_certificates_nothing_listens_on_tcp() {
         let parse = |words: &[&str]| Config::try_parse_from(words).map_err(|e| e.to_string());
-        let refused = parse(&["rswarm daemon", "-H", "tcp://0.0.0.0:2375"]).expect_err("no certificates");
-        assert!(refused.contains("--tlscacert"), "{refused}");
+        let bare = parse(&["rswarm daemon", "-H", "tcp://0.0.0.0:2375"]).expect("flags");
+        let refused = bare.tcp().err().map(|error| error.to_string()).unwrap_or_default();
+        assert_eq!(
+            refused,
+            "--host needs certificates on both sides: give --tlscacert, --tlscert, --tlskey too, for whoever reaches the API is \
+             root on this host (without an open port: rswarm -H ssh://HOST)"
+        );
         let config = parse(&[
             "rswarm daemon",
             "--host",
@@ -263,8 +281,9 @@ mod tests {
         let parse = |words: &[&str]| {
             Config::try_parse_from([&["rswarm daemon"], words].concat()).map_err(|error| error.to_string())
         };
-        let refused = parse(&["--metrics-addr", "0.0.0.0"]).expect_err("no certificates");
-        assert!(refused.contains("--tlscacert"), "{refused}");
+        let bare = parse(&["--metrics-addr", "0.0.0.0", "--tlscert", "/b"]).expect("flags");
+        let refused = bare.metrics().err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(refused.contains("give --tlscacert, --tlskey too, for metrics tell"), "{refused}");
         let tls = ["--tlscacert", "/a", "--tlscert", "/b", "--tlskey", "/c"];
         assert!(parse(&tls).expect_err("for nothing").contains("--metrics-addr"));
         let error = |words: &[&str]| {

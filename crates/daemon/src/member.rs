@@ -7,15 +7,16 @@ use std::{fs, net::IpAddr, path::Path, sync::Arc, time::SystemTime};
 
 use anyhow::{Context, Result};
 use identity::{CertificateAuthority, KeyPair, NodeIdentity, Subject, Vault};
-use manager::{EventSink, Manager};
+use manager::{CredentialSource, EventSink, Manager};
 use node::{
     Engine,
     agent::{Agent, AgentConfig},
+    image,
     membership::{InitRequest, JoinRequest},
 };
 use types::{
     Availability, Cluster, ClusterId, ClusterSpec, JoinSecrets, ManagerPeer, Meta, Node, NodeDescription, NodeId,
-    NodeRole, NodeSpec, NodeState, NodeStatus, RootCa, Timestamp, UnlockKey,
+    NodeRole, NodeSpec, NodeState, NodeStatus, Payload, RootCa, Timestamp, UnlockKey, with_causes,
 };
 
 use crate::{
@@ -182,7 +183,18 @@ pub fn manager_config(vault: &Vault, file: &MemberFile, identity: &NodeIdentity,
         identity: identity.clone(),
         clock: Arc::new(now),
         events,
+        credentials: ask_helpers(),
     }
+}
+
+/// The credential helpers of this host.
+fn ask_helpers() -> CredentialSource {
+    Arc::new(|helper, scope| {
+        Box::pin(async move {
+            let said = image::ask_helper(&helper, &scope).await;
+            said.map(|(username, found)| (username, Payload::new(found.pack()))).map_err(|error| with_causes(&error))
+        })
+    })
 }
 
 /// Runs the steps of becoming a node; if one fails, nothing of the node stays on disk.

@@ -86,6 +86,9 @@ pub enum Error {
     #[error("registry {registry} breaks the protocol: {reason}")]
     RegistryProtocol { registry: String, reason: String },
 
+    #[error("no credentials for registry {registry} from {program}: {reason}")]
+    CredentialHelper { program: String, registry: String, reason: String },
+
     #[error("cannot get {what} from another node: {reason}")]
     Peer { what: String, reason: String },
 

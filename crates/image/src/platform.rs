@@ -1,6 +1,6 @@
 //! Platforms (`linux/arm/v7`) and the choice of an image for this machine.
 //! Pure: called by pull and by the scheduler's view of an image; never looks at the machine except
-//! in [`Platform::host`].
+//! in [`Platform::host`] and [`Platform::machine`].
 
 use std::{fmt, str::FromStr};
 
@@ -40,9 +40,14 @@ impl Platform {
         Self { os: os.to_owned(), architecture: architecture.to_owned(), variant }
     }
 
-    /// The platform this process runs on.
+    /// What this process is built for: images that are made here run on every machine of the architecture.
     pub fn host() -> Self {
         Self::new(std::env::consts::OS, std::env::consts::ARCH, None)
+    }
+
+    /// What this machine runs, with the newest variant that its processor has.
+    pub fn machine() -> Self {
+        Self { variant: processor_level().map(|level| format!("v{level}")), ..Self::host() }
     }
 
     /// How well an image for `self` runs on `host`: 0 is exact, larger is worse, `None` is not at all.
@@ -75,6 +80,26 @@ fn level(platform: &Platform) -> Option<u32> {
         ("arm" | "arm64" | "amd64", Some(variant)) => number(variant),
         _ => None,
     }
+}
+
+/// The level of the x86-64 psABI whose features the processor has and the kernel lets programs use; `None` for the first,
+/// which all have.
+#[cfg(target_arch = "x86_64")]
+fn processor_level() -> Option<u32> {
+    use std::arch::is_x86_feature_detected as has;
+    // LAHF in 64 bits, also of the second level, cannot be asked for here; no processor with the others lacks it
+    let second =
+        has!("cmpxchg16b") && has!("popcnt") && has!("sse3") && has!("ssse3") && has!("sse4.1") && has!("sse4.2");
+    let third = has!("avx2") && has!("bmi1") && has!("bmi2") && has!("f16c") && has!("fma");
+    let third = third && has!("lzcnt") && has!("movbe");
+    let fourth = has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl");
+    let reached = [second, third, fourth].into_iter().take_while(|level| *level).count();
+    u32::try_from(reached).ok().filter(|reached| *reached > 0).map(|reached| reached + 1)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn processor_level() -> Option<u32> {
+    None
 }
 
 /// The index of the best of `offered` on `host`; the first of equals.
@@ -126,6 +151,9 @@ mod tests {
         check("linux/386 linux/amd64", "linux/amd64", Some("linux/amd64"));
         check("linux/amd64/v3 linux/amd64/v2", "linux/amd64", None);
         check("linux/amd64/v3 linux/amd64/v2 linux/amd64", "linux/amd64/v2", Some("linux/amd64/v2"));
+        check("linux/amd64 linux/amd64/v2 linux/amd64/v3 linux/amd64/v4", "linux/amd64/v3", Some("linux/amd64/v3"));
+        check("linux/386 linux/amd64/v1 linux/amd64/v4", "linux/amd64/v3", Some("linux/amd64"));
+        check("linux/386 linux/arm64", "linux/amd64/v3", Some("linux/386"));
         check("linux/arm/v5 linux/arm/v6 linux/arm/v7", "linux/arm/v6", Some("linux/arm/v6"));
         check("linux/arm/v5 linux/arm/v7", "linux/arm/v6", Some("linux/arm/v5"));
         check("linux/arm/v7", "linux/arm/v6", None);

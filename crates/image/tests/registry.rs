@@ -37,7 +37,11 @@ struct Sample {
 
 impl Sample {
     fn new(architecture: &str, media_type: &str) -> Self {
-        let layers = vec![layer(&["a", "b"], &"one ".repeat(50_000)), layer(&["a"], architecture)];
+        Self::with_file(architecture, media_type, architecture)
+    }
+
+    fn with_file(architecture: &str, media_type: &str, content: &str) -> Self {
+        let layers = vec![layer(&["a", "b"], &"one ".repeat(50_000)), layer(&["a"], content)];
         let config = config_of(&layers, architecture);
         let mut packed: Vec<Vec<u8>> =
             layers.iter().map(|l| zstd::encode_all(l.as_slice(), 1).expect("in memory")).collect();
@@ -153,6 +157,43 @@ impl Drop for DockerRegistry {
 
 async fn pull(test: &TestStore, name: &str, options: &PullOptions) -> image::Result<image::PulledImage> {
     test.store.pull(&name.parse().expect(name), options, Progress::none()).await
+}
+
+/// P47: of an index with several levels of one architecture a machine takes the newest that it runs.
+#[tokio::test]
+async fn p47_the_best_level_of_the_machine_is_pulled() {
+    let Some(registry) = DockerRegistry::start(false) else { return };
+    let machine = Platform::machine();
+    let host = Platform::host().to_string();
+    let runs = |variant: &str| match variant {
+        "" => true,
+        _ => format!("{host}/{variant}").parse::<Platform>().expect("good").rank_on(&machine).is_some(),
+    };
+    let levels = ["", "v2", "v3", "v4"];
+    let best = levels.iter().rposition(|level| runs(level)).expect("the first runs everywhere");
+    let mut entries = Vec::new();
+    for level in levels {
+        let sample = Sample::with_file(&Platform::host().architecture, OCI_MANIFEST, level);
+        sample.push(registry.address, "demo/levels", &format!("level{level}"), OCI_MANIFEST, &[]);
+        let (digest, size) = (Digest::of(&sample.manifest), sample.manifest.len());
+        let variant = if level.is_empty() { String::new() } else { format!(r#","variant":"{level}""#) };
+        let architecture = Platform::host().architecture;
+        entries.push(format!(
+            r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{digest}","size":{size},"platform":{{"os":"linux","architecture":"{architecture}"{variant}}}}}"#
+        ));
+    }
+    let index = format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{}]}}"#, entries.join(","));
+    push_manifest(registry.address, "demo/levels", "index", OCI_INDEX, &[], index.as_bytes());
+    let test = TestStore::new("levels").await;
+    let name = |tag: &str| format!("{}/demo/levels:{tag}", registry.address);
+    let id = |tag: String, options: PullOptions| {
+        let test = &test;
+        async move { pull(test, &tag, &options).await.expect("pulls").id }
+    };
+    let chosen = id(name("index"), PullOptions::default()).await;
+    assert_eq!(chosen, id(name(&format!("level{}", levels[best])), PullOptions::default()).await, "{machine}");
+    let base = PullOptions { platform: Some(Platform::host()), ..PullOptions::default() };
+    assert_eq!(id(name("index"), base.clone()).await, id(name("level"), base).await, "who asks for the first gets it");
 }
 
 #[tokio::test]

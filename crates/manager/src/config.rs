@@ -2,8 +2,9 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
+use futures::future::BoxFuture;
 use identity::{NodeIdentity, Vault};
-use types::{ClusterEvents, Timestamp};
+use types::{ClusterEvents, CredentialHelper, Payload, RegistryScope, Timestamp};
 
 pub(crate) const RAFT_DIRECTORY: &str = "raft";
 
@@ -15,6 +16,10 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Who is told what happens to the objects of the cluster. Called in their order, from one task; must not wait.
 pub type EventSink = Arc<dyn Fn(ClusterEvents) + Send + Sync>;
+
+/// Asks a credential helper of this host: a user name with packed credentials, or why there are none.
+pub type CredentialSource =
+    Arc<dyn Fn(CredentialHelper, RegistryScope) -> BoxFuture<'static, Result<(String, Payload), String>> + Send + Sync>;
 
 #[derive(Clone)]
 pub struct Config {
@@ -29,6 +34,7 @@ pub struct Config {
     pub identity: NodeIdentity,
     pub clock: Clock,
     pub events: EventSink,
+    pub credentials: CredentialSource,
 }
 
 impl Config {

@@ -4,6 +4,7 @@
 //! It must never replan for a mere heartbeat.
 
 pub(crate) mod intake;
+pub(crate) mod renewal;
 pub(crate) mod upward;
 
 use std::time::Duration;

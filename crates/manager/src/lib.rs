@@ -21,7 +21,7 @@ mod store;
 mod survival;
 mod wiring;
 
-pub use config::{Clock, Config, DATA_KEY_FILE, EventSink};
+pub use config::{Clock, Config, CredentialSource, DATA_KEY_FILE, EventSink};
 pub use error::Error;
 pub use manager::{Manager, ManagerStatus};
 pub use rpc::read::Reader;

@@ -14,7 +14,7 @@ use crate::{
     Clock, Config, Error,
     dispatch::{Hub, logs::LogBroker, session::Context, uplink, usage::UsageBroker},
     events::Teller,
-    leader::{self, intake::Intake},
+    leader::{self, intake::Intake, renewal},
     lock,
     metrics::{self, Metrics, Scrape, Told},
     raft::{
@@ -127,6 +127,7 @@ pub(crate) async fn start(config: &Config, listener: TcpListener, store: Store, 
     add("compaction", Box::pin(compaction::run(consensus.clone(), log)));
     add("membership", Box::pin(membership.clone().run()));
     add("learners", Box::pin(membership.clone().run_learners()));
+    add("renewal", Box::pin(renewal::run(consensus.clone(), clock.clone(), config.credentials.clone())));
     add("leader loop", Box::pin(leader::run(consensus.clone(), clock, noticed)));
     add("dispatcher", Box::pin(hub.clone().run(tables)));
     add("uplink", Box::pin(uplink::Uplink::new(consensus.clone(), intake, stuck_since).run(hearing)));

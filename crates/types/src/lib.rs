@@ -38,7 +38,7 @@ pub use constraint::{Constraint, ConstraintError};
 pub use dependency_name::{DependencyName, DependencyNameError, MAX_DEPENDENCY_NAME};
 pub use event::{ClusterEvents, ObjectAction, ObjectEvent, ObjectKind};
 pub use id::{ClusterId, DependencyId, Id, IdError, NetworkId, NodeId, ServiceId, TaskId};
-pub use image_reference::{ImageReference, ImageReferenceError};
+pub use image_reference::{DEFAULT_REGISTRY, ImageReference, ImageReferenceError};
 pub use name::{Name, NameError};
 pub use object::*;
 pub use payload::Payload;

@@ -8,6 +8,7 @@ mod network;
 mod node;
 mod rebalance;
 mod registry;
+mod renewal;
 mod service;
 mod stack;
 mod task;
@@ -25,6 +26,7 @@ pub use node::{
 };
 pub use rebalance::{Rebalance, RebalanceMove, RebalanceState, RebalanceView};
 pub use registry::{MAX_REGISTRIES, RegistryLogin, RegistryScope, RegistryScopeError};
+pub use renewal::{CredentialHelper, CredentialHelperError, RENEWAL_EVERY, RegistryRenewal};
 pub use service::{KEPT_REVISIONS, Revision, Service, UpdateState, UpdateStatus};
 pub use stack::{
     STACK_LABEL, Stack, StackAction, StackDependency, StackPart, StackResult, StackRevision, StackSpec, StackState,

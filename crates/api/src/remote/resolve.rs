@@ -19,6 +19,8 @@ use crate::{
 
 /// Of an id at least so much must be said: a shorter word is a name that somebody mistyped rather than a task's.
 const MIN_PREFIX: usize = 4;
+/// As much of a container's id as lists show.
+const SHORT_ID: usize = 12;
 
 /// Who answers a request.
 #[derive(Debug)]
@@ -123,10 +125,33 @@ async fn task(shared: &Shared, target: &Target) -> ApiResult<Option<Task>> {
     // `docker inspect` asks for a container first and means the task, as ever.
     match target.is_inspect() {
         false => Ok(Some(task)),
-        true => Err(ApiError::not_found(format!(
-            "No such container: {name}; a task has this id: for its container say SERVICE.SLOT.{name} or the container's \
-             own id"
-        ))),
+        true => Err(ApiError::not_found(meant(shared, name, &task).await)),
+    }
+}
+
+/// Which container is the task's, and how to get into it.
+async fn meant(shared: &Shared, name: &str, task: &Task) -> String {
+    let service = cluster::service(&shared.membership, &task.service.to_string()).await;
+    let service = service.map_or_else(|_| task.service.to_string(), |view| view.service.spec.name.to_string());
+    let node = match task.node {
+        Some(node) => cluster::node(&shared.membership, &node.to_string()).await.ok(),
+        None => None,
+    };
+    let node = node.map(|view| view.node.shown_name().to_owned());
+    which(name, task, &format!("{service}.{}", task.slot), node.as_deref())
+}
+
+fn which(name: &str, task: &Task, place: &str, node: Option<&str>) -> String {
+    let what = format!("No such container: {name}; this is the id of task {place}");
+    match node {
+        Some(node) if task.status.state >= TaskState::Ready => {
+            let id: String = container_id(task.id).chars().take(SHORT_ID).collect();
+            format!("{what}, whose container {id} is on node {node}: say {id}, or `rswarm exec {place} COMMAND`")
+        }
+        _ => format!(
+            "{what}, which is {} and has no container: `rswarm service ps` shows how it goes",
+            task.status.state
+        ),
     }
 }
 

@@ -107,3 +107,22 @@ fn p_21_a_node_that_cannot_be_asked_is_said_with_its_name() {
     let silent = say("exec", &task, Some(&node(2, NodeState::Unreachable, Some([192, 0, 2, 2].into()))));
     assert_eq!(silent, "w1 192.0.2.2 true", "it may still answer");
 }
+
+#[test]
+fn who_says_a_tasks_id_is_told_its_container_and_node() {
+    let runs = task(Some(2), TaskState::Running, "");
+    let id: String = container_id(runs.id).chars().take(12).collect();
+    assert_eq!(
+        which("abc", &runs, "web.1", Some("w1")),
+        format!(
+            "No such container: abc; this is the id of task web.1, whose container {id} is on node w1: say {id}, or `rswarm exec \
+             web.1 COMMAND`"
+        )
+    );
+    let waits = task(None, TaskState::Pending, "no suitable node");
+    assert_eq!(
+        which("abc", &waits, "web.1", None),
+        "No such container: abc; this is the id of task web.1, which is pending and has no container: `rswarm service ps` shows \
+         how it goes"
+    );
+}

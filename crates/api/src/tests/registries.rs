@@ -24,6 +24,25 @@ async fn p_17_credentials_go_in_and_do_not_come_out() {
         ),
         ("POST /registries", json!({ "Registry": "r.example" }), "400", "Username and Password are both required"),
         ("POST /registries", json!({ "Registry": "r.example", "Passwort": "x" }), "400", "Passwort"),
+        (
+            "POST /registries",
+            json!({ "Registry": "r.example", "Helper": "x", "Password": "p" }),
+            "400",
+            "the Helper that has them, not both",
+        ),
+        (
+            "POST /registries",
+            json!({ "Registry": "r.example", "Helper": "../sh" }),
+            "400",
+            "names no credential helper",
+        ),
+        (
+            "POST /registries",
+            json!({ "Registry": "r.example", "Every": 10_000_000_000_i64 }),
+            "400",
+            "Every needs a Helper",
+        ),
+        ("POST /registries", json!({ "Registry": "r.example", "Helper": "not-there" }), "400", "each manager"),
         ("DELETE /registries?registry=other.example", Value::Null, "404", "other.example"),
     ] {
         let (got, said) = ask(&fake, request, &body).await;

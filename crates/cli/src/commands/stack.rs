@@ -118,6 +118,11 @@ pub(crate) async fn run(client: &Client, command: StackCommand) -> anyhow::Resul
     }
 }
 
+/// Docker's words, and where to look.
+fn nothing_in(stack: &str) -> String {
+    format!("nothing found in stack: {stack}; `rswarm stack ls` shows the stacks there are")
+}
+
 /// The filter for what is of a stack.
 fn of_stack(stack: &str) -> (String, String) {
     ("label".to_owned(), format!("{}={stack}", compose::NAMESPACE))
@@ -155,7 +160,7 @@ async fn list(client: &Client, arguments: LsArgs) -> anyhow::Result<()> {
 async fn ps(client: &Client, arguments: &StackPsArgs) -> anyhow::Result<()> {
     check_name(&arguments.stack)?;
     let filter = of_stack(&arguments.stack);
-    ensure!(!services_of(client, &arguments.stack).await?.is_empty(), "nothing found in stack: {}", arguments.stack);
+    ensure!(!services_of(client, &arguments.stack).await?.is_empty(), "{}", nothing_in(&arguments.stack));
     tasks::show(client, &arguments.ps, vec![filter]).await
 }
 

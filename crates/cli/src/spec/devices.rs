@@ -40,7 +40,7 @@ fn by_path(text: &str) -> anyhow::Result<Value> {
         [host, container] => (host, container, "rwm"),
         [host, container, permissions] if are_permissions(permissions) => (host, container, permissions),
         [_, _, mode] => bail!("bad mode specified: {mode}; use some of r, w and m"),
-        _ => bail!("invalid device specification: {text}"),
+        _ => bail!("invalid device specification: {text}: write HOSTPATH[:CONTAINERPATH[:rwm]]"),
     };
     Ok(json!({ "PathOnHost": host, "PathInContainer": container, "CgroupPermissions": permissions }))
 }

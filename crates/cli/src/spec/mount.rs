@@ -6,6 +6,10 @@ use serde_json::{Value, json};
 use super::edit::set;
 use crate::output::units::parse_bytes;
 
+/// All keys, without their other spellings.
+const KNOWN: &str = "type, source, target, readonly, consistency, bind-propagation, bind-create-mountpoint, bind-nonrecursive, \
+                     volume-driver, volume-label, volume-nocopy, volume-opt, volume-subpath, tmpfs-mode and tmpfs-size";
+
 pub(crate) fn parse(text: &str) -> anyhow::Result<Value> {
     read(text).with_context(|| format!("invalid mount {text:?}"))
 }
@@ -41,10 +45,10 @@ fn read(text: &str) -> anyhow::Result<Value> {
                 let mode = u32::from_str_radix(value, 8).with_context(|| format!("{value:?} is no octal file mode"))?;
                 set(&mut mount, "TmpfsOptions.Mode", mode);
             }
-            other => bail!("unexpected key {other:?}"),
+            other => bail!("unexpected key {other:?}; known are {KNOWN}"),
         }
     }
-    ensure!(mount["Target"].is_string(), "target is required");
+    ensure!(mount["Target"].is_string(), "target is required: say where the container sees it, target=/PATH");
     let kind = mount["Type"].as_str().unwrap_or_default();
     ensure!(kind != "bind" || mount["Source"].is_string(), "a bind mount needs source=PATH");
     for (options, wanted) in [("BindOptions", "bind"), ("VolumeOptions", "volume"), ("TmpfsOptions", "tmpfs")] {

@@ -34,7 +34,7 @@ fn read_long(text: &str) -> anyhow::Result<Value> {
             other => bail!("unexpected key {other:?}; known are name, alias and driver-opt"),
         }
     }
-    ensure!(!target.is_empty(), "name is missing");
+    ensure!(!target.is_empty(), "name is missing: write name=NETWORK");
     let mut network = json!({ "Target": target });
     if !aliases.is_empty() {
         network["Aliases"] = Value::from(aliases);

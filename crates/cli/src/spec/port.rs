@@ -59,7 +59,7 @@ fn read_long(text: &str) -> anyhow::Result<Published<'_>> {
             ),
         }
     }
-    option.target = target.context("target is missing")?;
+    option.target = target.context("target is missing: write target=PORT, the container's")?;
     Ok(option)
 }
 

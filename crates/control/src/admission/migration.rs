@@ -85,7 +85,7 @@ struct Data {
 
 /// A slot is on one node, so all its volumes of that node move, and with them the slots that share those.
 fn data_on(tables: &Tables, volume: &str, node: NodeId) -> Data {
-    let here: Vec<(&(ServiceId, Slot), &Home)> = tables.homes().filter(|(_, home)| home.node == node).collect();
+    let here: Vec<((ServiceId, Slot), &Home)> = tables.homes().filter(|(_, home)| home.node == node).collect();
     let mut volumes = BTreeSet::from([volume.to_owned()]);
     let mut slots: BTreeSet<(ServiceId, Slot)> = BTreeSet::new();
     loop {
@@ -96,7 +96,7 @@ fn data_on(tables: &Tables, volume: &str, node: NodeId) -> Data {
             .copied()
             .collect::<Vec<_>>()
         {
-            slots.insert(*key);
+            slots.insert(key);
             volumes.extend(home.volumes.iter().cloned());
         }
         if known == (volumes.len(), slots.len()) {
@@ -110,20 +110,29 @@ fn twin_on<'t>(tables: &'t Tables, volumes: &[String], node: NodeId) -> Option<(
     let mut there = tables.homes().filter(|(_, home)| home.node == node);
     there.find_map(|((service, slot), home)| {
         let name = home.volumes.iter().find(|name| volumes.contains(name))?;
-        Some((name.as_str(), *service, *slot))
+        Some((name.as_str(), service, slot))
     })
 }
 
 fn no_data(tables: &Tables, volume: &str, from: &Node) -> String {
     let named = |home: &Home| home.volumes.iter().any(|name| name == volume);
-    let one = |((service, slot), home): (&(ServiceId, Slot), &Home)| {
-        let node = tables.node(home.node).map_or_else(|| home.node.short(), |node| node.shown_name().to_owned());
-        format!("{node} ({})", place(tables, *service, *slot))
+    let node = |id: NodeId| tables.node(id).map_or_else(|| id.short(), |node| node.shown_name().to_owned());
+    let one = |((service, slot), home): ((ServiceId, Slot), &Home)| {
+        format!("{} ({})", node(home.node), place(tables, service, slot))
     };
     let all: Vec<String> = tables.homes().filter(|(_, home)| named(home)).take(MAX_NAMED).map(one).collect();
-    let known = match all.is_empty() {
-        true => "no service has data in a volume of this name".to_owned(),
-        false => format!("it is on {}", all.join(", ")),
+    let known = match (all.is_empty(), tables.left_homes(volume).next()) {
+        (false, _) => format!("it is on {}; name that node as the first", all.join(", ")),
+        (true, Some((name, _, id))) => format!(
+            "it was the data of service {name} on {}, which is removed; a new service of that name finds it there, then repeat \
+             this",
+            node(id)
+        ),
+        (true, None) => {
+            "no service has data in a volume of this name; `rswarm service inspect SERVICE` shows the volumes of \
+                         one, and `rswarm volume ls` on a node those that are there"
+                .to_owned()
+        }
     };
     format!("no service's data is in volume {volume} on node {}: {known}", from.shown_name())
 }

@@ -141,6 +141,18 @@ fn fixed_on_one_node(spec: &ServiceSpec) -> Result<(), Rejection> {
     }
 }
 
+/// Whether a service that published this port publishes it no more with the spec. One without a number in the spec
+/// keeps the number it was given.
+pub(super) fn gives_up(port: &PortConfig, spec: &ServiceSpec) -> bool {
+    let is_given = port.published.is_some_and(|number| DYNAMIC.contains(&number));
+    let is_same = |next: &PortConfig| {
+        let number =
+            next.published == port.published || next.published.is_none() && is_given && next.target == port.target;
+        number && (next.protocol, next.mode, &next.bind) == (port.protocol, port.mode, &port.bind)
+    };
+    !spec.endpoint.ports.iter().any(is_same)
+}
+
 /// The ports of the mesh with their numbers: as asked for, else as `before`, else free ones.
 ///
 /// # Errors

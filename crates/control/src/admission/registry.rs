@@ -1,6 +1,9 @@
 //! Credentials of the cluster for registries (P17).
 
-use types::{Cluster, MAX_REGISTRIES, RegistryLogin, RegistryScope, Timestamp};
+use types::{
+    Cluster, CredentialHelper, MAX_REGISTRIES, Payload, RENEWAL_EVERY, RegistryLogin, RegistryRenewal, RegistryScope,
+    Timestamp,
+};
 
 use crate::{Change, ObjectRef, Proposal, Rejection, Tables};
 
@@ -11,8 +14,26 @@ pub(super) fn put(
     login: &RegistryLogin,
     now: Timestamp,
 ) -> Result<Proposal, Rejection> {
+    if let Some(every) = login.renewal.as_ref().map(|renewal| renewal.every)
+        && !RENEWAL_EVERY.contains(&every)
+    {
+        return Err(Rejection::Invalid(format!(
+            "credentials for registry {scope} cannot be renewed every {} s: give {} s to {} s, less than they last",
+            every.as_secs_f64(),
+            RENEWAL_EVERY.start().as_secs(),
+            RENEWAL_EVERY.end().as_secs()
+        )));
+    }
+    let mut login = login.clone();
+    if let Some(renewal) = &mut login.renewal {
+        renewal.renewed_at = now;
+    }
+    insert(tables, scope, login, now)
+}
+
+fn insert(tables: &Tables, scope: &RegistryScope, login: RegistryLogin, now: Timestamp) -> Result<Proposal, Rejection> {
     change(tables, now, |cluster| {
-        cluster.registries.insert(scope.clone(), login.clone());
+        cluster.registries.insert(scope.clone(), login);
         match cluster.registries.len() <= MAX_REGISTRIES {
             true => Ok(()),
             false => Err(Rejection::Invalid(format!(
@@ -27,6 +48,34 @@ pub(super) fn remove(tables: &Tables, scope: &RegistryScope, now: Timestamp) -> 
         Some(_) => Ok(()),
         None => Err(Rejection::not_found("registry", scope)),
     })
+}
+
+/// What a helper said when it was asked for new credentials: a name with them, or why there are none. `None` if nothing is
+/// new, or the registry is not the helper's any more.
+pub fn renew(
+    tables: &Tables,
+    scope: &RegistryScope,
+    helper: &CredentialHelper,
+    said: Result<(String, Payload), String>,
+    now: Timestamp,
+) -> Option<Proposal> {
+    let login = tables.cluster()?.registries.get(scope)?;
+    let renewal = login.renewal.as_ref().filter(|renewal| renewal.helper == *helper)?;
+    let next = match said {
+        Ok((_, auth)) if auth == login.auth => RegistryLogin {
+            renewal: Some(RegistryRenewal { trouble: String::new(), ..renewal.clone() }),
+            ..login.clone()
+        },
+        Ok((username, auth)) => {
+            let renewal = RegistryRenewal { trouble: String::new(), renewed_at: now, ..renewal.clone() };
+            RegistryLogin { username, auth, renewal: Some(renewal) }
+        }
+        Err(why) => RegistryLogin { renewal: Some(renewal.failed(&why)), ..login.clone() },
+    };
+    if next == *login {
+        return None;
+    }
+    insert(tables, scope, next, now).ok()
 }
 
 fn change(

@@ -1,7 +1,7 @@
 //! Requests about stacks: many objects, judged and changed together or not at all (parity K-01 to K-03, P28, P33).
 //!
 //! Each part is judged as if it came alone, after those before it: networks, secrets and configs, services, and what they
-//! wait for. All that stands in the way is told at once.
+//! wait for. Ports alone are judged by what all services publish in the end. All that stands in the way is told at once.
 
 mod trial;
 
@@ -37,6 +37,7 @@ pub(super) fn deploy(
     wanted.networks.iter().for_each(|spec| trial.network(spec));
     let own: BTreeSet<&Name> = wanted.services.iter().map(|spec| &spec.name).collect();
     wanted.dependencies.iter().for_each(|spec| trial.dependency(spec, &own));
+    trial.free_ports(&wanted.services);
     let services: Vec<ServiceSpec> = wanted.services.iter().filter_map(|spec| trial.service(spec)).collect();
     trial.judge_needs(&wanted.services);
     trial.rest(&wanted);
@@ -128,6 +129,7 @@ pub(super) fn roll_back(
     trial.remove_services(|service| !has(service) && present.services.iter().any(|spec| spec.name == *service));
     target.spec.networks.iter().for_each(|spec: &NetworkSpec| trial.network(spec));
     target.spec.dependencies.iter().for_each(|wanted| trial.name_again(wanted));
+    trial.free_ports(&target.spec.services);
     target.spec.services.iter().for_each(|spec| trial.service_again(spec, number));
     trial.judge_circles(&target.spec.services);
     let kept = |network: &Name| target.spec.networks.iter().any(|spec| spec.name == *network);

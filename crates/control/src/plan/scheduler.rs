@@ -83,7 +83,7 @@ pub(super) fn explain(work: &mut Work<'_>, service: &Service) {
     }
 }
 
-/// Tasks without a node whose slot's data is on its way to another, and what they wait for.
+/// Tasks without a node whose slot's data is on its way to another, or still another task's, and what they wait for.
 fn held(work: &Work<'_>, service: &Service) -> Vec<(TaskId, String)> {
     let of_service = |migration: &&Arc<Migration>| migration.slots.iter().any(|(id, _)| *id == service.id);
     let mut held = Vec::new();
@@ -94,6 +94,14 @@ fn held(work: &Work<'_>, service: &Service) -> Vec<(TaskId, String)> {
         let slots = migration.slots.iter().filter(|(id, _)| *id == service.id);
         let tasks = slots.flat_map(|(id, slot)| work.draft.tasks_of_slot(*id, *slot)).filter(|task| is_waiting(task));
         held.extend(tasks.map(|task| (task.id, text.clone())));
+    }
+    for task in work.draft.tasks_of_service(service.id).filter(|task| is_waiting(task)) {
+        if let Some(volume) = work.draft.inherited(service, task.slot) {
+            let text = format!(
+                "volume {volume} is still in use by the service of this name that was removed: it waits for its end"
+            );
+            held.push((task.id, text));
+        }
     }
     held
 }
@@ -144,7 +152,11 @@ fn waiting(work: &Work<'_>, service: &Service) -> Vec<Group> {
         if task.node.is_some() {
             had_place.insert(task.slot);
         }
-        if !is_waiting(task) || work.draft.migration_of(service.id, task.slot).is_some() {
+        let is_held = || {
+            work.draft.migration_of(service.id, task.slot).is_some()
+                || work.draft.inherited(service, task.slot).is_some()
+        };
+        if !is_waiting(task) || is_held() {
             continue;
         }
         let entry = (task.id, task.slot);

@@ -54,6 +54,7 @@ impl Tables {
         for change in &proposal.changes {
             self.apply_change(moment, change, &mut touched)?;
         }
+        self.check_ports(&proposal.changes)?;
         Ok(touched)
     }
 
@@ -209,7 +210,6 @@ impl Tables {
             return Err(Rejection::already_exists("service", &service.spec.name));
         }
         self.check_networks_of(service)?;
-        self.check_ports_of(service)?;
         self.check_dependencies_of(service)?;
         touched.services.insert(service.id);
         let mut next = Service { meta: next_meta(old.map(|s| s.meta), moment), ..service.clone() };

@@ -9,9 +9,8 @@ use super::{
     Tables, Touched,
     apply::{Moment, next_meta},
     overlay::networks_of,
-    ports::hold_the_same,
 };
-use crate::Rejection;
+use crate::{Change, Rejection};
 
 impl Tables {
     /// Two networks that were chosen at the same time may have been given the same place; whoever comes
@@ -85,16 +84,18 @@ impl Tables {
     }
 
     /// Two services that were given or asked for the same number at the same time: whoever comes second is to
-    /// choose again, or be told whose it is.
-    pub(super) fn check_ports_of(&self, service: &Service) -> Result<(), Rejection> {
-        let old = self.service(service.id);
-        if service.removing || old.is_some_and(|old| hold_the_same(old, service)) {
-            return Ok(());
+    /// choose again, or be told whose it is. Looked at when all changes are made: in one proposal services may swap numbers.
+    pub(super) fn check_ports(&self, changes: &[Change]) -> Result<(), Rejection> {
+        let put = changes.iter().filter_map(|change| match change {
+            Change::PutService { service, .. } => self.service(service.id),
+            _ => None,
+        });
+        for service in put.filter(|service| !service.removing) {
+            if let Some(port) = service.ports().find(|port| self.ports().rival(service.id, port).is_some()) {
+                return Err(Rejection::out_of_sequence("port", port.place()));
+            }
         }
-        match service.ports().find(|port| self.ports().rival(service.id, port).is_some()) {
-            Some(port) => Err(Rejection::out_of_sequence("port", port.place())),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Each address of a network that is there, and nobody else's.

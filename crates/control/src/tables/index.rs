@@ -87,6 +87,7 @@ impl Tables {
             self.names.remove(&old.spec.name);
         }
         if !service.removing {
+            self.homes.taken(&service.spec.name);
             self.names.insert(service.spec.name.clone(), service.id);
         }
         let is_about_neighbours = Constraint::is_about_neighbours;
@@ -102,13 +103,15 @@ impl Tables {
     pub(super) fn drop_service(&mut self, id: ServiceId) {
         let Some(old) = self.services.remove(&id) else { return };
         self.neighbourly.remove(&id);
-        self.forget_homes(id);
         self.priorities.remove(&id);
         self.show_service(Some(&old), None);
         self.index_needs(Some(&old), None);
         self.ports.release(&old);
         if self.names.get(&old.spec.name) == Some(&id) {
             self.names.remove(&old.spec.name);
+        }
+        if !self.names.contains_key(&old.spec.name) {
+            self.homes.leave(&old.spec.name, self.index);
         }
     }
 

@@ -43,9 +43,10 @@ impl Tables {
         let found = self.migrations.remove(&(from, volume.to_owned()));
         let migration = found.ok_or_else(|| Rejection::not_found("migration of volume", volume))?;
         touched.services.extend(migration.slots.iter().map(|(service, _)| *service));
-        for key in migration.slots.iter().filter(|_| moved) {
-            if let Some(home) = self.homes.get(key).cloned() {
-                self.homes.insert(*key, Arc::new(Home { node: migration.to, ..(*home).clone() }));
+        for (service, slot) in migration.slots.iter().filter(|_| moved) {
+            let Some(name) = self.service(*service).map(|service| service.spec.name.clone()) else { continue };
+            if let Some(home) = self.homes.get(&name, *slot).cloned() {
+                self.homes.insert(&name, *slot, Arc::new(Home { node: migration.to, ..(*home).clone() }));
             }
         }
         Ok(())

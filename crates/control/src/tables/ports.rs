@@ -51,7 +51,11 @@ impl Ports {
     }
 
     pub(super) fn release(&mut self, service: &Service) {
-        for (at, hold) in holds(service) {
+        self.release_those(service, |_| true);
+    }
+
+    pub(super) fn release_those(&mut self, service: &Service, goes: impl Fn(&PortConfig) -> bool) {
+        for (at, hold) in service.ports().filter(|port| goes(port)).filter_map(|port| hold_of(service, port)) {
             let Some(all) = self.holds.get_mut(&at) else { continue };
             all.retain(|other| *other != hold);
             if all.is_empty() {
@@ -63,12 +67,12 @@ impl Ports {
 
 /// What a service holds: nothing as soon as its removal was asked for, as with its name.
 pub(crate) fn holds(service: &Service) -> impl Iterator<Item = ((PortProtocol, u16), Hold)> {
-    let hold = |port: &PortConfig| {
-        let on_host = port.mode == PublishMode::Host;
-        let hold = Hold { service: service.id, bind: port.bind.clone(), on_host };
-        Some(((port.protocol, port.published?), hold))
-    };
-    service.ports().filter(|_| !service.removing).filter_map(hold)
+    service.ports().filter(|_| !service.removing).filter_map(|port| hold_of(service, port))
+}
+
+fn hold_of(service: &Service, port: &PortConfig) -> Option<((PortProtocol, u16), Hold)> {
+    let on_host = port.mode == PublishMode::Host;
+    Some(((port.protocol, port.published?), Hold { service: service.id, bind: port.bind.clone(), on_host }))
 }
 
 /// Whether two states of one service hold the same.

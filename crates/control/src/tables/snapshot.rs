@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use types::{
-    Attachment, Cluster, ContainerAttachment, Dependency, GenericResources, LogDriver, Meta, Migration, Network,
+    Attachment, Cluster, ContainerAttachment, Dependency, GenericResources, LogDriver, Meta, Migration, Name, Network,
     NetworkId, Node, NodeId, PortConfig, Service, ServiceId, Slot, Stack, Task, TaskId, TaskSpec, TaskState,
     TaskStatus, Timestamp, Version,
 };
@@ -31,9 +31,14 @@ struct Snapshot {
     /// Missing in snapshots of managers that knew no secrets and configs.
     #[serde(default)]
     dependencies: Vec<Arc<Dependency>>,
+    /// Of managers that forgot with a service where its data is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    homes: Vec<(ServiceId, Slot, Arc<Home>)>,
     /// Missing in snapshots of managers that did not know where data is.
     #[serde(default)]
-    homes: Vec<(ServiceId, Slot, Arc<Home>)>,
+    homes_by_name: Vec<(Name, Slot, Arc<Home>)>,
+    #[serde(default)]
+    homes_left: Vec<(Name, u64)>,
     /// Missing in snapshots of managers that moved no data.
     #[serde(default)]
     migrations: Vec<Arc<Migration>>,
@@ -99,7 +104,9 @@ impl Serialize for Tables {
             networks: self.networks().cloned().collect(),
             guests: self.guests().cloned().collect(),
             dependencies: self.dependencies().cloned().collect(),
-            homes: self.homes.iter().map(|((service, slot), home)| (*service, *slot, Arc::clone(home))).collect(),
+            homes: Vec::new(),
+            homes_by_name: self.homes.iter().map(|(name, slot, home)| (name.clone(), slot, Arc::clone(home))).collect(),
+            homes_left: self.homes.left().map(|(name, index)| (name.clone(), index)).collect(),
             migrations: self.migrations().cloned().collect(),
             stacks: self.stacks().cloned().collect(),
             leaving: self.leaving.iter().copied().collect(),
@@ -137,8 +144,7 @@ fn row(task: &Task, spec: usize) -> Row {
 impl<'de> Deserialize<'de> for Tables {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let snapshot = Snapshot::deserialize(deserializer)?;
-        let homes = snapshot.homes.into_iter().map(|(service, slot, home)| ((service, slot), home)).collect();
-        let mut tables = Self { index: snapshot.index, cluster: snapshot.cluster, homes, ..Self::default() };
+        let mut tables = Self { index: snapshot.index, cluster: snapshot.cluster, ..Self::default() };
         for node in snapshot.nodes {
             tables.insert_node(node);
         }
@@ -183,6 +189,13 @@ impl<'de> Deserialize<'de> for Tables {
                 running_since: row.running_since,
             }));
         }
+        for (service, slot, home) in snapshot.homes {
+            if let Some(name) = tables.service(service).map(|service| service.spec.name.clone()) {
+                tables.homes.insert(&name, slot, Arc::new(Home { service, ..(*home).clone() }));
+            }
+        }
+        snapshot.homes_by_name.into_iter().for_each(|(name, slot, home)| tables.homes.insert(&name, slot, home));
+        snapshot.homes_left.into_iter().for_each(|(name, index)| tables.homes.leave(&name, index));
         let of = |migration: Arc<Migration>| ((migration.from, migration.volume.clone()), migration);
         tables.migrations = snapshot.migrations.into_iter().map(of).collect();
         tables.leaving = snapshot.leaving.into_iter().collect();

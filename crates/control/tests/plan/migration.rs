@@ -155,8 +155,8 @@ fn p41_moves_that_cannot_be_are_refused_before_anything_stops() {
             0s create db.1/1 on b
             0s create db.2/1 on a
             0s create small.1/1 on c
-            refused: no service's data is in volume nothing on node a: no service has data in a volume of this name
-            refused: no service's data is in volume data on node c: it is on b (db.1), a (db.2)
+            refused: no service's data is in volume nothing on node a: no service has data in a volume of this name; `rswarm service inspect SERVICE` shows the volumes of one, and `rswarm volume ls` on a node those that are there
+            refused: no service's data is in volume data on node c: it is on b (db.1), a (db.2); name that node as the first
             refused: node nowhere not found
             refused: volume data cannot move from a to a: name two nodes
             refused: volume data on node b is the data of db.1: two tasks' data cannot become one; choose another node
@@ -169,4 +169,163 @@ fn p41_moves_that_cannot_be_are_refused_before_anything_stops() {
             refused: volume data on node b is the data of db.1: two tasks' data cannot become one; choose another node
         "#]],
     );
+}
+
+#[test]
+fn p41_a_task_waits_for_the_node_with_its_data() {
+    check(
+        "node a cpu=2\nnode b cpu=2
+         service db x2 volume=data cpu=1
+         service other x1 volume=data on-missing=create constraint=node.hostname==b
+         settle
+         show
+         drain b
+         settle 1m
+         show
+         snapshot
+         update db x0
+         settle
+         update db x2
+         settle 1m
+         show
+         activate b
+         settle 1m
+         drain a
+         update db on-missing=create
+         settle 1m
+         show
+         remove-node a
+         settle 1m
+         show",
+        expect![[r#"
+            0s create db.1/1 on b
+            0s create db.2/1 on a
+            0s create other.1/1 on b
+              db.1/1 on b running (wants running)
+              db.2/1 on a running (wants running)
+              other.1/1 on b running (wants running)
+            0s want db.1/1 shutdown
+            0s want other.1/1 shutdown
+            0s create db.1/2 waiting: volume data is on node b, which is drained: bring it back, or start without the data (--on-missing create)
+            0s create other.1/2 waiting: no suitable node: 1 of 2 nodes is drained, 1 does not satisfy node.hostname==b
+              db.1/1 on b shutdown (wants shutdown)
+              db.1/2 on - pending (wants running): volume data is on node b, which is drained: bring it back, or start without the data (--on-missing create)
+              db.2/1 on a running (wants running)
+              other.1/1 on b shutdown (wants shutdown)
+              other.1/2 on - pending (wants running): no suitable node: 1 of 2 nodes is drained, 1 does not satisfy node.hostname==b
+            60s want db.1/1 remove
+            60s want db.1/2 remove
+            60s status db.1/2 shutdown: volume data is on node b, which is drained: bring it back, or start without the data (--on-missing create)
+            60s want db.2/1 remove
+            60s forget db.1/1
+            60s forget db.1/2
+            60s forget db.2/1
+            657.6s create db.1/3 waiting: volume data is on node b, which is drained: bring it back, or start without the data (--on-missing create)
+            657.6s create db.2/2 on a
+              db.1/3 on - pending (wants running): volume data is on node b, which is drained: bring it back, or start without the data (--on-missing create)
+              db.2/2 on a running (wants running)
+              other.1/1 on b shutdown (wants shutdown)
+              other.1/2 on - pending (wants running): no suitable node: 1 of 2 nodes is drained, 1 does not satisfy node.hostname==b
+            717.6s place db.1/3 on b
+            717.6s place other.1/2 on b
+            717.6s want db.2/2 shutdown
+            717.6s create db.2/3 on b
+              db.1/3 on b running (wants running)
+              db.2/2 on a shutdown (wants shutdown)
+              db.2/3 on b running (wants running)
+              other.1/1 on b shutdown (wants shutdown)
+              other.1/2 on b running (wants running)
+              db.1/3 on b running (wants running)
+              db.2/2 on a shutdown (wants shutdown)
+              db.2/3 on b running (wants running)
+              other.1/1 on b shutdown (wants shutdown)
+              other.1/2 on b running (wants running)
+        "#]],
+    );
+}
+
+/// What a removed service leaves on its node, one of the same name finds there, once nobody writes to it any more.
+#[test]
+fn p41_a_service_that_is_made_again_finds_its_data() {
+    check(
+        "node a cpu=2\nnode b cpu=2
+         service db x1 volume=data cpu=2
+         service busy x1 cpu=1
+         settle
+         show
+         remove db
+         service db x1 volume=data cpu=1
+         plan
+         agents
+         plan
+         settle
+         show
+         remove db
+         settle
+         snapshot
+         migrate data b a
+         drain b
+         service db x1 volume=data
+         plan
+         update db on-missing=create
+         plan
+         remove db
+         settle
+         activate b
+         service db x1 volume=other
+         settle
+         remove-node b
+         service db2 x1 volume=data",
+        expect![[r#"
+            0s create db.1/1 on b
+            0s create busy.1/1 on a
+              busy.1/1 on a running (wants running)
+              db.1/1 on b running (wants running)
+            0s create db.1/2 waiting: volume data is still in use by the service of this name that was removed: it waits for its end
+            0s want db.1/1 remove
+            0s place db.1/2 on b
+            0s forget db.1/1
+            0s service db gone
+              busy.1/1 on a running (wants running)
+              db.1/2 on b running (wants running)
+            0s want db.1/2 remove
+            0s forget db.1/2
+            0s service db gone
+            refused: no service's data is in volume data on node b: it was the data of service db on b, which is removed; a new service of that name finds it there, then repeat this
+            0s create db.1/3 waiting: volume data is on node b, which is drained: bring it back, or start without the data (--on-missing create)
+            0s place db.1/3 on a
+            0s want db.1/3 remove
+            0s forget db.1/3
+            0s service db gone
+            0s create db.1/4 on b
+        "#]],
+    );
+}
+
+#[test]
+fn p41_data_of_names_that_do_not_come_back_is_forgotten_some_day() {
+    let mut world = World::new();
+    world.line("node a");
+    world.line("node b");
+    let live = |world: &mut World, name: &str| {
+        let made = format!("service {name} x1 volume=data constraint=node.hostname==b");
+        for line in [made.as_str(), "settle", &format!("remove {name}"), "settle"] {
+            world.line(line);
+        }
+    };
+    live(&mut world, "first");
+    live(&mut world, "second");
+    for number in 0..999 {
+        live(&mut world, &format!("n{number}"));
+    }
+    world.line("drain b");
+    let mut waits_for_data = |name: &str| {
+        world.out.clear();
+        world.line(&format!("service {name} x1 volume=data"));
+        world.line("plan");
+        world.out.contains("volume data is on node b, which is drained")
+    };
+    assert!(!waits_for_data("first"));
+    assert!(waits_for_data("second") && waits_for_data("n998"));
+    control::invariants::check(&world.tables).expect("invariant");
 }

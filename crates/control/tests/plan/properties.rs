@@ -103,12 +103,14 @@ const WORDS: [&str; 81] = [
 ];
 
 /// What may be made of a node or service that was removed.
-const BEGINNINGS: [&str; 20] = [
+const BEGINNINGS: [&str; 22] = [
     "service s1 x2 needs=s0:healthy order=start-first",
     "service s5 global-job image=job needs=s4:completed",
     "stack t | network tn | service s0 x2 net=tn | service s3 x1 net=tn needs=s0:healthy",
     "stack t prune | network tn | service s0 x1 image=b net=tn needs=s2:started",
     "stack t prune | service s3 x2 needs=s0:healthy | service s0 x2",
+    "stack t | network tn | service s0 x2 publish=7000:80 publish=82 | service s3 x1 publish=7001:80",
+    "stack t prune | service s3 x1 publish=7000:80 publish=82 | service s0 x2 publish=7001:80",
     "node a cpu=4 zone=2",
     "node c cpu=4 zone=2",
     "service s0 x3 port=80",

@@ -288,3 +288,141 @@ fn p19_on_join_moves_to_nodes_that_came_later_only() {
         "#]],
     );
 }
+
+#[test]
+fn p19_tasks_move_to_a_node_that_came_one_at_a_time() {
+    check(
+        "node a\nnode b
+         service web x6 rebalance=on
+         service still x6
+         settle
+         node c
+         wait 9s
+         plan
+         wait 1s
+         plan
+         agents
+         plan
+         agents
+         plan
+         wait 6s
+         plan
+         agents
+         plan
+         agents
+         wait 6s
+         plan
+         show",
+        expect![[r#"
+            0s create web.1/1 on b
+            0s create web.2/1 on a
+            0s create web.3/1 on b
+            0s create web.4/1 on a
+            0s create web.5/1 on b
+            0s create web.6/1 on a
+            0s create still.1/1 on a
+            0s create still.2/1 on b
+            0s create still.3/1 on a
+            0s create still.4/1 on b
+            0s create still.5/1 on a
+            0s create still.6/1 on b
+            10s want web.6/1 shutdown
+            10s create web.6/2 on c
+            16s want web.5/1 shutdown
+            16s create web.5/2 on c
+              still.1/1 on a running (wants running)
+              still.2/1 on b running (wants running)
+              still.3/1 on a running (wants running)
+              still.4/1 on b running (wants running)
+              still.5/1 on a running (wants running)
+              still.6/1 on b running (wants running)
+              web.1/1 on b running (wants running)
+              web.2/1 on a running (wants running)
+              web.3/1 on b running (wants running)
+              web.4/1 on a running (wants running)
+              web.5/1 on b shutdown (wants shutdown) (moved to another node, where its service is more even)
+              web.5/2 on c running (wants running)
+              web.6/1 on a shutdown (wants shutdown) (moved to another node, where its service is more even)
+              web.6/2 on c running (wants running)
+        "#]],
+    );
+}
+
+#[test]
+fn p19_a_start_first_service_never_has_less_than_it_wants() {
+    check(
+        "node a zone=1
+         service web x4 rebalance=on order=start-first parallelism=2 spread=zone
+         settle
+         node b zone=2
+         wait 10s
+         plan
+         agents
+         plan
+         agents
+         wait 6s
+         plan
+         show",
+        expect![[r#"
+            0s create web.1/1 on a
+            0s create web.2/1 on a
+            0s create web.3/1 on a
+            0s create web.4/1 on a
+            10s create web.4/2 on b
+            10s create web.3/2 on b
+            10s want web.3/1 shutdown
+            10s want web.4/1 shutdown
+              web.1/1 on a running (wants running)
+              web.2/1 on a running (wants running)
+              web.3/1 on a shutdown (wants shutdown) (moved to another node)
+              web.3/2 on b running (wants running)
+              web.4/1 on a shutdown (wants shutdown) (moved to another node)
+              web.4/2 on b running (wants running)
+        "#]],
+    );
+}
+
+#[test]
+fn p19_what_fails_in_its_new_place_is_not_moved_again_at_once() {
+    check(
+        "node a
+         service web x2 rebalance=on order=start-first
+         settle
+         node b
+         wait 15s
+         plan
+         report web.2 failed boom
+         plan
+         wait 15s
+         plan
+         wait 5m
+         plan",
+        expect![[r#"
+            0s create web.1/1 on a
+            0s create web.2/1 on a
+            15s create web.2/2 on b
+            15s want web.2/2 shutdown
+            330s create web.2/3 on b
+        "#]],
+    );
+}
+
+#[test]
+fn p19_moves_are_refused_where_they_would_do_harm() {
+    check(
+        "service db x1 rebalance=on volume=data
+         service agent global rebalance=on
+         service web x1 rebalance=on strategy=binpack
+         service web x1 rebalance=yes
+         service web x1 strategy=random
+         service web x1 priority=urgent",
+        expect![[r#"
+            refused: service db: label rswarm.rebalance=continuous would move tasks away from their data in volume data, which each node has for itself: leave it off, or use storage that all nodes reach
+            refused: service agent: label rswarm.rebalance=continuous is for replicated services; a global service has nothing to even out
+            refused: service web: labels rswarm.rebalance=continuous and rswarm.placement.strategy=binpack contradict each other: even out or fill up, not both
+            refused: service web: label rswarm.rebalance: "yes" is no rebalance policy; use off, on-join or continuous
+            refused: service web: label rswarm.placement.strategy: "random" is no placement strategy; use spread or binpack
+            refused: service web: label rswarm.priority: "urgent" is no priority; use a whole number from -1000 to 1000
+        "#]],
+    );
+}

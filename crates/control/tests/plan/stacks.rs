@@ -333,3 +333,82 @@ fn p28_the_history_of_a_stack_says_by_whom_what_came_of_it_and_why() {
         "#]],
     );
 }
+
+/// S-72, K-01: what a deploy makes of published ports counts, not the order of its services.
+#[test]
+fn k_01_services_of_one_stack_take_ports_from_each_other() {
+    check(
+        "network i ingress
+         node a
+         wait 3s
+         stack shop | service a publish=8080:80 publish=81 | service b publish=9090:80 | service c publish=host@7000:80
+         ports
+         stack shop | service a publish=9090:80 publish=81 | service b publish=8080:80 | service c publish=7000:80
+         ports
+         stack shop prune | service new publish=7000:80 | service a publish=8080:80 | service b publish=9090:80
+         ports
+         roll-back shop
+         ports
+         settle
+         stacks",
+        expect![[r#"
+            a at 8080/tcp->80 31330/tcp->81
+            b at 9090/tcp->80
+            c at 7000/tcp->80
+            a at 9090/tcp->80 31330/tcp->81
+            b at 8080/tcp->80
+            c at 7000/tcp->80
+            a at 8080/tcp->80
+            b at 9090/tcp->80
+            c at 7000/tcp->80
+            new at 7000/tcp->80
+            a at 9090/tcp->80 31330/tcp->81
+            b at 8080/tcp->80
+            c at 7000/tcp->80
+            new at 7000/tcp->80
+            c at 7000/tcp->80
+            3s create a.1/1 on a 10.255.0.2 fd72:7377:726d::2
+            3s create b.1/1 on a 10.255.0.3 fd72:7377:726d::3
+            3s create c.1/1 on a 10.255.0.4 fd72:7377:726d::4
+            3s service c gone
+            3s service new gone
+            8s a RollbackCompleted: rollback completed
+            8s b RollbackCompleted: rollback completed
+              shop: a b c |  |  |  | revisions: 1 (3 services) 2 (3 services) 3 (3 services) 4 (3 services, back to 2)
+        "#]],
+    );
+}
+
+#[test]
+fn k_01_a_port_that_two_would_have_in_the_end_refuses_the_deploy() {
+    check(
+        "network i ingress
+         node a
+         stack shop | service a publish=8080:80 | service b publish=9090:80 | service c publish=80
+         service other publish=7000:80
+         ports
+         stack shop | service a publish=9090:80 | service b publish=9090:80
+         stack shop | service a publish=9090:80
+         stack shop | service a publish=7000:80 | service b publish=8080:80
+         stack shop | service new publish=31332:80 | service c publish=80
+         stack else | service x publish=8080:80
+         ports
+         stacks",
+        expect![[r#"
+            a at 8080/tcp->80
+            b at 9090/tcp->80
+            c at 31332/tcp->80
+            other at 7000/tcp->80
+            refused: nothing of stack shop was changed: service a cannot publish port 9090/tcp: service b publishes 9090/tcp through the mesh; take another number or address, or let b give it up first
+            refused: nothing of stack shop was changed: service a cannot publish port 9090/tcp: service b publishes 9090/tcp through the mesh; take another number or address, or let b give it up first
+            refused: nothing of stack shop was changed: service a cannot publish port 7000/tcp: service other publishes 7000/tcp through the mesh; take another number or address, or let other give it up first
+            refused: nothing of stack shop was changed: service new cannot publish port 31332/tcp: service c publishes 31332/tcp through the mesh; take another number or address, or let c give it up first
+            refused: nothing of stack else was changed: service x cannot publish port 8080/tcp: service a publishes 8080/tcp through the mesh; take another number or address, or let a give it up first
+            a at 8080/tcp->80
+            b at 9090/tcp->80
+            c at 31332/tcp->80
+            other at 7000/tcp->80
+              shop: a b c |  |  |  | revisions: 1 (3 services)
+        "#]],
+    );
+}

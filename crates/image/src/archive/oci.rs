@@ -24,7 +24,7 @@ pub(super) fn images(files: &Files) -> Result<Vec<Candidate>> {
         .map_err(|source| Error::BadDocument { what: "index.json of the archive".to_owned(), source })?;
     // Each entry of the outer index is an image of its own; platforms are chosen further in, or here
     // where entries share a name.
-    let host = Platform::host();
+    let host = Platform::machine();
     let entries = index.runnable();
     let mut found: Vec<Candidate> = Vec::new();
     for entry in &entries {

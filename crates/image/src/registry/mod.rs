@@ -6,6 +6,7 @@ mod auth;
 mod blob;
 mod client;
 mod endpoint;
+mod helper;
 mod http;
 mod pull;
 mod push;
@@ -14,6 +15,7 @@ mod search;
 mod upload;
 
 pub use auth::Credentials;
+pub use helper::ask_helper;
 pub(crate) use pull::{Found, MAX_NESTING, Names, Source, choose_for};
 pub use pull::{PullOptions, PulledImage};
 pub use push::{PushOptions, PushedImage};

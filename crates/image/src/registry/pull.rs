@@ -51,7 +51,7 @@ pub struct PullOptions {
 
 impl PullOptions {
     fn host(&self) -> Platform {
-        self.platform.clone().unwrap_or_else(Platform::host)
+        self.platform.clone().unwrap_or_else(Platform::machine)
     }
 
     fn hosts(&self) -> impl Iterator<Item = Platform> {

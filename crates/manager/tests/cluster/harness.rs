@@ -2,19 +2,22 @@
 
 use std::{
     future::Future,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
 use identity::{CertificateAuthority, JoinToken, KeyPair, NodeIdentity, Subject, Vault, connect_pinned};
-use manager::{Clock, Config, Manager};
+use manager::{Clock, Config, CredentialSource, Manager};
 use proto::v1::{IssueAnswer, IssueCall, ReadCall, WriteCall, ca_client::CaClient, cluster_client::ClusterClient};
 use tempfile::TempDir;
 use tonic::{Status, transport::Channel};
 use types::{
     Availability, Cluster, ClusterEvents, ClusterId, ClusterSpec, ContainerSpec, Counts, JoinSecrets, ManagerPeer,
-    Meta, Node, NodeId, NodeRole, NodeSpec, NodeState, NodeStatus, NodeView, ReadReply, ReadRequest, RootCa, ServiceId,
-    ServiceMode, ServiceSpec, Task, TaskSpec, Timestamp, WriteReply, WriteRequest,
+    Meta, Node, NodeId, NodeRole, NodeSpec, NodeState, NodeStatus, NodeView, Payload, ReadReply, ReadRequest, RootCa,
+    ServiceId, ServiceMode, ServiceSpec, Task, TaskSpec, Timestamp, WriteReply, WriteRequest,
 };
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -113,7 +116,21 @@ pub fn config(directory: &TempDir, identity: NodeIdentity, told: &Told) -> Confi
         identity,
         clock: clock(),
         events: told.sink(),
+        credentials: helpers(),
     }
+}
+
+/// Each time another token; one that is called `broken` has none.
+fn helpers() -> CredentialSource {
+    let asked = Arc::new(AtomicU64::new(0));
+    Arc::new(move |helper, scope| {
+        let token = Payload::new(format!("token {}", asked.fetch_add(1, Ordering::Relaxed)).into_bytes());
+        let said = match helper.as_str() {
+            "broken" => Err(format!("no token for {scope}")),
+            name => Ok((name.to_owned(), token)),
+        };
+        Box::pin(std::future::ready(said))
+    })
 }
 
 pub fn log_to_stderr() {

@@ -11,4 +11,5 @@ mod harness;
 mod lock;
 mod membership;
 mod metrics;
+mod renewal;
 mod survival;

@@ -116,7 +116,10 @@ impl HostInfo {
         match self.architecture.as_str() {
             // the kernel's word has the variant
             "arm" => Platform::new(&self.os_type, &self.machine, "").normal(),
-            architecture => Platform::new(&self.os_type, architecture, ""),
+            architecture => {
+                let variant = image::Platform::machine().variant.unwrap_or_default();
+                Platform::new(&self.os_type, architecture, &variant)
+            }
         }
     }
 }

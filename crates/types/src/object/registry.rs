@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Cluster, ImageReference, Payload, image_reference::DEFAULT_REGISTRY};
+use crate::{Cluster, ImageReference, Payload, RegistryRenewal, image_reference::DEFAULT_REGISTRY};
 
 /// Registries with credentials at most: all of them are in one object.
 pub const MAX_REGISTRIES: usize = 100;
@@ -28,6 +28,9 @@ pub struct RegistryLogin {
     pub username: String,
     /// As `image::Credentials` packs them; empty where an answer only shows that there are some.
     pub auth: Payload,
+    /// Of credentials that expire.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal: Option<RegistryRenewal>,
 }
 
 impl RegistryScope {

@@ -28,7 +28,7 @@ fn cluster_p41_a_volume_moves_with_its_task() -> Result<()> {
         return Ok(());
     }
     let t = ClusterUnderTest::up("migrate", 1, 2)?;
-    let mount = "type=volume,source=data,target=/data";
+    let mount = "type=volume,source=data,target=/data,volume-label=keep=yes";
     let here = ["--mount", mount, "--constraint", "node.role==worker", "--constraint", "node.hostname!=h3"];
     t.create("db", 1, &here)?;
     let before = only_task(&t)?;
@@ -57,6 +57,8 @@ fn cluster_p41_a_volume_moves_with_its_task() -> Result<()> {
     let after = only_task(&t)?;
     ensure!(after.node == t.node_id("h3")? && after.slot == before.slot, "{after:?}");
     ensure!(inside(&t, LIST)? == listed, "the data differs");
+    let labels = t.cli("h3", &["volume", "inspect", "--format", "{{json .Labels}}", "data"])?;
+    ensure!(labels.trim() == r#"{"keep":"yes"}"#, "{labels}");
     let history = t.tasks("db")?;
     ensure!(
         history.iter().filter(|task| !task.container.is_empty()).count() == 2,

@@ -9,6 +9,10 @@ use crate::can_make_hosts;
 
 /// `me`, `opensesame`.
 const HTPASSWD: &str = "me:$2y$05$abcdefghijklmnopqrstuuQbLfdQZSxZ9gjhA5V9o8Tyc6aQRO0Qi";
+/// `me`, `second`: what the helper gives later, when the first is worth nothing any more.
+const RENEWED: &str = "me:$2y$05$abcdefghijklmnopqrstuuKbPhTOR7Pvo59BRa0eQ090CMHpax.C6";
+const HELPER: &str = "#!/bin/sh\nread -r server\nprintf '{\"ServerURL\":\"%s\",\"Username\":\"me\",\"Secret\":\"%s\"}' \
+                      \"$server\" \"$(cat /tmp/secret)\"\n";
 /// Lets everybody in, on h1 alone.
 const OPEN: &str = "127.0.0.1:1388";
 const PORT: u16 = 1389;
@@ -60,6 +64,69 @@ fn p17_the_cluster_has_credentials_for_a_registry() -> Result<()> {
     t.cli("h1", &["registry", "logout", &registry])?;
     ensure!(t.cli_fails("h1", &["registry", "logout", &registry])?.contains(&registry));
     t.running("late", 2)?;
+    Ok(())
+}
+
+/// P17: credentials that expire come from a helper again and again, so that a task which moves when the first have long been worth
+/// nothing finds its image; what runs does not notice.
+#[test]
+fn p17_credentials_that_expire_are_renewed() -> Result<()> {
+    if !can_make_hosts("p17_credentials_that_expire_are_renewed") {
+        return Ok(());
+    }
+    if !Path::new("/usr/bin/docker-registry").exists() {
+        eprintln!("SKIPPED p17_credentials_that_expire_are_renewed: install docker-registry");
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("renewal", 1, 1)?;
+    let registry = format!("{}:{PORT}", t.lab().address("h1")?);
+    start(&t, &registry)?;
+    for host in ["h1", "h2"] {
+        t.restart_with(host, &["--insecure-registry", &registry])?;
+    }
+    let image = format!("{registry}/team/app:1");
+    fill(&t, &image)?;
+    let put = |path: &str, text: &str| {
+        let write = format!("cat > {path} <<'END'\n{text}\nEND\nchmod 755 {path}");
+        t.lab().run("h1", &["sh", "-c", &write]).map(drop)
+    };
+    let login = ["registry", "login", "--helper", "lab", "--every", "10s", &registry];
+    let missing = t.cli_fails("h1", &login)?;
+    ensure!(missing.contains("docker-credential-lab") && missing.contains("on each manager"), "{missing}");
+    put("/usr/local/bin/docker-credential-lab", HELPER)?;
+    put("/tmp/secret", "opensesame")?;
+    t.cli("h1", &login)?;
+    let listed = t.cli("h1", &["registry", "ls"])?;
+    ensure!(listed.contains("lab every 10s") && listed.contains("me"), "{listed}");
+
+    // by its tag, so that the registry is asked and no other node
+    let service =
+        ["service", "create", "-d", "--no-resolve-image", "--name", "web", "--constraint", "node.hostname==h1"];
+    let made = Docker::new(&t, "h1").run(&[&service[..], &[image.as_str(), "sleep", "100000"]].concat())?;
+    ensure!(made.0 == 0, "{made:?}");
+    let before = t.running("web", 1)?.0[0].clone();
+
+    put("/tmp/htpasswd", RENEWED)?;
+    put("/tmp/secret", "second")?;
+    let renewed = || -> Result<String> {
+        Ok(t.first()?.get("/registries")?[0]["Renewal"]["RenewedAt"].as_str().unwrap_or_default().to_owned())
+    };
+    let first = renewed()?;
+    until("the helper is asked again", DEADLINE, || {
+        ensure!(renewed()? != first, "{first}");
+        Ok(())
+    })?;
+    ensure!(t.running("web", 1)?.0[0].id == before.id, "what runs does not notice");
+    t.cli(
+        "h1",
+        &["service", "update", "--detach", "--no-resolve-image", "--constraint-rm", "node.hostname==h1", "web"],
+    )?;
+    t.cli("h1", &["node", "update", "--availability", "drain", "h1"])?;
+    until("the task runs on the other node", DEADLINE, || {
+        let tasks = t.running("web", 1)?.0;
+        ensure!(tasks[0].node == t.node_id("h2")?, "{tasks:?}");
+        Ok(())
+    })?;
     Ok(())
 }
 

@@ -8,12 +8,14 @@ use axum::{
     routing::get,
 };
 use futures::TryStreamExt as _;
-use node::engine::volumes::tree_error;
+use node::engine::volumes::{VolumeFacts, tree_error};
 use serde_json::{Value, json};
 use tokio_util::io::StreamReader;
 
 use super::run;
 use crate::{
+    bodies,
+    convert::reader::Object,
     error::{ApiError, ApiResult},
     host::engine,
     remote::Caller,
@@ -45,8 +47,10 @@ async fn facts(
 ) -> ApiResult<Json<Value>> {
     only_managers(&caller)?;
     let facts = run(&shared, move |volumes| volumes.facts(&name)).await?;
-    let (exists, is_empty, is_mounted) = (facts.exists, facts.is_empty, facts.is_mounted);
-    Ok(Json(json!({ "Exists": exists, "IsEmpty": is_empty, "IsMounted": is_mounted, "Users": facts.users })))
+    let VolumeFacts { exists, is_empty, is_mounted, labels, users } = facts;
+    Ok(Json(json!({
+        "Exists": exists, "IsEmpty": is_empty, "IsMounted": is_mounted, "Labels": labels, "Users": users,
+    })))
 }
 
 async fn give(
@@ -86,10 +90,15 @@ async fn keep(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     raw: RawQuery,
+    body: Body,
 ) -> ApiResult<StatusCode> {
     only_managers(&caller)?;
     let overwrite = query(raw).flag("overwrite");
-    run(&shared, move |volumes| volumes.keep_received(&name, overwrite)).await?;
+    let body = bodies::json(body).await?;
+    let mut from = Object::root(&body)?;
+    let labels = from.labels("Labels")?;
+    from.finish()?;
+    run(&shared, move |volumes| volumes.keep_received(&name, &labels, overwrite)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

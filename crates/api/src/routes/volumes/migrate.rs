@@ -165,9 +165,11 @@ async fn carry(
         digests.push((volume.clone(), copy(&from, &to, volume).await?));
     }
     for volume in &migration.volumes {
-        let to = to.with(shared, volume).await?;
-        let facts = to.ask(Method::GET, "", Body::empty()).await?;
-        to.ask(Method::POST, &format!("?overwrite={}", wanted.overwrite), Body::empty()).await?;
+        let (from, to) = (from.with(shared, volume).await?, to.with(shared, volume).await?);
+        let (source, facts) =
+            (from.ask(Method::GET, "", Body::empty()).await?, to.ask(Method::GET, "", Body::empty()).await?);
+        let labels = json!({ "Labels": source["Labels"] });
+        to.ask(Method::POST, &format!("?overwrite={}", wanted.overwrite), Body::from(labels.to_string())).await?;
         if facts["Exists"] == false {
             made.push(volume.clone());
         }

@@ -48,7 +48,9 @@ pub(crate) struct CopyArgs {
 
 pub(super) async fn copy(client: &Client, arguments: &CopyArgs) -> anyhow::Result<()> {
     let said = match (Side::parse(&arguments.source), Side::parse(&arguments.target)) {
-        (Side::Container { .. }, Side::Container { .. }) => bail!("copying between containers is not supported"),
+        (Side::Container { .. }, Side::Container { .. }) => {
+            bail!("copying between containers is not supported: copy to this host first, then from it")
+        }
         (Side::Container { name, path }, target) => download(client, arguments, &name, path, target).await?,
         (source, Side::Container { name, path }) => upload(client, arguments, source, &name, &path).await?,
         _ => bail!("must specify at least one container source: write CONTAINER:PATH"),

@@ -65,7 +65,11 @@ pub(super) async fn port(client: &Client, arguments: &PortArgs) -> anyhow::Resul
     let (number, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
     number.parse::<u16>().with_context(|| format!("invalid port ({number}): give a number, as in 80/tcp"))?;
     let bindings: Vec<String> = items(&ports[format!("{number}/{protocol}")]).map(place).collect();
-    anyhow::ensure!(!bindings.is_empty(), "no public port '{number}/{protocol}' published for {}", arguments.container);
+    anyhow::ensure!(
+        !bindings.is_empty(),
+        "no public port '{number}/{protocol}' published for {0}; `rswarm port {0}` shows all there are",
+        arguments.container
+    );
     print(&(bindings.join("\n") + "\n"))
 }
 

@@ -34,7 +34,7 @@ pub(super) async fn start(client: &Client, arguments: StartArgs) -> anyhow::Resu
         .await;
     }
     let [name] = &arguments.containers[..] else {
-        anyhow::bail!("you cannot start and attach multiple containers at once");
+        anyhow::bail!("you cannot start and attach multiple containers at once: name one, or leave -a and -i out");
     };
     let shown = client.get(&format!("/containers/{}/json", escape(name))).await?;
     let is_on = |value: &Value| value == &Value::Bool(true);

@@ -56,7 +56,10 @@ pub(crate) struct PruneArgs {
 
 pub(super) async fn push(client: &Client, arguments: PushArgs) -> anyhow::Result<()> {
     let (name, tag) = split_tag(&arguments.image);
-    anyhow::ensure!(!arguments.all_tags || tag.is_empty(), "tag can't be used with --all-tags/-a");
+    anyhow::ensure!(
+        !arguments.all_tags || tag.is_empty(),
+        "tag can't be used with --all-tags/-a: leave one of them out"
+    );
     let tag = if tag.is_empty() && !arguments.all_tags { "latest" } else { tag };
     // slashes are part of the path here
     let path = format!("/images/{}/push?tag={}", escape(name), escape(tag));

@@ -89,7 +89,9 @@ async fn find(client: &Client, name: &str) -> anyhow::Result<(&'static str, Valu
     }
     match client.get(&format!("/tasks/{}", escape(name))).await {
         Ok(task) => Ok(("tasks", task)),
-        Err(error) if is_absent(&error) => anyhow::bail!("no such task or service: {name}"),
+        Err(error) if is_absent(&error) => {
+            anyhow::bail!("no such task or service: {name}; see `rswarm service ls` and `rswarm service ps SERVICE`")
+        }
         Err(error) => Err(error),
     }
 }

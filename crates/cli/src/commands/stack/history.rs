@@ -11,6 +11,7 @@ use super::{
     check_name,
     diff::{differences, in_column},
     live::Live,
+    nothing_in,
     outcome::{Outcome, watch},
     remove::is_missing,
 };
@@ -92,7 +93,7 @@ async fn known(client: &Client, stack: &str, what: &str) -> anyhow::Result<Value
 }
 
 fn missing(error: anyhow::Error, stack: &str) -> anyhow::Error {
-    if is_missing(&error) { anyhow::anyhow!("nothing found in stack: {stack}") } else { error }
+    if is_missing(&error) { anyhow::anyhow!(nothing_in(stack)) } else { error }
 }
 
 fn row(revision: &Value, before: Option<&Value>, whole: bool) -> Row {

@@ -31,8 +31,8 @@ pub(crate) async fn unlock(client: &Client) -> anyhow::Result<()> {
     let info = client.get("/info").await?;
     match info["Swarm"]["LocalNodeState"].as_str().unwrap_or_default() {
         "locked" => {}
-        "" | "inactive" => bail!("this node is not part of a swarm"),
-        _ => bail!("swarm is not locked"),
+        "" | "inactive" => bail!("this node is not part of a swarm: `rswarm init` makes one, `rswarm join` enters one"),
+        _ => bail!("swarm is not locked: this manager runs already, there is nothing to unlock"),
     }
     let key = read_key()?;
     client.post("/swarm/unlock", Some(&json!({ "UnlockKey": key }))).await.map(drop)
@@ -58,7 +58,10 @@ fn read_key() -> anyhow::Result<String> {
 pub(crate) async fn unlock_key(client: &Client, arguments: UnlockKeyArgs) -> anyhow::Result<()> {
     if arguments.rotate {
         let swarm = client.get("/swarm").await?;
-        ensure!(is_locked(&swarm), "cannot rotate because autolock is not turned on");
+        ensure!(
+            is_locked(&swarm),
+            "cannot rotate because autolock is not turned on: turn it on with `rswarm swarm update --autolock`"
+        );
         let path = format!("/swarm/update?version={}&rotateManagerUnlockKey=true", swarm["Version"]["Index"]);
         client.post(&path, Some(&swarm["Spec"])).await?;
         if !arguments.quiet {

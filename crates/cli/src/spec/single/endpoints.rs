@@ -96,7 +96,9 @@ fn read(text: &str) -> anyhow::Result<(String, Value)> {
                 let (key, value) = value.split_once('=').context("invalid key value pair format in driver options")?;
                 options.insert(key.to_owned(), value.into());
             }
-            other => bail!("invalid field key {other} in {text:?}"),
+            other => bail!(
+                "invalid field key {other} in {text:?}; known are name, alias, ip, ip6, mac-address, gw-priority and driver-opt"
+            ),
         }
     }
     ensure!(!name.is_empty(), "network name/id is not specified in {text:?}");

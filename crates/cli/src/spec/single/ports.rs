@@ -54,10 +54,12 @@ fn read_long(text: &str) -> anyhow::Result<Vec<(String, Value)>> {
             "protocol" => protocol = value,
             "host_ip" => address = value,
             "mode" => {} // there is one way to publish a single container
-            other => bail!("unknown publish field '{other}' in {text:?}"),
+            other => {
+                bail!("unknown publish field '{other}' in {text:?}; known are target, published, protocol and host_ip")
+            }
         }
     }
-    ensure!(!target.is_empty(), "target is missing in {text:?}");
+    ensure!(!target.is_empty(), "target is missing in {text:?}: write target=PORT, the container's");
     pairs(address, published, target, &protocol.to_ascii_lowercase()).with_context(|| format!("invalid port {text:?}"))
 }
 
@@ -104,7 +106,9 @@ fn pairs(address: &str, host: &str, target: &str, protocol: &str) -> anyhow::Res
 
 fn numbers(text: &str) -> anyhow::Result<(u16, u16)> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let number = |text: &str| text.parse::<u16>().map_err(|_| anyhow::anyhow!("{text:?} is no port"));
+    let number = |text: &str| {
+        text.parse::<u16>().map_err(|_| anyhow::anyhow!("{text:?} is no port: write a number up to 65535"))
+    };
     let (first, last) = (number(first)?, number(last)?);
     ensure!(first <= last, "the range {text} runs backwards");
     Ok((first, last))

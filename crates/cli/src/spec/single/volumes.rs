@@ -11,7 +11,7 @@ use crate::{commands::container::flags::Places, spec::edit::set};
 pub(super) fn put(body: &mut Value, flags: &Places) -> anyhow::Result<()> {
     let (mut binds, mut volumes) = (Vec::new(), Map::new());
     for text in &flags.volume {
-        ensure!(!text.is_empty(), "invalid empty volume spec");
+        ensure!(!text.is_empty(), "invalid empty volume spec: write [SOURCE:]TARGET[:OPTIONS]");
         match text.split_once(':') {
             None => {
                 volumes.insert(text.clone(), json!({}));

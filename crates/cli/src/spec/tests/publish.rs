@@ -71,7 +71,7 @@ fn s_74_mistakes_in_publish_say_what_and_how() {
         error: invalid publish option "localhost:80:80": "localhost" is not an IP address of a host: invalid IP address syntax
         error: invalid publish option "::1:8080:80": write an IPv6 address in brackets: [ADDRESS]:PUBLISHED:TARGET
         error: invalid publish option "80-81:80-82": the ranges of published and target ports differ in length
-        error: invalid publish option "published=80": target is missing
+        error: invalid publish option "published=80": target is missing: write target=PORT, the container's
         error: invalid publish option "target=80,mode=mesh": "mesh" is no mode; use ingress or host
         error: invalid publish option "target=80,host_ip=any": "any" is not an IP address of a host: invalid IP address syntax
         error: invalid publish option "target=80,proxy_protocol=v1": proxy_protocol is v2 or true, or false, not "v1"; version 1 is not written

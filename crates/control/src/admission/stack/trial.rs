@@ -7,7 +7,7 @@ use types::{
     ServiceId, ServiceSpec, StackAction, StackDependency, StackPart, Timestamp, stack_of,
 };
 
-use super::super::{dependency, network, service};
+use super::super::{dependency, network, ports, service};
 use crate::{Change, Ids, ObjectRef, Proposal, Rejection, Tables};
 
 /// How many problems are told at once: an answer takes no more.
@@ -176,6 +176,17 @@ impl<'a> Trial<'a> {
         let networks = spec.task.networks.iter().map(|network| network.target.as_str());
         let others = spec.task.container.dependencies.iter().filter_map(|wanted| wanted.name.as_ref());
         networks.chain(others.map(DependencyName::as_str)).any(|name| self.refused.contains(name))
+    }
+
+    /// Services of the stack may take from each other what they publish: what one gives up is free for all, whatever
+    /// their order. What the result cannot have is refused when the one that comes second is judged.
+    pub(super) fn free_ports(&mut self, specs: &[ServiceSpec]) {
+        for spec in specs {
+            let found = self.before.service_by_name(&spec.name);
+            if let Some(own) = found.filter(|found| stack_of(&found.spec.labels) == Some(self.name.as_str())) {
+                self.scratch.release_ports(own, |port| ports::gives_up(port, spec));
+            }
+        }
     }
 
     /// Gives the spec as the stack keeps it: secrets and configs by their versions, networks by their names.

@@ -7,6 +7,8 @@ use std::{fs, io, path::PathBuf};
 
 use image::{Digest, Root, TreeError};
 
+use types::Labels;
+
 use super::{Record, VolumeError, Volumes, io_error, options};
 
 /// Beside the volume's data, until it takes its place.
@@ -21,6 +23,8 @@ pub struct VolumeFacts {
     pub is_empty: bool,
     /// It shows what is elsewhere: a mount of its own options.
     pub is_mounted: bool,
+    /// What somebody wrote to it. Options it has none: with those it would show what is elsewhere.
+    pub labels: Labels,
     /// Containers that have it, running or not.
     pub users: Vec<String>,
 }
@@ -37,7 +41,9 @@ impl Volumes {
         };
         let is_mounted = record.as_ref().is_some_and(|record| options::read(&record.options).is_some());
         let users = record.iter().flat_map(|record| record.users.iter().cloned()).collect();
-        Ok(VolumeFacts { exists: record.is_some(), is_empty, is_mounted, users })
+        let exists = record.is_some();
+        let labels = record.map(|record| record.labels).unwrap_or_default();
+        Ok(VolumeFacts { exists, is_empty, is_mounted, labels, users })
     }
 
     /// The data of a volume that no container has, to be packed.
@@ -73,11 +79,11 @@ impl Volumes {
         taken
     }
 
-    /// What came takes the place of the volume's data.
+    /// What came takes the place of the volume's data, with the labels that it had.
     ///
     /// # Errors
     /// The volume has data, and `overwrite` does not say that it may go; a container has it; or a failed file operation.
-    pub fn keep_received(&self, name: &str, overwrite: bool) -> Result<(), VolumeError> {
+    pub fn keep_received(&self, name: &str, labels: &Labels, overwrite: bool) -> Result<(), VolumeError> {
         let _working = self.work();
         let facts = self.facts(name)?;
         if !facts.users.is_empty() {
@@ -98,7 +104,8 @@ impl Volumes {
         let known = self.known().get(name).cloned();
         let is_new = known.is_none();
         let created = crate::clock::now();
-        let record = Record { filled: true, ..known.unwrap_or(Record { created, ..Record::default() }) };
+        let known = known.unwrap_or(Record { created, ..Record::default() });
+        let record = Record { filled: true, labels: labels.clone(), ..known };
         self.keep(name, record)?;
         if is_new {
             self.inner.events.publish(self.event("create", name));
@@ -156,7 +163,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let open = |host: &str| Volumes::open(&dir.path().join(host), Events::default()).expect("opened");
         let (from, to) = (open("from"), open("to"));
-        let data = from.create(VolumeSpec { name: "db".to_owned(), ..VolumeSpec::default() }).expect("made").mountpoint;
+        let labels = Labels::from([("keep".to_owned(), "yes".to_owned())]);
+        let spec = VolumeSpec { name: "db".to_owned(), labels: labels.clone(), ..VolumeSpec::default() };
+        let data = from.create(spec).expect("made").mountpoint;
+        assert_eq!(from.facts("db").expect("read").labels, labels);
         fs::write(data.join("file"), "rows").expect("written");
         let packed = || {
             let mut tar = Vec::new();
@@ -168,19 +178,21 @@ mod tests {
         assert_eq!(digest, from.unused("db").expect("there").digest_exact().expect("read"));
         assert_eq!(
             to.facts("db").expect("read"),
-            VolumeFacts { exists: false, is_empty: true, is_mounted: false, users: vec![] }
+            VolumeFacts { exists: false, is_empty: true, is_mounted: false, labels: Labels::new(), users: vec![] }
         );
-        to.keep_received("db", false).expect("kept");
-        let there = to.get("db").expect("there").mountpoint;
+        to.keep_received("db", &labels, false).expect("kept");
+        let there = to.get("db").expect("there");
+        assert_eq!(there.labels, labels);
+        let there = there.mountpoint;
         assert_eq!(fs::read_to_string(there.join("file")).expect("there"), "rows");
 
         // not over other data, and of a damaged one nothing stays
         to.receive("db", packed().as_slice()).expect("taken");
-        let refused = to.keep_received("db", false).expect_err("there is data").to_string();
+        let refused = to.keep_received("db", &labels, false).expect_err("there is data").to_string();
         assert!(refused.contains("there is data in a volume of this name already"), "{refused}");
         fs::write(data.join("file"), "more rows").expect("written");
         to.receive("db", packed().as_slice()).expect("taken");
-        to.keep_received("db", true).expect("replaced");
+        to.keep_received("db", &labels, true).expect("replaced");
         assert_eq!(fs::read_to_string(there.join("file")).expect("there"), "more rows");
         to.receive("other", &tar[..700]).expect_err("cut");
         assert!(!dir.path().join("to/volumes/other").exists());
