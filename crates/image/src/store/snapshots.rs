@@ -33,6 +33,19 @@ pub(crate) struct SnapshotRecord {
     /// The driver of the store when the container was made.
     #[serde(default)]
     pub driver: StorageDriver,
+    /// The images that the container has as mounts (`views`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub views: BTreeMap<Digest, Vec<LayerRecord>>,
+}
+
+impl SnapshotRecord {
+    pub(super) fn needs(&self, image: &Digest) -> bool {
+        self.image == *image || self.views.contains_key(image)
+    }
+
+    pub(super) fn all_layers(&self) -> impl Iterator<Item = &LayerRecord> {
+        self.layers.iter().chain(self.views.values().flatten())
+    }
 }
 
 /// A mounted snapshot.
@@ -75,7 +88,7 @@ pub(super) fn read_all(root: &Path) -> Result<BTreeMap<String, SnapshotRecord>> 
     Ok(all)
 }
 
-fn check_id(container: &str) -> Result<()> {
+pub(super) fn check_id(container: &str) -> Result<()> {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     let shape = (1..=128).contains(&container.len()) && container.bytes().all(good) && !container.starts_with('.');
     if shape { Ok(()) } else { Err(Error::BadContainerId(container.to_owned())) }
@@ -101,11 +114,11 @@ pub(super) fn usage(path: &Path) -> io::Result<u64> {
 
 impl Inner {
     /// Two calls for one container wait for each other: a second mount on top would hide the first.
-    fn work_on_container(&self, container: &str) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn work_on_container(&self, container: &str) -> Arc<tokio::sync::Mutex<()>> {
         self.work_on(&Digest::of(container.as_bytes()))
     }
 
-    fn snapshot_path(&self, container: &str) -> PathBuf {
+    pub(super) fn snapshot_path(&self, container: &str) -> PathBuf {
         self.root.join("snapshots").join(container)
     }
 
@@ -148,8 +161,8 @@ impl Inner {
         make_directory(&new)?;
         match record.driver {
             StorageDriver::Overlay2 => self.create_upper(&new, record)?,
-            StorageDriver::Btrfs => self.create_subvolume(&new.join("rootfs"), record)?,
-            StorageDriver::Vfs => self.create_copy(&new.join("rootfs"), record)?,
+            StorageDriver::Btrfs => self.create_subvolume(&new.join("rootfs"), &record.layers)?,
+            StorageDriver::Vfs => self.create_copy(&new.join("rootfs"), &record.layers)?,
         }
         let text = serde_json::to_vec(record).expect("plain strings and numbers");
         // Not synced, for the sake of the container's start: see `read_all`.
@@ -197,18 +210,7 @@ impl Inner {
 
     /// Options relative to the layers' directory; overlayfs wants the top layer first.
     fn mount_options(&self, container: &str, record: &SnapshotRecord) -> Result<String> {
-        let mut seen = BTreeSet::new();
-        let names: Vec<String> = record
-            .layers
-            .iter()
-            .rev()
-            .map(|l| Self::layer_name(&l.diff_id))
-            .filter(|n| seen.insert(*n))
-            .map(|name| format!("{name}/fs"))
-            .collect();
-        if names.len() > MAX_LAYERS {
-            return Err(Error::TooManyLayers(names.len()));
-        }
+        let names = Self::lower_names(&record.layers)?;
         let lower = if names.is_empty() { self.empty_layer()? } else { names.join(":") };
         // The inode index would tie the upper directory to these very layers; nobody here exports it by NFS.
         let index = if Path::new("/sys/module/overlay/parameters/index").exists() { ",index=off" } else { "" };
@@ -217,8 +219,19 @@ impl Inner {
         ))
     }
 
+    /// The top layer first, each once, relative to the layers' directory.
+    pub(super) fn lower_names(layers: &[LayerRecord]) -> Result<Vec<String>> {
+        let mut seen = BTreeSet::new();
+        let names = layers.iter().rev().map(|layer| Self::layer_name(&layer.diff_id)).filter(|name| seen.insert(*name));
+        let names: Vec<String> = names.map(|name| format!("{name}/fs")).collect();
+        if names.len() > MAX_LAYERS {
+            return Err(Error::TooManyLayers(names.len()));
+        }
+        Ok(names)
+    }
+
     /// An image without layers still needs a lower directory.
-    fn empty_layer(&self) -> Result<String> {
+    pub(super) fn empty_layer(&self) -> Result<String> {
         make_directory(&self.root.join("empty"))?;
         Ok("../empty".to_owned())
     }
@@ -241,7 +254,8 @@ impl Store {
             None => {
                 let id = self.get(image)?;
                 let (found, pin) = self.pin_image(&id)?;
-                (SnapshotRecord { image: id, layers: found.layers, driver: self.driver() }, Some(pin))
+                let (layers, driver, views) = (found.layers, self.driver(), BTreeMap::new());
+                (SnapshotRecord { image: id, layers, driver, views }, Some(pin))
             }
         };
         self.ensure_present(&record.layers).await?;
@@ -290,7 +304,7 @@ impl Store {
     }
 
     /// Layers lost with the last boot, or with another driver, are unpacked again.
-    async fn ensure_present(&self, layers: &[LayerRecord]) -> Result<()> {
+    pub(super) async fn ensure_present(&self, layers: &[LayerRecord]) -> Result<()> {
         for layer in layers {
             if self.inner.layer_bytes(&layer.diff_id)?.is_none() {
                 let all: Vec<_> = layers.iter().map(|l| (l.blob.clone(), l.diff_id.clone())).collect();
@@ -315,10 +329,10 @@ impl Store {
     async fn unmount(&self, container: &str) -> Result<()> {
         let container = container.to_owned();
         self.run("unmounting a root filesystem", move |inner| {
-            unmount(&inner.rootfs_path(&container)).map_err(|source| Error::Mount {
-                container,
-                reason: "cannot unmount it".to_owned(),
-                source,
+            let rootfs = std::iter::once(inner.rootfs_path(&container));
+            rootfs.chain(inner.view_paths(&container)).try_for_each(|path| unmount(&path)).map_err(|source| {
+                let reason = "cannot unmount it".to_owned();
+                Error::Mount { container, reason, source }
             })
         })
         .await
@@ -336,6 +350,7 @@ impl Store {
         let container = container.to_owned();
         self.run("removing a root filesystem", move |inner| {
             let trash = inner.temp()?;
+            let views = inner.view_names(&container);
             let mut state = inner.state();
             let path = inner.snapshot_path(&container);
             let driver = state.snapshots.get(&container).map(|record| record.driver);
@@ -346,7 +361,9 @@ impl Store {
             state.snapshots.remove(&container);
             drop(state);
             if driver == Some(StorageDriver::Btrfs) {
-                remove_subvolume(&trash.path.join("gone/rootfs"));
+                let gone = trash.path.join("gone");
+                remove_subvolume(&gone.join("rootfs"));
+                views.iter().for_each(|name| remove_subvolume(&gone.join(name)));
             }
             Ok(())
         })

@@ -50,11 +50,18 @@ pub(super) fn of_task(
                 is_anonymous: false,
                 subpath: subpath.clone(),
             },
+            WantedMount::Image { source, subpath } => PointKind::Image {
+                name: source.clone(),
+                image: String::new(),
+                source: volume(&m.target),
+                subpath: subpath.clone(),
+            },
             WantedMount::Tmpfs { size, mode, options } => {
                 PointKind::Tmpfs { size_bytes: size.0, mode: *mode, options: options.clone() }
             }
         };
-        MountPoint { kind, target: m.target.clone(), read_only: m.read_only }
+        let read_only = m.read_only || matches!(kind, PointKind::Image { .. });
+        MountPoint { kind, target: m.target.clone(), read_only }
     };
     let of_image = image_volumes(planned, image).map(|target| MountPoint {
         kind: anonymous(volume(&target)),
