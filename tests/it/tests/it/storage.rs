@@ -154,7 +154,7 @@ fn s68_e15_images_as_mounts() -> Result<()> {
         "inspect one --format {{range~.HostConfig.Mounts}}{{.Type}}/{{.Source}}/{{.Target}}{{end}}",
         "image/files:1//x",
     )?;
-    d.says("ps -q --filter volume=files:1 --format {{.Names}}", "one")?;
+    d.says("ps --filter volume=files:1 --format {{.Names}}", "one")?;
     d.fails("rmi -f files:1", "image is being used by running container")?;
     d.says(&format!("run --rm --volumes-from one {IMAGE} cat /x/d/e/f"), "inside")?;
     t.restart_with("h1", &[])?;
