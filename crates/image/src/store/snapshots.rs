@@ -17,7 +17,7 @@ use super::{
     copies::remove_subvolume,
     driver::same_owner_and_mode,
     make_directory,
-    mount::{is_mount_point, mount_on_itself, mount_overlay, mount_points, unmount},
+    mount::{is_mount_point, mount_on_itself, mount_overlay, unmount},
 };
 use crate::{
     digest::Digest,
@@ -60,7 +60,6 @@ pub struct Mounted {
 pub struct SnapshotInfo {
     pub container: String,
     pub image: Digest,
-    pub is_mounted: bool,
 }
 
 /// Reads all snapshots. One whose record never reached the disk was made seconds before the power went:
@@ -376,21 +375,18 @@ impl Store {
     }
 
     /// All snapshots, by container id.
-    ///
-    /// # Errors
-    /// The mount table cannot be read.
-    pub async fn snapshot_list(&self) -> Result<Vec<SnapshotInfo>> {
-        self.run("listing root filesystems", |inner| {
-            let points = mount_points().map_err(|e| Error::file("read", "/proc/thread-self/mountinfo", e))?;
-            let state = inner.state();
-            let info = |(container, record): (&String, &SnapshotRecord)| SnapshotInfo {
-                container: container.clone(),
-                image: record.image.clone(),
-                is_mounted: points.contains(&inner.rootfs_path(container)),
-            };
-            Ok(state.snapshots.iter().map(info).collect())
-        })
-        .await
+    pub fn snapshot_list(&self) -> Vec<SnapshotInfo> {
+        let state = self.inner.state();
+        let info = |(container, record): (&String, &SnapshotRecord)| SnapshotInfo {
+            container: container.clone(),
+            image: record.image.clone(),
+        };
+        state.snapshots.iter().map(info).collect()
+    }
+
+    /// The image that the root filesystem of a container was made from.
+    pub fn snapshot_image_of(&self, container: &str) -> Option<Digest> {
+        self.inner.state().snapshots.get(container).map(|record| record.image.clone())
     }
 
     /// Bytes of disk the container's own changes take (`ps -s`, `SizeRw`).

@@ -329,7 +329,7 @@ async fn open_volumes(
     images: &image::Store,
 ) -> Result<Volumes, EngineError> {
     let mut known: BTreeSet<String> = running.iter().map(|container| container.id.clone()).collect();
-    known.extend(images.snapshot_list().await?.into_iter().map(|snapshot| snapshot.container));
+    known.extend(images.snapshot_list().into_iter().map(|snapshot| snapshot.container));
     let (state_dir, events) = (config.state_dir.clone(), events.clone());
     let failed = |operation, source| EngineError::file(operation, config.state_dir.join("volumes"), source);
     let work = move || {

@@ -316,7 +316,7 @@ impl Engine {
     /// Everything of ours on this host, by task.
     pub(crate) async fn found_tasks(&self) -> Result<Vec<Found>, TaskError> {
         let mut found = std::collections::BTreeMap::new();
-        let parts = self.inner.images.snapshot_list().await.map_err(of_image)?;
+        let parts = self.inner.images.snapshot_list();
         let directory = self.logs_root();
         let logs = tokio::task::spawn_blocking(move || tasks_in(&directory)).await.map_err(|_| stopping())?;
         let plain = |task, what| Found { task, what, stop_signal: String::new(), stop_grace_ms: None, health: None };
