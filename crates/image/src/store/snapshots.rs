@@ -23,7 +23,7 @@ use crate::{
     digest::Digest,
     error::{Error, Result},
     progress::Progress,
-    tree::{Change, Difference, Lower, Root, TreeKind, differences},
+    tree::{Change, Difference, Lower, Root, TreeKind, differences, sum_below},
 };
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -93,22 +93,9 @@ pub(super) fn check_id(container: &str) -> Result<()> {
     if shape { Ok(()) } else { Err(Error::BadContainerId(container.to_owned())) }
 }
 
-/// Bytes of disk below `path`, each file once however many names it has.
+/// Bytes of disk below `path`.
 pub(super) fn usage(path: &Path) -> io::Result<u64> {
-    let (mut todo, mut seen, mut bytes) = (vec![path.to_owned()], BTreeSet::new(), 0);
-    while let Some(directory) = todo.pop() {
-        for item in fs::read_dir(&directory)? {
-            let item = item?;
-            let Ok(meta) = item.metadata() else { continue }; // removed meanwhile
-            if meta.is_dir() {
-                todo.push(item.path());
-            }
-            if meta.nlink() < 2 || meta.is_dir() || seen.insert((meta.dev(), meta.ino())) {
-                bytes += meta.blocks() * 512;
-            }
-        }
-    }
-    Ok(bytes)
+    sum_below(path, |meta| meta.blocks() * 512)
 }
 
 impl Inner {

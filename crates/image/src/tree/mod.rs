@@ -9,6 +9,7 @@ mod changes;
 mod exact;
 mod extract;
 mod flatten;
+mod measure;
 mod pack;
 
 use std::{
@@ -29,6 +30,7 @@ pub use changes::{Change, ChangeKind};
 pub(crate) use changes::{Difference, Lower, TreeKind, differences};
 pub use extract::ExtractOptions;
 pub(crate) use flatten::flatten;
+pub use measure::sum_below;
 pub(crate) use pack::pack_layer;
 
 use crate::unpack::HostileEntry;
