@@ -8,6 +8,7 @@
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use identity::ApiStream;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, Chain, ReadHalf, WriteHalf},
     sync::mpsc,
@@ -15,7 +16,6 @@ use tokio::{
 
 use crate::{
     error::{ApiError, ApiResult},
-    listener::Stream,
     router::ApiVersion,
 };
 
@@ -24,8 +24,8 @@ const NAMES_FRAMES: ApiVersion = ApiVersion(1, 42);
 
 /// Both directions of a connection. What the client has sent already comes first.
 pub(crate) struct Wire {
-    pub(crate) reader: Chain<std::io::Cursor<Bytes>, ReadHalf<Stream>>,
-    pub(crate) writer: WriteHalf<Stream>,
+    pub(crate) reader: Chain<std::io::Cursor<Bytes>, ReadHalf<ApiStream>>,
+    pub(crate) writer: WriteHalf<ApiStream>,
 }
 
 type Work = Box<dyn FnOnce(Wire) -> BoxFuture<'static, ()> + Send>;
@@ -92,7 +92,7 @@ impl Slot {
 
 impl Takeover {
     /// `sent`: what the server has read after the request.
-    pub(crate) async fn run(self, stream: Stream, sent: Bytes) {
+    pub(crate) async fn run(self, stream: ApiStream, sent: Bytes) {
         let (reader, mut writer) = tokio::io::split(stream);
         if writer.write_all(self.head.as_bytes()).await.is_err() {
             return; // the client has gone; what it asked for was not begun

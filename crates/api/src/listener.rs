@@ -11,11 +11,8 @@ use std::{
     time::Duration,
 };
 
-use identity::ApiAcceptor;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
-};
+use identity::{ApiAcceptor, ApiStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::remote::Caller;
 
@@ -42,13 +39,6 @@ pub enum ServeError {
     #[error("listen on {address}; choose another {flag}")]
     Listen { address: SocketAddr, flag: &'static str, source: io::Error },
 }
-
-/// Bytes in both directions, each of which can end by itself.
-pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
-
-pub(crate) type Stream = Box<dyn Duplex>;
 
 /// All of them; the socket's file goes with this.
 pub(crate) struct Listeners {
@@ -116,7 +106,7 @@ impl Drop for Listeners {
 
 impl Incoming {
     /// `None`: it is nobody who may ask.
-    pub(crate) async fn into_stream(self) -> Option<(Stream, Caller)> {
+    pub(crate) async fn into_stream(self) -> Option<(ApiStream, Caller)> {
         let (tcp, tls) = match self {
             Self::Unix(stream) => {
                 let caller = Caller::of_unix(&stream);

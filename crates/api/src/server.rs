@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use hyper_util::rt::{TokioIo, TokioTimer};
+use identity::ApiStream;
 use node::{Engine, membership::Membership};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -11,7 +12,7 @@ use tokio::{
 
 use crate::{
     hijack,
-    listener::{Incoming, Listeners, ServeError, Stream, Tcp},
+    listener::{Incoming, Listeners, ServeError, Tcp},
     remote::{self, Caller},
     router::Api,
 };
@@ -105,7 +106,7 @@ async fn accept(listeners: &Listeners, slots: &Arc<Semaphore>) -> (Incoming, Own
     }
 }
 
-pub(crate) async fn connection(stream: Stream, caller: Caller, api: Arc<Api>, mut stopping: watch::Receiver<bool>) {
+pub(crate) async fn connection(stream: ApiStream, caller: Caller, api: Arc<Api>, mut stopping: watch::Receiver<bool>) {
     let (slot, mut takeovers) = hijack::channel();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(slot.clone());

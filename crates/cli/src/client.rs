@@ -7,11 +7,12 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::BoxBody};
 use hyper::{Method, Request, Response, StatusCode, body::Frame, body::Incoming};
 use hyper_util::rt::TokioIo;
+use identity::ApiStream;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
-    host::{Host, Stream},
+    host::Host,
     wire::{self, Wire},
 };
 
@@ -147,7 +148,7 @@ impl Client {
         Err(Refused { status, message: wire::reason(&reason) }.into())
     }
 
-    pub(crate) async fn connect(&self) -> anyhow::Result<Stream> {
+    pub(crate) async fn connect(&self) -> anyhow::Result<ApiStream> {
         match tokio::time::timeout(CONNECT_TIMEOUT, self.host.connect()).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(self.unreachable(&error)),

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
-use identity::{ApiConnector, PemFiles};
+use identity::{ApiConnector, ApiStream, PemFiles};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::UnixStream,
@@ -43,13 +43,6 @@ pub(crate) enum Host {
     Tls { host: String, port: u16, connector: ApiConnector },
     Ssh { destination: String, port: Option<u16> },
 }
-
-/// Bytes in both directions, each of which can end by itself.
-pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
-
-pub(crate) type Stream = Box<dyn Duplex>;
 
 impl Host {
     /// From `unix:///path` (or a bare path), `tcp://host[:port]` or `ssh://[user@]host[:port]`.
@@ -83,7 +76,7 @@ impl Host {
         Ok(Self::Unix(PathBuf::from(path)))
     }
 
-    pub(crate) async fn connect(&self) -> io::Result<Stream> {
+    pub(crate) async fn connect(&self) -> io::Result<ApiStream> {
         match self {
             Self::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
             Self::Tls { host, port, connector } => Ok(Box::new(connector.connect(host, *port).await?)),

@@ -3,6 +3,7 @@
 use std::io;
 
 use anyhow::Context as _;
+use identity::ApiStream;
 use rustix::termios::{self, OptionalActions, Termios};
 use serde_json::Value;
 use tokio::{
@@ -10,7 +11,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use crate::{client::Client, host::Stream};
+use crate::client::Client;
 
 /// One read from either side.
 const CHUNK: usize = 64 * 1024;
@@ -19,7 +20,7 @@ const HEADER: usize = 8;
 
 /// A connection after the daemon's answer.
 pub(crate) struct Wire {
-    pub(crate) stream: Stream,
+    pub(crate) stream: ApiStream,
     /// Bytes as they are: a terminal's. Else frames.
     pub(crate) is_raw: bool,
 }

@@ -10,7 +10,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use imbl::OrdMap;
 use types::{
     AssignedDependency, Assignment, AssignmentDiff, AssignmentSet, Cluster, DataPathPeer, Dependency, DependencyId,
-    HostNetwork, Labels, NetworkId, Node, NodeId, NodeState, OverlayDiff, ProbePeer, Task, TaskId, template,
+    HostNetwork, ImageReference, Labels, NetworkId, Node, NodeId, NodeState, OverlayDiff, ProbePeer, Task, TaskId,
+    template,
 };
 
 use crate::{
@@ -151,7 +152,8 @@ fn tasks(tables: &Tables, node: NodeId) -> BTreeMap<TaskId, Assignment> {
 
 fn assignment(tables: &Tables, task: &Task) -> Option<Assignment> {
     let service = tables.service(task.service)?;
-    let login = tables.cluster().and_then(|cluster| cluster.registry_login(&task.spec.container.image));
+    let login = |image: &ImageReference| Some(tables.cluster()?.registry_login(image)?.auth.clone());
+    let of_mounts = task.spec.container.mounted_images();
     Some(Assignment {
         id: task.id,
         service: task.service,
@@ -163,7 +165,8 @@ fn assignment(tables: &Tables, task: &Task) -> Option<Assignment> {
         host_ports: task.host_ports.clone(),
         granted: task.granted.clone(),
         default_log: task.default_log.clone(),
-        registry_auth: login.map(|login| login.auth.clone()).unwrap_or_default(),
+        registry_auth: login(&task.spec.container.image).unwrap_or_default(),
+        mount_auths: of_mounts.filter_map(|(source, image)| Some((source.to_owned(), login(&image)?))).collect(),
         is_ordered: tables.is_ordered(service),
         desired: task.desired,
         not_before: task.not_before,

@@ -14,7 +14,10 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
     server::WebPkiClientVerifier,
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::{Error, TlsStream, tls::provider};
@@ -36,6 +39,14 @@ pub struct ApiAcceptor(TlsAcceptor);
 /// Dials an API server.
 #[derive(Clone)]
 pub struct ApiConnector(TlsConnector);
+
+/// Bytes in both directions, each of which can end by itself.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// A connection of the API, whatever it goes over: these, or a socket of the host.
+pub type ApiStream = Box<dyn Duplex>;
 
 impl ApiAcceptor {
     /// # Errors

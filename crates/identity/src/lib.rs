@@ -25,7 +25,7 @@ mod token;
 mod unlock_key;
 mod vault;
 
-pub use api_tls::{ApiAcceptor, ApiConnector, PemFiles};
+pub use api_tls::{ApiAcceptor, ApiConnector, ApiStream, Duplex, PemFiles};
 pub use authority::CertificateAuthority;
 pub use backup::{Backup, BackupError, seal_backup};
 pub use error::Error;

@@ -35,6 +35,6 @@ pub use store::{
     DiskUsage, ImageDetail, ImageSummary, ImageUsage, Mounted, Removed, SnapshotInfo, StorageDriver, Store, Swept,
     Transfers,
 };
-pub use tree::{Change, ChangeKind, ExtractOptions, PathStat, Root, TreeError, TreeMount};
+pub use tree::{Change, ChangeKind, ExtractOptions, PathStat, Root, TreeError, TreeMount, sum_below};
 pub use types::ImageReference;
 pub use unpack::HostileEntry;

@@ -67,7 +67,7 @@ async fn a_container_gets_a_writable_root() {
     assert_eq!(fs::read_to_string(mounted.rootfs.join("tmp/x")).expect("kept"), "hi\n");
     test.store.snapshot_remove("c1").await.expect("removes");
     test.store.snapshot_remove("c1").await.expect("nothing to do");
-    assert!(test.store.snapshot_list().await.expect("lists").is_empty());
+    assert!(test.store.snapshot_list().is_empty());
     test.store.remove("box", false).await.expect("no longer in use");
 }
 
@@ -84,8 +84,8 @@ async fn mounts_survive_a_restart_of_the_daemon() {
     test.reopen().await;
     assert!(!test.root.join("tmp/leftover").exists(), "leftovers are removed");
     assert!(mounted.rootfs.join("bin/busybox").exists(), "still mounted");
-    let list = test.store.snapshot_list().await.expect("lists");
-    assert!(list.len() == 1 && list[0].is_mounted, "{list:?}");
+    let list = test.store.snapshot_list();
+    assert_eq!(list.len(), 1, "{list:?}");
     assert_eq!(test.store.snapshot_mount("c1", "box").await.expect("idempotent"), mounted);
 }
 
@@ -318,7 +318,6 @@ async fn work_with_files(store: &Store) {
     assert!(rootfs.join("a").exists() && rootfs.join("d/new").exists());
     assert!(!rootfs.join("b").exists() && !rootfs.join("d/old").exists(), "what a layer removed is not there");
     assert!(store.snapshot_changes("c1").await.expect("compares").is_empty());
-    assert!(store.snapshot_list().await.expect("lists")[0].is_mounted);
     assert!(store.remove("app", true).await.is_err(), "a container that may run has it");
 
     fs::write(rootfs.join("a"), "other text").expect("writes");
@@ -354,6 +353,68 @@ async fn work_with_files(store: &Store) {
     assert_eq!(trees, 0, "nor of the images");
 }
 
+/// What a container gets of an image as a mount, and how long.
+async fn show_an_image(store: &Store) {
+    load(store, tar_of("app", &[layer(&["own"], "app")])).await.expect("loads");
+    load(store, tar_of("files", &[layer(&["d/f", "top"], "low"), layer(&["top"], "high")])).await.expect("loads");
+    let lost = store.snapshot_image("c1", "files").await.expect_err("no root filesystem yet");
+    assert!(matches!(lost, Error::NoSuchSnapshot(_)), "{lost}");
+    let rootfs = store.snapshot_mount("c1", "app").await.expect("mounts").rootfs;
+    let lost = store.snapshot_image("c1", "nothing").await.expect_err("no such image");
+    assert!(matches!(lost, Error::NoSuchImage(_)), "{lost}");
+    let view = store.snapshot_image("c1", "files").await.expect("mounts");
+    assert_eq!(fs::read_to_string(view.rootfs.join("top")).expect("reads"), "high");
+    assert_eq!(fs::read_to_string(view.rootfs.join("d/f")).expect("reads"), "low");
+    assert!(!rootfs.join("top").exists(), "beside the root filesystem, not in it");
+    if store.driver() == StorageDriver::Overlay2 {
+        let refused = fs::write(view.rootfs.join("new"), "x").expect_err("nothing lies over the layers");
+        assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    }
+    let id = view.image.to_string();
+    assert_eq!(store.snapshot_image("c1", &id).await.expect("again"), view);
+
+    let conflict = store.remove("files", true).await.expect_err("in use").to_string();
+    assert!(conflict.contains("being used by running container c1"), "{conflict}");
+    assert_eq!(store.disk_usage().images[&view.image].containers, 1);
+    store.snapshot_unmount("c1").await.expect("unmounts");
+    let conflict = store.remove("files", false).await.expect_err("in use").to_string();
+    assert!(conflict.contains("container c1 is using its referenced image"), "{conflict}");
+    store.remove("files", true).await.expect("the name alone");
+    store.gc().await.expect("sweeps");
+    store.snapshot_mount("c1", "").await.expect("mounts again");
+    let again = store.snapshot_image("c1", &id).await.expect("what the container has it keeps");
+    assert_eq!(fs::read_to_string(again.rootfs.join("top")).expect("reads"), "high");
+    store.snapshot_remove("c1").await.expect("removes");
+    assert!(!view.rootfs.exists());
+    for image in ["app", id.as_str()] {
+        store.remove(image, false).await.expect("nobody needs it any more");
+    }
+    assert_eq!(content_of(store.root()), Vec::<String>::new(), "nothing left on disk");
+}
+
+/// S-68, E-15
+#[tokio::test]
+async fn s_68_e_15_a_container_has_an_image_as_a_mount() {
+    if !can_mount("s_68_e_15_a_container_has_an_image_as_a_mount") {
+        return;
+    }
+    for driver in [StorageDriver::Overlay2, StorageDriver::Vfs] {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let store = Store::open_with(&directory.path().join("images"), Some(driver)).await.expect("opens");
+        show_an_image(&store).await;
+    }
+    // and the daemon may be another one meanwhile
+    let mut test = TestStore::new("views").await;
+    load(&test.store, busybox_archive("box").expect("busybox")).await.expect("loads");
+    test.store.snapshot_mount("c1", "box").await.expect("mounts");
+    let view = test.store.snapshot_image("c1", "box").await.expect("mounts");
+    test.reopen().await;
+    assert!(view.rootfs.join("bin/busybox").exists(), "still mounted");
+    assert_eq!(test.store.snapshot_image("c1", "box").await.expect("idempotent"), view);
+    test.store.snapshot_remove("c1").await.expect("removes");
+    test.store.remove("box", false).await.expect("no longer in use");
+}
+
 /// E-38, E-09, E-24: copies do all that overlays do.
 #[tokio::test]
 async fn e_38_copies_do_what_overlays_do() {
@@ -380,6 +441,7 @@ async fn e_38_snapshots_of_btrfs_do_what_overlays_do() {
     };
     let store = Store::open_with(&disk.path().join("images"), Some(StorageDriver::Btrfs)).await.expect("opens");
     work_with_files(&store).await;
+    show_an_image(&store).await;
     load(&store, tar_of("two", &[layer(&["a"], "text")])).await.expect("loads");
     for container in ["c1", "c2"] {
         let rootfs = store.snapshot_mount(container, "two").await.expect("mounts").rootfs;
@@ -438,6 +500,6 @@ async fn a_snapshot_cut_short_by_a_power_failure_is_made_anew() {
     test.store.snapshot_unmount("c1").await.expect("unmounts");
     fs::write(test.root.join("snapshots/c1/snapshot.json"), "").expect("writes");
     test.reopen().await;
-    assert!(test.store.snapshot_list().await.expect("lists").is_empty());
+    assert!(test.store.snapshot_list().is_empty());
     test.store.snapshot_mount("c1", "box").await.expect("mounts again");
 }

@@ -53,7 +53,7 @@ pub enum MountKind {
     /// A file or directory of the host. `recursive`: with everything mounted below it. `readonly_below`: where the mount is
     /// read-only, those are too.
     Bind { source: PathBuf, recursive: bool, readonly_below: bool },
-    /// A volume's directory on the host, or what is at `subpath` in it.
+    /// A directory of the engine's, a volume or an image's files, or what is at `subpath` in it.
     Volume { source: PathBuf, subpath: String },
     /// Memory. `size_bytes` 0 is the kernel's default, half of memory. `options` come after ours and so over them.
     Tmpfs { size_bytes: u64, mode: u32, options: Vec<String> },

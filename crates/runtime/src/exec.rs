@@ -131,6 +131,7 @@ impl Runtime {
             user: self.exec_user(id, &config.user)?,
             tty: config.tty,
             privileged: config.privileged,
+            layout: Some(self.layout.clone()),
         };
         let io = Error::io(id, OPERATION);
         let (ours, theirs) = StdUnixStream::pair().map_err(io)?;

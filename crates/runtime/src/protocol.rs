@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{oci::ResolvedUser, record::ExitStatus};
+use crate::{cgroup::CgroupLayout, oci::ResolvedUser, record::ExitStatus};
 
 /// No message is larger; the largest is a command with its variables.
 pub(crate) const MAX_MESSAGE: usize = 64 * 1024;
@@ -80,6 +80,9 @@ pub(crate) struct ExecRequest {
     /// With every capability of the daemon.
     #[serde(default)]
     pub(crate) privileged: bool,
+    /// Where the host's cgroups are: to find that out, a helper would read a table as long as the host has mounts.
+    #[serde(default)]
+    pub(crate) layout: Option<CgroupLayout>,
 }
 
 /// What such a helper says, in this order: `Started` or `Failed`, then `Ended`.

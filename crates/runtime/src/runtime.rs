@@ -279,12 +279,12 @@ impl Runtime {
         let dir = self.dir(id)?;
         let unreadable = |source| Error::Io { id: id.to_owned(), operation: "read its state", source };
         let record = dir.record().map_err(unreadable)?.ok_or_else(|| Error::NotFound { id: id.to_owned() })?;
-        let exit = match dir.exit().map_err(unreadable)? {
-            Some(exit) => Some(exit),
-            None => self.settle(id, &dir).await?,
-        };
-        let init = dir.init().map_err(unreadable)?;
+        let mut exit = dir.exit().map_err(unreadable)?;
         let shim = dir.shim().map_err(unreadable)?.filter(|shim| shim.is_alive());
+        if exit.is_none() && shim.is_none() {
+            exit = self.settle(id, &dir).await?;
+        }
+        let init = dir.init().map_err(unreadable)?;
         let started_at_ns = init.map_or(0, |init| init.started_at_ns);
         let pid = init.map(|init| init.process.pid).filter(|_| exit.is_none());
         let status = match exit {

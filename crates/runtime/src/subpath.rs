@@ -1,4 +1,4 @@
-//! Parts of volumes. Who fills a volume may put a link in it that leads out, at any moment; so the part is found by the
+//! Parts of volumes and of mounted images. Who fills a volume may put a link in it that leads out, at any moment; so the part is found by the
 //! kernel without leaving the volume, held open, and mounted from there to a place of ours, which the container's mount is
 //! made of. As soon as the container has its own mounts, the place is given up. Called by `Runtime::create`.
 
@@ -94,11 +94,11 @@ fn explain(target: &str, volume: &Path, subpath: &str, errno: Errno) -> String {
     let volume = volume.display();
     let why = match errno {
         Errno::ENOENT => {
-            format!("there is no {subpath:?} in the volume {volume}; make it there before the container starts")
+            format!("there is no {subpath:?} in {volume}; name what is there when the container starts")
         }
-        Errno::EXDEV => format!("{subpath:?} leads out of the volume {volume} by a link; name what is in the volume"),
-        Errno::ENOTDIR => format!("a part of {subpath:?} in the volume {volume} is no directory; name one that is"),
-        errno => format!("{subpath:?} in the volume {volume} cannot be opened: {}", errno.desc()),
+        Errno::EXDEV => format!("{subpath:?} leads out of {volume} by a link; name what is inside"),
+        Errno::ENOTDIR => format!("a part of {subpath:?} in {volume} is no directory; name one that is"),
+        errno => format!("{subpath:?} in {volume} cannot be opened: {}", errno.desc()),
     };
     format!("the mount at {target}: {why}")
 }
@@ -160,8 +160,8 @@ mod tests {
             Err(error) => error.to_string(),
             Ok(_) => panic!("{subpath} was taken"),
         };
-        assert!(refused("a/c").contains("there is no \"a/c\" in the volume"), "{}", refused("a/c"));
-        assert!(refused("far").contains("leads out of the volume") && refused("a/up").contains("leads out"));
+        assert!(refused("a/c").contains("there is no \"a/c\" in "), "{}", refused("a/c"));
+        assert!(refused("far").contains("leads out of ") && refused("a/up").contains("leads out"));
         assert!(refused("a/b/f/g").contains("is no directory"));
         assert!(hold(&container(&volume, ""), &run_dir).unwrap().is_none());
         if !nix::unistd::geteuid().is_root() {

@@ -88,6 +88,9 @@ pub struct Assignment {
     /// The cluster's credentials for the image's registry, as `image::Credentials` packs them; empty without.
     #[serde(default, skip_serializing_if = "Payload::is_empty")]
     pub registry_auth: Payload,
+    /// The same for the images of its mounts, by the mount's source; without those that have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mount_auths: BTreeMap<String, Payload>,
     /// Its service depends on others, or others on it: after a restart of the host it is not made again here, for the
     /// managers see to the order.
     #[serde(default)]

@@ -47,8 +47,8 @@ pub use request::{
     ServiceView, StackDeploy, StackView, SubnetUsage, WriteReply, WriteRequest,
 };
 pub use resources::{
-    Bytes, GenericResource, GenericResourceError, GenericResources, NanoCpus, Resources, generic_resource_env,
-    parse_generic_resources,
+    Bytes, BytesError, GenericResource, GenericResourceError, GenericResources, NanoCpus, Resources,
+    generic_resource_env, parse_generic_resources,
 };
 pub use spec::*;
 pub use time::Timestamp;

@@ -2,7 +2,7 @@
 //!
 //! Generic resources are set at a node's daemon, counted by the scheduler, and told to the container by its environment.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,33 @@ impl NanoCpus {
 impl Bytes {
     /// Smallest memory limit or reservation that is not zero: 4 MiB (swarmkit `controlapi/service.go`).
     pub const MIN_MEMORY: Self = Self(4 << 20);
+}
+
+/// Why a text is not a size.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a size; write for example 64m, 512k or 1g")]
+pub struct BytesError(String);
+
+/// `512m`, `1.5g`, `64KiB`: steps of 1024, as Docker's clients and options have them.
+impl FromStr for Bytes {
+    type Err = BytesError;
+
+    fn from_str(text: &str) -> Result<Self, BytesError> {
+        let bad = || BytesError(text.to_owned());
+        let lower = text.trim().to_ascii_lowercase();
+        let split = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+        let number: f64 = lower[..split].parse().map_err(|_| bad())?;
+        let power = match lower[split..].trim() {
+            "" | "b" => 0,
+            "k" | "kb" | "ki" | "kib" => 1,
+            "m" | "mb" | "mi" | "mib" => 2,
+            "g" | "gb" | "gi" | "gib" => 3,
+            "t" | "tb" | "ti" | "tib" => 4,
+            _ => return Err(bad()),
+        };
+        let bytes = number * 1024_f64.powi(power);
+        if bytes > i64::MAX as f64 { Err(bad()) } else { Ok(Self(bytes as u64)) }
+    }
 }
 
 /// A kind of resource that the kernel does not know: discrete (a count) or named (a set).

@@ -1,7 +1,7 @@
 //! Mounts of a container.
 
 use serde_json::Value;
-use types::{Bytes, Mount, MountKind, is_tmpfs_option, is_volume_name, is_volume_subpath};
+use types::{Bytes, Mount, MountKind, is_mount_subpath, is_tmpfs_option, is_volume_name};
 
 use super::{
     reader::{FieldError, Object},
@@ -37,9 +37,10 @@ fn read(from: &mut Object<'_>) -> Result<Mount, FieldError> {
     let kind = match kind.as_str() {
         "bind" => read_bind(from, source)?,
         "volume" | "" => read_volume(from, source)?,
+        "image" => read_image(from, source)?,
         "tmpfs" => read_tmpfs(from, &source)?,
         other => {
-            return Err(from.bad("Type", format!("{other:?} is not supported yet; use bind, volume or tmpfs")));
+            return Err(from.bad("Type", format!("{other:?} is not supported; use bind, volume, image or tmpfs")));
         }
     };
     Ok(Mount { target, read_only: from.boolean("ReadOnly")?, kind })
@@ -82,14 +83,29 @@ fn read_volume(from: &mut Object<'_>, name: String) -> Result<MountKind, FieldEr
     let driver_options = driver.labels("Options")?;
     driver.finish()?;
     let (no_copy, labels) = (options.boolean("NoCopy")?, options.labels("Labels")?);
-    let subpath = options.string("Subpath")?;
-    if !is_volume_subpath(&subpath) {
-        let rule = "the part of a volume is a relative path within it, without \"..\"";
-        return Err(options.bad("Subpath", format!("{subpath:?}: {rule}")));
-    }
+    let subpath = read_subpath(&mut options, "volume")?;
     let kind = MountKind::Volume { name, no_copy, labels, driver_options, subpath };
     options.finish()?;
     Ok(kind)
+}
+
+fn read_image(from: &mut Object<'_>, source: String) -> Result<MountKind, FieldError> {
+    if source.is_empty() {
+        return Err(FieldError::Missing { path: from.path("Source"), hint: "name the image whose files are mounted" });
+    }
+    let mut options = from.object("ImageOptions")?;
+    let subpath = read_subpath(&mut options, "image")?;
+    options.finish()?;
+    Ok(MountKind::Image { source, subpath })
+}
+
+fn read_subpath(options: &mut Object<'_>, of: &str) -> Result<String, FieldError> {
+    let subpath = options.string("Subpath")?;
+    if is_mount_subpath(&subpath) {
+        return Ok(subpath);
+    }
+    let rule = format!("the part of a mounted {of} is a relative path within it, without \"..\"");
+    Err(options.bad("Subpath", format!("{subpath:?}: {rule}")))
 }
 
 fn read_tmpfs(from: &mut Object<'_>, source: &str) -> Result<MountKind, FieldError> {
@@ -125,6 +141,7 @@ pub(crate) fn write(mount: &Mount) -> Value {
     let (kind, source) = match &mount.kind {
         MountKind::Bind { source, .. } => ("bind", source.as_str()),
         MountKind::Volume { name, .. } => ("volume", name.as_str()),
+        MountKind::Image { source, .. } => ("image", source.as_str()),
         MountKind::Tmpfs { .. } => ("tmpfs", ""),
     };
     let fields = Fields::new()
@@ -152,6 +169,9 @@ pub(crate) fn write(mount: &Mount) -> Value {
                 .unless_empty("Subpath", subpath)
                 .unless_empty("DriverConfig", driver.done());
             fields.unless_empty("VolumeOptions", options.done())
+        }
+        MountKind::Image { subpath, .. } => {
+            fields.unless_empty("ImageOptions", Fields::new().unless_empty("Subpath", subpath).done())
         }
         MountKind::Tmpfs { size, mode, options } => {
             let words: Vec<Vec<&str>> = options.iter().map(|word| word.splitn(2, '=').collect()).collect();

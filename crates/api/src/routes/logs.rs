@@ -8,6 +8,7 @@ use axum::{
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::{StreamExt as _, stream};
+use node::engine::{FRAME_HEADER, FrameKind, frame_header};
 use proto::v1::{LogLine, LogOptions, LogsCall, LogsEvent, logs_event::Event};
 use types::{ServiceId, Timestamp};
 
@@ -19,11 +20,6 @@ use crate::{
     query::Query,
     router::Shared,
 };
-
-const STDOUT: u8 = 1;
-const STDERR: u8 = 2;
-/// What the daemon itself has to say; Docker's clients show it as an error at the end.
-const SYSTEM: u8 = 3;
 
 pub(crate) async fn of_service(
     State(shared): State<Shared>,
@@ -122,22 +118,20 @@ impl Frames {
     }
 
     pub(crate) fn output(self, is_stderr: bool, text: BytesMut) -> Bytes {
-        self.frame(if is_stderr { STDERR } else { STDOUT }, text)
+        self.frame(FrameKind::of_output(is_stderr), text)
     }
 
     /// What the daemon itself has to say.
     pub(crate) fn said(self, text: &str) -> Bytes {
-        self.frame(SYSTEM, BytesMut::from(text.as_bytes()))
+        self.frame(FrameKind::System, BytesMut::from(text.as_bytes()))
     }
 
-    /// Stream number, three zero bytes, length.
-    fn frame(self, stream: u8, text: BytesMut) -> Bytes {
+    fn frame(self, kind: FrameKind, text: BytesMut) -> Bytes {
         if self.is_tty {
             return text.freeze();
         }
-        let mut frame = BytesMut::with_capacity(8 + text.len());
-        frame.put_slice(&[stream, 0, 0, 0]);
-        frame.put_u32(u32::try_from(text.len()).unwrap_or(u32::MAX));
+        let mut frame = BytesMut::with_capacity(FRAME_HEADER + text.len());
+        frame.put_slice(&frame_header(kind, text.len()));
         frame.put(text);
         frame.freeze()
     }

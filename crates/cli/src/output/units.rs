@@ -105,22 +105,9 @@ pub(crate) fn go_duration(ns: u64) -> String {
     }
 }
 
-/// `512m`, `1.5g`, `64KiB`: bytes, steps of 1024.
+/// As [`types::Bytes`] are written.
 pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
-    let bad = || format!("{text:?} is not a size; write for example 64m, 512k or 1g");
-    let lower = text.trim().to_ascii_lowercase();
-    let split = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
-    let number: f64 = lower[..split].parse().map_err(|_| bad())?;
-    let power = match lower[split..].trim() {
-        "" | "b" => 0,
-        "k" | "kb" | "ki" | "kib" => 1,
-        "m" | "mb" | "mi" | "mib" => 2,
-        "g" | "gb" | "gi" | "gib" => 3,
-        "t" | "tb" | "ti" | "tib" => 4,
-        _ => return Err(bad()),
-    };
-    let bytes = number * 1024_f64.powi(power);
-    if bytes > i64::MAX as f64 { Err(bad()) } else { Ok(bytes as u64) }
+    text.parse::<types::Bytes>().map(|bytes| bytes.0).map_err(|why| why.to_string())
 }
 
 /// Billionths of a CPU: `0.5`, `2`.

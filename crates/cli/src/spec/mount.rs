@@ -31,6 +31,7 @@ fn read(text: &str) -> anyhow::Result<Value> {
             "consistency" => set(&mut mount, "Consistency", value),
             "bind-propagation" => set(&mut mount, "BindOptions.Propagation", value),
             "volume-subpath" => set(&mut mount, "VolumeOptions.Subpath", value),
+            "image-subpath" => set(&mut mount, "ImageOptions.Subpath", value),
             "volume-driver" => set(&mut mount, "VolumeOptions.DriverConfig.Name", value),
             "volume-label" | "volume-opt" => {
                 let at = if key == "volume-label" { "Labels" } else { "DriverConfig.Options" };
@@ -51,7 +52,10 @@ fn read(text: &str) -> anyhow::Result<Value> {
     ensure!(mount["Target"].is_string(), "target is required: say where the container sees it, target=/PATH");
     let kind = mount["Type"].as_str().unwrap_or_default();
     ensure!(kind != "bind" || mount["Source"].is_string(), "a bind mount needs source=PATH");
-    for (options, wanted) in [("BindOptions", "bind"), ("VolumeOptions", "volume"), ("TmpfsOptions", "tmpfs")] {
+    ensure!(kind != "image" || mount["Source"].is_string(), "an image mount needs source=IMAGE");
+    let all =
+        [("BindOptions", "bind"), ("VolumeOptions", "volume"), ("ImageOptions", "image"), ("TmpfsOptions", "tmpfs")];
+    for (options, wanted) in all {
         ensure!(mount.get(options).is_none() || kind == wanted, "options for {wanted} do not fit type {kind:?}");
     }
     Ok(mount)

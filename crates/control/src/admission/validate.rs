@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use types::{
-    Bytes, Constraint, ContainerSpec, Mount, MountKind, NanoCpus, OnMissing, REBALANCE_LABEL, RebalancePolicy,
-    ResourceRequirements, Resources, STRATEGY_LABEL, ServiceMode, ServiceSpec, Strategy, TaskSpec, UpdateConfig,
-    stack_of, template,
+    Bytes, Constraint, ContainerSpec, ImageReference, Mount, MountKind, NanoCpus, OnMissing, REBALANCE_LABEL,
+    RebalancePolicy, ResourceRequirements, Resources, STRATEGY_LABEL, ServiceMode, ServiceSpec, Strategy, TaskSpec,
+    UpdateConfig, stack_of, template,
 };
 
 use crate::Rejection;
@@ -209,6 +209,12 @@ fn mount(mount: &Mount) -> Result<(), Rejection> {
         MountKind::Bind { source, .. } if !source.starts_with('/') => {
             invalid(format!("invalid bind mount source, must be an absolute path: {source:?}"))
         }
+        MountKind::Image { source, .. } => match source.parse::<ImageReference>() {
+            Ok(_) => Ok(()),
+            Err(why) => invalid(format!(
+                "invalid image mount source {source:?}: {why}; name an image that every node can get, without placeholders"
+            )),
+        },
         _ => Ok(()),
     }
 }

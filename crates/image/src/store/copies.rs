@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fs, io, path::Path, sync::PoisonError};
 
-use super::{Inner, btrfs, catalog::LayerRecord, make_directory, snapshots::SnapshotRecord};
+use super::{Inner, btrfs, catalog::LayerRecord, make_directory};
 use crate::{
     digest::Digest,
     error::{Error, Result},
@@ -29,9 +29,9 @@ pub(super) fn remove_subvolume(path: &Path) {
 
 impl Inner {
     /// A copy of all layers in the new directory `target`.
-    pub(super) fn create_copy(&self, target: &Path, record: &SnapshotRecord) -> Result<()> {
+    pub(super) fn create_copy(&self, target: &Path, layers: &[LayerRecord]) -> Result<()> {
         make_directory(target)?;
-        self.fill(target, &record.layers)
+        self.fill(target, layers)
     }
 
     fn fill(&self, target: &Path, layers: &[LayerRecord]) -> Result<()> {
@@ -51,16 +51,16 @@ impl Inner {
     }
 
     /// A snapshot of the image's tree as the new subvolume `target`.
-    pub(super) fn create_subvolume(&self, target: &Path, record: &SnapshotRecord) -> Result<()> {
+    pub(super) fn create_subvolume(&self, target: &Path, layers: &[LayerRecord]) -> Result<()> {
         let _trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
         let all = self.root.join("trees");
         make_directory(&all)?;
-        let tree = all.join(tree_name(&record.layers));
+        let tree = all.join(tree_name(layers));
         if !tree.is_dir() {
             let temp = self.temp()?;
             let new = temp.path.join("tree");
             btrfs::create(&new).map_err(|e| Error::file("make subvolume", &new, e))?;
-            if let Err(error) = self.fill(&new, &record.layers) {
+            if let Err(error) = self.fill(&new, layers) {
                 remove_subvolume(&new);
                 return Err(error);
             }

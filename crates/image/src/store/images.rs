@@ -66,11 +66,11 @@ fn summary(state: &State, id: &Digest, record: &ImageRecord) -> ImageSummary {
     }
 }
 
-/// Containers with a snapshot of `id`, by whether it is mounted.
+/// Containers with a snapshot of `id` or its files as a mount, by whether they are mounted.
 pub(super) fn users_of(inner: &Inner, state: &State, id: &Digest) -> Users {
     let mut users = Users::default();
     let mounted = mount::mount_points().unwrap_or_default();
-    for (container, _) in state.snapshots.iter().filter(|(_, s)| s.image == *id) {
+    for (container, _) in state.snapshots.iter().filter(|(_, s)| s.needs(id)) {
         let is_mounted = mounted.contains(&inner.rootfs_path(container));
         if is_mounted { &mut users.mounted } else { &mut users.idle }.push(container.clone());
     }

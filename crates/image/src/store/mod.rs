@@ -19,6 +19,7 @@ mod snapshots;
 mod sweep;
 mod transfers;
 mod usage;
+mod views;
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -17,13 +17,13 @@ use super::{
     copies::remove_subvolume,
     driver::same_owner_and_mode,
     make_directory,
-    mount::{is_mount_point, mount_on_itself, mount_overlay, mount_points, unmount},
+    mount::{is_mount_point, mount_on_itself, mount_overlay, unmount},
 };
 use crate::{
     digest::Digest,
     error::{Error, Result},
     progress::Progress,
-    tree::{Change, Difference, Lower, Root, TreeKind, differences},
+    tree::{Change, Difference, Lower, Root, TreeKind, differences, sum_below},
 };
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,6 +33,19 @@ pub(crate) struct SnapshotRecord {
     /// The driver of the store when the container was made.
     #[serde(default)]
     pub driver: StorageDriver,
+    /// The images that the container has as mounts (`views`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub views: BTreeMap<Digest, Vec<LayerRecord>>,
+}
+
+impl SnapshotRecord {
+    pub(super) fn needs(&self, image: &Digest) -> bool {
+        self.image == *image || self.views.contains_key(image)
+    }
+
+    pub(super) fn all_layers(&self) -> impl Iterator<Item = &LayerRecord> {
+        self.layers.iter().chain(self.views.values().flatten())
+    }
 }
 
 /// A mounted snapshot.
@@ -47,7 +60,6 @@ pub struct Mounted {
 pub struct SnapshotInfo {
     pub container: String,
     pub image: Digest,
-    pub is_mounted: bool,
 }
 
 /// Reads all snapshots. One whose record never reached the disk was made seconds before the power went:
@@ -75,37 +87,24 @@ pub(super) fn read_all(root: &Path) -> Result<BTreeMap<String, SnapshotRecord>> 
     Ok(all)
 }
 
-fn check_id(container: &str) -> Result<()> {
+pub(super) fn check_id(container: &str) -> Result<()> {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     let shape = (1..=128).contains(&container.len()) && container.bytes().all(good) && !container.starts_with('.');
     if shape { Ok(()) } else { Err(Error::BadContainerId(container.to_owned())) }
 }
 
-/// Bytes of disk below `path`, each file once however many names it has.
+/// Bytes of disk below `path`.
 pub(super) fn usage(path: &Path) -> io::Result<u64> {
-    let (mut todo, mut seen, mut bytes) = (vec![path.to_owned()], BTreeSet::new(), 0);
-    while let Some(directory) = todo.pop() {
-        for item in fs::read_dir(&directory)? {
-            let item = item?;
-            let Ok(meta) = item.metadata() else { continue }; // removed meanwhile
-            if meta.is_dir() {
-                todo.push(item.path());
-            }
-            if meta.nlink() < 2 || meta.is_dir() || seen.insert((meta.dev(), meta.ino())) {
-                bytes += meta.blocks() * 512;
-            }
-        }
-    }
-    Ok(bytes)
+    sum_below(path, |meta| meta.blocks() * 512)
 }
 
 impl Inner {
     /// Two calls for one container wait for each other: a second mount on top would hide the first.
-    fn work_on_container(&self, container: &str) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn work_on_container(&self, container: &str) -> Arc<tokio::sync::Mutex<()>> {
         self.work_on(&Digest::of(container.as_bytes()))
     }
 
-    fn snapshot_path(&self, container: &str) -> PathBuf {
+    pub(super) fn snapshot_path(&self, container: &str) -> PathBuf {
         self.root.join("snapshots").join(container)
     }
 
@@ -148,8 +147,8 @@ impl Inner {
         make_directory(&new)?;
         match record.driver {
             StorageDriver::Overlay2 => self.create_upper(&new, record)?,
-            StorageDriver::Btrfs => self.create_subvolume(&new.join("rootfs"), record)?,
-            StorageDriver::Vfs => self.create_copy(&new.join("rootfs"), record)?,
+            StorageDriver::Btrfs => self.create_subvolume(&new.join("rootfs"), &record.layers)?,
+            StorageDriver::Vfs => self.create_copy(&new.join("rootfs"), &record.layers)?,
         }
         let text = serde_json::to_vec(record).expect("plain strings and numbers");
         // Not synced, for the sake of the container's start: see `read_all`.
@@ -197,18 +196,7 @@ impl Inner {
 
     /// Options relative to the layers' directory; overlayfs wants the top layer first.
     fn mount_options(&self, container: &str, record: &SnapshotRecord) -> Result<String> {
-        let mut seen = BTreeSet::new();
-        let names: Vec<String> = record
-            .layers
-            .iter()
-            .rev()
-            .map(|l| Self::layer_name(&l.diff_id))
-            .filter(|n| seen.insert(*n))
-            .map(|name| format!("{name}/fs"))
-            .collect();
-        if names.len() > MAX_LAYERS {
-            return Err(Error::TooManyLayers(names.len()));
-        }
+        let names = Self::lower_names(&record.layers)?;
         let lower = if names.is_empty() { self.empty_layer()? } else { names.join(":") };
         // The inode index would tie the upper directory to these very layers; nobody here exports it by NFS.
         let index = if Path::new("/sys/module/overlay/parameters/index").exists() { ",index=off" } else { "" };
@@ -217,8 +205,19 @@ impl Inner {
         ))
     }
 
+    /// The top layer first, each once, relative to the layers' directory.
+    pub(super) fn lower_names(layers: &[LayerRecord]) -> Result<Vec<String>> {
+        let mut seen = BTreeSet::new();
+        let names = layers.iter().rev().map(|layer| Self::layer_name(&layer.diff_id)).filter(|name| seen.insert(*name));
+        let names: Vec<String> = names.map(|name| format!("{name}/fs")).collect();
+        if names.len() > MAX_LAYERS {
+            return Err(Error::TooManyLayers(names.len()));
+        }
+        Ok(names)
+    }
+
     /// An image without layers still needs a lower directory.
-    fn empty_layer(&self) -> Result<String> {
+    pub(super) fn empty_layer(&self) -> Result<String> {
         make_directory(&self.root.join("empty"))?;
         Ok("../empty".to_owned())
     }
@@ -241,7 +240,8 @@ impl Store {
             None => {
                 let id = self.get(image)?;
                 let (found, pin) = self.pin_image(&id)?;
-                (SnapshotRecord { image: id, layers: found.layers, driver: self.driver() }, Some(pin))
+                let (layers, driver, views) = (found.layers, self.driver(), BTreeMap::new());
+                (SnapshotRecord { image: id, layers, driver, views }, Some(pin))
             }
         };
         self.ensure_present(&record.layers).await?;
@@ -290,7 +290,7 @@ impl Store {
     }
 
     /// Layers lost with the last boot, or with another driver, are unpacked again.
-    async fn ensure_present(&self, layers: &[LayerRecord]) -> Result<()> {
+    pub(super) async fn ensure_present(&self, layers: &[LayerRecord]) -> Result<()> {
         for layer in layers {
             if self.inner.layer_bytes(&layer.diff_id)?.is_none() {
                 let all: Vec<_> = layers.iter().map(|l| (l.blob.clone(), l.diff_id.clone())).collect();
@@ -315,10 +315,10 @@ impl Store {
     async fn unmount(&self, container: &str) -> Result<()> {
         let container = container.to_owned();
         self.run("unmounting a root filesystem", move |inner| {
-            unmount(&inner.rootfs_path(&container)).map_err(|source| Error::Mount {
-                container,
-                reason: "cannot unmount it".to_owned(),
-                source,
+            let rootfs = std::iter::once(inner.rootfs_path(&container));
+            rootfs.chain(inner.view_paths(&container)).try_for_each(|path| unmount(&path)).map_err(|source| {
+                let reason = "cannot unmount it".to_owned();
+                Error::Mount { container, reason, source }
             })
         })
         .await
@@ -336,6 +336,7 @@ impl Store {
         let container = container.to_owned();
         self.run("removing a root filesystem", move |inner| {
             let trash = inner.temp()?;
+            let views = inner.view_names(&container);
             let mut state = inner.state();
             let path = inner.snapshot_path(&container);
             let driver = state.snapshots.get(&container).map(|record| record.driver);
@@ -346,7 +347,9 @@ impl Store {
             state.snapshots.remove(&container);
             drop(state);
             if driver == Some(StorageDriver::Btrfs) {
-                remove_subvolume(&trash.path.join("gone/rootfs"));
+                let gone = trash.path.join("gone");
+                remove_subvolume(&gone.join("rootfs"));
+                views.iter().for_each(|name| remove_subvolume(&gone.join(name)));
             }
             Ok(())
         })
@@ -359,21 +362,18 @@ impl Store {
     }
 
     /// All snapshots, by container id.
-    ///
-    /// # Errors
-    /// The mount table cannot be read.
-    pub async fn snapshot_list(&self) -> Result<Vec<SnapshotInfo>> {
-        self.run("listing root filesystems", |inner| {
-            let points = mount_points().map_err(|e| Error::file("read", "/proc/thread-self/mountinfo", e))?;
-            let state = inner.state();
-            let info = |(container, record): (&String, &SnapshotRecord)| SnapshotInfo {
-                container: container.clone(),
-                image: record.image.clone(),
-                is_mounted: points.contains(&inner.rootfs_path(container)),
-            };
-            Ok(state.snapshots.iter().map(info).collect())
-        })
-        .await
+    pub fn snapshot_list(&self) -> Vec<SnapshotInfo> {
+        let state = self.inner.state();
+        let info = |(container, record): (&String, &SnapshotRecord)| SnapshotInfo {
+            container: container.clone(),
+            image: record.image.clone(),
+        };
+        state.snapshots.iter().map(info).collect()
+    }
+
+    /// The image that the root filesystem of a container was made from.
+    pub fn snapshot_image_of(&self, container: &str) -> Option<Digest> {
+        self.inner.state().snapshots.get(container).map(|record| record.image.clone())
     }
 
     /// Bytes of disk the container's own changes take (`ps -s`, `SizeRw`).

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, fs, io};
 
-use super::{Inner, Removed, Store, images::users_of};
+use super::{Inner, Removed, Store, images::users_of, snapshots::SnapshotRecord};
 use crate::{
     digest::Digest,
     error::{Error, Result},
@@ -28,8 +28,8 @@ impl Inner {
         {
             let state = self.state();
             let (mut blobs, mut layers) = state.catalog.needed();
-            layers.extend(state.snapshots.values().flat_map(|s| &s.layers).map(|l| &l.diff_id));
-            blobs.extend(state.snapshots.values().flat_map(|s| &s.layers).map(|l| &l.blob));
+            layers.extend(state.snapshots.values().flat_map(SnapshotRecord::all_layers).map(|l| &l.diff_id));
+            blobs.extend(state.snapshots.values().flat_map(SnapshotRecord::all_layers).map(|l| &l.blob));
             blobs.extend(state.pins.keys());
             layers.extend(state.pins.keys());
             let layer_names: BTreeSet<&str> = layers.into_iter().map(Inner::layer_name).collect();

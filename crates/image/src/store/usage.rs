@@ -10,7 +10,7 @@ use crate::digest::Digest;
 pub struct ImageUsage {
     /// Bytes of layers that other images have too.
     pub shared_bytes: u64,
-    /// Containers made from it, running or not.
+    /// Containers made from it or having it as a mount, running or not.
     pub containers: usize,
 }
 
@@ -31,7 +31,7 @@ fn measure(state: &State) -> DiskUsage {
     }
     let mut usage = DiskUsage { layer_bytes: owners.values().map(|(bytes, _)| bytes).sum(), ..DiskUsage::default() };
     for id in state.catalog.images.keys() {
-        let containers = state.snapshots.values().filter(|snapshot| snapshot.image == *id).count();
+        let containers = state.snapshots.values().filter(|snapshot| snapshot.needs(id)).count();
         usage.images.insert(id.clone(), ImageUsage { shared_bytes: 0, containers });
     }
     for (bytes, images) in owners.values().filter(|(_, images)| images.len() > 1) {

@@ -9,6 +9,7 @@ mod changes;
 mod exact;
 mod extract;
 mod flatten;
+mod measure;
 mod mounted;
 mod pack;
 
@@ -30,6 +31,7 @@ pub use changes::{Change, ChangeKind};
 pub(crate) use changes::{Difference, Lower, TreeKind, differences};
 pub use extract::ExtractOptions;
 pub(crate) use flatten::flatten;
+pub use measure::sum_below;
 pub use mounted::TreeMount;
 pub(crate) use pack::pack_layer;
 

@@ -62,18 +62,18 @@ fn reference(text: &str) -> Result<ImageReference, Status> {
 /// Whether a task that is to run on the node has this image.
 fn uses(tables: &Tables, node: NodeId, image: &ImageReference) -> bool {
     let is_user = |task: &Task| task.desired <= TaskState::Running && !task.status.state.is_terminal();
-    tables.node(node).is_some() && tables.tasks_of_node(node).any(|task| is_user(task) && is_of(task, image))
-}
-
-fn is_of(task: &Task, image: &ImageReference) -> bool {
-    task.spec.container.image.clone().with_default_tag() == *image
+    tables.node(node).is_some()
+        && tables.tasks_of_node(node).any(|task| is_user(task) && task.spec.container.needs_image(image))
 }
 
 /// The other nodes that are there: first those with a container of the image, whose store has it.
 fn holders(tables: &Tables, asking: NodeId, image: &ImageReference) -> Vec<ImageHolder> {
     let has_container = |task: &Task| (TaskState::Ready..=TaskState::Running).contains(&task.status.state);
-    let running: BTreeSet<NodeId> =
-        tables.tasks().filter(|task| has_container(task) && is_of(task, image)).filter_map(|task| task.node).collect();
+    let running: BTreeSet<NodeId> = tables
+        .tasks()
+        .filter(|task| has_container(task) && task.spec.container.needs_image(image))
+        .filter_map(|task| task.node)
+        .collect();
     let there = tables.nodes().filter(|node| node.id != asking && node.status.state == NodeState::Ready);
     let mut all: Vec<_> = there.filter_map(|node| Some((node.id, node.status.address?))).collect();
     all.sort_by_key(|(id, _)| (!running.contains(id), *id));

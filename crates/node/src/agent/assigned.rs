@@ -6,7 +6,7 @@
 //! set again it removes nothing.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     io::Write,
     path::{Path, PathBuf},
@@ -102,7 +102,8 @@ impl Assigned {
 }
 
 fn without_auth(assignment: &Assignment) -> Assignment {
-    let mut assignment = Assignment { registry_auth: Payload::default(), ..assignment.clone() };
+    let mut assignment =
+        Assignment { registry_auth: Payload::default(), mount_auths: BTreeMap::new(), ..assignment.clone() };
     if !assignment.spec.container.registry_auth.is_empty() {
         Arc::make_mut(&mut assignment.spec).container.registry_auth = Payload::default();
     }
@@ -286,6 +287,7 @@ mod tests {
     fn s_21_credentials_for_a_registry_are_not_on_the_disk() {
         let mut task = assignment(1);
         Arc::make_mut(&mut task.spec).container.registry_auth = Payload::new(b"hunter2".to_vec());
+        task.mount_auths = [("registry.example/files".to_owned(), Payload::new(b"hunter2".to_vec()))].into();
         let set = AssignmentSet { tasks: [(task.id, task)].into(), ..AssignmentSet::default() };
         let mut assigned = Assigned::default();
         assigned.apply(0, 1, Content::Whole(set)).expect("whole");

@@ -30,6 +30,7 @@ pub(crate) fn assignment(n: u128) -> Assignment {
         granted: types::GenericResources::new(),
         default_log: None,
         registry_auth: types::Payload::default(),
+        mount_auths: std::collections::BTreeMap::new(),
         is_ordered: false,
         desired: TaskState::Running,
         not_before: Timestamp::EPOCH,

@@ -234,8 +234,10 @@ async fn replay(
         }
     };
     while let Some(entry) = entries.next().await {
-        let entry = entry?;
-        say(to, is_raw, entry.stream == runtime::Stream::Stderr, &entry.bytes).await?;
+        match entry {
+            Ok(entry) => say(to, is_raw, entry.stream == runtime::Stream::Stderr, &entry.bytes).await?,
+            Err(error) => say(to, is_raw, true, format!("{error}\r\n").as_bytes()).await?,
+        }
     }
     Ok(())
 }

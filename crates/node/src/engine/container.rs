@@ -84,7 +84,7 @@ pub(crate) struct Made {
     pub files: Vec<(PathBuf, &'static str)>,
     /// Secrets and configs, by target.
     pub dependencies: Vec<(PathBuf, String)>,
-    /// The volumes' directories, by target.
+    /// The directories of volumes and mounted images, by target.
     pub volumes: BTreeMap<String, PathBuf>,
     pub log_path: PathBuf,
 }
@@ -116,7 +116,7 @@ pub(super) fn plan(context: &Context<'_>) -> Result<Planned, SpecError> {
                 let (labels, driver_options) = (expand_all(labels)?, expand_all(driver_options)?);
                 WantedMount::Volume { name, no_copy: *no_copy, labels, driver_options, subpath: subpath.clone() }
             }
-            WantedMount::Tmpfs { .. } => m.kind.clone(),
+            WantedMount::Image { .. } | WantedMount::Tmpfs { .. } => m.kind.clone(),
         };
         Ok::<_, SpecError>(PlannedMount { target: expand(&m.target)?, read_only: m.read_only, kind })
     };
@@ -269,6 +269,7 @@ fn mount(planned: &PlannedMount, made: &Made) -> Result<Mount, SpecError> {
             (MountKind::Bind { source: source.into(), recursive, readonly_below }, propagation(wanted)?)
         }
         WantedMount::Volume { subpath, .. } => return Ok(volume(&planned.target, subpath, planned.read_only, made)),
+        WantedMount::Image { subpath, .. } => return Ok(volume(&planned.target, subpath, true, made)),
         WantedMount::Tmpfs { size, mode, options } => {
             let mode = if *mode == 0 { 0o1777 } else { *mode };
             (MountKind::Tmpfs { size_bytes: size.0, mode, options: options.clone() }, Propagation::default())
@@ -278,7 +279,8 @@ fn mount(planned: &PlannedMount, made: &Made) -> Result<Mount, SpecError> {
 }
 
 fn volume(target: &str, subpath: &str, readonly: bool, made: &Made) -> Mount {
-    let source = made.volumes.get(target).cloned().expect("a directory was made for every volume of the plan");
+    let source =
+        made.volumes.get(target).cloned().expect("there is a directory for every volume and image of the plan");
     Mount {
         kind: MountKind::Volume { source, subpath: subpath.to_owned() },
         target: target.to_owned(),

@@ -8,7 +8,7 @@ use std::{
 
 use image::{Credentials, Progress, PullOptions};
 use tokio::sync::Mutex;
-use types::{ImageReference, Payload, Placement, Platform, TaskSpec, with_causes};
+use types::{Assignment, ImageReference, Payload, Placement, Platform, with_causes};
 
 use super::{
     Engine,
@@ -51,10 +51,28 @@ impl Engine {
         self.inner.events.publish(event);
     }
 
-    /// The name under which the store knows the image, brought here if it was not there. Where the spec's own credentials are none
-    /// or refused, the cluster's are used (P17).
-    pub(super) async fn ensure_image(&self, spec: &TaskSpec, of_cluster: &Payload) -> Result<String, TaskError> {
-        let reference = spec.container.image.clone().with_default_tag();
+    /// The images of a task, brought here where they are not: gives the name under which the store knows its own. The
+    /// spec's credentials are for its own image's registry, and shown to no other.
+    pub(super) async fn ensure_images(&self, a: &Assignment) -> Result<String, TaskError> {
+        let container = &a.spec.container;
+        let none = Payload::default();
+        for (source, image) in container.mounted_images() {
+            let own = if image.registry == container.image.registry { &container.registry_auth } else { &none };
+            let auths = [own, a.mount_auths.get(source).unwrap_or(&none)];
+            self.ensure_image(image, &auths, &a.spec.placement).await?;
+        }
+        let auths = [&container.registry_auth, &a.registry_auth];
+        self.ensure_image(container.image.clone(), &auths, &a.spec.placement).await
+    }
+
+    /// The name under which the store knows an image. Of the credentials the first are tried that there are, then the next (P17).
+    async fn ensure_image(
+        &self,
+        image: ImageReference,
+        auths: &[&Payload],
+        placement: &Placement,
+    ) -> Result<String, TaskError> {
+        let reference = image.with_default_tag();
         let name = reference.to_string();
         if self.inner.images.get(&name).is_ok() {
             return Ok(name);
@@ -66,7 +84,7 @@ impl Engine {
             Err(image::Error::NoSuchImage(_)) => {}
             Err(error) => return Err(of_image(error)),
         }
-        let options = self.pull_options(&[&spec.container.registry_auth, of_cluster], &spec.placement);
+        let options = self.pull_options(auths, placement);
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut attempt = 1;
         loop {

@@ -264,16 +264,7 @@ fn size(text: &str) -> Option<u64> {
     if text == "-1" {
         return Some(0);
     }
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits.parse().ok()?;
-    let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" => 10,
-        "m" | "mb" => 20,
-        "g" | "gb" => 30,
-        _ => return None,
-    };
-    number.checked_mul(1 << shift)
+    text.parse::<types::Bytes>().ok().map(|bytes| bytes.0)
 }
 
 #[cfg(test)]

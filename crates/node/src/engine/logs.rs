@@ -28,7 +28,7 @@ pub struct LogLine {
     pub data: Vec<u8>,
 }
 
-/// Dropping it ends the reading.
+/// After an error those that can be read. Dropping it ends the reading.
 pub type LogStream = BoxStream<'static, Result<LogLine, EngineError>>;
 
 pub(super) fn open(engine: &Engine, task: TaskId, options: LogOptions) -> Result<LogStream, EngineError> {

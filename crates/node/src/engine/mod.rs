@@ -18,6 +18,7 @@ mod error;
 pub mod events;
 mod exec;
 mod files;
+mod frame;
 pub(crate) mod health;
 mod host_info;
 pub(crate) mod host_ports;
@@ -55,6 +56,7 @@ pub use container_id::{container_id, container_name, task_of_container};
 pub use devices::CDI_DIRECTORIES;
 pub use error::EngineError;
 pub use exec::{ExecSession, ExecSpec, ExecView};
+pub use frame::{FRAME_HEADER, FrameKind, frame_header};
 pub use host_info::HostInfo;
 pub use image::{StorageDriver, Transfers};
 pub use log_driver::DRIVERS as LOG_DRIVERS;
@@ -330,7 +332,7 @@ async fn open_volumes(
     images: &image::Store,
 ) -> Result<Volumes, EngineError> {
     let mut known: BTreeSet<String> = running.iter().map(|container| container.id.clone()).collect();
-    known.extend(images.snapshot_list().await?.into_iter().map(|snapshot| snapshot.container));
+    known.extend(images.snapshot_list().into_iter().map(|snapshot| snapshot.container));
     let (state_dir, events) = (config.state_dir.clone(), events.clone());
     let failed = |operation, source| EngineError::file(operation, config.state_dir.join("volumes"), source);
     let work = move || {

@@ -17,13 +17,13 @@ use tokio::{
     time::sleep,
 };
 
-use super::detach_keys::DetachKeys;
+use super::{
+    detach_keys::DetachKeys,
+    frame::{FRAME_HEADER as HEADER, FrameKind, frame_header},
+};
 
 /// One read: as much as a pipe holds by default.
 const CHUNK: usize = 64 * 1024;
-
-/// Before the bytes of a chunk: which stream, and how many.
-const HEADER: usize = 8;
 
 /// A command has ended, but what it left behind holds its output open: so long a silence is taken for the end.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -64,16 +64,9 @@ pub(super) async fn say(
     bytes: &[u8],
 ) -> io::Result<()> {
     if !is_raw {
-        to.write_all(&header(is_stderr, bytes.len())).await?;
+        to.write_all(&frame_header(FrameKind::of_output(is_stderr), bytes.len())).await?;
     }
     to.write_all(bytes).await
-}
-
-/// Docker's frame: 1 for output or 2 for errors, three zeros, the length.
-fn header(is_stderr: bool, length: usize) -> [u8; HEADER] {
-    let mut header = [if is_stderr { 2 } else { 1 }, 0, 0, 0, 0, 0, 0, 0];
-    header[4..].copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
-    header
 }
 
 /// What flows from the container to the client.
@@ -126,7 +119,7 @@ impl Outputs {
         if self.is_raw {
             return to.write_all(&buffer[HEADER..HEADER + length]).await;
         }
-        buffer[..HEADER].copy_from_slice(&header(is_stderr, length));
+        buffer[..HEADER].copy_from_slice(&frame_header(FrameKind::of_output(is_stderr), length));
         to.write_all(&buffer[..HEADER + length]).await
     }
 

@@ -103,7 +103,7 @@ impl Engine {
         let planned = container::plan(&context).map_err(refused)?;
         let files = dependencies::files(&context, sent).map_err(refused)?;
         check_binds(&planned).await?;
-        let image = self.ensure_image(&a.spec, &a.registry_auth).await?;
+        let image = self.ensure_images(a).await?;
         Ok(Checked { planned, image, files })
     }
 
@@ -121,11 +121,24 @@ impl Engine {
         let detail = self.inner.images.inspect(&mounted.image.to_string()).map_err(of_image)?;
         let image = detail.config.config;
         let health = health::settings(a.spec.container.health_check.as_ref(), &image).map_err(refused)?;
-        let made = self.make_files(a, &planned, &image, mounted.rootfs, address).await?;
+        let images = self.mount_images(&id, &planned).await?;
+        let mut made = self.make_files(a, &planned, &image, mounted.rootfs, address).await?;
+        made.volumes.extend(images);
         let (netns, ports) = attached.map(|attached| (attached.namespace, attached.ports)).unzip();
         let dependencies = self.make_dependencies(a.id, files).await?;
         let made = Made { netns, dependencies, ..made };
         Ok(Prepared { planned, image, made, address, health, ports: ports.unwrap_or_default() })
+    }
+
+    /// The images that the task has as mounts, by target.
+    async fn mount_images(&self, id: &str, planned: &Planned) -> Result<Vec<(String, PathBuf)>, TaskError> {
+        let mut mounted = Vec::new();
+        for mount in &planned.mounts {
+            let types::MountKind::Image { source, .. } = &mount.kind else { continue };
+            let image = self.inner.images.snapshot_image(id, source).await.map_err(of_image)?;
+            mounted.push((mount.target.clone(), image.rootfs));
+        }
+        Ok(mounted)
     }
 
     /// `None` on the host's own network.
@@ -303,7 +316,7 @@ impl Engine {
     /// Everything of ours on this host, by task.
     pub(crate) async fn found_tasks(&self) -> Result<Vec<Found>, TaskError> {
         let mut found = std::collections::BTreeMap::new();
-        let parts = self.inner.images.snapshot_list().await.map_err(of_image)?;
+        let parts = self.inner.images.snapshot_list();
         let directory = self.logs_root();
         let logs = tokio::task::spawn_blocking(move || tasks_in(&directory)).await.map_err(|_| stopping())?;
         let plain = |task, what| Found { task, what, stop_signal: String::new(), stop_grace_ms: None, health: None };

@@ -105,6 +105,7 @@ pub fn task(n: u128, image: &str, args: &[&str]) -> Assignment {
         granted: types::GenericResources::new(),
         default_log: None,
         registry_auth: types::Payload::default(),
+        mount_auths: std::collections::BTreeMap::new(),
         is_ordered: false,
         desired: TaskState::Running,
         not_before: Timestamp::EPOCH,

@@ -15,6 +15,10 @@ use flate2::{Compression, GzBuilder, read::GzDecoder};
 
 const PACKED: &str = ".gz";
 
+/// What the decoder says of bytes that are not what was written.
+const DAMAGES: [io::ErrorKind; 3] =
+    [io::ErrorKind::InvalidData, io::ErrorKind::InvalidInput, io::ErrorKind::UnexpectedEof];
+
 /// Which file it is, under whatever name. Numbers of inodes are used again, so its birth belongs to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
@@ -28,12 +32,12 @@ impl Identity {
         Self { inode: metadata.ino(), born_ns: born.unwrap_or_default().as_nanos() }
     }
 
-    /// Of the file that was compressed into this one, which says so in its header.
+    /// Of the file that was compressed into this one, which says so in its header; its own if that is not to be read.
     fn of_packed(file: &File) -> io::Result<Self> {
         let decoder = GzDecoder::new(file);
         let said = decoder.header().and_then(|header| header.comment()).unwrap_or_default();
         let known = std::str::from_utf8(said).ok().and_then(|text| text.parse().ok());
-        known.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it was not compressed by this program"))
+        known.map_or_else(|| Ok(Self::of(&file.metadata()?)), Ok)
     }
 }
 
@@ -68,16 +72,24 @@ impl LogFile {
     }
 
     /// Its lines. Those of a compressed file are unpacked into one without a name, which goes with the descriptor: whoever
-    /// reads needs to go back and forth in it.
-    pub(super) fn plain(self) -> io::Result<File> {
-        let Some(path) = self.packed else { return Ok(self.file) };
+    /// reads needs to go back and forth in it. Of a damaged one there are the lines before the damage, which is said beside.
+    pub(super) fn plain(self) -> io::Result<(File, Option<io::Error>)> {
+        let Some(path) = self.packed else { return Ok((self.file, None)) };
         let unpack = || {
             let mut plain = nameless(&path)?;
             let mut packed = self.file;
             packed.rewind()?;
-            io::copy(&mut GzDecoder::new(io::BufReader::new(packed)), &mut plain)?;
+            let damage = match io::copy(&mut GzDecoder::new(io::BufReader::new(packed)), &mut plain) {
+                Ok(_) => None,
+                Err(err) if DAMAGES.contains(&err.kind()) => {
+                    let path = path.display();
+                    let text = format!("{path} is damaged ({err}): its lines from there on are left out");
+                    Some(io::Error::new(err.kind(), text))
+                }
+                Err(err) => return Err(err),
+            };
             plain.rewind()?;
-            Ok(plain)
+            Ok((plain, damage))
         };
         unpack()
             .map_err(|err: io::Error| io::Error::new(err.kind(), format!("cannot unpack {}: {err}", path.display())))
@@ -125,9 +137,7 @@ pub(super) fn open_at(path: &Path, age: u32) -> io::Result<Option<LogFile>> {
     }
     let packed = with_suffix(&plain, PACKED);
     let Some(file) = found(File::open(&packed))? else { return Ok(None) };
-    let id = Identity::of_packed(&file)
-        .map_err(|err| io::Error::new(err.kind(), format!("cannot read {}: {err}", packed.display())))?;
-    Ok(Some(LogFile { id, file, packed: Some(packed) }))
+    Ok(Some(LogFile { id: Identity::of_packed(&file)?, file, packed: Some(packed) }))
 }
 
 /// Opens every file of a log, oldest first. The writer may rotate meanwhile: files only grow older,

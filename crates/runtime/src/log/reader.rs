@@ -57,7 +57,8 @@ impl Default for LogQuery {
     }
 }
 
-/// The entries of a log, in the order in which they were written. Dropping it ends the reading.
+/// The entries of a log, in the order in which they were written; after an error those that can be read. Dropping it ends
+/// the reading.
 pub struct LogStream {
     entries: mpsc::Receiver<io::Result<LogEntry>>,
     task: JoinHandle<()>,
@@ -192,7 +193,7 @@ impl Reader {
             self.queue.push_front(next);
             return Ok(true);
         }
-        self.current = Some((next.id, BufReader::with_capacity(64 * 1024, plain(next).await?)));
+        self.current = Some((next.id, BufReader::with_capacity(64 * 1024, self.plain(next).await?)));
         self.begun.clear();
         Ok(true)
     }
@@ -226,7 +227,7 @@ impl Reader {
         let (mut missing, mut keep) = (count, VecDeque::new());
         while let Some(next) = self.queue.pop_back() {
             let id = next.id;
-            let mut file = plain(next).await?;
+            let mut file = self.plain(next).await?;
             let (offset, found) = tail_offset(&file, missing)?;
             file.seek(SeekFrom::Start(offset))?;
             keep.push_front(LogFile::opened(id, file));
@@ -238,11 +239,15 @@ impl Reader {
         self.queue = keep;
         Ok(())
     }
-}
 
-/// Unpacking a large file takes a while: on a thread that may block.
-async fn plain(file: LogFile) -> io::Result<File> {
-    tokio::task::spawn_blocking(|| file.plain()).await.map_err(io::Error::other)?
+    /// Unpacking a large file takes a while: on a thread that may block. A damaged one is told of, and the next is read.
+    async fn plain(&self, file: LogFile) -> io::Result<File> {
+        let (file, damage) = tokio::task::spawn_blocking(|| file.plain()).await.map_err(io::Error::other)??;
+        if let Some(damage) = damage {
+            self.sender.send(Err(damage)).await.ok();
+        }
+        Ok(file)
+    }
 }
 
 /// Where the last `count` whole lines of a file begin, and how many there are.

@@ -130,8 +130,45 @@ async fn e_27_compressed_files_are_read_once_and_in_order() {
         let query = LogQuery { tail: Some(u64::from(count)), ..LogQuery::default() };
         assert_eq!(bench.read(&query).await, numbers(1000_u32.saturating_sub(count)..1000), "tail {count}");
     }
-    let broken = all().find(|path| packed(path)).unwrap();
-    std::fs::write(&broken, "no gzip").unwrap();
-    let error = open(&bench.config, &bench.dir, &LogQuery::default()).err().unwrap().to_string();
-    assert!(error.contains("cannot read") && error.contains(".gz"), "{error}");
+}
+
+/// E-27: what is left of a damaged file is read, the damage told, and then the files after it.
+#[tokio::test]
+async fn e_27_a_damaged_file_is_told_and_passed_over() {
+    let bench = bench_with(2000, 1000, true);
+    let mut log = LogWriter::open(&bench.config).unwrap();
+    for number in 0..300 {
+        log.tick();
+        log.entry(Stream::Stdout, number.to_string().as_bytes(), true);
+        if number % 20 == 0 {
+            log.flush();
+        }
+    }
+    log.flush();
+    bench.end();
+    drop(log);
+    let read = async |query: LogQuery| {
+        let entries: Vec<_> = open(&bench.config, &bench.dir, &query).unwrap().collect().await;
+        let (lines, errors): (Vec<_>, Vec<_>) = entries.into_iter().partition(Result::is_ok);
+        let number = |entry: io::Result<LogEntry>| String::from_utf8(entry.unwrap().bytes).unwrap();
+        let lines: Vec<u32> = lines.into_iter().map(|entry| number(entry).trim_end().parse().unwrap()).collect();
+        assert!(lines.is_sorted(), "{lines:?}");
+        (lines, errors.into_iter().map(|error| error.unwrap_err().to_string()).collect::<Vec<_>>())
+    };
+    let packed = |age: u32| PathBuf::from(format!("{}.{age}.gz", bench.config.path.display()));
+    let (whole, none) = read(LogQuery::default()).await;
+    assert_eq!((whole.len(), none.len()), (300, 0));
+    let bytes = std::fs::read(packed(2)).unwrap();
+    let half = bytes.len() * 2 / 3;
+    for (damaged, keeps_some) in [(&bytes[..half], true), (&b"no gzip"[..], false), (&[][..], false)] {
+        std::fs::write(packed(2), damaged).unwrap();
+        let (lines, errors) = read(LogQuery::default()).await;
+        assert!(lines.len() < 300 && lines.ends_with(&[298, 299]) && lines[0] == 0, "{lines:?}");
+        assert!(errors.len() == 1 && errors[0].contains(".2.gz is damaged"), "{errors:?}");
+        let missing: Vec<u32> = (0..300).filter(|number| !lines.contains(number)).collect();
+        assert!(missing.len() < 40, "of one file alone: {missing:?}");
+        assert!(!keeps_some || missing.len() < 30, "what was before the damage is there: {missing:?}");
+        let (last, errors) = read(LogQuery { tail: Some(1), ..LogQuery::default() }).await;
+        assert_eq!((&last[..], errors.len()), (&[299][..], 0), "nothing is told of what was not asked for");
+    }
 }

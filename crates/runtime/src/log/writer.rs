@@ -169,7 +169,7 @@ mod tests {
         log.flush();
         let kept = files::open_all(&path, 10).unwrap();
         assert_eq!(kept.len(), 3);
-        let text: String = kept.into_iter().map(|file| io::read_to_string(file.plain().unwrap()).unwrap()).collect();
+        let text: String = kept.into_iter().map(|file| io::read_to_string(file.plain().unwrap().0).unwrap()).collect();
         let lines: Vec<_> = text.lines().map(|line| decode(line.as_bytes()).unwrap().bytes).collect();
         let first = 100 - lines.len();
         assert!(first > 0 && lines.len() > 20);

@@ -74,7 +74,8 @@ mod tests {
 
     fn request() -> ExecRequest {
         let args = vec!["true".to_owned()];
-        ExecRequest { args, env: Vec::new(), cwd: String::new(), user: None, tty: false, privileged: false }
+        let (env, cwd, user) = (Vec::new(), String::new(), None);
+        ExecRequest { args, env, cwd, user, tty: false, privileged: false, layout: None }
     }
 
     #[test]

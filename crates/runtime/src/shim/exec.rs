@@ -89,7 +89,10 @@ fn serve(dir: &ContainerDir, control: &UnixStream) -> Result<(), Failure> {
     }
     give_to(&stdio, command.user().uid()).map_err(say("give the streams to its user"))?;
     let me = Process::of_pid(std::process::id().cast_signed()).ok_or("/proc is not mounted")?;
-    let layout = CgroupLayout::detect().map_err(text)?;
+    let layout = match request.layout {
+        Some(layout) => layout,
+        None => CgroupLayout::detect().map_err(text)?,
+    };
     let group = ExecGroup::create(&layout, &record.cgroup_path, me)
         .map_err(|err| format!("cannot make a control group: {err}"))?;
     let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());

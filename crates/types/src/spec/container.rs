@@ -1,4 +1,4 @@
-//! What a user wants of the container of a task (parity S-50 to S-66).
+//! What a user wants of the container of a task (parity S-50 to S-68).
 
 use std::{net::IpAddr, time::Duration};
 
@@ -152,6 +152,20 @@ impl ContainerSpec {
         })
     }
 
+    /// Images it has as mounts, each by the mount's source.
+    pub fn mounted_images(&self) -> impl Iterator<Item = (&str, ImageReference)> {
+        self.mounts.iter().filter_map(|mount| match &mount.kind {
+            MountKind::Image { source, .. } => Some((source.as_str(), source.parse().ok()?)),
+            _ => None,
+        })
+    }
+
+    /// Whether it cannot be without this image, whose name has a tag or a digest.
+    pub fn needs_image(&self, image: &ImageReference) -> bool {
+        let is_it = |needed: ImageReference| needed.with_default_tag() == *image;
+        is_it(self.image.clone()) || self.mounted_images().any(|(_, needed)| is_it(needed))
+    }
+
     /// A container of `image` with every other field at its default.
     pub fn of_image(image: ImageReference) -> Self {
         Self {
@@ -234,7 +248,8 @@ impl Mount {
                 all.extend(labels.iter().map(|(key, value)| (what(&format!("label {key}")), value.as_str())));
                 all.extend(driver_options.iter().map(|(key, value)| (what(&format!("option {key}")), value.as_str())));
             }
-            MountKind::Tmpfs { .. } => {}
+            // no placeholders: which image it is the managers must know too
+            MountKind::Image { .. } | MountKind::Tmpfs { .. } => {}
         }
         all
     }
@@ -263,8 +278,15 @@ pub enum MountKind {
         /// Of the driver `local`, for a volume that is not there yet (parity E-29).
         #[serde(default)]
         driver_options: Labels,
-        /// The part of it that is mounted, by its path inside; empty: all of it. See [`is_volume_subpath`].
+        /// The part of it that is mounted, by its path inside; empty: all of it. See [`is_mount_subpath`].
         #[serde(default)]
+        subpath: String,
+    },
+    /// The files of an image, which nobody in the container can change.
+    Image {
+        /// A name; for a single container also an id.
+        source: String,
+        /// As of a volume.
         subpath: String,
     },
     Tmpfs {
@@ -276,8 +298,8 @@ pub enum MountKind {
     },
 }
 
-/// Whether this can name a part of a volume: a relative path that does not climb.
-pub fn is_volume_subpath(path: &str) -> bool {
+/// Whether this can name a part of a volume or an image: a relative path that does not climb.
+pub fn is_mount_subpath(path: &str) -> bool {
     !path.starts_with('/') && !path.contains('\0') && path.split('/').all(|part| part != "..")
 }
 

@@ -118,6 +118,73 @@ fn e15_s52_mounts_and_their_options() -> Result<()> {
     Ok(())
 }
 
+/// S-68, E-15: the files of an image as a mount, of a single container and of a service.
+#[test]
+fn s68_e15_images_as_mounts() -> Result<()> {
+    if !can_make_hosts("s68_e15_images_as_mounts") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("imagemounts", 1, 0)?;
+    let d = Docker::new(&t, "h1");
+    d.ok(&format!("run --name maker {IMAGE} sh -c mkdir~-p~/d/e;echo~inside~>/d/e/f;ln~-s~/etc~/d/far"))?;
+    d.ok("commit maker files:1")?;
+    d.ok("rm maker")?;
+    let mount = "--mount type=image,source=files:1,target=/x";
+    d.says(&format!("run --rm {mount} {IMAGE} cat /x/d/e/f"), "inside")?;
+    d.says(&format!("run --rm {mount},image-subpath=d/e {IMAGE} cat /x/f"), "inside")?;
+    d.says(&format!("run --rm {mount} {IMAGE} sh -c touch~/x/new~2>&1|grep~-c~Read-only"), "1")?;
+    let refused = |arguments: &str, part: &str| -> Result<()> {
+        let (code, _, err) = d.run(&arguments.split(' ').collect::<Vec<_>>())?;
+        ensure!(code != 0 && err.contains(part), "{arguments}: {code}: {err}");
+        Ok(())
+    };
+    refused(&format!("run --rm {mount},image-subpath=no {IMAGE} true"), "there is no \"no\" in ")?;
+    refused(&format!("run --rm {mount},image-subpath=d/far {IMAGE} true"), "leads out of ")?;
+    refused(
+        &format!("run --rm --mount type=image,source=lost,target=/x {IMAGE} true"),
+        "invalid mount config for type \"image\": No such image: lost:latest; pull it before",
+    )?;
+
+    d.ok(&format!("run -d --name one {mount} {IMAGE} sleep 10000"))?;
+    d.says(
+        "inspect one --format {{range~.Mounts}}{{.Type}}/{{.Name}}/{{.Destination}}/{{.RW}}{{end}}",
+        "image/files:1//x/false",
+    )?;
+    d.says(
+        "inspect one --format {{range~.HostConfig.Mounts}}{{.Type}}/{{.Source}}/{{.Target}}{{end}}",
+        "image/files:1//x",
+    )?;
+    d.says("ps --filter volume=files:1 --format {{.Names}}", "one")?;
+    d.fails("rmi -f files:1", "image is being used by running container")?;
+    d.says(&format!("run --rm --volumes-from one {IMAGE} cat /x/d/e/f"), "inside")?;
+    t.restart_with("h1", &[])?;
+    d.ok("restart -t 0 one")?;
+    d.says("exec one cat /x/d/e/f", "inside")?;
+    d.fails("rmi files:1", "image is being used by")?;
+    d.ok("rm -f one")?;
+
+    t.create("web", 2, &["--mount", "type=image,src=files:1,dst=/x,image-subpath=d"])?;
+    let (tasks, _) = t.running("web", 2)?;
+    d.says(&format!("exec {} cat /x/e/f", tasks[0].container), "inside")?;
+    let shown =
+        "{{range~.Spec.TaskTemplate.ContainerSpec.Mounts}}{{.Type}}:{{.Source}}:{{.ImageOptions.Subpath}}{{end}}";
+    d.says(&format!("service inspect web --format {shown}"), "image:files:1:d")?;
+    d.fails("rmi -f files:1", "image is being used by running container")?;
+    d.fails(
+        &format!("service create --name bad --mount type=image,src={{{{.Node.Hostname}}}},dst=/x {IMAGE}"),
+        "invalid image mount source",
+    )?;
+    d.ok("service create -d --name lost --mount type=image,src=127.0.0.1:1/none,dst=/x busybox")?;
+    until("the task says why", DEADLINE, || {
+        d.shows("service ps lost --no-trunc --format {{.Error}}", "No such image: 127.0.0.1:1/none:latest")
+    })?;
+    d.ok("service rm web lost")?;
+    until("the image is let go", DEADLINE, || d.ok("rmi files:1").map(drop))?;
+    let left = t.lab().run("h1", &["sh", "-c", "grep -c /views/ /proc/self/mountinfo || true"])?;
+    ensure!(left.trim() == "0", "nothing stays mounted: {left}");
+    Ok(())
+}
+
 /// E-03, E-04, E-06 to E-08, E-10, E-48: images, through a registry of Debian's and through archives.
 #[test]
 fn e04_docker_cli_drives_images() -> Result<()> {

@@ -135,7 +135,7 @@ fn tmpfs(entry: &Entry<'_>) -> Result<Mount, FieldError> {
         let invalid = || entry.bad(format!("invalid tmpfs option {option:?}"));
         match option.split_once('=') {
             None if matches!(option, "ro" | "rw") => read_only = option == "ro",
-            Some(("size", text)) => size = Bytes(bytes(text).ok_or_else(invalid)?),
+            Some(("size", text)) => size = text.parse().map_err(|_| invalid())?,
             Some(("mode", text)) => {
                 mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777).ok_or_else(invalid)?;
             }
@@ -144,17 +144,4 @@ fn tmpfs(entry: &Entry<'_>) -> Result<Mount, FieldError> {
         }
     }
     Ok(Mount { target, read_only, kind: MountKind::Tmpfs { size, mode, options: words } })
-}
-
-/// `65536`, `64k`, `1g`.
-fn bytes(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" => 10,
-        "m" | "mb" => 20,
-        "g" | "gb" => 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }

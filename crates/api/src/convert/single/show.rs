@@ -147,6 +147,12 @@ fn mount_point(point: &MountPoint) -> Value {
             .set("Destination", &point.target)
             .set("Driver", "local")
             .set("Propagation", ""),
+        PointKind::Image { name, source, .. } => fields
+            .set("Type", "image")
+            .set("Name", name)
+            .set("Source", source)
+            .set("Destination", &point.target)
+            .set("Propagation", ""),
         PointKind::Tmpfs { .. } => {
             fields.set("Type", "tmpfs").set("Source", "").set("Destination", &point.target).set("Propagation", "")
         }

@@ -107,6 +107,27 @@ fn e_15_mounts() {
 }
 
 #[test]
+fn e_15_an_image_as_a_mount() {
+    let body = |mount: serde_json::Value| json!({"Image": "a", "HostConfig": {"Mounts": [mount]}});
+    let asked = json!({"Type": "image", "Source": "files:1", "Target": "/x", "ImageOptions": {"Subpath": "d"}});
+    let spec = read(&body(asked.clone()));
+    assert_eq!(spec.mounts[0].kind, MountKind::Image { source: "files:1".into(), subpath: "d".into() });
+    assert_eq!(crate::convert::mount::write(&spec.mounts[0]), asked);
+    for (mount, part) in [
+        (json!({"Type": "image", "Target": "/x"}), "Mounts[0].Source is missing: name the image"),
+        (
+            json!({"Type": "image", "Source": "a", "Target": "/x", "ImageOptions": {"Subpath": "../d"}}),
+            "without \"..\"",
+        ),
+        (json!({"Type": "image", "Source": "a", "Target": "/x", "VolumeOptions": {"NoCopy": true}}), "VolumeOptions"),
+        (json!({"Type": "bind", "Source": "/a", "Target": "/x", "ImageOptions": {"Subpath": "d"}}), "ImageOptions"),
+        (json!({"Type": "npipe", "Source": "a", "Target": "/x"}), "use bind, volume, image or tmpfs"),
+    ] {
+        refuses(&body(mount), part);
+    }
+}
+
+#[test]
 fn e_17_networks() {
     let network = |host: serde_json::Value, endpoints: serde_json::Value| {
         let body = json!({"Image": "a", "HostConfig": host, "NetworkingConfig": {"EndpointsConfig": endpoints}});

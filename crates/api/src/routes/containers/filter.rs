@@ -164,7 +164,7 @@ fn names(name: &str, pattern: &str) -> bool {
 fn mounts(view: &ContainerView, wanted: &str) -> bool {
     view.points.iter().any(|point| {
         let source = match &point.kind {
-            PointKind::Volume { name, .. } => name.as_str(),
+            PointKind::Volume { name, .. } | PointKind::Image { name, .. } => name.as_str(),
             PointKind::Bind { source, .. } => source.as_str(),
             PointKind::Tmpfs { .. } => "",
         };

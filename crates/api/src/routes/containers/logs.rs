@@ -31,11 +31,11 @@ pub(crate) async fn logs(State(shared): State<Shared>, Path(id): Path<String>, r
     let frames = Frames { is_tty: view.spec.streams.tty };
     let timestamps = query.flag("timestamps");
     let details = query.flag("details").then(|| details(&view.spec)).filter(|text| !text.is_empty());
-    // an error in the middle is the last that is sent
-    let bytes = lines.scan(false, move |has_failed, line| {
+    // what went wrong is told at the end: a client stops at the first
+    let all = lines.map(Some).chain(stream::iter([None]));
+    let bytes = all.scan(Vec::new(), move |problems, line| {
         let sent = match line {
-            _ if *has_failed => return futures::future::ready(None),
-            Ok(line) => {
+            Some(Ok(line)) => {
                 let mut text = BytesMut::new();
                 if timestamps {
                     text.put_slice(log_time(line.time.as_unix_ns()).as_bytes());
@@ -48,15 +48,18 @@ pub(crate) async fn logs(State(shared): State<Shared>, Path(id): Path<String>, r
                 text.put_slice(&line.data);
                 frames.output(line.is_stderr, text)
             }
-            Err(error) => {
-                *has_failed = true;
-                frames.said(&format!("error: read the log: {error}\n"))
+            Some(Err(error)) => {
+                problems.push(error.to_string());
+                Bytes::new()
             }
+            None if problems.is_empty() => Bytes::new(),
+            None => frames.said(&format!("error: {}\n", problems.join("; "))),
         };
         futures::future::ready(Some(sent))
     });
+    let bytes = bytes.filter(|sent| futures::future::ready(!sent.is_empty()));
     let kind = frames.content_type();
-    let body = Body::from_stream(bytes.chain(stream::empty()).map(Ok::<Bytes, std::convert::Infallible>));
+    let body = Body::from_stream(bytes.map(Ok::<Bytes, std::convert::Infallible>));
     Ok(([(CONTENT_TYPE, kind)], body).into_response())
 }
 

@@ -26,9 +26,14 @@ pub(super) fn read(service: &Fields<'_>, check: &mut Check, spec: &mut Value) {
         resources(field, check, spec);
     }
     own_limits(service, check, spec);
+    quota(service, check, spec);
+    swap(service, check, spec);
     restart(service, &fields, check, spec);
     if let Some(field) = fields.get("placement") {
         placement(field, check, spec);
+    }
+    if let Some(field) = service.get("platform") {
+        platform(field, check, spec);
     }
     for (key, name) in [("update_config", "UpdateConfig"), ("rollback_config", "RollbackConfig")] {
         let Some(field) = fields.get(key) else { continue };
@@ -115,11 +120,59 @@ fn own_limits<'n>(service: &Fields<'n>, check: &mut Check, spec: &mut Value) {
     ];
     for (key, name, read) in keys {
         let Some(field) = service.get(key) else { continue };
-        let path = format!("TaskTemplate.Resources.{name}");
         let Some(value) = read(field, check) else { continue };
-        match get(spec, &path) {
-            Some(other) if *other != value => field.wrong(check, "deploy.resources says something else: say it once"),
-            _ => set(spec, &path, value),
+        set_once(field, name, value, check, spec);
+    }
+}
+
+fn set_once(field: &Field<'_>, name: &str, value: u64, check: &mut Check, spec: &mut Value) {
+    let path = format!("TaskTemplate.Resources.{name}");
+    match get(spec, &path) {
+        Some(other) if *other != value => field.wrong(check, "another key says something else of it: say it once"),
+        _ => set(spec, &path, value),
+    }
+}
+
+/// `cpu_quota` in a `cpu_period`, both microseconds: so many processors.
+fn quota(service: &Fields<'_>, check: &mut Check, spec: &mut Value) {
+    const PERIOD_US: u64 = 100_000; // the kernel's, where nobody says another
+    let period = service.get("cpu_period").and_then(|field| field.natural(check)).filter(|period| *period > 0);
+    let Some(field) = service.get("cpu_quota") else { return };
+    let Some(quota) = field.integer(check) else { return };
+    // 0 and less: no bound
+    let Some(quota) = u64::try_from(quota).ok().filter(|quota| *quota > 0) else { return };
+    let nano_cpus = u128::from(quota) * 1_000_000_000 / u128::from(period.unwrap_or(PERIOD_US));
+    match u64::try_from(nano_cpus) {
+        Ok(nano_cpus) => set_once(field, "Limits.NanoCPUs", nano_cpus, check, spec),
+        Err(_) => field.wrong(check, format!("{quota} is more processors than there are: say it in microseconds")),
+    }
+}
+
+/// `memswap_limit`, which counts memory and swap together, and `mem_swappiness` (S-42).
+fn swap(service: &Fields<'_>, check: &mut Check, spec: &mut Value) {
+    const AT: &str = "TaskTemplate.Resources";
+    if let Some(field) = service.get("memswap_limit") {
+        let memory = get(spec, &format!("{AT}.Limits.MemoryBytes")).and_then(Value::as_u64).unwrap_or(0);
+        let unbounded = field.node.as_text() == Some("-1");
+        let together = if unbounded { Some(0) } else { field.bytes(check) };
+        match together {
+            // Compose takes 0 for nothing said
+            None | Some(0) if !unbounded => {}
+            _ if memory == 0 => field.wrong(check, "it counts memory and swap together: set mem_limit too"),
+            _ if unbounded => set(spec, &format!("{AT}.SwapBytes"), -1),
+            Some(together) if together < memory => {
+                let why = format!("it counts memory and swap together, and the memory limit alone is {memory} bytes");
+                field.wrong(check, why);
+            }
+            together => set_some(spec, &format!("{AT}.SwapBytes"), together.map(|together| together - memory)),
+        }
+    }
+    if let Some(field) = service.get("mem_swappiness") {
+        match field.integer(check) {
+            Some(value) if !(0..=100).contains(&value) => {
+                field.wrong(check, format!("{value} is not between 0 and 100"));
+            }
+            value => set_some(spec, &format!("{AT}.MemorySwappiness"), value),
         }
     }
 }
@@ -186,6 +239,18 @@ fn placement(field: &Field<'_>, check: &mut Check, spec: &mut Value) {
     }
     let most = fields.get("max_replicas_per_node").and_then(|field| field.natural(check));
     set_some(spec, &format!("{AT}.MaxReplicas"), most);
+}
+
+/// `OS/ARCHITECTURE[/VARIANT]`: nodes that run it.
+fn platform(field: &Field<'_>, check: &mut Check, spec: &mut Value) {
+    match field.text(check).map(|text| text.parse::<types::Platform>()) {
+        Some(Ok(types::Platform { os, architecture, variant })) => {
+            let platform = json!({ "OS": os, "Architecture": architecture, "Variant": variant });
+            set(spec, "TaskTemplate.Placement.Platforms", [platform]);
+        }
+        Some(Err(why)) => field.wrong(check, why),
+        None => {}
+    }
 }
 
 fn update(field: &Field<'_>, check: &mut Check) -> Value {

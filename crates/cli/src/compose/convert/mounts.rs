@@ -89,14 +89,14 @@ fn name_volume(mount: &mut Value, source: &str, field: &Field<'_>, topology: &To
     }
 }
 
-const LONG: &[&str] = &["type", "source", "target", "read_only", "consistency", "bind", "volume", "tmpfs"];
+const LONG: &[&str] = &["type", "source", "target", "read_only", "consistency", "bind", "volume", "image", "tmpfs"];
 
 fn long(field: &Field<'_>, topology: &Topology, check: &mut Check) -> Option<Value> {
     let fields = field.fields(check, LONG);
-    let kind = fields.get("type").and_then(|kind| kind.one_of(check, &["volume", "bind", "tmpfs"]));
+    let kind = fields.get("type").and_then(|kind| kind.one_of(check, &["volume", "bind", "image", "tmpfs"]));
     let Some(kind) = kind else {
         if fields.get("type").is_none() {
-            field.wrong(check, "type is missing: volume, bind or tmpfs");
+            field.wrong(check, "type is missing: volume, bind, image or tmpfs");
         }
         return None;
     };
@@ -109,15 +109,17 @@ fn long(field: &Field<'_>, topology: &Topology, check: &mut Check) -> Option<Val
     match (kind.as_str(), source) {
         ("bind", Some(source)) => mount["Source"] = source.into(),
         ("bind", None) => field.wrong(check, "invalid bind source: give the path of the host as source"),
+        ("image", Some(source)) => mount["Source"] = source.into(),
+        ("image", None) => field.wrong(check, "invalid image mount: name the image as source"),
         ("tmpfs", Some(_)) => field.wrong(check, "a tmpfs has no source"),
         ("volume", Some(source)) => name_volume(&mut mount, &source, field, topology, check),
         _ => {}
     }
     set_some(&mut mount, "ReadOnly", fields.get("read_only").and_then(|field| field.boolean(check)));
     set_some(&mut mount, "Consistency", fields.get("consistency").and_then(|field| field.one_of(check, CONSISTENCIES)));
-    for other in ["bind", "volume", "tmpfs"] {
+    for other in ["bind", "volume", "image", "tmpfs"] {
         if let Some(options) = fields.get(other).filter(|_| other != kind) {
-            options.wrong(check, format!("options of a {other} do not fit the type {kind}"));
+            options.wrong(check, format!("options of a {other} mount do not fit the type {kind}"));
         }
     }
     if let Some(bind) = fields.get("bind") {
@@ -145,6 +147,10 @@ fn long(field: &Field<'_>, topology: &Topology, check: &mut Check) -> Option<Val
             labels.insert(name, value.unwrap_or_default().into());
             set(&mut mount, "VolumeOptions.Labels", labels);
         }
+    }
+    if let Some(image) = fields.get("image") {
+        let inner = image.fields(check, &["subpath"]);
+        set_some(&mut mount, "ImageOptions.Subpath", inner.get("subpath").and_then(|field| field.text(check)));
     }
     if let Some(tmpfs) = fields.get("tmpfs") {
         let inner = tmpfs.fields(check, &["size", "mode"]);

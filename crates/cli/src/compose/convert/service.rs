@@ -61,6 +61,11 @@ pub(crate) const HONOURED: &[&str] = &[
     "mem_reservation",
     "cpus",
     "pids_limit",
+    "cpu_quota",
+    "cpu_period",
+    "memswap_limit",
+    "mem_swappiness",
+    "platform",
     "scale",
 ];
 
@@ -81,15 +86,12 @@ pub(crate) const UNSUPPORTED: &[&str] = &[
     "cgroup",
     "cpu_count",
     "cpu_percent",
-    "cpu_period",
     "cpu_rt_period",
     "cpu_rt_runtime",
     "develop",
     "device_cgroup_rules",
-    "mem_swappiness",
     "models",
     "oom_kill_disable",
-    "platform",
     "post_start",
     "pre_stop",
     "pull_policy",
@@ -112,9 +114,7 @@ pub(crate) const DEPRECATED: &[(&str, &str)] = &[
 pub(crate) const FORBIDDEN: &[(&str, &str)] = &[
     ("volume_driver", "set it under the top-level `volumes:`, with `driver:`"),
     ("volumes_from", "share a volume: define it under the top-level `volumes:` and mount it in both services"),
-    ("cpu_quota", "set deploy.resources.limits.cpus"),
     ("cpu_shares", "set deploy.resources.reservations.cpus"),
-    ("memswap_limit", "set deploy.resources.limits.memory"),
     ("credential_spec", "it exists on Windows only"),
     ("provider", "what a provider makes is no service of a cluster"),
 ];

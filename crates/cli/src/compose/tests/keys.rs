@@ -88,6 +88,7 @@ volumes | ['/anonymous'] | C.Mounts | [{"Type": "volume", "Target": "/anonymous"
 volumes | ['v:/v:ro,nocopy'] | C.Mounts.0.VolumeOptions.NoCopy | true
 volumes | [{type: bind, source: ./s, target: /s, read_only: true}] | C.Mounts | [{"Type": "bind", "Target": "/s", "Source": "/srv/s", "ReadOnly": true}]
 volumes | [{type: bind, source: /s, target: /s, bind: {propagation: rshared, create_host_path: true}}] | C.Mounts.0.BindOptions | {"Propagation": "rshared", "CreateMountpoint": true}
+volumes | [{type: image, source: 'i:1', target: /s, image: {subpath: a/b}}] | C.Mounts | [{"Type": "image", "Target": "/s", "Source": "i:1", "ImageOptions": {"Subpath": "a/b"}}]
 volumes | [{type: tmpfs, target: /s, tmpfs: {size: 64k, mode: 0700}}] | C.Mounts.0.TmpfsOptions | {"SizeBytes": 65536, "Mode": 448}
 healthcheck | {test: 'true', interval: 1s, timeout: 2s} | C.Healthcheck | {"Test": ["CMD-SHELL", "true"], "Interval": 1000000000, "Timeout": 2000000000}
 healthcheck | {retries: 3, start_period: 4s, start_interval: 5s} | C.Healthcheck | {"StartPeriod": 4000000000, "StartInterval": 5000000000, "Retries": 3}
@@ -110,6 +111,16 @@ cpus | 0.5 | T.Resources.Limits.NanoCPUs | 500000000
 mem_limit | 64m | T.Resources.Limits.MemoryBytes | 67108864
 mem_reservation | 32m | T.Resources.Reservations.MemoryBytes | 33554432
 pids_limit | 9 | T.Resources.Limits.Pids | 9
+cpu_quota | 50000 | T.Resources.Limits.NanoCPUs | 500000000
+cpu_quota | '150000', cpu_period: 50000 | T.Resources.Limits.NanoCPUs | 3000000000
+cpu_quota | -1 | Name | "shop_a"
+cpu_period | 50000 | Name | "shop_a"
+memswap_limit | 96m, mem_limit: 64m | T.Resources | {"Limits": {"MemoryBytes": 67108864}, "SwapBytes": 33554432}
+memswap_limit | 64m, deploy: {resources: {limits: {memory: 64m}}} | T.Resources.SwapBytes | 0
+memswap_limit | -1, mem_limit: 64m | T.Resources.SwapBytes | -1
+memswap_limit | 0, mem_limit: 64m | T.Resources | {"Limits": {"MemoryBytes": 67108864}}
+mem_swappiness | 10 | T.Resources.MemorySwappiness | 10
+platform | linux/arm64/v8 | T.Placement.Platforms | [{"OS": "linux", "Architecture": "arm64", "Variant": "v8"}]
 deploy | {replicas: 2} | Mode | {"Replicated": {"Replicas": 2}}
 "#;
 
@@ -126,6 +137,19 @@ fn k_05_all_keys_of_a_service() {
         ("gpus", "[{options: {a: b}}]", "no driver of devices here has options"),
         ("deploy", "{resources: {reservations: {devices: [{count: 1}]}}}", "capabilities are missing"),
         ("devices", "['/dev/a:/dev/b:rx']", "bad mode specified: rx"),
+        ("memswap_limit", "1g", "it counts memory and swap together: set mem_limit too"),
+        ("memswap_limit", "-1", "set mem_limit too"),
+        ("memswap_limit", "32m, mem_limit: 64m", "the memory limit alone is 67108864 bytes"),
+        ("mem_swappiness", "101", "101 is not between 0 and 100"),
+        ("cpu_quota", "50000, cpus: 2", "another key says something else of it"),
+        ("cpu_quota", "9223372036854775807, cpu_period: 1", "more processors than there are"),
+        ("platform", "linux", "service a: platform"),
+        ("volumes", "[{type: image, target: /s}]", "name the image as source"),
+        (
+            "volumes",
+            "[{type: image, source: i, target: /s, tmpfs: {size: 1}}]",
+            "options of a tmpfs mount do not fit the type image",
+        ),
     ] {
         let refusal = with(key, value).expect_err(value).to_string();
         assert!(refusal.contains(part), "{value}: {refusal}");

@@ -32,36 +32,12 @@ pub(super) fn of_task(
     ports: &[PortConfig],
 ) -> String {
     let spec = &a.spec.container;
-    let volume = |target: &str| made.volumes.get(target).cloned().unwrap_or_default();
-    let anonymous =
-        |source: PathBuf| PointKind::Volume { name: String::new(), source, is_anonymous: true, subpath: String::new() };
-    let point = |m: &super::PlannedMount| {
-        let kind = match &m.kind {
-            WantedMount::Bind { source, propagation, non_recursive, read_only_non_recursive, .. } => PointKind::Bind {
-                source: source.clone(),
-                propagation: propagation.clone(),
-                non_recursive: *non_recursive,
-                read_only_non_recursive: *read_only_non_recursive,
-            },
-            WantedMount::Volume { name, .. } if name.is_empty() => anonymous(volume(&m.target)),
-            WantedMount::Volume { name, subpath, .. } => PointKind::Volume {
-                name: name.clone(),
-                source: volume(&m.target),
-                is_anonymous: false,
-                subpath: subpath.clone(),
-            },
-            WantedMount::Tmpfs { size, mode, options } => {
-                PointKind::Tmpfs { size_bytes: size.0, mode: *mode, options: options.clone() }
-            }
-        };
-        MountPoint { kind, target: m.target.clone(), read_only: m.read_only }
-    };
     let of_image = image_volumes(planned, image).map(|target| MountPoint {
-        kind: anonymous(volume(&target)),
+        kind: anonymous(directory_of(made, &target)),
         target,
         read_only: false,
     });
-    let points = planned.mounts.iter().map(point).chain(of_image).collect();
+    let points = planned.mounts.iter().map(|mount| point(mount, made)).chain(of_image).collect();
     let entrypoint = if spec.command.is_empty() { image.entrypoint.clone() } else { spec.command.clone() };
     let command = config.args[entrypoint.len().min(config.args.len())..].to_vec();
     let record = Record {
@@ -87,6 +63,44 @@ pub(super) fn of_task(
         state: State { ports: ports.to_vec(), ..State::default() },
     };
     serde_json::to_string(&record).expect("a record is plain JSON values")
+}
+
+/// Of a volume or a mounted image.
+fn directory_of(made: &Made, target: &str) -> PathBuf {
+    made.volumes.get(target).cloned().unwrap_or_default()
+}
+
+fn anonymous(source: PathBuf) -> PointKind {
+    PointKind::Volume { name: String::new(), source, is_anonymous: true, subpath: String::new() }
+}
+
+fn point(m: &super::PlannedMount, made: &Made) -> MountPoint {
+    let kind = match &m.kind {
+        WantedMount::Bind { source, propagation, non_recursive, read_only_non_recursive, .. } => PointKind::Bind {
+            source: source.clone(),
+            propagation: propagation.clone(),
+            non_recursive: *non_recursive,
+            read_only_non_recursive: *read_only_non_recursive,
+        },
+        WantedMount::Volume { name, .. } if name.is_empty() => anonymous(directory_of(made, &m.target)),
+        WantedMount::Volume { name, subpath, .. } => PointKind::Volume {
+            name: name.clone(),
+            source: directory_of(made, &m.target),
+            is_anonymous: false,
+            subpath: subpath.clone(),
+        },
+        WantedMount::Image { source, subpath } => PointKind::Image {
+            name: source.clone(),
+            image: String::new(),
+            source: directory_of(made, &m.target),
+            subpath: subpath.clone(),
+        },
+        WantedMount::Tmpfs { size, mode, options } => {
+            PointKind::Tmpfs { size_bytes: size.0, mode: *mode, options: options.clone() }
+        }
+    };
+    let read_only = m.read_only || matches!(kind, PointKind::Image { .. });
+    MountPoint { kind, target: m.target.clone(), read_only }
 }
 
 fn namespace(of_host: bool) -> NamespaceRequest {

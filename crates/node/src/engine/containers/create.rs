@@ -135,6 +135,13 @@ impl Engine {
             self.meant(other).await.map_err(not_there)?;
         }
         for mount in &spec.mounts {
+            if let MountKind::Image { source, .. } = &mount.kind {
+                // not "not found": a client would then pull the container's own image, which is there
+                self.image_of(source).map_err(|e| {
+                    let why = format!("invalid mount config for type \"image\": {}", e.message);
+                    ContainerError::invalid(format!("{why}; pull it before a container has it as a mount"))
+                })?;
+            }
             let MountKind::Bind { source, create, .. } = &mount.kind else { continue };
             if tokio::fs::metadata(source).await.is_ok() {
                 continue;
@@ -181,20 +188,33 @@ impl Engine {
                 place(&mut points, point);
             }
         }
-        let (id, volumes, mounts) = (id.to_owned(), self.inner.volumes.clone(), spec.mounts.clone());
+        let (owner, volumes, mounts) = (id.to_owned(), self.inner.volumes.clone(), spec.mounts.clone());
         let own: Vec<Mount> = of_image
             .iter()
             .filter(|target| !points.iter().any(|p| same(&p.target, target)))
             .map(|target| Mount { target: target.clone(), read_only: false, kind: anonymous() })
             .collect();
         let work = move || {
-            hold(&volumes, &id, &points)?;
+            hold(&volumes, &owner, &points)?;
             for mount in mounts.into_iter().chain(own) {
-                place(&mut points, point(&volumes, &id, mount, &rootfs)?);
+                place(&mut points, point(&volumes, &owner, mount, &rootfs)?);
             }
-            Ok(points)
+            Ok::<_, ContainerError>(points)
         };
-        tokio::task::spawn_blocking(work).await.map_err(|_| stopping())?
+        let mut points = tokio::task::spawn_blocking(work).await.map_err(|_| stopping())??;
+        self.hold_images(id, &mut points).await?;
+        Ok(points)
+    }
+
+    /// The images among these are the container's, mounted where need be.
+    pub(super) async fn hold_images(&self, owner: &str, points: &mut [MountPoint]) -> Result<(), ContainerError> {
+        for point in points {
+            let PointKind::Image { image, source, .. } = &mut point.kind else { continue };
+            let mounted = self.inner.images.snapshot_image(owner, image).await;
+            let mounted = mounted.map_err(|e| ContainerError::failed(with_causes(&e)))?;
+            (*image, *source) = (mounted.image.to_string(), mounted.rootfs);
+        }
+        Ok(())
     }
 
     /// What was made for a container that will not be.
@@ -285,10 +305,14 @@ pub(super) fn hold(volumes: &Volumes, owner: &str, points: &[MountPoint]) -> Res
 
 /// Blocking.
 fn point(volumes: &Volumes, owner: &str, mount: Mount, rootfs: &Path) -> Result<MountPoint, ContainerError> {
-    let Mount { target, read_only, kind } = mount;
+    let Mount { target, mut read_only, kind } = mount;
     let kind = match kind {
         MountKind::Bind { source, propagation, non_recursive, read_only_non_recursive, .. } => {
             PointKind::Bind { source, propagation, non_recursive, read_only_non_recursive }
+        }
+        MountKind::Image { source, subpath } => {
+            read_only = true;
+            PointKind::Image { name: source.clone(), image: source, source: PathBuf::new(), subpath }
         }
         MountKind::Tmpfs { size, mode, options } => PointKind::Tmpfs { size_bytes: size.0, mode, options },
         MountKind::Volume { name, no_copy, labels, driver_options, subpath } => {

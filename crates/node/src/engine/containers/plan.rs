@@ -146,7 +146,7 @@ fn mount(point: &MountPoint) -> Result<Mount, ContainerError> {
             let (recursive, readonly_below) = (!non_recursive, !read_only_non_recursive);
             (MountKind::Bind { source: source.into(), recursive, readonly_below }, spread)
         }
-        PointKind::Volume { source, subpath, .. } => {
+        PointKind::Volume { source, subpath, .. } | PointKind::Image { source, subpath, .. } => {
             (MountKind::Volume { source: source.clone(), subpath: subpath.clone() }, Propagation::default())
         }
         PointKind::Tmpfs { size_bytes, mode, options } => {

@@ -105,7 +105,7 @@ impl Engine {
 
     /// Root filesystems of single containers that have no record.
     async fn drop_lost_snapshots(&self) -> Result<(), EngineError> {
-        for found in self.inner.images.snapshot_list().await? {
+        for found in self.inner.images.snapshot_list() {
             let id = &found.container;
             let is_ours = id.len() == 64 && task_of_container(id).is_none();
             if is_ours && self.inner.containers.get(id).is_none() {

@@ -94,6 +94,7 @@ impl Engine {
         let (volumes, id, points) = (self.inner.volumes.clone(), record.id.clone(), record.points.clone());
         let held = tokio::task::spawn_blocking(move || hold(&volumes, &id, &points)).await;
         held.map_err(|_| plain(stopping()))?.map_err(plain)?;
+        self.hold_images(&record.id, &mut record.points.clone()).await.map_err(plain)?;
         let joined = self.join(record).await.map_err(plain)?;
         let files = self.write_etc(record, &joined).await.map_err(plain)?;
         let link_env = match record.spec.links.is_empty() || joined.has_names {

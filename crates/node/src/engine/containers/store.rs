@@ -78,6 +78,15 @@ pub enum PointKind {
         #[serde(default)]
         subpath: String,
     },
+    Image {
+        /// As the user wrote it.
+        name: String,
+        /// The image's id.
+        image: String,
+        /// Where its files are on the host.
+        source: PathBuf,
+        subpath: String,
+    },
     Tmpfs {
         size_bytes: u64,
         mode: u32,

@@ -80,17 +80,13 @@ impl Engine {
     /// When the runtime's directory cannot be read.
     pub async fn container_views(&self) -> Result<Vec<ContainerView>, ContainerError> {
         let states = self.inner.runtime.list().await.map_err(|e| of_runtime(&e))?;
-        let images: BTreeMap<String, String> = match self.inner.images.snapshot_list().await {
-            Ok(found) => found.into_iter().map(|one| (one.container, one.image.to_string())).collect(),
-            Err(error) => return Err(ContainerError::failed(error.to_string())),
-        };
         let mut states: BTreeMap<String, ContainerState> =
             states.into_iter().map(|state| (state.id.clone(), state)).collect();
         let singles = self.inner.containers.list();
         let mut views: Vec<ContainerView> =
             singles.iter().map(|single| self.view_single(single, states.remove(&single.id).as_ref())).collect();
         let tasks = states.values().filter(|state| task_of_container(&state.id).is_some());
-        views.extend(tasks.map(|state| self.view_task(state, images.get(&state.id).cloned().unwrap_or_default())));
+        views.extend(tasks.map(|state| self.view_task(state)));
         views.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.id.cmp(&b.id)));
         Ok(views)
     }
@@ -105,11 +101,7 @@ impl Engine {
                 let state = self.inner.runtime.state(&single.id).await.ok();
                 Ok(self.view_single(&single, state.as_ref()))
             }
-            Meant::Task(state) => {
-                let snapshots = self.inner.images.snapshot_list().await.unwrap_or_default();
-                let image = snapshots.iter().find(|one| one.container == state.id);
-                Ok(self.view_task(&state, image.map(|one| one.image.to_string()).unwrap_or_default()))
-            }
+            Meant::Task(state) => Ok(self.view_task(&state)),
         }
     }
 
@@ -142,9 +134,10 @@ impl Engine {
         ContainerView { health: single.health(), ..self.view(record, status, log_path, false) }
     }
 
-    fn view_task(&self, state: &ContainerState, image: String) -> ContainerView {
+    fn view_task(&self, state: &ContainerState) -> ContainerView {
         let mut record = record_of_labels(state);
-        record.image = image;
+        let image = self.inner.images.snapshot_image_of(&state.id);
+        record.image = image.map(|image| image.to_string()).unwrap_or_default();
         record.state.started_at = Timestamp::from_unix_ns(state.started_at_ns);
         record.state.pid = state.pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
         let status = match &state.status {

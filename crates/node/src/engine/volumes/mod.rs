@@ -15,7 +15,6 @@ mod transfer;
 use std::{
     collections::BTreeMap,
     fs, io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -338,7 +337,8 @@ impl Volumes {
         if !volume.options.is_empty() {
             return Ok(0);
         }
-        bytes_below(&volume.mountpoint).map_err(io_error(name, "measure it"))
+        let size = |meta: &fs::Metadata| if meta.is_dir() { 0 } else { meta.len() };
+        image::sum_below(&volume.mountpoint, size).map_err(io_error(name, "measure it"))
     }
 
     fn view(&self, name: &str, record: &Record) -> VolumeView {
@@ -421,20 +421,4 @@ impl Volumes {
     fn work(&self) -> MutexGuard<'_, ()> {
         self.inner.working.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn bytes_below(path: &Path) -> io::Result<u64> {
-    let (mut todo, mut seen, mut bytes) = (vec![path.to_owned()], std::collections::BTreeSet::new(), 0);
-    while let Some(directory) = todo.pop() {
-        for entry in fs::read_dir(&directory)? {
-            let entry = entry?;
-            let Ok(meta) = entry.metadata() else { continue }; // removed meanwhile
-            if meta.is_dir() {
-                todo.push(entry.path());
-            } else if meta.nlink() < 2 || seen.insert((meta.dev(), meta.ino())) {
-                bytes += meta.len();
-            }
-        }
-    }
-    Ok(bytes)
 }
