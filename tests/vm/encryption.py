@@ -11,6 +11,8 @@ import time
 from machines import Failed
 
 NETWORK = 'secret'
+# The first three numbers of its addresses.
+SUBNET = '10.77.0'
 SERVICE = 'peers'
 WIREGUARD_PORT, VXLAN_PORT = 51820, 4789
 MARKER = b'plaintext-marker-of-the-encrypted-network'
@@ -63,17 +65,18 @@ def check(machines, report):
     gone(machines, report)
 
 
-def await_endpoint(machine):
+def await_endpoint(machine, subnet=SUBNET, service=SERVICE):
+    """The endpoint in this subnet, given by its first three numbers."""
     script = '''for f in /run/rswarm/netns/*; do case $f in */probes-*) continue;; esac
-        a=$(nsenter --net=$f ip -o -4 address 2>/dev/null | grep " 10\\.77\\.0\\.") || continue
-        set -- $a; m=$(nsenter --net=$f ip -o link show $2 | grep -o "link/ether [0-9a-f:]*"); echo $f $2 $4 ${m#link/ether }; done'''
+        a=$(nsenter --net=$f ip -o -4 address 2>/dev/null | grep " SUBNET\\.") || continue
+        set -- $a; m=$(nsenter --net=$f ip -o link show $2 | grep -o "link/ether [0-9a-f:]*"); echo $f $2 $4 ${m#link/ether }; done'''.replace('SUBNET', subnet.replace('.', '\\.'))
     end = time.monotonic() + DEADLINE_S
     while time.monotonic() < end:
         words = machine.try_run(script)[1].split()
         if len(words) == 4:
             return Endpoint(machine, words[0], words[2].split('/')[0], words[3])
         time.sleep(1)
-    raise Failed(f'{machine.name}: no container in {NETWORK}\n{machine.try_run("rswarm service ps --no-trunc " + SERVICE)[1]}')
+    raise Failed(f'{machine.name}: no container of {service} in {subnet}.0\n{machine.try_run("rswarm service ps --no-trunc " + service)[1]}')
 
 
 def pairs(endpoints):

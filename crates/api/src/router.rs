@@ -165,6 +165,7 @@ fn router(shared: Shared) -> Router {
         .route("/networks/prune", post(networks::prune))
         .route("/networks/{id}", get(networks::inspect).merge(delete(networks::remove)))
         .route("/networks/{id}/connect", post(networks::connect))
+        .route("/networks/{id}/subnets", post(networks::add_subnet))
         .route("/networks/{id}/disconnect", post(networks::disconnect))
         .merge(dependencies::routes())
         .merge(distribution::routes())

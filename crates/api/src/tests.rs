@@ -125,7 +125,7 @@ async fn a_host_outside_a_cluster_says_so_in_dockers_words() {
         "",
         expect![[r#"
         501 not implemented
-        {"message":"plugins are not supported: volumes have the driver local (also for nfs), networks bridge, macvlan and overlay (GET /plugins)"}"#]],
+        {"message":"plugins are not supported: volumes have the driver local (also for nfs), networks bridge, ipvlan, macvlan and overlay (GET /plugins)"}"#]],
     )
     .await;
     check(

@@ -77,6 +77,7 @@ pub fn admit(
         }
         WriteRequest::RemoveDependency(id) => dependency::remove(tables, *id, now).map(done),
         WriteRequest::RemoveNetwork(id) => network::remove(tables, *id, now).map(done),
+        WriteRequest::AddSubnet { network, subnet } => network::add_subnet(tables, *network, subnet, now).map(done),
         WriteRequest::RemoveService(id) => service::remove(tables, *id, now).map(done),
         WriteRequest::UpdateNode { id, version, spec } => node::update(tables, *id, *version, spec, now).map(done),
         WriteRequest::RemoveNode { id, force } => node::remove(tables, *id, *force, now).map(done),

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use types::{
     Attachment, Cluster, ContainerAttachment, Dependency, DependencyId, GenericResources, JobStatus, Migration, Name,
     Network, NetworkId, Node, NodeDescription, NodeId, NodeRole, NodeState, PeerProblem, RaftMember, Rebalance,
-    Service, ServiceId, Slot, StackResult, StackSpec, TaskId, TaskState, TaskStatus, Timestamp, UpdateStatus, Version,
-    VirtualIp,
+    Service, ServiceId, Slot, StackResult, StackSpec, Subnet, TaskId, TaskState, TaskStatus, Timestamp, UpdateStatus,
+    Version, VirtualIp,
 };
 
 use crate::Component;
@@ -103,6 +103,11 @@ pub enum Change {
     /// A new network, with its identifier and subnets.
     PutNetwork(Box<Network>),
     RemoveNetwork(NetworkId),
+    /// A network that is there has one more.
+    AddSubnet {
+        network: NetworkId,
+        subnet: Subnet,
+    },
     /// A new version of a secret or config, or new labels or `superseded` for a known one.
     PutDependency(Box<Dependency>),
     RemoveDependency(DependencyId),

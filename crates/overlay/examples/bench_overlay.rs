@@ -1,6 +1,6 @@
-//! Measures one TCP stream, eight, and the round trip between two hosts (namespaces of this machine): raw veth,
-//! VXLAN made by hand, an encrypted overlay, and VXLAN over `wireguard-go` and `boringtun-cli` where they are on the PATH.
-//! Needs root; prints one line of JSON with ratios.
+//! Measures one TCP stream, eight, datagrams of 1200 bytes, the round trip and the cost in processor time between two hosts
+//! (namespaces of this machine): raw veth, VXLAN made by hand, an overlay of ours, an encrypted one, and VXLAN over
+//! `wireguard-go` and `boringtun-cli` where `scripts/peers` has been. Needs root; prints one line of JSON with ratios.
 //!
 //! `cargo run --release -p overlay --example bench_overlay [seconds]`; lives here and not in `benches`, so that it is
 //! built without the daemon. CPU seconds are those of the machine, so nothing else should run.
@@ -13,17 +13,21 @@ mod support;
 
 use std::{
     io::{Read, Write},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     os::unix::net::UnixStream,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use mesh::*;
-use overlay::wireguard::generate_key_pair;
+use overlay::{EndpointPlan, MacAddress, OverlayPlan, OverlayPort, Remote, wireguard::generate_key_pair};
 use serde_json::{Value, json};
 use support::{KillAtEnd, in_host, ip, output};
+use types::NetworkId;
+
+/// In place of figures.
+const ABSENT: &str = "not on this machine: scripts/peers brings it";
 
 fn main() {
     // Started again as a data plane process.
@@ -31,28 +35,73 @@ fn main() {
     let seconds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(3);
     let time = Duration::from_secs(seconds);
     in_host(move || async move {
-        let _hosts = mesh(&[1, 2]).await;
-        let raw = measure(&host_namespace(1), &host_namespace(2), underlay(2), time);
+        let hosts = mesh(&[1, 2]).await;
+        plain_overlay(&hosts).await;
         vxlan_by_hand();
-        let vxlan = measure(&host_namespace(1), &host_namespace(2), [10, 8, 0, 2].into(), time);
+        let (here, there) = (host_namespace(1), host_namespace(2));
+        let raw = measure(&here, &there, underlay(2), time);
+        let vxlan = measure(&here, &there, [10, 8, 0, 2].into(), time);
+        let plain = measure(&plain_endpoint(1), &plain_endpoint(2), plain_address(2).into(), time);
         let encrypted = measure(&endpoint(1), &endpoint(2), inside(2), time);
         let of_go = vxlan_over(&WIREGUARD_GO, time);
         let of_boringtun = vxlan_over(&BORINGTUN, time);
-        let ratio =
-            |of: &Value, to: &Value| of.as_f64().zip(to.as_f64()).map(|(of, to)| (of / to * 1000.0).round() / 1000.0);
         let ratios = json!({
-            "vxlan_to_veth": ratio(&vxlan["one_stream_gbit"], &raw["one_stream_gbit"]),
-            "encrypted_to_vxlan": ratio(&encrypted["one_stream_gbit"], &vxlan["one_stream_gbit"]),
-            "encrypted_to_wireguard_go_with_vxlan": ratio(&encrypted["one_stream_gbit"], &of_go["one_stream_gbit"]),
-            "encrypted_to_boringtun_cli_with_vxlan":
-                ratio(&encrypted["one_stream_gbit"], &of_boringtun["one_stream_gbit"]),
+            "vxlan_to_veth": ratios(&vxlan, &raw),
+            "plain_to_vxlan": ratios(&plain, &vxlan),
+            "encrypted_to_vxlan": ratios(&encrypted, &vxlan),
+            "encrypted_to_wireguard_go_with_vxlan": ratios(&encrypted, &of_go),
+            "encrypted_to_boringtun_cli_with_vxlan": ratios(&encrypted, &of_boringtun),
         });
         println!(
             "{}",
-            json!({ "veth": raw, "vxlan": vxlan, "encrypted": encrypted, "wireguard_go_with_vxlan": of_go,
-                "boringtun_cli_with_vxlan": of_boringtun, "ratios": ratios })
+            json!({ "veth": raw, "vxlan": vxlan, "plain": plain, "encrypted": encrypted,
+                "wireguard_go_with_vxlan": of_go, "boringtun_cli_with_vxlan": of_boringtun, "ratios": ratios })
         );
     });
+}
+
+/// Each figure of one divided by that of the other; for a peer that is absent, how to bring it.
+fn ratios(of: &Value, to: &Value) -> Value {
+    let (Some(of), Some(to)) = (of.as_object(), to.as_object()) else { return json!(ABSENT) };
+    let rounded = |ratio: f64| (ratio * 1000.0).round() / 1000.0;
+    of.iter()
+        .filter_map(|(name, of)| Some((name.clone(), json!(rounded(of.as_f64()? / to.get(name)?.as_f64()?)))))
+        .collect()
+}
+
+/// An overlay of ours that is not encrypted, with an endpoint on each host: all of it made by the data plane process.
+async fn plain_overlay(hosts: &[Host]) {
+    let keys: Vec<_> = hosts.iter().map(|host| (host.n, host.public())).collect();
+    let id = NetworkId::from_random(78);
+    for host in hosts {
+        let mut plan = plan_of(host, &keys);
+        let remote = |n: u8| Remote { addresses: vec![plain_address(n).into()], node: node(n), host: underlay(n) };
+        let others = hosts.iter().filter(|other| other.n != host.n);
+        let overlay = OverlayPlan {
+            name: "plain".to_owned(),
+            vni: VNI + 1,
+            subnets: vec!["10.11.0.0/24".parse().expect("subnet")],
+            mtu: None,
+            encrypted: false,
+            remotes: others.map(|other| (MacAddress::for_ipv4(plain_address(other.n)), remote(other.n))).collect(),
+            ..plan.overlays[&network()].clone()
+        };
+        plan.overlays.insert(id, overlay);
+        let address = plain_address(host.n);
+        let port = OverlayPort { network: id, addresses: vec![address.into()], mac: MacAddress::for_ipv4(address) };
+        let endpoint = EndpointPlan { overlays: vec![port], hostname: "p".to_owned(), ..EndpointPlan::default() };
+        plan.endpoints.insert(format!("p{}", host.n).parse().expect("id"), endpoint);
+        let applied = host.apply(&plan).await;
+        assert_eq!(applied.errors, Vec::<String>::new());
+    }
+}
+
+fn plain_address(n: u8) -> Ipv4Addr {
+    [10, 11, 0, n].into()
+}
+
+fn plain_endpoint(n: u8) -> PathBuf {
+    format!("/run/h{n}/netns/p{n}").into()
 }
 
 fn vxlan_by_hand() {
@@ -74,7 +123,7 @@ struct Program {
 const WIREGUARD_GO: Program = Program { command: &["wireguard-go", "-f"], number: 1 };
 const BORINGTUN: Program = Program { command: &["boringtun-cli", "-f", "--disable-drop-privileges"], number: 2 };
 
-/// A TUN interface on each host and the kernel's VXLAN over it; null when the program is not there.
+/// A TUN interface on each host and the kernel's VXLAN over it; a word instead when the program is not there.
 fn vxlan_over(program: &Program, time: Duration) -> Value {
     let number = program.number;
     let keys: Vec<_> = (0..2).map(|_| generate_key_pair().expect("key")).collect();
@@ -82,9 +131,13 @@ fn vxlan_over(program: &Program, time: Duration) -> Value {
     for (own, other) in [(1, 2), (2, 1)] {
         // that the program is missing shows by its socket, which never comes
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/h{own}")).args(program.command).arg(format!("wg{number}b{own}"));
+        command
+            .env("PATH", with_peers())
+            .arg(format!("--net=/run/netns/h{own}"))
+            .args(program.command)
+            .arg(format!("wg{number}b{own}"));
         let Ok(child) = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() else {
-            return Value::Null;
+            return json!(ABSENT);
         };
         running.push(KillAtEnd(child.id()));
         let path = format!("/var/run/wireguard/wg{number}b{own}.sock");
@@ -92,7 +145,7 @@ fn vxlan_over(program: &Program, time: Duration) -> Value {
         let mut socket = loop {
             match UnixStream::connect(&path) {
                 Ok(socket) => break socket,
-                Err(_) if Instant::now() > deadline => return Value::Null,
+                Err(_) if Instant::now() > deadline => return json!(ABSENT),
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         };
@@ -121,6 +174,13 @@ fn vxlan_over(program: &Program, time: Duration) -> Value {
     measure(&host_namespace(1), &host_namespace(2), [10, 6, number, 2].into(), time)
 }
 
+/// Where `scripts/peers` puts what it brings, before everything else.
+fn with_peers() -> String {
+    let home = std::env::var("HOME").unwrap_or_else(|_| "/root".to_owned());
+    let peers = std::env::var("RSWARM_PEERS").unwrap_or_else(|_| format!("{home}/.cache/rswarm/peers"));
+    format!("{peers}/usr/bin:{peers}/bin:{}", std::env::var("PATH").unwrap_or_default())
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -135,15 +195,41 @@ fn measure(from: &Path, to: &Path, target: IpAddr, time: Duration) -> Value {
     };
     let (one, cost) = rate(1);
     let (eight, _) = rate(8);
+    let datagrams = datagrams(from, to, SocketAddr::new(target, 6000), time);
     let ping = output(&format!("nsenter --net={} ping -q -c 200 -i 0.002 {target}", from.display()));
     let said = String::from_utf8_lossy(&ping.stdout).into_owned();
     let average = said.rsplit(" = ").next().and_then(|text| text.split('/').nth(1)?.parse::<f64>().ok());
     json!({
         "one_stream_gbit": (one * 100.0).round() / 100.0,
         "eight_streams_gbit": (eight * 100.0).round() / 100.0,
+        "datagrams_per_second": datagrams.round(),
         "cpu_seconds_per_gb": (cost * 1000.0).round() / 1000.0,
         "round_trip_ms": average,
     })
+}
+
+/// How many datagrams of 1200 bytes arrive in a second, when one sender sends as many as it can.
+fn datagrams(from: &Path, to: &Path, target: SocketAddr, time: Duration) -> f64 {
+    /// After the last one: whoever waits longer waits for nothing.
+    const SILENCE: Duration = Duration::from_millis(300);
+    let bind = |namespace: &Path, address: SocketAddr| {
+        inside_namespace(namespace, move || UdpSocket::bind(address).expect("a socket")).join().expect("a socket")
+    };
+    let receiver = bind(to, target);
+    let sender = bind(from, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
+    sender.connect(target).expect("a way there");
+    receiver.set_read_timeout(Some(SILENCE)).expect("a time limit");
+    let counting = std::thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        std::iter::from_fn(|| receiver.recv(&mut buffer).ok()).count()
+    });
+    let start = Instant::now();
+    while start.elapsed() < time {
+        // a full queue is no error of the measurement: what arrives is counted
+        let _ = sender.send(&[7; 1200]);
+    }
+    let sent_for = start.elapsed().as_secs_f64();
+    counting.join().expect("counted") as f64 / sent_for
 }
 
 /// Of all processors since the machine's start, but for idle time.

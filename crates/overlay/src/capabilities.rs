@@ -110,7 +110,7 @@ const MACVLAN_TRIAL: Trial = Trial {
 const VLAN_TRIAL: Trial = Trial {
     name: VLAN,
     required: false,
-    advice: "macvlan networks on a VLAN (parent=eth0.50) need its interface made by hand: modprobe 8021q",
+    advice: "macvlan and ipvlan networks on a VLAN (parent=eth0.50) need its interface made by hand: modprobe 8021q",
 };
 const IPVLAN_TRIAL: Trial = Trial {
     name: IPVLAN,
@@ -146,11 +146,12 @@ pub async fn capabilities() -> Result<Vec<Capability>, KernelError> {
         found.push(report(&VXLAN, try_link(LinkVxlan::new("trial3", 7).port(4789).build()).await));
         found.push(report(
             &MACVLAN_TRIAL,
-            try_on_veth(|on| LinkMacVlan::new("trial5", on, MacVlanMode::Bridge).build()).await,
+            try_on("trial1", |on| LinkMacVlan::new("trial5", on, MacVlanMode::Bridge).build()).await,
         ));
-        found.push(report(&VLAN_TRIAL, try_on_veth(|on| LinkVlan::new("trial6", on, 50).build()).await));
-        found
-            .push(report(&IPVLAN_TRIAL, try_on_veth(|on| LinkIpVlan::new("trial7", on, IpVlanMode::L2).build()).await));
+        found.push(report(&VLAN_TRIAL, try_on("trial1", |on| LinkVlan::new("trial6", on, 50).build()).await));
+        // Not beside macvlan: a link bears interfaces of one of the two kinds.
+        let ipvlan = try_on("trial2", |on| LinkIpVlan::new("trial7", on, IpVlanMode::L2).build()).await;
+        found.push(report(&IPVLAN_TRIAL, ipvlan));
         found.push(report(&TUN, try_tun()));
         found.push(report(&WIREGUARD, try_link(LinkWireguard::new("trial4").build()).await));
         found
@@ -188,10 +189,10 @@ async fn try_link(message: LinkMessage) -> Result<(), String> {
     made.map_err(|error| crate::kernel::netlink_io(&error).to_string())
 }
 
-/// On the veth that was tried before.
-async fn try_on_veth(message: impl FnOnce(u32) -> LinkMessage) -> Result<(), String> {
+/// On an end of the veth pair that was tried before.
+async fn try_on(link: &str, message: impl FnOnce(u32) -> LinkMessage) -> Result<(), String> {
     let session = Session::open().map_err(|error| explain(&error))?;
-    let on = session.host.index("trial1").await.map_err(|error| explain(&error))?;
+    let on = session.host.index(link).await.map_err(|error| explain(&error))?;
     let made = session.host.handle.link().add(message(on)).execute().await;
     made.map_err(|error| crate::kernel::netlink_io(&error).to_string())
 }

@@ -59,9 +59,9 @@ fn removals(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
     for (id, namespace) in observed.namespaces.iter().filter(|(id, _)| !plan.endpoints.contains_key(id)) {
         let veth = veth_name(id);
         let mut todo = Vec::new();
-        // The kernel takes its time to empty a namespace, and until then the MAC address would be taken on the parent.
+        // The kernel takes its time to empty a namespace; until then the address would be taken on the parent.
         if let Namespace::Alive(inside) = namespace {
-            let on_parents = inside.interfaces.iter().filter(|(_, link)| link.is_macvlan);
+            let on_parents = inside.interfaces.iter().filter(|(_, link)| link.stacked.is_some());
             todo.extend(on_parents.map(|(name, _)| EndpointStep::RemoveInterface { name: name.clone() }));
         }
         if observed.links.contains_key(&veth) {

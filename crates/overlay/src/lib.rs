@@ -45,7 +45,7 @@ pub use mtu::overlay_mtu;
 pub use netd::protocol::{Applied, EndpointResult, ProbeUpdate, Status};
 pub use observed::{
     Inside, InsideLink, Link, LoadedVips, Namespace, NftTable, Observed, OverlayInside, OverlayNamespace, Parent,
-    PortRole, Vxlan,
+    PortRole, Stacked, Vxlan, WayOut,
 };
 pub use plan::{
     BridgePlan, BridgePort, DataPath, Encryption, EncryptionBackend, EncryptionChoice, EncryptionChoiceError,

@@ -5,11 +5,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     net::{IpAddr, Ipv4Addr},
 };
 
 use serde::{Deserialize, Serialize};
-use types::NetworkId;
+use types::{IpvlanMode, NetworkId};
 
 use crate::{Cidr, EndpointId, HostMesh, MacAddress, mesh::backend::Backend, tunnel::TunnelNamespace};
 
@@ -36,7 +37,7 @@ pub struct Observed {
     pub host_routes: Vec<Cidr>,
     #[serde(default)]
     pub mesh: HostMesh,
-    /// The host's other interfaces, by name: what macvlan interfaces can be put on.
+    /// The host's other interfaces, by name: what macvlan and ipvlan interfaces can be put on.
     #[serde(default)]
     pub parents: BTreeMap<String, Parent>,
     /// The host's other addresses, and the MTU of the interface that bears each.
@@ -112,8 +113,8 @@ pub struct Inside {
     pub loopback_up: bool,
     /// `eth0`, `eth1`, …
     pub interfaces: BTreeMap<String, InsideLink>,
-    /// Gateway of the default route, if there is one.
-    pub default_route: Option<Ipv4Addr>,
+    /// The default route, if there is one.
+    pub default_route: Option<WayOut>,
     /// The virtual addresses that are balanced there; None when that is not known: then all are loaded again.
     pub vips: Option<LoadedVips>,
     /// What is there of the mesh's rules for replies, if anything is.
@@ -128,14 +129,57 @@ pub struct InsideLink {
     pub up: bool,
     pub mtu: u32,
     pub mac: Option<MacAddress>,
-    /// Index of its other end in the host's or the overlay's namespace; of a macvlan interface: of its parent.
+    /// Index of its other end in the host's or the overlay's namespace; of one on a link: of that link.
     pub peer: Option<u32>,
+    /// None: the end of a veth pair.
     #[serde(default)]
-    pub is_macvlan: bool,
+    pub stacked: Option<Stacked>,
     /// Without IPv6's link-local ones, which are the kernel's own affair.
     pub addresses: Vec<Cidr>,
+    /// Ranges that are on its link beside those of its addresses: of those that we told it.
+    #[serde(default)]
+    pub routes: Vec<Cidr>,
     /// Whether IPv6 is off on it: an endpoint without an IPv6 address must not listen to router advertisements.
     pub ipv6_off: bool,
+}
+
+/// An interface of an endpoint on a link of the host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stacked {
+    Macvlan {
+        mac: MacAddress,
+    },
+    /// With the link's MAC address.
+    Ipvlan {
+        mode: IpvlanMode,
+    },
+}
+
+impl Stacked {
+    /// The kernel's word for it, and the name of its module.
+    pub fn driver(self) -> &'static str {
+        match self {
+            Self::Macvlan { .. } => "macvlan",
+            Self::Ipvlan { .. } => "ipvlan",
+        }
+    }
+}
+
+/// By which an endpoint sends what is for no neighbour of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WayOut {
+    Gateway(Ipv4Addr),
+    /// The link takes everything, and knows where to.
+    Link,
+}
+
+impl fmt::Display for WayOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gateway(gateway) => write!(f, "via {gateway}"),
+            Self::Link => f.write_str("without a gateway"),
+        }
+    }
 }
 
 /// The table of virtual addresses in an endpoint's namespace, which nobody has changed since it was loaded.

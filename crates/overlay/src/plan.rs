@@ -246,7 +246,7 @@ pub struct BridgePort {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OverlayPort {
     pub network: NetworkId,
-    /// IPv4 before IPv6; one of each of the network's subnets.
+    /// IPv4 before IPv6; one of each family that the network has.
     pub addresses: Vec<IpAddr>,
     pub mac: MacAddress,
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use types::NetworkId;
 
 use crate::{
-    Cidr, EndpointId, MacAddress,
+    Cidr, EndpointId, MacAddress, Stacked, WayOut,
     mesh::load::{PortLoad, PortRules},
     tunnel::TunnelStep,
 };
@@ -239,13 +239,13 @@ pub enum EndpointStep {
         mac: MacAddress,
         mtu: u32,
     },
-    /// An interface inside with a MAC address of its own on the host's interface `parent`.
-    CreateMacvlan {
+    /// An interface inside on the host's interface `parent`.
+    CreateStacked {
         /// The network's name, for messages.
         network: String,
         parent: String,
         inside: String,
-        mac: MacAddress,
+        kind: Stacked,
         mtu: u32,
     },
     /// The outer end on the host: port of this bridge, up, with this MTU.
@@ -302,7 +302,10 @@ pub enum InsideStep {
     AddAddress(Cidr),
     RemoveAddress(Cidr),
     InterfaceUp,
-    DefaultRoute(Ipv4Addr),
+    /// Whoever is in this range is on the interface's link.
+    AddRoute(Cidr),
+    RemoveRoute(Cidr),
+    DefaultRoute(WayOut),
 }
 
 /// Whom a step serves: errors are collected by it.

@@ -1,4 +1,4 @@
-//! The kernel as witness: users' bridges and macvlan networks (parity N-10, E-17, E-31), in namespaces of each
+//! The kernel as witness: users' bridges, macvlan and ipvlan networks (parity N-10, E-17, E-31, E-33), in namespaces of each
 //! test's own.
 
 mod support;
@@ -10,7 +10,7 @@ use overlay::{
     plan::{bridge_name, local_veth_name},
 };
 use support::*;
-use types::NetworkId;
+use types::{IpvlanMode, NetworkId};
 
 fn network(number: u8) -> NetworkId {
     NetworkId::from_random(number.into())
@@ -174,6 +174,79 @@ fn n_10_macvlan_is_a_neighbour_on_the_parent() {
         assert!(pings(&path, "192.0.2.2"), "repaired");
         apply(&kernel, &support::plan(&[])).await;
         assert_eq!(run("ip -j -d link show up0"), before, "the parent is as it was");
+    });
+}
+
+fn ipvlan(parent: &str, mode: IpvlanMode, subnet: u8) -> (NetworkId, LocalNetworkPlan) {
+    let plan = LocalNetworkPlan {
+        name: "lan".to_owned(),
+        subnet: format!("192.0.{subnet}.0/24").parse().expect("subnet"),
+        gateway: Ipv4Addr::new(192, 0, subnet, 2),
+        driver: LocalDriver::Ipvlan { parent: ParentLink::parse(parent), mode },
+        ..macvlan(parent).1
+    };
+    (network(9), plan)
+}
+
+/// E-33: ipvlan, where the kernel has it: under the parent's MAC address, as a neighbour (l2) or routed by the host (l3),
+/// and from one mode to the other. Where it has none, that is said with what to do.
+#[test]
+fn e_33_ipvlan_is_on_the_parent() {
+    in_host(|| async {
+        outside_world();
+        let parent_mac = json("ip -j link show up0")[0]["address"].clone();
+        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let ports = [port(network(9), [192, 0, 2, 7], "a"), port(network(9), [192, 0, 2, 8], "b")];
+        let neighbours = plan(&[ipvlan("up0", IpvlanMode::L2, 2)], &[("a", &ports[..1]), ("b", &ports[1..])]);
+        let can = overlay::capabilities().await.expect("capabilities");
+        if !can.iter().any(|c| c.name == overlay::capabilities::IPVLAN && c.present) {
+            let said = failures(&kernel, &neighbours).await;
+            let wanted =
+                "cannot make ipvlan interfaces, which this kernel lacks: modprobe ipvlan (in a container: on its host)";
+            assert!(said.len() == 2 && said.iter().all(|said| said.starts_with(wanted)), "{said:?}");
+            eprintln!("SKIPPED the rest of e_33_ipvlan_is_on_the_parent: this kernel has no ipvlan");
+            return;
+        }
+        apply(&kernel, &neighbours).await;
+        let path = namespace_of("a");
+        let inside = |what: &str| json(&format!("nsenter --net={} ip -j {what}", path.display()));
+        assert!(pings(&path, "192.0.2.2"), "who is on the link");
+        assert!(pings(&path, "192.0.2.8"), "the other container");
+        assert_eq!(
+            json("ip -n outside -j neigh show 192.0.2.7")[0]["lladdr"],
+            parent_mac,
+            "seen under the link's address"
+        );
+        assert_eq!(inside("-d link show eth0")[0]["linkinfo"]["info_data"]["mode"], "l2");
+        assert_eq!(inside("route show default")[0]["gateway"], "192.0.2.2");
+        run(&format!("nsenter --net={} ip link del eth0", path.display()));
+        apply(&kernel, &neighbours).await;
+        assert!(pings(&path, "192.0.2.2"), "repaired");
+
+        // A subnet of its own, which the world has a route to by this host.
+        apply(&kernel, &support::plan(&[])).await;
+        ip("-n outside route add 192.0.7.0/24 via 192.0.2.1");
+        let ports = [port(network(9), [192, 0, 7, 7], "a"), port(network(9), [192, 0, 7, 8], "b")];
+        let routed = plan(&[ipvlan("up0", IpvlanMode::L3, 7)], &[("a", &ports[..1]), ("b", &ports[1..])]);
+        apply(&kernel, &routed).await;
+        assert_eq!(inside("-d link show eth0")[0]["linkinfo"]["info_data"]["mode"], "l3");
+        let default = inside("route show default");
+        assert!(default[0]["gateway"].is_null() && default[0]["dev"] == "eth0", "{default}");
+        assert!(pings(&path, "192.0.7.8"), "the other container");
+        assert!(pings(&path, "192.0.2.2"), "the world");
+        assert!(pings(Path::new("/run/netns/outside"), "192.0.7.7"), "from the world");
+
+        // Of another kind, beside those: named, and nothing of the first is touched.
+        let other = port(network(8), [192, 0, 2, 9], "c");
+        let mut both = plan(&[macvlan("up0")], &[("c", std::slice::from_ref(&other))]);
+        both.locals = [(network(8), macvlan("up0").1)].into();
+        both.locals.extend(routed.locals.clone());
+        both.endpoints.extend(routed.endpoints.clone());
+        let said = failures(&kernel, &both).await;
+        assert!(said.len() == 1 && said[0].starts_with("cannot put an interface of kind macvlan on up0"), "{said:?}");
+        assert!(pings(&path, "192.0.2.2"), "the first are as they were");
+        apply(&kernel, &support::plan(&[])).await;
+        assert_eq!(json("ip -j link show up0")[0]["address"], parent_mac);
     });
 }
 

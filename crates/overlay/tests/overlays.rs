@@ -2,9 +2,9 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
-use overlay::{BridgePort, MacAddress, NetworkPlan};
+use overlay::{BridgePort, EndpointPlan, MacAddress, NetworkPlan, OverlayPort, Remote};
 use support::{lab::*, *};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -212,6 +212,61 @@ fn a_taken_port_is_named() {
         eventually("the port is free", SOON, async || !lab.udp_ports("a").contains(":4789")).await;
         lab.converge(&cluster).await;
         assert!(lab.pings(&cluster, "r1", &cluster.addresses("r2")[0]));
+    });
+}
+
+/// P09: a network that gets another subnet: who is there keeps its interface and reaches who comes there, and is reached,
+/// also by a virtual address of the new subnet; routes of the container's own stay.
+#[test]
+fn p_09_a_subnet_is_added_while_endpoints_run() {
+    in_host(|| async {
+        let lab = Lab::new(&["a", "b"], Underlay::Ipv4);
+        let mut cluster = Cluster::default();
+        cluster.network("red", 4097).endpoint("red", "r1", "a").endpoint("red", "r2", "b");
+        lab.converge(&cluster).await;
+        let link = || inside(&lab, &cluster, "r1", "ip -j link show eth0")[0]["ifindex"].clone();
+        let before = link();
+        run(&lab.line(&cluster, "r1", "ip route add 198.51.100.0/24 dev eth0"));
+        let six = cluster.addresses("r2")[1].to_string().replace("::", "::99:");
+        let added: Vec<IpAddr> = vec![[10, 200, 0, 7].into(), six.parse().expect("address")];
+        let (mac, vip) = (MacAddress::for_ipv4([10, 200, 0, 7].into()), IpAddr::from([10, 200, 0, 100]));
+        let grown = |host: &str| {
+            let mut plan = lab.plan(&cluster, host);
+            for overlay in plan.overlays.values_mut() {
+                overlay.subnets.insert(1, "10.200.0.0/24".parse().expect("subnet"));
+                overlay.services.insert(vip, [added[0]].into());
+            }
+            plan
+        };
+        let (mut here, mut there) = (grown("a"), grown("b"));
+        let network = *there.overlays.keys().next().expect("one");
+        for overlay in here.overlays.values_mut() {
+            let remote = overlay.remotes.values().next().expect("one").clone();
+            overlay.remotes.insert(mac, Remote { addresses: added.clone(), ..remote });
+        }
+        let port = OverlayPort { network, addresses: added.clone(), mac };
+        let endpoint = EndpointPlan { overlays: vec![port], hostname: "r3".to_owned(), ..EndpointPlan::default() };
+        there.endpoints.insert("r3".parse().expect("id"), endpoint);
+        lab.apply("b", &there).await;
+        assert!(lab.apply("a", &here).await > 0);
+        assert!(lab.pings(&cluster, "r1", &added[0]) && lab.pings(&cluster, "r1", &added[1]), "the new one is reached");
+        let new = lab.run_dir("b").join("netns/r3");
+        for old in ["r1", "r2"] {
+            assert!(pings(&new, &cluster.addresses(old)[0].to_string()), "the new one reaches {old}");
+        }
+        let server =
+            format!("import socket;s=socket.create_server(('{}',80));c,_=s.accept();c.sendall(b'new')", added[0]);
+        let _server = lab.spawn_in(&new, &server);
+        eventually("it listens", SOON, async || {
+            run(&format!("nsenter --net={} ss -tln", new.display())).contains(":80 ")
+        })
+        .await;
+        let ask = format!("import socket;print(socket.create_connection(('{vip}',80),3).recv(9))");
+        assert!(lab.python(&cluster, "r1", &ask).contains("new"), "by a virtual address of the new subnet");
+        assert_eq!(link(), before, "the same interface");
+        assert_eq!(inside(&lab, &cluster, "r1", "ip -j route show 198.51.100.0/24")[0]["dev"], "eth0");
+        lab.converge(&cluster).await;
+        assert_eq!(inside(&lab, &cluster, "r1", "ip -j route show 10.200.0.0/24"), serde_json::json!([]));
     });
 }
 

@@ -11,7 +11,7 @@ use crate::{
     Cluster, ClusterId, ClusterSpec, ContainerAttachment, Dependency, DependencyId, DependencyKind, DependencySpec,
     ImageReference, Labels, Migration, MigrationStep, Name, Network, NetworkId, NetworkSpec, Node, NodeId, NodeSpec,
     Payload, RebalanceView, RegistryLogin, RegistryScope, RootRotation, Service, ServiceId, ServiceSpec, Stack,
-    StackPart, Task, Timestamp, Version,
+    StackPart, SubnetSpec, Task, Timestamp, Version,
 };
 
 /// Filters of a list: key to accepted values, as the Docker API has them (`{"name":["a","b"]}`).
@@ -167,6 +167,11 @@ pub enum WriteRequest {
     RemoveService(ServiceId),
     CreateNetwork(Box<NetworkSpec>),
     RemoveNetwork(NetworkId),
+    /// One more range for a network that is there (P09).
+    AddSubnet {
+        network: NetworkId,
+        subnet: SubnetSpec,
+    },
     CreateDependency(Box<DependencySpec>),
     UpdateDependency {
         id: DependencyId,

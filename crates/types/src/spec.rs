@@ -30,7 +30,7 @@ pub use mesh::{
     mesh_weight,
 };
 pub use need::{Need, NeedCondition, NeedConditionError};
-pub use network::{NetworkAttachmentSpec, NetworkDriver, NetworkSpec, SubnetSpec};
+pub use network::{IPVLAN_MODE, IpvlanMode, NetworkAttachmentSpec, NetworkDriver, NetworkSpec, SubnetSpec};
 pub use node::{Availability, NodeRole, NodeSpec};
 pub use platform::{Platform, PlatformError};
 pub use schedule::{

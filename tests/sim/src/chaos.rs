@@ -232,6 +232,10 @@ impl Cluster {
         if let Some(id) = self.random.pick(&ids).copied() {
             self.write(&WriteRequest::RemoveNetwork(id), Origin::Other);
         }
+        if let Some(network) = self.random.pick(&ids).copied() {
+            let subnet = specs::any_subnet(&mut self.random);
+            self.write(&WriteRequest::AddSubnet { network, subnet }, Origin::Other);
+        }
         self.change_containers(&ids);
     }
 
@@ -407,7 +411,7 @@ impl Cluster {
         let full = |text: &String| {
             let reply = view::read(&self.tables, &types::ReadRequest::Network(text.clone()));
             match reply {
-                Ok(types::ReadReply::Network(view)) => view.usage.iter().any(|usage| usage.used == usage.total),
+                Ok(types::ReadReply::Network(view)) => specs::is_full(&view),
                 _ => true,
             }
         };

@@ -92,16 +92,25 @@ pub fn any_network(name: &str, random: &mut Random) -> NetworkSpec {
     spec.ingress = random.chance(20);
     spec.attachable = !spec.ingress && random.chance(20);
     if random.chance(60) {
-        let subnet = format!("10.{}.{}.0/{}", random.between(1, 3), random.below(4), random.between(26, 28));
-        let subnet = subnet.parse().expect("a subnet");
-        spec.subnets = vec![types::SubnetSpec {
-            subnet,
-            gateway: None,
-            ip_range: None,
-            auxiliary: std::collections::BTreeMap::new(),
-        }];
+        spec.subnets = vec![any_subnet(random)];
     }
     spec
+}
+
+/// Of IPv4, and often where there is something already.
+pub fn any_subnet(random: &mut Random) -> types::SubnetSpec {
+    let subnet = format!("10.{}.{}.0/{}", random.between(1, 3), random.below(4), random.between(26, 28));
+    let subnet = subnet.parse().expect("a subnet");
+    types::SubnetSpec { subnet, gateway: None, ip_range: None, auxiliary: std::collections::BTreeMap::new() }
+}
+
+/// Whether a family of the network has no address left.
+pub fn is_full(view: &types::NetworkView) -> bool {
+    let subnets = || view.network.subnets.iter().zip(&view.usage);
+    let of = |ipv4: bool| move |(subnet, _): &(&types::Subnet, _)| subnet.range.address().is_ipv4() == ipv4;
+    let is_used_up =
+        |ipv4| subnets().any(|one| of(ipv4)(&one)) && subnets().filter(of(ipv4)).all(|(_, u)| u.used == u.total);
+    is_used_up(true) || is_used_up(false)
 }
 
 /// Makes the network of the routing mesh, too small for all.

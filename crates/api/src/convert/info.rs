@@ -39,7 +39,7 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
         .set("DriverStatus", json!(host.storage_status))
         .set(
             "Plugins",
-            json!({ "Volume": ["local"], "Network": ["bridge", "host", "macvlan", "null", "overlay"], "Authorization": null, "Log": node::engine::LOG_DRIVERS }),
+            json!({ "Volume": ["local"], "Network": ["bridge", "host", "ipvlan", "macvlan", "null", "overlay"], "Authorization": null, "Log": node::engine::LOG_DRIVERS }),
         )
         .set("MemoryLimit", host.cgroup_controllers.iter().any(|name| name == "memory"))
         .set("PidsLimit", host.cgroup_controllers.iter().any(|name| name == "pids"))

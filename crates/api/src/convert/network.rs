@@ -119,7 +119,7 @@ fn read_driver(text: &str) -> Result<NetworkDriver, String> {
         "ipvlan" => NetworkDriver::Ipvlan,
         "host" => NetworkDriver::Host,
         "null" => NetworkDriver::Null,
-        other => return Err(format!("{other:?} is no network driver; use overlay, bridge or macvlan")),
+        other => return Err(format!("{other:?} is no network driver; use overlay, bridge, macvlan or ipvlan")),
     })
 }
 
@@ -132,6 +132,12 @@ pub(crate) fn driver_name(driver: NetworkDriver) -> &'static str {
         NetworkDriver::Host => "host",
         NetworkDriver::Null => "null",
     }
+}
+
+/// The subnet that a network shall get beside those it has.
+pub(crate) fn read_added(body: &Value) -> Result<SubnetSpec, FieldError> {
+    let missing = FieldError::Missing { path: "Subnet".to_owned(), hint: "give the subnet that the network shall get" };
+    read_subnet(Object::root(body)?)?.ok_or(missing)
 }
 
 /// `None` for an entry that says nothing, as docker sends it for networks without a subnet.

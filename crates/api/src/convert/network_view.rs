@@ -103,7 +103,7 @@ fn write_local_containers(view: &LocalNetworkView) -> Map<String, Value> {
         let shown = json!({
             "Name": endpoint.name,
             "EndpointID": endpoint.container,
-            "MacAddress": endpoint.mac,
+            "MacAddress": endpoint.mac.map(|mac| mac.to_string()).unwrap_or_default(),
             "IPv4Address": endpoint.address,
             "IPv6Address": "",
         });

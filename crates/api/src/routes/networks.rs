@@ -26,7 +26,7 @@ use super::{query, tasks};
 use crate::{
     bodies, cluster,
     convert::{
-        network::{PREDEFINED, Wanted, driver_name, is_predefined, read},
+        network::{PREDEFINED, Wanted, driver_name, is_predefined, read, read_added},
         network_view::{
             Networks, predefined, write, write_bridge, write_inspected, write_local, write_local_inspected,
             write_predefined, write_verbose,
@@ -163,6 +163,26 @@ pub(crate) async fn create(State(shared): State<Shared>, body: Body) -> ApiResul
         WriteReply::CreatedNetwork(id) => Ok((StatusCode::CREATED, Json(json!({ "Id": id, "Warning": "" })))),
         other => Err(cluster::unexpected(&other)),
     }
+}
+
+/// Of this engine alone: one more subnet for an overlay network that is there, which what is in it goes on to use as it is
+/// (P09). The body is one entry of `IPAM.Config`.
+pub(crate) async fn add_subnet(
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+    body: Body,
+) -> ApiResult<StatusCode> {
+    let subnet = read_added(&bodies::json(body).await?)?;
+    let network = match find(&shared, &name).await? {
+        Found::Cluster(view) => view.network.id,
+        Found::Local(_) => {
+            let message =
+                format!("network {name} is of this host alone: only an overlay network can get another subnet");
+            return Err(ApiError::bad_request(message));
+        }
+    };
+    cluster::write(&shared.membership, &WriteRequest::AddSubnet { network, subnet }).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Names lead to one network: those of the host and of the cluster must differ, as far as this host can see.

@@ -12,7 +12,7 @@ const KNOWN: [(&str, &str); 3] = [
     ),
     (
         "/plugins",
-        "plugins are not supported: volumes have the driver local (also for nfs), networks bridge, macvlan and overlay",
+        "plugins are not supported: volumes have the driver local (also for nfs), networks bridge, ipvlan, macvlan and overlay",
     ),
     ("/session", "sessions of BuildKit are not supported: use a builder of its own, then push or load the image"),
 ];

@@ -122,7 +122,7 @@ async fn networks_of_this_host() {
         r#"{"Name":"v","Driver":"ipvlan","Options":{"parent":"eth0"}}"#,
         expect![[r#"
             400 bad request
-            {"message":"network v: driver ipvlan: not there yet in this version of rswarm; use macvlan"}"#]],
+            {"message":"network v: subnet: an ipvlan network needs that of the network its parent is on; give --subnet"}"#]],
     )
     .await;
     check(

@@ -1,8 +1,9 @@
-//! `network create/connect/disconnect/ls/inspect/rm/prune`.
+//! `network create/connect/disconnect/update/ls/inspect/rm/prune`.
 
 mod connect;
 mod create;
 mod doctor;
+mod update;
 
 #[cfg(test)]
 pub(crate) use create::request;
@@ -47,6 +48,9 @@ pub(crate) enum NetworkCommand {
     Connect(connect::ConnectArgs),
     /// Take a container's place in a network away
     Disconnect(connect::DisconnectArgs),
+    /// Give a network of the cluster more addresses; what is in it goes on
+    #[command(after_help = "Example: rswarm network update --subnet-add 10.8.0.0/24 back")]
+    Update(update::UpdateArgs),
     /// List networks
     #[command(visible_alias = "list", after_help = "Example: rswarm network ls --filter driver=overlay")]
     Ls(ListArgs),
@@ -115,6 +119,7 @@ pub(crate) async fn run(client: &Client, command: NetworkCommand) -> anyhow::Res
         NetworkCommand::Create(arguments) => create::create(client, *arguments).await,
         NetworkCommand::Connect(arguments) => connect::connect(client, arguments).await,
         NetworkCommand::Disconnect(arguments) => connect::disconnect(client, arguments).await,
+        NetworkCommand::Update(arguments) => update::update(client, arguments).await,
         NetworkCommand::Ls(arguments) => list(client, arguments).await,
         NetworkCommand::Inspect(arguments) => inspect_networks(client, arguments).await,
         NetworkCommand::Doctor(arguments) => doctor::doctor(client, arguments).await,

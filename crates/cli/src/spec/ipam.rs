@@ -57,7 +57,7 @@ fn text_of(value: &Value) -> &str {
 
 fn place(flag: &str, text: &str, address: IpAddr, subnets: &[(IpAddr, u8)]) -> anyhow::Result<usize> {
     let found = subnets.iter().position(|(network, prefix)| contains(*network, *prefix, address));
-    found.with_context(|| format!("{flag} {text} lies in no --subnet: give the subnet it is of"))
+    found.with_context(|| format!("{flag} {text} lies in none of the subnets: give the one it is of"))
 }
 
 fn contains(network: IpAddr, prefix: u8, address: IpAddr) -> bool {

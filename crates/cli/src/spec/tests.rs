@@ -373,7 +373,7 @@ fn networks() {
     );
     check_network(
         "create --gateway 10.7.0.9 back",
-        expect!["error: --gateway 10.7.0.9 lies in no --subnet: give the subnet it is of"],
+        expect!["error: --gateway 10.7.0.9 lies in none of the subnets: give the one it is of"],
     );
     check_network(
         "create --subnet 10.7.0.0 back",

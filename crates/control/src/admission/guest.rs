@@ -87,7 +87,7 @@ fn renamed(known: &ContainerAttachment, wanted: &AttachRequest, now: Timestamp) 
 }
 
 fn exhaustion(network: &types::Network, exhausted: Exhausted) -> String {
-    format!("{}: remove tasks or containers from it, or make a larger network", plan::full(network, exhausted))
+    format!("{}, or remove tasks or containers from it", plan::full(network, exhausted))
 }
 
 fn check(wanted: &AttachRequest, network: &str) -> Result<(), Rejection> {

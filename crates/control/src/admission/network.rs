@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use types::{Cidr, Meta, Network, NetworkDriver, NetworkId, NetworkSpec, Subnet, SubnetSpec, Timestamp};
+use types::{Cidr, IpvlanMode, Meta, Network, NetworkDriver, NetworkId, NetworkSpec, Subnet, SubnetSpec, Timestamp};
 
 use super::{
     attachments::PREDEFINED,
@@ -22,6 +22,8 @@ const VNIS: (u32, u32) = (4096, (1 << 24) - 1);
 const MIN_MTU: u32 = 68;
 pub(super) const MIN_MTU_IPV6: u32 = 1280;
 const MAX_MTU: u32 = 65_535;
+/// Each is a route in every container of the network.
+const MAX_SUBNETS: usize = 16;
 /// How many users of a network a refusal names.
 const NAMED: usize = 5;
 
@@ -80,12 +82,48 @@ pub(super) fn create(
     Ok((Proposal { at: now, expects: Vec::new(), changes: vec![Change::PutNetwork(Box::new(network))] }, id))
 }
 
+/// One more range for a network that is there (P09). Its endpoints have one address of each family, so of those alone.
+pub(super) fn add_subnet(
+    tables: &Tables,
+    id: NetworkId,
+    wanted: &SubnetSpec,
+    now: Timestamp,
+) -> Result<Proposal, Rejection> {
+    let network = tables.network(id).ok_or_else(|| Rejection::not_found("network", id))?;
+    let name = &network.spec.name;
+    if network.vni == 0 {
+        return invalid(format!(
+            "network {name}: only an overlay network can get another subnet: make a second network"
+        ));
+    }
+    if tables.is_leaving(id) {
+        return Err(leaving(name));
+    }
+    if network.subnets.len() >= MAX_SUBNETS {
+        return Err(Rejection::FailedPrecondition(format!(
+            "network {name} has {MAX_SUBNETS} subnets, which is as many as there can be: make a second network"
+        )));
+    }
+    let subnet = subnet(&network.spec, wanted)?;
+    let mut added = Network { subnets: vec![subnet.clone()], ..(**network).clone() };
+    Taken::new(tables).check(&added)?;
+    added.subnets.extend(network.subnets.iter().cloned());
+    if added.families() != network.families() {
+        return invalid(format!(
+            "network {name}: subnet {} is of a family that its endpoints have no address of: give one of the family of {}",
+            subnet.range,
+            network.subnets.first().map(|known| known.range.to_string()).unwrap_or_default()
+        ));
+    }
+    Ok(Proposal { at: now, expects: Vec::new(), changes: vec![Change::AddSubnet { network: id, subnet }] })
+}
+
 /// The spec with what it takes from a configuration (parity N-10).
 fn configured(tables: &Tables, spec: &NetworkSpec) -> Result<NetworkSpec, Rejection> {
     let Some(from) = &spec.config_from else { return Ok(spec.clone()) };
     let Some(source) = tables.network_by_name(from) else {
         // Docker's way: each node has a configuration of this name, with the name of its own interface in it
-        let is_nodes = matches!(spec.driver, NetworkDriver::Bridge | NetworkDriver::Macvlan) && !spec.config_only;
+        let is_nodes = spec.driver.is_of_host() && !spec.config_only;
         let is_bare = spec.subnets.is_empty() && spec.options.is_empty() && spec.mtu.is_none();
         return if is_nodes && is_bare { Ok(spec.clone()) } else { Err(Rejection::not_found("network", from)) };
     };
@@ -113,17 +151,12 @@ fn check(tables: &Tables, spec: &NetworkSpec) -> Result<(), Rejection> {
         return invalid(format!("network {name} cannot be {what}: only overlay networks can"));
     }
     match spec.driver {
-        NetworkDriver::Ipvlan => {
-            return invalid(format!(
-                "network {name}: driver ipvlan is not there yet in this version of rswarm: use macvlan"
-            ));
-        }
-        NetworkDriver::Bridge | NetworkDriver::Macvlan if spec.ipv6 => {
+        driver if driver.is_of_host() && spec.ipv6 => {
             return invalid(format!(
                 "network {name}: networks of single hosts have IPv4 only in this version of rswarm"
             ));
         }
-        NetworkDriver::Macvlan if spec.config_from.is_none() => of_parent(spec)?,
+        NetworkDriver::Macvlan | NetworkDriver::Ipvlan => of_parent(tables, spec)?,
         _ => {}
     }
     if spec.ingress {
@@ -152,19 +185,53 @@ fn check(tables: &Tables, spec: &NetworkSpec) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// What a macvlan network cannot be without, unless the nodes' configurations have it.
-fn of_parent(spec: &NetworkSpec) -> Result<(), Rejection> {
-    let (name, has_parent) = (&spec.name, spec.options.get("parent").is_some_and(|parent| !parent.is_empty()));
-    if !has_parent {
+/// What a network on the hosts' links cannot be without, unless the nodes' configurations have it, and what its links
+/// cannot bear.
+fn of_parent(tables: &Tables, spec: &NetworkSpec) -> Result<(), Rejection> {
+    let name = &spec.name;
+    let is_ipvlan = spec.driver == NetworkDriver::Ipvlan;
+    let kind = if is_ipvlan { "an ipvlan network" } else { "a macvlan network" };
+    let mode = if is_ipvlan { Some(mode(spec)?) } else { None };
+    let Some(parent) = parent_of(spec) else {
+        if spec.config_from.is_some() {
+            return Ok(());
+        }
         return invalid(format!(
-            "network {name}: a macvlan network needs an interface of each host: give the option parent=eth0, or take \
-             the nodes' own configurations with config-from"
+            "network {name}: {kind} needs an interface of each host: give the option parent=eth0, or take the nodes' own \
+             configurations with config-from"
         ));
+    };
+    if spec.subnets.is_empty() && spec.config_from.is_none() {
+        return invalid(match mode {
+            Some(IpvlanMode::L3 | IpvlanMode::L3s) => {
+                format!("network {name}: {kind} of this mode needs a subnet that is routed to its hosts: give it")
+            }
+            _ => format!("network {name}: {kind} needs the subnet its parents are on: give it"),
+        });
     }
-    if spec.subnets.is_empty() {
-        return invalid(format!("network {name}: a macvlan network needs the subnet its parents are on: give it"));
+    for other in tables.networks().filter(|other| parent_of(&other.spec) == Some(parent) && !other.spec.config_only) {
+        let is_same = match other.spec.driver {
+            NetworkDriver::Ipvlan => IpvlanMode::of(&other.spec.options).ok() == mode,
+            NetworkDriver::Macvlan => !is_ipvlan,
+            _ => true,
+        };
+        if !is_same {
+            return invalid(format!(
+                "network {name}: its parent {parent} is that of network {} too, of another driver or mode, and an \
+                 interface of a host bears one: choose another parent, or a VLAN of it (parent={parent}.50)",
+                other.spec.name
+            ));
+        }
     }
     Ok(())
+}
+
+fn mode(spec: &NetworkSpec) -> Result<IpvlanMode, Rejection> {
+    IpvlanMode::of(&spec.options).map_err(|why| Rejection::Invalid(format!("network {}: {why}", spec.name)))
+}
+
+fn parent_of(spec: &NetworkSpec) -> Option<&String> {
+    spec.options.get("parent").filter(|parent| !parent.is_empty())
 }
 
 fn pairs(all: &[SubnetSpec]) -> impl Iterator<Item = (&SubnetSpec, &SubnetSpec)> {

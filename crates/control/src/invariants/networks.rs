@@ -64,9 +64,9 @@ fn ranges(tables: &Tables) -> Result<(), String> {
 /// Every address has one holder, lies where addresses are given out, and is counted.
 fn addresses(tables: &Tables, network: &Network) -> Result<(), String> {
     let mut holders: BTreeMap<IpAddr, String> = BTreeMap::new();
-    let mut hold = |subnet: &Subnet, address: IpAddr, who: String| {
-        if !may_be_given(subnet, address) {
-            return Err(format!("{who} has {address}, which {} does not give out", subnet.range));
+    let mut hold = |address: IpAddr, who: String| {
+        if !network.subnets.iter().any(|subnet| may_be_given(subnet, address)) {
+            return Err(format!("{who} has {address}, which {} does not give out", network.spec.name));
         }
         match holders.insert(address, who.clone()) {
             Some(other) => Err(format!("{address} of network {} is {other}'s and {who}'s", network.spec.name)),
@@ -75,28 +75,28 @@ fn addresses(tables: &Tables, network: &Network) -> Result<(), String> {
     };
     for service in tables.services() {
         for vip in service.virtual_ips.iter().filter(|vip| vip.network == network.id) {
-            for (subnet, address) in network.subnets.iter().zip(&vip.addresses) {
-                hold(subnet, *address, format!("service {}", service.spec.name))?;
+            for address in &vip.addresses {
+                hold(*address, format!("service {}", service.spec.name))?;
             }
         }
     }
     for task in tables.tasks().filter(|task| takes_part(task)) {
         for place in task.attachments.iter().filter(|place| place.network == network.id) {
-            if place.addresses.len() != network.subnets.len() {
-                return Err(format!("task {} has not one address of each subnet of {}", task.id, network.spec.name));
+            if !is_one_of_each_family(network, &place.addresses) {
+                return Err(format!("task {} has not one address of each family of {}", task.id, network.spec.name));
             }
-            for (subnet, address) in network.subnets.iter().zip(&place.addresses) {
-                hold(subnet, *address, format!("task {}", task.id))?;
+            for address in &place.addresses {
+                hold(*address, format!("task {}", task.id))?;
             }
         }
     }
     for guest in tables.guests_of_network(network.id) {
-        if guest.addresses.len() != network.subnets.len() {
+        if !is_one_of_each_family(network, &guest.addresses) {
             let name = &network.spec.name;
-            return Err(format!("container {} has not one address of each subnet of {name}", guest.container));
+            return Err(format!("container {} has not one address of each family of {name}", guest.container));
         }
-        for (subnet, address) in network.subnets.iter().zip(&guest.addresses) {
-            hold(subnet, *address, format!("container {}", guest.container))?;
+        for address in &guest.addresses {
+            hold(*address, format!("container {}", guest.container))?;
         }
     }
     let usage = tables.pool(network.id).map_or_else(Vec::new, crate::tables::pool::Pool::usage);
@@ -111,6 +111,11 @@ fn addresses(tables: &Tables, network: &Network) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn is_one_of_each_family(network: &Network, addresses: &[IpAddr]) -> bool {
+    let ipv4 = addresses.iter().filter(|address| address.is_ipv4()).count();
+    addresses.len() == network.families() && ipv4 <= 1 && addresses.len() - ipv4 <= 1
 }
 
 fn may_be_given(subnet: &Subnet, address: IpAddr) -> bool {

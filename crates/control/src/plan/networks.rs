@@ -95,9 +95,14 @@ pub(super) fn places(draft: &Draft, spec: &TaskSpec, publishes: bool) -> Result<
 
 /// Why a network has no address left.
 pub(crate) fn full(network: &Network, exhausted: Exhausted) -> String {
-    let Exhausted { subnet, usage } = exhausted;
-    format!(
-        "network {}: all {} addresses of {subnet} are in use (gateway and virtual addresses included)",
-        network.spec.name, usage.total
-    )
+    let Exhausted { subnets, total } = exhausted;
+    let name = &network.spec.name;
+    let ranges = subnets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+    let used = format!(
+        "network {name}: all {total} addresses of {ranges} are in use (gateway and virtual addresses included)"
+    );
+    match network.vni {
+        0 => used,
+        _ => format!("{used}; give it more: rswarm network update --subnet-add SUBNET {name}"),
+    }
 }

@@ -119,6 +119,7 @@ impl Tables {
             }
             Change::PutNetwork(network) => self.put_network(moment, network, touched),
             Change::RemoveNetwork(id) => self.remove_network(*id, touched),
+            Change::AddSubnet { network, subnet } => self.add_subnet(moment, *network, subnet, touched),
             Change::PutDependency(dependency) => self.put_dependency(moment, dependency),
             Change::RemoveDependency(id) => self.remove_dependency(*id),
             Change::PutStack { name, before, back_to, by, result, spec } => {

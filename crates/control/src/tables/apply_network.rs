@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use types::{Attachment, Network, NetworkId, Service, ServiceId, VirtualIp};
+use types::{Attachment, Network, NetworkId, Service, ServiceId, Subnet, VirtualIp};
 
 use super::{
     Tables, Touched,
@@ -34,6 +34,30 @@ impl Tables {
         }
         touched.networks.insert(network.id);
         self.insert_network(Arc::new(Network { meta: next_meta(None, moment), ..network.clone() }));
+        Ok(())
+    }
+
+    /// Whoever waits for an address of it may have one now.
+    pub(super) fn add_subnet(
+        &mut self,
+        moment: Moment,
+        id: NetworkId,
+        subnet: &Subnet,
+        touched: &mut Touched,
+    ) -> Result<(), Rejection> {
+        let network = self.network(id).ok_or_else(|| Rejection::not_found("network", id))?;
+        let mut next = Network { meta: next_meta(Some(network.meta), moment), ..(**network).clone() };
+        next.add_subnet(subnet.clone());
+        let lies_in = |other: &&Arc<Network>| {
+            let is_beside = other.id == id || must_not_overlap(network, other);
+            is_beside && other.subnets.iter().any(|known| known.range.overlaps(subnet.range))
+        };
+        if next.families() != network.families() || self.networks().any(|other| lies_in(&other)) {
+            return Err(Rejection::out_of_sequence("network", &network.spec.name));
+        }
+        touched.networks.insert(id);
+        touched.freed = true;
+        self.grow_network(Arc::new(next), subnet);
         Ok(())
     }
 

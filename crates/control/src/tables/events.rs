@@ -23,6 +23,11 @@ pub fn events(before: &Tables, after: &Tables) -> Vec<ObjectEvent> {
     for change in before.network_names.diff(&after.network_names) {
         all.extend(network(change));
     }
+    all.extend(
+        super::overlay::changed(&before.overlays, &after.overlays)
+            .into_iter()
+            .filter_map(|id| grown(before, after, id)),
+    );
     for change in before.dependencies.diff(&after.dependencies) {
         all.extend(dependency(before, change));
     }
@@ -119,7 +124,7 @@ fn node_state(state: NodeState) -> &'static str {
     }
 }
 
-/// A network never changes: its name comes, goes, or is another network's.
+/// Its name comes, goes, or is another network's.
 fn network(change: DiffItem<'_, '_, types::Name, types::NetworkId>) -> Vec<ObjectEvent> {
     let one = |action, name: &types::Name, id: &types::NetworkId| ObjectEvent {
         kind: ObjectKind::Network,
@@ -134,6 +139,17 @@ fn network(change: DiffItem<'_, '_, types::Name, types::NetworkId>) -> Vec<Objec
             vec![one(ObjectAction::Remove, old.0, old.1), one(ObjectAction::Create, new.0, new.1)]
         }
     }
+}
+
+/// One that has another subnet now. Nothing else of a network changes.
+fn grown(before: &Tables, after: &Tables, id: types::NetworkId) -> Option<ObjectEvent> {
+    let (old, new) = (before.network(id)?, after.network(id)?);
+    (old.subnets != new.subnets).then(|| ObjectEvent {
+        kind: ObjectKind::Network,
+        action: ObjectAction::Update,
+        id: id.to_string(),
+        attributes: named(new.spec.name.to_string()),
+    })
 }
 
 /// A new version is an update of what has the name; that the old one stays a while is nobody's news.

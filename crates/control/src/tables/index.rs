@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use imbl::OrdSet;
 use types::{
-    Constraint, DataPathPeer, Network, NetworkId, Node, NodeId, NodeState, Service, ServiceId, Task, TaskId,
+    Constraint, DataPathPeer, Network, NetworkId, Node, NodeId, NodeState, Service, ServiceId, Subnet, Task, TaskId,
     mesh_weight,
 };
 
@@ -58,6 +58,16 @@ impl Tables {
         }
         self.pools.insert(id, Pool::new(&network));
         self.overlays.insert(id, Overlay::new(network));
+    }
+
+    /// The same network with one more range: who has a place in it keeps it.
+    pub(super) fn grow_network(&mut self, network: Arc<Network>, subnet: &Subnet) {
+        if let Some(pool) = self.pools.get_mut(&network.id) {
+            pool.add(subnet);
+        }
+        if let Some(overlay) = self.overlays.get_mut(&network.id) {
+            overlay.network = network;
+        }
     }
 
     /// Of a network that nobody uses.

@@ -19,7 +19,7 @@ pub struct Touched {
     pub nodes: BTreeSet<NodeId>,
     /// Whose tasks changed.
     pub node_tasks: BTreeSet<NodeId>,
-    /// That came or went.
+    /// That came, went or got another subnet.
     pub networks: BTreeSet<NetworkId>,
     /// In which a task, a service or a node came, went or changed what others see of it.
     pub overlays: BTreeSet<NetworkId>,

@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use imbl::OrdMap;
 use types::{Cidr, Network, Subnet, SubnetUsage};
 
-/// One stretch list per subnet, in the order of the network's subnets.
+/// One stretch list per subnet, in the order of the network's subnets: those of one family are neighbours, and who has a
+/// place has one address of each family.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pool {
     subnets: Vec<SubnetPool>,
@@ -25,15 +26,17 @@ struct SubnetPool {
     cursor: u128,
 }
 
-/// No address is left in this subnet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// No address of a family is left.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Exhausted {
-    pub(crate) subnet: Cidr,
-    pub(crate) usage: SubnetUsage,
+    /// All of the family.
+    pub(crate) subnets: Vec<Cidr>,
+    /// Of all together.
+    pub(crate) total: u64,
 }
 
 /// Why addresses cannot be given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Unavailable {
     Exhausted(Exhausted),
     /// Somebody has it, or it is not to be given out.
@@ -47,44 +50,60 @@ impl Pool {
         Self { subnets: network.subnets.iter().map(SubnetPool::new).collect() }
     }
 
-    /// An address of each subnet that nobody has.
-    pub(crate) fn next(&self) -> Result<Vec<IpAddr>, Exhausted> {
-        self.subnets.iter().map(SubnetPool::next).collect()
+    /// One more, behind the others of its family as in [`Network::add_subnet`].
+    pub(super) fn add(&mut self, subnet: &Subnet) {
+        let new = SubnetPool::new(subnet);
+        let behind = self.subnets.iter().rposition(|known| known.is_ipv4() == new.is_ipv4());
+        self.subnets.insert(behind.map_or(self.subnets.len(), |at| at + 1), new);
     }
 
-    /// The wanted addresses, and of subnets of which none is wanted one that nobody has.
+    fn families(&self) -> impl Iterator<Item = &[SubnetPool]> {
+        self.subnets.chunk_by(|one, next| one.is_ipv4() == next.is_ipv4())
+    }
+
+    /// An address of each family that nobody has.
+    pub(crate) fn next(&self) -> Result<Vec<IpAddr>, Exhausted> {
+        self.families().map(first_free).collect()
+    }
+
+    /// The wanted addresses, and of families of which none is wanted one that nobody has.
     pub(crate) fn choose(&self, wanted: &[IpAddr]) -> Result<Vec<IpAddr>, Unavailable> {
         if let Some(stray) = wanted.iter().find(|address| !self.subnets.iter().any(|s| s.range.contains(**address))) {
             return Err(Unavailable::Outside(*stray));
         }
-        let one = |subnet: &SubnetPool| {
-            let mut asked = wanted.iter().filter(|address| subnet.range.contains(**address));
+        let one = |family: &[SubnetPool]| {
+            let of_family = |address: &&IpAddr| family.iter().any(|subnet| subnet.range.contains(**address));
+            let mut asked = wanted.iter().filter(of_family);
             match (asked.next(), asked.next()) {
-                (None, _) => subnet.next().map_err(Unavailable::Exhausted),
+                (None, _) => first_free(family).map_err(Unavailable::Exhausted),
                 (Some(_), Some(second)) => Err(Unavailable::Taken(*second)),
-                (Some(address), None) if subnet.is_free(*address) => Ok(*address),
+                (Some(address), None) if has_free(family, *address) => Ok(*address),
                 (Some(address), None) => Err(Unavailable::Taken(*address)),
             }
         };
-        self.subnets.iter().map(one).collect()
+        self.families().map(one).collect()
     }
 
-    /// Whether these are one address of each subnet, and all free.
+    /// Whether these are one address of each family, and all free.
     pub(super) fn are_free(&self, addresses: &[IpAddr]) -> bool {
-        addresses.len() == self.subnets.len()
-            && self.subnets.iter().zip(addresses).all(|(subnet, address)| subnet.is_free(*address))
+        addresses.len() == self.families().count()
+            && self.families().zip(addresses).all(|(family, address)| has_free(family, *address))
     }
 
     pub(super) fn claim(&mut self, addresses: &[IpAddr]) {
-        for (subnet, address) in self.subnets.iter_mut().zip(addresses) {
-            subnet.claim(*address);
+        for address in addresses {
+            self.of_mut(*address).into_iter().for_each(|subnet| subnet.claim(*address));
         }
     }
 
     pub(super) fn release(&mut self, addresses: &[IpAddr]) {
-        for (subnet, address) in self.subnets.iter_mut().zip(addresses) {
-            subnet.release(*address);
+        for address in addresses {
+            self.of_mut(*address).into_iter().for_each(|subnet| subnet.release(*address));
         }
+    }
+
+    fn of_mut(&mut self, address: IpAddr) -> Option<&mut SubnetPool> {
+        self.subnets.iter_mut().find(|subnet| subnet.range.contains(address))
     }
 
     /// Addresses in use, the gateway's and reserved ones included, and how many there are.
@@ -104,7 +123,23 @@ impl Pool {
     }
 }
 
+/// In the order of the subnets: the second gives when the first has none left.
+fn first_free(family: &[SubnetPool]) -> Result<IpAddr, Exhausted> {
+    family.iter().find_map(SubnetPool::next).ok_or_else(|| Exhausted {
+        subnets: family.iter().map(|subnet| subnet.range).collect(),
+        total: family.iter().fold(0, |sum, subnet| sum.saturating_add(subnet.usage.total)),
+    })
+}
+
+fn has_free(family: &[SubnetPool], address: IpAddr) -> bool {
+    family.iter().any(|subnet| subnet.is_free(address))
+}
+
 impl SubnetPool {
+    fn is_ipv4(&self) -> bool {
+        self.range.address().is_ipv4()
+    }
+
     fn new(subnet: &Subnet) -> Self {
         let (first, last) = hosts(subnet);
         let free = if first <= last { OrdMap::unit(first, last) } else { OrdMap::new() };
@@ -135,13 +170,13 @@ impl SubnetPool {
         self.range.contains(address) && self.stretch(number(address)).is_some()
     }
 
-    fn next(&self) -> Result<IpAddr, Exhausted> {
+    fn next(&self) -> Option<IpAddr> {
         let after = self.cursor.saturating_add(1);
         let here = self.stretch(after).map(|_| after);
         let found = here
             .or_else(|| self.free.get_next(&after).map(|(first, _)| *first))
             .or_else(|| self.free.get_min().map(|(first, _)| *first));
-        found.map(|number| self.address(number)).ok_or(Exhausted { subnet: self.range, usage: self.usage })
+        found.map(|number| self.address(number))
     }
 
     fn claim(&mut self, address: IpAddr) {
@@ -226,7 +261,7 @@ mod tests {
         pool.release("10.1.0.2".parse().expect("address"));
         pool.release("10.1.0.2".parse().expect("address"));
         let mut rest = Vec::new();
-        while let Ok(address) = pool.next() {
+        while let Some(address) = pool.next() {
             pool.claim(address);
             rest.push(address.to_string());
         }
@@ -238,14 +273,37 @@ mod tests {
         assert_eq!(pool.free.len(), 1, "stretches that touch are one");
     }
 
+    /// P09: the second subnet gives when the first is full, and the first again as soon as it can.
+    #[test]
+    fn p09_a_second_subnet_of_a_family() {
+        let ipv4 = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let mut pool = Pool { subnets: vec![SubnetPool::new(&subnet("10.1.0.0/30", None))] };
+        pool.subnets.push(SubnetPool::new(&subnet("fd00::/64", None)));
+        pool.claim(&[ipv4("10.1.0.2"), ipv4("fd00::2")]);
+        let full = pool.next().expect_err("full");
+        assert_eq!((full.subnets.len(), full.total), (1, 2));
+        pool.add(&subnet("10.2.0.0/30", None));
+        assert_eq!(pool.usage().len(), 3);
+        let next = pool.next().expect("of the second");
+        assert_eq!(next, [ipv4("10.2.0.2"), ipv4("fd00::3")]);
+        assert!(pool.are_free(&next) && !pool.are_free(&next[..1]));
+        pool.claim(&next);
+        assert!(!pool.are_free(&next));
+        assert_eq!(pool.next().expect_err("both are full").total, 4);
+        assert_eq!(pool.choose(&[ipv4("10.2.0.2")]), Err(Unavailable::Taken(ipv4("10.2.0.2"))));
+        pool.release(&[ipv4("10.1.0.2"), ipv4("fd00::2")]);
+        assert_eq!(pool.next().expect("of the first")[0], ipv4("10.1.0.2"));
+        assert_eq!(pool.cursors().len(), 3);
+    }
+
     #[test]
     fn an_ip_range_bounds_what_is_given() {
         let mut pool = SubnetPool::new(&subnet("10.1.0.0/24", Some("10.1.0.128/30")));
         assert_eq!(pool.usage, SubnetUsage { used: 0, total: 4 });
-        assert_eq!(pool.next().map(|a| a.to_string()), Ok("10.1.0.128".to_owned()));
+        assert_eq!(pool.next().map(|a| a.to_string()), Some("10.1.0.128".to_owned()));
         pool.claim("10.1.0.5".parse().expect("address"));
         assert_eq!(pool.usage.used, 0, "outside of what is given out");
         let wide = SubnetPool::new(&subnet("fd00::/64", None));
-        assert_eq!(wide.next().map(|a| a.to_string()), Ok("fd00::2".to_owned()));
+        assert_eq!(wide.next().map(|a| a.to_string()), Some("fd00::2".to_owned()));
     }
 }

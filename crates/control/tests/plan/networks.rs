@@ -311,6 +311,40 @@ fn a_24_fills_up_frees_and_fills_again_whoever_leads() {
     }
 }
 
+/// P09: what waits for an address goes on as soon as there is one; who has one keeps it, whoever leads; what cannot be
+/// added is refused, and nothing of it is there.
+#[test]
+fn p09_a_subnet_is_added_to_a_full_network() {
+    check(
+        "node a
+         network web subnet=10.1.0.0/29 subnet=fd01::/64
+         network other subnet=10.3.0.0/24
+         network plain subnet=10.4.0.0/29
+         service w x5 net=web
+         settle
+         networks
+         add-subnet web subnet=10.3.0.0/29
+         add-subnet web subnet=10.1.0.0/30
+         add-subnet web subnet=10.2.0.0/29 gateway=10.5.0.1
+         add-subnet plain subnet=fd02::/64
+         network b driver=bridge
+         add-subnet b subnet=10.9.0.0/24
+         networks
+         add-subnet web subnet=10.2.0.0/29 gateway=10.2.0.6
+         settle
+         networks
+         snapshot
+         update w x8
+         settle
+         networks
+         update w x2
+         settle
+         add-subnet web subnet=fd03::/64
+         networks",
+        expect![[r#""#]],
+    );
+}
+
 /// Networks that end at the host: the cluster gives out the addresses of a macvlan network, whose hosts share one
 /// wire, and leaves those of bridges to the hosts; none has a virtual address (N-11).
 #[test]
@@ -321,7 +355,11 @@ fn networks_of_single_hosts_n_10_n_11() {
          network l driver=macvlan parent=eth0 subnet=192.0.2.0/24
          network m driver=macvlan subnet=192.0.2.0/24
          network m driver=macvlan parent=eth0
-         network m driver=ipvlan
+         network i driver=ipvlan parent=eth0 subnet=192.0.2.0/24
+         network i driver=ipvlan parent=eth1 mode=l4 subnet=192.0.2.0/24
+         network i driver=ipvlan parent=eth1 mode=l3
+         network i driver=ipvlan parent=eth1 subnet=198.51.100.0/24
+         network j driver=ipvlan parent=eth1 mode=l3 subnet=203.0.113.0/24
          network m driver=bridge ipv6
          network m driver=macvlan from=of-the-nodes
          network n from=of-the-nodes

@@ -143,6 +143,7 @@ fn line() -> impl Strategy<Value = String> {
         5 => (verb, node()).prop_map(|(v, n)| format!("{v} {n}")),
         1 => node().prop_map(|n| format!("remove-node {n}")),
         1 => Just("remove-network i".to_owned()),
+        1 => (prop::sample::select(vec!["n1", "n2", "i"]), 0..4u8).prop_map(|(n, at)| format!("add-subnet {n} subnet=10.66.{at}.0/29")),
         1 => prop::sample::select(vec!["remove-stack t", "roll-back t", "roll-back t 1", "roll-back t 2"])
             .prop_map(str::to_owned),
         1 => (prop::sample::select(vec!["k1", "k2"]), 0..5u8).prop_map(|(name, data)| format!("new {name} {data}")),

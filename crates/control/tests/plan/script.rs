@@ -110,6 +110,13 @@ impl World {
             "service" => self.service(&words),
             "network" => self.write(&WriteRequest::CreateNetwork(Box::new(spec::network(&words)))),
             "remove-network" => self.write(&WriteRequest::RemoveNetwork(self.network_id(words[0]))),
+            "add-subnet" => {
+                let spec = spec::network(&words);
+                let network = self.network_id(words[0]);
+                for subnet in spec.subnets {
+                    self.write(&WriteRequest::AddSubnet { network, subnet });
+                }
+            }
             "networks" => self.show_networks(),
             "attach" => self.attach(&words),
             "detach" => self.write(&WriteRequest::Detach {
@@ -428,7 +435,7 @@ impl World {
         match verb {
             "node" => !node(),
             "remove-secret" | "new" => self.has_dependency(name),
-            "remove-network" => self.tables.network_by_name(&name.parse().unwrap()).is_some(),
+            "remove-network" | "add-subnet" => self.tables.network_by_name(&name.parse().unwrap()).is_some(),
             "update" | "rollback" | "remove" | "pause-update" | "resume-update" => service(),
             "drain" | "pause" | "activate" | "label" | "remove-node" => node(),
             _ => true,

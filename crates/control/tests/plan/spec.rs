@@ -293,7 +293,7 @@ fn ports(text: &str) -> Vec<PortConfig> {
 }
 
 /// `n1 subnet=10.1.0.0/29 gateway=10.1.0.1 range=10.1.0.4/30 aux=10.1.0.5 mtu=1400 vni=5000 driver=macvlan
-/// parent=eth0 from=c config-only attachable encrypted internal ingress ipv6`
+/// parent=eth0 mode=l3 from=c config-only attachable encrypted internal ingress ipv6`
 pub fn network(words: &[&str]) -> NetworkSpec {
     let mut spec = NetworkSpec::overlay(words[0].parse().unwrap());
     for word in &words[1..] {
@@ -324,6 +324,7 @@ pub fn network(words: &[&str]) -> NetworkSpec {
                 };
             }
             "parent" => _ = spec.options.insert("parent".into(), value.into()),
+            "mode" => _ = spec.options.insert("ipvlan_mode".into(), value.into()),
             "from" => spec.config_from = Some(value.parse().unwrap()),
             "config-only" => spec.config_only = true,
             "attachable" => spec.attachable = true,

@@ -11,7 +11,7 @@ use super::local::{self, Outer};
 use crate::{
     Cidr, EndpointId, EndpointPlan, EndpointStep, Inside, InsideLink, InsideStep, Link, LoadedVips, LocalNetworkPlan,
     LocalPort, MacAddress, Namespace, NetworkPlan, Observed, OverlayInside, OverlayNamespace, OverlayPlan, OverlayPort,
-    Place, PortRole,
+    Place, PortRole, Stacked, WayOut,
     mesh::backend::{self, Backend},
     mtu::planned_mtu,
     plan::{INSIDE_PREFIX, OVERLAY_BRIDGE, veth_name},
@@ -34,10 +34,10 @@ struct Network<'a> {
     gone: BTreeSet<IpAddr>,
 }
 
-/// One interface of an endpoint, as it shall be: a veth pair, or a macvlan interface.
+/// One interface of an endpoint, as it shall be: a veth pair, or an interface on a link of the host's.
 struct Wire<'a> {
     at: Place,
-    /// The host's interface that it is a macvlan interface of: then there is no outer end.
+    /// The host's interface that it is on: then there is no outer end.
     parent: Option<Parent>,
     /// The outer end, if it is there.
     outside: Option<&'a Link>,
@@ -51,7 +51,9 @@ struct Wire<'a> {
     mac: MacAddress,
     mtu: u32,
     addresses: Vec<Cidr>,
-    gateway: Option<Ipv4Addr>,
+    /// Ranges on its link that none of its addresses is in.
+    routes: Vec<Cidr>,
+    gateway: Option<WayOut>,
 }
 
 struct Parent {
@@ -60,6 +62,7 @@ struct Parent {
     interface: String,
     /// None: not there yet.
     index: Option<u32>,
+    kind: Stacked,
 }
 
 impl<'a> Networks<'a> {
@@ -97,7 +100,8 @@ impl<'a> Networks<'a> {
                 mac: port.mac,
                 mtu: bridge.mtu,
                 addresses: vec![bridge.with_prefix(port.address)],
-                gateway: Some(bridge.gateway),
+                routes: Vec::new(),
+                gateway: Some(WayOut::Gateway(bridge.gateway)),
             });
         }
         for port in &endpoint.overlays {
@@ -117,13 +121,14 @@ impl<'a> Networks<'a> {
                 mac: port.mac,
                 mtu: network.mtu,
                 addresses: addresses.collect(),
-                gateway: self.mesh_way_out(endpoint, port),
+                routes: other_ranges(network.plan, &port.addresses),
+                gateway: self.mesh_way_out(endpoint, port).map(WayOut::Gateway),
             });
         }
         for (port, network) in local::places(self.plan, endpoint) {
             let leads_out = !network.internal && wires.iter().all(|wire| wire.gateway.is_none());
             let wire = self.local_wire(id, port, network, inner_name(endpoint, port.network, wires.len()));
-            wires.push(Wire { gateway: leads_out.then_some(network.gateway), ..wire });
+            wires.push(Wire { gateway: leads_out.then(|| network.way_out()), ..wire });
         }
         wires
     }
@@ -156,6 +161,7 @@ impl<'a> Networks<'a> {
             mac: port.mac,
             mtu,
             addresses: vec![network.with_prefix(port.address)],
+            routes: Vec::new(),
             gateway: None,
         };
         match outer {
@@ -163,7 +169,8 @@ impl<'a> Networks<'a> {
                 Wire { outside: found, bridge: name, bridge_index: index, outer: veth, ..wire }
             }
             Outer::Parent { name, index } => {
-                let parent = Parent { network: network.name.clone(), interface: name, index };
+                let kind = network.driver.stacked(port.mac).expect("what has a parent is an interface on it");
+                let parent = Parent { network: network.name.clone(), interface: name, index, kind };
                 Wire { parent: Some(parent), ..wire }
             }
         }
@@ -180,6 +187,13 @@ fn inner_name(endpoint: &EndpointPlan, network: NetworkId, position: usize) -> S
 pub fn with_prefix(overlay: &OverlayPlan, address: IpAddr) -> Option<Cidr> {
     let subnet = overlay.subnets.iter().find(|subnet| subnet.contains(address))?;
     Cidr::new(address, subnet.prefix()).ok()
+}
+
+/// The network's ranges, of families that the endpoint has, in which it has no address.
+fn other_ranges(overlay: &OverlayPlan, addresses: &[IpAddr]) -> Vec<Cidr> {
+    let speaks = |range: &Cidr| addresses.iter().any(|own| own.is_ipv4() == range.address().is_ipv4());
+    let has_none = |range: &&Cidr| speaks(range) && !addresses.iter().any(|own| range.contains(*own));
+    overlay.subnets.iter().filter(has_none).copied().collect()
 }
 
 /// The addresses that some endpoint of the plan has, here or elsewhere, in whatever network.
@@ -258,7 +272,9 @@ fn mesh_step(
     let wire = mesh.and_then(|mesh| wires.iter().find(|wire| wire.at == Place::Overlay(mesh.network)));
     let Some((mesh, wire)) = mesh.zip(wire) else { return had.map(|_| EndpointStep::LeaveMesh) };
     let speaks = |hop: &&IpAddr| wire.addresses.iter().any(|own| own.address().is_ipv4() == hop.is_ipv4());
-    let next_hops: Vec<IpAddr> = mesh.addresses.iter().filter(speaks).copied().collect();
+    // of each family the first: the others are for those that have no other subnet
+    let mut next_hops: Vec<IpAddr> = mesh.addresses.iter().filter(speaks).copied().collect();
+    next_hops.dedup_by_key(|hop| hop.is_ipv4());
     let way_out = wires.iter().find(|wire| wire.at == Place::Host && wire.gateway.is_some());
     let way_out = way_out.and_then(|wire| wire.addresses.iter().find_map(ipv4));
     let place = backend::Place { interface: &wire.inner, next_hops: &next_hops, way_out };
@@ -277,7 +293,7 @@ fn ipv4(address: &Cidr) -> Option<Ipv4Addr> {
 
 fn wire_steps(wire: &Wire<'_>, inside: Option<&Inside>) -> Vec<EndpointStep> {
     if let Some(parent) = &wire.parent {
-        return macvlan_steps(wire, parent, inside);
+        return stacked_steps(wire, parent, inside);
     }
     let mut steps = Vec::new();
     let Wire { at, outside, outer, inner, mac, mtu, .. } = wire;
@@ -302,21 +318,20 @@ fn wire_steps(wire: &Wire<'_>, inside: Option<&Inside>) -> Vec<EndpointStep> {
     steps
 }
 
-fn macvlan_steps(wire: &Wire<'_>, parent: &Parent, inside: Option<&Inside>) -> Vec<EndpointStep> {
+fn stacked_steps(wire: &Wire<'_>, parent: &Parent, inside: Option<&Inside>) -> Vec<EndpointStep> {
     let mut steps = Vec::new();
-    let Wire { inner, mac, mtu, .. } = wire;
+    let Wire { inner, mtu, .. } = wire;
     let found = inside.and_then(|inside| inside.interfaces.get(inner));
-    let is_right = |link: &&InsideLink| {
-        link.is_macvlan && link.mac == Some(*mac) && parent.index.is_some() && link.peer == parent.index
-    };
+    let is_right =
+        |link: &&InsideLink| link.stacked == Some(parent.kind) && parent.index.is_some() && link.peer == parent.index;
     let kept = found.filter(is_right);
     if kept.is_none() {
         steps.extend(found.map(|_| EndpointStep::RemoveInterface { name: inner.clone() }));
-        steps.push(EndpointStep::CreateMacvlan {
+        steps.push(EndpointStep::CreateStacked {
             network: parent.network.clone(),
             parent: parent.interface.clone(),
             inside: inner.clone(),
-            mac: *mac,
+            kind: parent.kind,
             mtu: *mtu,
         });
     }
@@ -329,7 +344,7 @@ fn macvlan_steps(wire: &Wire<'_>, parent: &Parent, inside: Option<&Inside>) -> V
 
 /// Both ends must agree: an index alone may belong to a link of another namespace.
 fn is_pair(outside: &Link, inside: &InsideLink, mac: MacAddress) -> bool {
-    let agree = inside.peer == Some(outside.index) && outside.peer == Some(inside.index) && !inside.is_macvlan;
+    let agree = inside.peer == Some(outside.index) && outside.peer == Some(inside.index) && inside.stacked.is_none();
     outside.kind == "veth" && agree && inside.mac == Some(mac)
 }
 
@@ -360,9 +375,15 @@ fn inside_steps(wire: &Wire<'_>, inside: Option<&Inside>, kept: Option<&InsideLi
     if !kept.is_some_and(|link| link.up) {
         steps.push(InsideStep::InterfaceUp);
     }
-    // The kernel drops the route with its interface and with its source address: then it must come again.
-    let Some(gateway) = wire.gateway else { return steps };
+    // The kernel drops routes with their interface and with their source address: then they must come again.
     let route_stands = had == wire.addresses && kept.is_some_and(|link| link.up);
+    let routes: &[Cidr] = kept.map_or(&[], |link| &link.routes);
+    steps.extend(
+        routes.iter().filter(|range| !wire.routes.contains(range)).map(|range| InsideStep::RemoveRoute(*range)),
+    );
+    let lacking = wire.routes.iter().filter(|range| !route_stands || !routes.contains(range));
+    steps.extend(lacking.map(|range| InsideStep::AddRoute(*range)));
+    let Some(gateway) = wire.gateway else { return steps };
     if !route_stands || inside.and_then(|inside| inside.default_route) != Some(gateway) {
         steps.push(InsideStep::DefaultRoute(gateway));
     }

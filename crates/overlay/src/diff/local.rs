@@ -1,4 +1,4 @@
-//! The steps of the host's own networks: users' bridges, and the VLAN interfaces that macvlan networks need.
+//! The steps of the host's own networks: users' bridges, and the VLAN interfaces that networks on links need.
 
 use std::collections::BTreeSet;
 
@@ -64,7 +64,7 @@ pub fn wanted_links(plan: &NetworkPlan, observed: &Observed) -> BTreeSet<String>
 pub enum Outer<'a> {
     /// A veth's end in this bridge.
     Bridge { name: String, index: Option<u32>, veth: String, found: Option<&'a Link> },
-    /// None: a macvlan interface of this link, whose index is known if it is there.
+    /// None: an interface on this link, whose index is known if it is there.
     Parent { name: String, index: Option<u32> },
 }
 
@@ -83,7 +83,7 @@ pub fn outer<'a>(
             let found = observed.links.get(&veth);
             (Outer::Bridge { name: bridge.name, index, veth, found }, bridge.mtu)
         }
-        LocalDriver::Macvlan { parent } => {
+        LocalDriver::Macvlan { parent } | LocalDriver::Ipvlan { parent, .. } => {
             let (name, index, mtu) = parent_link(parent, observed);
             let mtu = local.mtu.map_or(mtu, |wish| wish.min(mtu));
             (Outer::Parent { name, index }, mtu)

@@ -3,12 +3,12 @@
 use std::net::Ipv4Addr;
 
 use expect_test::expect;
-use types::NetworkId;
+use types::{IpvlanMode, NetworkId};
 
 use super::{tests::check, *};
 use crate::{
     EndpointId, EndpointPlan, Inside, InsideLink, LocalDriver, LocalNetworkPlan, LocalPort, Namespace, Observed,
-    Parent, ParentLink,
+    Parent, ParentLink, Stacked, WayOut,
 };
 
 fn network() -> NetworkId {
@@ -87,12 +87,13 @@ fn macvlan_interfaces_stand_on_their_parent() {
         mtu: 1450,
         mac: Some(MacAddress::for_ipv4([10, 5, 0, 2].into())),
         peer: Some(2),
-        is_macvlan: true,
+        stacked: Some(Stacked::Macvlan { mac: MacAddress::for_ipv4([10, 5, 0, 2].into()) }),
         addresses: vec!["10.5.0.2/24".parse().expect("address")],
+        routes: Vec::new(),
         ipv6_off: true,
     };
     let interfaces = [("eth0".to_owned(), interface)].into();
-    let default_route = Some([10, 5, 0, 1].into());
+    let default_route = Some(WayOut::Gateway([10, 5, 0, 1].into()));
     let vips = Some(crate::LoadedVips { generation: 1, digests: Default::default() });
     let inside = Inside { loopback_up: true, interfaces, default_route, vips, ..Inside::default() };
     observed.namespaces.insert(id(), Namespace::Alive(inside));
@@ -117,6 +118,42 @@ fn macvlan_interfaces_stand_on_their_parent() {
         a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(10.5.0.1)] }
     "#]],
     );
+}
+
+/// E-33: by mode, under the parent's own address; on a VLAN as on the link itself.
+#[test]
+fn e33_ipvlan_interfaces_stand_on_their_parent() {
+    let ipvlan = |parent: &str, mode| plan(LocalDriver::Ipvlan { parent: ParentLink::parse(parent), mode });
+    let routed = ipvlan("eth0", IpvlanMode::L3);
+    check(&routed, &with_rules(&routed, host()), &expect![[r#""#]]);
+    let tagged = ipvlan("eth0.50", IpvlanMode::L2);
+    check(&tagged, &with_rules(&tagged, host()), &expect![[r#""#]]);
+    let mut observed = with_rules(&routed, host());
+    let interface = InsideLink {
+        index: 5,
+        up: true,
+        mtu: 1450,
+        mac: Some(MacAddress::for_ipv4([10, 9, 9, 9].into())),
+        peer: Some(2),
+        stacked: Some(Stacked::Ipvlan { mode: IpvlanMode::L3 }),
+        addresses: vec!["10.5.0.2/24".parse().expect("address")],
+        routes: Vec::new(),
+        ipv6_off: true,
+    };
+    let inside = Inside {
+        loopback_up: true,
+        interfaces: [("eth0".to_owned(), interface)].into(),
+        default_route: Some(WayOut::Link),
+        vips: Some(crate::LoadedVips { generation: 1, digests: Default::default() }),
+        ..Inside::default()
+    };
+    observed.namespaces.insert(id(), Namespace::Alive(inside));
+    check(&routed, &observed, &expect![""]);
+    // somebody changed the mode, which is that of all on the link
+    let Some(Namespace::Alive(inside)) = observed.namespaces.get_mut(&id()) else { panic!("it is there") };
+    let link = inside.interfaces.get_mut("eth0").expect("it has one");
+    link.stacked = Some(Stacked::Ipvlan { mode: IpvlanMode::L2 });
+    check(&routed, &observed, &expect![[r#""#]]);
 }
 
 #[test]

@@ -78,7 +78,8 @@ pub(crate) fn applied(plan: &NetworkPlan, underlay: u32) -> Observed {
         mtu,
         mac: Some(mac(2)),
         peer: Some(4),
-        is_macvlan: false,
+        stacked: None,
+        routes: Vec::new(),
         addresses: vec!["10.0.0.2/24".parse().expect("address")],
         ipv6_off: true,
     };
@@ -161,6 +162,45 @@ fn remotes_come_move_and_go() {
 }
 
 /// A draining backend gets no new connections and keeps the old ones.
+/// P09: a subnet that the network gets is a route in who is there, in its own family alone; it comes again with the
+/// interface.
+#[test]
+fn p09_an_added_subnet_is_a_route() {
+    let mut plan = plan();
+    let mut observed = applied(&plan, 1500);
+    overlay(&mut plan).subnets.push("10.3.0.0/24".parse().expect("subnet"));
+    overlay(&mut plan).subnets.push("fd03::/64".parse().expect("subnet"));
+    check(
+        &plan,
+        &observed,
+        &expect![[r#"
+            a: Inside { interface: "eth0", steps: [AddRoute(Cidr { address: 10.3.0.0, prefix: 24 })] }
+        "#]],
+    );
+    let route = |observed: &mut Observed, change: fn(&mut InsideLink)| match observed.namespaces.values_mut().next() {
+        Some(Namespace::Alive(inside)) => inside.interfaces.values_mut().for_each(change),
+        other => panic!("{other:?}"),
+    };
+    route(&mut observed, |link| link.routes = vec!["10.3.0.0/24".parse().expect("range")]);
+    check(&plan, &observed, &expect![""]);
+    route(&mut observed, |link| link.routes.push("10.4.0.0/24".parse().expect("range")));
+    check(
+        &plan,
+        &observed,
+        &expect![[r#"
+            a: Inside { interface: "eth0", steps: [RemoveRoute(Cidr { address: 10.4.0.0, prefix: 24 })] }
+        "#]],
+    );
+    route(&mut observed, |link| (link.up, link.routes) = (false, Vec::new()));
+    check(
+        &plan,
+        &observed,
+        &expect![[r#"
+            a: Inside { interface: "eth0", steps: [InterfaceUp, AddRoute(Cidr { address: 10.3.0.0, prefix: 24 })] }
+        "#]],
+    );
+}
+
 #[test]
 fn a_draining_backend_loses_no_connection() {
     let mut after = plan();

@@ -41,12 +41,13 @@ fn applied(plan: &NetworkPlan) -> Observed {
             mtu: bridge.mtu,
             mac: Some(port.mac),
             peer: Some(index),
-            is_macvlan: false,
+            stacked: None,
+            routes: Vec::new(),
             addresses: vec![bridge.with_prefix(port.address)],
             ipv6_off: true,
         };
         let interfaces = BTreeMap::from([("eth0".to_owned(), interface)]);
-        let default_route = Some(bridge.gateway);
+        let default_route = Some(crate::WayOut::Gateway(bridge.gateway));
         let inside = Inside { loopback_up: true, interfaces, default_route, ..Inside::default() };
         observed.namespaces.insert(id.clone(), Namespace::Alive(inside));
     }

@@ -5,7 +5,7 @@ use types::NetworkId;
 use super::Difference;
 use crate::{
     EndpointId, EndpointStep, InsideStep, Link, MeshStep, Namespace, NetworkPlan, Observed, OverlayInside,
-    OverlayNamespace, OverlayPlan, OverlayStep, Place, Step, diff,
+    OverlayNamespace, OverlayPlan, OverlayStep, Place, Stacked, Step, diff,
     plan::{OVERLAY_BRIDGE, OVERLAY_TAP, OVERLAY_VXLAN},
 };
 
@@ -167,8 +167,12 @@ fn of_endpoint(id: &EndpointId, step: &EndpointStep, observed: &Observed) -> Vec
             let expected = format!("{mac}, MTU {mtu}, the inner end of {name}");
             differs(inside, &expected, &outside(at, name).unwrap_or_default())
         }
-        EndpointStep::CreateMacvlan { network, parent, inside: name, mac, mtu } => {
-            let expected = format!("{mac}, MTU {mtu}, a macvlan interface of {parent} for network {network}");
+        EndpointStep::CreateStacked { network, parent, inside: name, kind, mtu } => {
+            let kind = match kind {
+                Stacked::Macvlan { mac } => format!("macvlan interface {mac}"),
+                Stacked::Ipvlan { mode } => format!("ipvlan interface of mode {}", mode.text()),
+            };
+            let expected = format!("MTU {mtu}, a {kind} on {parent} for network {network}");
             let link = inside.and_then(|inside| inside.interfaces.get(name));
             differs(name, &expected, &link.map(|link| format!("MTU {}, up: {}", link.mtu, link.up)).unwrap_or_default())
         }
@@ -207,7 +211,9 @@ fn of_interface(step: &InsideStep) -> String {
         InsideStep::AddAddress(address) => format!("address {address}"),
         InsideStep::RemoveAddress(address) => format!("no address {address}"),
         InsideStep::InterfaceUp => "up".to_owned(),
-        InsideStep::DefaultRoute(gateway) => format!("a default route by {gateway}"),
+        InsideStep::AddRoute(range) => format!("a route to {range}"),
+        InsideStep::RemoveRoute(range) => format!("no route to {range}"),
+        InsideStep::DefaultRoute(way) => format!("a default route {way}"),
     }
 }
 

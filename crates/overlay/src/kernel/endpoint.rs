@@ -7,7 +7,7 @@ use types::NetworkId;
 
 use super::{
     Files, KernelError, flows,
-    local::NewMacvlan,
+    local::NewStacked,
     mesh, namespace,
     session::{NamespaceFile, Netlink, Session},
     sysctl, vip,
@@ -69,10 +69,10 @@ impl Work<'_> {
                     Place::Overlay(network) => self.overlay(*network)?.create_veth(name, inner, *mac, *mtu).await,
                 }
             }
-            EndpointStep::CreateMacvlan { network, parent, inside, mac, mtu } => {
+            EndpointStep::CreateStacked { network, parent, inside, kind, mtu } => {
                 let namespace = open(&self.path)?;
-                let new = NewMacvlan { network, parent, name: inside, mac: *mac, mtu: *mtu };
-                host.create_macvlan(&new, namespace.raw()).await
+                let new = NewStacked { network, parent, name: inside, kind: *kind, mtu: *mtu };
+                host.create_stacked(&new, namespace.raw()).await
             }
             EndpointStep::Attach { name, bridge, mtu } => {
                 let bridge = host.index(bridge).await?;
@@ -129,7 +129,9 @@ impl Work<'_> {
             InsideStep::AddAddress(address) => netlink.add_address(name, *address).await,
             InsideStep::RemoveAddress(address) => netlink.remove_address(name, *address).await,
             InsideStep::InterfaceUp => netlink.set_link(name, "bring up", LinkMessageBuilder::up).await,
-            InsideStep::DefaultRoute(gateway) => netlink.set_default_route(name, *gateway).await,
+            InsideStep::AddRoute(range) => netlink.add_route(name, *range).await,
+            InsideStep::RemoveRoute(range) => netlink.remove_route(name, *range).await,
+            InsideStep::DefaultRoute(way) => netlink.set_default_route(name, *way).await,
         }
     }
 

@@ -57,6 +57,16 @@ pub enum KernelError {
          make it, or make the network with another parent"
     )]
     NoParent { network: String, parent: String },
+    #[error(
+        "cannot put an interface of kind {kind} on {parent}: it is a port of a bridge or bond, or bears interfaces of \
+         another kind: `ip -d link` shows them; make the network with another parent, or with a VLAN of it"
+    )]
+    ParentTaken {
+        kind: &'static str,
+        parent: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot make {kind} interfaces, which this kernel lacks: modprobe {module} (in a container: on its host)")]
     NoDriver {
         kind: &'static str,

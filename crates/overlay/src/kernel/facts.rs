@@ -5,9 +5,14 @@ use std::net::IpAddr;
 use rtnetlink::packet_route::{
     AddressFamily,
     address::{AddressAttribute, AddressMessage},
-    link::{InfoBridgePort, InfoData, InfoPortData, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    link::{
+        InfoBridgePort, InfoData, InfoIpVlan, InfoPortData, InfoVxlan, IpVlanMode, LinkAttribute, LinkFlags, LinkInfo,
+        LinkMessage,
+    },
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
 };
+
+use types::IpvlanMode;
 
 use crate::{Cidr, Link, MacAddress, PortRole, Vxlan};
 
@@ -23,6 +28,7 @@ pub struct Facts {
     pub port: Option<PortRole>,
     pub vxlan: Option<Vxlan>,
     pub hairpin: bool,
+    pub ipvlan: Option<IpvlanMode>,
 }
 
 pub fn facts(link: &LinkMessage) -> Facts {
@@ -37,6 +43,7 @@ pub fn facts(link: &LinkMessage) -> Facts {
             LinkAttribute::LinkInfo(infos) => infos.iter().for_each(|info| match info {
                 LinkInfo::Kind(kind) => facts.kind = kind.to_string(),
                 LinkInfo::Data(InfoData::Vxlan(infos)) => facts.vxlan = Some(vxlan(infos)),
+                LinkInfo::Data(InfoData::IpVlan(infos)) => facts.ipvlan = infos.iter().find_map(ipvlan),
                 LinkInfo::PortData(InfoPortData::BridgePort(infos)) => {
                     facts.port = Some(role(infos));
                     facts.hairpin = infos.contains(&InfoBridgePort::HairpinMode(true));
@@ -62,6 +69,16 @@ fn vxlan(infos: &[InfoVxlan]) -> Vxlan {
         }
     }
     vxlan
+}
+
+/// None for a mode that no network of ours has: such an interface is made anew.
+fn ipvlan(info: &InfoIpVlan) -> Option<IpvlanMode> {
+    match info {
+        InfoIpVlan::Mode(IpVlanMode::L2) => Some(IpvlanMode::L2),
+        InfoIpVlan::Mode(IpVlanMode::L3) => Some(IpvlanMode::L3),
+        InfoIpVlan::Mode(IpVlanMode::L3S) => Some(IpvlanMode::L3s),
+        _ => None,
+    }
 }
 
 fn role(infos: &[InfoBridgePort]) -> PortRole {

@@ -11,12 +11,16 @@ use rtnetlink::{
     packet_route::{
         address::AddressHeaderFlags,
         link::{InfoData, InfoVeth, LinkMessage},
+        route::{RouteMessage, RouteProtocol, RouteScope},
     },
 };
 
 use super::{KernelError, error::netlink_io, session::Netlink};
-use crate::{Cidr, MacAddress};
+use crate::{Cidr, MacAddress, WayOut};
 
+/// By this number of who made a route (`RTPROT`) the routes to ranges on a link are known as ours: a container that may set
+/// routes has others, which are its own affair. `r` as a number, which nobody has registered.
+pub const ROUTES_OF_OURS: RouteProtocol = RouteProtocol::Other(114);
 /// The group of interfaces about to be removed: "rswm" as a number, which nobody else uses.
 const DOOMED_GROUP: u32 = 0x7273_776d;
 
@@ -99,11 +103,42 @@ impl Netlink {
     }
 
     /// Makes `gateway` the only default route of the main table.
-    pub async fn set_default_route(&self, link: &str, gateway: Ipv4Addr) -> Result<(), KernelError> {
-        let index = self.index(link).await?;
-        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(index).build();
-        let set = self.handle.route().add(route).replace().execute().await;
-        done(set, &[], || format!("set the default route via {gateway} on {link}"))
+    /// A route to a range that is on the link; done already if it is there.
+    pub async fn add_route(&self, link: &str, range: Cidr) -> Result<(), KernelError> {
+        let set = self.handle.route().add(route_on(self.index(link).await?, range)).replace().execute().await;
+        done(set, &[], || format!("set the route to {range} on {link}"))
+    }
+
+    pub async fn remove_route(&self, link: &str, range: Cidr) -> Result<(), KernelError> {
+        let gone = self.handle.route().del(route_on(self.index(link).await?, range)).execute().await;
+        done(gone, &[libc::ESRCH], || format!("remove the route to {range} on {link}"))
+    }
+
+    pub async fn set_default_route(&self, link: &str, way: WayOut) -> Result<(), KernelError> {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new().output_interface(self.index(link).await?);
+        let route = match way {
+            WayOut::Gateway(gateway) => route.gateway(gateway),
+            WayOut::Link => route.scope(RouteScope::Link),
+        };
+        let set = self.handle.route().add(route.build()).replace().execute().await;
+        done(set, &[], || format!("set the default route {way} on {link}"))
+    }
+}
+
+fn route_on(link: u32, range: Cidr) -> RouteMessage {
+    let network = range.network();
+    match network.address() {
+        IpAddr::V4(address) => RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(address, network.prefix())
+            .scope(RouteScope::Link)
+            .protocol(ROUTES_OF_OURS)
+            .output_interface(link)
+            .build(),
+        IpAddr::V6(address) => RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(address, network.prefix())
+            .protocol(ROUTES_OF_OURS)
+            .output_interface(link)
+            .build(),
     }
 }
 

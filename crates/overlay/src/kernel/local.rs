@@ -1,34 +1,52 @@
-//! Single changes of the interfaces of the host's own networks: macvlan and VLAN.
+//! Single changes of the interfaces of the host's own networks: macvlan, ipvlan and VLAN.
 
 use std::{io, os::fd::RawFd};
 
-use rtnetlink::{LinkMacVlan, LinkVlan, packet_route::link::MacVlanMode};
+use rtnetlink::{
+    LinkIpVlan, LinkMacVlan, LinkVlan,
+    packet_route::link::{IpVlanMode, LinkMessage, MacVlanMode},
+};
+use types::IpvlanMode;
 
 use super::{KernelError, error::netlink_io, session::Netlink};
-use crate::MacAddress;
+use crate::Stacked;
 
-/// How a macvlan interface is made.
-pub struct NewMacvlan<'a> {
+/// How an interface on a link of the host's is made.
+pub struct NewStacked<'a> {
     /// The user's network, for messages.
     pub network: &'a str,
     /// In the namespace of the conversation.
     pub parent: &'a str,
     pub name: &'a str,
-    pub mac: MacAddress,
+    pub kind: Stacked,
     pub mtu: u32,
 }
 
 impl Netlink {
     /// Born in the namespace `inside`: the host never sees it. In bridge mode, so that the network's endpoints
-    /// on this host reach each other without the parent's switch.
-    pub async fn create_macvlan(&self, new: &NewMacvlan<'_>, inside: RawFd) -> Result<(), KernelError> {
-        let NewMacvlan { network, parent, name, mac, mtu } = *new;
+    /// on this host reach each other without the parent's switch; of ipvlan that is the default.
+    pub async fn create_stacked(&self, new: &NewStacked<'_>, inside: RawFd) -> Result<(), KernelError> {
+        let NewStacked { network, parent, name, kind, mtu } = *new;
         let missing = || KernelError::NoParent { network: network.to_owned(), parent: parent.to_owned() };
         let index = self.link(parent).await?.ok_or_else(missing)?.header.index;
-        let link = LinkMacVlan::new(name, index, MacVlanMode::Bridge).address(mac.bytes().to_vec()).mtu(mtu);
-        let made = self.handle.link().add(link.setns_by_fd(inside).build()).execute().await;
-        let doing = || format!("put a macvlan interface on {parent}");
-        made.map_err(|error| of_driver(netlink_io(&error), ("macvlan", "macvlan"), doing))
+        let link: LinkMessage = match kind {
+            Stacked::Macvlan { mac } => LinkMacVlan::new(name, index, MacVlanMode::Bridge)
+                .address(mac.bytes().to_vec())
+                .mtu(mtu)
+                .setns_by_fd(inside)
+                .build(),
+            Stacked::Ipvlan { mode } => {
+                LinkIpVlan::new(name, index, ipvlan_mode(mode)).mtu(mtu).setns_by_fd(inside).build()
+            }
+        };
+        let made = self.handle.link().add(link).execute().await;
+        let kind = kind.driver();
+        made.map_err(|error| match netlink_io(&error) {
+            source if source.raw_os_error() == Some(libc::EBUSY) => {
+                KernelError::ParentTaken { kind, parent: parent.to_owned(), source }
+            }
+            source => of_driver(source, (kind, kind), || format!("put an interface of kind {kind} on {parent}")),
+        })
     }
 
     /// Up; done already if it is there.
@@ -38,6 +56,14 @@ impl Netlink {
         let made = self.handle.link().add(LinkVlan::new(name, index, tag).up().build()).execute().await;
         let doing = || format!("make an interface for VLAN {tag} of {parent}");
         made.map_err(|error| of_driver(netlink_io(&error), ("VLAN", "8021q"), doing))
+    }
+}
+
+fn ipvlan_mode(mode: IpvlanMode) -> IpVlanMode {
+    match mode {
+        IpvlanMode::L2 => IpVlanMode::L2,
+        IpvlanMode::L3 => IpVlanMode::L3,
+        IpvlanMode::L3s => IpVlanMode::L3S,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     path::Path,
 };
 
@@ -10,7 +10,7 @@ use rtnetlink::packet_route::{
     AddressFamily,
     address::AddressMessage,
     link::LinkMessage,
-    route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
+    route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType},
 };
 use types::NetworkId;
 
@@ -19,12 +19,14 @@ use super::{
     facts::{
         Facts, Forwarding, addresses_of, cidr_of, facts, forwarding, is_ipv4, is_up, link_of, permanent_neighbour,
     },
+    link::ROUTES_OF_OURS,
     mesh, namespace, nft,
     session::{NamespaceFile, Netlink, Session},
     sysctl, tunnel, vip,
 };
 use crate::{
-    Cidr, EndpointId, Inside, InsideLink, Link, Namespace, Observed, OverlayInside, OverlayNamespace, Parent,
+    Cidr, EndpointId, Inside, InsideLink, Link, Namespace, Observed, OverlayInside, OverlayNamespace, Parent, Stacked,
+    WayOut,
     plan::{BRIDGE_PREFIX, INSIDE_PREFIX, OVERLAY_BRIDGE, OVERLAY_VXLAN, VETH_PREFIX, veth_name},
 };
 
@@ -109,22 +111,24 @@ async fn inside(session: &Session, files: &Files, id: &EndpointId) -> Result<Nam
     let (links, addresses) = (netlink.links().await?, netlink.addresses().await?);
     let routes = netlink.routes().await?;
     let mut names = BTreeMap::new();
-    let mut inside = Inside { default_route: routes.iter().find_map(default_gateway), ..Inside::default() };
+    let mut inside = Inside { default_route: routes.iter().find_map(default_route), ..Inside::default() };
     for link in &links {
-        let Facts { name, kind, mtu, mac, peer, .. } = facts(link);
+        let Facts { name, kind, mtu, mac, peer, ipvlan, .. } = facts(link);
         names.insert(link.header.index, name.clone());
         if name == "lo" {
             inside.loopback_up = is_up(link);
         }
-        let is_macvlan = kind == "macvlan";
-        if !(is_macvlan || kind == "veth") || !name.starts_with(INSIDE_PREFIX) {
+        let macvlan = mac.filter(|_| kind == "macvlan").map(|mac| Stacked::Macvlan { mac });
+        let stacked = macvlan.or(ipvlan.map(|mode| Stacked::Ipvlan { mode }));
+        if !(stacked.is_some() || kind == "veth") || !name.starts_with(INSIDE_PREFIX) {
             continue;
         }
         let setting = sysctl::disable_ipv6_path(&name);
         let ipv6_off = session.visit(&file, || sysctl::is_on(&setting, true)).map_err(failed)??;
         let index = link.header.index;
         let addresses = addresses_of(index, &addresses);
-        let link = InsideLink { index, up: is_up(link), mtu, mac, peer, is_macvlan, addresses, ipv6_off };
+        let routes = on_link_routes(index, &routes);
+        let link = InsideLink { index, up: is_up(link), mtu, mac, peer, stacked, addresses, routes, ipv6_off };
         inside.interfaces.insert(name, link);
     }
     inside.vips = vip::observe(session, &file, &files.vips.join(id.as_str())).map_err(failed)?;
@@ -165,14 +169,32 @@ async fn overlay(session: &Session, path: &Path) -> Result<OverlayNamespace, Ker
     Ok(OverlayNamespace::Alive(inside))
 }
 
-fn default_gateway(route: &RouteMessage) -> Option<Ipv4Addr> {
+/// What we told of ranges on a link.
+fn on_link_routes(link: u32, routes: &[RouteMessage]) -> Vec<Cidr> {
+    let is_ours = |route: &&RouteMessage| {
+        route.header.protocol == ROUTES_OF_OURS && route.attributes.contains(&RouteAttribute::Oif(link))
+    };
+    let destination = |route: &RouteMessage| {
+        let address = route.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
+            RouteAttribute::Destination(RouteAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
+            _ => None,
+        });
+        Cidr::new(address?, route.header.destination_prefix_length).ok()
+    };
+    routes.iter().filter(is_ours).filter_map(destination).collect()
+}
+
+fn default_route(route: &RouteMessage) -> Option<WayOut> {
     if route.header.destination_prefix_length != 0 || route.header.table != RouteHeader::RT_TABLE_MAIN {
         return None;
     }
-    route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => Some(*gateway),
+    let gateway = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => Some(WayOut::Gateway(*gateway)),
         _ => None,
-    })
+    });
+    let is_on_link = route.header.address_family == AddressFamily::Inet && route.header.scope == RouteScope::Link;
+    gateway.or(is_on_link.then_some(WayOut::Link))
 }
 
 /// The host's interfaces that are not ours, but for the loopback.

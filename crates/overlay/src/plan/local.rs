@@ -1,17 +1,17 @@
-//! The user's networks of this host alone: bridges of their own, and places on the host's own links (macvlan).
+//! The user's networks of this host alone: bridges of their own, and places on the host's own links (macvlan, ipvlan).
 //! Plain data and the names of what is made of it; read by `diff`, `nft` and `dns`.
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
-use types::NetworkId;
+use types::{IpvlanMode, NetworkId};
 
 use super::{BridgePlan, EndpointId, EndpointPlan, LINK_NAME_MAX, MTU_RANGE, NetworkPlan, VETH_PREFIX};
-use crate::{Cidr, Ipam, MacAddress};
+use crate::{Cidr, Ipam, MacAddress, Stacked, WayOut};
 
 /// The bridges of users' networks start with this. No veth of ours does: `r` is no hexadecimal digit.
 pub const USER_BRIDGE_PREFIX: &str = "rs-br";
-/// The VLAN interfaces that we make for macvlan networks start with this.
+/// The VLAN interfaces that we make for macvlan and ipvlan networks start with this.
 pub const VLAN_PREFIX: &str = "rs-v";
 /// Of a VLAN tag (IEEE 802.1Q): 0 and 4095 are reserved.
 const VLAN_IDS: std::ops::RangeInclusive<u16> = 1..=4094;
@@ -44,6 +44,8 @@ pub enum LocalDriver {
     },
     /// Its endpoints are neighbours of whatever is on this link, with MAC addresses of their own.
     Macvlan { parent: ParentLink },
+    /// Its endpoints have the link's own MAC address; the kernel tells them apart by their IP addresses.
+    Ipvlan { parent: ParentLink, mode: IpvlanMode },
 }
 
 /// A link of the host's that is not ours.
@@ -66,7 +68,52 @@ pub struct LocalPort {
     pub names: Vec<String>,
 }
 
+impl LocalDriver {
+    /// The link that interfaces are put on; None for a bridge.
+    pub fn parent(&self) -> Option<&ParentLink> {
+        match self {
+            Self::Bridge { .. } => None,
+            Self::Macvlan { parent } | Self::Ipvlan { parent, .. } => Some(parent),
+        }
+    }
+
+    /// What an endpoint's interface on that link is.
+    pub(crate) fn stacked(&self, mac: MacAddress) -> Option<Stacked> {
+        match self {
+            Self::Bridge { .. } => None,
+            Self::Macvlan { .. } => Some(Stacked::Macvlan { mac }),
+            Self::Ipvlan { mode, .. } => Some(Stacked::Ipvlan { mode: *mode }),
+        }
+    }
+
+    /// Whether the kernel cannot have interfaces of both: a link bears those of one kind, and of ipvlan those of one mode.
+    pub fn excludes(&self, other: &Self) -> bool {
+        let is_same = match (self, other) {
+            (Self::Ipvlan { mode, .. }, Self::Ipvlan { mode: other, .. }) => mode == other,
+            (one, other) => std::mem::discriminant(one) == std::mem::discriminant(other),
+        };
+        !is_same && self.parent().is_some() && self.parent() == other.parent()
+    }
+
+    /// For messages.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Bridge { .. } => "a bridge".to_owned(),
+            Self::Macvlan { .. } => "macvlan interfaces".to_owned(),
+            Self::Ipvlan { mode, .. } => format!("ipvlan interfaces of mode {}", mode.text()),
+        }
+    }
+}
+
 impl LocalNetworkPlan {
+    /// Where an endpoint sends what is for no neighbour: the host routes for those of an ipvlan network that is not L2.
+    pub(crate) fn way_out(&self) -> WayOut {
+        match self.driver {
+            LocalDriver::Ipvlan { mode: IpvlanMode::L3 | IpvlanMode::L3s, .. } => WayOut::Link,
+            _ => WayOut::Gateway(self.gateway),
+        }
+    }
+
     /// The bridge, if it is made of one.
     pub(crate) fn bridge(&self, id: NetworkId) -> Option<BridgePlan> {
         let LocalDriver::Bridge { masquerade } = self.driver else { return None };
@@ -89,7 +136,7 @@ impl LocalNetworkPlan {
         if let Some(mtu) = self.mtu.filter(|mtu| !MTU_RANGE.contains(mtu)) {
             return Some(format!("MTU {mtu} is outside {}-{}", MTU_RANGE.start(), MTU_RANGE.end()));
         }
-        if let LocalDriver::Macvlan { parent: ParentLink { interface, vlan } } = &self.driver {
+        if let Some(ParentLink { interface, vlan }) = self.driver.parent() {
             let is_name = |b: u8| b.is_ascii_graphic() && b != b'/';
             if interface.is_empty() || interface.len() > LINK_NAME_MAX || !interface.bytes().all(is_name) {
                 return Some(format!("{interface:?} is no name of an interface"));
@@ -140,7 +187,7 @@ impl NetworkPlan {
         let mut vlans = BTreeMap::new();
         for port in self.endpoints.values().flat_map(|endpoint| &endpoint.locals) {
             let Some(network) = self.locals.get(&port.network) else { continue };
-            let LocalDriver::Macvlan { parent } = &network.driver else { continue };
+            let Some(parent) = network.driver.parent() else { continue };
             if let Some(name) = parent.vlan_name() {
                 vlans.entry(name).or_insert((port.network, parent));
             }
@@ -182,6 +229,20 @@ mod tests {
         assert_ne!(ParentLink::parse("eth0.50").vlan_name(), ParentLink::parse("eth1.50").vlan_name());
         let id = NetworkId::from_random(1);
         assert!(bridge_name(id).len() <= LINK_NAME_MAX && bridge_name(id) != bridge_name(NetworkId::from_random(2)));
+    }
+
+    /// E-33: what the kernel would refuse, or change for all interfaces on the link.
+    #[test]
+    fn e33_a_link_bears_one_kind_and_mode() {
+        let macvlan = |text| LocalDriver::Macvlan { parent: ParentLink::parse(text) };
+        let ipvlan = |text, mode| LocalDriver::Ipvlan { parent: ParentLink::parse(text), mode };
+        let l2 = ipvlan("eth0", IpvlanMode::L2);
+        assert!(l2.excludes(&macvlan("eth0")) && macvlan("eth0").excludes(&l2));
+        assert!(l2.excludes(&ipvlan("eth0", IpvlanMode::L3)));
+        assert!(!l2.excludes(&ipvlan("eth0", IpvlanMode::L2)) && !macvlan("eth0").excludes(&macvlan("eth0")));
+        assert!(!l2.excludes(&macvlan("eth0.50")) && !l2.excludes(&LocalDriver::Bridge { masquerade: true }));
+        let bridge = LocalDriver::Bridge { masquerade: true };
+        assert!(!bridge.excludes(&bridge));
     }
 
     #[test]

@@ -158,7 +158,8 @@ impl Lab {
         self.spawn_in(&self.endpoint_path(cluster, id), code)
     }
 
-    fn spawn_in(&self, path: &Path, code: &str) -> Program {
+    /// Python in a namespace.
+    pub fn spawn_in(&self, path: &Path, code: &str) -> Program {
         let path = format!("--net={}", path.display());
         let mut command = Command::new("nsenter");
         command.args([&path, "python3", "-c", code]).stdin(Stdio::null());

@@ -15,9 +15,26 @@ pub struct Network {
     /// VXLAN network identifier (RFC 7348), 24 bits; 0 for a network of another driver.
     #[serde(default)]
     pub vni: u32,
-    /// What was allocated: IPv4 before IPv6.
+    /// What was allocated: IPv4 before IPv6. A family with more than one is used up in their order.
     #[serde(default)]
     pub subnets: Vec<Subnet>,
+}
+
+impl Network {
+    /// One more range, behind the others of its family.
+    pub fn add_subnet(&mut self, subnet: Subnet) {
+        let is_ipv4 = subnet.range.address().is_ipv4();
+        let behind = self.subnets.iter().rposition(|other| other.range.address().is_ipv4() == is_ipv4);
+        self.subnets.insert(behind.map_or(self.subnets.len(), |at| at + 1), subnet);
+    }
+
+    /// Of how many families its endpoints have an address: one of each.
+    pub fn families(&self) -> usize {
+        [true, false]
+            .iter()
+            .filter(|is_ipv4| self.subnets.iter().any(|s| s.range.address().is_ipv4() == **is_ipv4))
+            .count()
+    }
 }
 
 /// A range of addresses of a network.
@@ -38,7 +55,7 @@ pub struct Subnet {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     pub network: NetworkId,
-    /// One of each subnet, in the order of the network's subnets.
+    /// One of each family that the network has, IPv4 before IPv6.
     pub addresses: Vec<IpAddr>,
     #[serde(default)]
     pub aliases: Vec<String>,
@@ -58,7 +75,7 @@ pub struct ContainerAttachment {
     pub name: String,
     #[serde(default)]
     pub aliases: Vec<String>,
-    /// One of each subnet, in the order of the network's subnets.
+    /// One of each family that the network has, IPv4 before IPv6.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -66,6 +83,6 @@ pub struct ContainerAttachment {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VirtualIp {
     pub network: NetworkId,
-    /// One of each subnet, in the order of the network's subnets.
+    /// One of each family that the network has, IPv4 before IPv6.
     pub addresses: Vec<IpAddr>,
 }

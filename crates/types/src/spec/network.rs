@@ -78,6 +78,53 @@ pub enum NetworkDriver {
     Null,
 }
 
+/// Up to where the host takes part in what an ipvlan network sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IpvlanMode {
+    /// Containers are neighbours of whatever is on the link.
+    #[default]
+    L2,
+    /// The host routes for them, without broadcasts.
+    L3,
+    /// The same, with what they send and get passing the host's rules.
+    L3s,
+}
+
+/// The option by which a user asks for it.
+pub const IPVLAN_MODE: &str = "ipvlan_mode";
+
+impl IpvlanMode {
+    /// As the user wrote it; nothing is the first.
+    ///
+    /// # Errors
+    /// A sentence that names what can be written.
+    pub fn of(options: &Labels) -> Result<Self, String> {
+        match options.get(IPVLAN_MODE).map_or("", String::as_str) {
+            "" | "l2" => Ok(Self::L2),
+            "l3" => Ok(Self::L3),
+            "l3s" => Ok(Self::L3s),
+            other => Err(format!("option {IPVLAN_MODE}={other}: ipvlan networks have mode l2, l3 or l3s")),
+        }
+    }
+
+    /// As users write it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::L2 => "l2",
+            Self::L3 => "l3",
+            Self::L3s => "l3s",
+        }
+    }
+}
+
+impl NetworkDriver {
+    /// Whether each host makes its own, where the user wants one.
+    pub fn is_of_host(self) -> bool {
+        matches!(self, Self::Bridge | Self::Macvlan | Self::Ipvlan)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubnetSpec {
     pub subnet: Cidr,

@@ -234,3 +234,99 @@ fn net_p_09_a_full_network_is_explained() -> Result<()> {
     ensure!(unknown.contains("network nope not found"), "{unknown}");
     Ok(())
 }
+
+/// P09: a full network gets another subnet. What waited runs within 5 s; who was there goes on as it was and reaches who
+/// came, and the other way round, by address, by name and by a virtual address of the new subnet; so do published ports
+/// where the ingress network grows. The doctor finds nothing, and sees a route that is gone.
+#[test]
+fn net_p_09_a_subnet_is_added_to_a_full_network() -> Result<()> {
+    if !can_make_hosts("net_p_09_a_subnet_is_added_to_a_full_network") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("grown", 1, 1)?;
+    t.cli("h1", &["network", "rm", "ingress"])?;
+    t.cli("h1", &["network", "create", "--ingress", "--subnet", "10.76.0.0/29", "front"])?;
+    t.cli("h1", &["network", "create", "--attachable", "--subnet", "10.77.0.0/29", "tiny"])?;
+    // six addresses: the gateway, the virtual address and four tasks; five tasks in the ingress network
+    create(&t, "web", "4", &["--network", "tiny", "--publish", "8080:80"])?;
+    let first = members(&t, "web", 4)?;
+    t.cli("h1", &["service", "scale", "--detach", "web=7"])?;
+    until("those that wait say what to do", DEADLINE, || {
+        let tasks = t.tasks("web")?;
+        let said = "give it more: rswarm network update --subnet-add SUBNET tiny";
+        ensure!(
+            tasks.iter().filter(|task| task.state == "pending" && task.error.contains(said)).count() == 3,
+            "{tasks:#?}"
+        );
+        Ok(())
+    })?;
+    let entry = t.lab().address("h1")?;
+    let [a, b, c, _] = entry.octets();
+    let wire = format!("{a}.{b}.{c}.0/24");
+    for (subnet, why) in [
+        ("10.77.0.4/30", "overlaps 10.77.0.0/29 of network tiny"),
+        ("10.76.0.0/24", "overlaps 10.76.0.0/29 of network front"),
+        (wire.as_str(), "has an address in or a route to"),
+        ("fd09::/64", "is of a family that its endpoints have no address of"),
+        ("10.79.0.9", "10.79.0.9"),
+    ] {
+        let refused = t.cli_fails("h1", &["network", "update", "--subnet-add", subnet, "tiny"])?;
+        ensure!(refused.contains(why), "{subnet}: {refused}");
+    }
+    let missing = t.cli_fails("h1", &["network", "update", "--subnet-add", "10.79.0.0/24", "nope"])?;
+    ensure!(missing.contains("network nope not found"), "{missing}");
+
+    t.cli("h1", &["network", "update", "--subnet-add", "10.79.0.0/28", "tiny"])?;
+    t.cli("h1", &["network", "update", "--subnet-add", "10.75.0.0/28", "--gateway", "10.75.0.9", "front"])?;
+    let (tasks, took) = t.running("web", 7)?;
+    ensure!(took.as_secs() < 5, "{took:?}");
+    ensure!(first.iter().all(|old| tasks.iter().any(|task| task.pid == old.task.pid)), "those that were there go on");
+    create(&t, "late", "2", &["--network", "tiny"])?;
+    let (all, late) = (members(&t, "web", 7)?, members(&t, "late", 2)?);
+    let in_new = |member: &crate::hosts::Member| {
+        Ok::<_, anyhow::Error>(member.addresses(&t)?.iter().any(|address| address.starts_with("10.79.0.")))
+    };
+    let new: Vec<_> = all.iter().chain(&late).filter(|member| in_new(member).is_ok_and(|new| new)).collect();
+    ensure!(new.len() == 5, "three of web and both of late have addresses of the new subnet: {}", new.len());
+    until("everybody reaches everybody", DEADLINE, || {
+        for from in first.iter().chain(new.iter().copied()) {
+            ensure!(from.resolve(&t, "tasks.web")?.len() == 7 && from.resolve(&t, "late")?.len() == 1);
+            for slot in 1..=7 {
+                from.ask(&t, &format!("web.{slot}"))?;
+            }
+            from.ask(&t, "late")?;
+        }
+        Ok(())
+    })?;
+    let virtual_ip = first[0].resolve(&t, "late")?;
+    ensure!(virtual_ip.iter().all(|address| address.starts_with("10.79.0.")), "{virtual_ip:?}");
+
+    until("the mesh leads to all of them", DEADLINE, || {
+        let ask =
+            format!("for i in $(seq 40); do busybox timeout 3 wget -q -O - http://{entry}:8080/cgi-bin/who; done");
+        let said = t.lab().run("h2", &["sh", "-c", &ask])?;
+        let servers: BTreeSet<String> = said.lines().filter_map(|line| Some(answer(line)?.1)).collect();
+        ensure!(servers.len() == 7 && said.lines().count() == 40, "{} answers of {servers:?}", said.lines().count());
+        Ok(())
+    })?;
+
+    for host in ["h1", "h2"] {
+        t.cli(host, &["network", "doctor"])?;
+    }
+    let shown = t.first()?.get("/networks/tiny")?;
+    let ranges: Vec<_> =
+        shown["IPAM"]["Config"].as_array().into_iter().flatten().map(|c| c["Subnet"].clone()).collect();
+    ensure!(ranges == ["10.77.0.0/29", "10.79.0.0/28"], "{shown}");
+    first[0].run(&t, &["busybox", "ip", "route", "del", "10.79.0.0/28"])?;
+    let troubles = crate::hosts::troubles(&t, &first[0].host)?;
+    ensure!(troubles.contains("a route to 10.79.0.0/28"), "{troubles}");
+
+    t.cluster.stop_daemon("h1", Signal::SIGKILL)?;
+    t.cluster.start_daemon("h1")?;
+    until("the manager is back with both subnets", DEADLINE, || {
+        ensure!(t.first()?.get("/networks/tiny")?["IPAM"]["Config"][1]["Subnet"] == "10.79.0.0/28");
+        ensure!(members(&t, "web", 7)?.iter().all(|now| all.iter().any(|was| was.task.pid == now.task.pid)));
+        Ok(())
+    })
+    .map(drop)
+}

@@ -107,7 +107,7 @@ fn mistakes_are_named() {
     refused(json!({ "Driver": "overlay" }), expect!["Name is missing: give the name of the network"]);
     refused(
         overlay("Driver", json!("wave")),
-        expect![[r#"Driver: "wave" is no network driver; use overlay, bridge or macvlan"#]],
+        expect![[r#"Driver: "wave" is no network driver; use overlay, bridge, macvlan or ipvlan"#]],
     );
     refused(
         overlay("Scope", json!("local")),

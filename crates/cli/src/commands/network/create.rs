@@ -9,7 +9,7 @@ use crate::{client::Client, output::terminal::print, spec::ipam};
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
     name: String,
-    /// Driver of the network: overlay, bridge or macvlan; unlike docker's, the default spans the cluster
+    /// Driver of the network: overlay, bridge, macvlan or ipvlan; unlike docker's, the default spans the cluster
     #[arg(short, long, default_value = "overlay")]
     driver: String,
     /// Subnet in CIDR format (default: chosen from the address pools of the cluster)
@@ -36,7 +36,7 @@ pub(crate) struct CreateArgs {
     /// Make it the network of the routing mesh
     #[arg(long)]
     ingress: bool,
-    /// Driver option: encrypted, parent=INTERFACE[.VLAN], com.docker.network.driver.mtu=BYTES, …
+    /// Driver option: encrypted, parent=INTERFACE[.VLAN], ipvlan_mode=l2|l3|l3s, com.docker.network.driver.mtu=BYTES, …
     #[arg(short, long, value_name = "KEY[=VALUE]")]
     opt: Vec<String>,
     /// Label of the network
@@ -48,7 +48,7 @@ pub(crate) struct CreateArgs {
     /// Take the configuration of this network
     #[arg(long, value_name = "NETWORK")]
     config_from: Option<String>,
-    /// Scope: swarm (each host that needs it has its own, for bridge and macvlan) or local
+    /// Scope: swarm (each host that needs it has its own, for bridge, macvlan and ipvlan) or local
     #[arg(long, default_value = "")]
     scope: String,
 }

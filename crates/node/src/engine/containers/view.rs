@@ -206,8 +206,10 @@ impl Engine {
             let of_cluster = network.as_ref().filter(|_| endpoint.is_none()).and_then(|network| {
                 let given = given.iter().find(|given| given.network == network.id && given.container == record.id)?;
                 let address = given.addresses.first().copied()?;
-                Some((address, network.subnets.first()?.range.prefix()))
+                let subnet = network.subnets.iter().find(|subnet| subnet.range.contains(address))?;
+                Some((address, subnet.range.prefix()))
             });
+            let has_own_mac = network.as_ref().is_none_or(|n| n.spec.driver != types::NetworkDriver::Ipvlan);
             PlaceView {
                 network: match &network {
                     Some(network) => network.spec.name.to_string(),
@@ -221,8 +223,10 @@ impl Engine {
                 address: endpoint.map(|e| (e.address.address(), e.address.prefix())).or(of_cluster),
                 gateway: endpoint.and(local).and_then(|view| view.gateway),
                 mac: match (endpoint, of_cluster) {
-                    (Some(endpoint), _) => endpoint.mac.to_string(),
-                    (None, Some((std::net::IpAddr::V4(address), _))) => MacAddress::for_ipv4(address).to_string(),
+                    (Some(endpoint), _) => endpoint.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+                    (None, Some((std::net::IpAddr::V4(address), _))) if has_own_mac => {
+                        MacAddress::for_ipv4(address).to_string()
+                    }
                     (None, _) => String::new(),
                 },
             }

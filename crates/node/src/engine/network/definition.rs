@@ -3,14 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use overlay::{Cidr, Ipam, LocalDriver, LocalNetworkPlan, ParentLink};
-use types::{Labels, NetworkDriver, NetworkSpec, Subnet, SubnetSpec};
+use types::{IPVLAN_MODE, IpvlanMode, Labels, NetworkDriver, NetworkSpec, Subnet, SubnetSpec};
 
 /// Options that a bridge network understands, as Docker names them.
 const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
 const TALK: &str = "com.docker.network.bridge.enable_icc";
-/// Options of a macvlan network.
+/// Options of macvlan and ipvlan networks.
 const PARENT: &str = "parent";
 const MODE: &str = "macvlan_mode";
+const FLAG: &str = "ipvlan_flag";
 /// The spec has them parsed already.
 const MTU: [&str; 2] = ["com.docker.network.driver.mtu", "mtu"];
 
@@ -30,9 +31,7 @@ impl Definition {
         let driver = match spec.driver {
             NetworkDriver::Bridge => bridge(&spec.options)?,
             NetworkDriver::Macvlan => macvlan(&spec.options)?,
-            NetworkDriver::Ipvlan => {
-                return Err("driver ipvlan: not there yet in this version of rswarm; use macvlan".to_owned());
-            }
+            NetworkDriver::Ipvlan => ipvlan(&spec.options)?,
             NetworkDriver::Overlay => return Err("driver overlay: such a network is the cluster's".to_owned()),
             NetworkDriver::Host | NetworkDriver::Null => {
                 return Err("drivers host and null: every host has one network of each, and no more".to_owned());
@@ -50,10 +49,16 @@ impl Definition {
             [one] => Some(subnet(one)?),
             [_, second, ..] => return Err(format!("subnet {}: a network of one host has one subnet", second.subnet)),
         };
-        if matches!(driver, LocalDriver::Macvlan { .. }) && subnet.is_none() {
-            return Err(
-                "subnet: a macvlan network needs that of the network its parent is on; give --subnet".to_owned()
-            );
+        if let (Some(_), None) = (driver.parent(), &subnet) {
+            return Err(match &driver {
+                LocalDriver::Ipvlan { mode: mode @ (IpvlanMode::L3 | IpvlanMode::L3s), .. } => format!(
+                    "subnet: an ipvlan network of mode {} needs one that the world around the host has a route to, by \
+                     this host; give --subnet",
+                    mode.text()
+                ),
+                LocalDriver::Ipvlan { .. } => of_parent("an ipvlan network"),
+                _ => of_parent("a macvlan network"),
+            });
         }
         Ok(Self { driver, internal: spec.internal, mtu: spec.mtu, subnet })
     }
@@ -93,11 +98,13 @@ fn bridge(options: &Labels) -> Result<LocalDriver, String> {
     Ok(LocalDriver::Bridge { masquerade })
 }
 
+fn of_parent(what: &str) -> String {
+    format!("subnet: {what} needs that of the network its parent is on; give --subnet")
+}
+
 fn macvlan(options: &Labels) -> Result<LocalDriver, String> {
-    let mut parent = None;
     for (name, value) in options {
         match name.as_str() {
-            PARENT if !value.is_empty() => parent = Some(ParentLink::parse(value)),
             PARENT => {}
             MODE if matches!(value.as_str(), "" | "bridge") => {}
             MODE => {
@@ -114,10 +121,40 @@ fn macvlan(options: &Labels) -> Result<LocalDriver, String> {
             }
         }
     }
-    let parent = parent.ok_or_else(|| {
-        format!("option {PARENT}: a macvlan network needs an interface of the host; give --opt {PARENT}=eth0, or eth0.50 for VLAN 50 on it")
+    Ok(LocalDriver::Macvlan { parent: parent(options, "a macvlan network")? })
+}
+
+fn ipvlan(options: &Labels) -> Result<LocalDriver, String> {
+    for (name, value) in options {
+        match name.as_str() {
+            PARENT | IPVLAN_MODE => {}
+            FLAG if matches!(value.as_str(), "" | "bridge") => {}
+            FLAG => {
+                return Err(format!(
+                    "option {FLAG}={value}: containers of an ipvlan network always reach each other in rswarm; leave it \
+                     out"
+                ));
+            }
+            known if MTU.contains(&known) => {}
+            _ => {
+                return Err(format!(
+                    "option {name}: ipvlan networks know no such option; known are {PARENT}, {IPVLAN_MODE}, {FLAG} and {}",
+                    MTU.join(", ")
+                ));
+            }
+        }
+    }
+    Ok(LocalDriver::Ipvlan { parent: parent(options, "an ipvlan network")?, mode: IpvlanMode::of(options)? })
+}
+
+fn parent(options: &Labels, what: &str) -> Result<ParentLink, String> {
+    let wanted = options.get(PARENT).filter(|value| !value.is_empty());
+    let parent = wanted.ok_or_else(|| {
+        format!(
+            "option {PARENT}: {what} needs an interface of the host; give --opt {PARENT}=eth0, or eth0.50 for VLAN 50 on it"
+        )
     })?;
-    Ok(LocalDriver::Macvlan { parent })
+    Ok(ParentLink::parse(parent))
 }
 
 fn flag(name: &str, value: &str) -> Result<bool, String> {
@@ -182,13 +219,22 @@ mod tests {
     fn e31_what_cannot_be_is_said() {
         let (bridge, macvlan) = (NetworkDriver::Bridge, NetworkDriver::Macvlan);
         assert!(refusal(bridge, |s| s.ipv6 = true).starts_with("IPv6: "));
-        assert!(refusal(NetworkDriver::Ipvlan, |_| {}).contains("use macvlan"));
         assert!(with_option(bridge, "fast", "yes").starts_with("option fast: bridge networks know no such option"));
         assert!(with_option(bridge, MASQUERADE, "perhaps").ends_with("neither true nor false"));
         assert!(with_option(bridge, TALK, "false").contains("networks of their own"));
         assert!(with_option(macvlan, MODE, "vepa").contains("mode bridge"));
         assert!(refusal(macvlan, |_| {}).starts_with("option parent: "));
         assert!(with_option(macvlan, PARENT, "eth0").starts_with("subnet: a macvlan network needs"));
+        let ipvlan = NetworkDriver::Ipvlan;
+        assert!(refusal(ipvlan, |_| {}).starts_with("option parent: an ipvlan network needs an interface"));
+        assert!(with_option(ipvlan, PARENT, "eth0").starts_with("subnet: an ipvlan network needs that of the network"));
+        assert!(with_option(ipvlan, FLAG, "private").contains("always reach each other"));
+        assert!(with_option(ipvlan, MODE, "bridge").contains("ipvlan networks know no such option"));
+        let wrong = refusal(ipvlan, |s| {
+            s.options
+                .extend([PARENT, IPVLAN_MODE].map(str::to_owned).into_iter().zip(["eth0", "l4"].map(str::to_owned)));
+        });
+        assert_eq!(wrong, "option ipvlan_mode=l4: ipvlan networks have mode l2, l3 or l3s");
         let subnet = |text: &str, change: fn(&mut SubnetSpec)| {
             refusal(bridge, |spec| {
                 let subnet = text.parse().expect("subnet");
@@ -213,6 +259,13 @@ mod tests {
         spec.subnets.push(SubnetSpec { subnet, gateway: None, ip_range: None, auxiliary: Default::default() });
         let definition = Definition::of(&spec).expect("good");
         assert_eq!(definition.driver, LocalDriver::Macvlan { parent: ParentLink::parse("eth0.50") });
+        (spec.driver, spec.options) = (NetworkDriver::Ipvlan, [(PARENT.into(), "eth0".into())].into());
+        spec.options.insert(IPVLAN_MODE.into(), "l3".into());
+        let routed = Definition::of(&spec).expect("good").driver;
+        assert_eq!(routed, LocalDriver::Ipvlan { parent: ParentLink::parse("eth0"), mode: IpvlanMode::L3 });
+        spec.subnets.clear();
+        let said = Definition::of(&spec).expect_err("no subnet");
+        assert!(said.starts_with("subnet: an ipvlan network of mode l3 needs one that the world"), "{said}");
         let chosen = definition.subnet.clone().expect("asked for");
         let plan = definition.plan("lan", &chosen).expect("a plan");
         assert_eq!((plan.gateway, plan.name.as_str()), (Ipv4Addr::new(192, 0, 2, 1), "lan"));

@@ -93,6 +93,8 @@ impl LocalNetworks {
             let invalid = |why: String| NetworkError::new(Kind::Invalid, format!("network {name}: {why}"));
             let definition = Definition::of(&spec).map_err(invalid)?;
             check_driver(&definition, facts).map_err(invalid)?;
+            self.check_parent(&definition.driver)
+                .map_err(|why| NetworkError::new(Kind::Conflict, format!("network {name}: {why}")))?;
             let subnet = self.subnet(&definition, facts).map_err(invalid)?;
             subnets.push(subnet);
         }
@@ -132,6 +134,17 @@ impl LocalNetworks {
         let source =
             self.configuration(from).map_err(|message| NetworkError::new(NetworkErrorKind::NotFound, message))?;
         Ok(merged(spec, &source.spec))
+    }
+
+    /// Whether its parent is free for interfaces of this kind.
+    fn check_parent(&self, driver: &LocalDriver) -> Result<(), String> {
+        let others = self.iter().filter(|other| !other.spec.config_only);
+        let others =
+            others.filter_map(|other| Some((other.spec.name.as_str(), Definition::of(&other.spec).ok()?.driver)));
+        for (name, other) in others {
+            check_beside(driver, name, &other)?;
+        }
+        Ok(())
     }
 
     fn configuration(&self, name: &Name) -> Result<&Network, String> {
@@ -193,9 +206,13 @@ fn merged(spec: &NetworkSpec, from: &NetworkSpec) -> NetworkSpec {
 
 /// Whether this kernel and this host have what the driver needs.
 fn check_driver(definition: &Definition, facts: &HostFacts) -> Result<(), String> {
-    let LocalDriver::Macvlan { parent } = &definition.driver else { return Ok(()) };
+    let (parent, kind) = match &definition.driver {
+        LocalDriver::Bridge { .. } => return Ok(()),
+        LocalDriver::Macvlan { parent } => (parent, overlay::capabilities::MACVLAN),
+        LocalDriver::Ipvlan { parent, .. } => (parent, overlay::capabilities::IPVLAN),
+    };
     let lacks = |kind: &str| facts.lacking.get(kind).map_or(Ok(()), |advice| Err(format!("driver {kind}: {advice}")));
-    lacks(overlay::capabilities::MACVLAN)?;
+    lacks(kind)?;
     let ParentLink { interface, vlan } = parent;
     if facts.interfaces.contains(&parent.text()) {
         return Ok(());
@@ -208,6 +225,19 @@ fn check_driver(definition: &Definition, facts: &HostFacts) -> Result<(), String
         return Ok(());
     }
     lacks(overlay::capabilities::VLAN).map_err(|why| format!("parent {}: {why}", parent.text()))
+}
+
+/// Whether a network of this driver can be beside another one.
+pub(super) fn check_beside(driver: &LocalDriver, name: &str, other: &LocalDriver) -> Result<(), String> {
+    if !driver.excludes(other) {
+        return Ok(());
+    }
+    let parent = driver.parent().map(ParentLink::text).unwrap_or_default();
+    Err(format!(
+        "parent {parent}: network {name} has {} on it, and an interface bears those of one kind and mode: choose another \
+         parent, or a VLAN of it (parent={parent}.50)",
+        other.describe()
+    ))
 }
 
 /// The first IPv4 address, which a macvlan network of the cluster was given for the endpoint.

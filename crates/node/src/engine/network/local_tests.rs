@@ -61,6 +61,31 @@ fn n10_macvlan_needs_its_parent() {
     assert_eq!(vlan, "network v: parent eth0.50: driver vlan: modprobe 8021q");
 }
 
+/// E-33: the kernel's word about ipvlan is told with what to do; a parent bears interfaces of one kind and mode.
+#[test]
+fn e33_ipvlan_needs_its_parent_for_itself() {
+    let mut networks = LocalNetworks::default();
+    let ipvlan = |name: &str, mode: &str| {
+        let mut spec = NetworkSpec { driver: NetworkDriver::Ipvlan, ..lan(name, "eth0") };
+        spec.options.insert("ipvlan_mode".into(), mode.into());
+        spec
+    };
+    let lacking = HostFacts { lacking: [("ipvlan".to_owned(), "modprobe ipvlan".to_owned())].into(), ..facts() };
+    let id = NetworkId::from_random(9);
+    let said = networks.create(&ipvlan("lan", "l2"), id, Timestamp::EPOCH, &lacking).expect_err("no ipvlan here");
+    assert_eq!(said.message, "network lan: driver ipvlan: modprobe ipvlan");
+    assert!(networks.by_name("lan").is_none(), "nothing is half there");
+    create(&mut networks, &ipvlan("lan", "l2")).expect("made");
+    create(&mut networks, &ipvlan("same", "l2")).expect("beside it");
+    let other = create(&mut networks, &ipvlan("routed", "l3")).expect_err("another mode");
+    assert_eq!(
+        other,
+        "network routed: parent eth0: network lan has ipvlan interfaces of mode l2 on it, and an interface bears those of one \
+         kind and mode: choose another parent, or a VLAN of it (parent=eth0.50)"
+    );
+    assert!(create(&mut networks, &lan("mac", "eth0")).expect_err("another kind").contains("network lan has ipvlan"));
+}
+
 #[test]
 fn n10_a_configuration_is_taken_and_kept_while_used() {
     let mut networks = LocalNetworks::default();

@@ -2,7 +2,7 @@
 //! them. Each request here is applied and answered by itself: they are rare.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::Arc,
@@ -17,7 +17,7 @@ use super::{
     containers::{ContainerPlace, PlaceIn},
     definition::whole,
     file,
-    local::{HostFacts, LocalNetworks, NetworkError, NetworkErrorKind as Kind, choose},
+    local::{HostFacts, LocalNetworks, NetworkError, NetworkErrorKind as Kind, check_beside, choose},
     view,
 };
 use crate::clock::now;
@@ -199,8 +199,18 @@ impl Owner {
             (Some(planned), None) => whole(planned.subnet, planned.gateway),
             (None, None) => choose(&self.facts(None).await?.taken)?,
         };
-        if let Entry::Vacant(place) = self.plan.locals.entry(network) {
-            place.insert(definition.plan(&name, &subnet)?);
+        if let (Some(mac), LocalDriver::Ipvlan { parent, .. }) = (wanted.mac, &definition.driver) {
+            return Err(format!(
+                "network {name}: MAC address {mac}: containers of an ipvlan network have that of {}; leave it out",
+                parent.text()
+            ));
+        }
+        if !self.plan.locals.contains_key(&network) {
+            for other in self.plan.locals.values() {
+                check_beside(&definition.driver, &other.name, &other.driver)
+                    .map_err(|why| format!("network {name}: {why}"))?;
+            }
+            self.plan.locals.insert(network, definition.plan(&name, &subnet)?);
         }
         let address =
             self.free_address(id, network, &subnet, wanted.address).map_err(|e| format!("network {name}: {e}"))?;

@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, sync::Arc};
 
-use overlay::{Cidr, EndpointId, MacAddress, NetworkPlan};
+use overlay::{Cidr, EndpointId, LocalDriver, MacAddress, NetworkPlan};
 use types::{Network, NetworkId, TaskId};
 
 use super::{
@@ -30,7 +30,8 @@ pub struct LocalEndpoint {
     /// By which others in the network find it; else its host name.
     pub name: String,
     pub address: Cidr,
-    pub mac: MacAddress,
+    /// None: that of the link its interface is on.
+    pub mac: Option<MacAddress>,
 }
 
 /// The host's bridge first.
@@ -39,7 +40,7 @@ pub(super) fn view(plan: &NetworkPlan, networks: &LocalNetworks) -> Vec<LocalNet
     let on_bridge = plan.endpoints.iter().filter_map(|(id, endpoint)| {
         let port = endpoint.bridge?;
         let address = bridge?.with_prefix(port.address);
-        Some(LocalEndpoint { container: container(id), name: endpoint.hostname.clone(), address, mac: port.mac })
+        Some(LocalEndpoint { container: container(id), name: endpoint.hostname.clone(), address, mac: Some(port.mac) })
     });
     let first = LocalNetworkView {
         network: None,
@@ -76,7 +77,9 @@ fn endpoints(plan: &NetworkPlan, network: NetworkId, subnet: Cidr) -> Vec<LocalE
         let port = endpoint.locals.iter().find(|port| port.network == network)?;
         let name = port.names.first().unwrap_or(&endpoint.hostname).clone();
         let address = Cidr::new(port.address.into(), subnet.prefix()).ok()?;
-        Some(LocalEndpoint { container: container(id), name, address, mac: port.mac })
+        let is_links = matches!(plan.locals.get(&network)?.driver, LocalDriver::Ipvlan { .. });
+        let mac = (!is_links).then_some(port.mac);
+        Some(LocalEndpoint { container: container(id), name, address, mac })
     };
     plan.endpoints.iter().filter_map(place).collect()
 }

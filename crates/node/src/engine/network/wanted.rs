@@ -1,0 +1,93 @@
+//! What the owner of the plan is asked for and answers, and what the cluster says: plain data.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use overlay::{DataPath, EndpointDns, HostPorts, MacAddress, MeshPlan, OverlayPlan, OverlayPort, ProbeSettings};
+use types::{Network, NetworkId, OverlayContainer, PortConfig};
+
+use super::guests::Place;
+use crate::engine::{host_ports::Conflict, sockets::HostSocket};
+
+/// A container's place in the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::engine) struct Attached {
+    /// Its first address, if it has one.
+    pub address: Option<IpAddr>,
+    /// The namespace, to be joined by path.
+    pub namespace: PathBuf,
+    /// Published on this host, every one with its number.
+    pub ports: Vec<PortConfig>,
+}
+
+/// Why a container has no place in the network.
+#[derive(Debug)]
+pub(in crate::engine) enum AttachError {
+    /// Somebody holds what it asks for.
+    Held(Conflict),
+    /// Trying again may help.
+    Failed(String),
+}
+
+impl From<String> for AttachError {
+    fn from(text: String) -> Self {
+        Self::Failed(text)
+    }
+}
+
+/// What a container shall have of the network.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(in crate::engine) struct Wanted {
+    pub hostname: String,
+    /// A place on the host's bridge: the way to the world.
+    pub bridge: bool,
+    /// Of the interface there; `None`: from the address.
+    pub bridge_mac: Option<MacAddress>,
+    pub overlays: Vec<OverlayPort>,
+    /// In networks of this host, which gives the addresses.
+    pub locals: Vec<LocalWanted>,
+    pub dns: EndpointDns,
+    /// To be published on this host; needs a place on the bridge.
+    pub ports: Vec<PortConfig>,
+    /// What processes of this host hold of its ports.
+    pub sockets: Vec<HostSocket>,
+}
+
+/// A place in a network that each host has for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::engine) struct LocalWanted {
+    pub network: NetworkId,
+    /// None: any free one; the same again for who has one already.
+    pub address: Option<Ipv4Addr>,
+    /// Lower case; the first is its own.
+    pub names: Vec<String>,
+    /// `None`: from the address.
+    pub mac: Option<MacAddress>,
+}
+
+/// What the cluster says of this host's network, beside the containers on it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct ClusterNetwork {
+    /// `None` stops probing and answering.
+    pub probes: Option<ProbeSettings>,
+    pub data_path: Option<DataPath>,
+    pub overlays: BTreeMap<NetworkId, OverlayPlan>,
+    /// All networks that this host may have endpoints in, overlays and others.
+    pub networks: BTreeMap<NetworkId, Arc<Network>>,
+    pub mesh: Option<MeshPlan>,
+    /// Places that the value has for single containers of this host.
+    pub guests: BTreeMap<Place, OverlayContainer>,
+    /// From this host's disk, and so older than what the data plane holds: fills only what is missing there.
+    pub is_kept: bool,
+}
+
+/// An endpoint that was there at start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::engine) struct FoundEndpoint {
+    pub address: Option<IpAddr>,
+    pub ports: Vec<HostPorts>,
+}
