@@ -290,7 +290,7 @@ mod tests {
             data_path_peers: BTreeMap::from([(NodeId::from_random(1), peer)]),
             ..HostNetwork::default()
         };
-        let plan = overlay(state, &host, NodeId::from_random(0), &BTreeSet::new());
+        let plan = overlay(state, &host, NodeId::from_random(0), &Lost::default());
         let mut text = String::new();
         let list = |all: &mut dyn Iterator<Item = &IpAddr>| all.map(ToString::to_string).collect::<Vec<_>>().join(" ");
         for (name, addresses) in &plan.names {

@@ -219,7 +219,9 @@ impl Engine {
         let mount = |MountPoint { kind, target, read_only }| {
             let (source, subpath) = match kind {
                 PointKind::Bind { source, .. } => (source.into(), String::new()),
-                PointKind::Volume { source, subpath, .. } => (source, subpath),
+                PointKind::Volume { source, subpath, .. } | PointKind::Image { source, subpath, .. } => {
+                    (source, subpath)
+                }
                 PointKind::Tmpfs { .. } => return None,
             };
             Some(TreeMount { source, subpath, target, read_only })

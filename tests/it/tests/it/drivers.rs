@@ -188,6 +188,7 @@ fn net_e_33_ipvlan_needs_the_kernels_word() -> Result<()> {
         ensure!(tasks.iter().any(said), "{tasks:#?}");
         Ok(())
     })
+    .map(drop)
 }
 
 /// E-31, P30, N-21: networks of a worker alone: made, listed beside what the cluster lets it join, kept over a

@@ -95,7 +95,8 @@ pub(super) async fn load(State(shared): State<Shared>, raw: RawQuery, body: Body
         Ok(loaded)
     };
     // What is wrong with an archive is a line of the answer, as Docker's clients look for it there.
-    Ok(progress::answer_with_lines(work, |images: Vec<LoadedImage>| images.iter().flat_map(loaded_lines).collect()).await)
+    Ok(progress::answer_with_lines(work, |images: Vec<LoadedImage>| images.iter().flat_map(loaded_lines).collect())
+        .await)
 }
 
 fn name_of(image: &LoadedImage) -> String {
