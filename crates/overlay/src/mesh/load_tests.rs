@@ -74,24 +74,24 @@ fn every_kind_of_port_as_text() {
         add rule inet rswarm-ports nobody drop comment "d90ee9ccf6bea1d2 1/1"
         add chain inet rswarm-ports tcp-8080
         flush chain inet rswarm-ports tcp-8080
-        add rule inet rswarm-ports tcp-8080 meta l4proto tcp dnat ip to numgen inc mod 2 map { 0 : 10.255.0.3 . 80, 1 : 10.255.0.2 . 80 } comment "088b9fb4700307aa 1/3"
-        add rule inet rswarm-ports tcp-8080 meta l4proto tcp dnat ip6 to numgen inc mod 1 map { 0 : fd00::2 . 80 } comment "088b9fb4700307aa 2/3"
-        add rule inet rswarm-ports tcp-8080 goto nobody comment "088b9fb4700307aa 3/3"
+        add rule inet rswarm-ports tcp-8080 meta l4proto tcp dnat ip to numgen inc mod 2 map { 0 : 10.255.0.3 . 80, 1 : 10.255.0.2 . 80 } comment "2620a0c0018970cf 1/3"
+        add rule inet rswarm-ports tcp-8080 meta l4proto tcp dnat ip6 to numgen inc mod 1 map { 0 : fd00::2 . 80 } comment "2620a0c0018970cf 2/3"
+        add rule inet rswarm-ports tcp-8080 goto nobody comment "2620a0c0018970cf 3/3"
         add chain inet rswarm-ports udp-5000-14999
         flush chain inet rswarm-ports udp-5000-14999
-        add rule inet rswarm-ports udp-5000-14999 meta l4proto udp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.2 } comment "aced2daed5940128 1/2"
-        add rule inet rswarm-ports udp-5000-14999 goto nobody comment "aced2daed5940128 2/2"
+        add rule inet rswarm-ports udp-5000-14999 meta l4proto udp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.2 } comment "95ecd79ce43052e6 1/2"
+        add rule inet rswarm-ports udp-5000-14999 goto nobody comment "95ecd79ce43052e6 2/2"
         add chain inet rswarm-ports tcp-443-192.0.2.1
         flush chain inet rswarm-ports tcp-443-192.0.2.1
-        add rule inet rswarm-ports tcp-443-192.0.2.1 meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.2 } comment "8c4ce975669df071 1/2"
-        add rule inet rswarm-ports tcp-443-192.0.2.1 goto nobody comment "8c4ce975669df071 2/2"
+        add rule inet rswarm-ports tcp-443-192.0.2.1 meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.2 } comment "f9086083a23892de 1/2"
+        add rule inet rswarm-ports tcp-443-192.0.2.1 goto nobody comment "f9086083a23892de 2/2"
         add chain inet rswarm-ports sctp-443-444-20010db8000000000000000000000001
         flush chain inet rswarm-ports sctp-443-444-20010db8000000000000000000000001
-        add rule inet rswarm-ports sctp-443-444-20010db8000000000000000000000001 meta l4proto sctp dnat ip6 to numgen inc mod 1 map { 0 : fd00::2 } : th dport map { 443 : 1443, 444 : 1444 } comment "861a344f37477807 1/2"
-        add rule inet rswarm-ports sctp-443-444-20010db8000000000000000000000001 goto nobody comment "861a344f37477807 2/2"
+        add rule inet rswarm-ports sctp-443-444-20010db8000000000000000000000001 meta l4proto sctp dnat ip6 to numgen inc mod 1 map { 0 : fd00::2 } : th dport map { 443 : 1443, 444 : 1444 } comment "8f6460169eb3e7b5 1/2"
+        add rule inet rswarm-ports sctp-443-444-20010db8000000000000000000000001 goto nobody comment "8f6460169eb3e7b5 2/2"
         add chain inet rswarm-ports tcp-22-eth0
         flush chain inet rswarm-ports tcp-22-eth0
-        add rule inet rswarm-ports tcp-22-eth0 goto nobody comment "d133f4ad007466f4 1/1"
+        add rule inet rswarm-ports tcp-22-eth0 goto nobody comment "d9a95de2bc23d0e4 1/1"
         add element inet rswarm-ports port-ranges { udp . 5000-14999 : goto udp-5000-14999 }
         add element inet rswarm-ports port-ranges6 { 2001:db8::1 . sctp . 443-444 : goto sctp-443-444-20010db8000000000000000000000001 }
         add element inet rswarm-ports ports { tcp . 8080 : goto tcp-8080 }
@@ -122,6 +122,18 @@ fn p32_ports_of_ipv4_are_relayed_from_ipv6() {
     let told = |line: &&str| line.contains("element") || line.contains("redirect");
     let told: Vec<&str> = text.lines().filter(told).map(|line| line.split(" comment").next().unwrap_or(line)).collect();
     expect![[r#"
+        add rule inet rswarm-ports tcp-8080 meta nfproto ipv6 meta l4proto tcp redirect to :7274
+        add rule inet rswarm-ports tcp-8090-20010db8000000000000000000000001 meta nfproto ipv6 meta l4proto tcp redirect to :7274
+        add rule inet rswarm-ports tcp-8095-eth0 meta nfproto ipv6 meta l4proto tcp redirect to :7274
+        add rule inet rswarm-ports tcp-8099-192.0.2.1 meta nfproto ipv6 meta l4proto tcp redirect to :7274
+        add element inet rswarm-ports own-ports4 { 127.94.233.160 . tcp . 8090 : goto tcp-8090-20010db8000000000000000000000001 }
+        add element inet rswarm-ports own-ports4 { 127.94.233.160 . tcp . 8095 : goto tcp-8095-eth0 }
+        add element inet rswarm-ports own-ports4 { 192.0.2.1 . tcp . 8095 : goto tcp-8095-eth0 }
+        add element inet rswarm-ports own-ports6 { 2001:db8::1 . tcp . 8095 : goto tcp-8095-eth0 }
+        add element inet rswarm-ports ports { tcp . 8080 : goto tcp-8080 }
+        add element inet rswarm-ports ports-on { "eth0" . tcp . 8095 : goto tcp-8095-eth0 }
+        add element inet rswarm-ports ports4 { 192.0.2.1 . tcp . 8099 : goto tcp-8099-192.0.2.1 }
+        add element inet rswarm-ports ports6 { 2001:db8::1 . tcp . 8090 : goto tcp-8090-20010db8000000000000000000000001 }
     "#]]
     .assert_eq(&format!("{}\n", told.join("\n")));
 }
@@ -144,12 +156,12 @@ fn p36_a_change_touches_its_own_port_only() {
         delete chain inet rswarm-ports tcp-10000
         add chain inet rswarm-ports tcp-10007
         flush chain inet rswarm-ports tcp-10007
-        add rule inet rswarm-ports tcp-10007 meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.3 . 80 } comment "58884b4de0f456bc 1/2"
-        add rule inet rswarm-ports tcp-10007 goto nobody comment "58884b4de0f456bc 2/2"
+        add rule inet rswarm-ports tcp-10007 meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.3 . 80 } comment "47499d22ee83a382 1/2"
+        add rule inet rswarm-ports tcp-10007 goto nobody comment "47499d22ee83a382 2/2"
         add chain inet rswarm-ports tcp-443
         flush chain inet rswarm-ports tcp-443
-        add rule inet rswarm-ports tcp-443 meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.2 . 80 } comment "43320678fa827b04 1/2"
-        add rule inet rswarm-ports tcp-443 goto nobody comment "43320678fa827b04 2/2"
+        add rule inet rswarm-ports tcp-443 meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.2 . 80 } comment "e25bad227a482e3b 1/2"
+        add rule inet rswarm-ports tcp-443 goto nobody comment "e25bad227a482e3b 2/2"
         add element inet rswarm-ports ports { tcp . 443 : goto tcp-443 }
     "#]].assert_eq(&over(&after, Some(&had)));
 }
@@ -168,8 +180,8 @@ fn p14_only_what_was_touched_is_loaded_again() {
         delete chain inet rswarm-ports foreign
         add chain inet rswarm-ports tcp-8080
         flush chain inet rswarm-ports tcp-8080
-        add rule inet rswarm-ports tcp-8080 meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.2 } comment "1754b271d8db51b9 1/2"
-        add rule inet rswarm-ports tcp-8080 goto nobody comment "1754b271d8db51b9 2/2"
+        add rule inet rswarm-ports tcp-8080 meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.2 } comment "a162cedc58c05127 1/2"
+        add rule inet rswarm-ports tcp-8080 goto nobody comment "a162cedc58c05127 2/2"
         add element inet rswarm-ports ports { tcp . 8081 : goto tcp-8081 }
     "#]].assert_eq(&over(&entries, Some(&had)));
 }
@@ -199,16 +211,16 @@ fn p36_a_change_of_one_port_takes_few_words() {
     expect![[r#"
         add chain inet rswarm-ports tcp-10007
         flush chain inet rswarm-ports tcp-10007
-        add rule inet rswarm-ports tcp-10007 meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.3 . 80 } comment "b763294a3a9f37f1 1/3"
-        add rule inet rswarm-ports tcp-10007 meta l4proto tcp dnat ip6 to numgen inc mod 1 map { 0 : fd00::3 . 80 } comment "b763294a3a9f37f1 2/3"
-        add rule inet rswarm-ports tcp-10007 goto nobody comment "b763294a3a9f37f1 3/3"
+        add rule inet rswarm-ports tcp-10007 meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.255.0.3 . 80 } comment "e9dd784feafe812d 1/3"
+        add rule inet rswarm-ports tcp-10007 meta l4proto tcp dnat ip6 to numgen inc mod 1 map { 0 : fd00::3 . 80 } comment "e9dd784feafe812d 2/3"
+        add rule inet rswarm-ports tcp-10007 goto nobody comment "e9dd784feafe812d 3/3"
     "#]]
     .assert_eq(&load.ruleset);
     expect![[r#"
         [
             SetChain {
                 name: "tcp-10007",
-                digest: "b763294a3a9f37f1",
+                digest: "e9dd784feafe812d",
                 rules: InTurn {
                     protocol: Tcp,
                     port: Some(
