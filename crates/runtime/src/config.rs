@@ -334,6 +334,8 @@ pub struct ContainerConfig {
     pub shm_size_bytes: u64,
     /// There is no `/dev/shm`.
     pub no_shm: bool,
+    /// A directory of the host that is `/dev/shm`, for memory that containers share; `None` is one of its own.
+    pub shm_source: Option<PathBuf>,
     /// The container may write to its own cgroup.
     pub writable_cgroups: bool,
     pub oom_score_adj: i32,
@@ -384,6 +386,7 @@ impl ContainerConfig {
             sysctls: BTreeMap::new(),
             shm_size_bytes: 0,
             no_shm: false,
+            shm_source: None,
             writable_cgroups: false,
             oom_score_adj: 0,
             devices: Vec::new(),

@@ -259,6 +259,6 @@ mod tests {
                 "memory.limit_in_bytes=67108864"
             ]
         );
-        assert!(changes_v2(&Resources::default()).is_empty());
+        assert_eq!(files(changes_v2(&Resources::default())), ["pids.max=max"]);
     }
 }

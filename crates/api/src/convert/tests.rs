@@ -165,7 +165,8 @@ fn defaults_are_dockers() {
             "RestartPolicy": {
               "Condition": "any",
               "Delay": 5000000000,
-              "MaxAttempts": 0
+              "MaxAttempts": 0,
+              "Window": 0
             },
             "Placement": {},
             "ForceUpdate": 0,
@@ -175,20 +176,6 @@ fn defaults_are_dockers() {
             "Replicated": {
               "Replicas": 1
             }
-          },
-          "UpdateConfig": {
-            "Parallelism": 1,
-            "FailureAction": "pause",
-            "Monitor": 5000000000,
-            "MaxFailureRatio": 0,
-            "Order": "stop-first"
-          },
-          "RollbackConfig": {
-            "Parallelism": 1,
-            "FailureAction": "pause",
-            "Monitor": 5000000000,
-            "MaxFailureRatio": 0,
-            "Order": "stop-first"
           },
           "EndpointSpec": {
             "Mode": "vip"

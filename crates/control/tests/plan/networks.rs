@@ -205,11 +205,11 @@ fn a_full_network_makes_tasks_wait_with_the_reason_until_something_is_free_p09_s
             0s create web.2/1 on b 10.1.0.4
             0s create web.3/1 on a 10.1.0.5
             0s create web.4/1 on b 10.1.0.6
-            0s create web.5/1 waiting: network n1: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included)
+            0s create web.5/1 waiting: network n1: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included); give it more: rswarm network update --subnet-add SUBNET n1
               n1 vni 4096 10.1.0.0/29 gateway 10.1.0.1 (6 of 6 used)
             0s want web.4/1 remove
             0s want web.5/1 remove
-            0s status web.5/1 shutdown: network n1: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included)
+            0s status web.5/1 shutdown: network n1: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included); give it more: rswarm network update --subnet-add SUBNET n1
             0s forget web.5/1
             0s forget web.4/1
             0s create web.4/2 on b 10.1.0.6
@@ -341,7 +341,54 @@ fn p09_a_subnet_is_added_to_a_full_network() {
          settle
          add-subnet web subnet=fd03::/64
          networks",
-        expect![[r#""#]],
+        expect![[r#"
+            0s w has addresses web [10.1.0.2, fd01::2]
+            0s create w.1/1 on a 10.1.0.3 fd01::3
+            0s create w.2/1 on a 10.1.0.4 fd01::4
+            0s create w.3/1 on a 10.1.0.5 fd01::5
+            0s create w.4/1 on a 10.1.0.6 fd01::6
+            0s create w.5/1 waiting: network web: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included); give it more: rswarm network update --subnet-add SUBNET web
+              web vni 4096 10.1.0.0/29 gateway 10.1.0.1 (6 of 6 used) fd01::/64 gateway fd01::1 (6 of 18446744073709551615 used)
+              other vni 4097 10.3.0.0/24 gateway 10.3.0.1 (1 of 254 used)
+              plain vni 4098 10.4.0.0/29 gateway 10.4.0.1 (1 of 6 used)
+            refused: network web: subnet 10.3.0.0/29 overlaps 10.3.0.0/24 of network other: choose another, or none
+            refused: network web: subnet 10.1.0.0/30 overlaps 10.1.0.0/29 of network web: choose another, or none
+            refused: network web: gateway 10.5.0.1 is outside of its subnet 10.2.0.0/29
+            refused: network plain: subnet fd02::/64 is of a family that its endpoints have no address of: give one of the family of 10.4.0.0/29
+            refused: network b: only an overlay network can get another subnet: make a second network
+              web vni 4096 10.1.0.0/29 gateway 10.1.0.1 (6 of 6 used) fd01::/64 gateway fd01::1 (6 of 18446744073709551615 used)
+              other vni 4097 10.3.0.0/24 gateway 10.3.0.1 (1 of 254 used)
+              plain vni 4098 10.4.0.0/29 gateway 10.4.0.1 (1 of 6 used)
+              b vni 0
+            598.8s place w.5/1 on a 10.2.0.1 fd01::7
+              web vni 4096 10.1.0.0/29 gateway 10.1.0.1 (6 of 6 used) 10.2.0.0/29 gateway 10.2.0.6 (2 of 6 used) fd01::/64 gateway fd01::1 (7 of 18446744073709551615 used)
+              other vni 4097 10.3.0.0/24 gateway 10.3.0.1 (1 of 254 used)
+              plain vni 4098 10.4.0.0/29 gateway 10.4.0.1 (1 of 6 used)
+              b vni 0
+            598.8s create w.6/1 on a 10.2.0.2 fd01::8
+            598.8s create w.7/1 on a 10.2.0.3 fd01::9
+            598.8s create w.8/1 on a 10.2.0.4 fd01::a
+              web vni 4096 10.1.0.0/29 gateway 10.1.0.1 (6 of 6 used) 10.2.0.0/29 gateway 10.2.0.6 (5 of 6 used) fd01::/64 gateway fd01::1 (10 of 18446744073709551615 used)
+              other vni 4097 10.3.0.0/24 gateway 10.3.0.1 (1 of 254 used)
+              plain vni 4098 10.4.0.0/29 gateway 10.4.0.1 (1 of 6 used)
+              b vni 0
+            598.8s want w.3/1 remove
+            598.8s want w.4/1 remove
+            598.8s want w.5/1 remove
+            598.8s want w.6/1 remove
+            598.8s want w.7/1 remove
+            598.8s want w.8/1 remove
+            598.8s forget w.3/1
+            598.8s forget w.4/1
+            598.8s forget w.5/1
+            598.8s forget w.6/1
+            598.8s forget w.7/1
+            598.8s forget w.8/1
+              web vni 4096 10.1.0.0/29 gateway 10.1.0.1 (4 of 6 used) 10.2.0.0/29 gateway 10.2.0.6 (1 of 6 used) fd01::/64 gateway fd01::1 (4 of 18446744073709551615 used) fd03::/64 gateway fd03::1 (1 of 18446744073709551615 used)
+              other vni 4097 10.3.0.0/24 gateway 10.3.0.1 (1 of 254 used)
+              plain vni 4098 10.4.0.0/29 gateway 10.4.0.1 (1 of 6 used)
+              b vni 0
+        "#]],
     );
 }
 
@@ -369,11 +416,15 @@ fn networks_of_single_hosts_n_10_n_11() {
         expect![[r#"
             refused: network m: a macvlan network needs an interface of each host: give the option parent=eth0, or take the nodes' own configurations with config-from
             refused: network m: a macvlan network needs the subnet its parents are on: give it
-            refused: network m: driver ipvlan is not there yet in this version of rswarm: use macvlan
+            refused: network i: its parent eth0 is that of network l too, of another driver or mode, and an interface of a host bears one: choose another parent, or a VLAN of it (parent=eth0.50)
+            refused: network i: option ipvlan_mode=l4: ipvlan networks have mode l2, l3 or l3s
+            refused: network i: an ipvlan network of this mode needs a subnet that is routed to its hosts: give it
+            refused: network j: its parent eth1 is that of network i too, of another driver or mode, and an interface of a host bears one: choose another parent, or a VLAN of it (parent=eth1.50)
             refused: network m: networks of single hosts have IPv4 only in this version of rswarm
             refused: network of-the-nodes not found
               b vni 0
               l vni 0 192.0.2.0/24 gateway 192.0.2.1 (1 of 254 used)
+              i vni 0 198.51.100.0/24 gateway 198.51.100.1 (1 of 254 used)
               m vni 0
             0s create s.1/1 on a 192.0.2.2
         "#]],
@@ -490,16 +541,16 @@ fn a_full_network_p_09() {
             0s create web.2/1 on a 10.1.0.4
             0s create web.3/1 on a 10.1.0.5
             0s create web.4/1 on a 10.1.0.6
-            0s create web.5/1 waiting: network small: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included)
+            0s create web.5/1 waiting: network small: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included); give it more: rswarm network update --subnet-add SUBNET small
               small vni 4096 10.1.0.0/29 gateway 10.1.0.1 (6 of 6 used)
-            refused: network small: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included): remove tasks or containers from it, or make a larger network
+            refused: network small: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included); give it more: rswarm network update --subnet-add SUBNET small, or remove tasks or containers from it
             60s want web.4/1 remove
             60s want web.5/1 remove
-            60s status web.5/1 shutdown: network small: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included)
+            60s status web.5/1 shutdown: network small: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included); give it more: rswarm network update --subnet-add SUBNET small
             60s forget web.5/1
             60s forget web.4/1
               c1 in small at 10.1.0.6 [] told to a
-            60s create web.4/2 waiting: network small: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included)
+            60s create web.4/2 waiting: network small: all 6 addresses of 10.1.0.0/29 are in use (gateway and virtual addresses included); give it more: rswarm network update --subnet-add SUBNET small
             120s place web.4/2 on a 10.1.0.6
               web.1/1 on a running (wants running)
               web.2/1 on a running (wants running)
@@ -527,7 +578,8 @@ fn a_network_of_253_addresses_n_23() {
         waiting.map(|task| task.status.error.clone()).collect::<Vec<_>>()
     };
     assert_eq!(placed(&world), 252);
-    let full = "network wide: all 254 addresses of 10.1.0.0/24 are in use (gateway and virtual addresses included)";
+    let full = "network wide: all 254 addresses of 10.1.0.0/24 are in use (gateway and virtual addresses included); give \
+                it more: rswarm network update --subnet-add SUBNET wide";
     assert_eq!(waits(&world), [full, full]);
     for line in ["snapshot", "update web x200", "settle", "update web x252", "settle"] {
         world.line(line);

@@ -56,14 +56,14 @@ fn e31_a_users_bridge_comes_before_its_endpoints() {
         &plan,
         &host(),
         &expect![[r#"
-        LoadNft
-        Local { id: 0000000000000000000000007, steps: [CreateBridge { name: "rs-brff86ba62a7", mac: MacAddress([2, 66, 10, 5, 0, 1]), mtu: 1500 }, DisableIpv6 { link: "rs-brff86ba62a7" }, AddAddress { link: "rs-brff86ba62a7", address: Cidr { address: 10.5.0.1, prefix: 24 } }] }
-        a: CreateNamespace
-        a: LoopbackUp
-        a: CreateVeth { at: Host, name: "rs-274f1103c069", inside: "eth0", mac: MacAddress([2, 66, 10, 5, 0, 2]), mtu: 1500 }
-        a: Attach { name: "rs-274f1103c069", bridge: "rs-brff86ba62a7", mtu: 1500 }
-        a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(10.5.0.1)] }
-    "#]],
+            LoadNft
+            Local { id: 0000000000000000000000007, steps: [CreateBridge { name: "rs-brff86ba62a7", mac: MacAddress([2, 66, 10, 5, 0, 1]), mtu: 1500 }, DisableIpv6 { link: "rs-brff86ba62a7" }, AddAddress { link: "rs-brff86ba62a7", address: Cidr { address: 10.5.0.1, prefix: 24 } }] }
+            a: CreateNamespace
+            a: LoopbackUp
+            a: CreateVeth { at: Host, name: "rs-274f1103c069", inside: "eth0", mac: MacAddress([2, 66, 10, 5, 0, 2]), mtu: 1500 }
+            a: Attach { name: "rs-274f1103c069", bridge: "rs-brff86ba62a7", mtu: 1500 }
+            a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(Gateway(10.5.0.1))] }
+        "#]],
     );
 }
 
@@ -74,11 +74,11 @@ fn macvlan_interfaces_stand_on_their_parent() {
         &plan,
         &with_rules(&plan, host()),
         &expect![[r#"
-        a: CreateNamespace
-        a: LoopbackUp
-        a: CreateMacvlan { network: "lan", parent: "eth0", inside: "eth0", mac: MacAddress([2, 66, 10, 5, 0, 2]), mtu: 1450 }
-        a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(10.5.0.1)] }
-    "#]],
+            a: CreateNamespace
+            a: LoopbackUp
+            a: CreateStacked { network: "lan", parent: "eth0", inside: "eth0", kind: Macvlan { mac: MacAddress([2, 66, 10, 5, 0, 2]) }, mtu: 1450 }
+            a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(Gateway(10.5.0.1))] }
+        "#]],
     );
     let mut observed = with_rules(&plan, host());
     let interface = InsideLink {
@@ -113,10 +113,10 @@ fn macvlan_interfaces_stand_on_their_parent() {
         &plan,
         &observed,
         &expect![[r#"
-        a: RemoveInterface { name: "eth0" }
-        a: CreateMacvlan { network: "lan", parent: "eth0", inside: "eth0", mac: MacAddress([2, 66, 10, 5, 0, 2]), mtu: 1450 }
-        a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(10.5.0.1)] }
-    "#]],
+            a: RemoveInterface { name: "eth0" }
+            a: CreateStacked { network: "lan", parent: "eth0", inside: "eth0", kind: Macvlan { mac: MacAddress([2, 66, 10, 5, 0, 2]) }, mtu: 1450 }
+            a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(Gateway(10.5.0.1))] }
+        "#]],
     );
 }
 
@@ -125,9 +125,20 @@ fn macvlan_interfaces_stand_on_their_parent() {
 fn e33_ipvlan_interfaces_stand_on_their_parent() {
     let ipvlan = |parent: &str, mode| plan(LocalDriver::Ipvlan { parent: ParentLink::parse(parent), mode });
     let routed = ipvlan("eth0", IpvlanMode::L3);
-    check(&routed, &with_rules(&routed, host()), &expect![[r#""#]]);
+    check(&routed, &with_rules(&routed, host()), &expect![[r#"
+        a: CreateNamespace
+        a: LoopbackUp
+        a: CreateStacked { network: "lan", parent: "eth0", inside: "eth0", kind: Ipvlan { mode: L3 }, mtu: 1450 }
+        a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(Link)] }
+    "#]]);
     let tagged = ipvlan("eth0.50", IpvlanMode::L2);
-    check(&tagged, &with_rules(&tagged, host()), &expect![[r#""#]]);
+    check(&tagged, &with_rules(&tagged, host()), &expect![[r#"
+        Local { id: 0000000000000000000000007, steps: [CreateVlan { name: "rs-v50-a05764d0", parent: "eth0", tag: 50 }] }
+        a: CreateNamespace
+        a: LoopbackUp
+        a: CreateStacked { network: "lan", parent: "rs-v50-a05764d0", inside: "eth0", kind: Ipvlan { mode: L2 }, mtu: 1450 }
+        a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(Gateway(10.5.0.1))] }
+    "#]]);
     let mut observed = with_rules(&routed, host());
     let interface = InsideLink {
         index: 5,
@@ -153,7 +164,11 @@ fn e33_ipvlan_interfaces_stand_on_their_parent() {
     let Some(Namespace::Alive(inside)) = observed.namespaces.get_mut(&id()) else { panic!("it is there") };
     let link = inside.interfaces.get_mut("eth0").expect("it has one");
     link.stacked = Some(Stacked::Ipvlan { mode: IpvlanMode::L2 });
-    check(&routed, &observed, &expect![[r#""#]]);
+    check(&routed, &observed, &expect![[r#"
+        a: RemoveInterface { name: "eth0" }
+        a: CreateStacked { network: "lan", parent: "eth0", inside: "eth0", kind: Ipvlan { mode: L3 }, mtu: 1450 }
+        a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(Link)] }
+    "#]]);
 }
 
 #[test]
@@ -163,12 +178,12 @@ fn a_vlan_is_made_once_and_goes_with_its_last_user() {
         &plan,
         &with_rules(&plan, host()),
         &expect![[r#"
-        Local { id: 0000000000000000000000007, steps: [CreateVlan { name: "rs-v50-a05764d0", parent: "eth0", tag: 50 }] }
-        a: CreateNamespace
-        a: LoopbackUp
-        a: CreateMacvlan { network: "lan", parent: "rs-v50-a05764d0", inside: "eth0", mac: MacAddress([2, 66, 10, 5, 0, 2]), mtu: 1450 }
-        a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(10.5.0.1)] }
-    "#]],
+            Local { id: 0000000000000000000000007, steps: [CreateVlan { name: "rs-v50-a05764d0", parent: "eth0", tag: 50 }] }
+            a: CreateNamespace
+            a: LoopbackUp
+            a: CreateStacked { network: "lan", parent: "rs-v50-a05764d0", inside: "eth0", kind: Macvlan { mac: MacAddress([2, 66, 10, 5, 0, 2]) }, mtu: 1450 }
+            a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(Gateway(10.5.0.1))] }
+        "#]],
     );
     let mut observed = with_rules(&plan, host());
     let name = ParentLink::parse("eth0.50").vlan_name().expect("a VLAN");
@@ -178,11 +193,11 @@ fn a_vlan_is_made_once_and_goes_with_its_last_user() {
         &plan,
         &observed,
         &expect![[r#"
-        a: CreateNamespace
-        a: LoopbackUp
-        a: CreateMacvlan { network: "lan", parent: "rs-v50-a05764d0", inside: "eth0", mac: MacAddress([2, 66, 10, 5, 0, 2]), mtu: 1450 }
-        a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(10.5.0.1)] }
-    "#]],
+            a: CreateNamespace
+            a: LoopbackUp
+            a: CreateStacked { network: "lan", parent: "rs-v50-a05764d0", inside: "eth0", kind: Macvlan { mac: MacAddress([2, 66, 10, 5, 0, 2]) }, mtu: 1450 }
+            a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(Gateway(10.5.0.1))] }
+        "#]],
     );
     let without = NetworkPlan { endpoints: Default::default(), ..plan.clone() };
     check(
@@ -199,11 +214,11 @@ fn a_vlan_is_made_once_and_goes_with_its_last_user() {
         &plan,
         &observed,
         &expect![[r#"
-        a: CreateNamespace
-        a: LoopbackUp
-        a: CreateMacvlan { network: "lan", parent: "eth0.50", inside: "eth0", mac: MacAddress([2, 66, 10, 5, 0, 2]), mtu: 1400 }
-        a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(10.5.0.1)] }
-    "#]],
+            a: CreateNamespace
+            a: LoopbackUp
+            a: CreateStacked { network: "lan", parent: "eth0.50", inside: "eth0", kind: Macvlan { mac: MacAddress([2, 66, 10, 5, 0, 2]) }, mtu: 1400 }
+            a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(Gateway(10.5.0.1))] }
+        "#]],
     );
 }
 

@@ -99,7 +99,7 @@ fn a_first_endpoint_on_an_empty_host() {
             a: LoopbackUp
             a: CreateVeth { at: Host, name: "rs-ca978112ca1b", inside: "eth0", mac: MacAddress([2, 66, 172, 17, 0, 2]), mtu: 1500 }
             a: Attach { name: "rs-ca978112ca1b", bridge: "rswarm0", mtu: 1500 }
-            a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 172.17.0.2, prefix: 16 }), InterfaceUp, DefaultRoute(172.17.0.1)] }
+            a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 172.17.0.2, prefix: 16 }), InterfaceUp, DefaultRoute(Gateway(172.17.0.1))] }
         "#]],
     );
 }
@@ -149,7 +149,7 @@ fn a_stale_namespace_file_is_replaced_with_its_veth() {
             a: RemoveVeth { at: Host, name: "rs-ca978112ca1b" }
             a: CreateVeth { at: Host, name: "rs-ca978112ca1b", inside: "eth0", mac: MacAddress([2, 66, 172, 17, 0, 2]), mtu: 1500 }
             a: Attach { name: "rs-ca978112ca1b", bridge: "rswarm0", mtu: 1500 }
-            a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 172.17.0.2, prefix: 16 }), InterfaceUp, DefaultRoute(172.17.0.1)] }
+            a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 172.17.0.2, prefix: 16 }), InterfaceUp, DefaultRoute(Gateway(172.17.0.1))] }
         "#]],
     );
 }
@@ -167,7 +167,7 @@ fn a_pair_whose_ends_do_not_belong_together_is_made_anew() {
             a: RemoveInterface { name: "eth0" }
             a: CreateVeth { at: Host, name: "rs-ca978112ca1b", inside: "eth0", mac: MacAddress([2, 66, 172, 17, 0, 2]), mtu: 1500 }
             a: Attach { name: "rs-ca978112ca1b", bridge: "rswarm0", mtu: 1500 }
-            a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 172.17.0.2, prefix: 16 }), InterfaceUp, DefaultRoute(172.17.0.1)] }
+            a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 172.17.0.2, prefix: 16 }), InterfaceUp, DefaultRoute(Gateway(172.17.0.1))] }
         "#]],
     );
 }
@@ -183,8 +183,8 @@ fn small_damage_is_repaired_in_place() {
         &plan,
         &observed,
         &expect![[r#"
-            a: Inside { interface: "eth0", steps: [DefaultRoute(172.17.0.1)] }
-            b: Inside { interface: "eth0", steps: [InterfaceUp, DefaultRoute(172.17.0.1)] }
+            a: Inside { interface: "eth0", steps: [DefaultRoute(Gateway(172.17.0.1))] }
+            b: Inside { interface: "eth0", steps: [InterfaceUp, DefaultRoute(Gateway(172.17.0.1))] }
             c: Attach { name: "rs-2e7d2c03a950", bridge: "rswarm0", mtu: 1500 }
         "#]],
     );
@@ -208,7 +208,7 @@ fn a_changed_subnet_moves_bridge_and_endpoint_without_new_interfaces() {
             AddAddress { link: "rswarm0", address: Cidr { address: 172.18.0.1, prefix: 16 } }
             SetBridge { name: "rswarm0", mtu: 1450 }
             a: Attach { name: "rs-ca978112ca1b", bridge: "rswarm0", mtu: 1450 }
-            a: Inside { interface: "eth0", steps: [SetMtu(1450), RemoveAddress(Cidr { address: 172.17.0.2, prefix: 16 }), AddAddress(Cidr { address: 172.18.0.2, prefix: 16 }), DefaultRoute(172.18.0.1)] }
+            a: Inside { interface: "eth0", steps: [SetMtu(1450), RemoveAddress(Cidr { address: 172.17.0.2, prefix: 16 }), AddAddress(Cidr { address: 172.18.0.2, prefix: 16 }), DefaultRoute(Gateway(172.18.0.1))] }
         "#]],
     );
 }

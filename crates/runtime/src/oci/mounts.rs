@@ -1,5 +1,7 @@
 //! The container's mounts, in the order in which they must be made. Pure.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::config::{ContainerConfig, HostMount, Mount, MountKind, NamespaceMode, Propagation};
@@ -37,18 +39,14 @@ fn depth(target: &str) -> usize {
 fn standard(config: &ContainerConfig) -> Vec<Value> {
     let access = if config.privileged { "rw" } else { "ro" };
     let shm_kib = if config.shm_size_bytes == 0 { 65_536 } else { config.shm_size_bytes.div_ceil(1024) };
-    let shm = match &config.ipc {
-        NamespaceMode::Host => {
-            json!({"destination": "/dev/shm", "type": "bind", "source": "/dev/shm", "options": ["rbind", "rprivate"]})
-        }
-        // The memory belongs to the ipc namespace's owner, whose root is beside the namespace in /proc.
-        NamespaceMode::Path(path) => {
-            let process = path.ancestors().nth(2).unwrap_or(path);
-            json!({"destination": "/dev/shm", "type": "bind", "source": process.join("root/dev/shm"),
-                "options": ["rbind", "rprivate"]})
-        }
-        NamespaceMode::Private => json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
-            "options": ["nosuid", "noexec", "nodev", "mode=1777", format!("size={shm_kib}k")]}),
+    let bound = |source: &Path| {
+        json!({"destination": "/dev/shm", "type": "bind", "source": source, "options": ["rbind", "rprivate"]})
+    };
+    let shm = match (&config.shm_source, &config.ipc) {
+        (Some(source), _) => bound(source),
+        (None, NamespaceMode::Host) => bound(Path::new("/dev/shm")),
+        (None, NamespaceMode::Private | NamespaceMode::Path(_)) => json!({"destination": "/dev/shm", "type": "tmpfs",
+            "source": "shm", "options": ["nosuid", "noexec", "nodev", "mode=1777", format!("size={shm_kib}k")]}),
     };
     let cgroup_access = if config.writable_cgroups { "rw" } else { access };
     let mut mounts = vec![

@@ -54,7 +54,7 @@ fn docker_e_16_links() -> Result<()> {
     ] {
         ensure!(env.lines().any(|known| known == line), "{line} is not in {env}");
     }
-    ensure!(d.ok(&["exec", "web", "cat", "/etc/hosts"])?.contains(&format!("{address} store")));
+    ensure!(d.ok(&["exec", "web", "cat", "/etc/hosts"])?.contains(&format!("{address}\tstore")));
     d.ok(&["rm", "--link", "/web/store"])?;
     ensure!(!d.ok(&["exec", "web", "cat", "/etc/hosts"])?.contains("store"));
     d.no(1, "no link of this name", &["rm", "--link", "/web/store"])?;

@@ -49,6 +49,7 @@ fn e_13_a_plain_run_asks_for_the_defaults() {
     let spec = read(&body);
     let mut default = SingleSpec { image: "app:1".to_owned(), ..SingleSpec::default() };
     (default.streams.attach_stdout, default.streams.attach_stderr) = (true, true);
+    default.console_rows_columns = (24, 80);
     assert_eq!(spec, default);
 }
 

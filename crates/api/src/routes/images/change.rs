@@ -94,9 +94,12 @@ pub(super) async fn load(State(shared): State<Shared>, raw: RawQuery, body: Body
         loaded.iter().for_each(|image| announcer.tell("load", image.id.as_str(), &name_of(image)));
         Ok(loaded)
     };
-    // What is wrong with an archive is a line of the answer, as Docker's clients look for it there.
-    Ok(progress::answer_with_lines(work, |images: Vec<LoadedImage>| images.iter().flat_map(loaded_lines).collect())
-        .await)
+    // It goes on when the client has gone: some do not read the answer to its end.
+    let spawned = |progress| {
+        let working = tokio::spawn(work(progress));
+        async { working.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) }
+    };
+    progress::answer(spawned, |images: Vec<LoadedImage>| images.iter().flat_map(loaded_lines).collect()).await
 }
 
 fn name_of(image: &LoadedImage) -> String {

@@ -35,23 +35,6 @@ where
     }
 }
 
-/// As [`answer`], but an error is a line of the answer in any case, and the work goes on when the client has gone.
-pub(super) async fn answer_with_lines<F, T>(
-    work: impl FnOnce(Progress) -> F,
-    last_lines: impl FnOnce(T) -> Vec<Value> + Send + 'static,
-) -> Response
-where
-    F: Future<Output = image::Result<T>> + Send + 'static,
-    T: Send + 'static,
-{
-    let spawned = |progress| {
-        let working = tokio::spawn(work(progress));
-        async { working.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) }
-    };
-    let (first, state) = begin(spawned, last_lines).await;
-    streamed(first, state)
-}
-
 type Working<F> = std::pin::Pin<Box<F>>;
 
 async fn begin<F, L, T>(work: impl FnOnce(Progress) -> F, last_lines: L) -> (Option<ProgressEvent>, State<F, L, T>)

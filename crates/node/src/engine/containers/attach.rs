@@ -268,12 +268,13 @@ impl Engine {
         found
     }
 
-    /// Takes its network and its files away; none is fine.
+    /// Takes its network, its shared memory and its files away; none is fine.
     pub(super) async fn part(&self, id: &str) -> Result<(), ContainerError> {
         let endpoint: EndpointId = id.parse().map_err(|_| ContainerError::not_found(id))?;
         let detached = self.inner.network.detach(endpoint).await;
         detached.map_err(|e| ContainerError::failed(format!("detach the container from the network: {e}")))?;
         self.inner.network.detach_single(id).await;
+        self.drop_shared_memory(id).await;
         let directory = self.etc_directory(id);
         let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(directory)).await;
         match removed.map_err(|_| stopping())? {

@@ -18,6 +18,7 @@ mod owner;
 mod plan;
 mod remove;
 mod restore;
+mod shared_memory;
 pub mod spec;
 mod start;
 mod store;

@@ -27,6 +27,8 @@ pub(super) struct Prepared {
     pub pid: NamespaceMode,
     pub ipc: NamespaceMode,
     pub log_path: PathBuf,
+    /// What its `/dev/shm` is, if it is not its own.
+    pub shared_memory: Option<PathBuf>,
     /// What it is told of the containers it is linked to.
     pub link_env: Vec<String>,
     /// This host's name.
@@ -78,6 +80,7 @@ pub(super) fn config(record: &Record, prepared: Prepared) -> Result<ContainerCon
     config.capabilities_drop.clone_from(&spec.capability_drop);
     config.no_new_privileges = spec.no_new_privileges;
     config.writable_cgroups = spec.writable_cgroups;
+    config.shm_source = prepared.shared_memory;
     config.no_shm = spec.ipc == NamespaceRequest::None;
     config.annotations.clone_from(&spec.annotations);
     config.seccomp = runtime_seccomp(&spec.seccomp);

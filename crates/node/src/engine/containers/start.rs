@@ -102,6 +102,7 @@ impl Engine {
             false => self.link_env(record).await.map_err(plain)?,
         };
         let prepared = Prepared {
+            shared_memory: self.prepare_shared_memory(record).await.map_err(plain)?,
             link_env,
             rootfs,
             netns: joined.netns,
