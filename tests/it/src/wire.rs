@@ -59,7 +59,11 @@ impl Api {
         }
         let id = self.post(&format!("/containers/{container}/exec"), &body)?;
         let id = id["Id"].as_str().context("an id")?;
-        let wire = self.take_over(&format!("/exec/{id}/start"), &json!({ "Detach": false, "Tty": body["Tty"] == json!(true) }), true)?;
+        let wire = self.take_over(
+            &format!("/exec/{id}/start"),
+            &json!({ "Detach": false, "Tty": body["Tty"] == json!(true) }),
+            true,
+        )?;
         ensure!(wire.head.starts_with("HTTP/1.1 101 UPGRADED\r\n"), "{}", wire.head);
         let said = wire.converse(input)?;
         let (stdout, stderr) = if body["Tty"] == json!(true) { (said, Vec::new()) } else { apart(&said)? };

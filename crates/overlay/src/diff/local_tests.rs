@@ -125,20 +125,28 @@ fn macvlan_interfaces_stand_on_their_parent() {
 fn e33_ipvlan_interfaces_stand_on_their_parent() {
     let ipvlan = |parent: &str, mode| plan(LocalDriver::Ipvlan { parent: ParentLink::parse(parent), mode });
     let routed = ipvlan("eth0", IpvlanMode::L3);
-    check(&routed, &with_rules(&routed, host()), &expect![[r#"
+    check(
+        &routed,
+        &with_rules(&routed, host()),
+        &expect![[r#"
         a: CreateNamespace
         a: LoopbackUp
         a: CreateStacked { network: "lan", parent: "eth0", inside: "eth0", kind: Ipvlan { mode: L3 }, mtu: 1450 }
         a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(Link)] }
-    "#]]);
+    "#]],
+    );
     let tagged = ipvlan("eth0.50", IpvlanMode::L2);
-    check(&tagged, &with_rules(&tagged, host()), &expect![[r#"
+    check(
+        &tagged,
+        &with_rules(&tagged, host()),
+        &expect![[r#"
         Local { id: 0000000000000000000000007, steps: [CreateVlan { name: "rs-v50-a05764d0", parent: "eth0", tag: 50 }] }
         a: CreateNamespace
         a: LoopbackUp
         a: CreateStacked { network: "lan", parent: "rs-v50-a05764d0", inside: "eth0", kind: Ipvlan { mode: L2 }, mtu: 1450 }
         a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(Gateway(10.5.0.1))] }
-    "#]]);
+    "#]],
+    );
     let mut observed = with_rules(&routed, host());
     let interface = InsideLink {
         index: 5,
@@ -164,11 +172,15 @@ fn e33_ipvlan_interfaces_stand_on_their_parent() {
     let Some(Namespace::Alive(inside)) = observed.namespaces.get_mut(&id()) else { panic!("it is there") };
     let link = inside.interfaces.get_mut("eth0").expect("it has one");
     link.stacked = Some(Stacked::Ipvlan { mode: IpvlanMode::L2 });
-    check(&routed, &observed, &expect![[r#"
+    check(
+        &routed,
+        &observed,
+        &expect![[r#"
         a: RemoveInterface { name: "eth0" }
         a: CreateStacked { network: "lan", parent: "eth0", inside: "eth0", kind: Ipvlan { mode: L3 }, mtu: 1450 }
         a: Inside { interface: "eth0", steps: [DisableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), InterfaceUp, DefaultRoute(Link)] }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -39,9 +39,7 @@ fn depth(target: &str) -> usize {
 fn standard(config: &ContainerConfig) -> Vec<Value> {
     let access = if config.privileged { "rw" } else { "ro" };
     let shm_kib = if config.shm_size_bytes == 0 { 65_536 } else { config.shm_size_bytes.div_ceil(1024) };
-    let bound = |source: &Path| {
-        json!({"destination": "/dev/shm", "type": "bind", "source": source, "options": ["rbind", "rprivate"]})
-    };
+    let bound = |source: &Path| json!({"destination": "/dev/shm", "type": "bind", "source": source, "options": ["rbind", "rprivate"]});
     let shm = match (&config.shm_source, &config.ipc) {
         (Some(source), _) => bound(source),
         (None, NamespaceMode::Host) => bound(Path::new("/dev/shm")),

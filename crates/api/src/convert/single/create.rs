@@ -17,14 +17,10 @@ use crate::convert::{
 
 pub(super) fn read(mut from: Object<'_>) -> Result<SingleSpec, FieldError> {
     let mut host = from.object("HostConfig")?;
-    let image = from.string("Image")?;
-    if image.is_empty() {
-        return Err(FieldError::Missing { path: from.path("Image"), hint: "give the image to run" });
-    }
+    let image = read_image(&mut from)?;
     let ports = network::read_ports(&mut from, &mut host)?;
     let (network, endpoint_links) = network::read(&mut from, &mut host)?;
-    let mut links = endpoint_links;
-    links.extend(network::read_links(&mut host)?);
+    let links = [endpoint_links, network::read_links(&mut host)?].concat();
     let (auto_remove, restart) = read_end(&mut host)?;
     let mounts = mounts::read(&mut from, &mut host)?;
     let security = security::read(&mut host)?;
@@ -87,6 +83,15 @@ pub(super) fn read(mut from: Object<'_>) -> Result<SingleSpec, FieldError> {
     host.finish()?;
     from.finish()?;
     Ok(spec)
+}
+
+fn read_image(from: &mut Object<'_>) -> Result<String, FieldError> {
+    match from.string("Image")? {
+        image if image.is_empty() => {
+            Err(FieldError::Missing { path: from.path("Image"), hint: "give the image to run" })
+        }
+        image => Ok(image),
+    }
 }
 
 /// What becomes of it when it ends.
