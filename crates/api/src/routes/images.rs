@@ -62,7 +62,7 @@ async fn of_one(State(shared): State<Shared>, Path(rest): Path<String>) -> ApiRe
             Ok(Json(write_detail(&images.inspect(name)?, &shared.host.info().storage_driver)).into_response())
         }
         Some((name, "history")) => Ok(Json(write_history(&images.inspect(name)?)).into_response()),
-        Some((name, "get")) => save::answer(&shared, vec![name.to_owned()]),
+        Some((name, "get")) => save::answer(&shared, &[name.to_owned()]),
         _ => Err(ApiError::not_found("page not found")),
     }
 }

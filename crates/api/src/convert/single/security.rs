@@ -33,12 +33,9 @@ pub(super) fn read(host: &mut Object<'_>) -> Result<Security, FieldError> {
 impl Security {
     fn take(&mut self, text: &str) -> Result<(), String> {
         let invalid = || format!("invalid --security-opt 2: {text:?}");
-        match text {
-            "no-new-privileges" => return Ok(self.no_new_privileges = true),
-            "writable-cgroups" => return Ok(self.writable_cgroups = true),
-            _ => {}
-        }
-        let (name, value) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(invalid)?;
+        let switch = matches!(text, "no-new-privileges" | "writable-cgroups").then_some((text, "true"));
+        let pair = switch.or_else(|| text.split_once('=')).or_else(|| text.split_once(':'));
+        let (name, value) = pair.ok_or_else(invalid)?;
         match (name, value) {
             ("no-new-privileges", "true" | "false") => self.no_new_privileges = value == "true",
             ("writable-cgroups", "true" | "false") => self.writable_cgroups = value == "true",

@@ -25,14 +25,14 @@ pub(super) async fn several(State(shared): State<Shared>, raw: RawQuery) -> ApiR
     if names.is_empty() {
         return Err(ApiError::bad_request("say what to save: names=IMAGE, once for each"));
     }
-    answer(&shared, names)
+    answer(&shared, &names)
 }
 
 /// All images are looked up before the answer begins; what fails later breaks the connection off, so that nobody
 /// takes half an archive for a whole one.
-pub(super) fn answer(shared: &Shared, names: Vec<String>) -> ApiResult<Response> {
+pub(super) fn answer(shared: &Shared, names: &[String]) -> ApiResult<Response> {
     let store = shared.host.images().clone();
-    let names = store.meant_to_save(&names);
+    let names = store.meant_to_save(names);
     let ids = names.iter().map(|name| store.get(name)).collect::<Result<Vec<_>, _>>()?;
     let announcer = Announcer::of(shared);
     let (reader, writer) = tokio::io::duplex(BUFFER_BYTES);

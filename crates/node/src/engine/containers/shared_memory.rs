@@ -43,9 +43,8 @@ impl Engine {
     /// Takes it away; none is fine.
     pub(super) async fn drop_shared_memory(&self, id: &str) {
         let place = self.shared_memory(id);
-        match tokio::task::spawn_blocking(move || remove(&place)).await {
-            Ok(Err(error)) => tracing::warn!(container.id = id, %error, "its shared memory could not be removed"),
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || remove(&place)).await {
+            tracing::warn!(container.id = id, %error, "its shared memory could not be removed");
         }
     }
 }
