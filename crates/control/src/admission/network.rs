@@ -96,6 +96,12 @@ pub(super) fn add_subnet(
             "network {name}: only an overlay network can get another subnet: make a second network"
         ));
     }
+    if network.spec.ingress {
+        return invalid(format!(
+            "network {name}: published ports lead into one subnet of each family: while no service publishes, remove the \
+             network and make a larger one with --ingress"
+        ));
+    }
     if tables.is_leaving(id) {
         return Err(leaving(name));
     }

@@ -103,6 +103,7 @@ pub(crate) fn full(network: &Network, exhausted: Exhausted) -> String {
     );
     match network.vni {
         0 => used,
+        _ if network.spec.ingress => format!("{used}; while no service publishes, remove it and make a larger one"),
         _ => format!("{used}; give it more: rswarm network update --subnet-add SUBNET {name}"),
     }
 }
