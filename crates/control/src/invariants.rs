@@ -9,8 +9,7 @@ mod ports;
 use std::collections::{BTreeMap, BTreeSet};
 
 use types::{
-    Availability, GenericResource, Node, NodeId, NodeState, Service, ServiceMode, Task, TaskState, Timestamp,
-    UpdateOrder, UpdateState,
+    Availability, Node, NodeId, NodeState, Service, ServiceMode, Task, TaskState, Timestamp, UpdateOrder, UpdateState,
 };
 
 use crate::{NodeLoad, Tables};
@@ -87,10 +86,7 @@ fn capacity(node: &Node, load: &NodeLoad) -> Result<(), String> {
 /// What has a name is one task's.
 fn named_resources(tables: &Tables, node: NodeId) -> Result<(), String> {
     let tasks = tables.tasks_of_node(node).filter(|task| NodeLoad::counts(task));
-    let granted = tasks.flat_map(|task| task.granted.values()).filter_map(|amount| match amount {
-        GenericResource::Named(names) => Some(names.len()),
-        GenericResource::Count(_) => None,
-    });
+    let granted = tasks.flat_map(|task| task.granted.values()).map(|amount| amount.names().len());
     let (granted, distinct) = (granted.sum::<usize>(), tables.load(node).named.len());
     if granted != distinct {
         return Err(format!("{granted} named resources of node {node} are granted, of which {distinct} are distinct"));

@@ -56,6 +56,13 @@ pub enum Comparison {
     GreaterOrEqual,
 }
 
+impl ConstraintKey {
+    /// A quality of nodes, by its name in constraints.
+    pub fn of_node(name: &str) -> Option<Self> {
+        parse_key(name).filter(|key| *key != Self::Service)
+    }
+}
+
 impl Constraint {
     /// Whether it is about what else runs on a node, and so for the moment of placing only.
     pub fn is_about_neighbours(&self) -> bool {

@@ -41,11 +41,31 @@ use crate::Timestamp;
 #[serde(transparent)]
 pub struct Version(pub u64);
 
+impl Version {
+    /// As of objects of before it was noted.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+    fn is_unknown(&self) -> bool {
+        self.0 == 0
+    }
+}
+
 /// What every object carries. Set by `apply` alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Meta {
     pub version: Version,
+    /// Of the change that last touched what people ask for, of nodes and services; 0: not known.
+    #[serde(skip_serializing_if = "Version::is_unknown")]
+    pub spec_at: Version,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+}
+
+impl Meta {
+    /// Whether who read the object at version `read` has seen its spec as it is now. What the cluster itself noted since
+    /// is nothing that an update of the spec could take back.
+    pub fn is_known_at(&self, read: Version) -> bool {
+        let since = if self.spec_at.is_unknown() { self.version } else { self.spec_at };
+        since <= read && read <= self.version
+    }
 }

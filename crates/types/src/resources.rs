@@ -58,14 +58,43 @@ impl FromStr for Bytes {
 pub enum GenericResource {
     Count(u64),
     Named(Vec<String>),
+    /// Asked for only: these, and as many more of whatever name.
+    NamedAndMore(Vec<String>, u64),
 }
 
 impl GenericResource {
     /// How many units there are.
     pub fn amount(&self) -> u64 {
+        self.names().len() as u64 + self.unnamed()
+    }
+
+    pub fn names(&self) -> &[String] {
         match self {
-            Self::Count(count) => *count,
-            Self::Named(names) => names.len() as u64,
+            Self::Count(_) => &[],
+            Self::Named(names) | Self::NamedAndMore(names, _) => names,
+        }
+    }
+
+    /// Units of no particular name.
+    pub fn unnamed(&self) -> u64 {
+        match self {
+            Self::Count(count) | Self::NamedAndMore(_, count) => *count,
+            Self::Named(_) => 0,
+        }
+    }
+
+    /// One unit more, or several of no name.
+    pub fn and(self, name: Option<String>, count: u64) -> Self {
+        let count = self.unnamed().saturating_add(count);
+        let mut names = match self {
+            Self::Count(_) => Vec::new(),
+            Self::Named(names) | Self::NamedAndMore(names, _) => names,
+        };
+        names.extend(name);
+        match (names.is_empty(), count) {
+            (true, _) => Self::Count(count),
+            (false, 0) => Self::Named(names),
+            (false, _) => Self::NamedAndMore(names, count),
         }
     }
 }
@@ -131,7 +160,7 @@ pub fn parse_generic_resources<'a>(
 pub fn generic_resource_env(granted: &GenericResources) -> Vec<String> {
     let value = |amount: &GenericResource| match amount {
         GenericResource::Count(count) => count.to_string(),
-        GenericResource::Named(names) => names.join(","),
+        named => named.names().join(","),
     };
     granted.iter().map(|(kind, amount)| format!("DOCKER_RESOURCE_{}={}", kind.to_uppercase(), value(amount))).collect()
 }

@@ -45,20 +45,15 @@ fn read_generic(from: &mut Object<'_>) -> Result<BTreeMap<String, GenericResourc
         let mut discrete = item.object("DiscreteResourceSpec")?;
         let mut named = item.object("NamedResourceSpec")?;
         let (kind, wanted) = (discrete.string("Kind")?, named.string("Kind")?);
-        let clash = |kind: &str| item.bad("Kind", format!("{kind:?} is asked for both as a count and by name"));
+        let mut more = |kind: String, name: Option<String>, count: u64| {
+            let so_far = all.remove(&kind).unwrap_or(GenericResource::Count(0));
+            all.insert(kind, so_far.and(name, count));
+        };
         if !kind.is_empty() {
-            let count = discrete.natural("Value")?.unwrap_or(0);
-            match all.entry(kind.clone()).or_insert(GenericResource::Count(0)) {
-                GenericResource::Count(sum) => *sum = sum.saturating_add(count),
-                GenericResource::Named(_) => return Err(clash(&kind)),
-            }
+            more(kind, None, discrete.natural("Value")?.unwrap_or(0));
         }
         if !wanted.is_empty() {
-            let name = named.string("Value")?;
-            match all.entry(wanted.clone()).or_insert_with(|| GenericResource::Named(Vec::new())) {
-                GenericResource::Named(names) => names.push(name),
-                GenericResource::Count(_) => return Err(clash(&wanted)),
-            }
+            more(wanted, Some(named.string("Value")?), 0);
         }
         discrete.finish()?;
         named.finish()?;
@@ -81,15 +76,11 @@ pub(crate) fn write_resources(requirements: &ResourceRequirements) -> Value {
 pub(crate) fn write_generic(resources: &GenericResources) -> Vec<Value> {
     let mut generic = Vec::new();
     for (kind, amount) in resources {
-        match amount {
-            GenericResource::Count(count) => {
-                generic.push(json!({ "DiscreteResourceSpec": { "Kind": kind, "Value": count } }));
-            }
-            GenericResource::Named(names) => {
-                generic
-                    .extend(names.iter().map(|name| json!({ "NamedResourceSpec": { "Kind": kind, "Value": name } })));
-            }
+        if amount.unnamed() > 0 || amount.names().is_empty() {
+            generic.push(json!({ "DiscreteResourceSpec": { "Kind": kind, "Value": amount.unnamed() } }));
         }
+        let named = |name: &String| json!({ "NamedResourceSpec": { "Kind": kind, "Value": name } });
+        generic.extend(amount.names().iter().map(named));
     }
     generic
 }
@@ -147,8 +138,11 @@ pub(crate) fn read_placement(mut from: Object<'_>) -> Result<Placement, FieldErr
     let mut preferences = Vec::new();
     for mut item in from.objects("Preferences")? {
         let mut spread = item.object("Spread")?;
-        let over = spread.parsed("SpreadDescriptor", read_spread)?;
-        preferences.push(over.ok_or_else(|| spread.bad("SpreadDescriptor", "must not be empty"))?);
+        let over = spread.string("SpreadDescriptor")?;
+        if over.is_empty() {
+            return Err(spread.bad("SpreadDescriptor", "must not be empty"));
+        }
+        preferences.push(SpreadOver::from(over));
         spread.finish()?;
         item.finish()?;
     }
@@ -163,22 +157,8 @@ pub(crate) fn read_placement(mut from: Object<'_>) -> Result<Placement, FieldErr
     Ok(Placement { constraints, preferences, max_replicas, platforms })
 }
 
-fn read_spread(text: &str) -> Result<SpreadOver, String> {
-    let label = |prefix: &str| text.strip_prefix(prefix).filter(|rest| !rest.is_empty()).map(str::to_owned);
-    label("node.labels.")
-        .map(SpreadOver::NodeLabel)
-        .or_else(|| label("engine.labels.").map(SpreadOver::EngineLabel))
-        .ok_or_else(|| format!("tasks cannot be spread over {text:?}; use node.labels.NAME or engine.labels.NAME"))
-}
-
 pub(crate) fn write_placement(placement: &Placement) -> Value {
-    let spread = |over: &SpreadOver| {
-        let descriptor = match over {
-            SpreadOver::NodeLabel(name) => format!("node.labels.{name}"),
-            SpreadOver::EngineLabel(name) => format!("engine.labels.{name}"),
-        };
-        json!({ "Spread": { "SpreadDescriptor": descriptor } })
-    };
+    let spread = |over: &SpreadOver| json!({ "Spread": { "SpreadDescriptor": over.to_string() } });
     Fields::new()
         .unless_empty("Constraints", &placement.constraints)
         .unless_empty("Preferences", placement.preferences.iter().map(spread).collect::<Vec<_>>())

@@ -3,7 +3,7 @@
 //! Lists of tens of thousands are asked for, so tasks are written straight from what they are, and what many of them
 //! share, their spec and their networks, is written once.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, mem, num::NonZero, sync::Arc, thread};
 
 use serde::Serialize;
 use serde_json::{
@@ -24,16 +24,28 @@ pub(crate) fn write(task: &Task, networks: &Networks) -> Value {
     serde_json::to_value(parts.show(task)).expect("maps with text keys, texts and numbers are all JSON")
 }
 
-/// A list, as text.
-pub(crate) fn write_all(tasks: &[Arc<Task>], networks: &Networks) -> Vec<u8> {
+/// So many tasks are written at a time by one thread: some hundred KiB.
+const PIECE: usize = 512;
+
+/// A list, as text, piece by piece, until `send` says that nobody reads on. A long list is written on all processors.
+pub(crate) fn write_all(tasks: &[Arc<Task>], networks: &Networks, mut send: impl FnMut(Vec<u8>) -> bool) {
     let parts = Parts::of(tasks.iter().map(|task| &**task), networks);
-    let shown: Vec<Shown<'_>> = tasks.iter().map(|task| parts.show(task)).collect();
-    serde_json::to_vec(&shown).expect("maps with text keys, texts and numbers are all JSON")
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut begin = b'[';
+    for row in tasks.chunks(PIECE * threads) {
+        for mut text in parts.write_row(row) {
+            text[0] = mem::replace(&mut begin, b',');
+            if !send(text) {
+                return;
+            }
+        }
+    }
+    send(if tasks.is_empty() { b"[]".to_vec() } else { b"]".to_vec() });
 }
 
 /// What many tasks share, as text: specs, by where these are, and networks.
 struct Parts<'n> {
-    specs: HashMap<*const TaskSpec, Box<RawValue>>,
+    specs: HashMap<usize, Box<RawValue>>,
     places: Places<'n>,
 }
 
@@ -42,9 +54,30 @@ impl<'n> Parts<'n> {
         let mut specs = HashMap::new();
         for task in tasks.clone() {
             let text = || to_raw_value(&service::write_task(&task.spec)).expect("a value is JSON");
-            specs.entry(Arc::as_ptr(&task.spec)).or_insert_with(text);
+            specs.entry(place_of(&task.spec)).or_insert_with(text);
         }
         Self { specs, places: Places::of(tasks, networks) }
+    }
+
+    /// In order, each text a piece.
+    fn write_row(&self, row: &[Arc<Task>]) -> Vec<Vec<u8>> {
+        if row.len() <= PIECE {
+            return vec![self.write_piece(row)];
+        }
+        thread::scope(|scope| {
+            let writers: Vec<_> = row.chunks(PIECE).map(|piece| scope.spawn(|| self.write_piece(piece))).collect();
+            writers.into_iter().map(|writer| writer.join().expect("writing does not panic")).collect()
+        })
+    }
+
+    /// Objects, a comma before each.
+    fn write_piece(&self, piece: &[Arc<Task>]) -> Vec<u8> {
+        let mut text = Vec::with_capacity(piece.len() * 1024);
+        for task in piece {
+            text.push(b',');
+            serde_json::to_writer(&mut text, &self.show(task)).expect("texts and numbers are JSON, memory takes all");
+        }
+        text
     }
 
     fn show<'s>(&'s self, task: &'s Task) -> Shown<'s> {
@@ -59,7 +92,7 @@ impl<'n> Parts<'n> {
             created_at: rfc3339(task.meta.created_at),
             updated_at: rfc3339(task.meta.updated_at),
             labels: Empty {},
-            spec: self.specs.get(&Arc::as_ptr(&task.spec)).map(|text| &**text),
+            spec: self.specs.get(&place_of(&task.spec)).map(|text| &**text),
             service_id: task.service,
             slot,
             node_id: task.node.or(slot_node),
@@ -71,6 +104,10 @@ impl<'n> Parts<'n> {
             networks_attachments: self.places.show(task),
         }
     }
+}
+
+fn place_of(spec: &Arc<TaskSpec>) -> usize {
+    Arc::as_ptr(spec).addr()
 }
 
 /// Docker's fields in Docker's order; what is empty is left out where Docker does.

@@ -3,6 +3,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "`json!` and `expect!` at the call, without ampersands")]
 
 mod jobs;
+mod lists;
 mod networks;
 mod ports;
 mod schema;
@@ -321,6 +322,7 @@ fn service() -> ServiceView {
     let spec = std::sync::Arc::new(read(&full_spec(), Given::default()).expect("full"));
     let meta = types::Meta {
         version: Version(42),
+        spec_at: Version(40),
         created_at: Timestamp::from_unix_ms(1_700_000_000_000),
         updated_at: Timestamp::from_unix_ms(1_700_000_001_500),
     };

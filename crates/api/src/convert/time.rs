@@ -10,8 +10,9 @@ pub(crate) fn rfc3339(time: Timestamp) -> String {
     if time == Timestamp::EPOCH {
         return "0001-01-01T00:00:00Z".to_owned();
     }
-    let ns = i128::from(time.as_unix_ns());
-    jiff::Timestamp::from_nanosecond(ns).map_or_else(|_| "0001-01-01T00:00:00Z".to_owned(), |t| t.to_string())
+    let (seconds, ns) = (time.as_unix_ns() / 1_000_000_000, time.as_unix_ns() % 1_000_000_000);
+    jiff::Timestamp::new(seconds.cast_signed(), i32::try_from(ns).unwrap_or(0))
+        .map_or_else(|_| "0001-01-01T00:00:00Z".to_owned(), |time| time.to_string())
 }
 
 /// A time in a query: RFC 3339, or seconds since 1970 with an optional fraction.

@@ -13,8 +13,13 @@ impl Fields {
     }
 
     /// Always there.
-    pub(crate) fn set(mut self, name: &str, value: impl Serialize) -> Self {
-        self.0.insert(name.to_owned(), to_value(value));
+    pub(crate) fn set(self, name: &str, value: impl Serialize) -> Self {
+        self.put(name, to_value(value))
+    }
+
+    /// Always there; what is JSON already is not copied, however deep it is.
+    pub(crate) fn put(mut self, name: &str, value: Value) -> Self {
+        self.0.insert(name.to_owned(), value);
         self
     }
 
@@ -29,7 +34,7 @@ impl Fields {
             Value::Array(items) => items.is_empty(),
             Value::Object(map) => map.is_empty(),
         };
-        if empty { self } else { self.set(name, value) }
+        if empty { self } else { self.put(name, value) }
     }
 
     pub(crate) fn some(self, name: &str, value: Option<impl Serialize>) -> Self {

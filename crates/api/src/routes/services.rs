@@ -60,6 +60,7 @@ pub(crate) async fn create(
     if pin::is_asked(&query(raw), &headers) {
         warnings = pin::pin(&shared, &mut spec, None, credentials).await;
     }
+    warnings.extend(spec.task.placement.warnings());
     match cluster::write(&shared.membership, &WriteRequest::CreateService(Box::new(spec))).await? {
         WriteReply::Created(id) => {
             Ok((StatusCode::CREATED, Json(json!({ "ID": id, "Warnings": none_if_empty(warnings) }))))
@@ -137,6 +138,7 @@ pub(crate) async fn update(
                 warnings = pin::pin(&shared, &mut spec, Some(&service.spec), credentials).await;
             }
             spec.task.container.registry_auth = auth;
+            warnings.extend(spec.task.placement.warnings());
             ServiceChange::Spec(Box::new(spec))
         }
         ("", number) => match number.parse() {

@@ -1,15 +1,18 @@
 //! `/tasks…`, without logs.
 
-use std::{borrow::Borrow, collections::HashMap, sync::Arc};
+use std::{borrow::Borrow, collections::HashMap, convert::Infallible, sync::Arc};
 
 use axum::{
     Json,
+    body::Body,
     extract::{Path, RawQuery, State},
     http::header::CONTENT_TYPE,
     response::IntoResponse,
 };
 use proto::v1::UsageCall;
 use serde_json::Value;
+use tokio::{sync::mpsc, task::spawn_blocking};
+use tokio_stream::wrappers::ReceiverStream;
 use types::{Filters, ReadReply, ReadRequest, ServiceId, ServiceView, Task};
 
 use super::{networks, query};
@@ -24,6 +27,9 @@ use crate::{
     router::Shared,
 };
 
+/// Written of a list and not yet taken by the client.
+const PIECES_AHEAD: usize = 4;
+
 pub(crate) async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<impl IntoResponse> {
     let mut filters = query(raw).filters()?;
     // docker's clients ask with it while they wait for an update.
@@ -35,7 +41,16 @@ pub(crate) async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResu
         tasks.retain(|task| is_up_to_date(task, &services) == wanted);
     }
     let networks = networks_of(&shared, &tasks).await?;
-    Ok(([(CONTENT_TYPE, "application/json")], write_all(&tasks, &networks)))
+    Ok(([(CONTENT_TYPE, "application/json")], written(tasks, networks)))
+}
+
+/// The first of many tasks are on their way while the last are written.
+fn written(tasks: Vec<Arc<Task>>, networks: Networks) -> Body {
+    let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
+    spawn_blocking(move || {
+        write_all(&tasks, &networks, |piece| sender.blocking_send(Ok::<_, Infallible>(piece)).is_ok())
+    });
+    Body::from_stream(ReceiverStream::new(pieces))
 }
 
 pub(crate) async fn fetch(shared: &Shared, filters: Filters) -> ApiResult<Vec<Arc<Task>>> {

@@ -100,7 +100,7 @@ pub(super) fn update(
     now: Timestamp,
 ) -> Result<Proposal, Rejection> {
     let node = find(tables, id)?;
-    if node.meta.version != version {
+    if !node.meta.is_known_at(version) {
         return Err(Rejection::out_of_sequence("node", id));
     }
     let demoted = node.spec.role == NodeRole::Manager && spec.role == NodeRole::Worker;
@@ -117,7 +117,7 @@ pub(super) fn update(
     }
     mesh_weight(&spec.labels).map_err(|error| Rejection::Invalid(format!("node {}: {error}", called(node))))?;
     let next = Node { spec: spec.clone(), ..node.clone() };
-    let expects = vec![(ObjectRef::Node(id), version)];
+    let expects = vec![(ObjectRef::Node(id), node.meta.version)];
     Ok(Proposal { at: now, expects, changes: vec![Change::PutNode(Box::new(next))] })
 }
 

@@ -68,7 +68,7 @@ pub(super) fn update(
     if service.removing {
         return Err(Rejection::FailedPrecondition(format!("service {} is being removed", service.spec.name)));
     }
-    if service.meta.version != version {
+    if !service.meta.is_known_at(version) {
         return Err(Rejection::out_of_sequence("service", &service.spec.name));
     }
     let next = match change {
@@ -82,7 +82,7 @@ pub(super) fn update(
         ServiceChange::ResumeUpdate => resumed(service, now)?,
     };
     let new_spec = replaces_tasks(&service.spec, &next.spec);
-    let expects = vec![(ObjectRef::Service(id), version)];
+    let expects = vec![(ObjectRef::Service(id), service.meta.version)];
     let changes = vec![Change::PutService { service: Box::new(next), new_spec }];
     Ok(Proposal { at: now, expects, changes })
 }

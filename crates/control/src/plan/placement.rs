@@ -47,7 +47,7 @@ fn is_met(node: &Node, constraint: &Constraint) -> bool {
 }
 
 /// What a node has there, if anything.
-fn found(node: &Node, key: &ConstraintKey) -> Option<String> {
+pub(super) fn found(node: &Node, key: &ConstraintKey) -> Option<String> {
     let description = node.description.as_ref();
     match key {
         ConstraintKey::NodeId => Some(node.id.to_string()),

@@ -165,7 +165,8 @@ impl Tables {
 
     fn put_node(&mut self, moment: Moment, node: &Node, touched: &mut Touched) -> Result<(), Rejection> {
         touched.nodes.insert(node.id);
-        let meta = next_meta(self.node(node.id).map(|n| n.meta), moment);
+        let old = self.node(node.id);
+        let meta = with_spec(next_meta(old.map(|n| n.meta), moment), old.is_none_or(|old| old.spec != node.spec));
         self.insert_node(Arc::new(Node { meta, ..node.clone() }));
         Ok(())
     }
@@ -213,7 +214,9 @@ impl Tables {
         self.check_networks_of(service)?;
         self.check_dependencies_of(service)?;
         touched.services.insert(service.id);
-        let mut next = Service { meta: next_meta(old.map(|s| s.meta), moment), ..service.clone() };
+        let meta = next_meta(old.map(|s| s.meta), moment);
+        let meta = with_spec(meta, old.is_none_or(|old| old.spec != service.spec));
+        let mut next = Service { meta, ..service.clone() };
         next.virtual_ips = old.map_or_else(Vec::new, |old| old.virtual_ips.clone());
         if let Some(old) = old.filter(|old| old.published == next.published) {
             next.published = Arc::clone(&old.published);
@@ -387,8 +390,12 @@ fn set_state(node: &mut Node, state: NodeState, message: &str, at: Timestamp) {
 }
 
 pub(super) fn next_meta(old: Option<Meta>, moment: Moment) -> Meta {
-    let created_at = old.map_or(moment.at, |m| m.created_at);
-    Meta { version: Version(moment.index), created_at, updated_at: moment.at }
+    let Meta { created_at, spec_at, .. } = old.unwrap_or(Meta { created_at: moment.at, ..Meta::default() });
+    Meta { version: Version(moment.index), spec_at, created_at, updated_at: moment.at }
+}
+
+fn with_spec(meta: Meta, is_new: bool) -> Meta {
+    if is_new { Meta { spec_at: meta.version, ..meta } } else { meta }
 }
 
 fn newborn(new: &NewTask, service: &Service, default_log: Option<LogDriver>, moment: Moment) -> Task {

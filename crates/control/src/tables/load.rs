@@ -59,18 +59,19 @@ impl NodeLoad {
             let there = has.get(kind);
             let used = self.generic.get(kind).copied().unwrap_or(0);
             let left = there.map_or(0, GenericResource::amount).saturating_sub(used);
-            let granted = match (there, amount) {
+            let these = amount.names();
+            let granted = match there {
                 _ if left < amount.amount() => return None,
-                (Some(GenericResource::Named(names)), GenericResource::Count(count)) => {
-                    let free = names.iter().filter(|name| is_free(kind, name));
-                    GenericResource::Named(free.take(usize::try_from(*count).unwrap_or(usize::MAX)).cloned().collect())
+                Some(GenericResource::Named(names)) => {
+                    let mut free = names.iter().filter(|name| is_free(kind, name));
+                    if !these.iter().all(|name| free.clone().any(|other| other == name)) {
+                        return None;
+                    }
+                    let more = usize::try_from(amount.unnamed()).unwrap_or(usize::MAX);
+                    let others = free.by_ref().filter(|name| !these.contains(name)).take(more);
+                    GenericResource::Named(these.iter().chain(others).cloned().collect())
                 }
-                (Some(GenericResource::Named(names)), GenericResource::Named(these)) => {
-                    let has_it = |name: &String| names.contains(name) && is_free(kind, name);
-                    these.iter().all(has_it).then(|| amount.clone())?
-                }
-                (_, GenericResource::Count(_)) => amount.clone(),
-                (_, GenericResource::Named(names)) => names.is_empty().then(|| amount.clone())?,
+                _ => these.is_empty().then(|| amount.clone())?,
             };
             Some((kind.clone(), granted))
         };
@@ -120,13 +121,7 @@ fn fixed_ports(ports: &[PortConfig]) -> impl Iterator<Item = (PortProtocol, u16,
 }
 
 fn names(granted: &GenericResources) -> impl Iterator<Item = (String, String)> {
-    granted.iter().flat_map(|(kind, amount)| {
-        let names = match amount {
-            GenericResource::Named(names) => names.as_slice(),
-            GenericResource::Count(_) => &[],
-        };
-        names.iter().map(|name| (kind.clone(), name.clone()))
-    })
+    granted.iter().flat_map(|(kind, amount)| amount.names().iter().map(|name| (kind.clone(), name.clone())))
 }
 
 impl Tables {

@@ -1,5 +1,6 @@
 //! What is refused at the door, and how it is said.
 
+use control::{Change, Proposal};
 use expect_test::expect;
 use types::*;
 
@@ -81,6 +82,48 @@ fn s_42_swap_is_bounded_beside_memory_alone() {
         invalid swap value -2: give a number of bytes, or -1 for no bound
         invalid memory swappiness 101: give 0 to 100, or -1 for the host's own"#]]
     .assert_eq(&all.join("\n"));
+}
+
+/// What the cluster notes of an object is no reason to refuse who read it before: only another spec is (C-26, S-01).
+#[test]
+fn updates_are_refused_only_when_the_spec_has_changed_since() {
+    let change = |world: &mut World, changes| world.apply(&Proposal { at: world.now, expects: Vec::new(), changes });
+    let mut world = World::new();
+    world.line("node a");
+    world.line("service web x2");
+    let (node, service) = (world.tables.nodes().next().unwrap().id, world.tables.services().next().unwrap().id);
+    let read = world.tables.node(node).unwrap().meta.version;
+    let described = Change::NodeDescribed { node, description: Box::default(), address: None };
+    change(&mut world, vec![described]);
+    assert!(world.tables.node(node).unwrap().meta.version > read);
+    let labelled = |label: &str, version| {
+        let mut spec = world.tables.node(node).unwrap().spec.clone();
+        spec.labels.insert("rack".into(), label.into());
+        WriteRequest::UpdateNode { id: node, version, spec }
+    };
+    let (first, second) = (labelled("1", read), labelled("2", read));
+    let ahead = labelled("3", Version(world.tables.index() + 1));
+    let ask = |world: &World, request: &WriteRequest| {
+        control::admission::admit(&world.tables, request, world.now, &mut || 1).map_err(|refused| refused.to_string())
+    };
+    assert!(ask(&world, &ahead).unwrap_err().starts_with("update out of sequence: node"));
+    let admitted = ask(&world, &first).expect("the spec is as it was read");
+    change(&mut world, admitted.0.changes);
+    assert!(ask(&world, &second).unwrap_err().starts_with("update out of sequence: node"));
+
+    let read = world.tables.service(service).unwrap().meta.version;
+    let scaled = |replicas| {
+        let mode = ServiceMode::Replicated { replicas };
+        let spec = ServiceSpec { mode, ..(*world.tables.service(service).unwrap().spec).clone() };
+        WriteRequest::UpdateService { id: service, version: read, change: ServiceChange::Spec(Box::new(spec)) }
+    };
+    let (first, second) = (scaled(3), scaled(4));
+    let same = Box::new((**world.tables.service(service).unwrap()).clone());
+    change(&mut world, vec![Change::PutService { service: same, new_spec: false }]);
+    assert!(world.tables.service(service).unwrap().meta.version > read);
+    let admitted = ask(&world, &first).expect("the spec is as it was read");
+    change(&mut world, admitted.0.changes);
+    assert!(ask(&world, &second).unwrap_err().starts_with("update out of sequence: service"));
 }
 
 #[test]

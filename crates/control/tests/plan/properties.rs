@@ -18,7 +18,7 @@ service s0 x3\nservice s1 global\nservice s2 x2 cpu=1\nservice s3 x2 max=1
 service s4 done=5 at-once=2 image=job\nservice s5 global-job image=job\nplan";
 
 /// What may be changed of a service.
-const WORDS: [&str; 81] = [
+const WORDS: [&str; 83] = [
     "needs=s2:healthy",
     "needs=s3:started",
     "needs=s4:completed",
@@ -45,6 +45,7 @@ const WORDS: [&str; 81] = [
     "gpu=1",
     "gpu=2",
     "gpu=u2",
+    "gpu=u1+1",
     "max=0",
     "max=1",
     "max=2",
@@ -80,6 +81,7 @@ const WORDS: [&str; 81] = [
     "priority=-10",
     "priority=0",
     "spread=zone",
+    "spread=node.hostname",
     "restart=none",
     "restart=on-failure",
     "attempts=2",

@@ -105,6 +105,24 @@ fn s_41_named_resources_have_one_owner_and_come_back() {
 }
 
 #[test]
+fn s_41_a_name_and_more_of_its_kind_are_granted_together() {
+    check(
+        "node a gpu=u1+u2+u3\nnode b gpu=4
+         service both x1 gpu=u2+1
+         service most x1 gpu=u3+2
+         plan
+         agents
+         show",
+        expect![[r#"
+            0s create both.1/1 on a with u2+u1
+            0s create most.1/1 waiting: no suitable node: 2 of 2 nodes lack gpu (want u3 and 2 more)
+              both.1/1 on a running (wants running)
+              most.1/1 on - pending (wants running): no suitable node: 2 of 2 nodes lack gpu (want u3 and 2 more)
+        "#]],
+    );
+}
+
+#[test]
 fn c_43_a_task_keeps_the_log_driver_that_the_cluster_had_when_it_was_made() {
     let mut world = World::new();
     let lines =
@@ -165,6 +183,26 @@ fn preferences_spread_level_by_level() {
             0s create web.4/1 on d
             0s create web.5/1 on a
             0s create web.6/1 on d
+        "#]],
+    );
+}
+
+/// S-31: what constraints know of nodes, too; over what no node has there is nothing to spread.
+#[test]
+fn s_31_preferences_spread_over_any_quality() {
+    check(
+        "node a arch=arm64\nnode b arch=arm64\nnode c
+         service web x4 spread=node.platform.arch
+         service job x3 spread=com.example.nothing
+         plan",
+        expect![[r#"
+            0s create web.1/1 on c
+            0s create web.2/1 on b
+            0s create web.3/1 on c
+            0s create web.4/1 on a
+            0s create job.1/1 on a
+            0s create job.2/1 on b
+            0s create job.3/1 on c
         "#]],
     );
 }

@@ -86,10 +86,12 @@ fn claim(value: &str) -> types::DeviceClaim {
     }
 }
 
-/// `3` is a count, `a+b` are names.
+/// `3` is a count, `a+b` are names, `a+2` a name and two more.
 fn generic(value: &str) -> GenericResource {
-    let named = || GenericResource::Named(value.split('+').map(str::to_owned).collect());
-    value.parse().map_or_else(|_| named(), GenericResource::Count)
+    value.split('+').fold(GenericResource::Count(0), |sum, part| match part.parse() {
+        Ok(count) => sum.and(None, count),
+        Err(_) => sum.and(Some(part.to_owned()), 0),
+    })
 }
 
 fn fresh(name: &str) -> ServiceSpec {
@@ -136,6 +138,7 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
         "claim" => task.container.host.claims.push(claim(value)),
         "log" => task.log_driver = Some(types::LogDriver { name: value.into(), options: Labels::new() }),
         "constraint" => task.placement.constraints = vec![value.replace('_', " ").parse().unwrap()],
+        "spread" if value.contains('.') => task.placement.preferences.push(SpreadOver::from(value.to_owned())),
         "spread" => task.placement.preferences.push(SpreadOver::NodeLabel(value.into())),
         "max" => task.placement.max_replicas = value.parse().unwrap(),
         "arch" => {

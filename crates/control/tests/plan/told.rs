@@ -177,7 +177,7 @@ impl World {
 fn granted(granted: &types::GenericResources) -> String {
     let names = granted.values().filter_map(|amount| match amount {
         types::GenericResource::Named(names) => Some(names.join("+")),
-        types::GenericResource::Count(_) => None,
+        _ => None,
     });
     names.map(|names| format!(" with {names}")).collect()
 }

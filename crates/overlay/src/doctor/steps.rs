@@ -4,7 +4,7 @@ use types::NetworkId;
 
 use super::Difference;
 use crate::{
-    EndpointId, EndpointStep, InsideStep, Link, MeshStep, Namespace, NetworkPlan, Observed, OverlayInside,
+    EndpointId, EndpointStep, InsideLink, InsideStep, Link, MeshStep, Namespace, NetworkPlan, Observed, OverlayInside,
     OverlayNamespace, OverlayPlan, OverlayStep, Place, Stacked, Step, diff,
     plan::{OVERLAY_BRIDGE, OVERLAY_TAP, OVERLAY_VXLAN},
 };
@@ -193,8 +193,7 @@ fn of_endpoint(id: &EndpointId, step: &EndpointStep, observed: &Observed) -> Vec
         }
         EndpointStep::Inside { interface, steps } => {
             let link = inside.and_then(|inside| inside.interfaces.get(interface));
-            let found = link.map(|link| format!("{:?}, MTU {}, up: {}", link.addresses, link.mtu, link.up));
-            let found = found.unwrap_or_default();
+            let found = link.map(describe_inside).unwrap_or_default();
             return steps.iter().map(|step| differs(interface, &of_interface(step), &found)).collect();
         }
         // What the table holds is compared address by address; a record that does not fit is loaded again.
@@ -215,6 +214,13 @@ fn of_interface(step: &InsideStep) -> String {
         InsideStep::RemoveRoute(range) => format!("no route to {range}"),
         InsideStep::DefaultRoute(way) => format!("a default route {way}"),
     }
+}
+
+fn describe_inside(link: &InsideLink) -> String {
+    let InsideLink { up, mtu, addresses, routes, .. } = link;
+    let texts = addresses.iter().map(ToString::to_string);
+    let texts: Vec<String> = texts.chain(routes.iter().map(|range| format!("a route to {range}"))).collect();
+    format!("{}, MTU {mtu}, {}", texts.join(", "), if *up { "up" } else { "down" })
 }
 
 fn describe(link: &Link) -> String {

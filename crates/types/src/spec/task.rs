@@ -1,10 +1,10 @@
 //! What a user wants of each task of a service.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Constraint, ContainerSpec, Labels, NetworkAttachmentSpec, Platform, Resources};
+use crate::{Constraint, ContainerSpec, Labels, NetworkAttachmentSpec, Platform, Resources, constraint::ConstraintKey};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskSpec {
@@ -87,11 +87,56 @@ pub struct Placement {
     pub platforms: Vec<Platform>,
 }
 
-/// Spread tasks evenly over the values of a label.
+impl Placement {
+    /// What is taken as it is said, and does nothing.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        let nothing = |over: &&SpreadOver| !over.is_known();
+        self.preferences.iter().filter(nothing).map(|over| {
+            format!(
+                "placement preference spread={over} does nothing: no node has such a quality; spread over node.labels.NAME, \
+                 engine.labels.NAME, node.hostname or another quality that constraints know"
+            )
+        })
+    }
+}
+
+/// Spread tasks evenly over the values of a label, or of another quality of nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SpreadOver {
     NodeLabel(String),
     EngineLabel(String),
+    /// By its name in constraints; what no constraint knows is the same on all nodes, and so changes nothing, as in Docker.
+    Other(String),
+}
+
+impl SpreadOver {
+    /// Whether nodes may differ in it.
+    pub fn is_known(&self) -> bool {
+        match self {
+            Self::NodeLabel(_) | Self::EngineLabel(_) => true,
+            Self::Other(name) => ConstraintKey::of_node(name).is_some(),
+        }
+    }
+}
+
+impl From<String> for SpreadOver {
+    fn from(text: String) -> Self {
+        match ConstraintKey::of_node(&text) {
+            Some(ConstraintKey::NodeLabel(name)) => Self::NodeLabel(name),
+            Some(ConstraintKey::EngineLabel(name)) => Self::EngineLabel(name),
+            _ => Self::Other(text),
+        }
+    }
+}
+
+impl fmt::Display for SpreadOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NodeLabel(name) => write!(f, "node.labels.{name}"),
+            Self::EngineLabel(name) => write!(f, "engine.labels.{name}"),
+            Self::Other(name) => f.write_str(name),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

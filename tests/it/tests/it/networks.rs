@@ -180,7 +180,7 @@ fn net_p_44_a_daemon_restart_keeps_the_network() -> Result<()> {
         client.ask(&t, "web").map(drop)
     };
     until("both replicas answer", DEADLINE, works)?;
-    t.cluster.stop_daemon("h2", nix::sys::signal::Signal::SIGKILL)?;
+    t.cluster.stop_daemon("h2", Signal::SIGKILL)?;
     works().context("without a daemon")?;
     t.cluster.start_daemon("h2")?;
     works().context("while the daemon starts")?;
@@ -317,5 +317,20 @@ fn net_p_09_a_subnet_is_added_to_a_full_network() -> Result<()> {
     let ranges: Vec<_> =
         shown["IPAM"]["Config"].as_array().into_iter().flatten().map(|c| c["Subnet"].clone()).collect();
     ensure!(ranges == ["10.77.0.0/29", "10.79.0.0/28"], "{shown}");
+    until("the doctor names a route that somebody took away", DEADLINE, || {
+        // the data plane may have put it back before the doctor looks
+        first[0].run(&t, &["busybox", "ip", "route", "del", "10.79.0.0/28"])?;
+        let troubles = crate::hosts::troubles(&t, &first[0].host)?;
+        ensure!(troubles.contains("expected a route to 10.79.0.0/28, found 10.77.0."), "{troubles}");
+        Ok(())
+    })?;
+
+    t.cluster.stop_daemon("h1", Signal::SIGKILL)?;
+    t.cluster.start_daemon("h1")?;
+    until("the manager is back with both subnets, and the route is back", DEADLINE, || {
+        ensure!(t.first()?.get("/networks/tiny")?["IPAM"]["Config"][1]["Subnet"] == "10.79.0.0/28");
+        ensure!(members(&t, "web", 7)?.iter().all(|now| all.iter().any(|was| was.task.pid == now.task.pid)));
+        t.cli(&first[0].host, &["network", "doctor"]).map(drop)
+    })?;
     Ok(())
 }

@@ -118,6 +118,9 @@ fn words(refusal: &Refusal, one: bool, ask: &Ask<'_>) -> String {
         Refusal::Memory => format!("{lack} memory (want {})", bytes(want.memory.0)),
         Refusal::Generic(kind) => {
             let wanted = match want.generic.get(kind) {
+                Some(types::GenericResource::NamedAndMore(names, more)) => {
+                    format!("{} and {more} more", names.join(", "))
+                }
                 Some(types::GenericResource::Named(names)) => names.join(", "),
                 amount => amount.map_or(0, types::GenericResource::amount).to_string(),
             };

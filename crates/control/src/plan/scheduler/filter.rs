@@ -61,7 +61,7 @@ impl<'a> Ask<'a> {
     pub(super) fn is_used_up(&self, candidate: &Candidate<'_>) -> bool {
         let takes_ports = self.host_ports.iter().any(|port| port.published.is_some());
         // what has a name is there once
-        let named = |amount: &GenericResource| matches!(amount, GenericResource::Named(names) if !names.is_empty());
+        let named = |amount: &GenericResource| !amount.names().is_empty();
         let takes_names = self.reserved().generic.values().any(named);
         let keeps_apart = self.neighbours.keeps_own_apart();
         takes_ports
@@ -93,7 +93,7 @@ fn room(ask: &Ask<'_>, candidate: &Candidate<'_>) -> Option<Refusal> {
     }
     let lacks = |kind: &String, amount: &GenericResource| {
         let is_short = candidate.free_generic.get(kind).copied().unwrap_or(0) < amount.amount();
-        is_short || matches!(amount, GenericResource::Named(names) if !candidate.has_names(kind, names))
+        is_short || !candidate.has_names(kind, amount.names())
     };
     want.generic.iter().find(|(kind, amount)| lacks(kind, amount)).map(|(kind, _)| Refusal::Generic(kind.clone()))
 }

@@ -6,7 +6,9 @@ use std::{
     collections::{BTreeMap, BinaryHeap},
 };
 
-use types::{Node, NodeId, SpreadOver};
+use types::{Node, NodeId, SpreadOver, constraint::ConstraintKey};
+
+use crate::plan::placement;
 
 use super::{
     candidate::{Candidate, Rank},
@@ -94,8 +96,9 @@ impl Branch {
 
 pub(super) fn label(node: &Node, over: &SpreadOver) -> String {
     let found = match over {
-        SpreadOver::NodeLabel(name) => node.spec.labels.get(name),
-        SpreadOver::EngineLabel(name) => node.description.as_ref().and_then(|d| d.engine_labels.get(name)),
+        SpreadOver::NodeLabel(name) => node.spec.labels.get(name).cloned(),
+        SpreadOver::EngineLabel(name) => node.description.as_ref().and_then(|d| d.engine_labels.get(name)).cloned(),
+        SpreadOver::Other(name) => ConstraintKey::of_node(name).and_then(|key| placement::found(node, &key)),
     };
-    found.cloned().unwrap_or_default()
+    found.unwrap_or_default()
 }
