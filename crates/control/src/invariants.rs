@@ -222,7 +222,8 @@ fn parallelism(before: &Tables, after: &Tables, service: &Service) -> Result<(),
     let mut opened = BTreeSet::new();
     for task in after.tasks_of_service(service.id).filter(|task| ran(task)) {
         let others = || after.tasks_of_slot(service.id, task.slot).filter(|other| other.id != task.id);
-        let stopped = task.desired == TaskState::Shutdown && !task.status.state.is_terminal();
+        // what makes room for others is no step of the rollout's, and says why it ends
+        let stopped = task.desired == TaskState::Shutdown && !task.status.state.is_terminal() && task.reason.is_empty();
         let alone = !others().any(|other| other.desired == TaskState::Running);
         let succeeded = runs(task) && others().any(|other| before.task(other.id).is_none() && other.failures == 0);
         if (stopped && alone) || succeeded {

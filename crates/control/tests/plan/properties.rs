@@ -228,6 +228,7 @@ const HISTORIES: &[&str] = &[
      update s0 cpu=2",
     "update s0 order=start-first; agents; update s0 image=bad; drain b",
     "silent c; probe c a no; wait 4s; silent a; heard c; wait 1300ms",
+    "update s1 priority=-10; pause c; update s1 publish=host@7001:80; agents; update s2 publish=host@7001:80",
     "update s0 constraint=node.labels.zone==1; pause d; wait 1300ms; probe a d no; update s0 order=start-first",
 ];
 
