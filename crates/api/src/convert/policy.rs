@@ -49,11 +49,19 @@ fn read_generic(from: &mut Object<'_>) -> Result<BTreeMap<String, GenericResourc
             let so_far = all.remove(&kind).unwrap_or(GenericResource::Count(0));
             all.insert(kind, so_far.and(name, count));
         };
+        let (count, name) = (discrete.natural("Value")?.unwrap_or(0), named.string("Value")?);
+        for (object, is_nameless) in
+            [(&discrete, kind.is_empty() && count > 0), (&named, wanted.is_empty() && !name.is_empty())]
+        {
+            if is_nameless {
+                return Err(object.bad("Kind", "is missing: say what the value is of, as in GPU"));
+            }
+        }
         if !kind.is_empty() {
-            more(kind, None, discrete.natural("Value")?.unwrap_or(0));
+            more(kind, None, count);
         }
         if !wanted.is_empty() {
-            more(wanted, Some(named.string("Value")?), 0);
+            more(wanted, Some(name), 0);
         }
         discrete.finish()?;
         named.finish()?;

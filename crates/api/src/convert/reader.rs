@@ -1,13 +1,41 @@
 //! Reading a JSON object field by field, knowing where one is and what was left over.
 //!
 //! Used by the conversions from Docker's JSON. Every value of the request is either taken by a
-//! conversion or reported by [`Object::finish`] with its path; an empty value (null, `""`, 0,
+//! conversion, or reported by [`Object::finish`] with its path if the API knows it; an empty value (null, `""`, 0,
 //! `false`, `[]`, `{}`) says nothing and may be left over.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Map, Value};
 use types::Labels;
+
+/// Fields of the API (moby `api/swagger.yaml`, 1.51) that no conversion takes, or not everywhere.
+const NOT_HERE: &[&str] = &[
+    "AppArmor",
+    "BlkioWeightDevice",
+    "Cgroup",
+    "CgroupParent",
+    "CpuCount",
+    "CpuPercent",
+    "CpuRealtimePeriod",
+    "CpuRealtimeRuntime",
+    "CredentialSpec",
+    "DeviceCgroupRules",
+    "DeviceRequests",
+    "Devices",
+    "DiscreteResourceSpec",
+    "GwPriority",
+    "IOMaximumBandwidth",
+    "IOMaximumIOps",
+    "KeepOldSnapshots",
+    "KernelMemoryTCP",
+    "LinkLocalIPs",
+    "NamedResourceSpec",
+    "NetworkAttachmentSpec",
+    "PluginSpec",
+    "StorageOpt",
+    "Ulimits",
+];
 
 /// A request that cannot be honoured, with the JSON path of the value at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -242,11 +270,15 @@ impl<'a> Object<'a> {
         FieldError::Value { path: self.path(field), reason: reason.into() }
     }
 
-    /// Refuses what says something and was not taken.
+    /// Refuses what says something that the API knows and no conversion took. What the API does not know either is not
+    /// looked at, as in Docker: clients send words of their own with their options, or what they have read elsewhere.
     pub(crate) fn finish(self) -> Result<(), FieldError> {
         let Some(map) = self.map else { return Ok(()) };
-        let known = |key: &str| self.taken.iter().any(|taken| taken.eq_ignore_ascii_case(key));
-        match map.iter().find(|(key, value)| !known(key) && !is_empty(value)) {
+        let is_in =
+            |names: &mut dyn Iterator<Item = &'static str>, key: &str| names.any(|n| n.eq_ignore_ascii_case(key));
+        let refused =
+            |key: &str| is_in(&mut NOT_HERE.iter().copied(), key) && !is_in(&mut self.taken.iter().copied(), key);
+        match map.iter().find(|(key, value)| refused(key) && !is_empty(value)) {
             Some((key, value)) => Err(FieldError::Unsupported { path: self.path(&innermost(key, value)) }),
             None => Ok(()),
         }

@@ -216,7 +216,18 @@ fn what_is_not_supported_is_named() {
         with("/TaskTemplate/ContainerSpec/Isolation", json!("hyperv")),
         expect![[r#"TaskTemplate.ContainerSpec.Isolation: "hyperv" exists on Windows only; leave it out"#]],
     );
-    refused(with("/Colour", json!("red")), expect!["Colour is not supported yet: leave it out of the request"]);
+}
+
+/// Clients send their own options along, and what they read elsewhere: dockerode's `hijack`, `name` and `version`.
+#[test]
+fn what_the_api_does_not_know_is_not_looked_at() {
+    let read = |body: &Value| read(body, Given::default()).expect("read");
+    let plain = read(&with("/Name", json!("a")));
+    for (path, value) in
+        [("/Colour", json!("red")), ("/version", json!(4)), ("/EndpointSpec/ExposedPorts", json!(["80"]))]
+    {
+        assert_eq!(read(&with(path, value)), plain, "{path}");
+    }
 }
 
 #[test]

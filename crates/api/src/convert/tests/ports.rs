@@ -45,7 +45,6 @@ fn s_72_mistakes_in_ports_are_named() {
         port("Protocol", json!("icmp")),
         port("HostIP", json!("localhost")),
         port("ProxyProtocol", json!("yes")),
-        port("Colour", json!("red")),
         ports(both),
         with("/EndpointSpec/Mesh", json!({ "Policy": "fastest" })),
         with("/EndpointSpec/Mesh", json!({ "Affinity": "cookie" })),
@@ -59,7 +58,6 @@ fn s_72_mistakes_in_ports_are_named() {
         EndpointSpec.Ports[0].Protocol: "icmp" is no protocol; use tcp, udp or sctp
         EndpointSpec.Ports[0].HostIP: "localhost" is not an IP address of a host
         EndpointSpec.Ports[0].ProxyProtocol must be true or false, not "yes"
-        EndpointSpec.Ports[0].Colour is not supported yet: leave it out of the request
         EndpointSpec.Ports[0].Interface: a port is published at an address or at an interface, not at both
         EndpointSpec.Mesh.Policy: "fastest" is no mesh policy; use cluster, local-first or local-only
         EndpointSpec.Mesh.Affinity: "cookie" is no mesh affinity; use none or source"#]]
