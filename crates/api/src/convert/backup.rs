@@ -15,7 +15,7 @@ use super::{
 pub(crate) fn read_passphrase(body: &Value) -> Result<String, FieldError> {
     let mut from = Object::root(body)?;
     let passphrase = passphrase(&mut from)?;
-    from.finish()?;
+    from.finish_strictly()?;
     Ok(passphrase)
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn read_restore(header: Option<&HeaderValue>, name: &str) -> Result<(
         availability: from.parsed("Availability", read_availability)?.unwrap_or(Availability::Active),
         content: Payload::default(),
     };
-    from.finish()?;
+    from.finish_strictly()?;
     Ok((passphrase, request))
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn read_turn(body: &Value) -> Result<Vec<String>, FieldError> {
     if addresses.iter().all(String::is_empty) {
         return Err(FieldError::Missing { path: from.path("RemoteAddrs"), hint: "give the host:port of a manager" });
     }
-    from.finish()?;
+    from.finish_strictly()?;
     Ok(addresses)
 }
 

@@ -195,7 +195,6 @@ mod tests {
         refused(Secret, &json!({ "Name": "a", "Data": "c2VjcmV0!" }), "Data: is not base64");
         refused(Secret, &json!({ "Name": "a", "Driver": { "Name": "vault" } }), "plugins are not supported");
         refused(Config, &json!({ "Name": "a", "Templating": { "Name": "jinja" } }), "use golang");
-        refused(Config, &json!({ "Name": "a", "Colour": "red" }), "Colour");
     }
 
     #[test]

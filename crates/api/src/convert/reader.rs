@@ -1,7 +1,7 @@
 //! Reading a JSON object field by field, knowing where one is and what was left over.
 //!
 //! Used by the conversions from Docker's JSON. Every value of the request is either taken by a
-//! conversion, or reported by [`Object::finish`] with its path if the API knows it; an empty value (null, `""`, 0,
+//! conversion, or reported by [`Object::finish`] with its path if Docker's API knows it; an empty value (null, `""`, 0,
 //! `false`, `[]`, `{}`) says nothing and may be left over.
 
 use std::{collections::BTreeSet, time::Duration};
@@ -12,9 +12,12 @@ use types::Labels;
 /// Fields of the API (moby `api/swagger.yaml`, 1.51) that no conversion takes, or not everywhere.
 const NOT_HERE: &[&str] = &[
     "AppArmor",
+    "BindOptions",
     "BlkioWeightDevice",
     "Cgroup",
     "CgroupParent",
+    "ClusterOptions",
+    "ClusterVolumeSpec",
     "CpuCount",
     "CpuPercent",
     "CpuRealtimePeriod",
@@ -24,7 +27,9 @@ const NOT_HERE: &[&str] = &[
     "DeviceRequests",
     "Devices",
     "DiscreteResourceSpec",
+    "DriverOpts",
     "GwPriority",
+    "ImageOptions",
     "IOMaximumBandwidth",
     "IOMaximumIOps",
     "KeepOldSnapshots",
@@ -34,7 +39,9 @@ const NOT_HERE: &[&str] = &[
     "NetworkAttachmentSpec",
     "PluginSpec",
     "StorageOpt",
+    "TmpfsOptions",
     "Ulimits",
+    "VolumeOptions",
 ];
 
 /// A request that cannot be honoured, with the JSON path of the value at fault.
@@ -270,15 +277,21 @@ impl<'a> Object<'a> {
         FieldError::Value { path: self.path(field), reason: reason.into() }
     }
 
-    /// Refuses what says something that the API knows and no conversion took. What the API does not know either is not
+    /// Refuses what says something that Docker's API knows and no conversion took. What that does not know either is not
     /// looked at, as in Docker: clients send words of their own with their options, or what they have read elsewhere.
     pub(crate) fn finish(self) -> Result<(), FieldError> {
-        let Some(map) = self.map else { return Ok(()) };
-        let is_in =
-            |names: &mut dyn Iterator<Item = &'static str>, key: &str| names.any(|n| n.eq_ignore_ascii_case(key));
-        let refused =
-            |key: &str| is_in(&mut NOT_HERE.iter().copied(), key) && !is_in(&mut self.taken.iter().copied(), key);
-        match map.iter().find(|(key, value)| refused(key) && !is_empty(value)) {
+        self.refuse_left(|key| NOT_HERE.iter().any(|name| name.eq_ignore_ascii_case(key)))
+    }
+
+    /// Refuses whatever says something and was not taken: for requests that are ours alone.
+    pub(crate) fn finish_strictly(self) -> Result<(), FieldError> {
+        self.refuse_left(|_| true)
+    }
+
+    fn refuse_left(&self, counts: impl Fn(&str) -> bool) -> Result<(), FieldError> {
+        let is_taken = |key: &str| self.taken.iter().any(|taken| taken.eq_ignore_ascii_case(key));
+        let mut left = self.map.into_iter().flatten().filter(|(key, value)| !is_taken(key) && !is_empty(value));
+        match left.find(|(key, _)| counts(key)) {
             Some((key, value)) => Err(FieldError::Unsupported { path: self.path(&innermost(key, value)) }),
             None => Ok(()),
         }

@@ -49,7 +49,7 @@ pub(crate) fn read(
             dependencies.push(dependency::read(kind, item).map_err(|error| error.within(&place))?);
         }
     }
-    from.finish()?;
+    from.finish_strictly()?;
     Ok(StackDeploy { name, services, networks, dependencies, prune, by: String::new() })
 }
 
@@ -100,7 +100,7 @@ pub(crate) fn read_needs(entries: Vec<Object<'_>>) -> Result<Vec<Need>, FieldErr
         })?;
         let condition =
             from.parsed("Condition", |text| text.parse::<NeedCondition>().map_err(|why| why.to_string()))?;
-        from.finish()?;
+        from.finish_strictly()?;
         needs.push(Need { service, condition: condition.unwrap_or(NeedCondition::Started) });
     }
     Ok(needs)

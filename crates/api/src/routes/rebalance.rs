@@ -29,7 +29,7 @@ async fn begin(State(shared): State<Shared>, body: Body) -> ApiResult<Json<Value
     let budget = from.natural("Budget")?.unwrap_or(0);
     let budget =
         u32::try_from(budget).map_err(|_| from.bad("Budget", format!("{budget} tasks at once are too many")))?;
-    from.finish()?;
+    from.finish_strictly()?;
     ask(&shared, services, budget, false).await
 }
 

@@ -80,7 +80,7 @@ fn read(body: &Value) -> ApiResult<(RegistryScope, Wanted)> {
     let (registry, username) = (from.string("Registry")?, from.string("Username")?);
     let (password, identity) = (from.string("Password")?, from.string("IdentityToken")?);
     let (helper, every) = (from.string("Helper")?, from.duration("Every")?);
-    from.finish()?;
+    from.finish_strictly()?;
     let given = [&username, &password, &identity].iter().any(|text| !text.is_empty());
     let wanted = match (helper.is_empty(), identity.is_empty()) {
         (false, _) if given => {

@@ -84,7 +84,7 @@ fn read(body: &Value) -> ApiResult<Wanted> {
         overwrite: from.boolean("Overwrite")?,
         remove_source: from.boolean("RemoveSource")?,
     };
-    from.finish()?;
+    from.finish_strictly()?;
     if wanted.from.is_empty() || wanted.to.is_empty() {
         return Err(ApiError::bad_request("From and To are both required: name the nodes"));
     }
