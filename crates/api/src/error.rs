@@ -160,7 +160,9 @@ impl From<image::Error> for ApiError {
     fn from(error: image::Error) -> Self {
         use image::Error as E;
         let status = match &error {
-            E::NoSuchImage(_) | E::NothingToPush(_) | E::NotFoundInRegistry { .. } => StatusCode::NOT_FOUND,
+            E::NoSuchImage(_) | E::OtherPlatform { .. } | E::NothingToPush(_) | E::NotFoundInRegistry { .. } => {
+                StatusCode::NOT_FOUND
+            }
             E::Conflict(_) => StatusCode::CONFLICT,
             E::AmbiguousId { .. }
             | E::Reference(_)

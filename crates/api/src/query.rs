@@ -106,6 +106,19 @@ pub(crate) fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// A text as a part of a query string: the other way round.
+pub(crate) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => escaped.push(char::from(byte)),
+            b' ' => escaped.push('+'),
+            byte => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}
+
 fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
@@ -130,5 +143,7 @@ mod tests {
         assert_eq!((query.flag("a"), query.flag("b"), query.flag("c"), query.flag("x")), (true, false, true, false));
         assert_eq!(query.get("d"), "a b/c%zz");
         assert!(query.version().is_err());
+        let text = "a b/ü~=,";
+        assert_eq!((escape(text).as_str(), unescape(&escape(text)).as_str()), ("a+b%2F%C3%BC~%3D%2C", text));
     }
 }

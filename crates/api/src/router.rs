@@ -28,6 +28,12 @@ use crate::{
 /// The framework's refusals are a sentence.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
 
+/// The last parts of paths that are about one container.
+const OF_ONE_CONTAINER: [&str; 20] = [
+    "archive", "attach", "changes", "exec", "export", "json", "kill", "logs", "pause", "rename", "resize", "restart",
+    "start", "stats", "stop", "top", "unpause", "update", "wait", "forward",
+];
+
 /// What every route can reach.
 #[derive(Clone)]
 pub(crate) struct Shared {
@@ -133,6 +139,7 @@ fn router(shared: Shared) -> Router {
         .route("/_ping", get(system::ping))
         .route("/version", get(system::version))
         .route("/info", get(system::info))
+        .route("/build/prune", post(system::prune_builds))
         .route("/doctor", get(doctor::checks))
         .route("/doctor/networks", get(doctor::networks))
         .route("/doctor/networks/all", get(doctor::all_networks))
@@ -194,7 +201,7 @@ fn strip_version(uri: &Uri) -> Result<(Uri, ApiVersion), ApiError> {
     let versioned = path.strip_prefix("/v").and_then(|rest| rest.split_once('/'));
     let Some((version, rest)) = versioned.filter(|(version, _)| version.starts_with(|c: char| c.is_ascii_digit()))
     else {
-        return Ok((uri.clone(), ApiVersion::of(API_VERSION).unwrap_or(ApiVersion(1, 0))));
+        return Ok((at(path, uri)?, ApiVersion::of(API_VERSION).unwrap_or(ApiVersion(1, 0))));
     };
     let wanted = ApiVersion::of(version)
         .ok_or_else(|| ApiError::bad_request(format!("invalid API version {version:?}: write v1.44, for example")))?;
@@ -209,10 +216,22 @@ fn strip_version(uri: &Uri) -> Result<(Uri, ApiVersion), ApiError> {
             "client version {version} is too new. Maximum supported API version is {API_VERSION}"
         )));
     }
+    Ok((at(&format!("/{rest}"), uri)?, wanted))
+}
+
+/// Another path with the same query.
+fn at(path: &str, uri: &Uri) -> Result<Uri, ApiError> {
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let stripped = PathAndQuery::try_from(format!("/{rest}{query}"))
-        .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "invalid path"))?;
-    Ok((Uri::from(stripped), wanted))
+    let path = linked(path).unwrap_or_else(|| path.to_owned());
+    let whole = PathAndQuery::try_from(format!("{path}{query}"));
+    Ok(Uri::from(whole.map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "invalid path"))?))
+}
+
+/// `/containers/web/db/json` is about the container that `web` has linked as `db`: its name has a slash.
+fn linked(path: &str) -> Option<String> {
+    let (name, action) = path.strip_prefix("/containers/")?.rsplit_once('/')?;
+    let (parent, alias) = name.split_once('/').filter(|(parent, alias)| !parent.is_empty() && !alias.contains('/'))?;
+    OF_ONE_CONTAINER.contains(&action).then(|| format!("/containers/{parent}%2F{alias}/{action}"))
 }
 
 #[cfg(test)]
@@ -232,6 +251,9 @@ mod tests {
         check("/info", Ok("/info"));
         check("/v1.44/info?x=1", Ok("/info?x=1"));
         check("/volumes", Ok("/volumes"));
+        check("/v1.44/containers/web/db/json?size=1", Ok("/containers/web%2Fdb/json?size=1"));
+        check("/containers/web/db/start", Ok("/containers/web%2Fdb/start"));
+        check("/containers/web/attach/ws", Ok("/containers/web/attach/ws"));
         check("/v1.20/info", Err("too old"));
         check("/v1.99/info", Err("too new"));
         check("/v1/info", Err("invalid API version"));

@@ -38,7 +38,10 @@ mod stacks;
 async fn http(socket: &Path, request: &str, body: &str) -> (String, String) {
     let (socket, text) = (
         socket.to_owned(),
-        format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len()),
+        format!(
+            "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ),
     );
     let answer = tokio::task::spawn_blocking(move || {
         let mut stream = UnixStream::connect(socket).expect("connect");

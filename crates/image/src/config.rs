@@ -136,6 +136,14 @@ impl ImageConfig {
         Platform::new(os, &self.architecture, self.variant.as_deref())
     }
 
+    /// Whether the image runs where `platform` is asked for.
+    pub fn fits(&self, platform: &Platform) -> bool {
+        let own = self.platform();
+        // Images often do not say the variant, and those made by hand nothing at all.
+        let says_less = self.variant.is_none() && own.os == platform.os && own.architecture == platform.architecture;
+        self.architecture.is_empty() || says_less || own.rank_on(platform).is_some()
+    }
+
     /// Seconds since 1970; 0 where the image does not say or says nonsense.
     pub fn created_nanos(&self) -> i128 {
         let parsed = self.created.as_deref().and_then(|text| text.parse::<jiff::Timestamp>().ok());

@@ -39,6 +39,11 @@ pub enum Error {
     Reference(#[from] types::ImageReferenceError),
     #[error("{0:?} is not a digest, want sha256: and 64 hexadecimal digits")]
     BadDigest(String),
+    /// In Docker's words; a client pulls on it.
+    #[error(
+        "image with reference {image} was found but its platform ({has}) does not match the specified platform ({wanted})"
+    )]
+    OtherPlatform { image: String, has: String, wanted: String },
     #[error("{0:?} is not a platform, want os/architecture or os/architecture/variant")]
     BadPlatform(String),
     #[error("{0:?} cannot be a container id: want 1 to 128 letters, digits, '_', '.' or '-'")]

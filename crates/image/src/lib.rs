@@ -23,6 +23,7 @@ mod unpack;
 pub use archive::{CommitOptions, ImportOptions, LoadedImage, busybox_archive};
 pub use config::{Empty, Healthcheck, HistoryEntry, ImageConfig, RootFs, RunConfig};
 pub use digest::Digest;
+pub use document::Descriptor;
 pub use error::{Error, Result};
 pub use peer::{BlobReader, BlobSource, Offer};
 pub use platform::Platform;
@@ -32,8 +33,8 @@ pub use registry::{
     resolve_digest, search,
 };
 pub use store::{
-    DiskUsage, ImageDetail, ImageSummary, ImageUsage, Mounted, Removed, SnapshotInfo, StorageDriver, Store, Swept,
-    Transfers,
+    DiskUsage, ImageDetail, ImageManifests, ImageSummary, ImageUsage, ManifestKind, ManifestView, Mounted, Removed,
+    SnapshotInfo, StorageDriver, Store, Swept, Transfers,
 };
 pub use tree::{Change, ChangeKind, ExtractOptions, PathStat, Root, TreeError, TreeMount, sum_below};
 pub use types::ImageReference;

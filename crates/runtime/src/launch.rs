@@ -11,10 +11,12 @@ use std::{
 use crate::{
     cgroup::CgroupLayout,
     config::{ContainerConfig, Device, MountKind, OciRuntime},
+    dev,
     error::{Error, Result},
     oci::{self, DeviceNode, HostFacts, ResolvedUser},
     record::{ContainerDir, Record},
     rootfs::Rootfs,
+    runtime::RuntimeConfig,
     time,
 };
 
@@ -56,11 +58,11 @@ pub(crate) fn check_privileges(effective: u64) -> Result<()> {
 /// Writes the directory of a container, whole or not at all.
 pub(crate) fn prepare(
     config: &ContainerConfig,
-    oci_runtime: &OciRuntime,
-    run_dir: &Path,
+    of_host: &RuntimeConfig,
     cgroup_path: &str,
     layout: &CgroupLayout,
 ) -> Result<ContainerDir> {
+    let (oci_runtime, run_dir) = (&of_host.oci_runtime, &of_host.run_dir);
     let id = config.id.as_str();
     let invalid = |reason: String| Error::Invalid { id: id.to_owned(), reason };
     let (effective, bounding) = capabilities().map_err(Error::io(id, "read this process's capabilities"))?;
@@ -79,7 +81,8 @@ pub(crate) fn prepare(
         cgroup_path: cgroup_path.to_owned(),
         cgroup_hierarchies: layout.hierarchies(),
     };
-    let spec = oci::spec(config, &user, &host).map_err(|err| invalid(err.to_string()))?;
+    let apart = matches!(oci_runtime, OciRuntime::Embedded).then(|| dev::apart(config, &of_host.shim)).flatten();
+    let spec = oci::spec(apart.as_ref().unwrap_or(config), &user, &host).map_err(|err| invalid(err.to_string()))?;
     rootfs.ensure_dir(&config.cwd).map_err(Error::io(id, "make the working directory in the root filesystem"))?;
     layout.cgroup(cgroup_path).ensure_parents().map_err(Error::io(id, "prepare its cgroup"))?;
     if let Some(parent) = config.log.path.parent() {

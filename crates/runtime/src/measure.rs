@@ -1,7 +1,11 @@
 //! What else is asked of a container that runs: its processes, its use in detail, other limits; and its log by
 //! path, when nothing else of it is left. Called by the engine for single containers.
 
-use std::{collections::VecDeque, fs, io, path::Path};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fs, io,
+    path::Path,
+};
 
 use crate::{
     cgroup::{Cgroup, CgroupLayout, Stats},
@@ -26,6 +30,14 @@ pub struct Usage {
     pub rss_bytes: u64,
     /// Major and minor number of the device, bytes read and written.
     pub io: Vec<(u64, u64, u64, u64)>,
+    /// The same with numbers of operations.
+    pub io_operations: Vec<(u64, u64, u64, u64)>,
+    /// Everything that the kernel counts of its memory, by the kernel's names.
+    pub memory: BTreeMap<String, u64>,
+    /// The most it ever used, and how often it met its limit: counted by cgroup v1 alone.
+    pub memory_peak: Option<(u64, u64)>,
+    /// Processor time on each of them; counted by cgroup v1 alone.
+    pub cpu_each_ns: Vec<u64>,
 }
 
 impl Runtime {
@@ -178,6 +190,7 @@ fn read_v2(cgroup: &Cgroup<'_>, usage: &mut Usage) {
     usage.throttled = (field(&cpu, "nr_periods"), field(&cpu, "nr_throttled"), held);
     let memory = text("memory", "memory.stat");
     (usage.inactive_file_bytes, usage.rss_bytes) = (field(&memory, "inactive_file"), field(&memory, "anon"));
+    usage.memory = fields(&memory);
     // 8:0 rbytes=1 wbytes=2 rios=3 …
     for line in text("io", "io.stat").lines() {
         let mut words = line.split(' ');
@@ -185,6 +198,7 @@ fn read_v2(cgroup: &Cgroup<'_>, usage: &mut Usage) {
         let pairs: Vec<(&str, &str)> = words.filter_map(|word| word.split_once('=')).collect();
         let value = |name| pairs.iter().find(|(key, _)| *key == name).and_then(|(_, v)| v.parse().ok()).unwrap_or(0);
         usage.io.push((major, minor, value("rbytes"), value("wbytes")));
+        usage.io_operations.push((major, minor, value("rios"), value("wios")));
     }
 }
 
@@ -197,21 +211,42 @@ fn read_v1(cgroup: &Cgroup<'_>, usage: &mut Usage) {
     let memory = text("memory", "memory.stat");
     usage.inactive_file_bytes = field(&memory, "total_inactive_file");
     usage.rss_bytes = field(&memory, "total_rss");
-    // 8:0 Read 4096
-    for line in text("blkio", "blkio.throttle.io_service_bytes").lines() {
+    usage.memory = fields(&memory);
+    let of_memory = |file: &str| text("memory", file).trim().parse::<u64>().ok();
+    usage.memory_peak = of_memory("memory.max_usage_in_bytes").zip(of_memory("memory.failcnt"));
+    let each = text("cpuacct", "cpuacct.usage_percpu");
+    usage.cpu_each_ns = each.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+    usage.io = by_device(&text("blkio", "blkio.throttle.io_service_bytes"));
+    usage.io_operations = by_device(&text("blkio", "blkio.throttle.io_serviced"));
+}
+
+/// `8:0 Read 4096`, a line for each device and way.
+fn by_device(text: &str) -> Vec<(u64, u64, u64, u64)> {
+    let mut found: Vec<(u64, u64, u64, u64)> = Vec::new();
+    for line in text.lines() {
         let words: Vec<&str> = line.split(' ').collect();
-        let [of, kind, bytes] = words[..] else { continue };
-        let (Some((major, minor)), Ok(bytes)) = (device(of), bytes.parse::<u64>()) else { continue };
-        let place = usage.io.iter().position(|(a, b, ..)| (*a, *b) == (major, minor)).unwrap_or_else(|| {
-            usage.io.push((major, minor, 0, 0));
-            usage.io.len() - 1
+        let [of, kind, counted] = words[..] else { continue };
+        let (Some((major, minor)), Ok(counted)) = (device(of), counted.parse::<u64>()) else { continue };
+        let place = found.iter().position(|(a, b, ..)| (*a, *b) == (major, minor)).unwrap_or_else(|| {
+            found.push((major, minor, 0, 0));
+            found.len() - 1
         });
         match kind {
-            "Read" => usage.io[place].2 = bytes,
-            "Write" => usage.io[place].3 = bytes,
+            "Read" => found[place].2 = counted,
+            "Write" => found[place].3 = counted,
             _ => {}
         }
     }
+    found
+}
+
+/// All lines of a file of `name number` lines.
+fn fields(text: &str) -> BTreeMap<String, u64> {
+    let pair = |line: &str| {
+        let (name, value) = line.split_once(' ')?;
+        Some((name.to_owned(), value.trim().parse().ok()?))
+    };
+    text.lines().filter_map(pair).collect()
 }
 
 fn device(text: &str) -> Option<(u64, u64)> {
@@ -232,6 +267,14 @@ fn field(text: &str, name: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn e_25_what_the_kernel_counts_is_read() {
+        let io = by_device("8:0 Read 4096\n8:0 Write 1\n8:0 Sync 9\n8:16 Read 2\nTotal 5000\n");
+        assert_eq!(io, [(8, 0, 4096, 1), (8, 16, 2, 0)]);
+        let memory = fields("cache 4096\nrss 12\nodd\nworse x\n");
+        assert_eq!(memory.into_iter().collect::<Vec<_>>(), [("cache".to_owned(), 4096), ("rss".to_owned(), 12)]);
+    }
 
     #[test]
     fn limits_become_files_of_both_layouts() {

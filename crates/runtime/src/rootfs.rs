@@ -1,6 +1,7 @@
 //! Reading and preparing inside a root filesystem that its image may have filled with traps: every
 //! path is resolved by the kernel with the root filesystem as its root, so no symbolic link and no
-//! ".." leads to the host. Called by `launch` only.
+//! ".." leads to the host. Called by `launch` and the hook of
+//! `shim/dev`.
 
 use std::{
     fs::File,
@@ -64,7 +65,17 @@ impl Rootfs {
         Ok(())
     }
 
-    fn resolve(&self, path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
+    /// Makes the empty file `path`, mode 0644, where it is missing; its directory is there.
+    pub(crate) fn make_file(&self, path: &str) -> io::Result<()> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
+            .mode(Mode::from_bits_truncate(0o644))
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        Ok(openat2(&self.0, path, how).map(drop)?)
+    }
+
+    /// What is at `path`, opened so.
+    pub(crate) fn resolve(&self, path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
         let how =
             OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         openat2(&self.0, path, how)

@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::signal::Signal;
 use tokio::{process::Command, time::timeout};
 use tracing::warn;
 
@@ -24,6 +23,7 @@ use crate::{
     oci,
     protocol::{CreateResult, Request, Response},
     record::{ContainerDir, ContainerState, Created, ExitStatus, Record, Status},
+    signal::Signal,
     subpath,
 };
 
@@ -82,7 +82,7 @@ impl Runtime {
         let (config, _held) = with_parts.as_ref().map_or((config, None), |(config, held)| (config, Some(held)));
         let id = config.id.as_str();
         let cgroup_path = self.cgroup_path(id);
-        let dir = launch::prepare(config, &self.config.oci_runtime, &self.config.run_dir, &cgroup_path, &self.layout)?;
+        let dir = launch::prepare(config, &self.config, &cgroup_path, &self.layout)?;
         let created = self.launch(id, config, &dir).await;
         if created.is_err()
             && let Err(err) = self.remove(&dir, &cgroup_path, &self.config.oci_runtime).await
@@ -132,7 +132,7 @@ impl Runtime {
     /// # Errors
     /// If the container has ended or does not exist.
     pub async fn signal(&self, id: &str, signal: Signal) -> Result<()> {
-        self.request(id, "signal it", Request::Signal { number: signal as i32, all: false }).await
+        self.request(id, "signal it", Request::Signal { number: signal.number(), all: false }).await
     }
 
     /// Sends `signal`, waits up to `grace` for the end, then kills every process. A container that has ended

@@ -11,7 +11,7 @@ use std::{
 
 use bench::{Bench, can_run, cgroup_file, runc, until};
 use nix::{sys::signal::kill, unistd::Pid};
-use runtime::{Captured, Error, ExecConfig, ExecEnd, ExecStreams, NamespaceMode, OciRuntime, Seccomp, Signal};
+use runtime::{Captured, Error, ExecConfig, ExecEnd, ExecStreams, NamespaceMode, OciRuntime, Seccomp};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -102,7 +102,7 @@ async fn s_58_codes_output_and_failures() {
     bench.runtime.pause("c").await.unwrap();
     assert!(fails(line("true")).await.to_string().ends_with("it is paused"));
     bench.runtime.unpause("c").await.unwrap();
-    kill(Pid::from_raw(created.pid), Signal::SIGKILL).unwrap();
+    kill(Pid::from_raw(created.pid), nix::sys::signal::Signal::SIGKILL).unwrap();
     bench.runtime.wait("c").await.unwrap();
     assert!(fails(line("true")).await.to_string().ends_with("it has ended"));
     bench.runtime.delete("c").await.unwrap();

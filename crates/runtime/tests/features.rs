@@ -311,3 +311,34 @@ async fn logs_rotate_and_long_lines_come_in_pieces() {
     assert!(!config.log.path.exists());
     bench.runtime.delete("none").await.unwrap();
 }
+
+/// E-15: a bind over /dev is what is there, also where it may only be read; what is mounted below stays, and so does the
+/// container's own shared memory.
+#[tokio::test]
+async fn e_15_a_bind_over_dev() {
+    if !can_run() {
+        return;
+    }
+    let bind = |source: PathBuf, target: &str, readonly| {
+        let kind = MountKind::Bind { source, recursive: true, readonly_below: true };
+        mount(kind, target, readonly)
+    };
+    for readonly in [true, false] {
+        let line = "cat /dev/mark; echo x > /dev/null; touch /dev/inner/made /dev/shm/own; touch /dev/new && echo new; ls /dev/ptmx";
+        let bench = Bench::embedded();
+        let (dev, inner) = (bench.path("dev"), bench.path("inner"));
+        for directory in [&dev, &inner, &dev.join("shm")] {
+            fs::create_dir_all(directory).unwrap();
+        }
+        fs::write(dev.join("mark"), "marked\n").unwrap();
+        fs::write(dev.join("null"), "").unwrap();
+        let mut config = bench.shell("c", line);
+        config.mounts = vec![bind(inner.clone(), "/dev/inner", false), bind(dev.clone(), "/dev", readonly)];
+        let (_, output) = bench.run(&config).await;
+        assert!(output.contains("marked"), "{output}");
+        assert!(inner.join("made").exists(), "{output}");
+        assert_eq!((output.contains("new\n"), dev.join("new").exists()), (!readonly, !readonly), "{output}");
+        assert!(!dev.join("shm/own").exists(), "its shared memory is its own");
+        assert!(!dev.join("ptmx").exists() && !dev.join("fd").exists(), "nothing is made in what is mounted");
+    }
+}

@@ -173,7 +173,7 @@ async fn a_killed_shim_is_noticed_and_its_container_ended() {
         async move { runtime.wait("orphan").await }
     });
     until("somebody waits", async || !waiting.is_finished()).await;
-    kill(Pid::from_raw(shim), Signal::SIGKILL).unwrap();
+    kill(Pid::from_raw(shim), nix::sys::signal::Signal::SIGKILL).unwrap();
     let exit = waiting.await.unwrap().unwrap();
     assert_eq!((exit.code, exit.reason), (137, ExitReason::ShimLost));
     until("its process is gone", async || kill(Pid::from_raw(pid), None).is_err()).await;
@@ -204,6 +204,20 @@ async fn init_reaps_and_forwards() {
     config.init = true;
     let (exit, output) = bench.run(&config).await;
     assert_eq!((exit.code, output.as_str()), (6, "0\n"));
+
+    // E-25: real-time signals, with which images of other inits are stopped
+    let real_time: Signal = "SIGRTMIN+3".parse().unwrap();
+    let mut config = bench.command("killed", &["sleep", "1000"]);
+    config.init = true;
+    bench.start(&config).await;
+    until("the command runs", async || bench.runtime.stats("killed").unwrap().pids == 2).await;
+    let exit = bench.runtime.stop("killed", real_time, Duration::from_secs(20)).await.unwrap();
+    assert_eq!((exit.code, exit.signal), (128 + 37, None));
+    let config = bench.shell("trapped", "trap 'exit 5' 37; echo ready; while :; do sleep 0.05; done");
+    bench.start(&config).await;
+    bench.until_output("trapped", "ready").await;
+    let exit = bench.runtime.stop("trapped", real_time, Duration::from_secs(20)).await.unwrap();
+    assert_eq!((exit.code, exit.signal), (5, None));
 
     let mut config = bench.command("gone", &["nothing"]);
     config.init = true;

@@ -40,7 +40,8 @@ impl Api {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let upgrade = if upgrade { "Connection: Upgrade\r\nUpgrade: tcp\r\n" } else { "" };
         let length = body.len();
-        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\n{upgrade}Content-Length: {length}\r\n\r\n{body}");
+        let kind = "Content-Type: application/json\r\n";
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\n{upgrade}{kind}Content-Length: {length}\r\n\r\n{body}");
         stream.write_all(head.as_bytes())?;
         let (mut head, mut byte) = (Vec::new(), [0]);
         while !head.ends_with(b"\r\n\r\n") {

@@ -25,7 +25,7 @@ pub(crate) fn read(mut from: Object<'_>) -> Result<ContainerSpec, FieldError> {
         return Err(from.bad("Isolation", format!("{isolation:?} exists on Windows only; leave it out")));
     }
     let default = ContainerSpec::of_image(image.with_default_tag());
-    let (seccomp, no_new_privileges) = read_privileges(from.object("Privileges")?)?;
+    let Privileges { seccomp, no_new_privileges, selinux_disabled } = read_privileges(from.object("Privileges")?)?;
     let spec = ContainerSpec {
         labels: from.labels("Labels")?,
         command: from.strings("Command")?,
@@ -54,6 +54,7 @@ pub(crate) fn read(mut from: Object<'_>) -> Result<ContainerSpec, FieldError> {
         host: read_host(&mut from)?,
         seccomp,
         no_new_privileges,
+        selinux_disabled,
         ..default
     };
     from.finish()?;
@@ -82,11 +83,17 @@ fn read_host(from: &mut Object<'_>) -> Result<HostConfig, FieldError> {
     })
 }
 
-fn read_privileges(mut from: Object<'_>) -> Result<(Seccomp, bool), FieldError> {
+struct Privileges {
+    seccomp: Seccomp,
+    no_new_privileges: bool,
+    selinux_disabled: bool,
+}
+
+fn read_privileges(mut from: Object<'_>) -> Result<Privileges, FieldError> {
     let no_new_privileges = from.boolean("NoNewPrivileges")?;
     let mut selinux = from.object("SELinuxContext")?;
     // No container of ours has a label of SELinux: it is off where that is asked for.
-    selinux.boolean("Disable")?;
+    let selinux_disabled = selinux.boolean("Disable")?;
     for field in ["User", "Role", "Type", "Level"] {
         if !selinux.string(field)?.is_empty() {
             return Err(selinux.bad(field, "SELinux is not supported; leave it out, or give Disable"));
@@ -108,7 +115,7 @@ fn read_privileges(mut from: Object<'_>) -> Result<(Seccomp, bool), FieldError> 
     };
     seccomp.finish()?;
     from.finish()?;
-    Ok((read, no_new_privileges))
+    Ok(Privileges { seccomp: read, no_new_privileges, selinux_disabled })
 }
 
 /// Docker's clients send the profile as base64 (Go's encoding of bytes); plain JSON text is taken too.
@@ -251,7 +258,11 @@ fn write_privileges(spec: &ContainerSpec) -> Value {
         Seccomp::Unconfined => Some(json!({ "Mode": "unconfined" })),
         Seccomp::Profile(profile) => Some(json!({ "Mode": "custom", "Profile": BASE64.encode(profile) })),
     };
-    Fields::new().some("Seccomp", seccomp).unless_empty("NoNewPrivileges", spec.no_new_privileges).done()
+    Fields::new()
+        .some("SELinuxContext", spec.selinux_disabled.then(|| json!({ "Disable": true })))
+        .some("Seccomp", seccomp)
+        .unless_empty("NoNewPrivileges", spec.no_new_privileges)
+        .done()
 }
 
 pub(crate) fn write_health(check: &HealthCheck) -> Value {

@@ -11,12 +11,16 @@ pub(crate) fn write_summary(image: &ImageSummary) -> Value {
         "Created": image.created,
         "Id": image.id.to_string(),
         "Labels": image.labels,
-        "ParentId": "",
+        "ParentId": parent(image),
         "RepoDigests": image.repo_digests,
         "RepoTags": image.repo_tags,
         "SharedSize": -1,
         "Size": image.size,
     })
+}
+
+fn parent(image: &ImageSummary) -> String {
+    image.parent.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
 pub(crate) fn write_detail(image: &ImageDetail, storage_driver: &str) -> Value {
@@ -27,7 +31,7 @@ pub(crate) fn write_detail(image: &ImageDetail, storage_driver: &str) -> Value {
         .set("Id", image.summary.id.to_string())
         .set("RepoTags", &image.summary.repo_tags)
         .set("RepoDigests", &image.summary.repo_digests)
-        .set("Parent", "")
+        .set("Parent", parent(&image.summary))
         .set("Comment", comment)
         .set("Created", config.created.as_deref().unwrap_or("0001-01-01T00:00:00Z"))
         .set("DockerVersion", "")

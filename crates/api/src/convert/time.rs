@@ -22,9 +22,17 @@ pub(crate) fn parse(text: &str) -> Result<Timestamp, String> {
     }
     let time: jiff::Timestamp = text
         .parse()
-        .map_err(|_| format!("{text:?} is not a time: write seconds since 1970 or 2006-01-02T15:04:05Z"))?;
+        .ok()
+        .or_else(|| of_here(text))
+        .ok_or_else(|| format!("{text:?} is not a time: write seconds since 1970 or 2006-01-02T15:04:05Z"))?;
     let ns = u64::try_from(time.as_nanosecond()).map_err(|_| format!("{text:?} is before 1970 or after 2554"))?;
     Ok(Timestamp::from_unix_ns(ns))
+}
+
+/// A day, or a day and a time, of this host's clock, as Docker takes it.
+fn of_here(text: &str) -> Option<jiff::Timestamp> {
+    let civil: jiff::civil::DateTime = text.parse().ok()?;
+    Some(civil.to_zoned(jiff::tz::TimeZone::system()).ok()?.timestamp())
 }
 
 /// The same, or how long ago: `10m`, `1h30m`, as in `--filter until=24h`.
@@ -94,6 +102,7 @@ mod tests {
         assert_eq!(parse("1700000000.5").expect("seconds").as_unix_ns(), 1_700_000_000_500_000_000);
         assert_eq!(parse("2023-11-14T22:13:20Z").expect("date"), Timestamp::from_unix_ms(1_700_000_000_000));
         assert_eq!(parse("2023-11-14T23:13:20+01:00").expect("zone"), Timestamp::from_unix_ms(1_700_000_000_000));
+        assert!(parse("2023-11-14").expect("a day") < parse("2023-11-14T13:00").expect("a day and a time"));
         let now = Timestamp::from_unix_ms(7_200_000);
         for (text, ms) in [("1h", 3_600_000), ("1h30m", 1_800_000), ("500ms", 7_199_500), ("3h", 0), ("5", 5_000)] {
             assert_eq!(parse_or_ago(text, now), Ok(Timestamp::from_unix_ms(ms)), "{text}");

@@ -56,7 +56,12 @@ impl Carrier {
     /// The node is not reached, or refuses.
     pub(crate) async fn stream(&self, method: Method, rest: &str, body: Body) -> ApiResult<Response> {
         let uri = format!("{ROUTES}{}{rest}", self.volume);
-        let request = Request::builder().method(method).uri(uri).header(header::HOST, "rswarm").body(body);
+        let mut request = Request::builder().uri(uri).header(header::HOST, "rswarm");
+        // what is posted is JSON, what is put is data
+        if method == Method::POST {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request.method(method).body(body);
         let request = request.map_err(|error| ApiError::bad_request(format!("volume {}: {error}", self.volume)))?;
         let stream = connect(&self.there, &format!("volume {}", self.volume)).await?;
         let (response, driver) = send(stream, request).await.map_err(|error| broken(&self.there, &error))?;

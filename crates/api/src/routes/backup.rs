@@ -13,7 +13,8 @@ use types::{Payload, ReadReply, ReadRequest};
 
 use super::swarm::refuse_members;
 use crate::{
-    bodies, cluster,
+    bodies::JsonBody,
+    cluster,
     convert::backup::{read_passphrase, read_restore, read_turn, write_words},
     error::{ApiError, ApiResult},
     router::Shared,
@@ -31,8 +32,8 @@ impl From<BackupError> for ApiError {
 }
 
 /// One moment of the value, sealed with the passphrase of the request. Without a leader it is what this manager has.
-pub(crate) async fn create(State(shared): State<Shared>, body: Body) -> ApiResult<Response> {
-    let passphrase = read_passphrase(&bodies::json(body).await?)?;
+pub(crate) async fn create(State(shared): State<Shared>, JsonBody(body): JsonBody) -> ApiResult<Response> {
+    let passphrase = read_passphrase(&body)?;
     let (words, content) = match cluster::read_current(&shared.membership, &ReadRequest::Backup).await? {
         ReadReply::Backup { words, content } => (words, content),
         other => return Err(cluster::unexpected(&other)),
@@ -56,8 +57,8 @@ pub(crate) async fn restore(State(shared): State<Shared>, headers: HeaderMap, bo
 }
 
 /// Where managers are now. Answers with those that were found.
-pub(crate) async fn turn(State(shared): State<Shared>, body: Body) -> ApiResult<Json<Value>> {
-    let found = shared.membership.turn_to(read_turn(&bodies::json(body).await?)?).await?;
+pub(crate) async fn turn(State(shared): State<Shared>, JsonBody(body): JsonBody) -> ApiResult<Json<Value>> {
+    let found = shared.membership.turn_to(read_turn(&body)?).await?;
     let peer = |peer: &types::ManagerPeer| json!({ "NodeID": peer.node, "Addr": peer.address });
     Ok(Json(found.iter().map(peer).collect()))
 }

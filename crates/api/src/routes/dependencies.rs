@@ -2,7 +2,6 @@
 
 use axum::{
     Json, Router,
-    body::Body,
     extract::{Path, RawQuery, State},
     http::StatusCode,
     routing::{delete, get, post},
@@ -12,7 +11,8 @@ use types::{Dependency, DependencyKind, ReadReply, ReadRequest, WriteReply, Writ
 
 use super::query;
 use crate::{
-    bodies, cluster,
+    bodies::JsonBody,
+    cluster,
     convert::dependency::{read, read_update, write},
     error::ApiResult,
     router::Shared,
@@ -46,9 +46,9 @@ async fn list(kind: DependencyKind, State(shared): State<Shared>, raw: RawQuery)
 async fn create(
     kind: DependencyKind,
     State(shared): State<Shared>,
-    body: Body,
+    JsonBody(body): JsonBody,
 ) -> ApiResult<(StatusCode, Json<Value>)> {
-    let spec = read(kind, &bodies::json(body).await?)?;
+    let spec = read(kind, &body)?;
     match cluster::write(&shared.membership, &WriteRequest::CreateDependency(Box::new(spec))).await? {
         WriteReply::CreatedDependency(id) => Ok((StatusCode::CREATED, Json(json!({ "ID": id })))),
         other => Err(cluster::unexpected(&other)),
@@ -72,10 +72,9 @@ async fn update(
     State(shared): State<Shared>,
     Path(id): Path<String>,
     raw: RawQuery,
-    body: Body,
+    JsonBody(body): JsonBody,
 ) -> ApiResult<()> {
     let version = query(raw).version()?;
-    let body = bodies::json(body).await?;
     let found = find(&shared, kind, &id).await?;
     let wanted = read_update(&found.spec, &body)?;
     let request = WriteRequest::UpdateDependency { id: found.id, version, labels: wanted.labels, data: wanted.data };

@@ -2,7 +2,6 @@
 
 use axum::{
     Json, Router,
-    body::Body,
     extract::{Path, RawQuery, State},
     http::{HeaderMap, StatusCode},
     routing::{get, post},
@@ -13,7 +12,7 @@ use types::ImageReference;
 
 use super::{label_filter, query, registries, registry_credentials};
 use crate::{
-    bodies,
+    bodies::JsonBody,
     convert::reader::Object,
     error::{ApiError, ApiResult},
     router::Shared,
@@ -72,8 +71,7 @@ pub(super) async fn look_up(
 }
 
 /// `POST /auth`: nothing is kept, the client keeps its credentials itself.
-async fn log_in(State(shared): State<Shared>, body: Body) -> ApiResult<Json<Value>> {
-    let body = bodies::json(body).await?;
+async fn log_in(State(shared): State<Shared>, JsonBody(body): JsonBody) -> ApiResult<Json<Value>> {
     // Texts of errors name fields, never values: one of them is a password.
     let mut from = Object::root(&body)?;
     let (username, password) = (from.string("username")?, from.string("password")?);

@@ -2,7 +2,6 @@
 
 use axum::{
     Extension, Json, Router,
-    body::Body,
     extract::{Path, RawQuery, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
@@ -14,7 +13,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::{query, sized};
 use crate::{
-    bodies,
+    bodies::JsonBody,
     convert::exec,
     error::ApiResult,
     hijack::{Head, Slot},
@@ -30,9 +29,9 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/exec/{id}/json", get(inspect))
 }
 
-async fn create(State(shared): State<Shared>, Path(id): Path<String>, body: Body) -> ApiResult<Response> {
+async fn create(State(shared): State<Shared>, Path(id): Path<String>, JsonBody(body): JsonBody) -> ApiResult<Response> {
     let engine = engine(&shared)?;
-    let spec = exec::read(&bodies::json(body).await?)?;
+    let spec = exec::read(&body)?;
     let container = engine.find_container(&id).await?;
     let id = engine.exec_create(&container, spec).await?;
     Ok((StatusCode::CREATED, Json(json!({ "Id": id }))).into_response())
@@ -44,10 +43,10 @@ async fn start(
     Extension(slot): Extension<Slot>,
     Extension(version): Extension<ApiVersion>,
     headers: HeaderMap,
-    body: Body,
+    JsonBody(body): JsonBody,
 ) -> ApiResult<Response> {
     let engine = engine(&shared)?;
-    let wanted = exec::read_start(&bodies::json(body).await?)?;
+    let wanted = exec::read_start(&body)?;
     let session = engine.exec_session(&id, wanted.size).await?;
     if wanted.is_detached {
         session.run_detached().await?;

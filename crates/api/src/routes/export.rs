@@ -14,7 +14,8 @@ use types::ImageReference;
 
 use super::query;
 use crate::{
-    bodies,
+    bodies::JsonBody,
+    convert::single::show_config,
     error::{ApiError, ApiResult},
     host::engine,
     query::Query,
@@ -51,14 +52,12 @@ fn write(change: &Change) -> Value {
     json!({ "Path": change.path, "Kind": kind })
 }
 
-async fn commit(State(shared): State<Shared>, raw: RawQuery, body: Body) -> ApiResult<Response> {
+async fn commit(State(shared): State<Shared>, raw: RawQuery, JsonBody(body): JsonBody) -> ApiResult<Response> {
     let query = query(raw);
     let engine = engine(&shared)?;
-    let config = match bodies::json(body).await? {
+    let config = match body {
         Value::Null => None,
-        value => Some(serde_json::from_value::<RunConfig>(value).map_err(|error| {
-            ApiError::bad_request(format!("the request body is no configuration of a container: {error}"))
-        })?),
+        value => Some(as_run_config(value)?),
     };
     let container = engine.find_container(query.get("container")).await?;
     let options = CommitOptions {
@@ -66,12 +65,18 @@ async fn commit(State(shared): State<Shared>, raw: RawQuery, body: Body) -> ApiR
         changes: query.all("changes").iter().flat_map(|text| text.lines()).map(str::to_owned).collect(),
         message: query.get("comment").to_owned(),
         author: query.get("author").to_owned(),
+        container: Some(as_run_config(show_config::config(&engine.container_view(&container.id).await?))?),
         config,
     };
     // Docker pauses unless told not to.
     let pause = query.get("pause").is_empty() || query.flag("pause");
     let id = engine.commit(&container, pause, options).await?;
     Ok((StatusCode::CREATED, Json(json!({ "Id": id.to_string() }))).into_response())
+}
+
+fn as_run_config(value: Value) -> ApiResult<RunConfig> {
+    serde_json::from_value(value)
+        .map_err(|error| ApiError::bad_request(format!("the request body is no configuration of a container: {error}")))
 }
 
 fn reference(query: &Query) -> ApiResult<Option<ImageReference>> {

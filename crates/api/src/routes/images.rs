@@ -7,7 +7,7 @@ mod progress;
 mod save;
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{Path, RawQuery, State},
     response::{IntoResponse as _, Response},
     routing::{delete, get, post},
@@ -18,9 +18,13 @@ use serde_json::{Value, json};
 use self::{announce::Announcer, filter::Criteria};
 use super::query;
 use crate::{
-    convert::image::{write_detail, write_history, write_summary},
+    convert::{
+        image::{write_detail, write_history, write_summary},
+        manifests, platform,
+    },
     error::{ApiError, ApiResult},
-    router::Shared,
+    query::Query,
+    router::{ApiVersion, Shared},
 };
 
 pub(crate) fn routes() -> Router<Shared> {
@@ -36,35 +40,95 @@ pub(crate) fn routes() -> Router<Shared> {
 
 const FILTERS: [&str; 7] = ["before", "dangling", "label", "label!", "reference", "since", "until"];
 
-async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Json<Vec<Value>>> {
+const PUSHES_PLATFORM: ApiVersion = ApiVersion(1, 46);
+/// `Manifests` of a list.
+const LISTS_MANIFESTS: ApiVersion = ApiVersion(1, 47);
+/// Platforms in requests, `Descriptor`, `Manifests` of one image.
+const HAS_PLATFORMS: ApiVersion = ApiVersion(1, 48);
+const INSPECTS_PLATFORM: ApiVersion = ApiVersion(1, 49);
+const REMOVES_PLATFORMS: ApiVersion = ApiVersion(1, 50);
+const COUNTS_CONTAINERS: ApiVersion = ApiVersion(1, 51);
+
+async fn list(
+    State(shared): State<Shared>,
+    Extension(version): Extension<ApiVersion>,
+    raw: RawQuery,
+) -> ApiResult<Json<Vec<Value>>> {
     let query = query(raw);
     let store = shared.host.images();
-    let criteria = Criteria::read(query.filters()?, store, &FILTERS)?;
+    let filters = query.filters()?;
+    // Docker keeps back what only stands for another image's layers, unless somebody asks for it.
+    let with_intermediate = query.flag("all") || filters.contains_key("dangling");
+    let criteria = Criteria::read(filters, store, &FILTERS)?;
     let mut images = store.list();
-    images.retain(|image| criteria.fits(image));
+    images.retain(|image| (with_intermediate || !image.is_intermediate()) && criteria.fits(image));
     images.iter_mut().for_each(|image| criteria.keep_meant(image));
     let usage = query.flag("shared-size").then(|| store.disk_usage());
-    let shown = |image: &image::ImageSummary| {
+    let with_manifests = version >= LISTS_MANIFESTS && query.flag("manifests");
+    let mut lines = Vec::with_capacity(images.len());
+    for image in &images {
         let mut line = write_summary(image);
         if let Some(own) = usage.as_ref().and_then(|usage| usage.images.get(&image.id)) {
             line["SharedSize"] = own.shared_bytes.into();
         }
-        line
-    };
-    Ok(Json(images.iter().map(shown).collect()))
+        if version >= COUNTS_CONTAINERS {
+            line["Containers"] = image.containers.into();
+        }
+        if with_manifests {
+            let found = store.manifests(&image.id).await?;
+            line["Manifests"] = manifests::write_all(&found).into();
+            if version >= HAS_PLATFORMS {
+                line["Descriptor"] = json!(found.target);
+            }
+        }
+        lines.push(line);
+    }
+    Ok(Json(lines))
 }
 
 /// `/images/{name}/json`, `…/history` and `…/get`, where the name may hold slashes.
-async fn of_one(State(shared): State<Shared>, Path(rest): Path<String>) -> ApiResult<Response> {
-    let images = shared.host.images();
+async fn of_one(
+    State(shared): State<Shared>,
+    Extension(version): Extension<ApiVersion>,
+    Path(rest): Path<String>,
+    raw: RawQuery,
+) -> ApiResult<Response> {
+    let query = query(raw);
     match rest.rsplit_once('/') {
-        Some((name, "json")) => {
-            Ok(Json(write_detail(&images.inspect(name)?, &shared.host.info().storage_driver)).into_response())
+        Some((name, "json")) => inspect(&shared, name, version, &query).await,
+        Some((name, "history")) => {
+            let image = shared.host.images().inspect(name)?;
+            let platform = save::asked_platform(&query, version)?;
+            platform.map_or(Ok(()), |platform| image.fits(name, &platform))?;
+            Ok(Json(write_history(&image)).into_response())
         }
-        Some((name, "history")) => Ok(Json(write_history(&images.inspect(name)?)).into_response()),
-        Some((name, "get")) => save::answer(&shared, &[name.to_owned()]),
+        Some((name, "get")) => {
+            save::answer(&shared, &[name.to_owned()], save::asked_platform(&query, version)?.as_ref())
+        }
         _ => Err(ApiError::not_found("page not found")),
     }
+}
+
+async fn inspect(shared: &Shared, name: &str, version: ApiVersion, query: &Query) -> ApiResult<Response> {
+    let store = shared.host.images();
+    let asked = if version >= INSPECTS_PLATFORM { query.get("platform") } else { "" };
+    let platform = platform::read(asked)?;
+    let with_manifests = version >= HAS_PLATFORMS && query.flag("manifests");
+    if with_manifests && platform.is_some() {
+        let text = "conflicting options: manifests and platform options cannot both be set";
+        return Err(ApiError::bad_request(text));
+    }
+    let image = store.inspect(name)?;
+    platform.map_or(Ok(()), |platform| image.fits(name, &platform))?;
+    let mut answer = write_detail(&image, &shared.host.info().storage_driver);
+    if version >= HAS_PLATFORMS {
+        let found = store.manifests(&image.summary.id).await?;
+        answer["Descriptor"] = json!(found.target);
+        if with_manifests {
+            answer["Manifests"] = manifests::write_all(&found).into();
+        }
+    }
+    Ok(Json(answer).into_response())
 }
 
 /// The answer of prune and rmi.

@@ -14,7 +14,6 @@ use std::{
 
 use axum::{
     Json,
-    body::Body,
     extract::{Path, RawQuery, State},
     http::StatusCode,
 };
@@ -24,7 +23,8 @@ use types::{Filters, Name, NetworkId, NetworkView, ReadReply, ReadRequest, Write
 
 use super::{query, tasks};
 use crate::{
-    bodies, cluster,
+    bodies::JsonBody,
+    cluster,
     convert::{
         network::{PREDEFINED, Wanted, driver_name, is_predefined, read, read_added},
         network_view::{
@@ -143,8 +143,11 @@ pub(crate) async fn inspect(
     Ok(Json(write_verbose(&view, here, &nodes).done()))
 }
 
-pub(crate) async fn create(State(shared): State<Shared>, body: Body) -> ApiResult<(StatusCode, Json<Value>)> {
-    let spec = match read(&bodies::json(body).await?)? {
+pub(crate) async fn create(
+    State(shared): State<Shared>,
+    JsonBody(body): JsonBody,
+) -> ApiResult<(StatusCode, Json<Value>)> {
+    let spec = match read(&body)? {
         Wanted::Cluster(spec) => spec,
         Wanted::HostOnly(spec) => {
             check_name(&shared, &spec.name).await?;
@@ -170,9 +173,9 @@ pub(crate) async fn create(State(shared): State<Shared>, body: Body) -> ApiResul
 pub(crate) async fn add_subnet(
     State(shared): State<Shared>,
     Path(name): Path<String>,
-    body: Body,
+    JsonBody(body): JsonBody,
 ) -> ApiResult<StatusCode> {
-    let subnet = read_added(&bodies::json(body).await?)?;
+    let subnet = read_added(&body)?;
     let network = match find(&shared, &name).await? {
         Found::Cluster(view) => view.network.id,
         Found::Local(_) => {

@@ -2,7 +2,6 @@
 
 use axum::{
     Json,
-    body::Body,
     extract::{Path, RawQuery, State},
 };
 use serde_json::Value;
@@ -10,7 +9,8 @@ use types::{ReadReply, ReadRequest, WriteRequest};
 
 use super::query;
 use crate::{
-    bodies, cluster,
+    bodies::JsonBody,
+    cluster,
     convert::node::{read_spec, write},
     error::ApiResult,
     router::Shared,
@@ -31,10 +31,10 @@ pub(crate) async fn update(
     State(shared): State<Shared>,
     Path(id): Path<String>,
     raw: RawQuery,
-    body: Body,
+    JsonBody(body): JsonBody,
 ) -> ApiResult<()> {
     let version = query(raw).version()?;
-    let spec = read_spec(&bodies::json(body).await?)?;
+    let spec = read_spec(&body)?;
     let id = cluster::node(&shared.membership, &id).await?.node.id;
     cluster::write(&shared.membership, &WriteRequest::UpdateNode { id, version, spec }).await?;
     Ok(())

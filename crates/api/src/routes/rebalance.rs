@@ -2,7 +2,6 @@
 
 use axum::{
     Json, Router,
-    body::Body,
     extract::{RawQuery, State},
     routing::get,
 };
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 use types::{ReadReply, ReadRequest, RebalanceView, Slot, WriteReply, WriteRequest};
 
 use super::query;
-use crate::{bodies, cluster, convert::reader::Object, error::ApiResult, router::Shared};
+use crate::{bodies::JsonBody, cluster, convert::reader::Object, error::ApiResult, router::Shared};
 
 pub(crate) fn routes() -> Router<Shared> {
     Router::new().route("/rebalance", get(preview).post(begin))
@@ -22,8 +21,7 @@ async fn preview(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Json<
 }
 
 /// Begins it; the planner goes on by itself. Answers as the preview does.
-async fn begin(State(shared): State<Shared>, body: Body) -> ApiResult<Json<Value>> {
-    let body = bodies::json(body).await?;
+async fn begin(State(shared): State<Shared>, JsonBody(body): JsonBody) -> ApiResult<Json<Value>> {
     let mut from = Object::root(&body)?;
     let services = from.strings("Services")?;
     let budget = from.natural("Budget")?.unwrap_or(0);

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use axum::{
     Json, Router,
-    body::Body,
     extract::{RawQuery, State},
     http::StatusCode,
     routing::get,
@@ -20,7 +19,8 @@ use types::{
 
 use super::query;
 use crate::{
-    bodies, cluster,
+    bodies::JsonBody,
+    cluster,
     convert::{reader::Object, time::rfc3339},
     error::{ApiError, ApiResult},
     router::Shared,
@@ -49,9 +49,8 @@ fn shown((scope, login): (&RegistryScope, &RegistryLogin)) -> Value {
 const EVERY: Duration = Duration::from_secs(600);
 
 /// The registry is asked first, unless with `check=false`: a wrong password is better known now than when a node pulls.
-async fn put(State(shared): State<Shared>, raw: RawQuery, body: Body) -> ApiResult<StatusCode> {
+async fn put(State(shared): State<Shared>, raw: RawQuery, JsonBody(body): JsonBody) -> ApiResult<StatusCode> {
     let query = query(raw);
-    let body = bodies::json(body).await?;
     let (scope, wanted) = read(&body)?;
     let (username, credentials, renewal) = match wanted {
         Wanted::Given { username, credentials } => (username, credentials, None),

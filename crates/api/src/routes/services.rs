@@ -6,7 +6,6 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 use axum::{
     Json,
-    body::Body,
     extract::{Path, RawQuery, State},
     http::{HeaderMap, StatusCode},
 };
@@ -18,7 +17,8 @@ use types::{
 
 use super::{networks, query, registry_credentials};
 use crate::{
-    bodies, cluster,
+    bodies::JsonBody,
+    cluster,
     convert::{
         network_view::Networks,
         service::{Given, read, write, write_revisions, write_whole_spec},
@@ -50,10 +50,9 @@ pub(crate) async fn create(
     State(shared): State<Shared>,
     raw: RawQuery,
     headers: HeaderMap,
-    body: Body,
+    JsonBody(body): JsonBody,
 ) -> ApiResult<(StatusCode, Json<Value>)> {
     let credentials = registry_credentials(&headers)?;
-    let body = bodies::json(body).await?;
     let mut spec = read(&body, Given { name: Some(made_up_name()), previous: None })?;
     spec.task.container.registry_auth = packed(credentials.as_ref());
     let mut warnings = Vec::new();
@@ -116,12 +115,11 @@ pub(crate) async fn update(
     Path(id): Path<String>,
     headers: HeaderMap,
     raw: RawQuery,
-    body: Body,
+    JsonBody(body): JsonBody,
 ) -> ApiResult<Json<Value>> {
     let credentials = registry_credentials(&headers)?;
     let query = query(raw);
     let version = query.version()?;
-    let body = bodies::json(body).await?;
     let service = cluster::service(&shared.membership, &id).await?.service;
     let kept = kept_auth(&service, query.get("registryAuthFrom"))?;
     let mut warnings = Vec::new();

@@ -10,7 +10,6 @@ use std::{
 
 use axum::{
     Json, Router,
-    body::Body,
     extract::{Extension, Path, RawQuery, State},
     http::StatusCode,
     routing::{delete, get, post},
@@ -20,7 +19,8 @@ use types::{Filters, Name, ReadReply, ReadRequest, ServiceSpec, StackDeploy, Sta
 
 use super::query;
 use crate::{
-    bodies, cluster,
+    bodies::JsonBody,
+    cluster,
     convert::stack::{read, write, write_outcome, write_revisions},
     error::{ApiError, ApiResult},
     remote::Caller,
@@ -69,11 +69,10 @@ async fn deploy(
     Path(name): Path<String>,
     raw: RawQuery,
     Extension(caller): Extension<Caller>,
-    body: Body,
+    JsonBody(body): JsonBody,
 ) -> ApiResult<Json<Value>> {
     let name = parsed(&name)?;
     let prune = query(raw).flag("prune");
-    let body = bodies::json(body).await?;
     let present = services(&shared).await?;
     let by = who(&shared, &caller);
     let wanted = StackDeploy { by, ..read(name, prune, &body, &present)? };

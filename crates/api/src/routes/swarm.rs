@@ -2,7 +2,6 @@
 
 use axum::{
     Json,
-    body::Body,
     extract::{RawQuery, State},
     http::StatusCode,
 };
@@ -12,7 +11,8 @@ use types::WriteRequest;
 
 use super::query;
 use crate::{
-    bodies, cluster,
+    bodies::JsonBody,
+    cluster,
     convert::swarm::{read_init, read_join, read_spec, read_unlock, write},
     error::{ALREADY_IN_A_CLUSTER, ApiError, ApiResult, NOT_PART_OF_A_CLUSTER},
     router::Shared,
@@ -23,16 +23,16 @@ pub(crate) async fn inspect(State(shared): State<Shared>) -> ApiResult<Json<Valu
 }
 
 /// Answers with the node's id.
-pub(crate) async fn init(State(shared): State<Shared>, body: Body) -> ApiResult<Json<Value>> {
-    let request = read_init(&bodies::json(body).await?)?;
+pub(crate) async fn init(State(shared): State<Shared>, JsonBody(body): JsonBody) -> ApiResult<Json<Value>> {
+    let request = read_init(&body)?;
     if !request.force_new_cluster {
         refuse_members(&shared)?;
     }
     Ok(Json(json!(shared.membership.init(request).await?)))
 }
 
-pub(crate) async fn join(State(shared): State<Shared>, body: Body) -> ApiResult<()> {
-    let request = read_join(&bodies::json(body).await?)?;
+pub(crate) async fn join(State(shared): State<Shared>, JsonBody(body): JsonBody) -> ApiResult<()> {
+    let request = read_join(&body)?;
     refuse_members(&shared)?;
     shared.membership.join(request).await?;
     Ok(())
@@ -53,10 +53,9 @@ pub(crate) async fn leave(State(shared): State<Shared>, raw: RawQuery) -> ApiRes
     Ok(())
 }
 
-pub(crate) async fn update(State(shared): State<Shared>, raw: RawQuery, body: Body) -> ApiResult<()> {
+pub(crate) async fn update(State(shared): State<Shared>, raw: RawQuery, JsonBody(body): JsonBody) -> ApiResult<()> {
     let query = query(raw);
     let version = query.version()?;
-    let body = bodies::json(body).await?;
     let present = cluster::cluster(&shared.membership).await?;
     let (spec, root) = read_spec(&body, &present.spec)?;
     let request = WriteRequest::UpdateCluster {
@@ -78,7 +77,7 @@ pub(crate) async fn unlock_key(State(shared): State<Shared>) -> ApiResult<Json<V
     Ok(Json(json!({ "UnlockKey": text })))
 }
 
-pub(crate) async fn unlock(State(shared): State<Shared>, body: Body) -> ApiResult<()> {
+pub(crate) async fn unlock(State(shared): State<Shared>, JsonBody(body): JsonBody) -> ApiResult<()> {
     let status = shared.membership.status();
     if status.cluster.is_some() {
         return Err(ApiError::new(StatusCode::CONFLICT, "swarm is not locked"));
@@ -86,7 +85,7 @@ pub(crate) async fn unlock(State(shared): State<Shared>, body: Body) -> ApiResul
     if status.local_state != LocalState::Locked {
         cluster::client(&shared.membership)?;
     }
-    let key = read_unlock(&bodies::json(body).await?)?;
+    let key = read_unlock(&body)?;
     shared.membership.unlock(key).await?;
     Ok(())
 }

@@ -1,15 +1,15 @@
-//! `/_ping`, `/version`, `/info`.
+//! `/_ping`, `/version`, `/info`, and the pruning of builds.
 
 use axum::{
     Json,
-    extract::State,
+    extract::{RawQuery, State},
     http::{
         Method,
         header::{CACHE_CONTROL, PRAGMA},
     },
     response::{IntoResponse as _, Response},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use types::{Cluster, Counts, ReadReply, ReadRequest};
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     convert::info::{Facts, write, write_version},
     error::ApiResult,
     router::Shared,
+    routes::{label_filter, query},
 };
 
 pub(crate) async fn ping(State(shared): State<Shared>, method: Method) -> Response {
@@ -33,6 +34,13 @@ pub(crate) async fn ping(State(shared): State<Shared>, method: Method) -> Respon
 
 pub(crate) async fn version(State(shared): State<Shared>) -> Json<Value> {
     Json(write_version(&shared.host.info()))
+}
+
+/// `docker system prune` asks for it at its end. Nothing is built here, so there is nothing to remove.
+pub(crate) async fn prune_builds(raw: RawQuery) -> ApiResult<Json<Value>> {
+    let known = ["description", "id", "inuse", "label", "parent", "private", "shared", "type", "until", "unused-for"];
+    label_filter::check_keys(&query(raw).filters()?, "builds", &known)?;
+    Ok(Json(json!({ "CachesDeleted": null, "SpaceReclaimed": 0 })))
 }
 
 pub(crate) async fn info(State(shared): State<Shared>) -> Json<Value> {

@@ -5,7 +5,6 @@ mod migrate;
 
 use axum::{
     Extension, Json, Router,
-    body::Body,
     extract::{Path, RawQuery, State},
     http::StatusCode,
     routing::{delete, get, post},
@@ -16,7 +15,7 @@ use types::Filters;
 
 use super::{engine, label_filter, query};
 use crate::{
-    bodies,
+    bodies::JsonBody,
     convert::volume::{read, write},
     error::{ApiError, ApiResult},
     router::{ApiVersion, Shared},
@@ -65,8 +64,8 @@ async fn inspect(State(shared): State<Shared>, Path(name): Path<String>) -> ApiR
     Ok(Json(write(&engine(&shared)?.volumes().get(&name)?, None)))
 }
 
-async fn create(State(shared): State<Shared>, body: Body) -> ApiResult<(StatusCode, Json<Value>)> {
-    let spec = read(&bodies::json(body).await?)?;
+async fn create(State(shared): State<Shared>, JsonBody(body): JsonBody) -> ApiResult<(StatusCode, Json<Value>)> {
+    let spec = read(&body)?;
     let volume = run(&shared, move |volumes| volumes.create(spec)).await?;
     Ok((StatusCode::CREATED, Json(write(&volume, None))))
 }

@@ -21,7 +21,9 @@ pub struct CommitOptions {
     pub changes: Vec<String>,
     pub message: String,
     pub author: String,
-    /// What containers of the new image do, as far as it says something; the rest is as the container's image has it.
+    /// What the container does; as its image has it where nothing is said.
+    pub container: Option<RunConfig>,
+    /// What containers of the new image do, as far as it says something; the rest is as this container does.
     pub config: Option<RunConfig>,
 }
 
@@ -38,6 +40,12 @@ impl Store {
             return Err(Error::TooManyLayers(snapshot.layers.len() + 1));
         }
         let mut config = parent.config;
+        if let Some(container) = options.container {
+            // Docker hands on neither the image's triggers nor its shell.
+            let healthcheck = container.healthcheck.clone().or(config.config.healthcheck.take());
+            config.config = RunConfig { healthcheck, ..container };
+        }
+        let created_by = config.config.cmd.join(" ");
         if let Some(own) = options.config {
             config.config = merged(config.config, own);
         }
@@ -59,14 +67,7 @@ impl Store {
                 config.rootfs.diff_ids.push(record.diff_id.clone());
                 config.history.push(HistoryEntry {
                     created,
-                    created_by: config
-                        .config
-                        .entrypoint
-                        .iter()
-                        .chain(&config.config.cmd)
-                        .cloned()
-                        .collect::<Vec<_>>()
-                        .join(" "),
+                    created_by,
                     author: options.author,
                     comment: options.message,
                     empty_layer: false,
@@ -83,7 +84,8 @@ impl Store {
                 let _manifest_pin = inner.pin([Digest::of(&manifest)]);
                 let manifest = inner.put_blob(&manifest)?;
                 let tags = options.reference.into_iter().map(ImageReference::with_default_tag).collect();
-                let record = ImageRecord { manifest, indexes: BTreeSet::new(), layers, config };
+                let parent = Some(snapshot.image);
+                let record = ImageRecord { manifest, indexes: BTreeSet::new(), parent, layers, config };
                 inner.add_image(NewImage { id: id.clone(), record, tags, repo_digest: None })?;
                 Ok(id)
             })

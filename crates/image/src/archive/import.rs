@@ -30,6 +30,22 @@ pub struct ImportOptions {
     pub platform: Option<Platform>,
 }
 
+impl ImportOptions {
+    /// Whether the changes can be made; for a caller who has not read the tar yet.
+    ///
+    /// # Errors
+    /// [`Error::BadChange`].
+    pub fn check(&self) -> Result<()> {
+        self.config().map(drop)
+    }
+
+    fn config(&self) -> Result<ImageConfig> {
+        let mut config = ImageConfig::default();
+        self.changes.iter().try_for_each(|change| apply_change(&mut config.config, change))?;
+        Ok(config)
+    }
+}
+
 impl Store {
     /// Makes an image from the tar (plain or compressed) of a root filesystem.
     ///
@@ -40,10 +56,7 @@ impl Store {
         reader: impl AsyncRead + Unpin + Send + 'static,
         options: ImportOptions,
     ) -> Result<LoadedImage> {
-        let mut config = ImageConfig::default();
-        for change in &options.changes {
-            apply_change(&mut config.config, change)?;
-        }
+        let config = options.config()?;
         let mut bridge = SyncIoBridge::new(reader);
         let layer =
             self.run("reading the root filesystem", move |inner| inner.spool(&mut bridge, Error::ReadArchive)).await?;
@@ -76,7 +89,7 @@ impl Store {
             let manifest = inner.put_blob(&manifest)?;
             let id = config_file.digest.clone();
             let references: Vec<_> = options.reference.into_iter().map(ImageReference::with_default_tag).collect();
-            let record = ImageRecord { manifest, indexes: BTreeSet::new(), layers: vec![record], config };
+            let record = ImageRecord { manifest, indexes: BTreeSet::new(), parent: None, layers: vec![record], config };
             inner.add_image(NewImage { id: id.clone(), record, tags: references.clone(), repo_digest: None })?;
             Ok(LoadedImage { id, references })
         })

@@ -18,6 +18,7 @@ use crate::{
     digest::Digest,
     document::{Descriptor, MAX_CONFIG_BYTES, Manifest, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST},
     error::{Error, Result},
+    platform::Platform,
     progress::Progress,
     store::Inner,
     store::{
@@ -134,17 +135,48 @@ fn read_files(inner: &Inner, archive: impl Read) -> Result<Files> {
     Ok(files)
 }
 
-fn find_images(files: &Files) -> Result<Vec<Candidate>> {
+fn find_images(files: &Files, platform: Option<&Platform>) -> Result<Vec<Candidate>> {
+    let host = platform.cloned().unwrap_or_else(Platform::machine);
     // Docker writes both since 25; its own list has the names people gave.
-    if files.get("manifest.json").is_some() {
-        return docker::images(files);
+    let found = if files.get("manifest.json").is_some() {
+        docker::images(files)?
+    } else if files.get("index.json").is_some() {
+        oci::images(files, &host)?
+    } else {
+        return Err(Error::BadArchive(
+            "it has neither manifest.json (docker save) nor index.json (OCI layout); for a root filesystem use `image import`".into(),
+        ));
+    };
+    match platform {
+        None => Ok(found),
+        Some(platform) => only_for(platform, found),
     }
-    if files.get("index.json").is_some() {
-        return oci::images(files);
+}
+
+fn only_for(platform: &Platform, found: Vec<Candidate>) -> Result<Vec<Candidate>> {
+    let (mut fitting, mut offered) = (Vec::new(), Vec::new());
+    for candidate in found {
+        let config = candidate.config()?;
+        match config.fits(platform) {
+            true => fitting.push(candidate),
+            false => offered.push(config.platform().to_string()),
+        }
     }
-    Err(Error::BadArchive(
-        "it has neither manifest.json (docker save) nor index.json (OCI layout); for a root filesystem use `image import`".into(),
-    ))
+    if fitting.is_empty() && !offered.is_empty() {
+        return Err(Error::NoMatchingPlatform {
+            image: "of the archive".to_owned(),
+            needed: platform.to_string(),
+            offered,
+        });
+    }
+    Ok(fitting)
+}
+
+impl Candidate {
+    fn config(&self) -> Result<ImageConfig> {
+        let bytes = self.config.read(&format!("configuration of {}", self.what), MAX_CONFIG_BYTES)?;
+        ImageConfig::parse(&self.what, &bytes)
+    }
 }
 
 /// The parts of a candidate that are verified and stored.
@@ -157,8 +189,7 @@ struct Stored {
 }
 
 fn store_candidate(inner: &Inner, candidate: &Candidate) -> Result<Stored> {
-    let bytes = candidate.config.read(&format!("configuration of {}", candidate.what), MAX_CONFIG_BYTES)?;
-    let config = ImageConfig::parse(&candidate.what, &bytes)?;
+    let config = candidate.config()?;
     let diff_ids = &config.rootfs.diff_ids;
     if diff_ids.len() != candidate.layers.len() {
         let reason =
@@ -207,6 +238,19 @@ impl Store {
         reader: impl AsyncRead + Unpin + Send + 'static,
         progress: Progress,
     ) -> Result<Vec<LoadedImage>> {
+        self.load_for(None, reader, progress).await
+    }
+
+    /// The same; where a platform is named only of images for it.
+    ///
+    /// # Errors
+    /// The same, and [`Error::NoMatchingPlatform`].
+    pub async fn load_for(
+        &self,
+        platform: Option<Platform>,
+        reader: impl AsyncRead + Unpin + Send + 'static,
+        progress: Progress,
+    ) -> Result<Vec<LoadedImage>> {
         let mut bridge = SyncIoBridge::new(reader);
         let candidates = self
             .run("reading the archive", move |inner| {
@@ -214,7 +258,7 @@ impl Store {
                 // The padding behind the end: a client that cannot send all of it takes that for a failure.
                 io::copy(&mut Read::take(&mut bridge, MAX_PADDING_BYTES), &mut io::sink())
                     .map_err(Error::ReadArchive)?;
-                find_images(&files)
+                find_images(&files, platform.as_ref())
             })
             .await?;
         if candidates.is_empty() {
@@ -253,6 +297,7 @@ impl Store {
             let record = ImageRecord {
                 manifest: stored.manifest,
                 indexes: BTreeSet::new(),
+                parent: None,
                 layers: layers?,
                 config: stored.config,
             };

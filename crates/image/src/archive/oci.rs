@@ -18,21 +18,20 @@ pub(super) const REF_NAME_KEY: &str = "org.opencontainers.image.ref.name";
 /// Deeper nesting than an index of indexes is not seen.
 const MAX_NESTING: usize = 4;
 
-pub(super) fn images(files: &Files) -> Result<Vec<Candidate>> {
+pub(super) fn images(files: &Files, host: &Platform) -> Result<Vec<Candidate>> {
     let bytes = files.need("index.json")?.read("index.json", MAX_MANIFEST_BYTES)?;
     let index: Index = serde_json::from_slice(&bytes)
         .map_err(|source| Error::BadDocument { what: "index.json of the archive".to_owned(), source })?;
     // Each entry of the outer index is an image of its own; platforms are chosen further in, or here
     // where entries share a name.
-    let host = Platform::machine();
     let entries = index.runnable();
     let mut found: Vec<Candidate> = Vec::new();
     for entry in &entries {
-        let fits = entry.normal_platform().is_none_or(|p| p.rank_on(&host).is_some());
+        let fits = entry.normal_platform().is_none_or(|p| p.rank_on(host).is_some());
         if !fits && entries.len() > 1 {
             continue;
         }
-        found.push(image(files, entry, name_of(entry)?, &host)?);
+        found.push(image(files, entry, name_of(entry)?, host)?);
     }
     if found.is_empty() && !entries.is_empty() {
         let offered = entries.iter().filter_map(|e| e.normal_platform()).map(|p| p.to_string()).collect();

@@ -273,7 +273,7 @@ impl Store {
         self.run("recording the image", move |inner| {
             inner.put_blob(&found.manifest_bytes)?;
             let indexes = found.indexes.iter().map(|bytes| inner.put_blob(bytes)).collect::<Result<_>>()?;
-            let record = ImageRecord { manifest: found.manifest_digest, indexes, layers, config };
+            let record = ImageRecord { manifest: found.manifest_digest, indexes, parent: None, layers, config };
             inner.add_image(NewImage { id, record, tags: names.tags, repo_digest: names.repo_digest })
         })
         .await?;

@@ -34,6 +34,9 @@ pub(crate) struct ImageRecord {
     /// Indexes it was found through, as far as they were kept: with them another host can see that a digest means it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub indexes: BTreeSet<Digest>,
+    /// The image of the container that it was committed from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Digest>,
     /// Lowest first.
     pub layers: Vec<LayerRecord>,
     pub config: ImageConfig,
@@ -263,6 +266,7 @@ mod tests {
             let record = ImageRecord {
                 manifest: id(&format!("manifest {name}")),
                 indexes: BTreeSet::new(),
+                parent: None,
                 layers: vec![],
                 config: ImageConfig::default(),
             };

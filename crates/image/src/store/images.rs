@@ -14,6 +14,7 @@ use crate::{
     config::ImageConfig,
     digest::Digest,
     error::{Error, Result},
+    platform::Platform,
 };
 
 /// One line of `image ls`.
@@ -31,9 +32,20 @@ pub struct ImageSummary {
     /// Bytes of all files, each layer once.
     pub size: u64,
     pub labels: BTreeMap<String, String>,
+    /// The image of the container that it was committed from, while that is here.
+    pub parent: Option<Digest>,
+    /// Another one that is here was committed from a container of it.
+    pub has_children: bool,
+    /// Containers that were made of it.
+    pub containers: usize,
 }
 
 impl ImageSummary {
+    /// Kept for those that were made of it, and without a name of its own.
+    pub fn is_intermediate(&self) -> bool {
+        self.has_children && self.repo_tags.is_empty() && self.repo_digests.is_empty()
+    }
+
     /// Without any tag: left over when its tag moved on.
     pub fn is_dangling(&self) -> bool {
         self.repo_tags.is_empty()
@@ -52,6 +64,23 @@ pub struct ImageDetail {
     pub layer_paths: Vec<std::path::PathBuf>,
 }
 
+impl ImageDetail {
+    /// Whether it runs where `platform` is asked for; `name` is what it was found by.
+    ///
+    /// # Errors
+    /// [`Error::OtherPlatform`].
+    pub fn fits(&self, name: &str, platform: &Platform) -> Result<()> {
+        if self.config.fits(platform) {
+            return Ok(());
+        }
+        Err(Error::OtherPlatform {
+            image: name.to_owned(),
+            has: self.config.platform().to_string(),
+            wanted: platform.to_string(),
+        })
+    }
+}
+
 fn summary(state: &State, id: &Digest, record: &ImageRecord) -> ImageSummary {
     let short = |names: Vec<&str>| names.into_iter().map(familiar).collect();
     let unique: BTreeMap<&Digest, u64> = record.layers.iter().map(|l| (&l.diff_id, l.bytes)).collect();
@@ -63,6 +92,9 @@ fn summary(state: &State, id: &Digest, record: &ImageRecord) -> ImageSummary {
         created_ns: record.config.created_nanos(),
         size: unique.values().sum(),
         labels: record.config.config.labels.clone(),
+        parent: record.parent.clone().filter(|parent| state.catalog.images.contains_key(parent)),
+        has_children: state.catalog.images.values().any(|other| other.parent.as_ref() == Some(id)),
+        containers: state.snapshots.values().filter(|snapshot| snapshot.image == *id).count(),
     }
 }
 

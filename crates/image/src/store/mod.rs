@@ -14,6 +14,7 @@ mod copies;
 mod driver;
 pub(crate) mod images;
 mod layers;
+mod manifests;
 mod mount;
 mod snapshots;
 mod sweep;
@@ -36,6 +37,7 @@ use std::{
 pub use catalog::Removed;
 pub use driver::StorageDriver;
 pub use images::{ImageDetail, ImageSummary};
+pub use manifests::{ImageManifests, ManifestKind, ManifestView};
 pub use snapshots::{Mounted, SnapshotInfo};
 pub use sweep::Swept;
 use tokio::sync::Semaphore;

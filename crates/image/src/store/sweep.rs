@@ -81,7 +81,8 @@ impl Store {
         all: bool,
         keep: impl Fn(&super::ImageSummary) -> bool + Send + 'static,
     ) -> Result<Swept> {
-        let candidates = self.list().into_iter().filter(move |i| (all || i.is_dangling()) && !keep(i));
+        let candidates =
+            self.list().into_iter().filter(move |i| (all || i.is_dangling()) && !i.is_intermediate() && !keep(i));
         let ids: Vec<Digest> = candidates.map(|i| i.id).collect();
         self.run("pruning images", move |inner| {
             let removed = inner.change(|catalog, state| {

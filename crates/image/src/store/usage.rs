@@ -68,8 +68,13 @@ mod tests {
     #[test]
     fn layers_of_several_images_are_counted_once_and_shown_as_shared() {
         let layer = |name: &str, bytes| LayerRecord { blob: id(name), diff_id: id(name), bytes };
-        let image =
-            |layers| ImageRecord { manifest: id("m"), indexes: [].into(), layers, config: ImageConfig::default() };
+        let image = |layers| ImageRecord {
+            manifest: id("m"),
+            indexes: [].into(),
+            parent: None,
+            layers,
+            config: ImageConfig::default(),
+        };
         let mut catalog = Catalog::default();
         catalog.images.insert(id("a"), image(vec![layer("base", 100), layer("base", 100), layer("a", 10)]));
         catalog.images.insert(id("b"), image(vec![layer("base", 100), layer("b", 1)]));

@@ -155,6 +155,7 @@ impl Engine {
         }
         // A task of its own, so that a client who leaves does not leave the container paused.
         let (engine, id) = (self.clone(), container.id.clone());
+        let (comment, name) = (options.message.clone(), options.reference.clone());
         let work = tokio::spawn(async move {
             let committed = engine.inner.images.commit(&id, options).await;
             if is_ours && let Err(error) = engine.inner.runtime.unpause(&id).await {
@@ -163,7 +164,9 @@ impl Engine {
             committed
         });
         let made = work.await.map_err(|_| stopping())?.map_err(|error| Refusal::of_image(&error))?;
-        self.tell(container, "commit", &[("imageID", made.as_str())]);
+        let name = name.map(|name| name.with_default_tag().familiar()).unwrap_or_default();
+        let attributes = [("comment", comment.as_str()), ("imageID", made.as_str()), ("imageRef", name.as_str())];
+        self.tell(container, "commit", &attributes);
         Ok(made)
     }
 
@@ -216,7 +219,7 @@ impl Engine {
 
     /// What of the host a single container that does not run has at places of its own.
     fn mounts_of(&self, container: &str) -> Vec<TreeMount> {
-        let mount = |MountPoint { kind, target, read_only }| {
+        let mount = |MountPoint { kind, target, read_only, .. }| {
             let (source, subpath) = match kind {
                 PointKind::Bind { source, .. } => (source.into(), String::new()),
                 PointKind::Volume { source, subpath, .. } | PointKind::Image { source, subpath, .. } => {

@@ -13,6 +13,7 @@ mod held;
 mod local;
 mod owned;
 mod owner;
+mod rename;
 mod start;
 mod view;
 mod wanted;

@@ -2,18 +2,12 @@
 
 use runtime::Signal;
 
-/// `SIGTERM`, `TERM`, `15`; empty is SIGTERM.
+/// `SIGTERM`, `TERM`, `15`, `RTMIN+3`; empty is SIGTERM.
 pub(crate) fn parse_signal(text: &str) -> Result<Signal, String> {
     if text.is_empty() {
         return Ok(Signal::SIGTERM);
     }
-    let unknown = || format!("{text:?} is not a signal; write SIGTERM, TERM or 15");
-    if let Ok(number) = text.parse::<i32>() {
-        return Signal::try_from(number).map_err(|_| unknown());
-    }
-    let upper = text.to_ascii_uppercase();
-    let name = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
-    name.parse().map_err(|_| unknown())
+    text.parse().map_err(|why: runtime::NoSignal| format!("{text:?}: {why}"))
 }
 
 #[cfg(test)]

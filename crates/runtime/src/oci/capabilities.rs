@@ -89,6 +89,11 @@ pub(super) fn resolve(
     Ok(held.into_iter().filter(wanted).collect())
 }
 
+/// Whether this is a capability's name, `ALL` among them.
+pub fn is_capability(name: &str) -> bool {
+    canonical(name).is_ok()
+}
+
 fn normalise(names: &[String]) -> Result<Vec<&'static str>, String> {
     names.iter().map(|name| canonical(name)).collect()
 }

@@ -15,9 +15,11 @@ use std::collections::BTreeMap;
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
+pub use capabilities::is_capability;
 pub(crate) use capabilities::names_of as capability_names;
 pub use check::InvalidConfig;
 pub(crate) use exec::exec_process;
+pub(crate) use mounts::options as mount_options;
 pub use user::{ResolvedUser, resolve as resolve_user};
 
 use crate::config::{ContainerConfig, HookStage, NamespaceMode, Propagation, Resources, Seccomp, ThrottleKind};

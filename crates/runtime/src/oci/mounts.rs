@@ -63,6 +63,14 @@ fn standard(config: &ContainerConfig) -> Vec<Value> {
 }
 
 fn one(mount: &Mount) -> Value {
+    let (kind, source) = match &mount.kind {
+        MountKind::Bind { source, .. } | MountKind::Volume { source, .. } => ("bind", source.clone()),
+        MountKind::Tmpfs { .. } => ("tmpfs", "tmpfs".into()),
+    };
+    json!({"destination": mount.target, "type": kind, "source": source, "options": options(mount)})
+}
+
+pub(crate) fn options(mount: &Mount) -> Vec<String> {
     let propagation = match mount.propagation {
         Propagation::Private => "private",
         Propagation::RPrivate => "rprivate",
@@ -75,18 +83,14 @@ fn one(mount: &Mount) -> Value {
     if mount.readonly {
         options.push("ro".to_owned());
     }
-    let (kind, source) = match &mount.kind {
-        MountKind::Bind { source, recursive, readonly_below } => {
+    match &mount.kind {
+        MountKind::Bind { recursive, readonly_below, .. } => {
             options.insert(0, if *recursive { "rbind" } else { "bind" }.to_owned());
             if mount.readonly && *recursive && *readonly_below {
                 options.push("rro".to_owned());
             }
-            ("bind", source.clone())
         }
-        MountKind::Volume { source, .. } => {
-            options.insert(0, "rbind".to_owned());
-            ("bind", source.clone())
-        }
+        MountKind::Volume { .. } => options.insert(0, "rbind".to_owned()),
         MountKind::Tmpfs { size_bytes, mode, options: wanted } => {
             options.extend(["noexec", "nosuid", "nodev"].map(str::to_owned));
             options.push(format!("mode={:o}", if *mode == 0 { 0o1777 } else { *mode }));
@@ -94,8 +98,7 @@ fn one(mount: &Mount) -> Value {
                 options.push(format!("size={size_bytes}"));
             }
             options.extend(wanted.iter().cloned());
-            ("tmpfs", "tmpfs".into())
         }
-    };
-    json!({"destination": mount.target, "type": kind, "source": source, "options": options})
+    }
+    options
 }

@@ -4,13 +4,11 @@
 //! and cannot be traced or read through /proc by the container's processes: it is not dumpable.
 
 use nix::{
-    errno::Errno,
-    sys::{
-        signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
-    },
+    sys::signal::{SigSet, SigmaskHow, sigprocmask},
     unistd::{ForkResult, Pid, fork, getpid, isatty, setpgid, tcsetpgrp},
 };
+
+use super::reap::{End, wait};
 
 /// Forks. The child returns and executes the command; process 1 stays here until the child has ended.
 pub(super) fn become_init_and_fork() {
@@ -46,28 +44,32 @@ fn own_foreground_group() {
 /// Forwards signals and reaps until `child` ends; returns its exit code in a shell's terms.
 fn look_after(child: Pid, signals: &SigSet) -> i32 {
     loop {
-        match signals.wait() {
-            Ok(Signal::SIGCHLD) => {
+        let mut number = 0;
+        // SAFETY: both live through the call. `nix` would end this process at a real-time signal.
+        let failed = unsafe { libc::sigwait(signals.as_ref(), &raw mut number) };
+        match number {
+            _ if failed != 0 => {}
+            libc::SIGCHLD => {
                 if let Some(code) = reap(child) {
                     return code;
                 }
             }
-            Ok(signal) => {
-                kill(child, signal).ok();
+            number => {
+                // SAFETY: two numbers go in and one comes back.
+                unsafe { libc::kill(child.as_raw(), number) };
             }
-            Err(_) => {}
         }
     }
 }
 
 fn reap(child: Pid) -> Option<i32> {
-    loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == child => return Some(code),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => return Some(128 + signal as i32),
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return None,
-            Ok(_) => {}
-            Err(_) => return None,
+    while let Ok(Some((pid, end))) = wait(None, libc::WEXITED | libc::WNOHANG) {
+        if pid == child {
+            return Some(match end {
+                End::Code(code) => code,
+                End::Signal(number) => 128 + number,
+            });
         }
     }
+    None
 }

@@ -1,6 +1,6 @@
 //! The process beside a container: creates it, owns its output and its exit, and outlives the
 //! daemon. Run only as the program `rswarm-shim`, with the container's directory as its argument; with the
-//! word `exec` after it, it is the helper that runs one more command in the container (`exec`).
+//! word `exec` after it, it is the helper that runs one more command in the container (`exec`); with `dev`, a hook (`dev`).
 //!
 //! One thread, no async runtime, little memory: there is one such process per container. The memory
 //! that setting up a container takes belongs to a forked child and goes with it. It must
@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 mod audience;
+mod dev;
 mod embedded;
 mod enter;
 mod exec;
@@ -53,6 +54,8 @@ type Failure = String;
 
 /// The program's second argument, for the helper of one more command.
 pub(crate) const EXEC: &str = "exec";
+/// The same, for the hook that lays a bind over /dev; the first is then a root filesystem.
+pub(crate) const DEV: &str = "dev";
 
 /// The whole program.
 pub fn main() -> ExitCode {
@@ -61,8 +64,10 @@ pub fn main() -> ExitCode {
         io::stderr().write_all(usage).ok();
         return ExitCode::from(2);
     };
-    if std::env::args_os().nth(2).is_some_and(|word| word == EXEC) {
-        return exec::main(&ContainerDir::new(dir));
+    match std::env::args_os().nth(2) {
+        Some(word) if word == EXEC => return exec::main(&ContainerDir::new(dir)),
+        Some(word) if word == DEV => return dev::main(&dir, &std::env::args_os().skip(3).collect::<Vec<_>>()),
+        _ => {}
     }
     // SAFETY: this process has one thread, so its child has everything that it had.
     match unsafe { fork() } {

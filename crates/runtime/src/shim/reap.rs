@@ -7,7 +7,6 @@ use nix::{
     sys::{
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
-        wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid},
     },
     unistd::Pid,
 };
@@ -46,13 +45,9 @@ impl ChildSignal {
 /// Waits for one child of ours.
 pub(super) fn wait_for(pid: Pid) -> Result<End, Errno> {
     loop {
-        match waitpid(pid, None) {
-            Ok(status) => {
-                if let Some((_, end)) = ended(status) {
-                    return Ok(end);
-                }
-            }
-            Err(Errno::EINTR) => {}
+        match wait(Some(pid), libc::WEXITED) {
+            Ok(Some((_, end))) => return Ok(end),
+            Ok(None) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
     }
@@ -60,27 +55,37 @@ pub(super) fn wait_for(pid: Pid) -> Result<End, Errno> {
 
 /// How a child of ours ended, if it has; it is reaped then.
 pub(super) fn ended_child(pid: Pid) -> Option<End> {
-    let (_, end) = ended(waitpid(pid, Some(WaitPidFlag::WNOHANG)).ok()?)?;
+    let (_, end) = wait(Some(pid), libc::WEXITED | libc::WNOHANG).ok()??;
     Some(end)
 }
 
 /// Reaps every child that has ended except `init`; says how that one ended, but leaves it a zombie,
 /// so that its pid stays its own until the exit is recorded.
 pub(super) fn reap_all_but(init: Pid) -> Option<End> {
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     loop {
-        let (pid, end) = ended(waitid(Id::All, flags).ok()?)?;
+        let (pid, end) = wait(None, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT).ok()??;
         if pid == init {
             return Some(end);
         }
-        waitpid(pid, Some(WaitPidFlag::WNOHANG)).ok()?;
+        wait(Some(pid), libc::WEXITED | libc::WNOHANG).ok()?;
     }
 }
 
-fn ended(status: WaitStatus) -> Option<(Pid, End)> {
-    match status {
-        WaitStatus::Exited(pid, code) => Some((pid, End::Code(code))),
-        WaitStatus::Signaled(pid, signal, _) => Some((pid, End::Signal(signal as i32))),
-        _ => None,
+/// One child, or any, that has ended; `nix` takes an end by a real-time signal for an error and says nothing of it.
+pub(super) fn wait(child: Option<Pid>, flags: i32) -> Result<Option<(Pid, End)>, Errno> {
+    let (kind, id) = match child {
+        Some(pid) => (libc::P_PID, pid.as_raw().cast_unsigned()),
+        None => (libc::P_ALL, 0),
+    };
+    // SAFETY: it consists of numbers, for which all zeroes are values.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: what the kernel fills in lives through the call.
+    Errno::result(unsafe { libc::waitid(kind, id, &raw mut info, flags) })?;
+    // SAFETY: these are the fields that waitid fills in; the pid stays zero if nobody has ended.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    if pid == 0 {
+        return Ok(None);
     }
+    let end = if info.si_code == libc::CLD_EXITED { End::Code(status) } else { End::Signal(status) };
+    Ok(Some((Pid::from_raw(pid), end)))
 }

@@ -66,6 +66,9 @@ pub struct ContainerSpec {
     pub ulimits: Vec<Ulimit>,
     #[serde(default)]
     pub no_new_privileges: bool,
+    /// It asks for no label of SELinux, which no container has here.
+    #[serde(default)]
+    pub selinux_disabled: bool,
     #[serde(default)]
     pub seccomp: Seccomp,
     #[serde(default)]
@@ -193,6 +196,7 @@ impl ContainerSpec {
             sysctls: Labels::new(),
             ulimits: Vec::new(),
             no_new_privileges: false,
+            selinux_disabled: false,
             seccomp: Seccomp::Default,
             oom_score_adj: 0,
             dependencies: Vec::new(),

@@ -52,6 +52,7 @@ mod streams;
 mod survive;
 mod swarm_cli;
 mod waits;
+mod written;
 
 /// Whether this machine lets us make hosts; says so when it does not.
 fn can_make_hosts(test: &str) -> bool {

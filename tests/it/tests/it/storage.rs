@@ -141,8 +141,8 @@ fn s68_e15_images_as_mounts() -> Result<()> {
     refused(&format!("run --rm {mount},image-subpath=no {IMAGE} true"), "there is no \"no\" in ")?;
     refused(&format!("run --rm {mount},image-subpath=d/far {IMAGE} true"), "leads out of ")?;
     refused(
-        &format!("run --rm --mount type=image,source=lost,target=/x {IMAGE} true"),
-        "invalid mount config for type \"image\": No such image: lost:latest; pull it before",
+        &format!("create --pull never --mount type=image,source=lost,target=/x {IMAGE} true"),
+        "No such image: lost:latest",
     )?;
 
     d.ok(&format!("run -d --name one {mount} {IMAGE} sleep 10000"))?;

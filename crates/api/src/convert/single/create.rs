@@ -64,6 +64,7 @@ pub(super) fn read(mut from: Object<'_>) -> Result<SingleSpec, FieldError> {
         seccomp: security.seccomp,
         no_new_privileges: security.no_new_privileges,
         writable_cgroups: security.writable_cgroups,
+        isolation: read_isolation(&mut host)?,
         annotations: read_annotations(&mut host)?,
         console_rows_columns: exec::read_size(&mut host)?,
         masked_paths: read_paths(&mut host, "MaskedPaths")?,
@@ -115,13 +116,19 @@ fn read_hostname(from: &mut Object<'_>, uts_of_host: bool) -> Result<String, Fie
 fn read_what_means_nothing(from: &mut Object<'_>, host: &mut Object<'_>) -> Result<(), FieldError> {
     from.boolean("ArgsEscaped")?;
     host.string("ContainerIDFile")?;
-    let isolation = host.string("Isolation")?;
-    if !matches!(isolation.as_str(), "" | "default") {
-        return Err(host.bad("Isolation", format!("{isolation:?} exists on Windows only; leave it out")));
-    }
     // The first place is that of clients before API 1.18.
     check_runtime(from)?;
     check_runtime(host)
+}
+
+/// Of the kinds that there are elsewhere this system has one.
+fn read_isolation(host: &mut Object<'_>) -> Result<String, FieldError> {
+    let isolation = host.string("Isolation")?;
+    if isolation.is_empty() || isolation.eq_ignore_ascii_case("default") {
+        return Ok(isolation);
+    }
+    let text = format!("invalid isolation ({isolation}) on linux: it exists on Windows only; leave it out");
+    Err(host.bad("Isolation", text))
 }
 
 fn check_runtime(from: &mut Object<'_>) -> Result<(), FieldError> {

@@ -3,43 +3,45 @@
 
 use types::{Bytes, Labels, Mount, MountKind, is_tmpfs_option, is_volume_name};
 
+use super::spec::{AskedMount, MountForm};
 use crate::convert::{
     mount,
     reader::{Entry, FieldError, Object},
 };
 
-pub(super) fn read(from: &mut Object<'_>, host: &mut Object<'_>) -> Result<Vec<Mount>, FieldError> {
+pub(super) fn read(from: &mut Object<'_>, host: &mut Object<'_>) -> Result<Vec<AskedMount>, FieldError> {
     let driver = host.string("VolumeDriver")?;
     if !matches!(driver.as_str(), "" | "local") {
         return Err(host.bad("VolumeDriver", format!("volume driver {driver:?} is not there; use local")));
     }
     let mut mounts = Vec::new();
     for text in host.strings("Binds")? {
-        let bind = bind(&text).map_err(|reason| host.bad("Binds", reason))?;
-        add(&mut mounts, bind).map_err(|reason| host.bad("Binds", reason))?;
+        let mount = bind(&text).map_err(|reason| host.bad("Binds", reason))?;
+        add(&mut mounts, mount, MountForm::Bind(text)).map_err(|reason| host.bad("Binds", reason))?;
     }
     for one in mount::read_all(host)? {
-        add(&mut mounts, one).map_err(|reason| host.bad("Mounts", reason))?;
+        add(&mut mounts, one, MountForm::Mount).map_err(|reason| host.bad("Mounts", reason))?;
     }
     for entry in host.entries("Tmpfs")? {
-        let tmpfs = tmpfs(&entry)?;
-        add(&mut mounts, tmpfs).map_err(|reason| entry.bad(reason))?;
+        let (mount, text) = tmpfs(&entry)?;
+        add(&mut mounts, mount, MountForm::Tmpfs(text)).map_err(|reason| entry.bad(reason))?;
     }
     for entry in from.entries("Volumes")? {
         let target = absolute(entry.key).map_err(|reason| entry.bad(reason))?;
         // what is mounted there takes the volume's place
-        if !mounts.iter().any(|mount| mount.target == target) {
-            mounts.push(Mount { target, read_only: false, kind: volume(String::new(), false) });
+        if !mounts.iter().any(|known| known.mount.target == target) {
+            let mount = Mount { target, read_only: false, kind: volume(String::new(), false) };
+            mounts.push(AskedMount { mount, form: MountForm::Volume });
         }
     }
     Ok(mounts)
 }
 
-fn add(mounts: &mut Vec<Mount>, mount: Mount) -> Result<(), String> {
-    if mounts.iter().any(|other| other.target == mount.target) {
+fn add(mounts: &mut Vec<AskedMount>, mount: Mount, form: MountForm) -> Result<(), String> {
+    if mounts.iter().any(|other| other.mount.target == mount.target) {
         return Err(format!("Duplicate mount point: {}", mount.target));
     }
-    mounts.push(mount);
+    mounts.push(AskedMount { mount, form });
     Ok(())
 }
 
@@ -124,8 +126,8 @@ fn volume_name(name: &str) -> Result<String, String> {
     ))
 }
 
-/// `size=64m,mode=1770,ro` of one entry of `Tmpfs`.
-fn tmpfs(entry: &Entry<'_>) -> Result<Mount, FieldError> {
+/// `size=64m,mode=1770,ro` of one entry of `Tmpfs`, and the text itself.
+fn tmpfs(entry: &Entry<'_>) -> Result<(Mount, String), FieldError> {
     let target = absolute(entry.key).map_err(|reason| entry.bad(reason))?;
     let Some(options) = entry.value.as_str() else {
         return Err(entry.bad("must be a text of mount options, such as size=64m"));
@@ -143,5 +145,6 @@ fn tmpfs(entry: &Entry<'_>) -> Result<Mount, FieldError> {
             _ => return Err(entry.bad(format!("{option:?} is no option of a tmpfs; use size=64m, mode=1777, uid=0 …"))),
         }
     }
-    Ok(Mount { target, read_only, kind: MountKind::Tmpfs { size, mode, options: words } })
+    let mount = Mount { target, read_only, kind: MountKind::Tmpfs { size, mode, options: words } };
+    Ok((mount, options.to_owned()))
 }

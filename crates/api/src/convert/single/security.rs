@@ -47,12 +47,11 @@ impl Security {
                 }
                 self.seccomp = Seccomp::Profile(profile.to_owned());
             }
-            // there is nothing here that would confine it
-            ("apparmor", "unconfined") | ("label", "disable") => {}
+            // there is nothing here that would confine it; the engine looks whether a label would have a meaning
+            ("apparmor", "unconfined") | ("label", _) => {}
             ("apparmor", profile) => {
                 return Err(format!("apparmor profile {profile}: AppArmor is not supported; use apparmor=unconfined"));
             }
-            ("label", _) => return Err(format!("{text}: SELinux is not supported; use label=disable")),
             _ => return Err(invalid()),
         }
         Ok(())

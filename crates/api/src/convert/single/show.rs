@@ -35,7 +35,7 @@ pub(crate) fn summary(view: &ContainerView, sizes: Option<Sizes>, now: Timestamp
         .done();
     Fields::new()
         .set("Id", &view.id)
-        .set("Names", [format!("/{}", view.name)])
+        .set("Names", [&view.name].into_iter().chain(&view.link_names).map(|n| format!("/{n}")).collect::<Vec<_>>())
         .set("Image", if view.spec.image.is_empty() { &view.image } else { &view.spec.image })
         .set("ImageID", &view.image)
         .set("Command", command)
@@ -48,7 +48,7 @@ pub(crate) fn summary(view: &ContainerView, sizes: Option<Sizes>, now: Timestamp
         .set("Status", words::status(view, now))
         .set("HostConfig", host_config)
         .set("NetworkSettings", json!({ "Networks": networks }))
-        .set("Mounts", view.points.iter().map(mount_point).collect::<Vec<_>>())
+        .set("Mounts", mount_points(view))
         .done()
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn detail(view: &ContainerView, sizes: Option<Sizes>, driver: Storage
         .set("GraphDriver", graph_driver(&view.rootfs, driver))
         .some("SizeRw", sizes.map(|sizes| sizes.own))
         .some("SizeRootFs", sizes.map(|sizes| sizes.whole))
-        .set("Mounts", view.points.iter().map(mount_point).collect::<Vec<_>>())
+        .set("Mounts", mount_points(view))
         .set("Config", show_config::config(view))
         .set("NetworkSettings", network_settings(view))
         .done()
@@ -132,6 +132,12 @@ fn health(view: Option<&HealthView>) -> Value {
     json!({ "Status": view.state.as_str(), "FailingStreak": view.failures, "Log": log })
 }
 
+/// A tmpfs that `--tmpfs` asked for is in `HostConfig` alone.
+fn mount_points(view: &ContainerView) -> Vec<Value> {
+    let is_listed = |point: &&MountPoint| !matches!(point.kind, PointKind::Tmpfs { is_listed: false, .. });
+    view.points.iter().filter(is_listed).map(mount_point).collect()
+}
+
 fn mount_point(point: &MountPoint) -> Value {
     let fields = Fields::new();
     let fields = match &point.kind {
@@ -152,12 +158,12 @@ fn mount_point(point: &MountPoint) -> Value {
             .set("Name", name)
             .set("Source", source)
             .set("Destination", &point.target)
-            .set("Propagation", ""),
+            .set("Propagation", "rprivate"),
         PointKind::Tmpfs { .. } => {
             fields.set("Type", "tmpfs").set("Source", "").set("Destination", &point.target).set("Propagation", "")
         }
     };
-    fields.set("Mode", "").set("RW", !point.read_only).done()
+    fields.set("Mode", &point.mode).set("RW", !point.read_only).done()
 }
 
 /// Ports that nothing is published of.

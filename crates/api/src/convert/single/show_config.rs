@@ -2,21 +2,26 @@
 
 use node::engine::containers::{
     ContainerView,
-    spec::{Limits, NamespaceRequest, NetworkRequest, PortRequest, RestartPolicy, SingleSpec, ThrottleKind},
+    spec::{
+        AskedMount, Limits, MountForm, NamespaceRequest, NetworkRequest, PortRequest, RestartPolicy, SingleSpec,
+        ThrottleKind,
+    },
 };
 use serde_json::{Map, Value, json};
-use types::{Mount, MountKind, Ulimit};
+use types::Ulimit;
 
 use crate::convert::{claim, container, mount, writer::Fields};
 
 /// The kernel's share of memory when nobody asks for another.
 const DEFAULT_SHM_BYTES: u64 = 64 << 20;
 
-pub(super) fn config(view: &ContainerView) -> Value {
+pub(crate) fn config(view: &ContainerView) -> Value {
     let (spec, merged, streams) = (&view.spec, &view.merged, view.spec.streams);
     let exposed: Map<String, Value> =
         merged.exposed.iter().map(|(port, kind)| (format!("{port}/{kind}"), json!({}))).collect();
-    let volumes: Map<String, Value> = merged.volumes.iter().map(|target| (target.clone(), json!({}))).collect();
+    let own = spec.mounts.iter().filter(|asked| asked.form == MountForm::Volume).map(|asked| &asked.mount.target);
+    let volumes: Map<String, Value> =
+        merged.volumes.iter().chain(own).map(|target| (target.clone(), json!({}))).collect();
     let words = |words: &Vec<String>| (!words.is_empty()).then(|| words.clone());
     Fields::new()
         .set("Hostname", &merged.hostname)
@@ -46,12 +51,12 @@ pub(super) fn config(view: &ContainerView) -> Value {
 pub(super) fn host_config(view: &ContainerView) -> Value {
     let spec = &view.spec;
     let list = |texts: &Vec<String>| (!texts.is_empty()).then(|| texts.clone());
-    let (binds, others) = split(&spec.mounts);
+    let mounts = Mounts::of(&spec.mounts);
     let (policy, most) = restart(spec.restart);
     let log = spec.log.as_ref();
     let log_name = log.map_or("json-file", |log| if log.name.is_empty() { "json-file" } else { &log.name });
     let fields = Fields::new()
-        .set("Binds", list(&binds))
+        .set("Binds", list(&mounts.binds))
         .set("ContainerIDFile", "")
         .set(
             "LogConfig",
@@ -80,15 +85,15 @@ pub(super) fn host_config(view: &ContainerView) -> Value {
         .set("Privileged", spec.privileged)
         .set("PublishAllPorts", spec.publish_all)
         .set("ReadonlyRootfs", spec.read_only)
-        .set("SecurityOpt", list(&spec.security))
-        .unless_empty("Tmpfs", tmpfs(&spec.mounts))
+        .set("SecurityOpt", list(&security(spec)))
+        .unless_empty("Tmpfs", mounts.tmpfs)
         .set("UTSMode", if spec.uts_of_host { "host" } else { "" })
         .set("UsernsMode", "")
         .set("ShmSize", if spec.shm_size_bytes == 0 { DEFAULT_SHM_BYTES } else { spec.shm_size_bytes })
         .unless_empty("Sysctls", &spec.sysctls)
         .set("Runtime", "runc")
-        .set("Isolation", "")
-        .unless_empty("Mounts", others)
+        .set("Isolation", &spec.isolation)
+        .unless_empty("Mounts", mounts.mounts)
         .some("Init", spec.init)
         .set("MaskedPaths", hidden(spec, spec.masked_paths.as_ref(), &node::engine::MASKED_PATHS))
         .set("ReadonlyPaths", hidden(spec, spec.readonly_paths.as_ref(), &node::engine::READONLY_PATHS))
@@ -184,10 +189,10 @@ fn restart(policy: RestartPolicy) -> (&'static str, u32) {
     }
 }
 
-/// `/db:/web/database`, as Docker shows links.
+/// `/db:/web/database`, as Docker shows links on the host's bridge. Those of other networks are their endpoints'.
 fn links(view: &ContainerView) -> Option<Vec<String>> {
     let link = |(container, alias): &(String, String)| format!("/{container}:/{}/{alias}", view.name);
-    (!view.spec.links.is_empty()).then(|| view.spec.links.iter().map(link).collect())
+    (view.spec.is_on_bridge() && !view.spec.links.is_empty()).then(|| view.spec.links.iter().map(link).collect())
 }
 
 fn port_bindings(ports: &[PortRequest]) -> Map<String, Value> {
@@ -208,52 +213,36 @@ fn port_bindings(ports: &[PortRequest]) -> Map<String, Value> {
     map
 }
 
-/// Those that `-v` can say, and the others.
-fn split(mounts: &[Mount]) -> (Vec<String>, Vec<Value>) {
-    let (mut binds, mut others) = (Vec::new(), Vec::new());
-    for one in mounts {
-        let mut options: Vec<&str> = if one.read_only { vec!["ro"] } else { Vec::new() };
-        let source = match &one.kind {
-            MountKind::Bind {
-                source,
-                propagation,
-                create: true,
-                non_recursive: false,
-                read_only_non_recursive: false,
-            } => {
-                options.extend((!propagation.is_empty()).then_some(propagation.as_str()));
-                source
-            }
-            MountKind::Volume { name, no_copy, labels, driver_options, subpath }
-                if labels.is_empty() && driver_options.is_empty() && subpath.is_empty() && !name.is_empty() =>
-            {
-                options.extend(no_copy.then_some("nocopy"));
-                name
-            }
-            MountKind::Tmpfs { .. } => continue,
-            // one without a name is a volume of the container's own, which `Config.Volumes` and `Mounts` show
-            MountKind::Volume { name, .. } if name.is_empty() => continue,
-            _ => {
-                others.push(mount::write(one));
-                continue;
-            }
-        };
-        let options = if options.is_empty() { String::new() } else { format!(":{}", options.join(",")) };
-        binds.push(format!("{source}:{}{options}", one.target));
-    }
-    (binds, others)
+/// Mounts as they were asked for: those of `-v`, of `--mount` and of `--tmpfs`.
+#[derive(Default)]
+struct Mounts {
+    binds: Vec<String>,
+    mounts: Vec<Value>,
+    tmpfs: Map<String, Value>,
 }
 
-fn tmpfs(mounts: &[Mount]) -> Map<String, Value> {
-    let entry = |mount: &Mount| {
-        let MountKind::Tmpfs { size, mode, options: words } = &mount.kind else { return None };
-        let size = (size.0 > 0).then(|| format!("size={}", size.0));
-        let mode = (*mode > 0).then(|| format!("mode={mode:o}"));
-        let read_only = mount.read_only.then(|| "ro".to_owned());
-        let options: Vec<String> = [size, mode, read_only].into_iter().flatten().chain(words.iter().cloned()).collect();
-        Some((mount.target.clone(), Value::from(options.join(","))))
-    };
-    mounts.iter().filter_map(entry).collect()
+impl Mounts {
+    fn of(asked: &[AskedMount]) -> Self {
+        let mut all = Self::default();
+        for AskedMount { mount, form } in asked {
+            match form {
+                MountForm::Bind(text) => all.binds.push(text.clone()),
+                MountForm::Mount => all.mounts.push(mount::write(mount)),
+                MountForm::Tmpfs(text) => drop(all.tmpfs.insert(mount.target.clone(), text.clone().into())),
+                // `Config.Volumes` shows it
+                MountForm::Volume => {}
+            }
+        }
+        all
+    }
+}
+
+/// Docker writes down that a container with all rights, or with the host's processes or memory, has no label.
+fn security(spec: &SingleSpec) -> Vec<String> {
+    let of_host = spec.privileged || spec.ipc == NamespaceRequest::Host || spec.pid == NamespaceRequest::Host;
+    let has_label = spec.security.iter().any(|text| text.split('=').next() == Some("label"));
+    let added = (of_host && !has_label).then(|| "label=disable".to_owned());
+    spec.security.iter().cloned().chain(added).collect()
 }
 
 pub(crate) fn write_device(device: &types::DeviceRequest) -> Value {

@@ -5,7 +5,7 @@ use types::{Mount, MountKind, PortProtocol, Seccomp};
 
 use super::{
     change, create,
-    spec::{NamespaceRequest, NetworkRequest, PlaceRequest, PortRequest, RestartPolicy, SingleSpec},
+    spec::{MountForm, NamespaceRequest, NetworkRequest, PlaceRequest, PortRequest, RestartPolicy, SingleSpec},
 };
 
 fn read(body: &serde_json::Value) -> SingleSpec {
@@ -83,8 +83,9 @@ fn e_14_ports() {
 fn e_15_mounts() {
     let spec = read(&json!({"Image": "a", "Volumes": {"/own": {}, "/data": {}}, "HostConfig": {
         "Binds": ["/srv:/srv:ro,rslave", "data:/data/:nocopy"], "Tmpfs": {"/run": "size=64m,mode=1770,noexec"}}}));
-    let find =
-        |target: &str| spec.mounts.iter().find(|mount| mount.target == target).unwrap_or_else(|| panic!("{target}"));
+    let find = |target: &str| {
+        &spec.mounts.iter().find(|asked| asked.mount.target == target).unwrap_or_else(|| panic!("{target}")).mount
+    };
     assert_eq!(spec.mounts.len(), 4);
     let (source, propagation) = ("/srv".into(), "rslave".into());
     let (non_recursive, read_only_non_recursive) = (false, false);
@@ -94,6 +95,15 @@ fn e_15_mounts() {
     assert!(matches!(&find("/own").kind, MountKind::Volume { name, .. } if name.is_empty()));
     let tmpfs = MountKind::Tmpfs { size: types::Bytes(64 << 20), mode: 0o1770, options: vec!["noexec".to_owned()] };
     assert_eq!(find("/run").kind, tmpfs);
+    let forms: Vec<&MountForm> = spec.mounts.iter().map(|asked| &asked.form).collect();
+    let bind = |text: &str| MountForm::Bind(text.to_owned());
+    let written = [
+        bind("/srv:/srv:ro,rslave"),
+        bind("data:/data/:nocopy"),
+        MountForm::Tmpfs("size=64m,mode=1770,noexec".to_owned()),
+        MountForm::Volume,
+    ];
+    assert_eq!(forms, written.iter().collect::<Vec<_>>());
     for (binds, part) in [
         (json!(["a:b:c:d"]), "invalid volume specification: 'a:b:c:d'"),
         (json!([":/x"]), "invalid volume specification: ':/x'"),
@@ -112,8 +122,8 @@ fn e_15_an_image_as_a_mount() {
     let body = |mount: serde_json::Value| json!({"Image": "a", "HostConfig": {"Mounts": [mount]}});
     let asked = json!({"Type": "image", "Source": "files:1", "Target": "/x", "ImageOptions": {"Subpath": "d"}});
     let spec = read(&body(asked.clone()));
-    assert_eq!(spec.mounts[0].kind, MountKind::Image { source: "files:1".into(), subpath: "d".into() });
-    assert_eq!(crate::convert::mount::write(&spec.mounts[0]), asked);
+    assert_eq!(spec.mounts[0].mount.kind, MountKind::Image { source: "files:1".into(), subpath: "d".into() });
+    assert_eq!(crate::convert::mount::write(&spec.mounts[0].mount), asked);
     for (mount, part) in [
         (json!({"Type": "image", "Target": "/x"}), "Mounts[0].Source is missing: name the image"),
         (
@@ -160,7 +170,7 @@ fn e_17_networks() {
 #[test]
 fn e_18_e_19_e_22_limits_security_and_restart() {
     let spec = read(&json!({"Image": "a", "Entrypoint": [""], "Cmd": "one", "HostConfig": {
-        "SecurityOpt": ["no-new-privileges", "seccomp=unconfined", "label=disable"], "PidMode": "container:db",
+        "SecurityOpt": ["no-new-privileges", "seccomp=unconfined", "label=level:s0"], "PidMode": "container:db",
         "IpcMode": "shareable", "RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 3},
         "DeviceCgroupRules": ["c 42:* rmw"], "Devices": [{"PathOnHost": "/dev/null"}], "MemorySwap": -1,
         "Memory": 67108864, "PidsLimit": -1}}));

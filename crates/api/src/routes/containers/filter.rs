@@ -192,13 +192,7 @@ fn exposes(view: &ContainerView, port: &str) -> bool {
 
 /// A time, or how long ago: `24h`, `10m30s`.
 fn until(text: &str) -> ApiResult<Timestamp> {
-    if let Ok(ago) = text.parse::<jiff::SignedDuration>() {
-        let ago = ago.unsigned_abs();
-        return Ok(Timestamp::from_unix_ns(
-            now().as_unix_ns().saturating_sub(u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX)),
-        ));
-    }
-    time::parse(text).map_err(|why| invalid("until", text, &why))
+    time::parse_or_ago(text, now()).map_err(|why| invalid("until", text, &why))
 }
 
 fn check_keys(wanted: &Filters, known: &[&str]) -> ApiResult<()> {

@@ -1,5 +1,7 @@
 //! `GET /containers/{id}/logs` (parity E-27).
 
+use std::collections::BTreeMap;
+
 use axum::{
     body::Body,
     extract::{Path, RawQuery, State},
@@ -8,13 +10,13 @@ use axum::{
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::{StreamExt as _, stream};
-use node::engine::LogOptions;
+use node::engine::{LogOptions, containers::ContainerView};
 
 use crate::{
     convert::time,
     error::{ApiError, ApiResult},
     host::engine,
-    query::Query,
+    query::{Query, escape},
     router::Shared,
     routes::{
         logs::{Frames, log_time},
@@ -30,7 +32,7 @@ pub(crate) async fn logs(State(shared): State<Shared>, Path(id): Path<String>, r
     let lines = engine.container_logs(&view.id, options).await?;
     let frames = Frames { is_tty: view.spec.streams.tty };
     let timestamps = query.flag("timestamps");
-    let details = query.flag("details").then(|| details(&view.spec)).filter(|text| !text.is_empty());
+    let details = query.flag("details").then(|| details(&view)).filter(|text| !text.is_empty());
     // what went wrong is told at the end: a client stops at the first
     let all = lines.map(Some).chain(stream::iter([None]));
     let bytes = all.scan(Vec::new(), move |problems, line| {
@@ -63,14 +65,18 @@ pub(crate) async fn logs(State(shared): State<Shared>, Path(id): Path<String>, r
     Ok(([(CONTENT_TYPE, kind)], body).into_response())
 }
 
-/// What the log driver was asked to show of the container: its options `labels` and `env`.
-fn details(spec: &node::engine::containers::spec::SingleSpec) -> String {
-    let Some(log) = &spec.log else { return String::new() };
+/// What the log driver was asked to show of the container: its options `labels` and `env`. Written as moby's
+/// `httputils` does it.
+fn details(view: &ContainerView) -> String {
+    let Some(log) = &view.spec.log else { return String::new() };
     let listed = |key: &str| log.options.get(key).map(|names| names.split(',').collect::<Vec<_>>()).unwrap_or_default();
-    let labels = listed("labels").into_iter().filter_map(|name| Some(format!("{name}={}", spec.labels.get(name)?)));
-    let variable =
-        |name: &str| spec.env.iter().find(|v| v.split_once('=').is_some_and(|(own, _)| own == name)).cloned();
-    labels.chain(listed("env").into_iter().filter_map(variable)).collect::<Vec<_>>().join(",")
+    let (labels, env) = (&view.merged.labels, &view.merged.env);
+    let variables = env.iter().filter_map(|variable| variable.split_once('='));
+    let variables: BTreeMap<&str, &str> = variables.filter(|(name, _)| listed("env").contains(name)).collect();
+    let labels = listed("labels").into_iter().filter_map(|name| Some((name, labels.get(name)?.as_str())));
+    let all: BTreeMap<&str, &str> = labels.chain(variables).collect();
+    let pair = |(name, value): (&str, &str)| format!("{}={}", escape(name), escape(value));
+    all.into_iter().map(pair).collect::<Vec<_>>().join(",")
 }
 
 fn read(query: &Query) -> ApiResult<LogOptions> {

@@ -1,13 +1,13 @@
 //! Routes that change the image store, and push.
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::{Path, RawQuery, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
 };
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use node::image::{self, ImportOptions, LoadedImage, Platform, Progress, PullOptions, PushOptions, PushedImage};
 use serde_json::{Value, json};
 use tokio::io::AsyncRead;
@@ -16,13 +16,18 @@ use types::ImageReference;
 
 use super::{
     super::{label_filter, query, registry_credentials},
-    Announcer, Criteria, progress, removed,
+    Announcer, Criteria, PUSHES_PLATFORM, REMOVES_PLATFORMS, progress, removed,
+    save::asked_platform,
 };
 use crate::{
+    convert,
     error::{ApiError, ApiResult},
     query::Query,
-    router::Shared,
+    router::{ApiVersion, Shared},
 };
+
+/// More than most images have; reading it costs a second.
+const MAX_UNWANTED_BYTES: usize = 1 << 30;
 
 /// Pull (`fromImage`) or import (`fromSrc=-`).
 pub(super) async fn create(
@@ -76,6 +81,10 @@ async fn import(shared: &Shared, query: &Query, body: Body) -> ApiResult<Respons
         message: query.get("message").to_owned(),
         platform: platform(query)?,
     };
+    if let Err(refused) = options.check() {
+        read_to_the_end(body).await;
+        return Err(refused.into());
+    }
     let (store, announcer) = (shared.host.images().clone(), Announcer::of(shared));
     let work = |_| async move {
         let loaded = store.import(reader(body), options).await?;
@@ -85,12 +94,18 @@ async fn import(shared: &Shared, query: &Query, body: Body) -> ApiResult<Respons
     progress::answer(work, |loaded: LoadedImage| vec![json!({ "status": loaded.id.to_string() })]).await
 }
 
-pub(super) async fn load(State(shared): State<Shared>, raw: RawQuery, body: Body) -> ApiResult<Response> {
+pub(super) async fn load(
+    State(shared): State<Shared>,
+    Extension(version): Extension<ApiVersion>,
+    raw: RawQuery,
+    body: Body,
+) -> ApiResult<Response> {
     let (store, announcer) = (shared.host.images().clone(), Announcer::of(&shared));
-    let quiet = query(raw).flag("quiet");
+    let query = query(raw);
+    let (quiet, platform) = (query.flag("quiet"), asked_platform(&query, version)?);
     let work = |progress| async move {
         let progress = if quiet { Progress::none() } else { progress };
-        let loaded = store.load(reader(body), progress).await?;
+        let loaded = store.load_for(platform, reader(body), progress).await?;
         loaded.iter().for_each(|image| announcer.tell("load", image.id.as_str(), &name_of(image)));
         Ok(loaded)
     };
@@ -119,6 +134,7 @@ fn loaded_lines(image: &LoadedImage) -> Vec<Value> {
 /// `/images/{name}/tag` and `…/push`, where the name may hold slashes.
 pub(super) async fn of_one(
     State(shared): State<Shared>,
+    Extension(version): Extension<ApiVersion>,
     Path(rest): Path<String>,
     headers: HeaderMap,
     raw: RawQuery,
@@ -137,7 +153,16 @@ pub(super) async fn of_one(
             Announcer::of(&shared).tell("tag", id.as_str(), &reference.familiar());
             Ok(StatusCode::CREATED.into_response())
         }
-        Some((name, "push")) => push(&shared, &headers, name, query(raw).get("tag")).await,
+        Some((name, "push")) => {
+            let query = query(raw);
+            // before that some clients sent one that meant nothing
+            let asked = if version >= PUSHES_PLATFORM { query.get("platform") } else { "" };
+            if let Some(platform) = convert::platform::read(asked)? {
+                let wanted = joined(name, query.get("tag"))?.with_default_tag().to_string();
+                shared.host.images().inspect(&wanted)?.fits(name, &platform)?;
+            }
+            push(&shared, &headers, name, query.get("tag")).await
+        }
         _ => Err(ApiError::not_found("page not found")),
     }
 }
@@ -171,12 +196,20 @@ async fn push(shared: &Shared, headers: &HeaderMap, name: &str, tag: &str) -> Ap
 
 pub(super) async fn remove(
     State(shared): State<Shared>,
+    Extension(version): Extension<ApiVersion>,
     Path(name): Path<String>,
     raw: RawQuery,
 ) -> ApiResult<Json<Value>> {
-    let store = shared.host.images();
-    let id = store.get(&name)?;
-    let gone = store.remove(&name, query(raw).flag("force")).await?;
+    let (store, query) = (shared.host.images(), query(raw));
+    let image = store.inspect(&name)?;
+    let platforms = if version >= REMOVES_PLATFORMS { query.all("platforms") } else { Vec::new() };
+    match platforms.as_slice() {
+        [] => {}
+        [text] => convert::platform::read(text)?.map_or(Ok(()), |platform| image.fits(&name, &platform))?,
+        _ => return Err(ApiError::bad_request("multiple platforms are not supported: name one")),
+    }
+    let id = image.summary.id;
+    let gone = store.remove(&name, query.flag("force")).await?;
     Announcer::of(&shared).tell_removed(id.as_str(), &gone);
     Ok(Json(removed(&gone)))
 }
@@ -209,6 +242,18 @@ fn platform(query: &Query) -> ApiResult<Option<Platform>> {
     match query.get("platform") {
         "" => Ok(None),
         text => Ok(Some(text.parse::<Platform>()?)),
+    }
+}
+
+/// A client that cannot send all it has takes that for the failure, and does not read the answer.
+async fn read_to_the_end(body: Body) {
+    let mut rest = MAX_UNWANTED_BYTES;
+    let mut pieces = body.into_data_stream();
+    while let Some(Ok(piece)) = pieces.next().await {
+        rest = rest.saturating_sub(piece.len());
+        if rest == 0 {
+            return;
+        }
     }
 }
 

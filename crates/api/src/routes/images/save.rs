@@ -1,39 +1,64 @@
 //! `/images/get` and `/images/{name}/get`: images as one tar.
 
 use axum::{
+    Extension,
     body::Body,
     extract::{RawQuery, State},
     http::header::CONTENT_TYPE,
     response::{IntoResponse as _, Response},
 };
+use node::image::Platform;
 use tokio_util::io::ReaderStream;
 
-use super::{super::query, Announcer};
+use super::{super::query, Announcer, HAS_PLATFORMS};
 use crate::{
+    convert::platform,
     error::{ApiError, ApiResult},
-    router::Shared,
+    query::Query,
+    router::{ApiVersion, Shared},
 };
 
 /// Between the disk and the connection.
 const BUFFER_BYTES: usize = 256 << 10;
 
-pub(super) async fn several(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Response> {
+pub(super) async fn several(
+    State(shared): State<Shared>,
+    Extension(version): Extension<ApiVersion>,
+    raw: RawQuery,
+) -> ApiResult<Response> {
+    let query = query(raw);
     // Written as `names=a&names=b`, or as one list.
-    let names = query(raw).all("names");
+    let names = query.all("names");
     let names: Vec<String> =
         names.iter().flat_map(|names| names.split(',')).filter(|n| !n.is_empty()).map(str::to_owned).collect();
     if names.is_empty() {
         return Err(ApiError::bad_request("say what to save: names=IMAGE, once for each"));
     }
-    answer(&shared, &names)
+    answer(&shared, &names, asked_platform(&query, version)?.as_ref())
+}
+
+/// The one platform that clients may name since API 1.48.
+pub(super) fn asked_platform(query: &Query, version: ApiVersion) -> ApiResult<Option<Platform>> {
+    match query.all("platform").as_slice() {
+        [text] if version >= HAS_PLATFORMS => platform::read(text),
+        [] | [_] => Ok(None),
+        _ => Err(ApiError::bad_request("multiple platform parameters not supported: name one")),
+    }
 }
 
 /// All images are looked up before the answer begins; what fails later breaks the connection off, so that nobody
 /// takes half an archive for a whole one.
-pub(super) fn answer(shared: &Shared, names: &[String]) -> ApiResult<Response> {
+pub(super) fn answer(shared: &Shared, names: &[String], platform: Option<&Platform>) -> ApiResult<Response> {
     let store = shared.host.images().clone();
     let names = store.meant_to_save(names);
     let ids = names.iter().map(|name| store.get(name)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(platform) = platform {
+        for name in &names {
+            store.inspect(name)?.fits(name, platform).map_err(|why| {
+                ApiError::not_found(format!("no suitable export target found for platform {platform}: {why}"))
+            })?;
+        }
+    }
     let announcer = Announcer::of(shared);
     let (reader, writer) = tokio::io::duplex(BUFFER_BYTES);
     let saving = async move {

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use axum::{
-    body::Body,
     extract::{Path, State},
     http::StatusCode,
 };
@@ -12,7 +11,7 @@ use serde_json::Value;
 
 use super::find::{Found, find};
 use crate::{
-    bodies,
+    bodies::JsonBody,
     convert::reader::{FieldError, Object},
     error::{ApiError, ApiResult},
     router::Shared,
@@ -21,9 +20,9 @@ use crate::{
 pub(crate) async fn connect(
     State(shared): State<Shared>,
     Path(network): Path<String>,
-    body: Body,
+    JsonBody(body): JsonBody,
 ) -> ApiResult<StatusCode> {
-    let wanted = read_connect(&bodies::json(body).await?)?;
+    let wanted = read_connect(&body)?;
     let network = place_in(&shared, &network).await?;
     if network == PlaceIn::Bridge && !wanted.aliases.is_empty() {
         return Err(ApiError::bad_request(
@@ -38,9 +37,9 @@ pub(crate) async fn connect(
 pub(crate) async fn disconnect(
     State(shared): State<Shared>,
     Path(network): Path<String>,
-    body: Body,
+    JsonBody(body): JsonBody,
 ) -> ApiResult<StatusCode> {
-    let container = read_disconnect(&bodies::json(body).await?)?;
+    let container = read_disconnect(&body)?;
     let network = place_in(&shared, &network).await?;
     shared.host.disconnect(&container, network).await?;
     Ok(StatusCode::OK)

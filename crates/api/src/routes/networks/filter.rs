@@ -84,7 +84,7 @@ impl<'a> Criteria<'a> {
                 return Err(ApiError::bad_request(format!("invalid filter '{key}={value}': known are {known}")));
             }
         }
-        let until = last("until").map(|text| time::parse(text)).transpose();
+        let until = last("until").map(|text| time::parse_or_ago(text, time::now())).transpose();
         let until = until.map_err(|why| ApiError::bad_request(format!("invalid filter 'until': {why}")))?;
         Ok(Self { filters, dangling, until })
     }

@@ -14,7 +14,7 @@ use tokio_util::io::StreamReader;
 
 use super::run;
 use crate::{
-    bodies,
+    bodies::JsonBody,
     convert::reader::Object,
     error::{ApiError, ApiResult},
     host::engine,
@@ -90,11 +90,10 @@ async fn keep(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     raw: RawQuery,
-    body: Body,
+    JsonBody(body): JsonBody,
 ) -> ApiResult<StatusCode> {
     only_managers(&caller)?;
     let overwrite = query(raw).flag("overwrite");
-    let body = bodies::json(body).await?;
     let mut from = Object::root(&body)?;
     let labels = from.labels("Labels")?;
     from.finish()?;

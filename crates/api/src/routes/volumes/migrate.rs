@@ -18,7 +18,8 @@ use tokio::time::{Instant, sleep};
 use types::{Migration, MigrationStep, Slot, WriteReply, WriteRequest};
 
 use crate::{
-    bodies, cluster,
+    bodies::JsonBody,
+    cluster,
     convert::reader::Object,
     error::{ApiError, ApiResult},
     remote::Carrier,
@@ -42,9 +43,9 @@ struct Wanted {
 pub(super) async fn migrate(
     State(shared): State<Shared>,
     Path(name): Path<String>,
-    body: Body,
+    JsonBody(body): JsonBody,
 ) -> ApiResult<Json<Value>> {
-    let wanted = read(&bodies::json(body).await?)?;
+    let wanted = read(&body)?;
     if !types::is_volume_name(&name) {
         return Err(ApiError::bad_request(format!(
             "{name:?} is no name of a volume; `rswarm volume ls` on its node shows them"

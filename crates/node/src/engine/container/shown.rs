@@ -12,7 +12,7 @@ use crate::engine::{
     container_id::{container_id, container_name},
     containers::{
         Merged, MountPoint, Phase, PointKind, Record, State,
-        spec::{Limits, NamespaceRequest, NetworkRequest, PlaceRequest, SingleSpec, Streams},
+        spec::{AskedMount, Limits, MountForm, NamespaceRequest, NetworkRequest, PlaceRequest, SingleSpec, Streams},
     },
     network::first_ipv4,
 };
@@ -36,6 +36,7 @@ pub(super) fn of_task(
         kind: anonymous(directory_of(made, &target)),
         target,
         read_only: false,
+        mode: String::new(),
     });
     let points = planned.mounts.iter().map(|mount| point(mount, made)).chain(of_image).collect();
     let entrypoint = if spec.command.is_empty() { image.entrypoint.clone() } else { spec.command.clone() };
@@ -96,11 +97,12 @@ fn point(m: &super::PlannedMount, made: &Made) -> MountPoint {
             subpath: subpath.clone(),
         },
         WantedMount::Tmpfs { size, mode, options } => {
-            PointKind::Tmpfs { size_bytes: size.0, mode: *mode, options: options.clone() }
+            PointKind::Tmpfs { size_bytes: size.0, mode: *mode, options: options.clone(), is_listed: true }
         }
     };
     let read_only = m.read_only || matches!(kind, PointKind::Image { .. });
-    MountPoint { kind, target: m.target.clone(), read_only }
+    let mode = if matches!(kind, PointKind::Volume { .. }) { "z".to_owned() } else { String::new() };
+    MountPoint { kind, target: m.target.clone(), read_only, mode }
 }
 
 fn namespace(of_host: bool) -> NamespaceRequest {
@@ -127,6 +129,7 @@ fn single_spec(a: &Assignment, config: &ContainerConfig) -> SingleSpec {
         health: spec.health_check.clone(),
         network,
         dns: spec.dns.clone(),
+        mounts: spec.mounts.iter().map(|mount| AskedMount { mount: mount.clone(), form: MountForm::Mount }).collect(),
         init: Some(spec.init),
         read_only: spec.read_only,
         capability_add: spec.capability_add.clone(),

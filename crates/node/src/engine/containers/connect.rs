@@ -65,6 +65,11 @@ impl Engine {
         Ok(())
     }
 
+    pub(super) async fn rename_endpoint(&self, id: &str, old: &str, new: &str) -> Result<(), NetworkError> {
+        let Ok(id) = id.parse() else { return Ok(()) };
+        self.inner.network.rename(id, old, new).await
+    }
+
     fn endpoint_of(single: &Single) -> Result<overlay::EndpointId, NetworkError> {
         let id = single.id.parse();
         id.map_err(|_| NetworkError::new(Kind::NotFound, format!("No such container: {}", single.id)))

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use types::{Labels, Mount, MountKind, with_causes};
 
 use super::{
-    ContainerError, ContainerErrorKind, Engine, Meant, Record,
+    ContainerError, ContainerErrorKind, Engine, Meant, Record, cpusets,
     merge::merge,
     names,
-    spec::{NamespaceRequest, NetworkRequest, SingleSpec},
+    spec::{AskedMount, MountForm, NamespaceRequest, NetworkRequest, SingleSpec},
     stopping,
     store::{MountPoint, PointKind, State},
 };
@@ -17,6 +17,7 @@ use crate::{
     engine::{
         container_id::task_of_container,
         health, log_driver,
+        stop_signal::parse_signal,
         volumes::{Volumes, Wanted},
     },
 };
@@ -29,7 +30,7 @@ pub struct CreatedContainer {
 }
 
 impl Engine {
-    /// Makes a container; nothing is left of one that cannot be made.
+    /// Makes a container, of an image for `platform` where one is named; nothing is left of one that cannot be made.
     ///
     /// # Errors
     /// When the name is taken, the image is not here, or something that is asked for cannot be.
@@ -37,15 +38,16 @@ impl Engine {
         &self,
         name: Option<&str>,
         spec: SingleSpec,
+        platform: Option<&image::Platform>,
     ) -> Result<CreatedContainer, ContainerError> {
         let id = new_id();
         let name = self.reserve(name, &id)?;
-        let made = self.make(&id, &name, spec).await;
+        let made = self.make(&id, &name, spec, platform).await;
         match made {
-            Ok(record) => {
+            Ok((record, warnings)) => {
                 let single = self.inner.containers.insert(record);
                 self.announce("create", &single.record());
-                Ok(CreatedContainer { id, warnings: Vec::new() })
+                Ok(CreatedContainer { id, warnings })
             }
             Err(error) => {
                 self.inner.containers.release_name(&name, &id);
@@ -70,8 +72,18 @@ impl Engine {
         Ok(name)
     }
 
-    async fn make(&self, id: &str, name: &str, spec: SingleSpec) -> Result<Record, ContainerError> {
+    async fn make(
+        &self,
+        id: &str,
+        name: &str,
+        mut spec: SingleSpec,
+        platform: Option<&image::Platform>,
+    ) -> Result<(Record, Vec<String>), ContainerError> {
         let detail = self.image_of(&spec.image)?;
+        if let Some(platform) = platform {
+            detail.fits(&spec.image, platform).map_err(|e| of_image(&e))?;
+        }
+        let warnings = warnings(&spec, &detail, platform);
         let image = &detail.config.config;
         let merged = merge(&spec, image, id, &self.info().hostname)?;
         let invalid = |e: crate::engine::container::SpecError| ContainerError::invalid(with_causes(&e));
@@ -79,6 +91,7 @@ impl Engine {
         let refused = |e: log_driver::LogDriverError| ContainerError::invalid(e.to_string());
         log_driver::file_of(spec.log.as_ref()).map_err(refused)?;
         self.check(&spec).await?;
+        self.name_links_by_id(&mut spec).await;
         let image_id = detail.summary.id.to_string();
         let mounted = self.inner.images.snapshot_mount(id, &image_id).await;
         let rootfs = mounted.map_err(|e| ContainerError::failed(with_causes(&e)))?.rootfs;
@@ -96,7 +109,7 @@ impl Engine {
             self.drop_parts(&record.id).await;
             return Err(ContainerError::failed(format!("write the container's record: {error}")));
         }
-        Ok(record)
+        Ok((record, warnings))
     }
 
     /// The image by name or id; what is not here is the client's to pull, which it does on this very text.
@@ -116,7 +129,7 @@ impl Engine {
             image::Error::NoSuchImage(_) => {
                 ContainerError::new(ContainerErrorKind::NotFound, format!("No such image: {shown}"))
             }
-            other => ContainerError::invalid(with_causes(&other)),
+            other => of_image(&other),
         })
     }
 
@@ -125,7 +138,10 @@ impl Engine {
         if matches!(spec.network, NetworkRequest::Host | NetworkRequest::None) && spec.publish_all {
             tracing::debug!("ports are not published without a network of the container's own");
         }
-        let of_bridge = matches!(&spec.network, NetworkRequest::Places(places) if places[0].is_on_bridge());
+        check_words(spec)?;
+        check_labels(spec)?;
+        cpusets::check(&spec.limits)?;
+        let of_bridge = spec.is_on_bridge();
         let linked = spec.links.iter().filter(|_| of_bridge).map(|(other, _)| other);
         let joined = [&spec.pid, &spec.ipc].into_iter().filter_map(|request| match request {
             NamespaceRequest::Container(other) => Some(other),
@@ -134,13 +150,9 @@ impl Engine {
         for other in linked.chain(joined) {
             self.meant(other).await.map_err(not_there)?;
         }
-        for mount in &spec.mounts {
+        for AskedMount { mount, .. } in &spec.mounts {
             if let MountKind::Image { source, .. } = &mount.kind {
-                // not "not found": a client would then pull the container's own image, which is there
-                self.image_of(source).map_err(|e| {
-                    let why = format!("invalid mount config for type \"image\": {}", e.message);
-                    ContainerError::invalid(format!("{why}; pull it before a container has it as a mount"))
-                })?;
+                self.image_of(source)?;
             }
             let MountKind::Bind { source, create, .. } = &mount.kind else { continue };
             if tokio::fs::metadata(source).await.is_ok() {
@@ -181,7 +193,12 @@ impl Engine {
                 )));
             };
             for mut point in other.record().points {
+                // a container's own `--tmpfs` is not handed on
+                if matches!(point.kind, PointKind::Tmpfs { is_listed: false, .. }) {
+                    continue;
+                }
                 point.read_only |= is_read_only;
+                point.mode.clear();
                 if let PointKind::Volume { is_anonymous, .. } = &mut point.kind {
                     *is_anonymous = false;
                 }
@@ -189,10 +206,12 @@ impl Engine {
             }
         }
         let (owner, volumes, mounts) = (id.to_owned(), self.inner.volumes.clone(), spec.mounts.clone());
-        let own: Vec<Mount> = of_image
+        let own: Vec<AskedMount> = of_image
             .iter()
             .filter(|target| !points.iter().any(|p| same(&p.target, target)))
+            .filter(|target| !mounts.iter().any(|m| same(&m.mount.target, target)))
             .map(|target| Mount { target: target.clone(), read_only: false, kind: anonymous() })
+            .map(|mount| AskedMount { mount, form: MountForm::Volume })
             .collect();
         let work = move || {
             hold(&volumes, &owner, &points)?;
@@ -228,34 +247,61 @@ impl Engine {
             tracing::warn!(container.id = id, error = with_causes(&error), "a root filesystem could not be removed");
         }
     }
+}
 
-    /// Another name.
-    ///
-    /// # Errors
-    /// When it is taken or cannot be a name.
-    pub async fn rename_container(&self, text: &str, name: &str) -> Result<(), ContainerError> {
-        if name.is_empty() {
-            return Err(ContainerError::invalid("Neither old nor new names may be empty"));
+/// What is said of a container that is made all the same, in Docker's words (moby `daemon/create.go`).
+fn warnings(spec: &SingleSpec, image: &image::ImageDetail, platform: Option<&image::Platform>) -> Vec<String> {
+    let (own, host) = (image.config.platform(), image::Platform::machine());
+    let other = (platform.is_none() && !image.config.fits(&host)).then(|| {
+        format!(
+            "The requested image's platform ({own}) does not match the detected host platform ({host}) and no specific \
+             platform was requested"
+        )
+    });
+    let links = (spec.is_on_bridge() && !spec.links.is_empty()).then(|| {
+        "Links on the default bridge network are deprecated and will be removed in a future release. Use a custom \
+         network instead."
+            .to_owned()
+    });
+    other.into_iter().chain(links).collect()
+}
+
+/// Names that the kernel knows. Docker's words, from moby `daemon/container.go`.
+fn check_words(spec: &SingleSpec) -> Result<(), ContainerError> {
+    if parse_signal(&spec.stop_signal).is_err() {
+        return Err(ContainerError::invalid(format!("Invalid signal: {}", spec.stop_signal)));
+    }
+    for (field, names) in [("CapAdd", &spec.capability_add), ("CapDrop", &spec.capability_drop)] {
+        if let Some(name) = names.iter().find(|name| !runtime::oci::is_capability(name)) {
+            return Err(ContainerError::invalid(format!(
+                "invalid {field}: unknown capability: {name:?}; capabilities(7) lists them"
+            )));
         }
-        let single = self.single(text, "rename").await?;
-        let _turn = single.turn.lock().await;
-        let old = single.lock().name.clone();
-        let name = names::checked(name)?.to_owned();
-        {
-            let mut names = self.inner.containers.names();
-            match names.get(&name) {
-                Some(owner) if *owner == single.id => {
-                    return Err(ContainerError::invalid("Renaming a container with the same name as its current name"));
-                }
-                Some(owner) => return Err(taken(&name, owner)),
-                None => {}
-            }
-            names.remove(&old);
-            names.insert(name.clone(), single.id.clone());
+    }
+    Ok(())
+}
+
+/// Labels mean nothing where no SELinux is, as with Docker; where it is, they would not hold.
+fn check_labels(spec: &SingleSpec) -> Result<(), ContainerError> {
+    let is_label = |text: &&String| {
+        let value = text.strip_prefix("label").and_then(|rest| rest.strip_prefix(['=', ':']));
+        value.is_some_and(|value| value != "disable")
+    };
+    match spec.security.iter().find(is_label) {
+        Some(text) if Path::new("/sys/fs/selinux/enforce").exists() => Err(ContainerError::invalid(format!(
+            "HostConfig.SecurityOpt: {text}: containers get no labels of SELinux here; use label=disable"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn of_image(error: &image::Error) -> ContainerError {
+    let text = with_causes(error);
+    match error {
+        image::Error::NoSuchImage(_) | image::Error::OtherPlatform { .. } => {
+            ContainerError::new(ContainerErrorKind::NotFound, text)
         }
-        let record = single.change(&self.inner.containers.store, |record| record.name = name);
-        self.announce("rename", &record);
-        Ok(())
+        _ => ContainerError::invalid(text),
     }
 }
 
@@ -264,7 +310,7 @@ fn not_there(error: ContainerError) -> ContainerError {
     ContainerError::invalid(error.message)
 }
 
-fn taken(name: &str, owner: &str) -> ContainerError {
+pub(super) fn taken(name: &str, owner: &str) -> ContainerError {
     ContainerError::conflict(format!(
         "Conflict. The container name \"/{name}\" is already in use by container \"{owner}\". You have to remove (or \
          rename) that container to be able to reuse that name."
@@ -294,7 +340,7 @@ fn place(points: &mut Vec<MountPoint>, point: MountPoint) {
 /// The volumes among these are the container's, mounted where need be. Blocking.
 pub(super) fn hold(volumes: &Volumes, owner: &str, points: &[MountPoint]) -> Result<(), ContainerError> {
     let labels = Labels::new();
-    for MountPoint { kind, target, read_only } in points {
+    for MountPoint { kind, target, read_only, .. } in points {
         let PointKind::Volume { name, is_anonymous, .. } = kind else { continue };
         let wanted =
             Wanted { owner, target, read_only: *read_only, labels: &labels, options: &labels, copy_from: None };
@@ -304,8 +350,9 @@ pub(super) fn hold(volumes: &Volumes, owner: &str, points: &[MountPoint]) -> Res
 }
 
 /// Blocking.
-fn point(volumes: &Volumes, owner: &str, mount: Mount, rootfs: &Path) -> Result<MountPoint, ContainerError> {
-    let Mount { target, mut read_only, kind } = mount;
+fn point(volumes: &Volumes, owner: &str, asked: AskedMount, rootfs: &Path) -> Result<MountPoint, ContainerError> {
+    let (mode, is_listed) = (asked.mode().to_owned(), asked.form == MountForm::Mount);
+    let Mount { target, mut read_only, kind } = asked.mount;
     let kind = match kind {
         MountKind::Bind { source, propagation, non_recursive, read_only_non_recursive, .. } => {
             PointKind::Bind { source, propagation, non_recursive, read_only_non_recursive }
@@ -314,7 +361,7 @@ fn point(volumes: &Volumes, owner: &str, mount: Mount, rootfs: &Path) -> Result<
             read_only = true;
             PointKind::Image { name: source.clone(), image: source, source: PathBuf::new(), subpath }
         }
-        MountKind::Tmpfs { size, mode, options } => PointKind::Tmpfs { size_bytes: size.0, mode, options },
+        MountKind::Tmpfs { size, mode, options } => PointKind::Tmpfs { size_bytes: size.0, mode, options, is_listed },
         MountKind::Volume { name, no_copy, labels, driver_options, subpath } => {
             let is_anonymous = name.is_empty();
             let name = if is_anonymous { new_id() } else { name };
@@ -326,7 +373,7 @@ fn point(volumes: &Volumes, owner: &str, mount: Mount, rootfs: &Path) -> Result<
             PointKind::Volume { name, source, is_anonymous, subpath }
         }
     };
-    Ok(MountPoint { kind, target, read_only })
+    Ok(MountPoint { kind, target, read_only, mode })
 }
 
 /// 64 hexadecimal digits that are no task's.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use runtime::{Signal, Status};
 
 use super::{
-    ContainerError, ContainerErrorKind, Engine, Meant, Phase, Single, of_runtime, plan,
+    ContainerError, ContainerErrorKind, Engine, Meant, Phase, Single, cpusets, of_runtime, plan,
     spec::{Change, RestartPolicy},
 };
 use crate::engine::{container::stop_of_labels, stop_signal::parse_signal};
@@ -202,11 +202,15 @@ impl Engine {
                 record.id
             )));
         }
+        if let Some(conflict) = record.spec.limits.cpu_conflict(&change.limits) {
+            return Err(ContainerError::conflict(format!(
+                "Cannot update container {}: Conflicting options: {conflict}",
+                record.id
+            )));
+        }
+        cpusets::check(&change.limits)?;
         let mut limits = record.spec.limits.changed(&change.limits);
         limits.pids = change.pids.unwrap_or(limits.pids);
-        if limits.cpu_quota_us != 0 && change.limits.nano_cpus != 0 {
-            return Err(ContainerError::invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set"));
-        }
         if record.state.phase == Phase::Running && limits != record.spec.limits {
             let resources = plan::resources(&limits)?;
             self.inner.runtime.update(&record.id, &resources).map_err(|e| of_runtime(&e))?;

@@ -2,11 +2,46 @@
 //! endpoint's resolver, and the other need not be there yet. On the host's bridge, which has none, they are lines of
 //! `/etc/hosts` and variables, as Docker has had them from its beginning.
 
-use std::{collections::BTreeMap, fs, io};
+use std::{collections::BTreeMap, fs, io, sync::Arc};
 
-use super::{ContainerError, ContainerErrorKind, Engine, Meant, Record, Single, stopping};
+use super::{ContainerError, ContainerErrorKind, Engine, Meant, Record, Single, spec::SingleSpec, stopping};
 
 impl Engine {
+    /// On the host's bridge a link is to a container, whatever that is called later.
+    pub(super) async fn name_links_by_id(&self, spec: &mut SingleSpec) {
+        if !spec.is_on_bridge() {
+            return;
+        }
+        for (other, _) in &mut spec.links {
+            if let Ok(Meant::Single(single)) = self.meant(other).await {
+                other.clone_from(&single.id);
+            }
+        }
+    }
+
+    /// Who is `web/db`: the container that `web` has linked as `db`.
+    pub(super) fn linked(&self, text: &str) -> Option<Arc<Single>> {
+        let (parent, alias) = text.split_once('/')?;
+        let containers = &self.inner.containers;
+        let parent = containers.names().get(parent).cloned()?;
+        let parent = containers.get(&parent)?.record();
+        let links = Some(&parent.spec).filter(|spec| spec.is_on_bridge())?.links.iter();
+        let (other, _) = links.rev().find(|(_, known)| known == alias)?;
+        containers.get(other)
+    }
+
+    /// The names that links give: `web/db` of the container that `web` has linked as `db`, by its id.
+    pub(super) fn names_by_links(&self) -> BTreeMap<String, Vec<String>> {
+        let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for single in self.inner.containers.list() {
+            let record = single.lock();
+            for (other, alias) in record.spec.links.iter().filter(|_| record.spec.is_on_bridge()) {
+                names.entry(other.clone()).or_default().push(format!("{}/{alias}", record.name));
+            }
+        }
+        names
+    }
+
     /// What the container calls others, and their names in its networks.
     pub(super) async fn link_names(&self, record: &Record) -> BTreeMap<String, String> {
         let mut names = BTreeMap::new();
@@ -40,7 +75,11 @@ impl Engine {
     async fn running_links(&self, record: &Record) -> Result<Vec<Link>, ContainerError> {
         let mut links = Vec::new();
         for (other, alias) in &record.spec.links {
-            let single = self.single(other, "link to").await?;
+            let single = match self.single(other, "link to").await {
+                // its links went with it
+                Err(error) if error.kind == ContainerErrorKind::NotFound => continue,
+                found => found?,
+            };
             let linked = single.record();
             if !single.is_running() {
                 return Err(ContainerError::conflict(format!(

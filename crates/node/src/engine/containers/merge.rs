@@ -40,8 +40,6 @@ pub(super) fn merge(spec: &SingleSpec, image: &RunConfig, id: &str, host_name: &
     let mut exposed = spec.exposed.clone();
     exposed.extend(image.exposed_ports.keys().filter_map(|text| port(text)));
     exposed.extend(spec.ports.iter().map(|port| (port.target, port.protocol)));
-    let is_own = |place: &str| spec.mounts.iter().any(|m| m.target.trim_end_matches('/') == place);
-    let volumes = image.volumes.keys().filter(|place| !is_own(place.trim_end_matches('/'))).cloned().collect();
     Ok(Merged {
         entrypoint,
         command,
@@ -52,7 +50,7 @@ pub(super) fn merge(spec: &SingleSpec, image: &RunConfig, id: &str, host_name: &
         labels,
         stop_signal: or(&spec.stop_signal, &image.stop_signal),
         exposed,
-        volumes,
+        volumes: image.volumes.keys().cloned().collect(),
     })
 }
 

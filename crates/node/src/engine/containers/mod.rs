@@ -7,6 +7,7 @@
 
 mod attach;
 mod connect;
+mod cpusets;
 mod create;
 mod error;
 mod health;
@@ -17,6 +18,7 @@ mod names;
 mod owner;
 mod plan;
 mod remove;
+mod rename;
 mod restore;
 mod shared_memory;
 pub mod spec;
@@ -261,7 +263,7 @@ impl Engine {
             return Ok(Meant::Single(single));
         }
         let named = containers.names().get(bare).cloned();
-        if let Some(single) = named.and_then(|id| containers.get(&id)) {
+        if let Some(single) = named.and_then(|id| containers.get(&id)).or_else(|| self.linked(bare)) {
             return Ok(Meant::Single(single));
         }
         let states = self.inner.runtime.list().await.map_err(|e| ContainerError::failed(with_causes(&e)))?;
@@ -290,7 +292,6 @@ impl Engine {
         }
     }
 
-    /// The one place that tells of what becomes of single containers.
     /// Tells of what was done with a container that it did not do itself: `exec_start`, `export` and the like.
     pub(in crate::engine) fn tell(&self, container: &ContainerRef, action: &str, attributes: &[(&str, &str)]) {
         let record = self.inner.containers.get(&container.id).map(|single| single.record());
@@ -304,13 +305,21 @@ impl Engine {
         self.inner.events.publish(event);
     }
 
+    /// The one place that tells of what becomes of single containers.
     fn announce(&self, action: &str, record: &Record) {
+        self.announce_with(action, record, &[]);
+    }
+
+    fn announce_with(&self, action: &str, record: &Record, attributes: &[(&str, &str)]) {
         tracing::info!(container.id = record.id, container.name = record.name, action, "container");
         let mut event = Event::new(EventKind::Container, action, &record.id)
             .with("name", &record.name)
             .with("image", &record.spec.image);
         if action == "die" {
             event = event.with("exitCode", record.state.exit_code.to_string());
+        }
+        for (key, value) in attributes {
+            event = event.with(key, *value);
         }
         self.inner.events.publish(event.with_labels(&record.merged.labels));
     }

@@ -152,7 +152,7 @@ fn mount(point: &MountPoint) -> Result<Mount, ContainerError> {
         PointKind::Volume { source, subpath, .. } | PointKind::Image { source, subpath, .. } => {
             (MountKind::Volume { source: source.clone(), subpath: subpath.clone() }, Propagation::default())
         }
-        PointKind::Tmpfs { size_bytes, mode, options } => {
+        PointKind::Tmpfs { size_bytes, mode, options, .. } => {
             let kind = MountKind::Tmpfs { size_bytes: *size_bytes, mode: *mode, options: options.clone() };
             (kind, Propagation::default())
         }

@@ -10,7 +10,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use types::{
-    DeviceClaim, DeviceRequest, DnsConfig, HealthCheck, Labels, LogDriver, Mount, PortProtocol, Seccomp, Ulimit,
+    DeviceClaim, DeviceRequest, DnsConfig, HealthCheck, Labels, LogDriver, Mount, MountKind, PortProtocol, Seccomp,
+    Ulimit,
 };
 
 /// One container. Empty, 0 and `None` mean the image's, else the default.
@@ -37,11 +38,11 @@ pub struct SingleSpec {
     pub exposed: BTreeSet<(u16, PortProtocol)>,
     pub ports: Vec<PortRequest>,
     pub publish_all: bool,
-    pub mounts: Vec<Mount>,
+    pub mounts: Vec<AskedMount>,
     /// `name[:ro|:rw]` of other containers.
     pub volumes_from: Vec<String>,
     pub network: NetworkRequest,
-    /// Container and alias.
+    /// Container and alias. On the host's bridge the container by its id, which a new name does not change.
     pub links: Vec<(String, String)>,
     pub dns: DnsConfig,
     /// `name:address`, or `name:host-gateway`.
@@ -62,6 +63,8 @@ pub struct SingleSpec {
     pub seccomp: Seccomp,
     pub no_new_privileges: bool,
     pub writable_cgroups: bool,
+    /// As the user wrote it; the one kind that there is.
+    pub isolation: String,
     pub annotations: Labels,
     /// Of its terminal at the start; 0 if not known.
     pub console_rows_columns: (u16, u16),
@@ -77,6 +80,50 @@ pub struct SingleSpec {
     pub limits: Limits,
     pub oom_score_adj: i32,
     pub log: Option<LogDriver>,
+}
+
+impl SingleSpec {
+    /// Its first network is the host's own bridge, where links are lines of `/etc/hosts` and names of containers.
+    pub fn is_on_bridge(&self) -> bool {
+        matches!(&self.network, NetworkRequest::Places(places) if places.first().is_none_or(PlaceRequest::is_on_bridge))
+    }
+}
+
+/// A mount, and which of Docker's ways to ask for one the user took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedMount {
+    #[serde(flatten)]
+    pub mount: Mount,
+    #[serde(default)]
+    pub form: MountForm,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum MountForm {
+    /// An entry of `Mounts`.
+    #[default]
+    Mount,
+    /// An entry of `Binds`, as it was written.
+    Bind(String),
+    /// Options in `Tmpfs`, as they were written.
+    Tmpfs(String),
+    /// A place in the container's own `Volumes`.
+    Volume,
+}
+
+impl AskedMount {
+    /// `ro,z` of `/a:/b:ro,z`.
+    pub(super) fn mode(&self) -> &str {
+        match (&self.form, &self.mount.kind) {
+            (MountForm::Bind(text), kind) => match (text.splitn(3, ':').nth(2).unwrap_or_default(), kind) {
+                // what Docker says of its own volumes
+                ("", MountKind::Volume { .. }) => "z",
+                (mode, _) => mode,
+            },
+            (MountForm::Mount, MountKind::Volume { .. }) => "z",
+            _ => "",
+        }
+    }
 }
 
 /// The container's standard streams.
@@ -228,17 +275,15 @@ impl Limits {
         let numbers = [
             (&mut next.cpu_shares, change.cpu_shares),
             (&mut next.cpu_period_us, change.cpu_period_us),
+            (&mut next.nano_cpus, change.nano_cpus),
             (&mut next.memory_bytes, change.memory_bytes),
             (&mut next.memory_reservation_bytes, change.memory_reservation_bytes),
         ];
         for (own, other) in numbers.into_iter().filter(|(_, other)| *other != 0) {
             *own = other;
         }
-        if change.nano_cpus != 0 {
-            (next.nano_cpus, next.cpu_quota_us, next.cpu_period_us) = (change.nano_cpus, 0, 0);
-        }
         if change.cpu_quota_us != 0 {
-            (next.cpu_quota_us, next.nano_cpus) = (change.cpu_quota_us, 0);
+            next.cpu_quota_us = change.cpu_quota_us;
         }
         if change.memory_swap_bytes != 0 {
             next.memory_swap_bytes = change.memory_swap_bytes;
@@ -253,6 +298,25 @@ impl Limits {
             }
         }
         next
+    }
+
+    /// Docker's rule: a container keeps the one way in which its processors are bounded (moby `container_unix.go`).
+    pub(super) fn cpu_conflict(&self, change: &Self) -> Option<&'static str> {
+        match change {
+            _ if change.nano_cpus > 0 && self.cpu_period_us > 0 => {
+                Some("Nano CPUs cannot be updated as CPU Period has already been set")
+            }
+            _ if change.nano_cpus > 0 && self.cpu_quota_us > 0 => {
+                Some("Nano CPUs cannot be updated as CPU Quota has already been set")
+            }
+            _ if change.cpu_period_us > 0 && self.nano_cpus > 0 => {
+                Some("CPU Period cannot be updated as NanoCPUs has already been set")
+            }
+            _ if change.cpu_quota_us > 0 && self.nano_cpus > 0 => {
+                Some("CPU Quota cannot be updated as NanoCPUs has already been set")
+            }
+            _ => None,
+        }
     }
 
     /// Docker's rule for memory that grows past what it and swap have together (moby `daemon/update.go`).

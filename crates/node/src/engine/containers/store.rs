@@ -56,6 +56,9 @@ pub struct MountPoint {
     pub kind: PointKind,
     pub target: String,
     pub read_only: bool,
+    /// Docker's word for how it was asked for, for showing.
+    #[serde(default)]
+    pub mode: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +95,9 @@ pub enum PointKind {
         mode: u32,
         #[serde(default)]
         options: Vec<String>,
+        /// Asked for as a mount: Docker lists only these.
+        #[serde(default)]
+        is_listed: bool,
     },
 }
 

@@ -41,6 +41,8 @@ impl ContainerStatusView {
 pub struct ContainerView {
     pub id: String,
     pub name: String,
+    /// What links of others call it, `web/db`.
+    pub link_names: Vec<String>,
     pub created_at: Timestamp,
     /// `sha256:…`; empty if it is not known any more.
     pub image: String,
@@ -87,6 +89,10 @@ impl Engine {
             singles.iter().map(|single| self.view_single(single, states.remove(&single.id).as_ref())).collect();
         let tasks = states.values().filter(|state| task_of_container(&state.id).is_some());
         views.extend(tasks.map(|state| self.view_task(state)));
+        let mut by_links = self.names_by_links();
+        for view in &mut views {
+            view.link_names = by_links.remove(&view.id).unwrap_or_default();
+        }
         views.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.id.cmp(&b.id)));
         Ok(views)
     }
@@ -131,7 +137,18 @@ impl Engine {
             Phase::Exited => ContainerStatusView::Exited,
         };
         let log_path = self.log_path(&record.id);
+        let record = self.with_linked_names(record);
         ContainerView { health: single.health(), ..self.view(record, status, log_path, false) }
+    }
+
+    /// Its links by the names that the others have now; without those that are gone.
+    fn with_linked_names(&self, mut record: Record) -> Record {
+        if record.spec.is_on_bridge() && !record.spec.links.is_empty() {
+            let known = |id: &String| self.inner.containers.get(id).map(|single| single.lock().name.clone());
+            let links = record.spec.links.iter();
+            record.spec.links = links.filter_map(|(other, alias)| Some((known(other)?, alias.clone()))).collect();
+        }
+        record
     }
 
     fn view_task(&self, state: &ContainerState) -> ContainerView {
@@ -165,6 +182,7 @@ impl Engine {
             rootfs: self.inner.images.root().join("snapshots").join(&record.id),
             id: record.id,
             name: record.name,
+            link_names: Vec::new(),
             created_at: record.created_at,
             image: record.image,
             spec: record.spec,

@@ -123,7 +123,12 @@ impl Owner {
     }
 
     /// All or nothing.
-    async fn replace(&mut self, id: &EndpointId, before: EndpointPlan, next: EndpointPlan) -> Result<(), NetworkError> {
+    pub(super) async fn replace(
+        &mut self,
+        id: &EndpointId,
+        before: EndpointPlan,
+        next: EndpointPlan,
+    ) -> Result<(), NetworkError> {
         self.plan.endpoints.insert(id.clone(), next);
         self.follow_cluster().await;
         super::owned::follow(&mut self.plan, &self.networks);

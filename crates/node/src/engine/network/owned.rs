@@ -47,6 +47,12 @@ pub(super) enum Request {
         network: PlaceIn,
         reply: Reply<()>,
     },
+    Rename {
+        id: EndpointId,
+        old: String,
+        new: String,
+        reply: Reply<()>,
+    },
     /// None when it has none of its own.
     Namespace {
         id: EndpointId,
@@ -64,6 +70,7 @@ impl Owner {
                 drop(reply.send(self.connect(&id, *place, given).await));
             }
             Request::Disconnect { id, network, reply } => drop(reply.send(self.disconnect(&id, network).await)),
+            Request::Rename { id, old, new, reply } => drop(reply.send(self.rename(&id, &old, &new).await)),
             Request::Namespace { id, reply } => drop(reply.send(self.namespace(&id).await)),
         }
     }
