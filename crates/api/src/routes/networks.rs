@@ -250,11 +250,11 @@ pub(crate) async fn prune(State(shared): State<Shared>, raw: RawQuery) -> ApiRes
             }
         }
     }
-    if shared.membership.cluster().is_none() {
-        return Ok(Json(json!({ "NetworksDeleted": deleted })));
-    }
-    let used = in_use(&shared).await?;
-    for NetworkView { network, .. } in of_cluster(&shared).await? {
+    let (used, of_cluster) = match shared.membership.cluster() {
+        Some(_) => (in_use(&shared).await?, of_cluster(&shared).await?),
+        None => Default::default(),
+    };
+    for NetworkView { network, .. } in of_cluster {
         let is_spare = !network.spec.ingress && !network.spec.config_only && !used.contains(&network.id);
         if !is_spare || !criteria.fits(&Subject::of(&network, false)) {
             continue;
@@ -265,5 +265,5 @@ pub(crate) async fn prune(State(shared): State<Shared>, raw: RawQuery) -> ApiRes
             Err(error) => return Err(error),
         }
     }
-    Ok(Json(json!({ "NetworksDeleted": deleted })))
+    Ok(Json(json!({ "NetworksDeleted": (!deleted.is_empty()).then_some(deleted) })))
 }

@@ -176,7 +176,7 @@ fn published(mut from: Object<'_>, target: u16, protocol: PortProtocol) -> Resul
     from.finish()?;
     // 0 is any, as with sockets
     let host = host.filter(|(first, _)| *first != 0);
-    Ok(PortRequest { target, protocol, address: address.filter(|address| !address.is_unspecified()), host })
+    Ok(PortRequest { target, protocol, address, host })
 }
 
 fn range(text: &str) -> Option<(u16, u16)> {

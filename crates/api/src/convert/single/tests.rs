@@ -64,7 +64,7 @@ fn e_14_ports() {
         address: address.parse().ok(),
         host,
     };
-    let wanted = [tcp(443, "", None), tcp(80, "127.0.0.1", Some((8080, 8080))), tcp(80, "", Some((9000, 9010)))];
+    let wanted = [tcp(443, "", None), tcp(80, "127.0.0.1", Some((8080, 8080))), tcp(80, "0.0.0.0", Some((9000, 9010)))];
     assert!(spec.ports.len() == 3 && wanted.iter().all(|port| spec.ports.contains(port)), "{:?}", spec.ports);
     assert_eq!(spec.exposed.len(), 3);
     for (bindings, part) in [

@@ -225,7 +225,8 @@ pub(super) async fn prune(State(shared): State<Shared>, raw: RawQuery) -> ApiRes
     let announcer = Announcer::of(&shared);
     announcer.tell_removed("", &swept.removed);
     announcer.tell_pruned(swept.bytes);
-    Ok(Json(json!({ "ImagesDeleted": removed(&swept.removed), "SpaceReclaimed": swept.bytes })))
+    let deleted = (!swept.removed.is_empty()).then(|| removed(&swept.removed));
+    Ok(Json(json!({ "ImagesDeleted": deleted, "SpaceReclaimed": swept.bytes })))
 }
 
 /// Clients send name and tag (or digest) apart, or both in the name.

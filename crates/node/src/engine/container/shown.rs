@@ -130,7 +130,7 @@ fn single_spec(a: &Assignment, config: &ContainerConfig) -> SingleSpec {
         network,
         dns: spec.dns.clone(),
         mounts: spec.mounts.iter().map(|mount| AskedMount { mount: mount.clone(), form: MountForm::Mount }).collect(),
-        init: Some(spec.init),
+        init: spec.init.then_some(true),
         read_only: spec.read_only,
         capability_add: spec.capability_add.clone(),
         capability_drop: spec.capability_drop.clone(),

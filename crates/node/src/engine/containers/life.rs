@@ -60,6 +60,7 @@ impl Engine {
         self.ask_stop(single);
         if single.phase() == Phase::Running {
             let grace = grace(seconds.or(record.spec.stop_timeout));
+            self.announce_kill(single, signal);
             match self.inner.runtime.stop(&single.id, signal, grace).await {
                 Ok(_) | Err(runtime::Error::NotFound { .. }) => {}
                 Err(error) => return Err(of_runtime(&error)),
@@ -135,6 +136,10 @@ impl Engine {
                 return self.seen_ended(single).await;
             }
         }
+        // whoever listens hears of the signal before the end that it brings
+        if let Some(single) = single.as_ref().filter(|_| signal == Signal::SIGKILL) {
+            self.announce_kill(single, signal);
+        }
         if signal == Signal::SIGKILL {
             let killed = self.inner.runtime.stop(&id, signal, Duration::ZERO).await;
             killed.map(drop).map_err(|e| of_runtime(&e))?;
@@ -143,11 +148,15 @@ impl Engine {
             }
         } else {
             self.inner.runtime.signal(&id, signal).await.map_err(|e| of_runtime(&e))?;
-        }
-        if let Some(single) = &single {
-            self.announce("kill", &single.record());
+            if let Some(single) = &single {
+                self.announce_kill(single, signal);
+            }
         }
         Ok(())
+    }
+
+    fn announce_kill(&self, single: &Single, signal: Signal) {
+        self.announce_with("kill", &single.record(), &[("signal", &signal.number().to_string())]);
     }
 
     /// Holds all its processes where they are, or lets them go on.
