@@ -25,6 +25,7 @@ mod hostile;
 mod hosts;
 mod images;
 mod inject;
+mod ipv6;
 mod jobs;
 mod load;
 mod locks;

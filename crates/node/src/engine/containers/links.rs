@@ -4,13 +4,24 @@
 
 use std::{collections::BTreeMap, fs, io};
 
-use super::{ContainerError, ContainerErrorKind, Engine, Meant, Record, Single, stopping};
+use super::{ContainerError, ContainerErrorKind, Engine, Meant, Record, Single, spec::NetworkRequest, stopping};
 
 impl Engine {
     /// What the container calls others, and their names in its networks.
     pub(super) async fn link_names(&self, record: &Record) -> BTreeMap<String, String> {
+        let places = match &record.spec.network {
+            NetworkRequest::Places(places) => &places[..],
+            _ => &[],
+        };
+        let links = record.spec.links.iter().chain(places.iter().flat_map(|place| &place.links));
+        let links: Vec<(String, String)> = links.cloned().collect();
+        self.names_of(&links).await
+    }
+
+    /// The same of links alone.
+    pub(in crate::engine) async fn names_of(&self, links: &[(String, String)]) -> BTreeMap<String, String> {
         let mut names = BTreeMap::new();
-        for (other, alias) in &record.spec.links {
+        for (other, alias) in links {
             let name = match self.meant(other).await {
                 Ok(Meant::Single(single)) => single.record().name,
                 _ => other.clone(),
