@@ -264,7 +264,19 @@ fn e31_a_bridge_with_ipv6() {
     let mut plan = with_ipv6();
     plan.endpoints.get_mut(&id()).expect("there").locals[0].link_local =
         vec!["fe80::9".parse::<IpAddr>().expect("one")];
-    check(&plan, &with_rules(&plan, host()), &expect![""]);
+    check(
+        &plan,
+        &with_rules(&plan, host()),
+        &expect![[r#"
+            Mesh(EnableIpv6Forwarding)
+            Local { id: 0000000000000000000000007, steps: [CreateBridge { name: "rs-brff86ba62a7", mac: MacAddress([2, 66, 10, 5, 0, 1]), mtu: 1500 }, EnableIpv6 { link: "rs-brff86ba62a7" }, AddAddress { link: "rs-brff86ba62a7", address: Cidr { address: 10.5.0.1, prefix: 24 } }, AddAddress { link: "rs-brff86ba62a7", address: Cidr { address: fd00:5::1, prefix: 64 } }] }
+            a: CreateNamespace
+            a: LoopbackUp
+            a: CreateVeth { at: Host, name: "rs-274f1103c069", inside: "eth0", mac: MacAddress([2, 66, 10, 5, 0, 2]), mtu: 1500 }
+            a: Attach { name: "rs-274f1103c069", bridge: "rs-brff86ba62a7", mtu: 1500 }
+            a: Inside { interface: "eth0", steps: [EnableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), AddAddress(Cidr { address: fd00:5::2, prefix: 64 }), AddAddress(Cidr { address: fe80::9, prefix: 64 }), InterfaceUp, DefaultRoute(Gateway(10.5.0.1)), DefaultRoute6(Gateway(fd00:5::1))] }
+        "#]],
+    );
     let mut observed = with_rules(&plan, host());
     observed.mesh.ipv6_forward = true;
     let bridge = plan.locals[&network()].bridge(network()).expect("a bridge");
@@ -306,7 +318,14 @@ fn e31_a_bridge_with_ipv6() {
     let Some(Namespace::Alive(inside)) = observed.namespaces.get_mut(&id()) else { panic!("it is there") };
     inside.default_route6 = None;
     observed.links.get_mut(&bridge.name).expect("there").addresses.pop();
-    check(&plan, &observed, &expect![""]);
+    check(
+        &plan,
+        &observed,
+        &expect![[r#"
+            Local { id: 0000000000000000000000007, steps: [AddAddress { link: "rs-brff86ba62a7", address: Cidr { address: fd00:5::1, prefix: 64 } }] }
+            a: Inside { interface: "eth0", steps: [DefaultRoute6(Gateway(fd00:5::1))] }
+        "#]],
+    );
 }
 
 /// E-14: over IPv6 a published port leads straight to the endpoint, but for what comes from ::1, whose replies would not
@@ -323,8 +342,13 @@ fn e14_a_port_is_published_over_ipv6() {
     let mut observed = host();
     observed.mesh.port_proxy = Some(crate::ProxyPorts { headers: 7273, over_ipv4: Some(7274) });
     let text = super::port_rules(&plan, &observed).expect("rules").load_over(None).expect("not there yet").ruleset;
-    let of_port: Vec<&str> = text.lines().filter(|l| l.contains("tcp-8080") || l.contains("ip6 saddr fd00")).collect();
-    expect![""].assert_eq(&of_port.join("\n"));
+    let line = |part: &str| text.lines().position(|line| line.contains(part));
+    let (relayed, straight) =
+        (line("tcp-8080 ip6 saddr ::1 meta l4proto tcp redirect to :7274"), line("fd00:5::2 . 80"));
+    assert!(relayed.is_some() && relayed < straight, "{text}");
+    assert!(line("172.17.0.2 . 80").is_some(), "{text}");
+    let own = "oifname \"rs-brff86ba62a7\" ct status dnat ip6 saddr fd00:5::/64 masquerade";
+    assert!(line(own).is_some(), "{text}");
     assert!(plan.needs_port_proxy());
     let networks = endpoint::Networks::new(&plan, &observed);
     let steps = endpoint::steps(&id(), &plan.endpoints[&id()], &networks);
@@ -408,6 +432,7 @@ fn isolation_is_in_the_rules() {
         	chain bridges {
         		type nat hook postrouting priority srcnat; policy accept;
         		ip saddr 10.5.0.0/24 ip daddr != 10.5.0.0/24 oifname != "rs-brff86ba62a7" masquerade
+        		ip6 saddr fd00:5::/64 ip6 daddr != fd00:5::/64 oifname != "rs-brff86ba62a7" masquerade
         	}
         }
     "#]]

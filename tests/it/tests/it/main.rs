@@ -37,6 +37,7 @@ mod mtu;
 mod networks;
 mod own_cli;
 mod paths;
+mod places;
 mod publish;
 mod registries;
 mod remote;
