@@ -223,7 +223,7 @@ fn ports(d: &Docker, here: &str, there: &str) -> Result<()> {
     ensure!(asked(t, "h2", &at(8081)).is_err(), "bound to the loopback");
     // itself and its neighbours, over the host's address
     for name in ["web", "one", "far"] {
-        d.inside(name, &["wget", "-q", "-T", "2", "-O", "-", &format!("http://{}/cgi-bin/who", at(8080))])?;
+        d.inside(name, &["timeout", "2", "wget", "-q", "-O", "-", &format!("http://{}/cgi-bin/who", at(8080))])?;
     }
     // who has no IPv6 is reached over it all the same
     asked(t, "h2", &at(8090))?;
