@@ -16,8 +16,8 @@ pub(crate) use overlay::hosts_of;
 use std::collections::BTreeSet;
 
 use crate::{
-    BridgePlan, EndpointStep, Link, MacAddress, Namespace, NetworkPlan, NftTable, Observed, OverlayNamespace, Place,
-    Step, mesh::INGRESS, nft, plan::veth_name,
+    BridgePlan, EndpointStep, Link, MacAddress, MeshStep, Namespace, NetworkPlan, NftTable, Observed, OverlayNamespace,
+    Place, Step, mesh::INGRESS, nft, plan::veth_name,
 };
 use endpoint::Networks;
 
@@ -32,6 +32,9 @@ pub fn diff(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
     let forwards = plan.bridge.is_some() || plan.mesh.is_some() || !plan.locals.is_empty();
     if forwards && !observed.ip_forward {
         steps.push(Step::EnableForwarding);
+    }
+    if forwards_ipv6(plan) && !observed.mesh.ipv6_forward {
+        steps.push(Step::Mesh(MeshStep::EnableIpv6Forwarding));
     }
     steps.extend(plan.bridge.iter().flat_map(|bridge| bridge_steps(bridge, observed)));
     steps.extend(local::steps(plan, observed));
@@ -51,6 +54,11 @@ pub fn diff(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
     steps.extend(last);
     steps.extend(go);
     steps
+}
+
+/// Whether a bridge leads packets of IPv6 on; the mesh may too.
+fn forwards_ipv6(plan: &NetworkPlan) -> bool {
+    plan.locals.values().any(|local| local.ipv6.is_some() && local.driver.parent().is_none())
 }
 
 fn removals(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
@@ -108,7 +116,11 @@ fn standing_bridge<'a>(bridge: &BridgePlan, observed: &'a Observed) -> Option<&'
 
 fn bridge_steps(bridge: &BridgePlan, observed: &Observed) -> Vec<Step> {
     let mut steps = Vec::new();
-    let (name, mtu) = (bridge.name.clone(), bridge.mtu);
+    let (name, mtu, wanted) = (bridge.name.clone(), bridge.mtu, bridge.addresses());
+    let switch_ipv6 = || match bridge.ipv6 {
+        Some(_) => Step::EnableIpv6 { link: bridge.name.clone() },
+        None => Step::DisableIpv6 { link: bridge.name.clone() },
+    };
     let Some(link) = standing_bridge(bridge, observed) else {
         if observed.links.contains_key(&name) {
             steps.push(Step::RemoveLink { name: name.clone() });
@@ -116,19 +128,18 @@ fn bridge_steps(bridge: &BridgePlan, observed: &Observed) -> Vec<Step> {
         // A fixed address of its own: else the bridge takes the least of its ports' and changes it
         // whenever a container comes or goes, which breaks every neighbour's ARP entry.
         steps.push(Step::CreateBridge { name: name.clone(), mac: MacAddress::for_ipv4(bridge.gateway), mtu });
-        steps.push(Step::DisableIpv6 { link: name.clone() });
-        steps.push(Step::AddAddress { link: name, address: bridge.address() });
+        steps.push(switch_ipv6());
+        steps.extend(wanted.into_iter().map(|address| Step::AddAddress { link: name.clone(), address }));
         return steps;
     };
-    if !link.ipv6_off {
-        steps.push(Step::DisableIpv6 { link: name.clone() });
+    if link.ipv6_off == bridge.ipv6.is_some() {
+        steps.push(switch_ipv6());
     }
-    for address in link.addresses.iter().filter(|a| **a != bridge.address()) {
+    for address in link.addresses.iter().filter(|a| !wanted.contains(a)) {
         steps.push(Step::RemoveAddress { link: name.clone(), address: *address });
     }
-    if !link.addresses.contains(&bridge.address()) {
-        steps.push(Step::AddAddress { link: name.clone(), address: bridge.address() });
-    }
+    let lacking = wanted.into_iter().filter(|address| !link.addresses.contains(address));
+    steps.extend(lacking.map(|address| Step::AddAddress { link: name.clone(), address }));
     if !link.up || link.mtu != mtu {
         steps.push(Step::SetBridge { name, mtu });
     }

@@ -158,7 +158,7 @@ fn host_range(subnet: Cidr) -> Result<(u32, u32), IpamError> {
 }
 
 /// FNV-1a, 32 bits: stable over versions and machines, which `std`'s hasher does not promise.
-fn hash(text: &str) -> u32 {
+pub(crate) fn hash(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 

@@ -18,6 +18,7 @@ mod diff;
 mod dns;
 pub mod doctor;
 mod ipam;
+mod ipam6;
 mod kernel;
 mod mac;
 mod mesh;
@@ -38,6 +39,7 @@ pub use client::{Client, ProbeStream};
 pub use diff::diff;
 pub use dns::{DnsCounters, SERVER_ADDRESS as DNS_SERVER};
 pub use ipam::{Ipam, IpamError, choose_subnet, default_pools, overlap};
+pub use ipam6::{Ipam6, Ipam6Error, choose_ipv6_subnet};
 pub use kernel::{Kernel, KernelError, StepFailure, explain, underlay_mtu};
 pub use mac::{MacAddress, MacError};
 pub use mesh::{HostMesh, PortTable, ProxyPorts, backend::Backend};
@@ -49,9 +51,9 @@ pub use observed::{
 };
 pub use plan::{
     BridgePlan, BridgePort, DataPath, Encryption, EncryptionBackend, EncryptionChoice, EncryptionChoiceError,
-    EncryptionPeer, EndpointDns, EndpointId, EndpointIdError, EndpointPlan, EntryHost, HostPorts, LocalDriver,
-    LocalNetworkPlan, LocalPort, MeshPlan, NetworkPlan, OtherPlan, OverlayPlan, OverlayPort, ParentLink, PlanChange,
-    PrivateKey, PublishedPorts, Remote,
+    EncryptionPeer, EndpointDns, EndpointId, EndpointIdError, EndpointPlan, EntryHost, HostPorts, Ipv6Range,
+    LocalDriver, LocalNetworkPlan, LocalPort, MeshPlan, NetworkPlan, OtherPlan, OverlayPlan, OverlayPort, ParentLink,
+    PlanChange, PrivateKey, PublishedPorts, Remote,
 };
 pub use probe::{
     Draining, FullSize, Led, PeerState, ProbeKey, ProbePath, ProbeSettings, ProbeTable, Pulse, Verdict, Way,

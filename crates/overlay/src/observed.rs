@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
 };
 
 use serde::{Deserialize, Serialize};
@@ -68,7 +68,7 @@ pub struct Link {
     pub controller: Option<u32>,
     /// Of a veth: index of its other end.
     pub peer: Option<u32>,
-    /// With their prefix, without link-local ones; looked at in the host's namespace only, of a bridge those of IPv4.
+    /// With their prefix, without IPv6's link-local ones; looked at in the host's namespace only.
     pub addresses: Vec<Cidr>,
     /// Whether IPv6 is off on it; looked at for the host's bridges only.
     pub ipv6_off: bool,
@@ -115,6 +115,9 @@ pub struct Inside {
     pub interfaces: BTreeMap<String, InsideLink>,
     /// The default route, if there is one.
     pub default_route: Option<WayOut>,
+    /// The same of IPv6.
+    #[serde(default)]
+    pub default_route6: Option<WayOut>,
     /// The virtual addresses that are balanced there; None when that is not known: then all are loaded again.
     pub vips: Option<LoadedVips>,
     /// What is there of the mesh's rules for replies, if anything is.
@@ -134,8 +137,11 @@ pub struct InsideLink {
     /// None: the end of a veth pair.
     #[serde(default)]
     pub stacked: Option<Stacked>,
-    /// Without IPv6's link-local ones, which are the kernel's own affair.
+    /// Without IPv6's link-local ones: the kernel gives some by itself.
     pub addresses: Vec<Cidr>,
+    /// Those.
+    #[serde(default)]
+    pub link_local: Vec<Cidr>,
     /// Ranges that are on its link beside those of its addresses: of those that we told it.
     #[serde(default)]
     pub routes: Vec<Cidr>,
@@ -168,7 +174,7 @@ impl Stacked {
 /// By which an endpoint sends what is for no neighbour of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WayOut {
-    Gateway(Ipv4Addr),
+    Gateway(IpAddr),
     /// The link takes everything, and knows where to.
     Link,
 }

@@ -24,7 +24,10 @@ pub use change::{OtherPlan, PlanChange};
 pub use encryption::{
     Encryption, EncryptionBackend, EncryptionChoice, EncryptionChoiceError, EncryptionPeer, PrivateKey,
 };
-pub use local::{LocalDriver, LocalNetworkPlan, LocalPort, ParentLink, bridge_name, local_veth_name};
+pub(crate) use local::link_local;
+pub use local::{
+    Ipv6Range, LocalDriver, LocalNetworkPlan, LocalPort, ParentLink, bridge_name, is_link_local, local_veth_name,
+};
 pub use problems::Problems;
 
 use crate::{Cidr, Ipam, MacAddress, mesh::ports, probe::ProbeSettings};
@@ -211,6 +214,9 @@ pub struct BridgePlan {
     pub mtu: u32,
     /// Whether endpoints reach the world under the host's own address.
     pub masquerade: bool,
+    /// None: no IPv6 on it.
+    #[serde(default)]
+    pub ipv6: Option<Ipv6Range>,
 }
 
 /// One container's or task's network namespace and its places in networks.
@@ -228,6 +234,12 @@ pub struct EndpointPlan {
     pub interfaces: BTreeMap<NetworkId, u32>,
     /// Number of the interface on the bridge.
     pub bridge_interface: u32,
+    /// Further addresses there that only its neighbours reach, of IPv4: the bridge has no IPv6.
+    pub bridge_link_local: Vec<IpAddr>,
+    /// What is not 0 of them: of networks that lead out, that with the highest is its default route.
+    pub priorities: BTreeMap<NetworkId, i64>,
+    /// The same of the bridge.
+    pub bridge_priority: i64,
     /// The name its container bears.
     pub hostname: String,
     pub dns: EndpointDns,
@@ -279,12 +291,13 @@ impl BridgePlan {
     pub fn new(subnet: Cidr) -> Result<Self, crate::IpamError> {
         let ipam = Ipam::new(subnet)?;
         let name = BRIDGE_NAME.to_owned();
-        Ok(Self { name, subnet: ipam.subnet(), gateway: ipam.gateway(), mtu: 1500, masquerade: true })
+        Ok(Self { name, subnet: ipam.subnet(), gateway: ipam.gateway(), mtu: 1500, masquerade: true, ipv6: None })
     }
 
-    /// The gateway's address with the subnet's prefix, as the bridge bears it.
-    pub fn address(&self) -> Cidr {
-        self.with_prefix(self.gateway)
+    /// The gateways' addresses with their subnets' prefixes, as the bridge bears them.
+    pub fn addresses(&self) -> Vec<Cidr> {
+        let six = self.ipv6.map(|ipv6| ipv6.with_prefix(ipv6.gateway));
+        [self.with_prefix(self.gateway)].into_iter().chain(six).collect()
     }
 
     /// An address of this subnet, as an interface bears it.

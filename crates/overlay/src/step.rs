@@ -44,6 +44,10 @@ pub enum Step {
     DisableIpv6 {
         link: String,
     },
+    /// IPv6 on this bridge, deaf to router advertisements and without a search for duplicates.
+    EnableIpv6 {
+        link: String,
+    },
     AddAddress {
         link: String,
         address: Cidr,
@@ -306,6 +310,8 @@ pub enum InsideStep {
     AddRoute(Cidr),
     RemoveRoute(Cidr),
     DefaultRoute(WayOut),
+    /// The same of IPv6.
+    DefaultRoute6(WayOut),
 }
 
 /// Whom a step serves: errors are collected by it.

@@ -3,10 +3,14 @@
 
 mod support;
 
-use std::{net::Ipv4Addr, path::Path};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    path::Path,
+};
 
 use overlay::{
-    EndpointPlan, Kernel, LocalDriver, LocalNetworkPlan, LocalPort, MacAddress, NetworkPlan, ParentLink, diff, explain,
+    EndpointPlan, Ipv6Range, Kernel, LocalDriver, LocalNetworkPlan, LocalPort, MacAddress, NetworkPlan, ParentLink,
+    diff, explain,
     plan::{bridge_name, local_veth_name},
 };
 use support::*;
@@ -24,6 +28,7 @@ fn bridge(number: u8, internal: bool) -> (NetworkId, LocalNetworkPlan) {
         mtu: None,
         internal,
         driver: LocalDriver::Bridge { masquerade: true },
+        ipv6: None,
     };
     (network(number), plan)
 }
@@ -36,13 +41,21 @@ fn macvlan(parent: &str) -> (NetworkId, LocalNetworkPlan) {
         mtu: None,
         internal: false,
         driver: LocalDriver::Macvlan { parent: ParentLink::parse(parent) },
+        ipv6: None,
     };
     (network(9), plan)
 }
 
 fn port(network: NetworkId, address: [u8; 4], name: &str) -> LocalPort {
     let address = Ipv4Addr::from(address);
-    LocalPort { network, address, mac: MacAddress::for_ipv4(address), names: vec![name.to_owned()] }
+    LocalPort {
+        network,
+        address,
+        address6: None,
+        link_local: Vec::new(),
+        mac: MacAddress::for_ipv4(address),
+        names: vec![name.to_owned()],
+    }
 }
 
 /// The usual bridge with nobody on it, these networks, and endpoints in them.
@@ -103,6 +116,60 @@ fn e_31_bridges_are_apart() {
         let mut found: Vec<String> = on.into_iter().map(str::to_owned).collect();
         found.sort();
         assert_eq!(found, wanted);
+    });
+}
+
+/// A bridge with IPv6 beside the IPv4 of [`bridge`].
+fn bridge6(number: u8, internal: bool) -> (NetworkId, LocalNetworkPlan) {
+    let (id, plan) = bridge(number, internal);
+    let subnet = format!("fd00:{number}::/64").parse().expect("subnet");
+    let ipv6 = Some(Ipv6Range { subnet, gateway: Ipv6Addr::new(0xfd00, number.into(), 0, 0, 0, 0, 0, 1) });
+    (id, LocalNetworkPlan { ipv6, ..plan })
+}
+
+fn port6(number: u8, last: u8, name: &str) -> LocalPort {
+    let address6 = Some(Ipv6Addr::new(0xfd00, number.into(), 0, 0, 0, 0, 0, last.into()));
+    LocalPort { address6, ..port(network(number), [172, 30, number, last], name) }
+}
+
+/// E-31: IPv6 in a bridge is as IPv4 is: neighbours, the world under the host's own address, nothing between two bridges.
+/// Addresses are usable at once, and what somebody changes comes again.
+#[test]
+fn e_31_a_bridge_speaks_ipv6() {
+    in_host(|| async {
+        outside_world();
+        ip("address add fd00:ff::1/64 dev up0 nodad");
+        ip("-n outside address add fd00:ff::2/64 dev eth0 nodad");
+        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let mut with_more = port6(1, 3, "b");
+        with_more.link_local = ["169.254.8.8", "fe80::8"].map(|text| text.parse().expect("address")).into();
+        let networks = [bridge6(1, false), bridge6(2, false), bridge6(3, true)];
+        let endpoints: [(&str, &[LocalPort]); 4] =
+            [("a", &[port6(1, 2, "a")]), ("b", &[with_more]), ("c", &[port6(2, 2, "c")]), ("d", &[port6(3, 2, "d")])];
+        let plan = plan(&networks, &endpoints);
+        apply(&kernel, &plan).await;
+        let inside = |id: &str, what: &str| run(&format!("nsenter --net={} {what}", namespace_of(id).display()));
+        let six = inside("a", "ip -6 -o address show dev eth0");
+        assert!(six.contains("fd00:1::2/64") && six.contains("fe80::") && !six.contains("tentative"), "{six}");
+        let more = inside("b", "ip -o address show dev eth0");
+        assert!(more.contains("169.254.8.8/16") && more.contains("fe80::8/64"), "{more}");
+        let reaches = |from: &str, to: &str| pings(&namespace_of(from), to);
+        assert!(reaches("a", "fd00:1::1") && reaches("a", "fd00:1::3"), "gateway and neighbour");
+        assert!(reaches("a", "fd00:ff::2"), "the world, which has no route back: masqueraded");
+        assert!(!reaches("a", "fd00:2::2") && !reaches("c", "fd00:1::2"), "another bridge");
+        assert!(!reaches("d", "fd00:ff::2") && !reaches("a", "fd00:3::2"), "an internal one");
+        ip("-n outside route add fd00:1::/64 via fd00:ff::1");
+        assert!(!pings(Path::new("/run/netns/outside"), "fd00:1::2"), "a stranger who knows the way gets nowhere");
+        inside("a", "ip -6 route del default");
+        inside("a", "ip address del fd00:1::2/64 dev eth0");
+        run(&format!("ip address del fd00:1::1/64 dev {}", bridge_name(network(1))));
+        apply(&kernel, &plan).await;
+        assert!(reaches("a", "fd00:ff::2"), "repaired");
+        let mut without = plan.clone();
+        without.locals.values_mut().for_each(|local| local.ipv6 = None);
+        without.endpoints.values_mut().for_each(|endpoint| endpoint.locals[0].address6 = None);
+        apply(&kernel, &without).await;
+        assert!(inside("a", "ip -6 -o address show dev eth0").trim().is_empty(), "off where it is not wanted");
     });
 }
 

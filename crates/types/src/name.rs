@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// Longest name of a service or network: a DNS label (RFC 1035, section 2.3.4).
 pub const MAX_NAME_LENGTH: usize = 63;
 
+/// Of a network that is one host's own, in bytes: more does not fit any list.
+const MAX_HOST_NAME_LENGTH: usize = 253;
+
 /// A name that fits `^[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*$` and [`MAX_NAME_LENGTH`]
 /// (swarmkit `controlapi/common.go`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -21,6 +24,10 @@ pub enum NameError {
     #[error("name must be {MAX_NAME_LENGTH} characters or fewer, {0:?} has {1}")]
     TooLong(String, usize),
     #[error(
+        "name must not be blank or have control characters, and {MAX_HOST_NAME_LENGTH} bytes at most; {0:?} is not so"
+    )]
+    OfHost(String),
+    #[error(
         "name must be valid as a DNS name component: letters, digits, '-' and '_', beginning and ending with a letter or digit; {0:?} is not"
     )]
     Shape(String),
@@ -30,6 +37,21 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Of a network of one host, which may be called almost anything (moby `libnetwork`: all but blanks alone). Names in
+    /// the cluster are stricter.
+    ///
+    /// # Errors
+    /// [`NameError::OfHost`].
+    pub fn of_host_network(text: &str) -> Result<Self, NameError> {
+        let is_good = !text.trim().is_empty() && text.len() <= MAX_HOST_NAME_LENGTH && !text.contains(char::is_control);
+        is_good.then(|| Self(text.to_owned())).ok_or_else(|| NameError::OfHost(text.to_owned()))
+    }
+}
+
+/// For the name of a network, which may be one host's own.
+pub(crate) fn read_network_name<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Name, D::Error> {
+    Name::of_host_network(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
 
 impl FromStr for Name {
@@ -84,5 +106,19 @@ mod tests {
             assert!(bad.parse::<Name>().is_err(), "{bad:?} must be refused");
         }
         assert!(matches!("x".repeat(64).parse::<Name>(), Err(NameError::TooLong(_, 64))));
+    }
+
+    /// E-31: a network of one host has fewer rules, also when it is read from the disk.
+    #[test]
+    fn e31_a_network_of_one_host_may_be_called_almost_anything() {
+        for good in ["a.b", "my net", "ä", "_", "-"] {
+            let name = Name::of_host_network(good).expect(good);
+            let spec = crate::NetworkSpec::overlay(name);
+            let text = serde_json::to_string(&spec).expect("encode");
+            assert_eq!(serde_json::from_str::<crate::NetworkSpec>(&text).expect("decode"), spec);
+        }
+        for bad in ["", " ", "\t", "a\nb", &"x".repeat(254)] {
+            assert!(Name::of_host_network(bad).is_err(), "{bad:?} must be refused");
+        }
     }
 }

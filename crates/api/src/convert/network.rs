@@ -63,21 +63,19 @@ pub(crate) fn read(body: &Value) -> Result<Wanted, FieldError> {
         "local" => false,
         other => return Err(from.bad("Scope", format!("{other:?} is no scope; use swarm or local"))),
     };
-    let spec = read_spec(&mut from, &name, if config_only { NetworkDriver::Null } else { driver }, config_only)?;
+    let name = if is_cluster { name.parse::<Name>() } else { Name::of_host_network(&name) };
+    let name = name.map_err(|why| from.bad("Name", why.to_string()))?;
+    let spec = read_spec(&mut from, name, if config_only { NetworkDriver::Null } else { driver }, config_only)?;
     from.finish()?;
     Ok(if is_cluster { Wanted::Cluster(Box::new(spec)) } else { Wanted::HostOnly(Box::new(spec)) })
 }
 
 fn read_spec(
     from: &mut Object<'_>,
-    name: &str,
+    name: Name,
     driver: NetworkDriver,
     config_only: bool,
 ) -> Result<NetworkSpec, FieldError> {
-    let name: Name = name.parse().map_err(|why: types::NameError| from.bad("Name", why.to_string()))?;
-    if from.has("EnableIPv4") && !from.boolean("EnableIPv4")? {
-        return Err(from.bad("EnableIPv4", "every network has IPv4 addresses; leave it out, or say true"));
-    }
     let mut config_from = from.object("ConfigFrom")?;
     let source = config_from.parsed("Network", |text| text.parse::<Name>().map_err(|why| why.to_string()))?;
     config_from.finish()?;
@@ -93,6 +91,10 @@ fn read_spec(
     ipam.finish()?;
     let options = from.labels("Options")?;
     let known = read_options(from, driver, &options)?;
+    if !enabled(from, "EnableIPv4", &options)?.unwrap_or(true) {
+        return Err(from.bad("EnableIPv4", "every network has IPv4 addresses; leave it out, or say true"));
+    }
+    let ipv6 = enabled(from, "EnableIPv6", &options)?.unwrap_or_default();
     Ok(NetworkSpec {
         name,
         labels: from.labels("Labels")?,
@@ -100,7 +102,7 @@ fn read_spec(
         attachable: from.boolean("Attachable")?,
         internal: from.boolean("Internal")?,
         ingress: from.boolean("Ingress")?,
-        ipv6: from.boolean("EnableIPv6")?,
+        ipv6,
         encrypted: known.encrypted,
         mtu: known.mtu,
         options,
@@ -108,6 +110,21 @@ fn read_spec(
         config_only,
         config_from: source,
     })
+}
+
+/// The field, else docker's option of the same meaning; `None` if neither says anything.
+fn enabled(from: &mut Object<'_>, field: &'static str, options: &Labels) -> Result<Option<bool>, FieldError> {
+    if from.has(field) {
+        return from.boolean(field).map(Some);
+    }
+    let option = format!("com.docker.network.{}", field.to_ascii_lowercase().replace("enable", "enable_"));
+    let value = options.get(&option);
+    let parsed = |text: &String| match text.to_ascii_lowercase().as_str() {
+        "true" | "t" | "1" => Ok(true),
+        "false" | "f" | "0" => Ok(false),
+        _ => Err(from.bad(&format!("Options.{option}"), format!("driver-opt {option:?} is not a valid bool"))),
+    };
+    value.map(parsed).transpose()
 }
 
 fn read_driver(text: &str) -> Result<NetworkDriver, String> {
@@ -201,6 +218,7 @@ fn read_options(from: &Object<'_>, driver: NetworkDriver, options: &Labels) -> R
                     return bad(format!("{value:?} is no VXLAN network identifier (1 to 16777215)"));
                 }
             }
+            "com.docker.network.enable_ipv4" | "com.docker.network.enable_ipv6" => {}
             _ if driver == NetworkDriver::Overlay => {
                 return bad(format!(
                     "overlay networks know no such option; known are encrypted, mtu, {} and {VNI_OPTION}",

@@ -105,7 +105,7 @@ fn write_local_containers(view: &LocalNetworkView) -> Map<String, Value> {
             "EndpointID": endpoint.container,
             "MacAddress": endpoint.mac.map(|mac| mac.to_string()).unwrap_or_default(),
             "IPv4Address": endpoint.address,
-            "IPv6Address": "",
+            "IPv6Address": endpoint.address6.map(|address| address.to_string()).unwrap_or_default(),
         });
         (endpoint.container.clone(), shown)
     };

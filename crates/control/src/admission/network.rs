@@ -148,6 +148,9 @@ fn configured(tables: &Tables, spec: &NetworkSpec) -> Result<NetworkSpec, Reject
 
 fn check(tables: &Tables, spec: &NetworkSpec) -> Result<(), Rejection> {
     let name = &spec.name;
+    if let Err(why) = name.as_str().parse::<types::Name>() {
+        return invalid(format!("network {name}: {why}; in a cluster names of networks are names in its DNS"));
+    }
     let overlay = spec.driver == NetworkDriver::Overlay;
     if matches!(spec.driver, NetworkDriver::Host | NetworkDriver::Null) {
         return invalid(format!("network {name}: the host and null networks are each node's own and cannot be made"));
@@ -159,7 +162,7 @@ fn check(tables: &Tables, spec: &NetworkSpec) -> Result<(), Rejection> {
     match spec.driver {
         driver if driver.is_of_host() && spec.ipv6 => {
             return invalid(format!(
-                "network {name}: networks of single hosts have IPv4 only in this version of rswarm"
+                "network {name}: networks that a cluster has on each host by itself have IPv4 only in this version of rswarm"
             ));
         }
         NetworkDriver::Macvlan | NetworkDriver::Ipvlan => of_parent(tables, spec)?,

@@ -420,7 +420,7 @@ fn networks_of_single_hosts_n_10_n_11() {
             refused: network i: option ipvlan_mode=l4: ipvlan networks have mode l2, l3 or l3s
             refused: network i: an ipvlan network of this mode needs a subnet that is routed to its hosts: give it
             refused: network j: its parent eth1 is that of network i too, of another driver or mode, and an interface of a host bears one: choose another parent, or a VLAN of it (parent=eth1.50)
-            refused: network m: networks of single hosts have IPv4 only in this version of rswarm
+            refused: network m: networks that a cluster has on each host by itself have IPv4 only in this version of rswarm
             refused: network of-the-nodes not found
               b vni 0
               l vni 0 192.0.2.0/24 gateway 192.0.2.1 (1 of 254 used)

@@ -22,19 +22,20 @@ pub(super) struct EtcFiles {
 }
 
 impl EtcFiles {
-    /// The files of a container with this name and address.
+    /// The files of a container with this name and these addresses.
     /// With `resolver` the data plane's own resolver answers, and asks the others itself.
     pub(super) fn new(
         dns: &DnsConfig,
         extra_hosts: &[String],
         hostname: &str,
-        address: Option<IpAddr>,
+        addresses: &[IpAddr],
         resolver: bool,
         host_resolv_conf: &str,
     ) -> Self {
+        let servers = if resolver { Servers::Resolver } else { Servers::OfBridge };
         Self {
-            resolv_conf: resolv_conf(dns, resolver, host_resolv_conf),
-            hosts: hosts(extra_hosts, hostname, address),
+            resolv_conf: resolv_conf(dns, servers, host_resolv_conf),
+            hosts: hosts(extra_hosts, hostname, addresses),
             hostname: format!("{hostname}\n"),
         }
     }
@@ -44,7 +45,7 @@ impl EtcFiles {
         let is_hosts = dns.nameservers.is_empty() && dns.search.is_empty() && dns.options.is_empty();
         let resolv_conf = match is_hosts {
             true => host.resolv_conf.clone(),
-            false => resolv_conf(dns, false, &host.resolv_conf),
+            false => resolv_conf(dns, Servers::OfHost, &host.resolv_conf),
         };
         let mut hosts = host.hosts.clone();
         if !hosts.is_empty() && !hosts.ends_with('\n') {
@@ -79,7 +80,7 @@ pub(super) fn use_resolver(directory: &Path) -> io::Result<()> {
         read => read?,
     };
     let is_asked = settings(&text, "nameserver").any(|server| server == RESOLVER.to_string());
-    if is_asked { Ok(()) } else { fs::write(&path, resolv_conf(&DnsConfig::default(), true, &text)) }
+    if is_asked { Ok(()) } else { fs::write(&path, resolv_conf(&DnsConfig::default(), Servers::Resolver, &text)) }
 }
 
 /// The host's own files, as they are.
@@ -123,12 +124,28 @@ fn words(text: &str, key: &str) -> Vec<String> {
 /// The data plane's resolver of each network namespace (parity N-17).
 const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 
-fn resolv_conf(dns: &DnsConfig, resolver: bool, host: &str) -> String {
+/// Who is asked, if the container names nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Servers {
+    /// The data plane's own, which asks from the host.
+    Resolver,
+    /// The host's, as far as they are reached from its bridge, which has no IPv6. Else the data plane's own, which reaches
+    /// what the host reaches.
+    OfBridge,
+    /// The host's.
+    OfHost,
+}
+
+fn resolv_conf(dns: &DnsConfig, servers: Servers, host: &str) -> String {
     let or = |own: &[String], key: &str| if own.is_empty() { words(host, key) } else { own.to_vec() };
-    let servers = match dns.nameservers.is_empty() {
+    let of_ipv4: Vec<IpAddr> = usable_nameservers(host).into_iter().filter(IpAddr::is_ipv4).collect();
+    let is_deaf = dns.nameservers.is_empty() && of_ipv4.is_empty();
+    let resolver = servers == Servers::Resolver || (servers == Servers::OfBridge && is_deaf);
+    let servers = match (dns.nameservers.is_empty(), servers) {
         _ if resolver => vec![IpAddr::V4(RESOLVER)],
-        true => usable_nameservers(host),
-        false => dns.nameservers.clone(),
+        (false, _) => dns.nameservers.clone(),
+        (true, Servers::OfHost) => usable_nameservers(host),
+        (true, _) => of_ipv4,
     };
     let mut text = String::new();
     for server in servers {
@@ -148,13 +165,13 @@ fn resolv_conf(dns: &DnsConfig, resolver: bool, host: &str) -> String {
     text
 }
 
-fn hosts(extra: &[String], hostname: &str, address: Option<IpAddr>) -> String {
+fn hosts(extra: &[String], hostname: &str, addresses: &[IpAddr]) -> String {
     let mut text = String::from(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
          ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
     );
     add_hosts(&mut text, extra);
-    if let Some(address) = address {
+    for address in addresses {
         writeln!(text, "{address}\t{hostname}").expect("a string takes all");
     }
     text
@@ -177,7 +194,7 @@ mod tests {
 
     #[test]
     fn the_hosts_resolvers_are_taken_but_not_its_loopback() {
-        let text = resolv_conf(&DnsConfig::default(), false, HOST);
+        let text = resolv_conf(&DnsConfig::default(), Servers::OfBridge, HOST);
         assert_eq!(text, "nameserver 192.0.2.53\nsearch a.example b.example\noptions ndots:2\n");
     }
 
@@ -202,14 +219,27 @@ mod tests {
             search: vec![".".into()],
             options: vec!["timeout:1".into()],
         };
-        assert_eq!(resolv_conf(&dns, false, HOST), "nameserver 198.51.100.1\noptions timeout:1\n");
+        assert_eq!(resolv_conf(&dns, Servers::OfBridge, HOST), "nameserver 198.51.100.1\noptions timeout:1\n");
     }
 
     #[test]
     fn hosts_has_the_extra_lines_and_the_containers_own() {
-        let text = hosts(&["192.0.2.9  db db.example".into()], "web-1", Some([172, 17, 0, 2].into()));
+        let own: [IpAddr; 2] = [[172, 17, 0, 2].into(), "fd00:1::2".parse().expect("address")];
+        let text = hosts(&["192.0.2.9  db db.example".into()], "web-1", &own);
         assert!(text.starts_with("127.0.0.1\tlocalhost\n"));
-        assert!(text.ends_with("192.0.2.9\tdb db.example\n172.17.0.2\tweb-1\n"), "{text}");
+        assert!(text.ends_with("192.0.2.9\tdb db.example\n172.17.0.2\tweb-1\nfd00:1::2\tweb-1\n"), "{text}");
+    }
+
+    /// E-36: resolvers that the bridge does not lead to are asked from the host.
+    #[test]
+    fn e36_resolvers_of_ipv6_are_asked_from_the_host() {
+        let text = |host: &str, servers| resolv_conf(&DnsConfig::default(), servers, host);
+        let six = "nameserver 2001:db8::53\nnameserver fe80::1%eth0\n";
+        assert_eq!(text(six, Servers::OfBridge), "nameserver 127.0.0.11\noptions ndots:0\n");
+        assert_eq!(text(six, Servers::OfHost), "nameserver 2001:db8::53\n");
+        let both = "nameserver 2001:db8::53\nnameserver 192.0.2.53\n";
+        assert_eq!(text(both, Servers::OfBridge), "nameserver 192.0.2.53\n");
+        assert_eq!(text("nameserver 127.0.0.53\n", Servers::OfBridge), "nameserver 127.0.0.11\noptions ndots:0\n");
     }
 
     /// N-11: on the host's network its loopback resolver is the right one.

@@ -5,6 +5,7 @@
 //! plan, so twenty containers that start at once do not wait for one another. What the plan was before
 //! is asked of the data plane process at start; only the choice of the subnet is kept on disk.
 
+mod addresses;
 mod containers;
 mod definition;
 mod file;
@@ -31,7 +32,7 @@ pub use self::{
 };
 pub(super) use self::{
     containers::{no_container, overlay_port},
-    local::first_ipv4,
+    local::{first_ipv4, first_ipv6},
     wanted::{AttachError, Attached, FoundEndpoint, LocalWanted, Wanted},
 };
 use self::{
@@ -172,8 +173,8 @@ impl Network {
         self.ask_local(|reply| owned::Request::Connect { id, place: Box::new(place), given, reply }).await
     }
 
-    async fn disconnect_from(&self, id: EndpointId, network: PlaceIn) -> Result<(), NetworkError> {
-        self.ask_local(|reply| owned::Request::Disconnect { id, network, reply }).await
+    async fn disconnect_from(&self, id: EndpointId, network: PlaceIn, unlink: Vec<String>) -> Result<(), NetworkError> {
+        self.ask_local(|reply| owned::Request::Disconnect { id, network, unlink, reply }).await
     }
 
     /// What the cluster says now. Whatever is attached after this call sees it.

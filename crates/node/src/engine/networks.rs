@@ -1,7 +1,7 @@
 //! The engine's networks for whoever asks from outside the agent: the API lists, makes and removes those of this
 //! host, and gives single containers their places.
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use overlay::EndpointId;
 use types::{ContainerAttachment, Network, NetworkDriver, NetworkId, NetworkSpec};
@@ -12,8 +12,7 @@ use super::{
     events::{Event, EventKind},
     files::use_resolver,
     network::{
-        AttachError, Coming, ContainerNetwork, ContainerPlace, PlaceIn, Uplink, Wanted, first_ipv4, no_container,
-        overlay_port,
+        AttachError, Coming, ContainerNetwork, ContainerPlace, PlaceIn, Uplink, Wanted, no_container, overlay_port,
     },
 };
 
@@ -119,7 +118,7 @@ impl Engine {
                     spread.extend(is_overlay.then_some(of));
                     coming.push(given);
                 }
-                PlaceIn::Network(_) => wanted.locals.extend(place.wanted(name, container)),
+                PlaceIn::Network(_) => wanted.locals.extend(place.wanted(name, container)?),
             }
         }
         wanted.bridge |= wanted.locals.is_empty() && network.leaves_by_bridge(&spread);
@@ -141,17 +140,15 @@ impl Engine {
         container: &str,
         name: &str,
         of: NetworkId,
-        mut place: ContainerPlace,
+        place: ContainerPlace,
     ) -> Result<(Coming<'_>, bool), NetworkError> {
         let network = &self.inner.network;
-        let address = place.address.map(IpAddr::V4);
-        let given = network.attach_single(container, of, name, &place.aliases, address).await?;
+        let given = network.attach_single(container, of, name, &place).await?;
         let is_overlay = network.of_cluster(of).is_some_and(|of| of.vni != 0);
         if is_overlay {
             wanted.overlays.extend(overlay_port(of, &given.addresses));
         } else {
-            place.address = first_ipv4(&given.addresses);
-            wanted.locals.extend(place.wanted(name, container));
+            wanted.locals.extend(place.with_addresses(&given.addresses).wanted(name, container)?);
         }
         Ok((given, is_overlay))
     }
@@ -171,8 +168,9 @@ impl Engine {
     ///
     /// # Errors
     /// When there is no such container, it is a task's, or the place cannot be had; it is as before then.
-    pub async fn connect(&self, container: &str, place: ContainerPlace) -> Result<(), NetworkError> {
+    pub async fn connect(&self, container: &str, mut place: ContainerPlace) -> Result<(), NetworkError> {
         let (network, name, driver) = self.network_facts(place.network);
+        place.links = self.names_of(&place.asked.links).await;
         match self.recorded(container).await? {
             Some(single) => self.connect_single(&single, place).await?,
             None => {
@@ -216,7 +214,7 @@ impl Engine {
                 // of a task's places those that were connected by hand
                 let may_go = |id: &str| matches!(network, PlaceIn::Network(of) if self.inner.network.holds(of, id));
                 let (id, _) = self.single_container(container, may_go).await?;
-                self.inner.network.disconnect(id, network).await?;
+                self.inner.network.disconnect(id, network, Vec::new()).await?;
             }
         }
         self.announce_network("disconnect", text, &name, driver, Some(container));

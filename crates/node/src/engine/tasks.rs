@@ -18,7 +18,7 @@ use super::{
     files::{EtcFiles, HostFiles, read_host_resolv_conf},
     health::{self, HealthSettings},
     host_ports::Conflict,
-    network::{AttachError, Attached, LocalWanted, Wanted, first_ipv4, overlay_port},
+    network::{AttachError, Attached, LocalWanted, Wanted, first_ipv4, first_ipv6, overlay_port},
     sockets,
     stop_signal::parse_signal,
     template::Context,
@@ -122,7 +122,9 @@ impl Engine {
         let image = detail.config.config;
         let health = health::settings(a.spec.container.health_check.as_ref(), &image).map_err(refused)?;
         let images = self.mount_images(&id, &planned).await?;
-        let mut made = self.make_files(a, &planned, &image, mounted.rootfs, address).await?;
+        let address6 = attached.as_ref().and_then(|attached| attached.address6).map(IpAddr::V6);
+        let addresses = address.into_iter().chain(address6).collect();
+        let mut made = self.make_files(a, &planned, &image, mounted.rootfs, addresses).await?;
         made.volumes.extend(images);
         let (netns, ports) = attached.map(|attached| (attached.namespace, attached.ports)).unzip();
         let dependencies = self.make_dependencies(a.id, files).await?;
@@ -167,12 +169,12 @@ impl Engine {
         let wanted = Wanted {
             hostname: hostname.to_owned(),
             bridge,
-            bridge_mac: None,
             ports: a.host_ports.clone(),
             sockets,
             overlays,
             locals,
             dns: EndpointDns { nameservers: a.spec.container.dns.nameservers.clone(), ..EndpointDns::default() },
+            ..Wanted::default()
         };
         match network.attach(EndpointId::from(a.id), wanted).await {
             Ok(attached) => Ok(Some(attached)),
@@ -205,7 +207,7 @@ impl Engine {
         planned: &Planned,
         image: &RunConfig,
         rootfs: PathBuf,
-        address: Option<IpAddr>,
+        addresses: Vec<IpAddr>,
     ) -> Result<Made, TaskError> {
         let (a, planned, image) = (a.clone(), planned.clone(), image.clone());
         let volumes = self.inner.volumes.clone();
@@ -219,7 +221,8 @@ impl Engine {
                 true => EtcFiles::of_host(&spec.dns, &spec.hosts, &planned.hostname, &HostFiles::read()),
                 false => {
                     let host = read_host_resolv_conf();
-                    EtcFiles::new(&spec.dns, &spec.hosts, &planned.hostname, address, !a.attachments.is_empty(), &host)
+                    let has_names = !a.attachments.is_empty();
+                    EtcFiles::new(&spec.dns, &spec.hosts, &planned.hostname, &addresses, has_names, &host)
                 }
             };
             let io = |what: &str, e: std::io::Error| TaskError::Transient(format!("{what}: {e}"));
@@ -368,7 +371,8 @@ fn local_wanted(a: &Assignment, place: &Attachment) -> LocalWanted {
         container_id(a.id)[..12].to_owned(),
     ];
     let names = own.into_iter().chain(place.aliases.iter().cloned()).map(|name| name.to_ascii_lowercase()).collect();
-    LocalWanted { network: place.network, address: first_ipv4(&place.addresses), names, mac: None }
+    let (address, address6) = (first_ipv4(&place.addresses), first_ipv6(&place.addresses));
+    LocalWanted { address, address6, names, ..LocalWanted::of(place.network) }
 }
 
 /// Who has the port that a task asks for. Blocking.

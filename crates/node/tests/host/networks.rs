@@ -5,7 +5,7 @@ use std::{path::Path, process::Output};
 use anyhow::{Context, Result, ensure};
 use node::{
     Engine,
-    engine::{ContainerNetwork, ContainerPlace, NetworkErrorKind, PlaceIn},
+    engine::{ContainerNetwork, ContainerPlace, NetworkErrorKind, PlaceIn, containers::spec::PlaceRequest},
 };
 use types::{NetworkDriver, NetworkId, NetworkSpec};
 
@@ -20,7 +20,7 @@ fn bridge(name: &str) -> Result<NetworkSpec> {
 
 fn place(network: NetworkId, aliases: &[&str]) -> ContainerPlace {
     let aliases = aliases.iter().map(|alias| (*alias).to_owned()).collect();
-    ContainerPlace { network: PlaceIn::Network(network), aliases, address: None }
+    ContainerPlace::new(PlaceIn::Network(network), PlaceRequest { aliases, ..PlaceRequest::default() })
 }
 
 async fn inside(namespace: &Path, command: &[&str]) -> Result<Output> {
@@ -80,7 +80,8 @@ async fn with_networks(engine: &Engine, first: NetworkId, second: NetworkId) -> 
     ensure!(refused.message.starts_with("network first has active endpoints"), "{refused}");
     let twice = engine.connect(TWO, place(first, &[])).await.expect_err("there already");
     ensure!(twice.message.contains("is in network first already"), "{twice}");
-    let taken = ContainerPlace { address: Some("172.255.0.9".parse()?), ..place(second, &[]) };
+    let mut taken = place(second, &[]);
+    taken.asked.address = Some("172.255.0.9".parse()?);
     ensure!(engine.connect(ONE, taken).await.is_err(), "an address outside of the network");
 
     engine.connect(ONE, place(second, &[])).await?;

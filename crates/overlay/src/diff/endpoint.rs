@@ -14,7 +14,7 @@ use crate::{
     Place, PortRole, Stacked, WayOut,
     mesh::backend::{self, Backend},
     mtu::planned_mtu,
-    plan::{INSIDE_PREFIX, OVERLAY_BRIDGE, veth_name},
+    plan::{INSIDE_PREFIX, OVERLAY_BRIDGE, local_veth_name, veth_name},
     vip,
 };
 
@@ -54,6 +54,8 @@ struct Wire<'a> {
     /// Ranges on its link that none of its addresses is in.
     routes: Vec<Cidr>,
     gateway: Option<WayOut>,
+    /// The same of IPv6.
+    gateway6: Option<WayOut>,
 }
 
 struct Parent {
@@ -87,6 +89,8 @@ impl<'a> Networks<'a> {
     fn wires(&self, id: &EndpointId, endpoint: &EndpointPlan) -> Vec<Wire<'a>> {
         let outer = veth_name(id);
         let mut wires: Vec<Wire<'a>> = Vec::new();
+        let way = self.plan.default_way(endpoint);
+        let way6 = self.plan.default_way6(endpoint).map(|port| port.network);
         if let (Some(port), Some(bridge)) = (&endpoint.bridge, &self.plan.bridge) {
             wires.push(Wire {
                 at: Place::Host,
@@ -99,9 +103,10 @@ impl<'a> Networks<'a> {
                 inner: format!("{INSIDE_PREFIX}{}", endpoint.bridge_interface),
                 mac: port.mac,
                 mtu: bridge.mtu,
-                addresses: vec![bridge.with_prefix(port.address)],
+                addresses: on_bridge(bridge.with_prefix(port.address), &endpoint.bridge_link_local),
                 routes: Vec::new(),
-                gateway: Some(WayOut::Gateway(bridge.gateway)),
+                gateway: way.is_none().then(|| WayOut::Gateway(bridge.gateway.into())),
+                gateway6: None,
             });
         }
         for port in &endpoint.overlays {
@@ -122,13 +127,15 @@ impl<'a> Networks<'a> {
                 mtu: network.mtu,
                 addresses: addresses.collect(),
                 routes: other_ranges(network.plan, &port.addresses),
-                gateway: self.mesh_way_out(endpoint, port).map(WayOut::Gateway),
+                gateway: self.mesh_way_out(endpoint, port).map(|address| WayOut::Gateway(address.into())),
+                gateway6: None,
             });
         }
         for (port, network) in local::places(self.plan, endpoint) {
-            let leads_out = !network.internal && wires.iter().all(|wire| wire.gateway.is_none());
             let wire = self.local_wire(id, port, network, inner_name(endpoint, port.network, wires.len()));
-            wires.push(Wire { gateway: leads_out.then(|| network.way_out()), ..wire });
+            let gateway = (way == Some(port.network)).then(|| network.way_out());
+            let gateway6 = network.way_out6(port).filter(|_| way6 == Some(port.network));
+            wires.push(Wire { gateway, gateway6, ..wire });
         }
         wires
     }
@@ -160,9 +167,10 @@ impl<'a> Networks<'a> {
             inner,
             mac: port.mac,
             mtu,
-            addresses: vec![network.with_prefix(port.address)],
+            addresses: network.addresses(port),
             routes: Vec::new(),
             gateway: None,
+            gateway6: None,
         };
         match outer {
             Outer::Bridge { name, index, veth, found } => {
@@ -175,6 +183,10 @@ impl<'a> Networks<'a> {
             }
         }
     }
+}
+
+fn on_bridge(address: Cidr, link_local: &[IpAddr]) -> Vec<Cidr> {
+    [address].into_iter().chain(link_local.iter().map(|address| crate::plan::link_local(*address))).collect()
 }
 
 /// By its number in the plan, else by its position.
@@ -238,13 +250,13 @@ pub fn steps(id: &EndpointId, endpoint: &EndpointPlan, networks: &Networks<'_>) 
     let left_over = inside.iter().flat_map(|inside| inside.interfaces.keys());
     let left_over = left_over.filter(|name| !wires.iter().any(|wire| wire.inner == **name));
     steps.extend(left_over.map(|name| EndpointStep::RemoveInterface { name: name.clone() }));
-    let mut rewired = Vec::new();
+    let mut rewired = BTreeSet::new();
     for wire in &wires {
         let todo = wire_steps(wire, inside);
-        rewired.extend((!todo.is_empty()).then_some(wire.at));
+        rewired.extend((!todo.is_empty()).then_some(wire.inner.as_str()));
         steps.extend(todo);
     }
-    steps.extend(hairpin(endpoint, &wires, &rewired));
+    steps.extend(hairpins(id, endpoint, networks.plan, &wires, &rewired));
     let mesh = mesh_step(&wires, &rewired, inside, networks);
     // Loading those rules moves the ruleset's number on, which those of virtual addresses build upon.
     let loaded = inside.and_then(|inside| inside.vips.as_ref()).filter(|_| mesh.is_none());
@@ -253,17 +265,29 @@ pub fn steps(id: &EndpointId, endpoint: &EndpointPlan, networks: &Networks<'_>) 
     steps
 }
 
-/// For one that publishes ports of its own.
-fn hairpin(endpoint: &EndpointPlan, wires: &[Wire<'_>], rewired: &[Place]) -> Option<EndpointStep> {
-    let wire = wires.iter().find(|wire| wire.at == Place::Host).filter(|_| !endpoint.ports.is_empty())?;
-    let stands = !rewired.contains(&wire.at) && wire.outside.is_some_and(|link| link.hairpin);
-    (!stands).then(|| EndpointStep::Hairpin { name: wire.outer.clone() })
+/// For one that publishes ports of its own: where they lead to it, over IPv4 and over IPv6.
+fn hairpins(
+    id: &EndpointId,
+    endpoint: &EndpointPlan,
+    plan: &NetworkPlan,
+    wires: &[Wire<'_>],
+    rewired: &BTreeSet<&str>,
+) -> Vec<EndpointStep> {
+    if endpoint.ports.is_empty() {
+        return Vec::new();
+    }
+    let six = plan.published6(endpoint).map(|(network, _)| local_veth_name(id, network));
+    let leads = [Some(veth_name(id)), six];
+    let published = wires.iter().filter(|wire| wire.at == Place::Host && leads.contains(&Some(wire.outer.clone())));
+    let stands =
+        |wire: &Wire<'_>| !rewired.contains(wire.inner.as_str()) && wire.outside.is_some_and(|link| link.hairpin);
+    published.filter(|wire| !stands(wire)).map(|wire| EndpointStep::Hairpin { name: wire.outer.clone() }).collect()
 }
 
 /// Replies through the mesh. Rules and routes may have gone with an interface that is made anew.
 fn mesh_step(
     wires: &[Wire<'_>],
-    rewired: &[Place],
+    rewired: &BTreeSet<&str>,
     inside: Option<&Inside>,
     networks: &Networks<'_>,
 ) -> Option<EndpointStep> {
@@ -278,7 +302,7 @@ fn mesh_step(
     let way_out = wires.iter().find(|wire| wire.at == Place::Host && wire.gateway.is_some());
     let way_out = way_out.and_then(|wire| wire.addresses.iter().find_map(ipv4));
     let place = backend::Place { interface: &wire.inner, next_hops: &next_hops, way_out };
-    if !rewired.contains(&wire.at) && had == Some(&Backend::wanted(&place)) {
+    if !rewired.contains(wire.inner.as_str()) && had == Some(&Backend::wanted(&place)) {
         return None;
     }
     Some(EndpointStep::JoinMesh { interface: wire.inner.clone(), ruleset: backend::ruleset(&place), next_hops })
@@ -370,23 +394,29 @@ fn inside_steps(wire: &Wire<'_>, inside: Option<&Inside>, kept: Option<&InsideLi
         steps.push(InsideStep::SetMtu(wire.mtu));
     }
     let had: &[Cidr] = kept.map_or(&[], |link| &link.addresses);
-    steps.extend(had.iter().filter(|a| !wire.addresses.contains(a)).map(|a| InsideStep::RemoveAddress(*a)));
-    steps.extend(wire.addresses.iter().filter(|a| !had.contains(a)).map(|a| InsideStep::AddAddress(*a)));
+    let stands = |address: &Cidr| had.contains(address) || kept.is_some_and(|link| link.link_local.contains(address));
+    let spare = had.iter().filter(|address| !wire.addresses.contains(address));
+    let lacking = wire.addresses.iter().filter(|address| !stands(address));
+    let changes = spare.map(|address| InsideStep::RemoveAddress(*address));
+    let changes: Vec<_> = changes.chain(lacking.map(|address| InsideStep::AddAddress(*address))).collect();
+    let addresses_stand = changes.is_empty();
+    steps.extend(changes);
     if !kept.is_some_and(|link| link.up) {
         steps.push(InsideStep::InterfaceUp);
     }
     // The kernel drops routes with their interface and with their source address: then they must come again.
-    let route_stands = had == wire.addresses && kept.is_some_and(|link| link.up);
+    let route_stands = addresses_stand && kept.is_some_and(|link| link.up);
     let routes: &[Cidr] = kept.map_or(&[], |link| &link.routes);
     steps.extend(
         routes.iter().filter(|range| !wire.routes.contains(range)).map(|range| InsideStep::RemoveRoute(*range)),
     );
     let lacking = wire.routes.iter().filter(|range| !route_stands || !routes.contains(range));
     steps.extend(lacking.map(|range| InsideStep::AddRoute(*range)));
-    let Some(gateway) = wire.gateway else { return steps };
-    if !route_stands || inside.and_then(|inside| inside.default_route) != Some(gateway) {
-        steps.push(InsideStep::DefaultRoute(gateway));
-    }
+    let lacks = |way: &WayOut, had: Option<WayOut>| !route_stands || had != Some(*way);
+    let had = inside.and_then(|inside| inside.default_route);
+    steps.extend(wire.gateway.filter(|way| lacks(way, had)).map(InsideStep::DefaultRoute));
+    let had = inside.and_then(|inside| inside.default_route6);
+    steps.extend(wire.gateway6.filter(|way| lacks(way, had)).map(InsideStep::DefaultRoute6));
     steps
 }
 

@@ -1,14 +1,14 @@
 //! Local networks as steps: what is made, what is kept, and what goes with its last user.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use expect_test::expect;
 use types::{IpvlanMode, NetworkId};
 
 use super::{tests::check, *};
 use crate::{
-    EndpointId, EndpointPlan, Inside, InsideLink, LocalDriver, LocalNetworkPlan, LocalPort, Namespace, Observed,
-    Parent, ParentLink, Stacked, WayOut,
+    BridgePlan, BridgePort, EndpointId, EndpointPlan, HostPorts, Inside, InsideLink, Ipv6Range, LocalDriver,
+    LocalNetworkPlan, LocalPort, Namespace, Observed, Parent, ParentLink, Stacked, WayOut,
 };
 
 fn network() -> NetworkId {
@@ -21,8 +21,14 @@ fn id() -> EndpointId {
 
 fn plan(driver: LocalDriver) -> NetworkPlan {
     let address = Ipv4Addr::new(10, 5, 0, 2);
-    let port =
-        LocalPort { network: network(), address, mac: MacAddress::for_ipv4(address), names: vec!["a".to_owned()] };
+    let port = LocalPort {
+        network: network(),
+        address,
+        address6: None,
+        link_local: Vec::new(),
+        mac: MacAddress::for_ipv4(address),
+        names: vec!["a".to_owned()],
+    };
     let local = LocalNetworkPlan {
         name: "lan".to_owned(),
         subnet: "10.5.0.0/24".parse().expect("subnet"),
@@ -30,6 +36,7 @@ fn plan(driver: LocalDriver) -> NetworkPlan {
         mtu: None,
         internal: false,
         driver,
+        ipv6: None,
     };
     let endpoint = EndpointPlan { locals: vec![port], ..EndpointPlan::default() };
     NetworkPlan { locals: [(network(), local)].into(), endpoints: [(id(), endpoint)].into(), ..NetworkPlan::default() }
@@ -89,6 +96,7 @@ fn macvlan_interfaces_stand_on_their_parent() {
         peer: Some(2),
         stacked: Some(Stacked::Macvlan { mac: MacAddress::for_ipv4([10, 5, 0, 2].into()) }),
         addresses: vec!["10.5.0.2/24".parse().expect("address")],
+        link_local: Vec::new(),
         routes: Vec::new(),
         ipv6_off: true,
     };
@@ -156,6 +164,7 @@ fn e33_ipvlan_interfaces_stand_on_their_parent() {
         peer: Some(2),
         stacked: Some(Stacked::Ipvlan { mode: IpvlanMode::L3 }),
         addresses: vec!["10.5.0.2/24".parse().expect("address")],
+        link_local: Vec::new(),
         routes: Vec::new(),
         ipv6_off: true,
     };
@@ -234,10 +243,174 @@ fn a_vlan_is_made_once_and_goes_with_its_last_user() {
     );
 }
 
+fn six(last: u16) -> std::net::Ipv6Addr {
+    std::net::Ipv6Addr::new(0xfd00, 5, 0, 0, 0, 0, 0, last)
+}
+
+/// A bridge network with IPv6, and an endpoint in it that publishes a port.
+fn with_ipv6() -> NetworkPlan {
+    let mut plan = plan(LocalDriver::Bridge { masquerade: true });
+    let local = plan.locals.get_mut(&network()).expect("it is there");
+    local.ipv6 = Some(Ipv6Range { subnet: "fd00:5::/64".parse().expect("subnet"), gateway: six(1) });
+    let endpoint = plan.endpoints.get_mut(&id()).expect("it is there");
+    endpoint.locals[0].address6 = Some(six(2));
+    plan
+}
+
+/// E-31: the bridge speaks IPv6 before it bears an address of it, and so does the endpoint's interface; addresses that the
+/// kernel gives by itself are left alone, those that were asked for are not missed.
+#[test]
+fn e31_a_bridge_with_ipv6() {
+    let mut plan = with_ipv6();
+    plan.endpoints.get_mut(&id()).expect("there").locals[0].link_local =
+        vec!["fe80::9".parse::<IpAddr>().expect("one")];
+    check(
+        &plan,
+        &with_rules(&plan, host()),
+        &expect![[r#"
+            Mesh(EnableIpv6Forwarding)
+            Local { id: 0000000000000000000000007, steps: [CreateBridge { name: "rs-brff86ba62a7", mac: MacAddress([2, 66, 10, 5, 0, 1]), mtu: 1500 }, EnableIpv6 { link: "rs-brff86ba62a7" }, AddAddress { link: "rs-brff86ba62a7", address: Cidr { address: 10.5.0.1, prefix: 24 } }, AddAddress { link: "rs-brff86ba62a7", address: Cidr { address: fd00:5::1, prefix: 64 } }] }
+            a: CreateNamespace
+            a: LoopbackUp
+            a: CreateVeth { at: Host, name: "rs-274f1103c069", inside: "eth0", mac: MacAddress([2, 66, 10, 5, 0, 2]), mtu: 1500 }
+            a: Attach { name: "rs-274f1103c069", bridge: "rs-brff86ba62a7", mtu: 1500 }
+            a: Inside { interface: "eth0", steps: [EnableIpv6, AddAddress(Cidr { address: 10.5.0.2, prefix: 24 }), AddAddress(Cidr { address: fd00:5::2, prefix: 64 }), AddAddress(Cidr { address: fe80::9, prefix: 64 }), InterfaceUp, DefaultRoute(Gateway(10.5.0.1)), DefaultRoute6(Gateway(fd00:5::1))] }
+        "#]],
+    );
+    let mut observed = with_rules(&plan, host());
+    observed.mesh.ipv6_forward = true;
+    let bridge = plan.locals[&network()].bridge(network()).expect("a bridge");
+    let (kind, mtu) = ("bridge".to_owned(), 1500);
+    let link = Link { index: 10, kind, up: true, mtu, addresses: bridge.addresses(), ..Link::default() };
+    observed.links.insert(bridge.name.clone(), link);
+    let veth = Link {
+        index: 20,
+        kind: "veth".to_owned(),
+        up: true,
+        mtu,
+        controller: Some(10),
+        peer: Some(2),
+        ..Link::default()
+    };
+    observed.links.insert(local_veth_name(&id(), network()), veth);
+    let interface = InsideLink {
+        index: 2,
+        up: true,
+        mtu,
+        mac: Some(MacAddress::for_ipv4([10, 5, 0, 2].into())),
+        peer: Some(20),
+        stacked: None,
+        addresses: ["10.5.0.2/24", "fd00:5::2/64"].map(|text| text.parse().expect("address")).into(),
+        link_local: ["fe80::42:aff:fe05:2/64", "fe80::9/64"].map(|text| text.parse().expect("address")).into(),
+        routes: Vec::new(),
+        ipv6_off: false,
+    };
+    let inside = Inside {
+        loopback_up: true,
+        interfaces: [("eth0".to_owned(), interface)].into(),
+        default_route: Some(WayOut::Gateway([10, 5, 0, 1].into())),
+        default_route6: Some(WayOut::Gateway(six(1).into())),
+        vips: Some(crate::LoadedVips { generation: 1, digests: Default::default() }),
+        mesh: None,
+    };
+    observed.namespaces.insert(id(), Namespace::Alive(inside));
+    check(&plan, &observed, &expect![""]);
+    let Some(Namespace::Alive(inside)) = observed.namespaces.get_mut(&id()) else { panic!("it is there") };
+    inside.default_route6 = None;
+    observed.links.get_mut(&bridge.name).expect("there").addresses.pop();
+    check(
+        &plan,
+        &observed,
+        &expect![[r#"
+            Local { id: 0000000000000000000000007, steps: [AddAddress { link: "rs-brff86ba62a7", address: Cidr { address: fd00:5::1, prefix: 64 } }] }
+            a: Inside { interface: "eth0", steps: [DefaultRoute6(Gateway(fd00:5::1))] }
+        "#]],
+    );
+}
+
+/// E-14: over IPv6 a published port leads straight to the endpoint, but for what comes from ::1, whose replies would not
+/// come back. Over IPv4 it leads over the host's bridge, as ever.
+#[test]
+fn e14_a_port_is_published_over_ipv6() {
+    let mut plan = with_ipv6();
+    plan.bridge = Some(BridgePlan::new("172.17.0.0/16".parse().expect("subnet")).expect("bridge"));
+    let endpoint = plan.endpoints.get_mut(&id()).expect("there");
+    let address = Ipv4Addr::new(172, 17, 0, 2);
+    endpoint.bridge = Some(BridgePort { address, mac: MacAddress::for_ipv4(address) });
+    let (bind, protocol) = (types::PortBind::All, types::PortProtocol::Tcp);
+    endpoint.ports = vec![HostPorts { bind, protocol, published: (8080, 8080), target: 80 }];
+    let mut observed = host();
+    observed.mesh.port_proxy = Some(crate::ProxyPorts { headers: 7273, over_ipv4: Some(7274) });
+    let text = super::port_rules(&plan, &observed).expect("rules").load_over(None).expect("not there yet").ruleset;
+    let line = |part: &str| text.lines().position(|line| line.contains(part));
+    let (relayed, straight) =
+        (line("tcp-8080 ip6 saddr ::1 meta l4proto tcp redirect to :7274"), line("fd00:5::2 . 80"));
+    assert!(relayed.is_some() && relayed < straight, "{text}");
+    assert!(line("172.17.0.2 . 80").is_some(), "{text}");
+    let own = "oifname \"rs-brff86ba62a7\" ct status dnat ip6 saddr fd00:5::/64 masquerade";
+    assert!(line(own).is_some(), "{text}");
+    assert!(plan.needs_port_proxy());
+    let networks = endpoint::Networks::new(&plan, &observed);
+    let steps = endpoint::steps(&id(), &plan.endpoints[&id()], &networks);
+    let hairpins = steps.iter().filter(|step| matches!(step, EndpointStep::Hairpin { .. })).count();
+    assert_eq!(hairpins, 2, "it reaches its own port over both families");
+    assert_eq!(plan.problems(), crate::plan::Problems::default());
+}
+
+/// E-35: the highest priority leads out, the first of several; an internal network never does, and what is published over
+/// the host's bridge is answered there.
+#[test]
+fn e35_the_priority_chooses_the_way_out() {
+    let mut plan = with_ipv6();
+    let other = NetworkId::from_random(8);
+    let local = LocalNetworkPlan { subnet: "10.6.0.0/24".parse().expect("subnet"), ..plan.locals[&network()].clone() };
+    plan.locals.insert(other, LocalNetworkPlan { gateway: [10, 6, 0, 1].into(), ..local });
+    let way = |change: &dyn Fn(&mut NetworkPlan)| {
+        let mut plan = plan.clone();
+        let endpoint = plan.endpoints.get_mut(&id()).expect("there");
+        let second = LocalPort { network: other, address: [10, 6, 0, 2].into(), ..endpoint.locals[0].clone() };
+        endpoint.locals.push(second);
+        change(&mut plan);
+        let endpoint = &plan.endpoints[&id()];
+        (plan.default_way(endpoint), plan.default_way6(endpoint).map(|port| port.network))
+    };
+    fn set(plan: &mut NetworkPlan, network: NetworkId, priority: i64) {
+        plan.endpoints.get_mut(&id()).expect("there").priorities.insert(network, priority);
+    }
+    let (first, second) = ((Some(network()), Some(network())), (Some(other), Some(other)));
+    assert_eq!(way(&|_| {}), first);
+    assert_eq!(way(&|plan| set(plan, other, 1)), second);
+    assert_eq!(way(&|plan| set(plan, network(), -1)), second);
+    assert_eq!(way(&|plan| set(plan, network(), 1)), first);
+    let internal = |plan: &mut NetworkPlan| {
+        set(plan, other, 9);
+        plan.locals.get_mut(&other).expect("there").internal = true;
+    };
+    assert_eq!(way(&internal), first);
+    let on_bridge = |plan: &mut NetworkPlan| {
+        let address = Ipv4Addr::new(172, 17, 0, 2);
+        let bridge = Some(BridgePort { address, mac: MacAddress::for_ipv4(address) });
+        plan.endpoints.get_mut(&id()).expect("there").bridge = bridge;
+    };
+    assert_eq!(way(&on_bridge), (None, first.1), "the bridge comes first");
+    let higher = |plan: &mut NetworkPlan| {
+        on_bridge(plan);
+        set(plan, other, 1);
+    };
+    assert_eq!(way(&higher), second);
+    let publishes = |plan: &mut NetworkPlan| {
+        higher(plan);
+        let (bind, protocol) = (types::PortBind::All, types::PortProtocol::Tcp);
+        let ports = vec![HostPorts { bind, protocol, published: (80, 80), target: 80 }];
+        plan.endpoints.get_mut(&id()).expect("there").ports = ports;
+    };
+    assert_eq!(way(&publishes), (None, second.1));
+}
+
 /// The rules as text: nothing begins in a bridge from elsewhere, nothing of an internal one leaves.
 #[test]
 fn isolation_is_in_the_rules() {
-    let mut plan = plan(LocalDriver::Bridge { masquerade: true });
+    let mut plan = with_ipv6();
     let mut second = plan.locals[&network()].clone();
     (second.internal, second.subnet) = (true, "10.6.0.0/24".parse().expect("subnet"));
     second.gateway = [10, 6, 0, 1].into();
@@ -259,6 +432,7 @@ fn isolation_is_in_the_rules() {
         	chain bridges {
         		type nat hook postrouting priority srcnat; policy accept;
         		ip saddr 10.5.0.0/24 ip daddr != 10.5.0.0/24 oifname != "rs-brff86ba62a7" masquerade
+        		ip6 saddr fd00:5::/64 ip6 daddr != fd00:5::/64 oifname != "rs-brff86ba62a7" masquerade
         	}
         }
     "#]]

@@ -90,7 +90,8 @@ pub fn steps(plan: &NetworkPlan, observed: &Observed) -> (Vec<Step>, Vec<Step>) 
     come.extend(rule_step(plan, ingress.as_ref(), observed).map(Step::Mesh));
     come.extend(bridge_localnet(plan, observed));
     let Some(ingress) = &ingress else { return (come, Vec::new()) };
-    if ingress.has_ipv6() && !observed.mesh.ipv6_forward {
+    let is_on = observed.mesh.ipv6_forward || super::forwards_ipv6(plan);
+    if ingress.has_ipv6() && !is_on {
         come.push(Step::Mesh(MeshStep::EnableIpv6Forwarding));
     }
     let pair = ingress.pair(observed);

@@ -81,11 +81,12 @@ pub(crate) fn applied(plan: &NetworkPlan, underlay: u32) -> Observed {
         stacked: None,
         routes: Vec::new(),
         addresses: vec!["10.0.0.2/24".parse().expect("address")],
+        link_local: Vec::new(),
         ipv6_off: true,
     };
     let vips = Some(LoadedVips { generation: 5, digests: vip::digests(&overlay.services) });
     let interfaces = [("eth0".to_owned(), interface)].into();
-    let inside = Inside { loopback_up: true, interfaces, default_route: None, vips, mesh: None };
+    let inside = Inside { loopback_up: true, interfaces, vips, ..Inside::default() };
     observed.namespaces.insert(id, Namespace::Alive(inside));
     observed
 }

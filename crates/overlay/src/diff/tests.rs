@@ -25,7 +25,7 @@ fn applied(plan: &NetworkPlan) -> Observed {
     let digest = nft::digest(&nft::render(plan).expect("rules"));
     observed.nft = NftTable::Loaded { digest };
     let mac = Some(MacAddress::for_ipv4(bridge.gateway));
-    let addresses = vec![bridge.address()];
+    let addresses = bridge.addresses();
     let (kind, mtu) = ("bridge".to_owned(), bridge.mtu);
     let link = Link { index: 10, kind, up: true, mtu, mac, addresses, ipv6_off: true, ..Link::default() };
     observed.links.insert(bridge.name.clone(), link);
@@ -44,10 +44,11 @@ fn applied(plan: &NetworkPlan) -> Observed {
             stacked: None,
             routes: Vec::new(),
             addresses: vec![bridge.with_prefix(port.address)],
+            link_local: Vec::new(),
             ipv6_off: true,
         };
         let interfaces = BTreeMap::from([("eth0".to_owned(), interface)]);
-        let default_route = Some(crate::WayOut::Gateway(bridge.gateway));
+        let default_route = Some(crate::WayOut::Gateway(bridge.gateway.into()));
         let inside = Inside { loopback_up: true, interfaces, default_route, ..Inside::default() };
         observed.namespaces.insert(id.clone(), Namespace::Alive(inside));
     }

@@ -126,7 +126,7 @@ impl Publisher {
 fn own(endpoint: &EndpointPlan) -> Option<(String, Vec<IpAddr>)> {
     let name = endpoint.hostname.to_ascii_lowercase();
     let overlay = endpoint.overlays.first().map(|port| port.addresses.clone());
-    let local = || Some(vec![endpoint.locals.first()?.address.into()]);
+    let local = || Some(endpoint.locals.first()?.addresses());
     let bridge = || endpoint.bridge.iter().map(|port| port.address.into()).collect();
     (!name.is_empty()).then(|| (name, overlay.or_else(local).unwrap_or_else(bridge)))
 }

@@ -51,13 +51,16 @@ impl Zone {
 
     /// Of a network of this host alone: its endpoints by the names that they have in it.
     pub fn of_local(network: &LocalNetworkPlan, ports: &[&LocalPort]) -> Self {
-        let mut zone = Self { subnets: vec![network.subnet.network()], ..Self::default() };
+        let six = network.ipv6.map(|ipv6| ipv6.subnet.network());
+        let subnets = [network.subnet.network()].into_iter().chain(six).collect();
+        let mut zone = Self { subnets, ..Self::default() };
         for port in ports {
-            let address = IpAddr::V4(port.address);
+            let addresses = port.addresses();
             for name in &port.names {
-                zone.names.entry(name.clone()).or_default().push(address);
+                zone.names.entry(name.clone()).or_default().extend(&addresses);
             }
-            zone.reverse.extend(port.names.first().map(|name| (address, name.clone())));
+            let own_name = |address| Some((address, port.names.first()?.clone()));
+            zone.reverse.extend(addresses.into_iter().filter_map(own_name));
         }
         zone
     }

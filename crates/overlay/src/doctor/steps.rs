@@ -83,6 +83,7 @@ fn of_host(step: &Step, observed: &Observed) -> Difference {
             differs(name, format!("a bridge, up, MTU {mtu}"), link(name))
         }
         Step::DisableIpv6 { link } => differs(link, "no IPv6".to_owned(), "IPv6".to_owned()),
+        Step::EnableIpv6 { link } => differs(link, "IPv6".to_owned(), "no IPv6".to_owned()),
         Step::AddAddress { link, address } => differs(link, address.to_string(), String::new()),
         Step::RemoveAddress { link, address } => differs(link, String::new(), address.to_string()),
         Step::RemoveLink { name } => differs(name, String::new(), link(name)),
@@ -213,6 +214,7 @@ fn of_interface(step: &InsideStep) -> String {
         InsideStep::AddRoute(range) => format!("a route to {range}"),
         InsideStep::RemoveRoute(range) => format!("no route to {range}"),
         InsideStep::DefaultRoute(way) => format!("a default route {way}"),
+        InsideStep::DefaultRoute6(way) => format!("a default route of IPv6 {way}"),
     }
 }
 

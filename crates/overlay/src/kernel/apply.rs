@@ -67,6 +67,7 @@ async fn perform(session: &Session, files: &Files, step: &Step) -> Result<(), Ke
         Step::CreateBridge { name, mac, mtu } => host.create_bridge(name, *mac, *mtu).await,
         Step::SetBridge { name, mtu } => host.set_link(name, "bring up the bridge", |l| l.up().mtu(*mtu)).await,
         Step::DisableIpv6 { link } => sysctl::turn_on(&sysctl::disable_ipv6_path(link)),
+        Step::EnableIpv6 { link } => sysctl::enable_ipv6(link),
         Step::AddAddress { link, address } => host.add_address(link, *address).await,
         Step::RemoveAddress { link, address } => host.remove_address(link, *address).await,
         Step::RemoveLink { name } => host.remove_link(name).await,

@@ -132,6 +132,7 @@ impl Work<'_> {
             InsideStep::AddRoute(range) => netlink.add_route(name, *range).await,
             InsideStep::RemoveRoute(range) => netlink.remove_route(name, *range).await,
             InsideStep::DefaultRoute(way) => netlink.set_default_route(name, *way).await,
+            InsideStep::DefaultRoute6(way) => netlink.set_default_route6(name, *way).await,
         }
     }
 

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use rtnetlink::packet_route::{
-    AddressFamily,
     address::{AddressAttribute, AddressMessage},
     link::{
         InfoBridgePort, InfoData, InfoIpVlan, InfoPortData, InfoVxlan, IpVlanMode, LinkAttribute, LinkFlags, LinkInfo,
@@ -117,6 +116,12 @@ pub fn addresses_of(index: u32, addresses: &[AddressMessage]) -> Vec<Cidr> {
     own.filter(|cidr| !matches!(cidr.address(), IpAddr::V6(v6) if v6.is_unicast_link_local())).collect()
 }
 
+/// Those.
+pub fn link_local_of(index: u32, addresses: &[AddressMessage]) -> Vec<Cidr> {
+    let own = addresses.iter().filter(|message| message.header.index == index).filter_map(cidr_of);
+    own.filter(|cidr| matches!(cidr.address(), IpAddr::V6(v6) if v6.is_unicast_link_local())).collect()
+}
+
 /// `IFA_LOCAL` is the interface's own address, `IFA_ADDRESS` the other end's on point-to-point links; IPv6
 /// has only the latter, unless the two differ.
 pub fn cidr_of(message: &AddressMessage) -> Option<Cidr> {
@@ -131,10 +136,6 @@ pub fn cidr_of(message: &AddressMessage) -> Option<Cidr> {
         })
     };
     Cidr::new(local.or_else(only)?, message.header.prefix_len).ok()
-}
-
-pub fn is_ipv4(message: &AddressMessage) -> bool {
-    message.header.family == AddressFamily::Inet
 }
 
 /// An entry of a forwarding table.

@@ -102,7 +102,6 @@ impl Netlink {
         done(removed, &[libc::EADDRNOTAVAIL], || format!("take {address} from {link}"))
     }
 
-    /// Makes `gateway` the only default route of the main table.
     /// A route to a range that is on the link; done already if it is there.
     pub async fn add_route(&self, link: &str, range: Cidr) -> Result<(), KernelError> {
         let set = self.handle.route().add(route_on(self.index(link).await?, range)).replace().execute().await;
@@ -114,14 +113,26 @@ impl Netlink {
         done(gone, &[libc::ESRCH], || format!("remove the route to {range} on {link}"))
     }
 
+    /// Makes this the only default route of IPv4 in the main table.
     pub async fn set_default_route(&self, link: &str, way: WayOut) -> Result<(), KernelError> {
         let route = RouteMessageBuilder::<Ipv4Addr>::new().output_interface(self.index(link).await?);
         let route = match way {
-            WayOut::Gateway(gateway) => route.gateway(gateway),
-            WayOut::Link => route.scope(RouteScope::Link),
+            WayOut::Gateway(IpAddr::V4(gateway)) => route.gateway(gateway),
+            WayOut::Gateway(IpAddr::V6(_)) | WayOut::Link => route.scope(RouteScope::Link),
         };
         let set = self.handle.route().add(route.build()).replace().execute().await;
         done(set, &[], || format!("set the default route {way} on {link}"))
+    }
+
+    /// The same of IPv6. A route of another metric, such as the mesh's, stays beside it.
+    pub async fn set_default_route6(&self, link: &str, way: WayOut) -> Result<(), KernelError> {
+        let route = RouteMessageBuilder::<Ipv6Addr>::new().output_interface(self.index(link).await?);
+        let route = match way {
+            WayOut::Gateway(IpAddr::V6(gateway)) => route.gateway(gateway),
+            WayOut::Gateway(IpAddr::V4(_)) | WayOut::Link => route,
+        };
+        let set = self.handle.route().add(route.build()).replace().execute().await;
+        done(set, &[], || format!("set the default route of IPv6 {way} on {link}"))
     }
 }
 

@@ -17,7 +17,7 @@ use types::NetworkId;
 use super::{
     Files, KernelError,
     facts::{
-        Facts, Forwarding, addresses_of, cidr_of, facts, forwarding, is_ipv4, is_up, link_of, permanent_neighbour,
+        Facts, Forwarding, addresses_of, cidr_of, facts, forwarding, is_up, link_local_of, link_of, permanent_neighbour,
     },
     link::ROUTES_OF_OURS,
     mesh, namespace, nft,
@@ -39,7 +39,7 @@ pub(super) async fn observe(
 ) -> Result<Observed, KernelError> {
     let links = session.host.links().await?;
     let addresses = session.host.addresses().await?;
-    let routes = session.host.routes().await?;
+    let routes = [session.host.routes().await?, session.host.ipv6_routes().await?].concat();
     let ours: Vec<&LinkMessage> = links.iter().filter(|link| is_ours(&facts(link).name)).collect();
     let ours_by_index: BTreeSet<u32> = ours.iter().map(|link| link.header.index).collect();
 
@@ -95,8 +95,7 @@ fn is_ours(name: &str) -> bool {
 
 fn host_link(link: &LinkMessage, facts: Facts, addresses: &[AddressMessage]) -> Result<Link, KernelError> {
     let ipv6_off = facts.kind == "bridge" && sysctl::is_on(&sysctl::disable_ipv6_path(&facts.name), true)?;
-    let mut addresses = addresses_of(link.header.index, addresses);
-    addresses.retain(|cidr| cidr.address().is_ipv4() || facts.kind != "bridge");
+    let addresses = addresses_of(link.header.index, addresses);
     Ok(Link { addresses, ipv6_off, port: None, vxlan: None, ..link_of(link, facts) })
 }
 
@@ -109,9 +108,14 @@ async fn inside(session: &Session, files: &Files, id: &EndpointId) -> Result<Nam
     let file = NamespaceFile::open(&path).map_err(failed)?;
     let netlink = session.netlink_in(&file, &path)?;
     let (links, addresses) = (netlink.links().await?, netlink.addresses().await?);
-    let routes = netlink.routes().await?;
-    let mut names = BTreeMap::new();
+    let (mut routes, mut names) = (netlink.routes().await?, BTreeMap::new());
     let mut inside = Inside { default_route: routes.iter().find_map(default_route), ..Inside::default() };
+    // Where no interface speaks it there is nothing to ask.
+    if addresses.iter().filter_map(cidr_of).any(|cidr| cidr.address().is_ipv6() && !cidr.address().is_loopback()) {
+        let six = netlink.ipv6_routes().await?;
+        inside.default_route6 = six.iter().find_map(default_route);
+        routes.extend(six);
+    }
     for link in &links {
         let Facts { name, kind, mtu, mac, peer, ipvlan, .. } = facts(link);
         names.insert(link.header.index, name.clone());
@@ -126,9 +130,10 @@ async fn inside(session: &Session, files: &Files, id: &EndpointId) -> Result<Nam
         let setting = sysctl::disable_ipv6_path(&name);
         let ipv6_off = session.visit(&file, || sysctl::is_on(&setting, true)).map_err(failed)??;
         let index = link.header.index;
-        let addresses = addresses_of(index, &addresses);
+        let (own, link_local) = (addresses_of(index, &addresses), link_local_of(index, &addresses));
         let routes = on_link_routes(index, &routes);
-        let link = InsideLink { index, up: is_up(link), mtu, mac, peer, stacked, addresses, routes, ipv6_off };
+        let (up, addresses) = (is_up(link), own);
+        let link = InsideLink { index, up, mtu, mac, peer, stacked, addresses, link_local, routes, ipv6_off };
         inside.interfaces.insert(name, link);
     }
     inside.vips = vip::observe(session, &file, &files.vips.join(id.as_str())).map_err(failed)?;
@@ -174,15 +179,7 @@ fn on_link_routes(link: u32, routes: &[RouteMessage]) -> Vec<Cidr> {
     let is_ours = |route: &&RouteMessage| {
         route.header.protocol == ROUTES_OF_OURS && route.attributes.contains(&RouteAttribute::Oif(link))
     };
-    let destination = |route: &RouteMessage| {
-        let address = route.attributes.iter().find_map(|attribute| match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
-            RouteAttribute::Destination(RouteAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
-            _ => None,
-        });
-        Cidr::new(address?, route.header.destination_prefix_length).ok()
-    };
-    routes.iter().filter(is_ours).filter_map(destination).collect()
+    routes.iter().filter(is_ours).filter_map(destination_of).collect()
 }
 
 fn default_route(route: &RouteMessage) -> Option<WayOut> {
@@ -190,10 +187,13 @@ fn default_route(route: &RouteMessage) -> Option<WayOut> {
         return None;
     }
     let gateway = route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => Some(WayOut::Gateway(*gateway)),
+        RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => Some(WayOut::Gateway(IpAddr::V4(*gateway))),
+        RouteAttribute::Gateway(RouteAddress::Inet6(gateway)) => Some(WayOut::Gateway(IpAddr::V6(*gateway))),
         _ => None,
     });
-    let is_on_link = route.header.address_family == AddressFamily::Inet && route.header.scope == RouteScope::Link;
+    // Routes of IPv6 have no scope; one that leads nowhere is of another kind.
+    let is_on_link = route.header.kind == RouteType::Unicast
+        && (route.header.address_family == AddressFamily::Inet6 || route.header.scope == RouteScope::Link);
     gateway.or(is_on_link.then_some(WayOut::Link))
 }
 
@@ -235,26 +235,39 @@ fn underlay(links: &[LinkMessage], addresses: &[AddressMessage], ours: &BTreeSet
     foreign.filter_map(|message| Some((cidr_of(message)?.address(), *mtus.get(&message.header.index)?))).collect()
 }
 
-/// Where the host can go and where it lives in IPv4, apart from our own bridge.
+/// Where the host can go and where it lives, apart from our own bridges and from what each link has for itself.
 fn host_routes(addresses: &[AddressMessage], routes: &[RouteMessage], ours: &BTreeSet<u32>) -> Vec<Cidr> {
-    let foreign = addresses.iter().filter(|message| !ours.contains(&message.header.index) && is_ipv4(message));
+    let foreign = addresses.iter().filter(|message| !ours.contains(&message.header.index));
     let mut found: BTreeSet<Cidr> = foreign.filter_map(cidr_of).map(Cidr::network).collect();
     found.extend(routes.iter().filter_map(|route| destination(route, ours)));
-    found.into_iter().collect()
+    found.into_iter().filter(|range| !is_of_every_link(*range)).collect()
+}
+
+/// Loopback, link-local and multicast ranges of IPv6, which say nothing of where the host can go.
+fn is_of_every_link(range: Cidr) -> bool {
+    let IpAddr::V6(address) = range.address() else { return false };
+    address.is_loopback() || address.is_unicast_link_local() || address.is_multicast()
 }
 
 fn destination(route: &RouteMessage, ours: &BTreeSet<u32>) -> Option<Cidr> {
     let leads_to_us = route.attributes.iter().any(|a| matches!(a, RouteAttribute::Oif(index) if ours.contains(index)));
     // Local and broadcast entries only repeat the addresses; an unreachable or blackhole route is a
     // statement about its range and counts.
-    let repeats = matches!(route.header.kind, RouteType::Local | RouteType::Broadcast | RouteType::Multicast);
+    let repeats = matches!(
+        route.header.kind,
+        RouteType::Local | RouteType::Broadcast | RouteType::Multicast | RouteType::Anycast
+    );
     if leads_to_us || repeats || route.header.destination_prefix_length == 0 {
         return None;
     }
-    route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Destination(RouteAddress::Inet(address)) => {
-            Cidr::new(IpAddr::V4(*address), route.header.destination_prefix_length).ok()
-        }
+    destination_of(route)
+}
+
+fn destination_of(route: &RouteMessage) -> Option<Cidr> {
+    let address = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
+        RouteAttribute::Destination(RouteAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
         _ => None,
-    })
+    });
+    Cidr::new(address?, route.header.destination_prefix_length).ok()
 }

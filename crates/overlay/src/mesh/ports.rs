@@ -80,7 +80,8 @@ pub(super) enum Header {
     None,
     /// The process that writes it listens on this port of the host; None: it does not run, and nothing may pass without.
     From(Option<u16>),
-    /// None; but what comes over IPv6 ends at this port of the same process, which sends it on over IPv4.
+    /// None; but what comes over IPv6 and cannot go to a backend as it is ends at this port of the same process, which sends
+    /// it on over IPv4.
     Relayed(u16),
 }
 
@@ -119,14 +120,20 @@ pub fn entries(plan: &NetworkPlan, port_proxy: Option<ProxyPorts>) -> Vec<Entry>
             false => relayed(&ports.bind, ports.protocol),
         },
     });
-    let of_endpoints = plan.endpoints.values().filter_map(|endpoint| Some((endpoint.bridge?, &endpoint.ports)));
-    let of_endpoints = of_endpoints.flat_map(|(port, ports)| ports.iter().map(move |ports| (port.address, ports)));
-    let of_endpoints = of_endpoints.map(|(address, ports)| Entry {
+    let of_endpoints = plan.endpoints.values().filter_map(|endpoint| {
+        let six = plan.published6(endpoint).map(|(_, address)| IpAddr::V6(address));
+        let addresses = [IpAddr::V4(endpoint.bridge?.address)].into_iter().chain(six);
+        let backends: BTreeMap<IpAddr, u16> = addresses.map(|address| (address, 1)).collect();
+        Some((Arc::new(backends), &endpoint.ports))
+    });
+    let of_endpoints =
+        of_endpoints.flat_map(|(backends, ports)| ports.iter().map(move |ports| (Arc::clone(&backends), ports)));
+    let of_endpoints = of_endpoints.map(|(backends, ports)| Entry {
         bind: ports.bind.clone(),
         protocol: ports.protocol,
         published: ports.published,
         target: ports.target,
-        backends: BTreeMap::from([(IpAddr::V4(address), 1)]).into(),
+        backends,
         affinity: MeshAffinity::None,
         header: relayed(&ports.bind, ports.protocol),
     });
@@ -224,6 +231,10 @@ impl Entry {
         match self.header {
             Header::None => {}
             Header::Relayed(_) if rules.is_empty() => {}
+            // No reply from elsewhere finds its way to ::1.
+            Header::Relayed(port) if self.backends.keys().any(IpAddr::is_ipv6) => {
+                rules.insert(0, format!("ip6 saddr ::1 meta l4proto {} redirect to :{port}", self.protocol.as_str()));
+            }
             Header::Relayed(port) => {
                 rules.push(format!("meta nfproto ipv6 meta l4proto {} redirect to :{port}", self.protocol.as_str()));
             }

@@ -1,6 +1,8 @@
 //! The chains of the host's table that do not depend on which ports are published. Pure.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
+
+use types::NetworkId;
 
 use super::{
     INGRESS,
@@ -114,7 +116,19 @@ fn sources(plan: &NetworkPlan) -> Vec<String> {
         rules.push(format!("oifname \"{INGRESS}\" ip saddr {subnet} {to}"));
     }
     rules.push(format!("oifname \"{name}\" ct status dnat ip saddr {{ 127.0.0.0/8, {subnet} }} masquerade"));
+    rules.extend(sources6(plan));
     rules
+}
+
+/// The same of endpoints that are reached over IPv6 by way of another bridge.
+fn sources6(plan: &NetworkPlan) -> BTreeSet<String> {
+    let networks = plan.endpoints.values().filter_map(|endpoint| plan.published6(endpoint));
+    let rule = |(network, _): (NetworkId, _)| {
+        let bridge = plan.locals.get(&network)?.bridge(network)?;
+        let (name, subnet) = (bridge.name, bridge.ipv6?.subnet.network());
+        Some(format!("oifname \"{name}\" ct status dnat ip6 saddr {subnet} masquerade"))
+    };
+    networks.filter_map(rule).collect()
 }
 
 /// What guards the host's port in the ingress network: out goes what a published port led there, in come

@@ -27,9 +27,12 @@ pub fn chains(out: &mut String, plan: &NetworkPlan) -> Result {
     writeln!(out, "\t}}")?;
     writeln!(out, "\tchain bridges {{")?;
     writeln!(out, "\t\ttype nat hook postrouting priority srcnat; policy accept;")?;
-    for (BridgePlan { name, subnet, .. }, _) in bridges.iter().filter(|(bridge, _)| bridge.masquerade) {
+    for (BridgePlan { name, subnet, ipv6, .. }, _) in bridges.iter().filter(|(bridge, _)| bridge.masquerade) {
         let subnet = subnet.network();
         writeln!(out, "\t\tip saddr {subnet} ip daddr != {subnet} oifname != \"{name}\" masquerade")?;
+        if let Some(subnet) = ipv6.map(|ipv6| ipv6.subnet.network()) {
+            writeln!(out, "\t\tip6 saddr {subnet} ip6 daddr != {subnet} oifname != \"{name}\" masquerade")?;
+        }
     }
     writeln!(out, "\t}}")
 }

@@ -1,13 +1,16 @@
 //! The user's networks of this host alone: bridges of their own, and places on the host's own links (macvlan, ipvlan).
 //! Plain data and the names of what is made of it; read by `diff`, `nft` and `dns`.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use serde::{Deserialize, Serialize};
 use types::{IpvlanMode, NetworkId};
 
 use super::{BridgePlan, EndpointId, EndpointPlan, LINK_NAME_MAX, MTU_RANGE, NetworkPlan, VETH_PREFIX};
-use crate::{Cidr, Ipam, MacAddress, Stacked, WayOut};
+use crate::{Cidr, Ipam, Ipam6, MacAddress, Stacked, WayOut};
 
 /// The bridges of users' networks start with this. No veth of ours does: `r` is no hexadecimal digit.
 pub const USER_BRIDGE_PREFIX: &str = "rs-br";
@@ -15,6 +18,10 @@ pub const USER_BRIDGE_PREFIX: &str = "rs-br";
 pub const VLAN_PREFIX: &str = "rs-v";
 /// Of a VLAN tag (IEEE 802.1Q): 0 and 4095 are reserved.
 const VLAN_IDS: std::ops::RangeInclusive<u16> = 1..=4094;
+/// The least that a link with IPv6 carries (RFC 8200, section 5); the kernel turns it off below.
+const IPV6_LEAST_MTU: u32 = 1280;
+/// Of link-local addresses (RFC 3927, RFC 4291).
+const LINK_LOCAL_PREFIX: (u8, u8) = (16, 64);
 
 /// A network that ends at this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +38,17 @@ pub struct LocalNetworkPlan {
     #[serde(default)]
     pub internal: bool,
     pub driver: LocalDriver,
+    /// None: IPv4 alone.
+    #[serde(default)]
+    pub ipv6: Option<Ipv6Range>,
+}
+
+/// What of a network is IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ipv6Range {
+    pub subnet: Cidr,
+    /// Of the endpoints' default route; a bridge bears it.
+    pub gateway: Ipv6Addr,
 }
 
 /// What a local network is made of.
@@ -62,10 +80,23 @@ pub struct ParentLink {
 pub struct LocalPort {
     pub network: NetworkId,
     pub address: Ipv4Addr,
+    /// If the network has IPv6.
+    #[serde(default)]
+    pub address6: Option<Ipv6Addr>,
+    /// Further ones that only its neighbours reach, of either family.
+    #[serde(default)]
+    pub link_local: Vec<IpAddr>,
     pub mac: MacAddress,
     /// By which the others in the network find it, lower case; the first is its own.
     #[serde(default)]
     pub names: Vec<String>,
+}
+
+impl LocalPort {
+    /// By which others reach it, IPv4 before IPv6.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        [IpAddr::V4(self.address)].into_iter().chain(self.address6.map(IpAddr::V6)).collect()
+    }
 }
 
 impl LocalDriver {
@@ -110,8 +141,17 @@ impl LocalNetworkPlan {
     pub(crate) fn way_out(&self) -> WayOut {
         match self.driver {
             LocalDriver::Ipvlan { mode: IpvlanMode::L3 | IpvlanMode::L3s, .. } => WayOut::Link,
-            _ => WayOut::Gateway(self.gateway),
+            _ => WayOut::Gateway(self.gateway.into()),
         }
+    }
+
+    /// The same over IPv6; None for an endpoint that has no address there.
+    pub(crate) fn way_out6(&self, port: &LocalPort) -> Option<WayOut> {
+        let ipv6 = self.ipv6.filter(|_| port.address6.is_some())?;
+        Some(match self.way_out() {
+            WayOut::Link => WayOut::Link,
+            WayOut::Gateway(_) => WayOut::Gateway(ipv6.gateway.into()),
+        })
     }
 
     /// The bridge, if it is made of one.
@@ -123,12 +163,16 @@ impl LocalNetworkPlan {
             gateway: self.gateway,
             mtu: self.mtu.unwrap_or(1500),
             masquerade: masquerade && !self.internal,
+            ipv6: self.ipv6,
         })
     }
 
-    /// The address as an interface in this network bears it.
-    pub(crate) fn with_prefix(&self, address: Ipv4Addr) -> Cidr {
-        Cidr::new(address.into(), self.subnet.prefix().min(32)).expect("a prefix of at most 32 fits IPv4")
+    /// The endpoint's addresses as its interface in this network bears them.
+    pub(crate) fn addresses(&self, port: &LocalPort) -> Vec<Cidr> {
+        let four = Cidr::new(port.address.into(), self.subnet.prefix().min(32));
+        let six = self.ipv6.zip(port.address6).map(|(ipv6, address)| ipv6.with_prefix(address));
+        let link_local = port.link_local.iter().map(|address| link_local(*address));
+        [four.expect("a prefix of at most 32 fits IPv4")].into_iter().chain(six).chain(link_local).collect()
     }
 
     /// Why it cannot be made, as far as can be known without asking the kernel.
@@ -145,7 +189,67 @@ impl LocalNetworkPlan {
                 return Some(format!("VLAN {vlan} is outside {}-{}", VLAN_IDS.start(), VLAN_IDS.end()));
             }
         }
-        Ipam::with_gateway(self.subnet, self.gateway).err().map(|error| error.to_string())
+        Ipam::with_gateway(self.subnet, self.gateway)
+            .err()
+            .map(|error| error.to_string())
+            .or_else(|| self.ipv6_problem())
+    }
+
+    fn ipv6_problem(&self) -> Option<String> {
+        let Ipv6Range { subnet, gateway } = self.ipv6?;
+        if let Some(mtu) = self.mtu.filter(|mtu| *mtu < IPV6_LEAST_MTU) {
+            return Some(format!("MTU {mtu} is too small for IPv6, which needs {IPV6_LEAST_MTU} at least"));
+        }
+        Ipam6::with_gateway(subnet, gateway).err().map(|error| error.to_string())
+    }
+
+    /// Why no endpoint can have this place; None where one can.
+    pub(super) fn place_problem(&self, port: &LocalPort) -> Option<String> {
+        let LocalPort { address, address6, link_local, mac, .. } = port;
+        let name = &self.name;
+        let ipam = Ipam::with_gateway(self.subnet, self.gateway);
+        if !ipam.is_ok_and(|ipam| ipam.is_host_address(*address) && ipam.gateway() != *address) {
+            return Some(format!("address {address} cannot be an endpoint's in {} of the network {name}", self.subnet));
+        }
+        if let Some(address) = address6.filter(|address| !self.ipv6.is_some_and(|ipv6| ipv6.can_be_endpoints(*address)))
+        {
+            return Some(match self.ipv6 {
+                Some(ipv6) => {
+                    format!("address {address} cannot be an endpoint's in {} of the network {name}", ipv6.subnet)
+                }
+                None => format!("address {address}: the network {name} has no IPv6"),
+            });
+        }
+        if let Some(address) = link_local.iter().find(|address| !is_link_local(address)) {
+            return Some(format!("{address} is no link-local address: those are of 169.254.0.0/16 or fe80::/10"));
+        }
+        (mac.bytes()[0] & 1 == 1).then(|| format!("MAC address {mac} is a group address"))
+    }
+}
+
+/// Whether it is of the addresses that each link has for itself.
+pub fn is_link_local(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+/// The address as an interface bears it.
+pub(crate) fn link_local(address: IpAddr) -> Cidr {
+    let (four, six) = LINK_LOCAL_PREFIX;
+    Cidr::new(address, if address.is_ipv4() { four } else { six }).expect("both fit their families")
+}
+
+impl Ipv6Range {
+    /// The address as an interface in this range bears it.
+    pub(crate) fn with_prefix(&self, address: Ipv6Addr) -> Cidr {
+        Cidr::new(address.into(), self.subnet.prefix().min(128)).expect("a prefix of at most 128 fits IPv6")
+    }
+
+    fn can_be_endpoints(&self, address: Ipv6Addr) -> bool {
+        let ipam = Ipam6::with_gateway(self.subnet, self.gateway);
+        ipam.is_ok_and(|ipam| ipam.is_host_address(address) && ipam.gateway() != address)
     }
 }
 
@@ -182,6 +286,48 @@ impl NetworkPlan {
         endpoint.bridge.is_some() || endpoint.locals.iter().any(leads_out)
     }
 
+    /// The network that its default route leads through; None: the host's bridge, or none at all. The first of those with
+    /// the highest priority. What it publishes leads over the host's bridge, and so must its answers.
+    pub(crate) fn default_way(&self, endpoint: &EndpointPlan) -> Option<NetworkId> {
+        let locals = self.ways_out(endpoint, |_, _| true);
+        let bridge = endpoint.bridge.map(|_| (endpoint.bridge_priority, None));
+        if bridge.is_some() && !endpoint.ports.is_empty() {
+            return None;
+        }
+        let ways = bridge.into_iter().chain(locals.map(|(priority, port)| (priority, Some(port.network))));
+        first_of_highest(ways).flatten()
+    }
+
+    /// The place through which it reaches the world over IPv6, and is reached from there.
+    pub(crate) fn default_way6<'a>(&'a self, endpoint: &'a EndpointPlan) -> Option<&'a LocalPort> {
+        // A place in the ingress network with IPv6 has its own default route.
+        let mesh = self.mesh.as_ref().filter(|mesh| mesh.has_ipv6()).map(|mesh| mesh.network);
+        if endpoint.overlays.iter().any(|port| Some(port.network) == mesh) {
+            return None;
+        }
+        first_of_highest(self.ways_out(endpoint, |network, port| network.way_out6(port).is_some()))
+    }
+
+    /// Where what it publishes is reached over IPv6, past the host's bridge, which has none. This host is no neighbour of
+    /// interfaces on its own links.
+    pub(crate) fn published6(&self, endpoint: &EndpointPlan) -> Option<(NetworkId, Ipv6Addr)> {
+        let port = self.default_way6(endpoint).filter(|_| !endpoint.ports.is_empty())?;
+        let is_bridge = self.locals.get(&port.network).is_some_and(|network| network.driver.parent().is_none());
+        Some((port.network, port.address6.filter(|_| is_bridge)?))
+    }
+
+    fn ways_out<'a>(
+        &'a self,
+        endpoint: &'a EndpointPlan,
+        fits: impl Fn(&LocalNetworkPlan, &LocalPort) -> bool + 'a,
+    ) -> impl Iterator<Item = (i64, &'a LocalPort)> {
+        endpoint.locals.iter().filter_map(move |port| {
+            let network = self.locals.get(&port.network)?;
+            let priority = endpoint.priorities.get(&port.network).copied().unwrap_or_default();
+            (!network.internal && fits(network, port)).then_some((priority, port))
+        })
+    }
+
     /// The VLAN interfaces that endpoints need, by name, with the first network that needs each.
     pub(crate) fn vlans(&self) -> BTreeMap<String, (NetworkId, &ParentLink)> {
         let mut vlans = BTreeMap::new();
@@ -194,6 +340,14 @@ impl NetworkPlan {
         }
         vlans
     }
+}
+
+fn first_of_highest<T>(ways: impl Iterator<Item = (i64, T)>) -> Option<T> {
+    let higher = |best: Option<(i64, T)>, way: (i64, T)| match best {
+        Some(best) if best.0 >= way.0 => Some(best),
+        _ => Some(way),
+    };
+    ways.fold(None, higher).map(|(_, way)| way)
 }
 
 /// The bridge of a network: `rs-br` and 10 hexadecimal digits that depend on the id alone.
@@ -255,6 +409,7 @@ mod tests {
             mtu: None,
             internal: false,
             driver: LocalDriver::Macvlan { parent },
+            ipv6: None,
         };
         assert_eq!(good.problem(), None);
         let with = |text: &str| LocalNetworkPlan {
@@ -263,6 +418,14 @@ mod tests {
         };
         assert_eq!(with("eth0.4095").problem().expect("reserved"), "VLAN 4095 is outside 1-4094");
         assert_eq!(with("a/b").problem().expect("no name"), "\"a/b\" is no name of an interface");
+        let six = |subnet: &str, mtu| {
+            let gateway = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
+            let ipv6 = Some(Ipv6Range { subnet: subnet.parse().expect("subnet"), gateway });
+            LocalNetworkPlan { ipv6, mtu, ..good.clone() }.problem()
+        };
+        assert_eq!(six("fd00::/64", Some(1280)), None);
+        assert!(six("fd00::/64", Some(1279)).expect("too small").contains("which needs 1280 at least"));
+        assert!(six("fd01::/64", None).expect("outside").starts_with("the gateway fd00::1 is not a host address"));
         let far = LocalNetworkPlan { gateway: Ipv4Addr::new(192, 0, 3, 1), ..good };
         assert!(far.problem().expect("outside").starts_with("the gateway 192.0.3.1 is not a host address"));
     }

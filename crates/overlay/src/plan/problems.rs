@@ -5,16 +5,16 @@ mod ports;
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
 };
 
 use types::NetworkId;
 
 use super::{
     BridgePort, DataPath, EndpointId, EndpointPlan, LocalDriver, LocalNetworkPlan, MTU_RANGE, NetworkPlan, OverlayPlan,
-    OverlayPort,
+    OverlayPort, is_link_local,
 };
-use crate::Ipam;
+use crate::{Cidr, Ipam};
 
 /// The largest VXLAN network identifier: 24 bits (RFC 7348). Zero is left to nobody.
 const VNI_MAX: u32 = (1 << 24) - 1;
@@ -50,11 +50,16 @@ impl NetworkPlan {
         let mut places = BTreeSet::new();
         let mut endpoints = BTreeMap::new();
         for (id, endpoint) in &self.endpoints {
-            let on_bridge = endpoint.bridge.and_then(|port| bridge_problem(&port, bridge.as_ref(), &mut seen));
+            let on_bridge = endpoint.bridge.and_then(|port| {
+                let own = &endpoint.bridge_link_local;
+                bridge_problem(&port, own, bridge.as_ref(), &mut seen)
+            });
             let problem = on_bridge
                 .or_else(|| place_problem(endpoint, &self.overlays, &overlays))
                 .or_else(|| local_place_problem(endpoint, &self.locals, &overlays, &mut places))
-                .or_else(|| ports::endpoint_problem(id.as_str(), endpoint, &mut taken));
+                .or_else(|| {
+                    ports::endpoint_problem(id.as_str(), endpoint, self.published6(endpoint).is_some(), &mut taken)
+                });
             endpoints.extend(problem.map(|problem| (id.clone(), problem)));
         }
         Problems { host: Vec::new(), endpoints, overlays, mesh, ports }
@@ -86,7 +91,12 @@ impl NetworkPlan {
     }
 }
 
-fn bridge_problem(port: &BridgePort, ipam: Option<&Ipam>, seen: &mut BTreeSet<Ipv4Addr>) -> Option<String> {
+fn bridge_problem(
+    port: &BridgePort,
+    link_local: &[IpAddr],
+    ipam: Option<&Ipam>,
+    seen: &mut BTreeSet<Ipv4Addr>,
+) -> Option<String> {
     let BridgePort { address, mac } = port;
     let Some(ipam) = ipam else { return Some("the plan has no bridge to attach it to".to_owned()) };
     if !ipam.is_host_address(*address) {
@@ -95,6 +105,8 @@ fn bridge_problem(port: &BridgePort, ipam: Option<&Ipam>, seen: &mut BTreeSet<Ip
         Some(format!("address {address} is the gateway's"))
     } else if mac.bytes()[0] & 1 == 1 {
         Some(format!("MAC address {mac} is a group address"))
+    } else if let Some(other) = link_local.iter().find(|other| other.is_ipv6() || !is_link_local(other)) {
+        Some(format!("{other} is no link-local address of IPv4: those are of 169.254.0.0/16"))
     } else if !seen.insert(*address) {
         Some(format!("address {address} is another endpoint's"))
     } else {
@@ -158,42 +170,41 @@ fn local_place_problem(
     endpoint: &EndpointPlan,
     locals: &BTreeMap<NetworkId, LocalNetworkPlan>,
     problems: &BTreeMap<NetworkId, String>,
-    seen: &mut BTreeSet<(NetworkId, Ipv4Addr)>,
+    seen: &mut BTreeSet<(NetworkId, IpAddr)>,
 ) -> Option<String> {
     endpoint.locals.iter().find_map(|port| {
-        let (network, address) = (port.network, port.address);
+        let network = port.network;
+        let six = port.address6.map(IpAddr::V6);
+        let own = [IpAddr::V4(port.address)].into_iter().chain(six).chain(port.link_local.iter().copied());
         let Some(plan) = locals.get(&network) else {
             return Some(format!("the plan does not name the network {network} that it is in"));
         };
         let name = &plan.name;
-        let ipam = Ipam::with_gateway(plan.subnet, plan.gateway);
         if let Some(problem) = problems.get(&network) {
-            Some(format!("network {name}: {problem}"))
-        } else if !ipam.is_ok_and(|ipam| ipam.is_host_address(address) && ipam.gateway() != address) {
-            Some(format!("address {address} cannot be an endpoint's in {} of the network {name}", plan.subnet))
-        } else if port.mac.bytes()[0] & 1 == 1 {
-            Some(format!("MAC address {} is a group address", port.mac))
-        } else if !seen.insert((network, address)) {
-            Some(format!("address {address} of the network {name} is another endpoint's, or it is in there twice"))
-        } else {
-            None
+            return Some(format!("network {name}: {problem}"));
         }
+        plan.place_problem(port).or_else(|| {
+            let taken: Vec<IpAddr> = own.filter(|address| !seen.insert((network, *address))).collect();
+            let taken = taken.first()?;
+            Some(format!("address {taken} of the network {name} is another endpoint's, or it is in there twice"))
+        })
     })
 }
 
 fn local_problems(plan: &NetworkPlan) -> BTreeMap<NetworkId, String> {
-    let mut bridges = Vec::from_iter(plan.bridge.iter().map(|bridge| (bridge.name.as_str(), bridge.subnet)));
+    let mut bridges: Vec<(&str, Cidr)> =
+        plan.bridge.iter().map(|bridge| (bridge.name.as_str(), bridge.subnet)).collect();
     let mut problems = BTreeMap::new();
     for (id, local) in &plan.locals {
         let is_bridge = matches!(local.driver, LocalDriver::Bridge { .. });
-        let overlaps = || bridges.iter().find(|(_, subnet)| is_bridge && subnet.overlaps(local.subnet));
-        let problem = local.problem().or_else(|| {
-            let (other, subnet) = overlaps()?;
-            Some(format!("subnet {} overlaps {subnet} of the bridge network {other}", local.subnet))
-        });
-        match problem {
+        let own: Vec<Cidr> = [local.subnet].into_iter().chain(local.ipv6.map(|ipv6| ipv6.subnet)).collect();
+        let overlaps = |own: &Cidr| {
+            let (other, subnet) = bridges.iter().find(|(_, subnet)| is_bridge && subnet.overlaps(*own))?;
+            Some(format!("subnet {own} overlaps {subnet} of the bridge network {other}"))
+        };
+        match local.problem().or_else(|| own.iter().find_map(overlaps)) {
             Some(problem) => drop(problems.insert(*id, problem)),
-            None if is_bridge => bridges.push((&local.name, local.subnet)),
+            None if is_bridge => bridges.extend(own.into_iter().map(|subnet| (local.name.as_str(), subnet))),
             None => {}
         }
     }

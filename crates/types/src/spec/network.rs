@@ -8,6 +8,8 @@ use crate::{Cidr, Labels, Name};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkSpec {
+    /// Almost any text, of a network of one host; in the cluster one that [`Name`] parses.
+    #[serde(deserialize_with = "crate::name::read_network_name")]
     pub name: Name,
     #[serde(default)]
     pub labels: Labels,

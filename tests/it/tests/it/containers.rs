@@ -20,7 +20,7 @@ pub(crate) struct Said {
 
 /// One host, and the docker CLI that drives it.
 pub(crate) struct Docker {
-    t: ClusterUnderTest,
+    pub(crate) t: ClusterUnderTest,
 }
 
 impl Docker {
@@ -85,7 +85,7 @@ impl Docker {
     }
 
     /// Runs a command in the container's namespaces.
-    fn inside(&self, name: &str, command: &[&str]) -> Result<String> {
+    pub(crate) fn inside(&self, name: &str, command: &[&str]) -> Result<String> {
         let pid = self.field(name, "{{.State.Pid}}")?;
         let enter = ["nsenter", "-t", &pid, "-n", "-m", "-u", "-p", "busybox"];
         Ok(self.t.lab().run("h1", &[&enter[..], command].concat())?)

@@ -182,7 +182,10 @@ fn own_cli_e_18_flags_of_run() -> Result<()> {
         ensure!(got == "hello", "{got}");
         Ok(())
     })?;
-    own.is("80/tcp -> 0.0.0.0:8080\n81/udp -> 127.0.0.1:8081\n82/udp -> 127.0.0.1:8082", &["port", "web"])?;
+    own.is(
+        "80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n81/udp -> 127.0.0.1:8081\n82/udp -> 127.0.0.1:8082",
+        &["port", "web"],
+    )?;
     own.is("127.0.0.1:8082", &["port", "web", "82/udp"])?;
     own.no(1, "no public port '99/tcp' published for web", &["port", "web", "99"])?;
     let shown = own.ok(&["ps", "--filter", "name=web", "--format", "{{.Ports}}"])?;

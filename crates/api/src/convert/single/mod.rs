@@ -19,6 +19,7 @@ use super::reader::{FieldError, Object};
 
 pub(crate) use create::{read_devices, read_shm};
 pub(crate) use limits::read_cpuset;
+pub(crate) use network::read_place;
 pub(crate) use show_config::write_device;
 
 /// The container that the body of `/containers/create` asks for.

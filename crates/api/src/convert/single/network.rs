@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use types::{Labels, PortProtocol};
@@ -26,7 +26,9 @@ pub(super) fn read(from: &mut Object<'_>, host: &mut Object<'_>) -> Result<(Netw
     let mut config = from.object("NetworkingConfig")?;
     let (mut places, mut links) = (Vec::new(), Vec::new());
     for entry in config.entries("EndpointsConfig")? {
-        places.push(place(&entry, &mut links)?);
+        let (place, own_links) = read_place(Object::at(entry.path.clone(), entry.value)?, entry.key)?;
+        places.push(place);
+        links.extend(own_links);
     }
     config.finish()?;
     let whole = match mode.as_str() {
@@ -77,25 +79,29 @@ fn in_order(mut places: Vec<PlaceRequest>, first: &str, mac: String) -> Vec<Plac
     places
 }
 
-fn place(entry: &Entry<'_>, links: &mut Links) -> Result<PlaceRequest, FieldError> {
-    let mut from = Object::at(entry.path.clone(), entry.value)?;
+/// A place in this network, as an `EndpointSettings` describes it, and the links named there.
+pub(crate) fn read_place(mut from: Object<'_>, network: &str) -> Result<(PlaceRequest, Links), FieldError> {
     let mut ipam = from.object("IPAMConfig")?;
     let address = ipam
         .parsed("IPv4Address", |text| text.parse::<Ipv4Addr>().map_err(|_| format!("invalid IPv4 address: {text}")))?;
-    let six = ipam.string("IPv6Address")?;
-    if !six.is_empty() {
-        let text = "an IPv6 address of one's own is not supported; the network gives one where it has IPv6";
-        return Err(ipam.bad("IPv6Address", text));
-    }
+    let address6 = ipam
+        .parsed("IPv6Address", |text| text.parse::<Ipv6Addr>().map_err(|_| format!("invalid IPv6 address: {text}")))?;
+    let link_local = ipam.strings("LinkLocalIPs")?;
+    let link_local = link_local.iter().map(|text| link_local_address(text));
+    let link_local = link_local.collect::<Result<_, _>>().map_err(|reason| ipam.bad("LinkLocalIPs", reason))?;
     ipam.finish()?;
-    for text in from.strings("Links")? {
-        links.push(link(&text).map_err(|reason| from.bad("Links", reason))?);
-    }
+    let links = from.strings("Links")?;
+    let links = links.iter().map(|text| link(text)).collect::<Result<_, _>>();
+    let links = links.map_err(|reason| from.bad("Links", reason))?;
     let mac = from.parsed("MacAddress", |text| checked_mac(text).map(str::to_owned))?.unwrap_or_default();
     let place = PlaceRequest {
-        network: entry.key.to_owned(),
+        network: network.to_owned(),
         aliases: from.strings("Aliases")?,
         address,
+        address6,
+        link_local,
+        priority: from.integer("GwPriority")?.unwrap_or_default(),
+        links: Vec::new(),
         mac,
         options: read_options(&mut from)?,
     };
@@ -108,7 +114,17 @@ fn place(entry: &Entry<'_>, links: &mut Links) -> Result<PlaceRequest, FieldErro
     }
     from.strings("DNSNames")?;
     from.finish()?;
-    Ok(place)
+    Ok((place, links))
+}
+
+fn link_local_address(text: &str) -> Result<IpAddr, String> {
+    let address = text.parse::<IpAddr>().map_err(|_| format!("invalid link-local IP address: {text}"))?;
+    let is_one = match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    let reason = || format!("invalid link-local IP address: {text} is not of 169.254.0.0/16 or fe80::/10");
+    is_one.then_some(address).ok_or_else(reason)
 }
 
 /// Options for drivers, of which only Docker's own mean something to somebody here.

@@ -1,6 +1,6 @@
 //! A container as `GET /containers/json` and `GET /containers/{id}/json` show it (parity E-23, E-28).
 
-use std::path::Path;
+use std::{net::IpAddr, path::Path};
 
 use node::engine::{
     StorageDriver,
@@ -9,7 +9,7 @@ use node::engine::{
     },
 };
 use serde_json::{Map, Value, json};
-use types::{PortBind, PortConfig, Timestamp};
+use types::{PortBind, PortConfig, PortProtocol, Timestamp};
 
 use super::{show_config, words};
 use crate::convert::{time::rfc3339, writer::Fields};
@@ -26,7 +26,7 @@ pub(crate) fn summary(view: &ContainerView, sizes: Option<Sizes>, now: Timestamp
     let command = [&view.merged.entrypoint[..], &view.merged.command].concat().join(" ");
     let ports: Vec<Value> = match view.state.ports.is_empty() {
         true => exposed(view).map(|(target, kind)| json!({ "PrivatePort": target, "Type": kind })).collect(),
-        false => view.state.ports.iter().map(bound).collect(),
+        false => view.state.ports.iter().flat_map(|port| bound(view, port)).collect(),
     };
     let networks: Map<String, Value> = view.places.iter().map(|p| (p.network.clone(), place(view, p))).collect();
     let host_config = Fields::new()
@@ -172,16 +172,23 @@ fn exposed(view: &ContainerView) -> impl Iterator<Item = (u16, &'static str)> {
     view.merged.exposed.iter().filter(move |_| is_up).map(|(target, protocol)| (*target, protocol.as_str()))
 }
 
-fn address(port: &PortConfig) -> String {
+/// Where a port is published: at all addresses is once for each family.
+fn addresses(view: &ContainerView, port: &PortConfig) -> Vec<String> {
+    // What has no address of IPv6 is reached over it by a process that does not speak SCTP.
+    let is_served = port.protocol != PortProtocol::Sctp || view.places.iter().any(|place| place.address6.is_some());
     match &port.bind {
-        PortBind::Address(address) => address.to_string(),
-        PortBind::All | PortBind::Interface(_) => "0.0.0.0".to_owned(),
+        PortBind::Address(address) => vec![address.to_string()],
+        PortBind::All if view.host_has_ipv6 && is_served => vec!["0.0.0.0".to_owned(), "::".to_owned()],
+        PortBind::All | PortBind::Interface(_) => vec!["0.0.0.0".to_owned()],
     }
 }
 
-fn bound(port: &PortConfig) -> Value {
-    json!({ "IP": address(port), "PrivatePort": port.target, "PublicPort": port.published.unwrap_or(0),
-        "Type": port.protocol.as_str() })
+fn bound(view: &ContainerView, port: &PortConfig) -> Vec<Value> {
+    let at = |address: String| {
+        json!({ "IP": address, "PrivatePort": port.target, "PublicPort": port.published.unwrap_or(0),
+            "Type": port.protocol.as_str() })
+    };
+    addresses(view, port).into_iter().map(at).collect()
 }
 
 /// `{"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}], "443/tcp": null}`; nothing of what does not run.
@@ -189,11 +196,12 @@ fn port_map(view: &ContainerView) -> Map<String, Value> {
     let mut map: Map<String, Value> =
         exposed(view).map(|(target, kind)| (format!("{target}/{kind}"), Value::Null)).collect();
     for port in &view.state.ports {
-        let binding = json!({ "HostIp": address(port), "HostPort": port.published.unwrap_or(0).to_string() });
+        let binding = |address| json!({ "HostIp": address, "HostPort": port.published.unwrap_or(0).to_string() });
         let entry = map.entry(format!("{}/{}", port.target, port.protocol)).or_insert(Value::Null);
+        let more = addresses(view, port).into_iter().map(binding);
         match entry {
-            Value::Array(bindings) => bindings.push(binding),
-            other => *other = json!([binding]),
+            Value::Array(bindings) => bindings.extend(more),
+            other => *other = Value::Array(more.collect()),
         }
     }
     map
@@ -215,33 +223,41 @@ fn network_settings(view: &ContainerView) -> Value {
         .set("SecondaryIPv6Addresses", Value::Null)
         .set("EndpointID", of_bridge("EndpointID", json!("")))
         .set("Gateway", of_bridge("Gateway", json!("")))
-        .set("GlobalIPv6Address", "")
-        .set("GlobalIPv6PrefixLen", 0)
+        .set("GlobalIPv6Address", of_bridge("GlobalIPv6Address", json!("")))
+        .set("GlobalIPv6PrefixLen", of_bridge("GlobalIPv6PrefixLen", json!(0)))
         .set("IPAddress", of_bridge("IPAddress", json!("")))
         .set("IPPrefixLen", of_bridge("IPPrefixLen", json!(0)))
-        .set("IPv6Gateway", "")
+        .set("IPv6Gateway", of_bridge("IPv6Gateway", json!("")))
         .set("MacAddress", of_bridge("MacAddress", json!("")))
         .set("Networks", networks)
         .done()
 }
 
 fn place(view: &ContainerView, place: &PlaceView) -> Value {
-    let (ip, length) = place.address.map(|(ip, length)| (ip.to_string(), length)).unwrap_or_default();
+    let text = |address: Option<(IpAddr, u8)>| address.map(|(ip, length)| (ip.to_string(), length)).unwrap_or_default();
+    let ((ip, length), (ip6, length6)) = (text(place.address), text(place.address6));
+    let asked = &place.asked;
     let is_users = !matches!(place.network.as_str(), "bridge" | "host" | "none");
     let names = is_users.then(|| {
         let own = [view.name.clone(), view.id.chars().take(12).collect()];
-        own.into_iter().chain(place.aliases.iter().cloned()).collect::<Vec<_>>()
+        own.into_iter().chain(asked.aliases.iter().cloned()).collect::<Vec<_>>()
     });
-    let ipam = place.asked_address.map(|address| json!({ "IPv4Address": address }));
-    let aliases = (!place.aliases.is_empty()).then_some(&place.aliases);
-    let options = (!place.options.is_empty()).then_some(&place.options);
-    let links = (is_users && !view.spec.links.is_empty())
-        .then(|| view.spec.links.iter().map(|(other, alias)| format!("{other}:{alias}")).collect::<Vec<_>>());
+    let is_asked = asked.address.is_some() || asked.address6.is_some() || !asked.link_local.is_empty();
+    let ipam = is_asked.then(|| {
+        let fields = Fields::new().some("IPv4Address", asked.address).some("IPv6Address", asked.address6);
+        fields.unless_empty("LinkLocalIPs", &asked.link_local).done()
+    });
+    let aliases = (!asked.aliases.is_empty()).then_some(&asked.aliases);
+    let options = (!asked.options.is_empty()).then_some(&asked.options);
+    let links = view.spec.links.iter().filter(|_| is_users).chain(&asked.links);
+    let links: Vec<String> = links.map(|(other, alias)| format!("{other}:{alias}")).collect();
+    let links = (!links.is_empty()).then_some(links);
     json!({
         "IPAMConfig": ipam, "Links": links, "Aliases": aliases, "MacAddress": place.mac, "DriverOpts": options,
-        "GwPriority": 0, "NetworkID": place.network_id, "EndpointID": endpoint_id(view, place),
+        "GwPriority": asked.priority, "NetworkID": place.network_id, "EndpointID": endpoint_id(view, place),
         "Gateway": place.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(), "IPAddress": ip,
-        "IPPrefixLen": length, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "DNSNames": names,
+        "IPPrefixLen": length, "IPv6Gateway": place.gateway6.map(|gateway| gateway.to_string()).unwrap_or_default(),
+        "GlobalIPv6Address": ip6, "GlobalIPv6PrefixLen": length6, "DNSNames": names,
     })
 }
 

@@ -1,18 +1,19 @@
 //! `/networks/{id}/connect` and `/disconnect`: the places of a single container (parity N-21).
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
-use node::engine::{ContainerPlace, PlaceIn};
+use node::engine::{ContainerPlace, PlaceIn, containers::spec::PlaceRequest};
 use serde_json::Value;
 
 use super::find::{Found, find};
 use crate::{
     bodies::JsonBody,
-    convert::reader::{FieldError, Object},
+    convert::{
+        reader::{FieldError, Object},
+        single::read_place,
+    },
     error::{ApiError, ApiResult},
     router::Shared,
 };
@@ -24,13 +25,12 @@ pub(crate) async fn connect(
 ) -> ApiResult<StatusCode> {
     let wanted = read_connect(&body)?;
     let network = place_in(&shared, &network).await?;
-    if network == PlaceIn::Bridge && !wanted.aliases.is_empty() {
+    if network == PlaceIn::Bridge && !wanted.place.aliases.is_empty() {
         return Err(ApiError::bad_request(
             "network-scoped aliases are only supported for user-defined networks: the host's bridge has no names",
         ));
     }
-    let place = ContainerPlace { network, aliases: wanted.aliases, address: wanted.address };
-    shared.host.connect(&wanted.container, place).await?;
+    shared.host.connect(&wanted.container, ContainerPlace::new(network, wanted.place)).await?;
     Ok(StatusCode::OK)
 }
 
@@ -85,27 +85,19 @@ async fn place_in(shared: &Shared, name: &str) -> ApiResult<PlaceIn> {
 #[derive(Debug, PartialEq, Eq)]
 struct Wanted {
     container: String,
-    aliases: Vec<String>,
-    address: Option<Ipv4Addr>,
+    place: PlaceRequest,
 }
 
 fn read_connect(body: &Value) -> Result<Wanted, FieldError> {
     let mut from = Object::root(body)?;
     let container = container(&mut from)?;
-    let mut config = from.object("EndpointConfig")?;
-    let mut ipam = config.object("IPAMConfig")?;
-    let address = ipam.parsed("IPv4Address", |text| match text.parse() {
-        Ok(IpAddr::V4(address)) => Ok(address),
-        _ => Err(format!("{text:?} is no IPv4 address")),
-    })?;
-    ipam.finish()?;
-    let aliases = config.strings("Aliases")?;
-    if let Some(bad) = aliases.iter().find(|alias| !is_dns_name(alias)) {
-        return Err(config.bad("Aliases", format!("{bad:?} is no DNS name")));
+    let (mut place, links) = read_place(from.object("EndpointConfig")?, "")?;
+    place.links = links;
+    if let Some(bad) = place.aliases.iter().find(|alias| !is_dns_name(alias)) {
+        return Err(from.bad("EndpointConfig.Aliases", format!("{bad:?} is no DNS name")));
     }
-    config.finish()?;
     from.finish()?;
-    Ok(Wanted { container, aliases, address })
+    Ok(Wanted { container, place })
 }
 
 fn read_disconnect(body: &Value) -> Result<String, FieldError> {
@@ -145,15 +137,36 @@ mod tests {
             "MacAddress": "", "Aliases": ["db"], "DriverOpts": null, "GwPriority": 0, "NetworkID": "", "DNSNames": null,
         } });
         let wanted = read_connect(&body).expect("understood");
-        assert_eq!((wanted.container.as_str(), wanted.address), ("c1", Some([10, 1, 0, 9].into())));
+        assert_eq!((wanted.container.as_str(), wanted.place.address), ("c1", Some([10, 1, 0, 9].into())));
+        let body = json!({ "Container": "c1", "EndpointConfig": {
+            "IPAMConfig": { "IPv6Address": "fd00:1::9", "LinkLocalIPs": ["169.254.8.8", "fe80::8"] }, "Links": ["db:d"],
+            "MacAddress": "02:42:ac:11:00:09", "DriverOpts": { "a": "b" }, "GwPriority": -7,
+        } });
+        let place = read_connect(&body).expect("understood").place;
+        assert_eq!((place.address6, place.link_local.len(), place.priority), ("fd00:1::9".parse().ok(), 2, -7));
+        assert_eq!(place.links, [("db".to_owned(), "d".to_owned())]);
+        assert_eq!((place.mac.as_str(), place.options.len()), ("02:42:ac:11:00:09", 1));
+        for (config, said) in [
+            (json!({ "IPAMConfig": { "IPv6Address": "10.1.0.9" } }), "invalid IPv6 address: 10.1.0.9"),
+            (
+                json!({ "IPAMConfig": { "LinkLocalIPs": ["10.1.0.9"] } }),
+                "10.1.0.9 is not of 169.254.0.0/16 or fe80::/10",
+            ),
+            (json!({ "MacAddress": "02:42" }), "02:42 is not a valid mac address"),
+            (json!({ "Links": ["a:b:c"] }), "bad format for links: a:b:c"),
+        ] {
+            let body = json!({ "Container": "c1", "EndpointConfig": config });
+            let refused = read_connect(&body).expect_err("refused").to_string();
+            assert!(refused.starts_with("EndpointConfig.") && refused.contains(said), "{refused}");
+        }
         let bad = json!({ "Container": "c1", "EndpointConfig": { "Aliases": ["-x"] } });
         assert_eq!(
             read_connect(&bad).expect_err("refused").to_string(),
             "EndpointConfig.Aliases: \"-x\" is no DNS name"
         );
-        let bad = json!({ "Container": "c1", "EndpointConfig": { "DriverOpts": { "a": "b" } } });
+        let bad = json!({ "Container": "c1", "EndpointConfig": { "Speed": "fast" } });
         let refused = read_connect(&bad).expect_err("refused").to_string();
-        assert!(refused.contains("DriverOpts") && refused.contains("not supported yet"), "{refused}");
+        assert!(refused.contains("Speed") && refused.contains("not supported yet"), "{refused}");
         assert!(read_disconnect(&json!({ "Force": true })).expect_err("refused").to_string().contains("Container"));
     }
 }

@@ -33,6 +33,9 @@ pub(crate) struct CreateArgs {
     /// An IPv6 subnet beside the IPv4 one
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     ipv6: bool,
+    /// IPv4 addresses, which every network has
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", action = clap::ArgAction::Set)]
+    ipv4: bool,
     /// Make it the network of the routing mesh
     #[arg(long)]
     ingress: bool,
@@ -79,13 +82,16 @@ pub(crate) fn request(arguments: &CreateArgs) -> anyhow::Result<Value> {
         "Options": pairs(&arguments.opt),
         "Labels": pairs(&arguments.label),
     });
+    if !arguments.ipv4 {
+        body["EnableIPv4"] = json!(false);
+    }
     if let Some(source) = &arguments.config_from {
         body["ConfigFrom"] = json!({ "Network": source });
     }
     Ok(body)
 }
 
-fn pairs(entries: &[String]) -> Map<String, Value> {
+pub(super) fn pairs(entries: &[String]) -> Map<String, Value> {
     let pair = |entry: &String| {
         let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
         (name.to_owned(), Value::from(value))

@@ -14,7 +14,7 @@ use crate::engine::{
         Merged, MountPoint, Phase, PointKind, Record, State,
         spec::{AskedMount, Limits, MountForm, NamespaceRequest, NetworkRequest, PlaceRequest, SingleSpec, Streams},
     },
-    network::first_ipv4,
+    network::{first_ipv4, first_ipv6},
 };
 
 pub(super) const LABEL: &str = "rswarm.record";
@@ -114,6 +114,7 @@ fn single_spec(a: &Assignment, config: &ContainerConfig) -> SingleSpec {
     let place = |attachment: &types::Attachment| PlaceRequest {
         aliases: attachment.aliases.clone(),
         address: first_ipv4(&attachment.addresses),
+        address6: first_ipv6(&attachment.addresses),
         ..PlaceRequest::of(&attachment.network.to_string())
     };
     let network = match a.spec.networks.iter().find(|n| n.target == NONE || n.target == HOST) {

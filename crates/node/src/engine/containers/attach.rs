@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
 };
 
-use overlay::{EndpointDns, EndpointId, MacAddress};
+use overlay::{EndpointDns, EndpointId};
 use types::{NetworkId, PortBind, PortConfig, PublishMode};
 
 use super::{
@@ -19,7 +19,7 @@ use crate::engine::{
     container_id::task_of_container,
     files::{EtcFiles, HostFiles, read_host_resolv_conf},
     host_ports::Conflict,
-    network::{AttachError, Attached, Coming, ContainerPlace, NetworkErrorKind, PlaceIn, Wanted},
+    network::{AttachError, Attached, Coming, ContainerPlace, NetworkError, NetworkErrorKind, PlaceIn, Wanted},
     sockets,
 };
 
@@ -28,7 +28,8 @@ use crate::engine::{
 pub(super) struct Joined {
     /// `None` is the host's own.
     pub netns: Option<PathBuf>,
-    pub address: Option<IpAddr>,
+    /// In its first network, IPv4 before IPv6.
+    pub addresses: Vec<IpAddr>,
     pub ports: Vec<PortConfig>,
     /// Of the container whose network it shares: that one's files are its own.
     pub shares_with: Option<String>,
@@ -50,9 +51,7 @@ impl Engine {
             dns: EndpointDns { nameservers: record.spec.dns.nameservers.clone(), ..EndpointDns::default() },
             ..Wanted::default()
         };
-        if !record.spec.links.is_empty() {
-            wanted.dns.links = self.link_names(record).await;
-        }
+        wanted.dns.links = self.link_names(record).await;
         let mut all_internal = !places.is_empty();
         let (mut coming, mut overlays) = (Vec::new(), Vec::new());
         for place in places {
@@ -80,8 +79,9 @@ impl Engine {
         }
         let attached = self.attach_with_ports(record, wanted, &asked).await?;
         drop(coming);
-        let Attached { address, namespace, ports } = attached;
-        Ok(Joined { netns: Some(namespace), address, ports, shares_with: None, has_names })
+        let Attached { address, address6, namespace, ports } = attached;
+        let addresses = address.into_iter().chain(address6.map(IpAddr::V6)).collect();
+        Ok(Joined { netns: Some(namespace), addresses, ports, shares_with: None, has_names })
     }
 
     /// Notes one place; tells whether its network is internal, and of one that the cluster gives what was given, with
@@ -92,32 +92,23 @@ impl Engine {
         request: PlaceRequest,
         record: &Record,
     ) -> Result<(bool, Option<(Coming<'_>, Option<NetworkId>)>), ContainerError> {
-        let mac = match request.mac.as_str() {
-            "" => None,
-            text => Some(text.parse::<MacAddress>().map_err(|_| {
-                ContainerError::invalid(format!("invalid MAC address {text:?}: write 02:42:ac:11:00:02, for example"))
-            })?),
-        };
-        let (place, is_internal) = self.place_in(&request.network)?;
-        if place == PlaceIn::Bridge {
-            if request.address.is_some() {
-                return Err(ContainerError::invalid(
-                    "user specified IP address is supported on user defined networks only",
-                ));
-            }
-            (wanted.bridge, wanted.bridge_mac) = (true, mac);
+        let of_network = |error: NetworkError| ContainerError::new(kind_of(error.kind), error.message);
+        let (network, is_internal) = self.place_in(&request.network)?;
+        let place = ContainerPlace::new(network, request);
+        if place.network == PlaceIn::Bridge {
+            place.check_bridge().map_err(of_network)?;
+            (wanted.bridge, wanted.bridge_mac) = (true, place.mac().map_err(of_network)?);
+            (wanted.bridge_priority, wanted.bridge_link_local) = (place.asked.priority, place.asked.link_local);
             return Ok((false, None));
         }
-        let place = ContainerPlace { network: place, aliases: request.aliases, address: request.address };
         if let PlaceIn::Network(of) = place.network
             && self.inner.network.gives_addresses(of)
         {
             let asked = self.ask_for(wanted, &record.id, &record.name, of, place).await;
-            let (given, is_overlay) = asked.map_err(|e| ContainerError::new(kind_of(e.kind), e.message))?;
+            let (given, is_overlay) = asked.map_err(of_network)?;
             return Ok((is_internal, Some((given, is_overlay.then_some(of)))));
         }
-        let local = place.wanted(&record.name, &record.id).expect("it is not on the host's bridge");
-        wanted.locals.push(crate::engine::network::LocalWanted { mac, ..local });
+        wanted.locals.extend(place.wanted(&record.name, &record.id).map_err(of_network)?);
         Ok((is_internal, None))
     }
 
@@ -231,7 +222,7 @@ impl Engine {
                         domain => format!("{hostname}.{domain} {hostname}"),
                     };
                     let host = read_host_resolv_conf();
-                    EtcFiles::new(&spec.dns, &lines, &names, joined.address, joined.has_names, &host)
+                    EtcFiles::new(&spec.dns, &lines, &names, &joined.addresses, joined.has_names, &host)
                 }
             };
             files.hostname = format!("{hostname}\n");

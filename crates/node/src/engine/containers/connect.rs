@@ -32,8 +32,12 @@ impl Engine {
             let message = format!("endpoint with name {} already exists in network {network}", record.name);
             return Err(NetworkError::new(Kind::Forbidden, message));
         }
-        let request =
-            PlaceRequest { aliases: place.aliases.clone(), address: place.address, ..PlaceRequest::of(&network) };
+        if place.network == PlaceIn::Bridge {
+            place.check_bridge()?;
+        }
+        let mut place = place;
+        place.asked.network.clone_from(&network);
+        let request = place.asked.clone();
         if record.state.phase == Phase::Running {
             let id = Self::endpoint_of(single)?;
             self.connect_endpoint(id, Some(record.name.clone()), place).await?;
@@ -57,7 +61,8 @@ impl Engine {
         };
         if record.state.phase == Phase::Running {
             let id = Self::endpoint_of(single)?;
-            self.inner.network.disconnect(id, network).await?;
+            let unlink = places[at].links.iter().map(|(_, alias)| alias.to_ascii_lowercase()).collect();
+            self.inner.network.disconnect(id, network, unlink).await?;
         }
         places.remove(at);
         let next = NetworkRequest::Places(places);

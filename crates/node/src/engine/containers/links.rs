@@ -4,7 +4,11 @@
 
 use std::{collections::BTreeMap, fs, io, sync::Arc};
 
-use super::{ContainerError, ContainerErrorKind, Engine, Meant, Record, Single, spec::SingleSpec, stopping};
+use super::{
+    ContainerError, ContainerErrorKind, Engine, Meant, Record, Single,
+    spec::{NetworkRequest, SingleSpec},
+    stopping,
+};
 
 impl Engine {
     /// On the host's bridge a link is to a container, whatever that is called later.
@@ -44,8 +48,19 @@ impl Engine {
 
     /// What the container calls others, and their names in its networks.
     pub(super) async fn link_names(&self, record: &Record) -> BTreeMap<String, String> {
+        let places = match &record.spec.network {
+            NetworkRequest::Places(places) => &places[..],
+            _ => &[],
+        };
+        let links = record.spec.links.iter().chain(places.iter().flat_map(|place| &place.links));
+        let links: Vec<(String, String)> = links.cloned().collect();
+        self.names_of(&links).await
+    }
+
+    /// The same of links alone.
+    pub(in crate::engine) async fn names_of(&self, links: &[(String, String)]) -> BTreeMap<String, String> {
         let mut names = BTreeMap::new();
-        for (other, alias) in &record.spec.links {
+        for (other, alias) in links {
             let name = match self.meant(other).await {
                 Ok(Meant::Single(single)) => single.record().name,
                 _ => other.clone(),

@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use serde::{Deserialize, Serialize};
@@ -173,6 +173,13 @@ pub struct PlaceRequest {
     pub network: String,
     pub aliases: Vec<String>,
     pub address: Option<Ipv4Addr>,
+    pub address6: Option<Ipv6Addr>,
+    /// Further ones that only its neighbours reach.
+    pub link_local: Vec<IpAddr>,
+    /// Of networks that lead out, that with the highest is the default route.
+    pub priority: i64,
+    /// Names of its own for other containers, given when it was connected: container and alias.
+    pub links: Vec<(String, String)>,
     /// Empty: from the address.
     pub mac: String,
     /// For drivers that are not here; shown as they were given.

@@ -1,6 +1,11 @@
 //! Containers as the API shows them, single ones and those of tasks alike (parity E-23, E-28).
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use overlay::MacAddress;
 use runtime::{ContainerState, Status};
@@ -10,7 +15,7 @@ use super::{
     ContainerError, Engine, Meant, Phase, PointKind, Record, Single,
     health::HealthView,
     of_runtime,
-    spec::{NetworkRequest, SingleSpec},
+    spec::{NetworkRequest, PlaceRequest, SingleSpec},
     store::{Merged, MountPoint, State},
 };
 use crate::engine::{container::record_of_labels, container_id::task_of_container, network::LocalNetworkView};
@@ -58,6 +63,8 @@ pub struct ContainerView {
     pub etc_directory: PathBuf,
     pub rootfs: PathBuf,
     pub is_task: bool,
+    /// Whether the host, on which its ports are published, has it.
+    pub host_has_ipv6: bool,
 }
 
 /// One network that it is in.
@@ -66,12 +73,14 @@ pub struct PlaceView {
     pub network: String,
     /// Empty for networks that every host has.
     pub network_id: String,
-    pub aliases: Vec<String>,
-    pub options: types::Labels,
-    pub asked_address: Option<std::net::Ipv4Addr>,
+    /// As they were asked for.
+    pub asked: PlaceRequest,
     /// While it runs: address and length of the prefix.
-    pub address: Option<(std::net::IpAddr, u8)>,
-    pub gateway: Option<std::net::Ipv4Addr>,
+    pub address: Option<(IpAddr, u8)>,
+    pub gateway: Option<Ipv4Addr>,
+    /// The same of IPv6.
+    pub address6: Option<(IpAddr, u8)>,
+    pub gateway6: Option<Ipv6Addr>,
     pub mac: String,
 }
 
@@ -194,6 +203,7 @@ impl Engine {
             has_health_check: record.health.is_some(),
             log_path,
             is_task,
+            host_has_ipv6: host_has_ipv6(),
         }
     }
 
@@ -207,7 +217,7 @@ impl Engine {
         let locals = self.inner.network.locals();
         let of_cluster = self.inner.network.all_of_cluster();
         let given = self.inner.network.cluster_places();
-        let place = |asked: &super::spec::PlaceRequest| {
+        let place = |asked: &PlaceRequest| {
             let is_bridge = matches!(asked.network.as_str(), "" | "bridge" | "default");
             let is_meant = |view: &&LocalNetworkView| match &view.network {
                 None => is_bridge,
@@ -221,12 +231,14 @@ impl Engine {
                 of_cluster.iter().find(names).cloned()
             });
             let endpoint = local.and_then(|view| view.endpoints.iter().find(|e| e.container == record.id));
-            let of_cluster = network.as_ref().filter(|_| endpoint.is_none()).and_then(|network| {
+            let of_cluster = |is_ipv4: bool| {
+                let network = network.as_ref().filter(|_| endpoint.is_none())?;
                 let given = given.iter().find(|given| given.network == network.id && given.container == record.id)?;
-                let address = given.addresses.first().copied()?;
+                let address = given.addresses.iter().find(|address| address.is_ipv4() == is_ipv4).copied()?;
                 let subnet = network.subnets.iter().find(|subnet| subnet.range.contains(address))?;
                 Some((address, subnet.range.prefix()))
-            });
+            };
+            let (of_cluster, of_cluster6) = (of_cluster(true), of_cluster(false));
             let has_own_mac = network.as_ref().is_none_or(|n| n.spec.driver != types::NetworkDriver::Ipvlan);
             PlaceView {
                 network: match &network {
@@ -235,22 +247,26 @@ impl Engine {
                     None => asked.network.clone(),
                 },
                 network_id: network.map(|network| network.id.to_string()).unwrap_or_default(),
-                aliases: asked.aliases.clone(),
-                options: asked.options.clone(),
-                asked_address: asked.address,
+                asked: asked.clone(),
                 address: endpoint.map(|e| (e.address.address(), e.address.prefix())).or(of_cluster),
                 gateway: endpoint.and(local).and_then(|view| view.gateway),
+                address6: endpoint.and_then(|e| e.address6).map(|a| (a.address(), a.prefix())).or(of_cluster6),
+                gateway6: endpoint.and_then(|e| e.address6).and(local).and_then(|view| view.gateway6),
                 mac: match (endpoint, of_cluster) {
                     (Some(endpoint), _) => endpoint.mac.map(|mac| mac.to_string()).unwrap_or_default(),
-                    (None, Some((std::net::IpAddr::V4(address), _))) if has_own_mac => {
-                        MacAddress::for_ipv4(address).to_string()
-                    }
+                    (None, Some((IpAddr::V4(address), _))) if has_own_mac => MacAddress::for_ipv4(address).to_string(),
                     (None, _) => String::new(),
                 },
             }
         };
         asked.iter().map(place).collect()
     }
+}
+
+/// A kernel either has it or not, as long as it runs.
+fn host_has_ipv6() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| Path::new("/proc/net/if_inet6").exists())
 }
 
 impl MountPoint {

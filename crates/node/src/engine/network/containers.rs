@@ -1,16 +1,17 @@
 //! Single containers and their places in networks: what is asked for, and connecting and disconnecting one that is
 //! there (parity E-17, N-21).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{collections::BTreeMap, net::IpAddr};
 
-use overlay::{EndpointId, EndpointPlan, MacAddress, OverlayPort};
+use overlay::{BridgePort, EndpointId, EndpointPlan, MacAddress, OverlayPort, plan::is_link_local};
 use types::{AttachRequest, Attachment, ContainerAttachment, NetworkId, NodeId};
 
 use super::{
-    LocalWanted, Network, Owner, first_ipv4, guests,
+    LocalWanted, Network, Owner, first_ipv4, first_ipv6, guests,
     local::{NetworkError, NetworkErrorKind as Kind},
     owned::failed,
 };
+use crate::engine::containers::spec::PlaceRequest;
 
 /// Whose network a single container is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,10 +30,9 @@ pub enum ContainerNetwork {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerPlace {
     pub network: PlaceIn,
-    /// Further names in this network.
-    pub aliases: Vec<String>,
-    /// None: any free one.
-    pub address: Option<Ipv4Addr>,
+    pub asked: PlaceRequest,
+    /// Names of its own for others, by which those are known; filled in by the engine.
+    pub links: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,16 +44,80 @@ pub enum PlaceIn {
 }
 
 impl ContainerPlace {
+    pub fn new(network: PlaceIn, asked: PlaceRequest) -> Self {
+        Self { network, asked, links: BTreeMap::new() }
+    }
+
     /// What the owner of the plan is asked for; None for a place on the host's bridge.
-    pub(in crate::engine) fn wanted(self, own_name: &str, container: &str) -> Option<LocalWanted> {
-        let PlaceIn::Network(network) = self.network else { return None };
+    ///
+    /// # Errors
+    /// When what is asked for is no such thing.
+    pub(in crate::engine) fn wanted(
+        self,
+        own_name: &str,
+        container: &str,
+    ) -> Result<Option<LocalWanted>, NetworkError> {
+        let mac = self.mac()?;
+        let PlaceIn::Network(network) = self.network else { return Ok(None) };
+        let PlaceRequest { aliases, address, address6, link_local, priority, .. } = self.asked;
+        if let Some(strange) = link_local.iter().find(|address| !is_link_local(address)) {
+            let message = format!("invalid link-local IP address {strange}: it is not of 169.254.0.0/16 or fe80::/10");
+            return Err(NetworkError::new(Kind::Invalid, message));
+        }
         let short = container.get(..12).unwrap_or(container);
         let mut names = vec![own_name.to_ascii_lowercase()];
-        names.extend(self.aliases.iter().map(|alias| alias.to_ascii_lowercase()));
+        names.extend(aliases.iter().map(|alias| alias.to_ascii_lowercase()));
         names.push(short.to_ascii_lowercase());
         let mut seen = std::collections::BTreeSet::new();
         names.retain(|name| seen.insert(name.clone()));
-        Some(LocalWanted { network, address: self.address, names, mac: None })
+        Ok(Some(LocalWanted { network, address, address6, link_local, priority, names, mac }))
+    }
+
+    /// None: from the address.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(in crate::engine) fn mac(&self) -> Result<Option<MacAddress>, NetworkError> {
+        let text = self.asked.mac.replace('-', ":");
+        let good = |mac: &MacAddress| mac.bytes()[0] & 1 == 0;
+        match text.parse::<MacAddress>().ok().filter(good) {
+            Some(mac) => Ok(Some(mac)),
+            None if text.is_empty() => Ok(None),
+            None => Err(NetworkError::new(
+                Kind::Invalid,
+                format!("invalid MAC address {text:?}: write one of a single interface, 02:42:ac:11:00:02 for example"),
+            )),
+        }
+    }
+
+    /// On the host's bridge nobody chooses his address.
+    pub(in crate::engine) fn check_bridge(&self) -> Result<(), NetworkError> {
+        let PlaceRequest { address, address6, link_local, .. } = &self.asked;
+        if let Some(strange) = link_local.iter().find(|address| address.is_ipv6() || !is_link_local(address)) {
+            let message = format!(
+                "invalid link-local IP address {strange}: the host's bridge has no IPv6, and of IPv4 they are of \
+                 169.254.0.0/16"
+            );
+            return Err(NetworkError::new(Kind::Invalid, message));
+        }
+        if address.is_none() && address6.is_none() {
+            return Ok(());
+        }
+        // Docker's own words
+        Err(NetworkError::new(Kind::Invalid, "user specified IP address is supported on user defined networks only"))
+    }
+
+    /// As managers are asked for them.
+    pub(in crate::engine) fn addresses(&self) -> Vec<IpAddr> {
+        let six = self.asked.address6.map(IpAddr::V6);
+        self.asked.address.map(IpAddr::V4).into_iter().chain(six).collect()
+    }
+
+    /// With those that managers gave.
+    pub(in crate::engine) fn with_addresses(mut self, given: &[IpAddr]) -> Self {
+        self.asked.address = first_ipv4(given).or(self.asked.address);
+        self.asked.address6 = first_ipv6(given).or(self.asked.address6);
+        self
     }
 }
 
@@ -68,12 +132,17 @@ impl Owner {
         let before = self.plan.endpoints.get(id).cloned().ok_or_else(|| no_container(id))?;
         let mut next = before.clone();
         let number = pin(&mut next);
+        next.dns.links.extend(place.links.clone());
         let own_name = before.locals.first().and_then(|port| port.names.first()).unwrap_or(&before.hostname).clone();
         match place.network {
             PlaceIn::Bridge if before.bridge.is_some() => return Err(twice(id, "bridge")),
             PlaceIn::Bridge => {
-                next.bridge = Some(self.free_port(id).map_err(|why| NetworkError::new(Kind::Conflict, why))?);
-                next.bridge_interface = number;
+                place.check_bridge()?;
+                let mac = place.mac()?;
+                let port = self.free_port(id).map_err(|why| NetworkError::new(Kind::Conflict, why))?;
+                next.bridge = Some(BridgePort { mac: mac.unwrap_or(port.mac), ..port });
+                (next.bridge_interface, next.bridge_priority) = (number, place.asked.priority);
+                next.bridge_link_local = place.asked.link_local;
             }
             PlaceIn::Network(network) => {
                 let has_overlay = before.overlays.iter().any(|port| port.network == network);
@@ -84,11 +153,11 @@ impl Owner {
                 match given {
                     Some(addresses) if is_overlay => next.overlays.extend(overlay_port(network, &addresses)),
                     given => {
-                        let address = given.as_deref().and_then(first_ipv4).or(place.address);
-                        let place = ContainerPlace { address, ..place };
-                        let wanted = place.wanted(&own_name, id.as_str()).expect("a place in a network is one");
+                        let place = place.with_addresses(given.as_deref().unwrap_or_default());
+                        let wanted = place.wanted(&own_name, id.as_str())?.expect("a place in a network is one");
                         let port = self.local_port(id, &wanted).await;
                         next.locals.push(port.map_err(|why| NetworkError::new(Kind::Conflict, why))?);
+                        next.priorities.extend((wanted.priority != 0).then_some((network, wanted.priority)));
                     }
                 }
                 next.interfaces.insert(network, number);
@@ -98,13 +167,23 @@ impl Owner {
     }
 
     /// Takes a place away.
-    pub(super) async fn disconnect(&mut self, id: &EndpointId, network: PlaceIn) -> Result<(), NetworkError> {
+    pub(super) async fn disconnect(
+        &mut self,
+        id: &EndpointId,
+        network: PlaceIn,
+        unlink: &[String],
+    ) -> Result<(), NetworkError> {
         let before = self.plan.endpoints.get(id).cloned().ok_or_else(|| no_container(id))?;
         let mut next = before.clone();
         pin(&mut next);
+        next.dns.links.retain(|alias, _| !unlink.contains(alias));
         match network {
-            PlaceIn::Bridge => next.bridge = None,
+            PlaceIn::Bridge => {
+                (next.bridge, next.bridge_priority) = (None, 0);
+                next.bridge_link_local.clear();
+            }
             PlaceIn::Network(network) => {
+                next.priorities.remove(&network);
                 next.locals.retain(|port| port.network != network);
                 next.overlays.retain(|port| port.network != network);
                 next.interfaces.remove(&network);
@@ -173,8 +252,8 @@ impl Network {
             return Err(twice(&id, &name));
         }
         let name = name.or_else(|| self.guests.name_of(&there.1)).unwrap_or_else(|| there.1.clone());
-        let address = place.address.map(IpAddr::V4);
-        let coming = self.guests.attach(request(network, &there.1, &name, &place.aliases, address)).await?;
+        let wanted = request(network, &there.1, &name, &place.asked.aliases, place.addresses());
+        let coming = self.guests.attach(wanted).await?;
         let connected = self.connect_to(id, place, Some(coming.addresses.clone())).await;
         drop(coming);
         if connected.is_err() {
@@ -184,11 +263,16 @@ impl Network {
     }
 
     /// Takes a place away. A task's own places are its service's.
-    pub(in crate::engine) async fn disconnect(&self, id: EndpointId, network: PlaceIn) -> Result<(), NetworkError> {
-        let PlaceIn::Network(of) = network else { return self.disconnect_from(id, network).await };
+    pub(in crate::engine) async fn disconnect(
+        &self,
+        id: EndpointId,
+        network: PlaceIn,
+        unlink: Vec<String>,
+    ) -> Result<(), NetworkError> {
+        let PlaceIn::Network(of) = network else { return self.disconnect_from(id, network, unlink).await };
         let there = guests::place(of, &id);
         let is_held = self.guests.holds(&there);
-        self.disconnect_from(id, network).await?;
+        self.disconnect_from(id, network, unlink).await?;
         if is_held {
             self.give_back(&there).await;
         }
@@ -220,10 +304,9 @@ impl Network {
         container: &str,
         network: NetworkId,
         name: &str,
-        aliases: &[String],
-        address: Option<IpAddr>,
+        place: &ContainerPlace,
     ) -> Result<guests::Coming<'_>, NetworkError> {
-        self.guests.attach(request(network, container, name, aliases, address)).await
+        self.guests.attach(request(network, container, name, &place.asked.aliases, place.addresses())).await
     }
 
     /// Gives back all that the managers hold for a single container.
@@ -255,7 +338,7 @@ fn request(
     container: &str,
     name: &str,
     aliases: &[String],
-    address: Option<IpAddr>,
+    addresses: Vec<IpAddr>,
 ) -> AttachRequest {
     AttachRequest {
         node: NodeId::from_random(0),
@@ -263,7 +346,7 @@ fn request(
         container: container.to_owned(),
         name: name.to_owned(),
         aliases: aliases.to_vec(),
-        addresses: address.into_iter().collect(),
+        addresses,
     }
 }
 
@@ -301,7 +384,9 @@ fn twice(id: &EndpointId, network: &str) -> NetworkError {
 
 #[cfg(test)]
 mod tests {
-    use overlay::{BridgePort, LocalPort, MacAddress};
+    use std::net::Ipv4Addr;
+
+    use overlay::LocalPort;
 
     use super::*;
 
@@ -311,7 +396,8 @@ mod tests {
         let port = |number: u8| {
             let address = Ipv4Addr::new(10, number, 0, 2);
             let network = NetworkId::from_random(number.into());
-            LocalPort { network, address, mac: MacAddress::for_ipv4(address), names: Vec::new() }
+            let (address6, link_local, names) = (None, Vec::new(), Vec::new());
+            LocalPort { network, address, address6, link_local, mac: MacAddress::for_ipv4(address), names }
         };
         let address = Ipv4Addr::new(172, 17, 0, 2);
         let bridge = Some(BridgePort { address, mac: MacAddress::for_ipv4(address) });

@@ -1,8 +1,8 @@
 //! What a network of this host is made of, read from its spec and options. Pure.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use overlay::{Cidr, Ipam, LocalDriver, LocalNetworkPlan, ParentLink};
+use overlay::{Cidr, Ipam, Ipam6, Ipv6Range, LocalDriver, LocalNetworkPlan, ParentLink};
 use types::{IPVLAN_MODE, IpvlanMode, Labels, NetworkDriver, NetworkSpec, Subnet, SubnetSpec};
 
 /// Options that a bridge network understands, as Docker names them.
@@ -12,6 +12,13 @@ const TALK: &str = "com.docker.network.bridge.enable_icc";
 const PARENT: &str = "parent";
 const MODE: &str = "macvlan_mode";
 const FLAG: &str = "ipvlan_flag";
+/// How the world reaches the network, as Docker names it by family; `nat` is the one that there is.
+const GATEWAY_MODES: [&str; 2] =
+    ["com.docker.network.bridge.gateway_mode_ipv4", "com.docker.network.bridge.gateway_mode_ipv6"];
+/// Which families it has, as Docker names them; the spec has them parsed already.
+const ENABLED: [&str; 2] = ["com.docker.network.enable_ipv4", "com.docker.network.enable_ipv6"];
+/// Below this a link has no IPv6 (RFC 8200, section 5).
+const IPV6_LEAST_MTU: u32 = 1280;
 /// The spec has them parsed already.
 const MTU: [&str; 2] = ["com.docker.network.driver.mtu", "mtu"];
 
@@ -23,6 +30,16 @@ pub(super) struct Definition {
     pub mtu: Option<u32>,
     /// None: one is to be chosen.
     pub subnet: Option<Subnet>,
+    pub ipv6: bool,
+    /// None: one is to be chosen, if it has IPv6.
+    pub subnet6: Option<Subnet>,
+}
+
+/// What a network's addresses are of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Subnets {
+    pub four: Subnet,
+    pub six: Option<Subnet>,
 }
 
 impl Definition {
@@ -37,18 +54,22 @@ impl Definition {
                 return Err("drivers host and null: every host has one network of each, and no more".to_owned());
             }
         };
-        if spec.ipv6 {
-            return Err("IPv6: networks of one host have IPv4 only in this version of rswarm; leave it out".to_owned());
-        }
         if spec.encrypted || spec.ingress {
             let what = if spec.encrypted { "encrypted" } else { "ingress" };
             return Err(format!("{what}: only overlay networks can be"));
         }
-        let subnet = match &spec.subnets[..] {
-            [] => None,
-            [one] => Some(subnet(one)?),
-            [_, second, ..] => return Err(format!("subnet {}: a network of one host has one subnet", second.subnet)),
-        };
+        let (subnet, subnet6) = (one_of_family(spec, true)?, one_of_family(spec, false)?);
+        if let Some(subnet) = subnet6.as_ref().filter(|_| !spec.ipv6) {
+            return Err(format!("subnet {}: the network has no IPv6; give --ipv6 too, or leave it out", subnet.range));
+        }
+        if let Some(mtu) = spec.mtu.filter(|mtu| spec.ipv6 && *mtu < IPV6_LEAST_MTU) {
+            return Err(format!("MTU {mtu}: a network with IPv6 needs {IPV6_LEAST_MTU} at least"));
+        }
+        if driver.parent().is_some() && spec.ipv6 && subnet6.is_none() {
+            return Err(
+                "subnet: a network on a link of the host needs the IPv6 subnet of that link; give --subnet".to_owned()
+            );
+        }
         if let (Some(_), None) = (driver.parent(), &subnet) {
             return Err(match &driver {
                 LocalDriver::Ipvlan { mode: mode @ (IpvlanMode::L3 | IpvlanMode::L3s), .. } => format!(
@@ -60,14 +81,42 @@ impl Definition {
                 _ => of_parent("a macvlan network"),
             });
         }
-        Ok(Self { driver, internal: spec.internal, mtu: spec.mtu, subnet })
+        Ok(Self { driver, internal: spec.internal, mtu: spec.mtu, subnet, ipv6: spec.ipv6, subnet6 })
+    }
+
+    /// None while one of them is to be chosen.
+    pub(super) fn subnets(&self) -> Option<Subnets> {
+        let four = self.subnet.clone()?;
+        match (&self.subnet6, self.ipv6) {
+            (None, true) => None,
+            (six, is_wanted) => Some(Subnets { four, six: six.clone().filter(|_| is_wanted) }),
+        }
     }
 
     /// What the data plane makes of it.
-    pub(super) fn plan(self, name: &str, subnet: &Subnet) -> Result<LocalNetworkPlan, String> {
-        let IpAddr::V4(gateway) = subnet.gateway else { return Err(format!("gateway {}: not IPv4", subnet.gateway)) };
+    pub(super) fn plan(self, name: &str, subnets: &Subnets) -> Result<LocalNetworkPlan, String> {
+        let Subnets { four, six } = subnets;
+        let IpAddr::V4(gateway) = four.gateway else { return Err(format!("gateway {}: not IPv4", four.gateway)) };
+        let ipv6 = |six: &Subnet| match six.gateway {
+            IpAddr::V6(gateway) => Ok(Ipv6Range { subnet: six.range, gateway }),
+            IpAddr::V4(gateway) => Err(format!("gateway {gateway}: not IPv6")),
+        };
+        let ipv6 = six.as_ref().map(ipv6).transpose()?;
         let Self { driver, internal, mtu, .. } = self;
-        Ok(LocalNetworkPlan { name: name.to_owned(), subnet: subnet.range, gateway, mtu, internal, driver })
+        Ok(LocalNetworkPlan { name: name.to_owned(), subnet: four.range, gateway, mtu, internal, driver, ipv6 })
+    }
+}
+
+/// A network of one host has at most one subnet of each family.
+fn one_of_family(spec: &NetworkSpec, is_ipv4: bool) -> Result<Option<Subnet>, String> {
+    let mut of_family = spec.subnets.iter().filter(|subnet| subnet.subnet.address().is_ipv4() == is_ipv4);
+    let first = of_family.next().map(subnet).transpose()?;
+    match of_family.next() {
+        Some(second) => {
+            let family = if is_ipv4 { "IPv4" } else { "IPv6" };
+            Err(format!("subnet {}: a network of one host has one {family} subnet", second.subnet))
+        }
+        None => Ok(first),
     }
 }
 
@@ -86,10 +135,17 @@ fn bridge(options: &Labels) -> Result<LocalDriver, String> {
             "com.docker.network.bridge.name" => {
                 return Err(format!("option {name}: rswarm names its bridges itself, after the network; leave it out"));
             }
-            known if MTU.contains(&known) => {}
+            mode if GATEWAY_MODES.contains(&mode) && matches!(value.as_str(), "" | "nat") => {}
+            mode if GATEWAY_MODES.contains(&mode) => {
+                return Err(format!(
+                    "option {name}={value}: bridge networks have the mode nat in rswarm; leave it out"
+                ));
+            }
+            known if MTU.contains(&known) || ENABLED.contains(&known) => {}
             _ => {
                 return Err(format!(
-                    "option {name}: bridge networks know no such option; known are {MASQUERADE}, {TALK} and {}",
+                    "option {name}: bridge networks know no such option; known are {MASQUERADE}, {TALK}, {} and {}",
+                    ENABLED.join(", "),
                     MTU.join(", ")
                 ));
             }
@@ -112,7 +168,7 @@ fn macvlan(options: &Labels) -> Result<LocalDriver, String> {
                     "option {MODE}={value}: macvlan networks have mode bridge in rswarm; leave it out"
                 ));
             }
-            known if MTU.contains(&known) => {}
+            known if MTU.contains(&known) || ENABLED.contains(&known) => {}
             _ => {
                 return Err(format!(
                     "option {name}: macvlan networks know no such option; known are {PARENT}, {MODE} and {}",
@@ -135,7 +191,7 @@ fn ipvlan(options: &Labels) -> Result<LocalDriver, String> {
                      out"
                 ));
             }
-            known if MTU.contains(&known) => {}
+            known if MTU.contains(&known) || ENABLED.contains(&known) => {}
             _ => {
                 return Err(format!(
                     "option {name}: ipvlan networks know no such option; known are {PARENT}, {IPVLAN_MODE}, {FLAG} and {}",
@@ -167,6 +223,9 @@ fn flag(name: &str, value: &str) -> Result<bool, String> {
 
 fn subnet(wanted: &SubnetSpec) -> Result<Subnet, String> {
     let range = wanted.subnet.network();
+    if !range.address().is_ipv4() {
+        return subnet6(wanted, range);
+    }
     let first = Ipam::new(range).map_err(|error| format!("subnet {range}: {error}"))?.gateway();
     let gateway = match wanted.gateway {
         None => first,
@@ -174,26 +233,45 @@ fn subnet(wanted: &SubnetSpec) -> Result<Subnet, String> {
         Some(IpAddr::V6(gateway)) => return Err(format!("gateway {gateway}: is outside of its subnet {range}")),
     };
     let ipam = Ipam::with_gateway(range, gateway).map_err(|error| format!("gateway {gateway}: {error}"))?;
+    let is_host = |address: IpAddr| matches!(address, IpAddr::V4(address) if ipam.is_host_address(address));
+    within(wanted, range, gateway.into(), is_host)
+}
+
+fn subnet6(wanted: &SubnetSpec, range: Cidr) -> Result<Subnet, String> {
+    let first = Ipam6::new(range).map_err(|error| format!("subnet {range}: {error}"))?.gateway();
+    let gateway = match wanted.gateway {
+        None => first,
+        Some(IpAddr::V6(gateway)) => gateway,
+        Some(IpAddr::V4(gateway)) => return Err(format!("gateway {gateway}: is outside of its subnet {range}")),
+    };
+    let ipam = Ipam6::with_gateway(range, gateway).map_err(|error| format!("gateway {gateway}: {error}"))?;
+    let is_host = |address: IpAddr| matches!(address, IpAddr::V6(address) if ipam.is_host_address(address));
+    within(wanted, range, gateway.into(), is_host)
+}
+
+/// What else was said of it must lie in it.
+fn within(
+    wanted: &SubnetSpec,
+    range: Cidr,
+    gateway: IpAddr,
+    is_host: impl Fn(IpAddr) -> bool,
+) -> Result<Subnet, String> {
     if let Some(part) = wanted.ip_range
         && !(part.prefix() >= range.prefix() && range.contains(part.address()))
     {
         return Err(format!("ip range {part}: is not within its subnet {range}"));
     }
     for (name, address) in &wanted.auxiliary {
-        if !is_host(&ipam, *address) {
+        if !is_host(*address) {
             return Err(format!("auxiliary address {name}: {address} is not a host address of the subnet {range}"));
         }
     }
     let reserved = wanted.auxiliary.values().copied().collect();
-    Ok(Subnet { range, gateway: gateway.into(), ip_range: wanted.ip_range.map(Cidr::network), reserved })
-}
-
-fn is_host(ipam: &Ipam, address: IpAddr) -> bool {
-    matches!(address, IpAddr::V4(address) if ipam.is_host_address(address))
+    Ok(Subnet { range, gateway, ip_range: wanted.ip_range.map(Cidr::network), reserved })
 }
 
 /// A subnet that was chosen, with nothing set apart.
-pub(super) fn whole(range: Cidr, gateway: Ipv4Addr) -> Subnet {
+pub(super) fn whole(range: Cidr, gateway: impl Into<IpAddr>) -> Subnet {
     Subnet { range, gateway: gateway.into(), ip_range: None, reserved: Vec::new() }
 }
 
@@ -218,7 +296,8 @@ mod tests {
     #[test]
     fn e31_what_cannot_be_is_said() {
         let (bridge, macvlan) = (NetworkDriver::Bridge, NetworkDriver::Macvlan);
-        assert!(refusal(bridge, |s| s.ipv6 = true).starts_with("IPv6: "));
+        assert!(refusal(bridge, |s| (s.ipv6, s.mtu) = (true, Some(1279))).starts_with("MTU 1279: "));
+        assert!(with_option(bridge, GATEWAY_MODES[1], "routed").contains("have the mode nat"));
         assert!(with_option(bridge, "fast", "yes").starts_with("option fast: bridge networks know no such option"));
         assert!(with_option(bridge, MASQUERADE, "perhaps").ends_with("neither true nor false"));
         assert!(with_option(bridge, TALK, "false").contains("networks of their own"));
@@ -244,7 +323,7 @@ mod tests {
             })
         };
         assert!(subnet("10.1.0.0/31", |_| {}).starts_with("subnet 10.1.0.0/31: "));
-        assert!(subnet("fd00::/64", |_| {}).starts_with("subnet fd00::/64: "));
+        assert!(subnet("fd00::/64", |_| {}).starts_with("subnet fd00::/64: the network has no IPv6; give --ipv6"));
         assert!(subnet("10.1.0.0/24", |s| s.gateway = Some([10, 2, 0, 1].into())).starts_with("gateway 10.2.0.1: "));
         assert!(subnet("10.1.0.0/24", |s| s.ip_range = "10.2.0.0/25".parse().ok()).starts_with("ip range 10.2.0.0/25"));
         let printer = |s: &mut SubnetSpec| s.auxiliary = [("printer".to_owned(), [10, 1, 0, 255].into())].into();
@@ -266,8 +345,52 @@ mod tests {
         spec.subnets.clear();
         let said = Definition::of(&spec).expect_err("no subnet");
         assert!(said.starts_with("subnet: an ipvlan network of mode l3 needs one that the world"), "{said}");
-        let chosen = definition.subnet.clone().expect("asked for");
+        let chosen = definition.subnets().expect("asked for");
         let plan = definition.plan("lan", &chosen).expect("a plan");
-        assert_eq!((plan.gateway, plan.name.as_str()), (Ipv4Addr::new(192, 0, 2, 1), "lan"));
+        assert_eq!((plan.gateway, plan.name.as_str()), ([192, 0, 2, 1].into(), "lan"));
+    }
+
+    /// E-31: both families have the same rules, and each has one subnet.
+    #[test]
+    fn e31_an_ipv6_subnet_is_checked_like_another() {
+        let with = |subnets: &[&str], change: fn(&mut SubnetSpec)| {
+            let mut spec = spec(NetworkDriver::Bridge);
+            spec.ipv6 = true;
+            spec.subnets = subnets
+                .iter()
+                .map(|text| {
+                    let subnet = text.parse().expect("subnet");
+                    let mut one = SubnetSpec { subnet, gateway: None, ip_range: None, auxiliary: Default::default() };
+                    change(&mut one);
+                    one
+                })
+                .collect();
+            Definition::of(&spec)
+        };
+        let both = with(&["fd00:1::/64", "10.1.0.0/24"], |_| {}).expect("good").subnets().expect("all there");
+        let six = both.six.clone().expect("IPv6");
+        assert_eq!(
+            (both.four.gateway, six.gateway),
+            ([10, 1, 0, 1].into(), "fd00:1::1".parse::<IpAddr>().expect("one"))
+        );
+        assert_eq!(with(&["fd00:1::/64"], |_| {}).expect("good").subnets(), None, "IPv4 is to be chosen");
+        assert_eq!(with(&["10.1.0.0/24"], |_| {}).expect("good").subnets(), None, "IPv6 is to be chosen");
+        let plan = with(&[], |_| {}).expect("good").plan("net", &both).expect("a plan");
+        assert_eq!(plan.ipv6.map(|ipv6| ipv6.subnet), "fd00:1::/64".parse().ok());
+        let says = |subnets: &[&str], change: fn(&mut SubnetSpec), start: &str| {
+            let said = with(subnets, change).expect_err("refused");
+            assert!(said.starts_with(start), "{said}");
+        };
+        let two = "subnet fd00:2::/64: a network of one host has one IPv6 subnet";
+        says(&["fd00:1::/64", "fd00:2::/64"], |_| {}, two);
+        says(&["fe80::/64"], |_| {}, "subnet fe80::/64: fe80::/64 holds addresses that are each link's own");
+        says(&["fd00:1::/127"], |_| {}, "subnet fd00:1::/127: ");
+        says(&["fd00:1::/64"], |s| s.gateway = "fd00:2::1".parse().ok(), "gateway fd00:2::1: ");
+        says(&["fd00:1::/64"], |s| s.gateway = Some([10, 1, 0, 1].into()), "gateway 10.1.0.1: is outside");
+        says(&["fd00:1::/64"], |s| s.ip_range = "fd00:2::/80".parse().ok(), "ip range fd00:2::/80");
+        let printer = |s: &mut SubnetSpec| {
+            s.auxiliary = [("printer".to_owned(), "fd00:2::9".parse().expect("address"))].into();
+        };
+        says(&["fd00:1::/64"], printer, "auxiliary address printer: fd00:2::9 is not");
     }
 }

@@ -7,11 +7,11 @@ use std::{
     sync::Arc,
 };
 
-use overlay::{Cidr, Ipam, LocalDriver, ParentLink, choose_subnet, default_pools, overlap};
+use overlay::{Cidr, Ipam, Ipam6, LocalDriver, ParentLink, choose_ipv6_subnet, choose_subnet, default_pools, overlap};
 use serde::{Deserialize, Serialize};
 use types::{Meta, Name, Network, NetworkDriver, NetworkId, NetworkSpec, Subnet, Timestamp};
 
-use super::definition::{Definition, whole};
+use super::definition::{Definition, Subnets, whole};
 
 /// Why something about a network was not done. The message says what to do next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,8 +95,8 @@ impl LocalNetworks {
             check_driver(&definition, facts).map_err(invalid)?;
             self.check_parent(&definition.driver)
                 .map_err(|why| NetworkError::new(Kind::Conflict, format!("network {name}: {why}")))?;
-            let subnet = self.subnet(&definition, facts).map_err(invalid)?;
-            subnets.push(subnet);
+            let Subnets { four, six } = subnets_of(&definition, id, facts).map_err(invalid)?;
+            subnets.extend([four].into_iter().chain(six));
         }
         let meta = Meta { created_at: now, updated_at: now, ..Meta::default() };
         self.networks.insert(id, Arc::new(Network { id, meta, spec: Arc::new(spec), vni: 0, subnets }));
@@ -167,23 +167,10 @@ impl LocalNetworks {
             None => (**spec).clone(),
         };
         let definition = Definition::of(&merged)?;
-        let subnet = network.subnets.first().cloned().or_else(|| definition.subnet.clone());
-        Ok(Definition { subnet, ..definition })
-    }
-
-    /// As asked for, if it is free; else the first free one.
-    pub(super) fn subnet(&self, definition: &Definition, facts: &HostFacts) -> Result<Subnet, String> {
-        let is_bridge = matches!(definition.driver, LocalDriver::Bridge { .. });
-        let Some(subnet) = &definition.subnet else {
-            return choose(&facts.taken);
-        };
-        match overlap(subnet.range, &facts.taken).filter(|_| is_bridge) {
-            Some(with) => Err(format!(
-                "subnet {} overlaps {with}, which this host has a network in or a route to: choose another, or none",
-                subnet.range
-            )),
-            None => Ok(subnet.clone()),
-        }
+        let given = |is_ipv4: bool| network.subnets.iter().find(|s| s.range.address().is_ipv4() == is_ipv4).cloned();
+        let subnet = given(true).or_else(|| definition.subnet.clone());
+        let subnet6 = given(false).or_else(|| definition.subnet6.clone());
+        Ok(Definition { subnet, subnet6, ..definition })
     }
 
     /// The subnets of the bridges.
@@ -193,7 +180,30 @@ impl LocalNetworks {
     }
 }
 
-pub(super) fn choose(taken: &[Cidr]) -> Result<Subnet, String> {
+/// As asked for, if they are free; else the first free ones. What is on a link of the host's lies where the host's own
+/// network does.
+pub(super) fn subnets_of(definition: &Definition, id: NetworkId, facts: &HostFacts) -> Result<Subnets, String> {
+    let is_bridge = matches!(definition.driver, LocalDriver::Bridge { .. });
+    let checked = |subnet: &Subnet| match overlap(subnet.range, &facts.taken).filter(|_| is_bridge) {
+        Some(with) => Err(format!(
+            "subnet {} overlaps {with}, which this host has a network in or a route to: choose another, or none",
+            subnet.range
+        )),
+        None => Ok(subnet.clone()),
+    };
+    let four = definition.subnet.as_ref().map_or_else(|| choose(&facts.taken), checked)?;
+    let six = definition.subnet6.as_ref().map_or_else(|| choose6(id, &facts.taken), checked);
+    Ok(Subnets { four, six: definition.ipv6.then_some(six).transpose()? })
+}
+
+/// The same for the same network, unless that is taken.
+fn choose6(id: NetworkId, taken: &[Cidr]) -> Result<Subnet, String> {
+    let range = choose_ipv6_subnet(&id.to_string(), taken).map_err(|error| error.to_string())?;
+    let gateway = Ipam6::new(range).map_err(|error| error.to_string())?.gateway();
+    Ok(whole(range, gateway))
+}
+
+fn choose(taken: &[Cidr]) -> Result<Subnet, String> {
     let range = choose_subnet(&default_pools(), taken).map_err(|error| error.to_string())?;
     let gateway = Ipam::new(range).map_err(|error| error.to_string())?.gateway();
     Ok(whole(range, gateway))
@@ -245,6 +255,14 @@ pub(in crate::engine) fn first_ipv4(addresses: &[IpAddr]) -> Option<std::net::Ip
     addresses.iter().find_map(|address| match address {
         IpAddr::V4(v4) => Some(*v4),
         IpAddr::V6(_) => None,
+    })
+}
+
+/// The same of IPv6.
+pub(in crate::engine) fn first_ipv6(addresses: &[IpAddr]) -> Option<std::net::Ipv6Addr> {
+    addresses.iter().find_map(|address| match address {
+        IpAddr::V6(v6) => Some(*v6),
+        IpAddr::V4(_) => None,
     })
 }
 

@@ -3,21 +3,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     path::PathBuf,
     sync::Arc,
 };
 
-use overlay::{EndpointId, EndpointResult, Ipam, LocalDriver, LocalPort, MacAddress, NetworkPlan, capabilities};
+use overlay::{EndpointId, EndpointResult, LocalDriver, LocalPort, MacAddress, NetworkPlan, capabilities};
 use tokio::sync::oneshot;
-use types::{Network, NetworkDriver, NetworkId, NetworkSpec, Subnet, with_causes};
+use types::{Network, NetworkDriver, NetworkId, NetworkSpec, with_causes};
 
 use super::{
-    LocalWanted, Owner,
+    LocalWanted, Owner, addresses,
     containers::{ContainerPlace, PlaceIn},
-    definition::whole,
+    definition::{Definition, Subnets, whole},
     file,
-    local::{HostFacts, LocalNetworks, NetworkError, NetworkErrorKind as Kind, check_beside, choose},
+    local::{HostFacts, LocalNetworks, NetworkError, NetworkErrorKind as Kind, check_beside, subnets_of},
     view,
 };
 use crate::clock::now;
@@ -45,6 +45,8 @@ pub(super) enum Request {
     Disconnect {
         id: EndpointId,
         network: PlaceIn,
+        /// Names of its own for others that came with the place.
+        unlink: Vec<String>,
         reply: Reply<()>,
     },
     Rename {
@@ -69,7 +71,9 @@ impl Owner {
             Request::Connect { id, place, given, reply } => {
                 drop(reply.send(self.connect(&id, *place, given).await));
             }
-            Request::Disconnect { id, network, reply } => drop(reply.send(self.disconnect(&id, network).await)),
+            Request::Disconnect { id, network, unlink, reply } => {
+                drop(reply.send(self.disconnect(&id, network, &unlink).await));
+            }
             Request::Rename { id, old, new, reply } => drop(reply.send(self.rename(&id, &old, &new).await)),
             Request::Namespace { id, reply } => drop(reply.send(self.namespace(&id).await)),
         }
@@ -180,7 +184,8 @@ impl Owner {
             overlays.flat_map(|network| network.subnets.iter().map(|subnet| subnet.range)).collect()
         });
         let is_bridge = |driver: &LocalDriver| matches!(driver, LocalDriver::Bridge { .. });
-        let bridges = self.plan.locals.values().filter(|local| is_bridge(&local.driver)).map(|local| local.subnet);
+        let bridges = self.plan.locals.values().filter(|local| is_bridge(&local.driver));
+        let bridges = bridges.flat_map(|local| [local.subnet].into_iter().chain(local.ipv6.map(|ipv6| ipv6.subnet)));
         let ours = self.plan.bridge.iter().map(|bridge| bridge.subnet).chain(bridges);
         let taken = observed.host_routes.into_iter().chain(overlays).chain(ours).collect();
         let mut lacking = BTreeMap::new();
@@ -201,11 +206,7 @@ impl Owner {
             return Err(format!("network {name} is a configuration only: no container can join it"));
         }
         let definition = self.networks.definition(&found).map_err(|why| format!("network {name}: {why}"))?;
-        let subnet = match (self.plan.locals.get(&network), &definition.subnet) {
-            (_, Some(subnet)) => subnet.clone(),
-            (Some(planned), None) => whole(planned.subnet, planned.gateway),
-            (None, None) => choose(&self.facts(None).await?.taken)?,
-        };
+        let subnets = self.subnets(network, &definition).await?;
         if let (Some(mac), LocalDriver::Ipvlan { parent, .. }) = (wanted.mac, &definition.driver) {
             return Err(format!(
                 "network {name}: MAC address {mac}: containers of an ipvlan network have that of {}; leave it out",
@@ -217,54 +218,33 @@ impl Owner {
                 check_beside(&definition.driver, &other.name, &other.driver)
                     .map_err(|why| format!("network {name}: {why}"))?;
             }
-            self.plan.locals.insert(network, definition.plan(&name, &subnet)?);
+            self.plan.locals.insert(network, definition.plan(&name, &subnets)?);
         }
-        let address =
-            self.free_address(id, network, &subnet, wanted.address).map_err(|e| format!("network {name}: {e}"))?;
+        let (address, address6) =
+            addresses::free(&self.plan, id, wanted, &subnets).map_err(|why| format!("network {name}: {why}"))?;
         Ok(LocalPort {
             network,
             address,
+            address6,
+            link_local: wanted.link_local.clone(),
             mac: wanted.mac.unwrap_or_else(|| MacAddress::for_ipv4(address)),
             names: wanted.names.clone(),
         })
     }
 
-    /// As wished, else what it has already, else any.
-    fn free_address(
-        &self,
-        id: &EndpointId,
-        network: NetworkId,
-        subnet: &Subnet,
-        wished: Option<Ipv4Addr>,
-    ) -> Result<Ipv4Addr, String> {
-        let ports = self.plan.endpoints.iter().flat_map(|(id, endpoint)| endpoint.locals.iter().map(move |p| (id, p)));
-        let here: Vec<(&EndpointId, Ipv4Addr)> =
-            ports.filter(|(_, port)| port.network == network).map(|(id, port)| (id, port.address)).collect();
-        let known = here.iter().find(|(owner, _)| *owner == id).map(|(_, address)| *address);
-        let reserved = subnet.reserved.iter().filter_map(|address| match address {
-            IpAddr::V4(v4) => Some(*v4),
-            IpAddr::V6(_) => None,
-        });
-        let others = here.iter().filter(|(owner, _)| *owner != id).map(|(_, address)| *address);
-        let mut taken: BTreeSet<Ipv4Addr> = others.collect();
-        let IpAddr::V4(gateway) = subnet.gateway else { return Err("its gateway is not IPv4".to_owned()) };
-        let ipam = Ipam::with_gateway(subnet.range, gateway).map_err(|error| error.to_string())?;
-        if let Some(address) = wished {
-            return match ipam.is_host_address(address) && address != gateway {
-                true if taken.contains(&address) => Err(format!("address {address} is already in use")),
-                true => Ok(address),
-                false => Err(format!("address {address} cannot be a container's in {}", subnet.range)),
-            };
+    /// Of a network that may stand already.
+    async fn subnets(&self, network: NetworkId, definition: &Definition) -> Result<Subnets, String> {
+        if let Some(subnets) = definition.subnets() {
+            return Ok(subnets);
         }
-        taken.extend(reserved);
-        if let Some(address) = known.filter(|address| !taken.contains(address)) {
-            return Ok(address);
+        match self.plan.locals.get(&network) {
+            Some(planned) => {
+                let four = definition.subnet.clone().unwrap_or_else(|| whole(planned.subnet, planned.gateway));
+                let six = planned.ipv6.map(|ipv6| whole(ipv6.subnet, ipv6.gateway));
+                Ok(Subnets { four, six: definition.subnet6.clone().or(six) })
+            }
+            None => subnets_of(definition, network, &self.facts(None).await?),
         }
-        let found = match subnet.ip_range {
-            Some(part) => ipam.allocate_in(part, &taken, id.as_str()),
-            None => ipam.allocate(&taken, id.as_str()),
-        };
-        found.map_err(|error| error.to_string())
     }
 }
 
@@ -275,8 +255,10 @@ pub(super) fn follow(plan: &mut NetworkPlan, networks: &LocalNetworks) {
     let is_bridge = |id: &NetworkId| networks.get(*id).is_some_and(|n| n.spec.driver == NetworkDriver::Bridge);
     plan.locals.retain(|id, _| used.contains(id) || is_bridge(id));
     for network in networks.iter().filter(|network| is_bridge(&network.id)) {
-        let Some(subnet) = network.subnets.first() else { continue };
-        let planned = networks.definition(network).and_then(|d| d.plan(network.spec.name.as_str(), subnet));
+        let planned = networks.definition(network).and_then(|definition| {
+            let subnets = definition.subnets().ok_or("it has no subnet")?;
+            definition.plan(network.spec.name.as_str(), &subnets)
+        });
         match planned {
             Ok(planned) => drop(plan.locals.insert(network.id, planned)),
             // It was checked when it was made, perhaps by another version.

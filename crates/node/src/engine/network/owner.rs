@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
     sync::Arc,
 };
@@ -14,6 +14,7 @@ use types::{NetworkId, PortConfig, with_causes};
 use super::{
     AttachError, Attached, ClusterNetwork, LocalNetworkView, LocalNetworks, MAX_WAITING, Request, Wanted, guests,
     held::{Held as HeldPorts, LOOK_EVERY},
+    local::first_ipv6,
     owned,
 };
 use crate::{
@@ -28,6 +29,7 @@ type Answer = Box<dyn FnOnce(&Result<overlay::Applied, String>) + Send>;
 /// What an endpoint was given in the plan.
 struct Placed {
     address: Option<IpAddr>,
+    address6: Option<Ipv6Addr>,
     published: Vec<PortConfig>,
 }
 
@@ -167,7 +169,7 @@ impl Owner {
             None => Some(self.free_port(id)?),
         };
         let bridge = bridge.map(|port| BridgePort { mac: wanted.bridge_mac.unwrap_or(port.mac), ..port });
-        let Wanted { hostname, overlays, locals, dns, ports, sockets, .. } = wanted;
+        let Wanted { hostname, overlays, locals, dns, ports, sockets, bridge_priority, bridge_link_local, .. } = wanted;
         let mut places = Vec::new();
         for local in &locals {
             places.push(self.local_port(id, local).await?);
@@ -178,11 +180,22 @@ impl Owner {
         let held = Held { sockets: &sockets, endpoints: &others, own };
         let published = host_ports::choose(&ports, held, random()).map_err(AttachError::Held)?;
         let ports = host_ports::ranges(&published);
-        let endpoint =
-            EndpointPlan { bridge, overlays, locals: places, hostname, dns, ports, ..EndpointPlan::default() };
-        let address = address_of(&endpoint);
+        let priorities = locals.iter().filter(|local| local.priority != 0);
+        let endpoint = EndpointPlan {
+            bridge,
+            overlays,
+            locals: places,
+            priorities: priorities.map(|local| (local.network, local.priority)).collect(),
+            bridge_priority,
+            bridge_link_local,
+            hostname,
+            dns,
+            ports,
+            ..EndpointPlan::default()
+        };
+        let (address, address6) = (address_of(&endpoint), address6_of(&endpoint));
         self.plan.endpoints.insert(id.clone(), endpoint);
-        Ok(Placed { address, published })
+        Ok(Placed { address, address6, published })
     }
 
     pub(super) fn free_port(&self, id: &EndpointId) -> Result<BridgePort, String> {
@@ -201,11 +214,19 @@ pub(super) fn address_of(endpoint: &EndpointPlan) -> Option<IpAddr> {
     overlay.or_else(local).or_else(|| Some(IpAddr::V4(endpoint.bridge?.address)))
 }
 
+/// Of IPv6 in the same network.
+fn address6_of(endpoint: &EndpointPlan) -> Option<Ipv6Addr> {
+    match endpoint.overlays.first() {
+        Some(overlay) => first_ipv6(&overlay.addresses),
+        None => endpoint.locals.first()?.address6,
+    }
+}
+
 fn attached(id: &EndpointId, placed: Placed, applied: &Result<overlay::Applied, String>) -> Result<Attached, String> {
-    let Placed { address, published: ports } = placed;
+    let Placed { address, address6, published: ports } = placed;
     match applied.as_ref().map_err(Clone::clone)?.endpoints.get(id) {
         Some(overlay::EndpointResult::Ready { namespace }) => {
-            Ok(Attached { address, namespace: namespace.clone(), ports })
+            Ok(Attached { address, address6, namespace: namespace.clone(), ports })
         }
         Some(overlay::EndpointResult::Failed { error }) => Err(error.clone()),
         None => Err("the data plane process did not say what became of it".to_owned()),

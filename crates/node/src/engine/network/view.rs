@@ -1,6 +1,9 @@
 //! The networks of this host alone as others see them, with the endpoints in each. Pure.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use overlay::{Cidr, EndpointId, LocalDriver, MacAddress, NetworkPlan};
 use types::{Network, NetworkId, TaskId};
@@ -19,6 +22,8 @@ pub struct LocalNetworkView {
     /// As it stands; None for a configuration.
     pub subnet: Option<Cidr>,
     pub gateway: Option<Ipv4Addr>,
+    /// Of IPv6, if it has that.
+    pub gateway6: Option<Ipv6Addr>,
     pub endpoints: Vec<LocalEndpoint>,
 }
 
@@ -30,6 +35,7 @@ pub struct LocalEndpoint {
     /// By which others in the network find it; else its host name.
     pub name: String,
     pub address: Cidr,
+    pub address6: Option<Cidr>,
     /// None: that of the link its interface is on.
     pub mac: Option<MacAddress>,
 }
@@ -40,12 +46,14 @@ pub(super) fn view(plan: &NetworkPlan, networks: &LocalNetworks) -> Vec<LocalNet
     let on_bridge = plan.endpoints.iter().filter_map(|(id, endpoint)| {
         let port = endpoint.bridge?;
         let address = bridge?.with_prefix(port.address);
-        Some(LocalEndpoint { container: container(id), name: endpoint.hostname.clone(), address, mac: Some(port.mac) })
+        let (container, name, mac) = (container(id), endpoint.hostname.clone(), Some(port.mac));
+        Some(LocalEndpoint { container, name, address, address6: None, mac })
     });
     let first = LocalNetworkView {
         network: None,
         subnet: bridge.map(|bridge| bridge.subnet),
         gateway: bridge.map(|bridge| bridge.gateway),
+        gateway6: None,
         endpoints: on_bridge.collect(),
     };
     let own = networks.iter().map(|network| {
@@ -54,7 +62,8 @@ pub(super) fn view(plan: &NetworkPlan, networks: &LocalNetworks) -> Vec<LocalNet
         let subnet = planned.map(|local| local.subnet).or_else(|| asked.map(|subnet| subnet.range));
         let endpoints = subnet.map_or_else(Vec::new, |subnet| endpoints(plan, network.id, subnet));
         let gateway = planned.map(|local| local.gateway);
-        LocalNetworkView { network: Some(Arc::clone(network)), subnet, gateway, endpoints }
+        let gateway6 = planned.and_then(|local| local.ipv6).map(|ipv6| ipv6.gateway);
+        LocalNetworkView { network: Some(Arc::clone(network)), subnet, gateway, gateway6, endpoints }
     });
     [first].into_iter().chain(own).collect()
 }
@@ -77,9 +86,12 @@ fn endpoints(plan: &NetworkPlan, network: NetworkId, subnet: Cidr) -> Vec<LocalE
         let port = endpoint.locals.iter().find(|port| port.network == network)?;
         let name = port.names.first().unwrap_or(&endpoint.hostname).clone();
         let address = Cidr::new(port.address.into(), subnet.prefix()).ok()?;
-        let is_links = matches!(plan.locals.get(&network)?.driver, LocalDriver::Ipvlan { .. });
+        let local = plan.locals.get(&network)?;
+        let is_links = matches!(local.driver, LocalDriver::Ipvlan { .. });
         let mac = (!is_links).then_some(port.mac);
-        Some(LocalEndpoint { container: container(id), name, address, mac })
+        let address6 = local.ipv6.zip(port.address6);
+        let address6 = address6.and_then(|(ipv6, address)| Cidr::new(address.into(), ipv6.subnet.prefix()).ok());
+        Some(LocalEndpoint { container: container(id), name, address, address6, mac })
     };
     plan.endpoints.iter().filter_map(place).collect()
 }

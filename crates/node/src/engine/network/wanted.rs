@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
     sync::Arc,
 };
@@ -18,6 +18,8 @@ use crate::engine::{host_ports::Conflict, sockets::HostSocket};
 pub(in crate::engine) struct Attached {
     /// Its first address, if it has one.
     pub address: Option<IpAddr>,
+    /// Of IPv6 in the same network.
+    pub address6: Option<Ipv6Addr>,
     /// The namespace, to be joined by path.
     pub namespace: PathBuf,
     /// Published on this host, every one with its number.
@@ -47,6 +49,10 @@ pub(in crate::engine) struct Wanted {
     pub bridge: bool,
     /// Of the interface there; `None`: from the address.
     pub bridge_mac: Option<MacAddress>,
+    /// Of networks that lead out, that with the highest is the default route.
+    pub bridge_priority: i64,
+    /// Further addresses there, for neighbours.
+    pub bridge_link_local: Vec<IpAddr>,
     pub overlays: Vec<OverlayPort>,
     /// In networks of this host, which gives the addresses.
     pub locals: Vec<LocalWanted>,
@@ -63,10 +69,24 @@ pub(in crate::engine) struct LocalWanted {
     pub network: NetworkId,
     /// None: any free one; the same again for who has one already.
     pub address: Option<Ipv4Addr>,
+    /// The same of IPv6, where the network has it.
+    pub address6: Option<Ipv6Addr>,
+    /// Further ones that only its neighbours reach.
+    pub link_local: Vec<IpAddr>,
+    /// As that of the bridge.
+    pub priority: i64,
     /// Lower case; the first is its own.
     pub names: Vec<String>,
     /// `None`: from the address.
     pub mac: Option<MacAddress>,
+}
+
+impl LocalWanted {
+    /// Any place in this network.
+    pub(in crate::engine) fn of(network: NetworkId) -> Self {
+        let (address, address6, mac) = (None, None, None);
+        Self { network, address, address6, link_local: Vec::new(), priority: 0, names: Vec::new(), mac }
+    }
 }
 
 /// What the cluster says of this host's network, beside the containers on it.

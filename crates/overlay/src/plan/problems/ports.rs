@@ -103,8 +103,8 @@ pub fn port_problem(ports: &PublishedPorts, overlay: &OverlayPlan, taken: &mut T
     problem.map(|problem| format!("published port {}: {problem}", title(bind, *protocol, *published)))
 }
 
-/// Of the ports of one endpoint; all of them are taken, or none.
-pub fn endpoint_problem(id: &str, endpoint: &EndpointPlan, taken: &mut Taken<'_>) -> Option<String> {
+/// Of the ports of one endpoint, which may be reached over IPv6; all of them are taken, or none.
+pub fn endpoint_problem(id: &str, endpoint: &EndpointPlan, has_ipv6: bool, taken: &mut Taken<'_>) -> Option<String> {
     if endpoint.ports.is_empty() {
         return None;
     }
@@ -117,7 +117,7 @@ pub fn endpoint_problem(id: &str, endpoint: &EndpointPlan, taken: &mut Taken<'_>
     let who = format!("published by {id}");
     for (at, HostPorts { bind, protocol, published, target }) in endpoint.ports.iter().enumerate() {
         let problem = match bind {
-            PortBind::Address(IpAddr::V6(_)) if *protocol == PortProtocol::Sctp => {
+            PortBind::Address(IpAddr::V6(_)) if *protocol == PortProtocol::Sctp && !has_ipv6 => {
                 Some("its network here has no IPv6, over which sctp would have to come".to_owned())
             }
             _ => span_problem(bind, *published, *target),

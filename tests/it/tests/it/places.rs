@@ -1,0 +1,75 @@
+//! Places of single containers in networks as they are asked for, driven by the docker CLI (parity E-17, E-31, E-35).
+
+use anyhow::{Result, ensure};
+use it::{DEADLINE, until};
+
+use crate::{can_make_hosts, containers::Docker};
+
+fn asks(d: &Docker, from: &str, name: &str) -> Result<String> {
+    d.inside(from, &["nslookup", "-type=a", name, "127.0.0.11"])
+}
+
+/// E-35, E-17: the priority chooses the way out; links, link-local addresses and options come and go with the place, and are
+/// there again after a restart.
+#[test]
+fn docker_e_35_a_place_as_it_is_asked_for() -> Result<()> {
+    if !can_make_hosts("docker_e_35_a_place_as_it_is_asked_for") {
+        return Ok(());
+    }
+    let d = Docker::up("places")?;
+    d.ok(&["network", "create", "--subnet", "172.31.1.0/24", "first"])?;
+    d.ok(&["network", "create", "--subnet", "172.31.2.0/24", "second"])?;
+    d.sleeper("one", &["--network", "name=first,mac-address=02:42:11:22:33:55"])?;
+    d.is("one", "{{.NetworkSettings.Networks.first.MacAddress}}", "02:42:11:22:33:55")?;
+    d.sleeper("two", &["--network", "second"])?;
+    let place = ["--link", "one:eins", "--link-local-ip", "169.254.9.9", "--driver-opt", "a=b", "--gw-priority", "5"];
+    d.ok(&[&["network", "connect"], &place[..], &["first", "two"]].concat())?;
+    let given = || {
+        let format = "{{with .NetworkSettings.Networks.first}}{{.Links}} {{.IPAMConfig.LinkLocalIPs}} {{.DriverOpts}} {{.GwPriority}}{{end}}";
+        d.is("two", format, "[one:eins] [169.254.9.9] map[a:b] 5")?;
+        let routes = d.inside("two", &["ip", "route"])?;
+        ensure!(routes.contains("default via 172.31.1.1 dev eth1"), "{routes}");
+        let addresses = d.inside("two", &["ip", "-4", "-o", "addr", "show", "dev", "eth1"])?;
+        ensure!(addresses.contains("169.254.9.9/16"), "{addresses}");
+        let at = d.field("one", "{{.NetworkSettings.Networks.first.IPAddress}}")?;
+        ensure!(asks(&d, "two", "eins")?.contains(&at));
+        Ok(())
+    };
+    until("the place is as it was asked for", DEADLINE, given)?;
+    d.ok(&["restart", "-t", "0", "two"])?;
+    until("the same after a restart", DEADLINE, given)?;
+    d.ok(&["network", "disconnect", "first", "two"])?;
+    ensure!(d.inside("two", &["ip", "route"])?.contains("default via 172.31.2.1 dev eth0"));
+    ensure!(asks(&d, "two", "eins").is_err(), "the name went with the place");
+    d.ok(&["network", "connect", "--gw-priority", "-1", "first", "two"])?;
+    ensure!(d.inside("two", &["ip", "route"])?.contains("default via 172.31.2.1 dev eth0"), "the other is higher");
+
+    let bad = |part: &str, flags: &[&str]| d.no(1, part, &[&["network", "connect"], flags, &["first", "one"]].concat());
+    d.ok(&["network", "disconnect", "first", "one"])?;
+    bad("is not of 169.254.0.0/16 or fe80::/10", &["--link-local-ip", "10.1.1.1"])?;
+    bad("it has no IPv6", &["--ip6", "fd00::5"])?;
+    d.is("one", "{{len .NetworkSettings.Networks}}", "0")?;
+    Ok(())
+}
+
+/// E-31: a network of one host may be called almost anything.
+#[test]
+fn docker_e_31_names_of_networks() -> Result<()> {
+    if !can_make_hosts("docker_e_31_names_of_networks") {
+        return Ok(());
+    }
+    let d = Docker::up("netnames")?;
+    for name in ["my net", "a.b", "-", "Größe"] {
+        d.ok(&["network", "create", "--", name])?;
+        ensure!(d.ok(&["network", "inspect", "--format", "{{.Name}}", "--", name])? == name);
+    }
+    d.no(1, "Name: name must not be blank", &["network", "create", " "])?;
+    d.no(1, "DNS name component", &["network", "create", "-d", "overlay", "a.c"])?;
+    d.sleeper("in", &["--network", "a.b"])?;
+    d.t.cluster.stop_daemon("h1", nix::sys::signal::Signal::SIGKILL)?;
+    d.t.cluster.start_daemon("h1")?;
+    ensure!(!d.field("in", "{{(index .NetworkSettings.Networks \"a.b\").IPAddress}}")?.is_empty());
+    d.ok(&["rm", "-f", "in"])?;
+    d.ok(&["network", "rm", "--", "my net", "a.b", "-", "Größe"])?;
+    Ok(())
+}
