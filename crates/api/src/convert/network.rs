@@ -92,7 +92,10 @@ fn read_spec(
     let options = from.labels("Options")?;
     let known = read_options(from, driver, &options)?;
     if !enabled(from, "EnableIPv4", &options)?.unwrap_or(true) {
-        return Err(from.bad("EnableIPv4", "every network has IPv4 addresses; leave it out, or say true"));
+        let whose = if driver == NetworkDriver::Overlay { " in a Swarm scoped network" } else { "" };
+        let reason =
+            format!("IPv4 cannot be disabled{whose}: every network has IPv4 addresses; leave it out, or say true");
+        return Err(from.bad("EnableIPv4", reason));
     }
     let ipv6 = enabled(from, "EnableIPv6", &options)?.unwrap_or_default();
     Ok(NetworkSpec {

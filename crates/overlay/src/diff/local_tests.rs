@@ -8,7 +8,7 @@ use types::{IpvlanMode, NetworkId};
 use super::{tests::check, *};
 use crate::{
     BridgePlan, BridgePort, EndpointId, EndpointPlan, HostPorts, Inside, InsideLink, Ipv6Range, LocalDriver,
-    LocalNetworkPlan, LocalPort, Namespace, Observed, Parent, ParentLink, Stacked, WayOut,
+    LocalNetworkPlan, LocalPort, Namespace, Observed, Parent, ParentLink, Stacked, WayOut, plan::local_veth_name,
 };
 
 fn network() -> NetworkId {

@@ -64,7 +64,7 @@ fn docker_e_15_a_bind_over_dev() -> Result<()> {
         said.code,
         said.err
     );
-    ensure!(here.path().join("file").exists(), "the inner mount is not there");
+    d.ok(&["run", "--rm", "-v", &mine.replace("/dev/mine", "/mine"), IMAGE, "ls", "/mine/file"])?;
     d.ok(&["run", "--rm", "-v", "/dev:/dev", IMAGE, "sh", "-c", "touch /dev/made-inside"])?;
     let seen = d.ok(&["run", "--rm", "-v", "/dev:/outside", IMAGE, "ls", "/outside/made-inside", "/outside/ptmx"]);
     d.ok(&["run", "--rm", "-v", "/dev:/dev", IMAGE, "sh", "-c", "rm /dev/made-inside; rmdir /dev/mine"])?;

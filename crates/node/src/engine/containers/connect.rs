@@ -26,10 +26,15 @@ impl Engine {
     ) -> Result<(), NetworkError> {
         let _turn = single.turn.lock().await;
         let record = single.record();
-        let places = own_places(&record.spec.network, &record.name)?;
+        let mut places = own_places(&record.spec.network, &record.name)?;
         let network = self.name_in(place.network);
-        if places.iter().any(|known| self.is_same(known, place.network)) {
-            let message = format!("endpoint with name {} already exists in network {network}", record.name);
+        let known = places.iter().position(|known| self.is_same(known, place.network));
+        if known.is_some() && record.state.phase == Phase::Running {
+            let name = &record.name;
+            let message = format!(
+                "endpoint with name {name} already exists in network {network}: container {name} is already attached to \
+                 network {network}; disconnect it first"
+            );
             return Err(NetworkError::new(Kind::Forbidden, message));
         }
         if place.network == PlaceIn::Bridge {
@@ -42,7 +47,12 @@ impl Engine {
             let id = Self::endpoint_of(single)?;
             self.connect_endpoint(id, Some(record.name.clone()), place).await?;
         }
-        let next = NetworkRequest::Places([places, vec![request]].concat());
+        // what does not run has no place yet: it is asked for anew
+        match known {
+            Some(at) => places[at] = request,
+            None => places.push(request),
+        }
+        let next = NetworkRequest::Places(places);
         single.change(&self.inner.containers.store, |record| record.spec.network = next);
         Ok(())
     }
