@@ -213,11 +213,13 @@ async fn init_reaps_and_forwards() {
     until("the command runs", async || bench.runtime.stats("killed").unwrap().pids == 2).await;
     let exit = bench.runtime.stop("killed", real_time, Duration::from_secs(20)).await.unwrap();
     assert_eq!((exit.code, exit.signal), (128 + 37, None));
+    bench.runtime.delete("killed").await.unwrap();
     let config = bench.shell("trapped", "trap 'exit 5' 37; echo ready; while :; do sleep 0.05; done");
     bench.start(&config).await;
     bench.until_output("trapped", "ready").await;
     let exit = bench.runtime.stop("trapped", real_time, Duration::from_secs(20)).await.unwrap();
     assert_eq!((exit.code, exit.signal), (5, None));
+    bench.runtime.delete("trapped").await.unwrap();
 
     let mut config = bench.command("gone", &["nothing"]);
     config.init = true;
