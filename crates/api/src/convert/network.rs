@@ -88,6 +88,9 @@ fn read_spec(
     for config in ipam.objects("Config")? {
         subnets.extend(read_subnet(config)?);
     }
+    if !ipam.labels("Options")?.is_empty() {
+        return Err(ipam.bad("Options", "rswarm's own address management has no options; leave them out"));
+    }
     ipam.finish()?;
     let options = from.labels("Options")?;
     let known = read_options(from, driver, &options)?;

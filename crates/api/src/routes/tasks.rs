@@ -48,7 +48,7 @@ pub(crate) async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResu
 fn written(tasks: Vec<Arc<Task>>, networks: Networks) -> Body {
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
     spawn_blocking(move || {
-        write_all(&tasks, &networks, |piece| sender.blocking_send(Ok::<_, Infallible>(piece)).is_ok())
+        write_all(&tasks, &networks, |piece| sender.blocking_send(Ok::<_, Infallible>(piece)).is_ok());
     });
     Body::from_stream(ReceiverStream::new(pieces))
 }

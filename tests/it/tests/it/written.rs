@@ -2,8 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use it::IMAGE;
+use serde_json::json;
 
 use crate::{can_make_hosts, containers::Docker};
 
@@ -228,7 +229,21 @@ fn docker_e_28_bodies_are_json() -> Result<()> {
         api.request("POST", "/containers/create?name=made", "application/json; charset=utf-8", body.as_bytes())?;
     ensure!(answer.status == 201, "{}", answer.text());
     ensure!(d.ok(&["ps", "-a", "--format", "{{.Names}}"])? == "made");
-    Ok(())
+    // as dockerode sends them: its own options beside the API's, and the name twice
+    let body = json!({ "name": "node", "Image": IMAGE, "Cmd": ["sleep", "1000"], "Dns": ["10.0.0.1"], "timeout": 1 });
+    api.post("/containers/create?name=node", &body)?;
+    let answer = api.request("POST", "/containers/node/start", "application/json", b"{\"hijack\":true}")?;
+    ensure!(answer.status == 204, "{}", answer.text());
+    let exec =
+        api.post("/containers/node/exec", &json!({ "Cmd": ["echo", "said"], "AttachStdout": true, "stdin": true }))?;
+    let path = format!("/exec/{}/start", exec["Id"].as_str().context("an id")?);
+    let own = json!({ "hijack": true, "stdin": true, "Tty": false });
+    let answer = api.request("POST", &path, "application/json", own.to_string().as_bytes())?;
+    ensure!(answer.text().contains("said"), "{}", answer.text());
+    let known = json!({ "Image": IMAGE, "HostConfig": { "StorageOpt": { "size": "1G" } } });
+    let answer = api.request("POST", "/containers/create", "application/json", known.to_string().as_bytes())?;
+    ensure!(answer.status == 400 && answer.text().contains("HostConfig.StorageOpt.size"), "{}", answer.text());
+    d.ok(&["rm", "-f", "node"]).map(drop)
 }
 
 /// E-25: what monitors read of a container's use; signals of other inits; names that no kernel knows.

@@ -115,6 +115,9 @@ fn read_hostname(from: &mut Object<'_>, uts_of_host: bool) -> Result<String, Fie
 /// What clients send and what changes nothing here: for Windows, for the client itself, or the one thing there is.
 fn read_what_means_nothing(from: &mut Object<'_>, host: &mut Object<'_>) -> Result<(), FieldError> {
     from.boolean("ArgsEscaped")?;
+    // what an image says to those that are built from it
+    from.strings("OnBuild")?;
+    from.strings("Shell")?;
     host.string("ContainerIDFile")?;
     // The first place is that of clients before API 1.18.
     check_runtime(from)?;
