@@ -136,11 +136,11 @@ impl Engine {
                 return self.seen_ended(single).await;
             }
         }
-        // whoever listens hears of the signal before the end that it brings
-        if let Some(single) = single.as_ref().filter(|_| signal == Signal::SIGKILL) {
-            self.announce_kill(single, signal);
-        }
         if signal == Signal::SIGKILL {
+            // whoever listens hears of the signal before the end that it brings
+            if let Some(single) = &single {
+                self.announce_kill(single, signal);
+            }
             let killed = self.inner.runtime.stop(&id, signal, Duration::ZERO).await;
             killed.map(drop).map_err(|e| of_runtime(&e))?;
             if let Some(single) = &single {
