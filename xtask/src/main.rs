@@ -26,7 +26,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   bench services    the control plane without containers: 500 services on simulated nodes, as JSON
   bench overlay     streams, datagrams and round trips through overlays, plain and encrypted, against raw veth, hand-made
                     VXLAN and, where scripts/peers has been, VXLAN over wireguard-go and boringtun-cli, as JSON
-  bench engine      one host as a container engine, against Docker Engine where scripts/peers has been, as JSON
+  bench engine      one host as a container engine, against Docker Engine and Podman where scripts/peers has been
   bench mesh        new connections and requests through a published port, against the server itself, a user-space
                     proxy and (where it is installed) HAProxy, and with 1,000 services, as JSON
   bench mesh --faults
@@ -43,21 +43,12 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(&root()),
         ["sim", rest @ ..] => cargo(&[&["run", "--quiet", "-p", "sim", "--"], rest].concat()),
         ["bench", "plan", rest @ ..] => cargo(&[&["run", "--quiet", "-p", "sim", "--", "--bench-plan"], rest].concat()),
-        ["bench", "cluster", rest @ ..] => {
-            cargo(&[&["run", "--quiet", "-p", "benches", "--bin", "bench-cluster", "--"], rest].concat())
-        }
-        ["bench", "engine", rest @ ..] => {
-            cargo(&[&["run", "--quiet", "-p", "benches", "--bin", "bench-engine", "--"], rest].concat())
-        }
-        ["bench", "services", rest @ ..] => {
-            cargo(&[&["run", "--quiet", "-p", "benches", "--bin", "bench-services", "--"], rest].concat())
-        }
-        ["bench", "overlay", rest @ ..] => {
-            cargo(&[&["run", "--quiet", "-p", "overlay", "--example", "bench_overlay", "--"], rest].concat())
-        }
         ["bench", "mesh", "--faults"] => mesh_faults(),
-        ["bench", "mesh", rest @ ..] => {
-            cargo(&[&["run", "--quiet", "-p", "overlay", "--example", "bench_mesh", "--"], rest].concat())
+        ["bench", which @ ("cluster" | "engine" | "services"), rest @ ..] => {
+            bench(&["--bins"], &format!("bench-{which}"), rest)
+        }
+        ["bench", which @ ("mesh" | "overlay"), rest @ ..] => {
+            bench(&["--example", &format!("bench_{which}")], &format!("examples/bench_{which}"), rest)
         }
         ["gen"] => gen_completions().and_then(|()| parity::write(&root(), &tidy::rust_files(&root())?)),
         _ => Err(anyhow::anyhow!(USAGE)),
@@ -83,6 +74,19 @@ fn fix() -> Result<()> {
 }
 
 /// The cluster test with phases of a minute, built with all others as `make test` builds it.
+/// Measures what users get: the release profile, with the daemons that a benchmark starts.
+fn bench(build: &[&str], program: &str, arguments: &[&str]) -> Result<()> {
+    cargo(&[&["build", "--release", "--quiet", "--workspace"], build].concat())?;
+    let of_this_profile = env::current_exe()?;
+    let target = of_this_profile.ancestors().nth(2).context("cargo builds into a directory of its own")?;
+    let program = target.join("release").join(program);
+    let status = Command::new(&program).args(arguments).current_dir(root()).status();
+    if !status.with_context(|| format!("start {}", program.display()))?.success() {
+        bail!("{} failed", program.display());
+    }
+    Ok(())
+}
+
 fn mesh_faults() -> Result<()> {
     let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let arguments =

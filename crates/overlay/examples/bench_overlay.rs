@@ -1,5 +1,5 @@
 //! Measures one TCP stream, eight, datagrams of 1200 bytes, the round trip and the cost in processor time between two hosts
-//! (namespaces of this machine): raw veth, VXLAN made by hand, an overlay of ours, an encrypted one, and VXLAN over
+//! (namespaces of this machine): raw veth, VXLAN made by hand between the hosts and between containers, an overlay of ours, an encrypted one, and VXLAN over
 //! `wireguard-go` and `boringtun-cli` where `scripts/peers` has been. Needs root; prints one line of JSON with ratios.
 //!
 //! `cargo run --release -p overlay --example bench_overlay [seconds]`; lives here and not in `benches`, so that it is
@@ -38,9 +38,11 @@ fn main() {
         let hosts = mesh(&[1, 2]).await;
         plain_overlay(&hosts).await;
         vxlan_by_hand();
+        vxlan_between_containers_by_hand();
         let (here, there) = (host_namespace(1), host_namespace(2));
         let raw = measure(&here, &there, underlay(2), time);
         let vxlan = measure(&here, &there, [10, 8, 0, 2].into(), time);
+        let bridged = measure(&hand_made(1), &hand_made(2), [10, 9, 0, 2].into(), time);
         let plain = measure(&plain_endpoint(1), &plain_endpoint(2), plain_address(2).into(), time);
         let encrypted = measure(&endpoint(1), &endpoint(2), inside(2), time);
         let of_go = vxlan_over(&WIREGUARD_GO, time);
@@ -48,13 +50,14 @@ fn main() {
         let ratios = json!({
             "vxlan_to_veth": ratios(&vxlan, &raw),
             "plain_to_vxlan": ratios(&plain, &vxlan),
+            "plain_to_vxlan_between_containers": ratios(&plain, &bridged),
             "encrypted_to_vxlan": ratios(&encrypted, &vxlan),
             "encrypted_to_wireguard_go_with_vxlan": ratios(&encrypted, &of_go),
             "encrypted_to_boringtun_cli_with_vxlan": ratios(&encrypted, &of_boringtun),
         });
         println!(
             "{}",
-            json!({ "veth": raw, "vxlan": vxlan, "plain": plain, "encrypted": encrypted,
+            json!({ "veth": raw, "vxlan": vxlan, "vxlan_between_containers": bridged, "plain": plain, "encrypted": encrypted,
                 "wireguard_go_with_vxlan": of_go, "boringtun_cli_with_vxlan": of_boringtun, "ratios": ratios })
         );
     });
@@ -111,6 +114,29 @@ fn vxlan_by_hand() {
         ip(&format!("-n h{own} addr add 10.8.0.{own}/24 dev vx0"));
         ip(&format!("-n h{own} link set vx0 up"));
     }
+}
+
+/// The least that leads from container to container: a namespace on each host, in a bridge with the VXLAN interface.
+fn vxlan_between_containers_by_hand() {
+    for (own, other) in [(1, 2), (2, 1)] {
+        let (from, to) = (underlay(own), underlay(other));
+        let host = |command: String| ip(&format!("-n h{own} {command}"));
+        let inside = |command: String| ip(&format!("-n hand{own} {command}"));
+        ip(&format!("netns add hand{own}"));
+        host("link add hbr0 type bridge".to_owned());
+        host(format!("link add vx1 type vxlan id 10 local {from} remote {to} dstport 4791 dev eth0"));
+        host(format!("link add hv0 type veth peer name eth0 netns hand{own}"));
+        for link in ["vx1", "hv0"] {
+            host(format!("link set {link} mtu 1450 master hbr0 up"));
+        }
+        host("link set hbr0 up".to_owned());
+        inside(format!("addr add 10.9.0.{own}/24 dev eth0"));
+        inside("link set eth0 mtu 1450 up".to_owned());
+    }
+}
+
+fn hand_made(n: u8) -> PathBuf {
+    format!("/run/netns/hand{n}").into()
 }
 
 /// A WireGuard in user space that is told by a socket of WireGuard's own cross-platform form what to do.

@@ -41,6 +41,15 @@ pub struct Stats {
     pub pids_limit: Option<u64>,
 }
 
+/// Limits that not every kernel or layout of cgroups has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitsHere {
+    /// Shares of block devices, by BFQ, CFQ or `iocost`.
+    pub io_weight: bool,
+    pub swappiness: bool,
+    pub oom_kill_disable: bool,
+}
+
 /// Controllers that limit or measure a container; on v2 they must be switched on for children.
 const CONTROLLERS: [&str; 5] = ["cpuset", "cpu", "io", "memory", "pids"];
 
@@ -95,15 +104,29 @@ impl CgroupLayout {
 
     pub(crate) fn swap_limit(&self) -> bool {
         match self {
-            // A root cgroup has no such file: ask the kernel about swap accounting by any child.
-            Self::V2 { root } => {
-                let child = fs::read_dir(root).into_iter().flatten().flatten();
-                child.take(64).any(|entry| entry.path().join("memory.swap.max").exists())
-            }
-            Self::V1 { .. } => {
-                self.cgroup("/").dir("memory").is_some_and(|dir| dir.join("memory.memsw.limit_in_bytes").exists())
-            }
+            Self::V2 { root } => any_child_has(root, "memory.swap.max"),
+            Self::V1 { .. } => self.root_has("memory", "memory.memsw.limit_in_bytes"),
         }
+    }
+
+    pub(crate) fn limits_here(&self) -> LimitsHere {
+        match self {
+            Self::V2 { root } => LimitsHere {
+                io_weight: ["io.bfq.weight", "io.weight"].iter().any(|file| any_child_has(root, file)),
+                swappiness: false,
+                oom_kill_disable: false,
+            },
+            Self::V1 { .. } => LimitsHere {
+                // BFQ shows its weight in children only, and what it counts in the root too
+                io_weight: ["blkio.weight", "blkio.bfq.io_serviced"].iter().any(|file| self.root_has("blkio", file)),
+                swappiness: self.root_has("memory", "memory.swappiness"),
+                oom_kill_disable: self.root_has("memory", "memory.oom_control"),
+            },
+        }
+    }
+
+    fn root_has(&self, controller: &str, file: &str) -> bool {
+        self.cgroup("/").dir(controller).is_some_and(|dir| dir.join(file).exists())
     }
 
     pub(crate) fn cgroup(&self, path: &str) -> Cgroup<'_> {
@@ -262,6 +285,11 @@ impl Cgroup<'_> {
             thread::sleep(Duration::from_millis(2));
         }
     }
+}
+
+/// The root of v2 has no files of limits: what the kernel has is seen in any child.
+fn any_child_has(root: &Path, file: &str) -> bool {
+    children(root).iter().take(64).any(|child| child.join(file).exists())
 }
 
 fn enable_controllers(dir: &Path) -> io::Result<()> {

@@ -100,7 +100,17 @@ pub struct Resources {
     pub oom_kill_disable: bool,
     /// 10 to 1000; 0 is the default.
     pub blkio_weight: u16,
+    pub device_weights: Vec<DeviceWeight>,
     pub throttles: Vec<Throttle>,
+}
+
+/// A share of one block device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceWeight {
+    pub major: i64,
+    pub minor: i64,
+    /// 10 to 1000.
+    pub weight: u16,
 }
 
 /// A bound on what goes to or comes from a block device.
@@ -328,6 +338,8 @@ pub struct ContainerConfig {
     /// `None`: Docker's default.
     pub readonly_paths: Option<Vec<String>>,
     pub resources: Resources,
+    /// The cgroup that its own is made in; empty is [`crate::RuntimeConfig::cgroup_parent`].
+    pub cgroup_parent: String,
     pub ulimits: Vec<Ulimit>,
     pub sysctls: BTreeMap<String, String>,
     /// Size of `/dev/shm`; 0 is 64 MiB.
@@ -382,6 +394,7 @@ impl ContainerConfig {
             masked_paths: None,
             readonly_paths: None,
             resources: Resources::default(),
+            cgroup_parent: String::new(),
             ulimits: Vec::new(),
             sysctls: BTreeMap::new(),
             shm_size_bytes: 0,

@@ -31,10 +31,11 @@ mod terminal;
 mod time;
 
 pub use attach::{AttachConfig, Attached};
-pub use cgroup::{CgroupLayout, Stats};
+pub use cgroup::{CgroupLayout, LimitsHere, Stats};
 pub use config::{
-    ContainerConfig, Device, DeviceRule, FileMount, LogConfig, LogDriver, LogForward, Mount, MountKind, NamespaceMode,
-    OciRuntime, Propagation, Resources, Seccomp, Syslog, SyslogAddress, SyslogFormat, Throttle, ThrottleKind, Ulimit,
+    ContainerConfig, Device, DeviceRule, DeviceWeight, FileMount, LogConfig, LogDriver, LogForward, Mount, MountKind,
+    NamespaceMode, OciRuntime, Propagation, Resources, Seccomp, Syslog, SyslogAddress, SyslogFormat, Throttle,
+    ThrottleKind, Ulimit,
 };
 pub use error::{Error, Result};
 pub use exec::{Captured, ContainerFacts, Exec, ExecConfig, ExecEnd, ExecStreams};

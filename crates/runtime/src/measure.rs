@@ -9,10 +9,10 @@ use std::{
 
 use crate::{
     cgroup::{Cgroup, CgroupLayout, Stats},
-    config::{LogConfig, Resources},
+    config::{ContainerConfig, DeviceWeight, LogConfig, Resources},
     error::{Error, Result},
     log::{self, LogQuery, LogStream},
-    record::ContainerDir,
+    record::{ContainerDir, Record},
     runtime::Runtime,
 };
 
@@ -71,15 +71,29 @@ impl Runtime {
     /// If it does not exist, or naming the limit that the kernel refuses; those before it are in force then.
     pub fn update(&self, id: &str, resources: &Resources) -> Result<()> {
         let record = self.record(id)?;
-        let cgroup = self.layout.cgroup(&record.cgroup_path);
         let is_v2 = matches!(self.layout, CgroupLayout::V2 { .. });
         let changes = if is_v2 { changes_v2(resources) } else { changes_v1(resources) };
+        self.write(&record, changes)
+    }
+
+    /// A new container's shares of devices: not all OCI runtimes write them on v1.
+    pub(crate) fn weigh_devices(&self, config: &ContainerConfig) -> Result<()> {
+        let weights = &config.resources.device_weights;
+        if weights.is_empty() {
+            return Ok(());
+        }
+        let is_v2 = matches!(self.layout, CgroupLayout::V2 { .. });
+        self.write(&self.record(&config.id)?, device_weights(weights, is_v2))
+    }
+
+    fn write(&self, record: &Record, changes: Vec<Change>) -> Result<()> {
+        let (id, cgroup) = (&record.id, self.layout.cgroup(&record.cgroup_path));
         let (mut left, mut put_off) = (VecDeque::from(changes), Vec::new());
         while let Some((controller, file, value)) = left.pop_front() {
             let Some(dir) = cgroup.dir(controller) else { continue };
             let path = dir.join(file);
-            // Swap is not counted on every kernel; a container's first limits leave it out there too.
-            if file.contains("sw") && !path.exists() {
+            // Not on every kernel: swap that is counted, shares of block devices.
+            if (file.contains("sw") || file.contains("io.")) && !path.exists() {
                 continue;
             }
             let failed = |e: io::Error| io::Error::new(e.kind(), format!("write {value} to {}: {e}", path.display()));
@@ -143,6 +157,11 @@ fn changes_v2(resources: &Resources) -> Vec<Change> {
     if resources.memory_reservation_bytes > 0 {
         changes.push(("memory", "memory.low", resources.memory_reservation_bytes.to_string()));
     }
+    if resources.blkio_weight > 0 {
+        changes.push(("io", "io.bfq.weight", resources.blkio_weight.to_string()));
+        changes.push(("io", "io.weight", iocost_weight(resources.blkio_weight).to_string()));
+    }
+    changes.extend(device_weights(&resources.device_weights, true));
     changes
 }
 
@@ -166,7 +185,31 @@ fn changes_v1(resources: &Resources) -> Vec<Change> {
         let value = resources.memory_reservation_bytes.to_string();
         changes.push(("memory", "memory.soft_limit_in_bytes", value));
     }
+    if resources.blkio_weight > 0 {
+        let value = resources.blkio_weight.to_string();
+        changes.push(("blkio", "blkio.weight", value.clone()));
+        changes.push(("blkio", "blkio.bfq.weight", value));
+    }
+    changes.extend(device_weights(&resources.device_weights, false));
     changes
+}
+
+/// For each way that a kernel may have; those it has not are passed over.
+fn device_weights(weights: &[DeviceWeight], is_v2: bool) -> Vec<Change> {
+    let of_one = |of: &DeviceWeight| {
+        let line = |weight: u64| format!("{}:{} {weight}", of.major, of.minor);
+        let own = line(of.weight.into());
+        match is_v2 {
+            true => [("io", "io.bfq.weight", own), ("io", "io.weight", line(iocost_weight(of.weight)))],
+            false => [("blkio", "blkio.weight_device", own.clone()), ("blkio", "blkio.bfq.weight_device", own)],
+        }
+    };
+    weights.iter().flat_map(of_one).collect()
+}
+
+/// From CFQ's weights, 10 to 1000, to those of `iocost`, 1 to 10000, as runc has it.
+fn iocost_weight(weight: u16) -> u64 {
+    1 + (u64::from(weight).max(10) - 10) * 9999 / 990
 }
 
 fn common(resources: &Resources) -> Vec<Change> {
@@ -284,6 +327,8 @@ mod tests {
             memory_swap_bytes: 128 << 20,
             pids_limit: 20,
             cpu_shares: 1024,
+            blkio_weight: 500,
+            device_weights: vec![DeviceWeight { major: 8, minor: 0, weight: 1000 }],
             ..Resources::default()
         };
         let files = |changes: Vec<Change>| changes.into_iter().map(|(_, f, v)| format!("{f}={v}")).collect::<Vec<_>>();

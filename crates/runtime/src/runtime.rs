@@ -14,7 +14,7 @@ use tokio::{process::Command, time::timeout};
 use tracing::warn;
 
 use crate::{
-    cgroup::{CgroupLayout, Stats},
+    cgroup::{CgroupLayout, LimitsHere, Stats},
     client,
     config::{ContainerConfig, OciRuntime},
     error::{Error, Result},
@@ -52,6 +52,11 @@ pub struct Runtime {
     pub(crate) layout: CgroupLayout,
 }
 
+/// The path of a container's cgroup in `parent`.
+fn below(parent: &str, id: &str) -> String {
+    Path::new("/").join(parent.trim_start_matches('/')).join(id).to_string_lossy().into_owned()
+}
+
 impl Runtime {
     /// Makes the directory for containers and looks how this host does cgroups.
     ///
@@ -81,9 +86,13 @@ impl Runtime {
         // held until the container has mounts of its own
         let (config, _held) = with_parts.as_ref().map_or((config, None), |(config, held)| (config, Some(held)));
         let id = config.id.as_str();
-        let cgroup_path = self.cgroup_path(id);
+        let cgroup_path = match config.cgroup_parent.as_str() {
+            "" => self.cgroup_path(id),
+            parent => below(parent, id),
+        };
         let dir = launch::prepare(config, &self.config, &cgroup_path, &self.layout)?;
-        let created = self.launch(id, config, &dir).await;
+        let launched = self.launch(id, config, &dir).await;
+        let created = launched.and_then(|created| self.weigh_devices(config).map(|()| created));
         if created.is_err()
             && let Err(err) = self.remove(&dir, &cgroup_path, &self.config.oci_runtime).await
         {
@@ -351,7 +360,12 @@ impl Runtime {
     }
 
     pub(crate) fn cgroup_path(&self, id: &str) -> String {
-        Path::new("/").join(self.config.cgroup_parent.trim_start_matches('/')).join(id).to_string_lossy().into_owned()
+        below(&self.config.cgroup_parent, id)
+    }
+
+    /// Which limits this host's kernel has at all.
+    pub fn limits_here(&self) -> LimitsHere {
+        self.layout.limits_here()
     }
 
     pub(crate) fn cgroup_is_frozen(&self, id: &str) -> bool {

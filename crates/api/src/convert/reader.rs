@@ -13,9 +13,7 @@ use types::Labels;
 const NOT_HERE: &[&str] = &[
     "AppArmor",
     "BindOptions",
-    "BlkioWeightDevice",
     "Cgroup",
-    "CgroupParent",
     "ClusterOptions",
     "ClusterVolumeSpec",
     "CpuCount",
@@ -36,7 +34,6 @@ const NOT_HERE: &[&str] = &[
     "NamedResourceSpec",
     "NetworkAttachmentSpec",
     "PluginSpec",
-    "StorageOpt",
     "TmpfsOptions",
     "Ulimits",
     "VolumeOptions",

@@ -69,7 +69,7 @@ pub(crate) async fn create(
 }
 
 /// Go's clients know an absent list as null.
-fn none_if_empty(warnings: Vec<String>) -> Option<Vec<String>> {
+pub(crate) fn none_if_empty(warnings: Vec<String>) -> Option<Vec<String>> {
     (!warnings.is_empty()).then_some(warnings)
 }
 

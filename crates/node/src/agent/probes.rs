@@ -71,10 +71,19 @@ impl ProbeNews {
         addresses.any(|address| self.led.get(address).is_none_or(|nodes| nodes.iter().any(answers)))
     }
 
+    /// Where packets are sealed in user space a process is the path, and one that is started again must end nothing: so
+    /// silence there counts only while the peer's kernel is silent where no process takes part.
+    fn pulse_by(&self, path: ProbePath, node: NodeId) -> Pulse {
+        let by = |path: ProbePath| self.peers.get(&(path, node)).map_or(Pulse::Unknown, |peer| peer.pulse);
+        match (by(path), path) {
+            (Pulse::Gone, ProbePath::Wireguard) if by(ProbePath::Vxlan) != Pulse::Gone => Pulse::Unknown,
+            (pulse, _) => pulse,
+        }
+    }
+
     /// By whatever path.
     fn pulse(&self, node: NodeId) -> Pulse {
-        let by = |path: ProbePath| self.peers.get(&(path, node)).map_or(Pulse::Unknown, |peer| peer.pulse);
-        match ProbePath::OVERLAYS.map(by) {
+        match ProbePath::OVERLAYS.map(|path| self.pulse_by(path, node)) {
             [Pulse::Beats, _] | [_, Pulse::Beats] => Pulse::Beats,
             [Pulse::Gone, _] | [_, Pulse::Gone] => Pulse::Gone,
             _ => Pulse::Unknown,
@@ -106,7 +115,7 @@ impl ProbeNews {
     /// Judged by the prober, which does not change its mind for a lost packet or two.
     pub(super) fn unreachable(&self) -> Unreachable {
         let by = |path: ProbePath| {
-            let is_gone = |peer: &PeerState| peer.pulse == Pulse::Gone;
+            let is_gone = |peer: &PeerState| self.pulse_by(path, peer.node) == Pulse::Gone;
             let carries_not = |peer: &PeerState| {
                 let is_full_lost = matches!(peer.full_size, FullSize::Failed { .. });
                 peer.verdict == Verdict::Unanswered || is_full_lost || is_gone(peer)
@@ -333,8 +342,18 @@ mod tests {
         assert_eq!(led_with(Pulse::Beats, Vxlan, Verdict::Unanswered), (true, 0, 0));
         assert_eq!(led_with(Pulse::Beats, Wireguard, Verdict::Unanswered), (true, 0, 0));
         assert_eq!(led_with(Pulse::Gone, Vxlan, Verdict::Answered), (false, 1, 0));
-        assert_eq!(led_with(Pulse::Gone, Wireguard, Verdict::Answered), (false, 0, 1));
+        assert_eq!(led_with(Pulse::Gone, Wireguard, Verdict::Answered), (true, 0, 0), "perhaps only a process is");
         assert_eq!(led_with(Pulse::Unknown, Vxlan, Verdict::Unanswered), (false, 0, 0));
         assert_eq!(led_with(Pulse::Unknown, Vxlan, Verdict::Unknown), (true, 0, 0));
+        let sealed_with = |plain: Pulse, sealed: Pulse| {
+            let mut probes = ProbeNews::default();
+            let by = |path: ProbePath, pulse: Pulse| PeerState { pulse, ..peer(2, path, Verdict::Answered) };
+            probes.take(ProbeUpdate::Whole(vec![by(Vxlan, plain), by(Wireguard, sealed)]));
+            let unreachable = probes.unreachable();
+            (unreachable.vxlan.gone.len(), unreachable.wireguard.gone.len())
+        };
+        assert_eq!(sealed_with(Pulse::Gone, Pulse::Gone), (1, 1));
+        assert_eq!(sealed_with(Pulse::Beats, Pulse::Gone), (0, 0), "a data plane that is started again");
+        assert_eq!(sealed_with(Pulse::Gone, Pulse::Beats), (1, 0), "a firewall");
     }
 }

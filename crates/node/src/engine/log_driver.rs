@@ -3,8 +3,9 @@
 //! Called for tasks and for single containers, before anything of them is made. Whatever the driver, the lines are kept in
 //! a file as well, so that `logs` works with all of them but `none`.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
+use regex_lite::Regex;
 use runtime::{LogDriver, LogForward, Syslog, SyslogAddress, SyslogFormat};
 use types::Labels;
 
@@ -18,7 +19,7 @@ pub const DRIVERS: [&str; 5] = ["journald", "json-file", "local", "none", "syslo
 /// Of every driver (moby `daemon/logger`); lines never wait for a driver here, whatever the mode.
 const COMMON: [&str; 2] = ["max-buffer-size", "mode"];
 /// What of the container is shown beside its lines.
-const SHOWN: [&str; 3] = ["env", "labels", "tag"];
+const SHOWN: [&str; 5] = ["env", "env-regex", "labels", "labels-regex", "tag"];
 /// RFC 5424, section 6.2.1, by the names that moby takes; the number is the place.
 const FACILITIES: [&str; 24] = [
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "", "", "",
@@ -131,6 +132,9 @@ fn check_options(wanted: &types::LogDriver) -> Result<(), LogDriverError> {
         known.extend(SHOWN);
     }
     known.sort_unstable();
+    for option in ["env-regex", "labels-regex"] {
+        pattern(&wanted.options, option)?;
+    }
     match wanted.options.keys().find(|option| !known.contains(&option.as_str())) {
         Some(option) => {
             let (driver, option) = (name(wanted).to_owned(), option.clone());
@@ -213,15 +217,39 @@ fn journal_fields(options: &Labels, about: &About<'_>) -> Result<Vec<(String, St
         ("SYSLOG_IDENTIFIER", tag.as_str()),
     ];
     let mut fields: Vec<(String, String)> = own.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    let listed = |key: &str| get(key).split(',').map(str::trim).filter(|name| !name.is_empty()).collect::<Vec<_>>();
-    let variable = |wanted: &str| {
-        let mut named = about.env.iter().filter_map(|variable| variable.split_once('='));
-        named.find(|(name, _)| *name == wanted).map(|(_, value)| value)
-    };
-    let labels = listed("labels").into_iter().filter_map(|name| Some((name, about.labels.get(name)?.as_str())));
-    let env = listed("env").into_iter().filter_map(|name| Some((name, variable(name)?)));
-    fields.extend(labels.chain(env).map(|(name, value)| (field_name(name), value.to_owned())));
+    let shown = shown_in_logs(options, about.labels, about.env)?;
+    fields.extend(shown.into_iter().map(|(name, value)| (field_name(name), value.to_owned())));
     Ok(fields)
+}
+
+/// The labels and variables that the options `labels`, `labels-regex`, `env` and `env-regex` choose.
+///
+/// # Errors
+/// When one is no regular expression.
+pub fn shown_in_logs<'a>(
+    options: &Labels,
+    labels: &'a Labels,
+    env: &'a [String],
+) -> Result<BTreeMap<&'a str, &'a str>, LogDriverError> {
+    let listed = |option: &str| {
+        let names = options.get(option).map_or("", String::as_str);
+        names.split(',').map(str::trim).filter(|name| !name.is_empty()).collect::<Vec<_>>()
+    };
+    let mut shown = BTreeMap::new();
+    let (of_labels, of_env) = (listed("labels"), listed("env"));
+    let (labels_like, env_like) = (pattern(options, "labels-regex")?, pattern(options, "env-regex")?);
+    let matches = |pattern: &Option<Regex>, name: &str| pattern.as_ref().is_some_and(|pattern| pattern.is_match(name));
+    let labels = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    shown.extend(labels.filter(|(name, _)| of_labels.contains(name) || matches(&labels_like, name)));
+    let variables = env.iter().filter_map(|variable| variable.split_once('='));
+    shown.extend(variables.filter(|(name, _)| of_env.contains(name) || matches(&env_like, name)));
+    Ok(shown)
+}
+
+/// What names a label or a variable, anywhere in it as in Docker.
+fn pattern(options: &Labels, option: &'static str) -> Result<Option<Regex>, LogDriverError> {
+    let Some(text) = options.get(option).filter(|text| !text.is_empty()) else { return Ok(None) };
+    Regex::new(text).map(Some).map_err(|error| bad(option, text, format!("not a regular expression: {error}")))
 }
 
 /// Upper case, digits and `_`, not beginning with that: all that the journal takes (systemd.journal-fields(7)).
@@ -318,7 +346,7 @@ mod tests {
             Tcp("[fd00::1]:601") 3 Rfc5424Micro 0123456789ab
             Unixgram("/run/log") 16 Unix 0123456789ab"#]]
         .assert_eq(&all.join("\n"));
-        let options = [("tag", "t"), ("labels", "com.example.tier,none"), ("env", "A,B")];
+        let options = [("tag", "t"), ("labels-regex", "tier$"), ("env", "A,B"), ("env-regex", "^C")];
         let Some(LogForward::Journald { fields }) = planned("journald", &options).expect("good").forward else {
             panic!("no journal")
         };
@@ -331,8 +359,8 @@ mod tests {
             CONTAINER_TAG=t
             IMAGE_NAME=nginx:1
             SYSLOG_IDENTIFIER=t
-            COM_EXAMPLE_TIER=web
-            A=1"#]]
+            A=1
+            COM_EXAMPLE_TIER=web"#]]
         .assert_eq(&fields.join("\n"));
     }
 
@@ -355,6 +383,7 @@ mod tests {
             ("syslog", "syslog-format", "json"),
             ("syslog", "tag", "{{.Colour}}"),
             ("journald", "tag", "{{.Name"),
+            ("json-file", "labels-regex", "("),
         ];
         let refused = |(driver, option, value): (&str, &str, &str)| {
             let options = [(option, value)];
@@ -362,7 +391,7 @@ mod tests {
         };
         expect![[r#"
             log driver "gelf" is not there; known are journald, json-file, local, none, syslog
-            unknown log opt "syslog-address" for the log driver json-file; it has compress, env, labels, max-buffer-size, max-file, max-size, mode, tag
+            unknown log opt "syslog-address" for the log driver json-file; it has compress, env, env-regex, labels, labels-regex, max-buffer-size, max-file, max-size, mode, tag
             unknown log opt "tag" for the log driver local; it has compress, max-buffer-size, max-file, max-size, mode
             log opt max-size="ten": write 10m, or -1 for no limit
             log opt max-file="0": write a number of files, at least 1

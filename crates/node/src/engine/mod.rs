@@ -59,7 +59,7 @@ pub use exec::{ExecSession, ExecSpec, ExecView};
 pub use frame::{FRAME_HEADER, FrameKind, frame_header};
 pub use host_info::HostInfo;
 pub use image::{StorageDriver, Transfers};
-pub use log_driver::DRIVERS as LOG_DRIVERS;
+pub use log_driver::{DRIVERS as LOG_DRIVERS, shown_in_logs};
 pub use logs::{LogLine, LogOptions, LogStream};
 pub(crate) use network::{ClusterNetwork, Place, PortHolder, Uplink};
 pub use network::{

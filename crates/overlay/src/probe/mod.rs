@@ -145,7 +145,7 @@ pub struct PeerState {
     /// not answer.
     #[serde(default)]
     pub corrupted: bool,
-    /// Of its kernel, by the data path of plain overlays.
+    /// Of its kernel, by this data path. Where packets are sealed in user space, silence may be that of a process.
     #[serde(default)]
     pub pulse: Pulse,
 }

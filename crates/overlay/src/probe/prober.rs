@@ -55,7 +55,7 @@ struct Prober {
     readers: JoinSet<()>,
     events: mpsc::Sender<Event>,
     counters: Counters,
-    /// Through the data path of plain overlays only.
+    /// Through the data path of overlays only.
     echoes: Echoes,
     /// Between hosts only.
     drain: Drain,
@@ -198,8 +198,7 @@ impl Prober {
             line.peer.set_misses(misses);
             self.lines.insert(peer.node, line);
         }
-        // Where packets are sealed in user space a process is the path, and one that starts again must end nothing.
-        if path == ProbePath::Vxlan {
+        if path != ProbePath::Host {
             self.echoes.set(&self.settings.peers);
         }
     }

@@ -118,9 +118,10 @@ impl Load {
     }
 }
 
-/// Four clients of the port 8080 at this address, from outside.
+/// Four clients of the port 8080 at one address.
 struct Dated<'a> {
     t: &'a ClusterUnderTest,
+    host: &'static str,
     client: Spawned,
 }
 
@@ -134,13 +135,18 @@ struct Outcome {
 
 impl<'a> Dated<'a> {
     fn begin(t: &'a ClusterUnderTest, address: &str) -> Result<Self> {
-        t.lab().run(OUTSIDE, &["rm", "-f", "/tmp/stop"])?;
-        let client = t.lab().spawn(OUTSIDE, "dated", &["python3", "-c", DATED, address], &[])?;
-        Ok(Self { t, client })
+        Self::begin_in(t, OUTSIDE, &[], address)
+    }
+
+    /// `enter` leads from that host to where the clients are.
+    fn begin_in(t: &'a ClusterUnderTest, host: &'static str, enter: &[&str], address: &str) -> Result<Self> {
+        t.lab().run(host, &["rm", "-f", "/tmp/stop"])?;
+        let client = t.lab().spawn(host, "dated", &[enter, &["python3", "-c", DATED, address]].concat(), &[])?;
+        Ok(Self { t, host, client })
     }
 
     fn end(self) -> Result<Outcome> {
-        self.t.lab().run(OUTSIDE, &["touch", "/tmp/stop"])?;
+        self.t.lab().run(self.host, &["touch", "/tmp/stop"])?;
         let code = self.client.wait(DEADLINE);
         let said = fs::read_to_string(&self.client.log)?;
         ensure!(code == Some(0), "the client ended with {code:?}: {said}");
@@ -159,12 +165,16 @@ impl<'a> Dated<'a> {
 /// whichever kind.
 fn a_host_dies(load: &Load, host: &str) -> Result<()> {
     let clients = Dated::begin(&load.t, &load.address)?;
+    // Long enough for each client to use a port again that it had at that time.
+    fails_within_the_first_second(clients, host, || load.phase("after a host died", 2 * load.seconds, |_| Ok(())))
+}
+
+fn fails_within_the_first_second(clients: Dated<'_>, host: &str, then: impl FnOnce() -> Result<()>) -> Result<()> {
     thread::sleep(Duration::from_secs(1));
-    load.t.lab().kill(host)?;
+    clients.t.lab().kill(host)?;
     let died = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
     thread::sleep(Duration::from_secs_f64(FAILS_WITHIN));
-    // Long enough for each client to use a port again that it had at that time.
-    let phase = load.phase("after a host died", 2 * load.seconds, |_| Ok(()));
+    let phase = then();
     let Outcome { answered, failed, said } = clients.end()?;
     let [last, over] = [|(begun, _): &(f64, f64)| *begun, |(_, ended): &(f64, f64)| *ended]
         .map(|time| failed.iter().map(time).fold(died, f64::max) - died);
@@ -248,6 +258,48 @@ fn p05_no_request_of_wrk_fails() -> Result<()> {
         Ok(t.cluster.start_daemon(ENTRY).map(drop)?)
     })?;
     a_host_dies(&load, "h4")
+}
+
+/// P05, P10: through a virtual address of an encrypted network, whose packets a process carries, no later than through a port.
+#[test]
+fn p05_an_encrypted_network_forgets_a_dead_host_within_a_second() -> Result<()> {
+    if !can_make_hosts("p05_an_encrypted_network_forgets_a_dead_host_within_a_second") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("sealed", 1, 3)?;
+    t.cli("h1", &["network", "create", "-d", "overlay", "--opt", "encrypted", "vault"])?;
+    let listens = CLOSES.replace("-p 80 ", "-p 8080 ");
+    let head = ["service", "create", "--detach", "--name", "close", "--network", "vault", "--replicas", "3"];
+    let place = ["--replicas-max-per-node", "1", "--constraint", "node.hostname!=h1"];
+    t.cli("h1", &[&head[..], &place, &[IMAGE, "sh", "-c", &listens]].concat())?;
+    let head = ["service", "create", "--detach", "--name", "client", "--network", "vault"];
+    t.cli("h1", &[&head[..], &["--constraint", "node.hostname==h1", IMAGE, "sleep", "100000"]].concat())?;
+    members(&t, "close", 3)?;
+    let client = members(&t, "client", 1)?.remove(0);
+    until("the client is answered", DEADLINE, || {
+        client.run(&t, &["busybox", "timeout", "3", "wget", "-q", "-O", "-", "http://close:8080/"]).map(drop)
+    })?;
+    let service = t.first()?.get("/services/close")?;
+    let address = service["Endpoint"]["VirtualIPs"][0]["Addr"].as_str().context("a virtual address")?;
+    let (address, _) = address.split_once('/').context("with its network")?;
+    let pid = client.task.pid.to_string();
+    let enter = ["nsenter", "-t", &pid, "-n"];
+    let before = Dated::begin_in(&t, "h1", &enter, address)?;
+    thread::sleep(Duration::from_secs(1));
+    let Outcome { failed, said, .. } = before.end()?;
+    ensure!(failed.is_empty(), "before anything happened: {said}");
+    // A process that carries the packets is started again: none of what it carries ends for it.
+    let netd = t.lab().run("h3", &["pgrep", "-o", "-f", "rswarm netd"])?;
+    let clients = Dated::begin_in(&t, "h1", &enter, address)?;
+    t.lab().run("h3", &["kill", "-9", netd.trim()])?;
+    thread::sleep(Duration::from_secs(4));
+    let Outcome { failed, said, .. } = clients.end()?;
+    ensure!(failed.is_empty(), "a data plane process was started again: {said}");
+    let clients = Dated::begin_in(&t, "h1", &enter, address)?;
+    fails_within_the_first_second(clients, "h4", || {
+        thread::sleep(Duration::from_secs(5));
+        Ok(())
+    })
 }
 
 /// P05: a host whose data plane or daemon is stopped for a while still leads connections by the rules it has. A task that is to

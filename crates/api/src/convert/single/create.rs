@@ -80,6 +80,7 @@ pub(super) fn read(mut from: Object<'_>) -> Result<SingleSpec, FieldError> {
         oom_score_adj: container::read_oom_score_adj(&mut host)?,
         log: read_log(&mut host)?,
     };
+    check_storage_options(&mut host)?;
     read_what_means_nothing(&mut from, &mut host)?;
     host.finish()?;
     from.finish()?;
@@ -122,6 +123,18 @@ fn read_what_means_nothing(from: &mut Object<'_>, host: &mut Object<'_>) -> Resu
     // The first place is that of clients before API 1.18.
     check_runtime(from)?;
     check_runtime(host)
+}
+
+/// A bound on the root filesystem, which no storage driver here keeps; the words are those of Docker's overlay2.
+fn check_storage_options(host: &mut Object<'_>) -> Result<(), FieldError> {
+    match host.labels("StorageOpt")?.is_empty() {
+        true => Ok(()),
+        false => {
+            let text = "--storage-opt is supported only for overlay over xfs with 'pquota' mount option, and not by \
+                        rswarm; bound what is written with a volume (--mount type=tmpfs,tmpfs-size=…) or --read-only";
+            Err(host.bad("StorageOpt", text))
+        }
+    }
 }
 
 /// Of the kinds that there are elsewhere this system has one.

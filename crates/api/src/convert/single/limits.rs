@@ -1,7 +1,7 @@
 //! Bounds on what a container uses, at `create` and `update`. The rules and words are Docker's (moby
 //! `daemon/daemon_unix.go`), checked as far as the host need not be asked.
 
-use super::spec::{Limits, ThrottleKind, ThrottleRequest};
+use super::spec::{Limits, ThrottleKind, ThrottleRequest, WeightRequest};
 use crate::convert::reader::{FieldError, Object};
 
 /// Less memory than this starts nothing.
@@ -13,7 +13,7 @@ const LEAST_NANO_CPUS: u64 = 10_000_000;
 const MOST_QUOTA_US: i64 = (1 << 44) - 1;
 const MOST_SHARES: i64 = 262_144;
 const MOST_PIDS: i64 = 4 << 20;
-const BLKIO_WEIGHTS: std::ops::RangeInclusive<u64> = 10..=1_000;
+const BLKIO_WEIGHTS: std::ops::RangeInclusive<u16> = 10..=1_000;
 
 const THROTTLES: [(&str, ThrottleKind); 4] = [
     ("BlkioDeviceReadBps", ThrottleKind::ReadBytes),
@@ -33,6 +33,7 @@ pub(super) fn read(from: &mut Object<'_>) -> Result<Limits, FieldError> {
         cpuset_mems: read_cpuset(from, "CpusetMems")?,
         pids: u64::try_from(pids).unwrap_or(0),
         oom_kill_disable: from.boolean("OomKillDisable")?,
+        cgroup_parent: read_cgroup_parent(from)?,
         ..Limits::default()
     };
     read_memory(from, &mut limits)?;
@@ -111,23 +112,54 @@ fn read_cpus(from: &mut Object<'_>, limits: &mut Limits) -> Result<(), FieldErro
 }
 
 fn read_block_io(from: &mut Object<'_>, limits: &mut Limits) -> Result<(), FieldError> {
-    let weight = amount(from, "BlkioWeight")?;
-    if weight != 0 && !BLKIO_WEIGHTS.contains(&weight) {
-        return Err(from.bad("BlkioWeight", "Range of blkio weight is from 10 to 1000"));
+    limits.blkio_weight = weight(from, "BlkioWeight", "Range of blkio weight is from 10 to 1000")?;
+    for mut item in from.objects("BlkioWeightDevice")? {
+        let path = read_device(&mut item)?;
+        let text = format!("invalid weight for device: {path}; it is from 10 to 1000");
+        let weight = weight(&mut item, "Weight", text)?;
+        item.finish()?;
+        // as Docker has it, none is the host's own
+        if weight != 0 {
+            limits.device_weights.push(WeightRequest { path, weight });
+        }
     }
-    limits.blkio_weight = u16::try_from(weight).unwrap_or(0);
     for (field, kind) in THROTTLES {
         for mut item in from.objects(field)? {
-            let path = item.string("Path")?;
-            if !path.starts_with('/') {
-                return Err(item.bad("Path", format!("{path:?} is not the absolute path of a device")));
-            }
+            let path = read_device(&mut item)?;
             let rate = amount(&mut item, "Rate")?;
             item.finish()?;
             limits.throttles.push(ThrottleRequest { kind, path, rate });
         }
     }
     Ok(())
+}
+
+/// 10 to 1000; nothing is 0.
+fn weight(from: &mut Object<'_>, field: &'static str, bad: impl Into<String>) -> Result<u16, FieldError> {
+    match amount(from, field)? {
+        0 => Ok(0),
+        weight => match u16::try_from(weight).ok().filter(|weight| BLKIO_WEIGHTS.contains(weight)) {
+            Some(weight) => Ok(weight),
+            None => Err(from.bad(field, bad)),
+        },
+    }
+}
+
+fn read_device(item: &mut Object<'_>) -> Result<String, FieldError> {
+    let path = item.string("Path")?;
+    match path.starts_with('/') {
+        true => Ok(path),
+        false => Err(item.bad("Path", format!("{path:?} is not the absolute path of a device"))),
+    }
+}
+
+/// Below the root of the hierarchy, whether it begins with `/` or not, and no way out of it.
+fn read_cgroup_parent(from: &mut Object<'_>) -> Result<String, FieldError> {
+    let parent = from.string("CgroupParent")?;
+    if parent.split('/').any(|part| part == "..") || parent.contains('\0') {
+        return Err(from.bad("CgroupParent", format!("{parent:?} is not the path of a control group: write /a/b")));
+    }
+    Ok(parent)
 }
 
 /// `0-2,4`.

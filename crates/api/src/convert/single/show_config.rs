@@ -4,7 +4,7 @@ use node::engine::containers::{
     ContainerView,
     spec::{
         AskedMount, Limits, MountForm, NamespaceRequest, NetworkRequest, PortRequest, RestartPolicy, SingleSpec,
-        ThrottleKind,
+        ThrottleKind, WeightRequest,
     },
 };
 use serde_json::{Map, Value, json};
@@ -114,6 +114,7 @@ fn resources(fields: Fields, spec: &SingleSpec) -> Fields {
         let number = |number: Option<i64>| number.map_or("*".to_owned(), |number| number.to_string());
         format!("{} {}:{} {}", rule.kind, number(rule.major), number(rule.minor), rule.permissions)
     };
+    let weight = |of: &WeightRequest| json!({ "Path": of.path, "Weight": of.weight });
     let throttles = |kind: ThrottleKind| {
         let of_kind = limits.throttles.iter().filter(move |throttle| throttle.kind == kind);
         of_kind.map(|throttle| json!({ "Path": throttle.path, "Rate": throttle.rate })).collect::<Vec<_>>()
@@ -122,9 +123,9 @@ fn resources(fields: Fields, spec: &SingleSpec) -> Fields {
         .set("CpuShares", limits.cpu_shares)
         .set("Memory", limits.memory_bytes)
         .set("NanoCpus", limits.nano_cpus)
-        .set("CgroupParent", "")
+        .set("CgroupParent", &limits.cgroup_parent)
         .set("BlkioWeight", limits.blkio_weight)
-        .set("BlkioWeightDevice", json!([]))
+        .set("BlkioWeightDevice", limits.device_weights.iter().map(weight).collect::<Vec<_>>())
         .set("BlkioDeviceReadBps", throttles(ThrottleKind::ReadBytes))
         .set("BlkioDeviceWriteBps", throttles(ThrottleKind::WriteBytes))
         .set("BlkioDeviceReadIOps", throttles(ThrottleKind::ReadOperations))

@@ -15,7 +15,7 @@ use crate::{
     error::{ApiError, ApiResult},
     host::engine,
     router::Shared,
-    routes::query,
+    routes::{query, services::none_if_empty},
 };
 
 pub(crate) async fn create(
@@ -54,6 +54,6 @@ pub(crate) async fn update(
 ) -> ApiResult<Json<Value>> {
     let change = single::change(&body)?;
     check_processors(&shared, change.limits.nano_cpus)?;
-    engine(&shared)?.update_container(&id, change).await?;
-    Ok(Json(json!({ "Warnings": null })))
+    let warnings = engine(&shared)?.update_container(&id, change).await?;
+    Ok(Json(json!({ "Warnings": none_if_empty(warnings) })))
 }

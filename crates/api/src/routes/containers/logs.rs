@@ -1,7 +1,5 @@
 //! `GET /containers/{id}/logs` (parity E-27).
 
-use std::collections::BTreeMap;
-
 use axum::{
     body::Body,
     extract::{Path, RawQuery, State},
@@ -10,7 +8,7 @@ use axum::{
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::{StreamExt as _, stream};
-use node::engine::{LogOptions, containers::ContainerView};
+use node::engine::{LogOptions, containers::ContainerView, shown_in_logs};
 
 use crate::{
     convert::time,
@@ -69,12 +67,8 @@ pub(crate) async fn logs(State(shared): State<Shared>, Path(id): Path<String>, r
 /// `httputils` does it.
 fn details(view: &ContainerView) -> String {
     let Some(log) = &view.spec.log else { return String::new() };
-    let listed = |key: &str| log.options.get(key).map(|names| names.split(',').collect::<Vec<_>>()).unwrap_or_default();
-    let (labels, env) = (&view.merged.labels, &view.merged.env);
-    let variables = env.iter().filter_map(|variable| variable.split_once('='));
-    let variables: BTreeMap<&str, &str> = variables.filter(|(name, _)| listed("env").contains(name)).collect();
-    let labels = listed("labels").into_iter().filter_map(|name| Some((name, labels.get(name)?.as_str())));
-    let all: BTreeMap<&str, &str> = labels.chain(variables).collect();
+    // what is no regular expression was refused when the container was made
+    let all = shown_in_logs(&log.options, &view.merged.labels, &view.merged.env).unwrap_or_default();
     let pair = |(name, value): (&str, &str)| format!("{}={}", escape(name), escape(value));
     all.into_iter().map(pair).collect::<Vec<_>>().join(",")
 }

@@ -68,9 +68,12 @@ pub(crate) struct LimitFlags {
     /// Limit of its processes: NAME=SOFT[:HARD]
     #[arg(long, value_name = "ULIMIT")]
     pub(crate) ulimit: Vec<String>,
-    /// Parent of its control group
-    #[arg(long, value_name = "PATH", default_value = "", hide = true)]
+    /// Control group that its own is made in
+    #[arg(long, value_name = "PATH", default_value = "")]
     pub(crate) cgroup_parent: String,
+    /// Share of a block device, 10 to 1000: PATH:WEIGHT
+    #[arg(long, value_name = "PATH:WEIGHT")]
+    pub(crate) blkio_weight_device: Vec<String>,
     /// Bytes read of a device each second: PATH:RATE
     #[arg(long, value_name = "PATH:RATE")]
     pub(crate) device_read_bps: Vec<String>,

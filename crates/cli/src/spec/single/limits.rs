@@ -18,6 +18,8 @@ pub(super) fn put(body: &mut Value, flags: &LimitFlags) -> anyhow::Result<()> {
     set_some(body, "HostConfig.ShmSize", flags.shm_size);
     set_list(body, "HostConfig.Ulimits", ulimits(&flags.ulimit)?);
     set_text(body, "HostConfig.CgroupParent", &flags.cgroup_parent);
+    let weights = flags.blkio_weight_device.iter().map(|text| weight(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    set_list(body, "HostConfig.BlkioWeightDevice", weights);
     for (field, texts, in_bytes) in [
         ("BlkioDeviceReadBps", &flags.device_read_bps, true),
         ("BlkioDeviceWriteBps", &flags.device_write_bps, true),
@@ -28,6 +30,13 @@ pub(super) fn put(body: &mut Value, flags: &LimitFlags) -> anyhow::Result<()> {
         set_list(body, &format!("HostConfig.{field}"), rates);
     }
     Ok(())
+}
+
+fn weight(text: &str) -> anyhow::Result<Value> {
+    let (path, weight) = text.rsplit_once(':').with_context(|| format!("bad format: {text}; write PATH:WEIGHT"))?;
+    let weight = weight.parse::<u16>().ok().filter(|weight| *weight == 0 || (10..=1000).contains(weight));
+    let weight = weight.with_context(|| format!("invalid weight for device: {text}; it is from 10 to 1000"))?;
+    Ok(json!({ "Path": path, "Weight": weight }))
 }
 
 fn throttle(text: &str, in_bytes: bool) -> anyhow::Result<Value> {

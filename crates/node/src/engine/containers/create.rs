@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use types::{Labels, Mount, MountKind, with_causes};
 
 use super::{
-    ContainerError, ContainerErrorKind, Engine, Meant, Record, cpusets,
+    ContainerError, ContainerErrorKind, Engine, Meant, Record, host_limits,
     merge::merge,
     names,
     spec::{AskedMount, MountForm, NamespaceRequest, NetworkRequest, SingleSpec},
@@ -83,7 +83,8 @@ impl Engine {
         if let Some(platform) = platform {
             detail.fits(&spec.image, platform).map_err(|e| of_image(&e))?;
         }
-        let warnings = warnings(&spec, &detail, platform);
+        let mut warnings = warnings(&spec, &detail, platform);
+        warnings.extend(host_limits::discard(&mut spec.limits, self.inner.runtime.limits_here()));
         let image = &detail.config.config;
         let merged = merge(&spec, image, id, &self.info().hostname)?;
         let invalid = |e: crate::engine::container::SpecError| ContainerError::invalid(with_causes(&e));
@@ -140,7 +141,7 @@ impl Engine {
         }
         check_words(spec)?;
         check_labels(spec)?;
-        cpusets::check(&spec.limits)?;
+        host_limits::check(&spec.limits)?;
         let of_bridge = spec.is_on_bridge();
         let linked = spec.links.iter().filter(|_| of_bridge).map(|(other, _)| other);
         let joined = [&spec.pid, &spec.ipc].into_iter().filter_map(|request| match request {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use runtime::{Signal, Status};
 
 use super::{
-    ContainerError, ContainerErrorKind, Engine, Meant, Phase, Single, cpusets, of_runtime, plan,
+    ContainerError, ContainerErrorKind, Engine, Meant, Phase, Single, host_limits, of_runtime, plan,
     spec::{Change, RestartPolicy},
 };
 use crate::engine::{container::stop_of_labels, stop_signal::parse_signal};
@@ -191,11 +191,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Other limits, in force at once if it runs, and another restart policy.
+    /// Other limits, in force at once if it runs, and another restart policy. Gives what to warn of.
     ///
     /// # Errors
     /// When the kernel or the other limits do not allow it; nothing is noted then.
-    pub async fn update_container(&self, text: &str, change: Change) -> Result<(), ContainerError> {
+    pub async fn update_container(&self, text: &str, mut change: Change) -> Result<Vec<String>, ContainerError> {
         let single = self.single(text, "update").await?;
         let _turn = single.turn.lock().await;
         let record = single.record();
@@ -217,7 +217,8 @@ impl Engine {
                 record.id
             )));
         }
-        cpusets::check(&change.limits)?;
+        host_limits::check(&change.limits)?;
+        let warnings = host_limits::discard(&mut change.limits, self.inner.runtime.limits_here());
         let mut limits = record.spec.limits.changed(&change.limits);
         limits.pids = change.pids.unwrap_or(limits.pids);
         if record.state.phase == Phase::Running && limits != record.spec.limits {
@@ -231,7 +232,7 @@ impl Engine {
             }
         });
         self.announce("update", &record);
-        Ok(())
+        Ok(warnings)
     }
 }
 

@@ -7,10 +7,10 @@
 
 mod attach;
 mod connect;
-mod cpusets;
 mod create;
 mod error;
 mod health;
+mod host_limits;
 mod life;
 mod links;
 mod merge;

@@ -1,8 +1,8 @@
 //! From a record and what was made for its start to what the runtime is asked to make. Looks at devices, nothing else.
 
 use runtime::{
-    ContainerConfig, DeviceRule, FileMount, LogConfig, Mount, MountKind, NamespaceMode, Propagation, Resources,
-    Throttle,
+    ContainerConfig, DeviceRule, DeviceWeight, FileMount, LogConfig, Mount, MountKind, NamespaceMode, Propagation,
+    Resources, Throttle,
 };
 use std::{os::unix::fs::MetadataExt as _, path::PathBuf};
 
@@ -10,7 +10,7 @@ use types::with_causes;
 
 use super::{
     ContainerError, Record,
-    spec::{Limits, NamespaceRequest, ThrottleKind},
+    spec::{Limits, NamespaceRequest, ThrottleKind, WeightRequest},
     store::{MountPoint, PointKind},
 };
 use crate::engine::{
@@ -87,6 +87,7 @@ pub(super) fn config(record: &Record, prepared: Prepared) -> Result<ContainerCon
     config.masked_paths.clone_from(&spec.masked_paths);
     config.readonly_paths.clone_from(&spec.readonly_paths);
     config.resources = resources(&spec.limits)?;
+    config.cgroup_parent.clone_from(&spec.limits.cgroup_parent);
     config.ulimits = spec.ulimits.iter().map(ulimit).collect::<Result<_, _>>().map_err(invalid)?;
     config.sysctls.clone_from(&spec.sysctls);
     config.shm_size_bytes = spec.shm_size_bytes;
@@ -104,14 +105,14 @@ pub(super) fn config(record: &Record, prepared: Prepared) -> Result<ContainerCon
 }
 
 pub(super) fn resources(limits: &Limits) -> Result<Resources, ContainerError> {
+    let weight = |wanted: &WeightRequest| {
+        let (major, minor) = block_device(&wanted.path)?;
+        Ok(DeviceWeight { major, minor, weight: wanted.weight })
+    };
+    let device_weights = limits.device_weights.iter().map(weight).collect::<Result<_, ContainerError>>()?;
     let mut throttles = Vec::new();
     for wanted in &limits.throttles {
-        let path = &wanted.path;
-        let number = std::fs::metadata(path).map(|metadata| metadata.rdev()).unwrap_or(0);
-        if number == 0 {
-            return Err(ContainerError::invalid(format!("{path} is not a device of this host: limit another")));
-        }
-        let part = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let (major, minor) = block_device(&wanted.path)?;
         throttles.push(Throttle {
             kind: match wanted.kind {
                 ThrottleKind::ReadBytes => runtime::ThrottleKind::ReadBytes,
@@ -119,8 +120,8 @@ pub(super) fn resources(limits: &Limits) -> Result<Resources, ContainerError> {
                 ThrottleKind::ReadOperations => runtime::ThrottleKind::ReadOperations,
                 ThrottleKind::WriteOperations => runtime::ThrottleKind::WriteOperations,
             },
-            major: part(nix::sys::stat::major(number)),
-            minor: part(nix::sys::stat::minor(number)),
+            major,
+            minor,
             rate: wanted.rate,
         });
     }
@@ -138,8 +139,20 @@ pub(super) fn resources(limits: &Limits) -> Result<Resources, ContainerError> {
         swappiness: limits.swappiness,
         oom_kill_disable: limits.oom_kill_disable,
         blkio_weight: limits.blkio_weight,
+        device_weights,
         throttles,
     })
+}
+
+/// Major and minor number.
+fn block_device(path: &str) -> Result<(i64, i64), ContainerError> {
+    match std::fs::metadata(path).map(|metadata| metadata.rdev()).unwrap_or(0) {
+        0 => Err(ContainerError::invalid(format!("{path} is not a device of this host: limit another"))),
+        number => {
+            let part = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+            Ok((part(nix::sys::stat::major(number)), part(nix::sys::stat::minor(number))))
+        }
+    }
 }
 
 fn mount(point: &MountPoint) -> Result<Mount, ContainerError> {

@@ -247,7 +247,18 @@ pub struct Limits {
     pub pids: u64,
     pub oom_kill_disable: bool,
     pub blkio_weight: u16,
+    pub device_weights: Vec<WeightRequest>,
     pub throttles: Vec<ThrottleRequest>,
+    /// The cgroup that its own is made in, as it was written; empty is the engine's.
+    pub cgroup_parent: String,
+}
+
+/// A share of a block device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightRequest {
+    pub path: String,
+    /// 10 to 1000.
+    pub weight: u16,
 }
 
 /// A bound for a block device.
@@ -297,6 +308,9 @@ impl Limits {
         }
         if change.blkio_weight != 0 {
             next.blkio_weight = change.blkio_weight;
+        }
+        if !change.device_weights.is_empty() {
+            next.device_weights.clone_from(&change.device_weights);
         }
         for (own, other) in [(&mut next.cpuset_cpus, &change.cpuset_cpus), (&mut next.cpuset_mems, &change.cpuset_mems)]
         {
