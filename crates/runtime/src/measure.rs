@@ -334,7 +334,17 @@ mod tests {
         let files = |changes: Vec<Change>| changes.into_iter().map(|(_, f, v)| format!("{f}={v}")).collect::<Vec<_>>();
         assert_eq!(
             files(changes_v2(&resources)),
-            ["pids.max=20", "cpu.max=50000 100000", "cpu.weight=39", "memory.max=67108864", "memory.swap.max=67108864"]
+            [
+                "pids.max=20",
+                "cpu.max=50000 100000",
+                "cpu.weight=39",
+                "memory.max=67108864",
+                "memory.swap.max=67108864",
+                "io.bfq.weight=500",
+                "io.weight=4950",
+                "io.bfq.weight=8:0 1000",
+                "io.weight=8:0 10000"
+            ]
         );
         assert_eq!(
             files(changes_v1(&resources)),
@@ -344,7 +354,11 @@ mod tests {
                 "cpu.cfs_quota_us=50000",
                 "cpu.shares=1024",
                 "memory.memsw.limit_in_bytes=134217728",
-                "memory.limit_in_bytes=67108864"
+                "memory.limit_in_bytes=67108864",
+                "blkio.weight=500",
+                "blkio.bfq.weight=500",
+                "blkio.weight_device=8:0 1000",
+                "blkio.bfq.weight_device=8:0 1000"
             ]
         );
         assert_eq!(files(changes_v2(&Resources::default())), ["pids.max=max"]);

@@ -405,7 +405,8 @@ mod tests {
             log opt syslog-facility="loud": write daemon, user, local0 … or a number from 0 to 23
             log opt syslog-format="json": write rfc3164, rfc5424 or rfc5424micro
             log opt tag="{{.Colour}}": unknown placeholder ".Colour"; known are .ID, .FullID, .Name, .ImageName and .DaemonName
-            log opt tag="{{.Name": a placeholder does not end: write {{.Name}}"#]]
+            log opt tag="{{.Name": a placeholder does not end: write {{.Name}}
+            log opt labels-regex="(": not a regular expression: found open group without closing ')'"#]]
         .assert_eq(&cases.map(refused).join("\n"));
     }
 }

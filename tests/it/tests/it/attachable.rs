@@ -66,6 +66,8 @@ fn net_n_12_single_containers_in_an_overlay() -> Result<()> {
     let web = on(&t, "web", "h3", &["--network", "open"])?;
     let (near, far) = (on(&t, "near", "h1", &["--network", "other"])?, on(&t, "far", "h2", &["--network", "other"])?);
 
+    let (status, said) = ask(&t, &near, "connect", "open", &json!({ "MacAddress": "02:42:00:00:00:99" }))?;
+    ensure!(status == 400 && said.contains("MAC address 02:42:00:00:00:99 cannot be had"), "{status} {said}");
     done(&t, &near, "connect", "open", &json!({ "Aliases": ["by-the-manager"] }))?;
     // at once, with no time to settle: the answer comes when the names of the others are known here
     ensure!(near.resolve(&t, "web")?.len() == 1, "the service's virtual address");

@@ -193,7 +193,43 @@ fn docker_e_25_updates_and_details() -> Result<()> {
     let options = ["--log-opt", "labels=z", "--log-opt", "env=A", "--label", "z=a b", "-e", "A=1,2"];
     d.ok(&[&["run", "--name", "said"], &options[..], &[IMAGE, "echo", "line"]].concat())?;
     ensure!(d.ok(&["logs", "--details", "said"])? == "A=1%2C2,z=a+b line");
-    Ok(())
+    let options = ["--log-opt", "labels-regex=^z", "--log-opt", "env-regex=^(B|C)$", "--label", "zz=1", "-e", "B=2"];
+    d.ok(&[&["run", "--name", "like"], &options[..], &["-e", "BC=3", IMAGE, "echo", "line"]].concat())?;
+    ensure!(d.ok(&["logs", "--details", "like"])? == "B=2,zz=1 line");
+    d.no(1, "labels-regex=\"(\": not a regular", &["create", "--log-opt", "labels-regex=(", IMAGE, "true"])
+}
+
+/// E-18: a container's group is where it was asked for; shares of block devices hold where the kernel has them, at once
+/// when they are changed, and are left out with a warning where it has not.
+#[test]
+fn docker_e_18_parents_of_groups_and_shares_of_devices() -> Result<()> {
+    if !can_make_hosts("docker_e_18_parents_of_groups_and_shares_of_devices") {
+        return Ok(());
+    }
+    let d = Docker::up("writgroups")?;
+    d.sleeper("own", &["--cgroup-parent", "/teams/a", "--cgroupns", "host"])?;
+    let id = d.ok(&["inspect", "--format", "{{.Id}}", "own"])?;
+    let groups = d.ok(&["exec", "own", "cat", "/proc/1/cgroup"])?;
+    ensure!(groups.contains(&format!("/teams/a/{id}")), "{groups}");
+    d.is("own", "{{.HostConfig.CgroupParent}}", "/teams/a")?;
+    d.ok(&["restart", "-t", "0", "own"])?;
+    let groups = d.ok(&["exec", "own", "cat", "/proc/1/cgroup"])?;
+    ensure!(groups.contains(&format!("/teams/a/{id}")), "{groups}");
+    d.no(1, "is not the path of a control group", &["create", "--cgroup-parent", "../a", IMAGE, "true"])?;
+    d.no(1, "--storage-opt is supported only", &["create", "--storage-opt", "size=1G", IMAGE, "true"])?;
+
+    let said = d.say(&["run", "-d", "--name", "shared", "--blkio-weight", "500", IMAGE, "sleep", "10000"])?;
+    let id = d.ok(&["inspect", "--format", "{{.Id}}", "shared"])?;
+    let find =
+        format!("cat $(find /sys/fs/cgroup -path '*{id}/*io.bfq.weight' -o -path '*{id}/blkio.weight') /dev/null");
+    let weight = || Ok::<_, anyhow::Error>(d.t.lab().run("h1", &["sh", "-c", &find])?.replace("default ", ""));
+    let is_warned = said.err.contains("Weight discarded");
+    let now = weight()?;
+    ensure!(if is_warned { now.is_empty() } else { now.trim() == "500" }, "{now:?}");
+    d.ok(&["update", "--blkio-weight", "300", "shared"])?;
+    let now = weight()?;
+    ensure!(if is_warned { now.is_empty() } else { now.trim() == "300" }, "{now:?}");
+    d.no(125, "is not a device of this host", &["run", "--rm", "--blkio-weight-device", "/dev/no:500", IMAGE, "true"])
 }
 
 /// E-42: what is left over goes in one command, which asks for builds as well.

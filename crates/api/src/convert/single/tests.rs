@@ -173,13 +173,16 @@ fn e_18_e_19_e_22_limits_security_and_restart() {
         "SecurityOpt": ["no-new-privileges", "seccomp=unconfined", "label=level:s0"], "PidMode": "container:db",
         "IpcMode": "shareable", "RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 3},
         "DeviceCgroupRules": ["c 42:* rmw"], "Devices": [{"PathOnHost": "/dev/null"}], "MemorySwap": -1,
-        "Memory": 67108864, "PidsLimit": -1}}));
+        "Memory": 67108864, "PidsLimit": -1, "CgroupParent": "/custom",
+        "BlkioWeightDevice": [{"Path": "/dev/sda", "Weight": 200}, {"Path": "/dev/sdb", "Weight": 0}]}}));
     assert_eq!((spec.entrypoint, spec.command), (Some(Vec::new()), vec!["one".to_owned()]));
     assert!(spec.no_new_privileges && spec.seccomp == Seccomp::Unconfined);
     assert_eq!(spec.pid, NamespaceRequest::Container("db".to_owned()));
     assert_eq!((spec.ipc, spec.restart), (NamespaceRequest::Shareable, RestartPolicy::OnFailure(3)));
     assert_eq!((spec.device_rules[0].major, spec.device_rules[0].minor), (Some(42), None));
     assert_eq!((spec.devices[0].container.as_str(), spec.devices[0].permissions.as_str()), ("/dev/null", "rwm"));
+    let weights: Vec<_> = spec.limits.device_weights.iter().map(|of| (of.path.as_str(), of.weight)).collect();
+    assert_eq!((spec.limits.cgroup_parent.as_str(), weights), ("/custom", vec![("/dev/sda", 200)]));
     assert_eq!((spec.limits.memory_bytes, spec.limits.memory_swap_bytes, spec.limits.pids), (64 << 20, -1, 0));
     for (host, part) in [
         (json!({"Memory": 1024}), "HostConfig.Memory: Minimum memory limit allowed is 6MB"),
@@ -187,6 +190,9 @@ fn e_18_e_19_e_22_limits_security_and_restart() {
         (json!({"NanoCpus": 1000000000, "CpuQuota": 5000}), "Nano CPUs and CPU Quota cannot both be set"),
         (json!({"CpusetCpus": "0-x"}), "Invalid value 0-x for cpuset cpus"),
         (json!({"BlkioWeight": 5}), "Range of blkio weight is from 10 to 1000"),
+        (json!({"BlkioWeightDevice": [{"Path": "/dev/sda", "Weight": 5000}]}), "invalid weight for device: /dev/sda"),
+        (json!({"BlkioWeightDevice": [{"Path": "sda", "Weight": 500}]}), "is not the absolute path of a device"),
+        (json!({"CgroupParent": "/a/../b"}), "is not the path of a control group"),
         (json!({"MemorySwappiness": 101}), "valid memory swappiness range is 0-100"),
         (json!({"RestartPolicy": {"Name": "sometimes"}}), "unknown policy 'sometimes'"),
         (json!({"RestartPolicy": {"Name": "always", "MaximumRetryCount": 2}}), "can only be used with 'on-failure'"),
@@ -200,7 +206,10 @@ fn e_18_e_19_e_22_limits_security_and_restart() {
         (json!({"ExtraHosts": ["db"]}), "bad format for add-host"),
         (json!({"ExtraHosts": ["db:nowhere"]}), "invalid IP address in add-host"),
         (json!({"Dns": ["nowhere"]}), "HostConfig.Dns: \"nowhere\" is not an IP address"),
-        (json!({"StorageOpt": {"size": "1G"}}), "HostConfig.StorageOpt.size is not supported yet"),
+        (
+            json!({"StorageOpt": {"size": "1G"}}),
+            "HostConfig.StorageOpt: --storage-opt is supported only for overlay over xfs",
+        ),
         (
             json!({"DeviceRequests": [{"Count": -2}]}),
             "HostConfig.DeviceRequests[0].Count: -2 is neither a number of devices nor -1 for all",

@@ -243,6 +243,7 @@ impl Network {
         if !self.gives_addresses(network) {
             return self.connect_to(id, place, None).await;
         }
+        self.check_mac(network, &place)?;
         let there = guests::place(network, &id);
         if !self.guests.is_there(&there.1) {
             return Err(no_container(&id));
@@ -306,7 +307,20 @@ impl Network {
         name: &str,
         place: &ContainerPlace,
     ) -> Result<guests::Coming<'_>, NetworkError> {
+        self.check_mac(network, place)?;
         self.guests.attach(request(network, container, name, &place.asked.aliases, place.addresses())).await
+    }
+
+    /// In an overlay all hosts know everybody's MAC address by his IP address, and nobody has another.
+    fn check_mac(&self, network: NetworkId, place: &ContainerPlace) -> Result<(), NetworkError> {
+        let Some(overlay) = self.of_cluster(network).filter(|network| network.vni != 0) else { return Ok(()) };
+        let Some(mac) = place.mac()? else { return Ok(()) };
+        let message = format!(
+            "network {}: MAC address {mac} cannot be had: in an overlay it is made of the IP address; leave it out, or choose \
+             the address with --ip",
+            overlay.spec.name
+        );
+        Err(NetworkError::new(Kind::Invalid, message))
     }
 
     /// Gives back all that the managers hold for a single container.
