@@ -83,6 +83,7 @@ pub(crate) fn prepare(
     };
     let apart = matches!(oci_runtime, OciRuntime::Embedded).then(|| dev::apart(config, &of_host.shim)).flatten();
     let spec = oci::spec(apart.as_ref().unwrap_or(config), &user, &host).map_err(|err| invalid(err.to_string()))?;
+    rootfs.make_mount_points();
     rootfs.ensure_dir(&config.cwd).map_err(Error::io(id, "make the working directory in the root filesystem"))?;
     layout.cgroup(cgroup_path).ensure_parents().map_err(Error::io(id, "prepare its cgroup"))?;
     if let Some(parent) = config.log.path.parent() {

@@ -44,6 +44,7 @@ pub use measure::Usage;
 /// What Docker hides of /proc and /sys, and what it lets nobody change there.
 pub use oci::{MASKED_PATHS, READONLY_PATHS};
 pub use record::{ContainerState, Created, ExitReason, ExitStatus, Status};
+pub use rootfs::make_mount_points;
 pub use runtime::{Runtime, RuntimeConfig};
 pub use signal::{NoSignal, Signal};
 pub use terminal::{Terminal, resize};

@@ -14,6 +14,7 @@ use nix::{
     errno::Errno,
     fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2},
     sys::stat::{Mode, mkdirat},
+    unistd::symlinkat,
 };
 
 /// More than any real passwd or group file; a larger one is refused.
@@ -21,6 +22,14 @@ const TEXT_MAX: u64 = 4 * 1024 * 1024;
 
 /// A root filesystem, held open.
 pub(crate) struct Rootfs(OwnedFd);
+
+/// Makes in a container's root filesystem what others are mounted on, so that it is there before the first start.
+///
+/// # Errors
+/// If there is no such directory.
+pub fn make_mount_points(rootfs: &Path) -> io::Result<()> {
+    Rootfs::open(rootfs).map(|rootfs| rootfs.make_mount_points())
+}
 
 impl Rootfs {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
@@ -74,6 +83,25 @@ impl Rootfs {
         Ok(openat2(&self.0, path, how).map(drop)?)
     }
 
+    /// What programs look for before anything is mounted there, and `/.dockerenv`, by which many know that they are in a
+    /// container: all as Docker makes them (moby `daemon/initlayer`), where the image has nothing. What cannot be made is left to
+    /// the start, which says why.
+    pub(crate) fn make_mount_points(&self) {
+        for directory in ["dev/pts", "dev/shm", "etc", "proc", "sys"] {
+            self.ensure_dir(directory).ok();
+        }
+        let is_free = |path: &str| self.resolve(path, OFlag::O_PATH | OFlag::O_NOFOLLOW).err() == Some(Errno::ENOENT);
+        let files = [".dockerenv", "dev/console", "etc/hostname", "etc/hosts", "etc/resolv.conf"];
+        for file in files.into_iter().filter(|file| is_free(file)) {
+            self.make_file(file).ok();
+        }
+        if is_free("etc/mtab")
+            && let Ok(etc) = self.resolve("etc", OFlag::O_PATH | OFlag::O_DIRECTORY)
+        {
+            symlinkat("/proc/mounts", &etc, "mtab").ok();
+        }
+    }
+
     /// What is at `path`, opened so.
     pub(crate) fn resolve(&self, path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
         let how =
@@ -103,6 +131,13 @@ mod tests {
         assert_eq!(rootfs.read_text("up").unwrap(), "");
         assert_eq!(rootfs.read_text("absolute").unwrap(), "");
         assert!(rootfs.read_text("/real").is_err());
+
+        symlink("../outside", root.join("real/resolv.conf")).unwrap();
+        make_mount_points(&root).unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join("outside")).unwrap(), "secret");
+        assert!(root.join("real/resolv.conf").is_symlink() && root.join("real/hosts").is_file());
+        assert!(root.join(".dockerenv").is_file() && root.join("dev/shm").is_dir());
+        assert_eq!(fs::read_link(root.join("real/mtab")).unwrap().to_str(), Some("/proc/mounts"));
 
         symlink(dir.path(), root.join("out")).unwrap();
         rootfs.ensure_dir("/etc/new/deep").unwrap();

@@ -96,6 +96,10 @@ impl Engine {
         let image_id = detail.summary.id.to_string();
         let mounted = self.inner.images.snapshot_mount(id, &image_id).await;
         let rootfs = mounted.map_err(|e| ContainerError::failed(with_causes(&e)))?.rootfs;
+        if let Err(error) = runtime::make_mount_points(&rootfs) {
+            self.drop_parts(id).await;
+            return Err(ContainerError::failed(format!("make mount points in {}: {error}", rootfs.display())));
+        }
         let points = match self.points(id, &spec, &merged.volumes, rootfs).await {
             Ok(points) => points,
             Err(error) => {
