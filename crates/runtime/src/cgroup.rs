@@ -326,11 +326,17 @@ fn children(dir: &Path) -> Vec<PathBuf> {
 fn remove_tree(dir: &Path) -> io::Result<()> {
     match fs::remove_dir(dir) {
         Ok(()) => return Ok(()),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(err) if is_nowhere(&err) => return Ok(()),
         Err(_) => {}
     }
     children(dir).iter().try_for_each(|child| remove_tree(child))?;
     fs::remove_dir(dir)
+}
+
+/// No cgroup can be there: below a file, or with a name that the kernel does not take.
+fn is_nowhere(err: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
+    matches!(err.kind(), NotFound | NotADirectory | InvalidFilename)
 }
 
 /// The number after `name` in a file of `name number` lines.

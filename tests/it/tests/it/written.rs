@@ -238,6 +238,10 @@ fn docker_e_18_parents_of_groups_and_shares_of_devices() -> Result<()> {
     let groups = d.ok(&["exec", "own", "cat", "/proc/1/cgroup"])?;
     ensure!(groups.contains(&format!("/teams/a/{id}")), "{groups}");
     d.no(1, "is not the path of a control group", &["create", "--cgroup-parent", "../a", IMAGE, "true"])?;
+    // a file of the kernel's is no parent: said at the start, and the container can be removed
+    d.ok(&["create", "--name", "below", "--cgroup-parent", "/teams/cgroup.procs", IMAGE, "true"])?;
+    d.no(1, "cgroup.procs", &["start", "below"])?;
+    d.ok(&["rm", "below"])?;
     d.no(1, "--storage-opt is supported only", &["create", "--storage-opt", "size=1G", IMAGE, "true"])?;
 
     let said = d.say(&["run", "-d", "--name", "shared", "--blkio-weight", "500", IMAGE, "sleep", "10000"])?;
