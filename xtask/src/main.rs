@@ -26,7 +26,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   bench services    the control plane without containers: 500 services on simulated nodes, as JSON
   bench overlay     streams, datagrams and round trips through overlays, plain and encrypted, against raw veth, hand-made
                     VXLAN and, where scripts/peers has been, VXLAN over wireguard-go and boringtun-cli, as JSON
-  bench engine      one host as a container engine, against Docker Engine and Podman where scripts/peers has been
+  bench engine      one host as a container engine, against Docker Engine where scripts/peers has been, as JSON
   bench mesh        new connections and requests through a published port, against the server itself, a user-space
                     proxy and (where it is installed) HAProxy, and with 1,000 services, as JSON
   bench mesh --faults

@@ -1,7 +1,7 @@
-//! One host as a container engine against Docker Engine and Podman on the same host, as one JSON object on stdout.
+//! One host as a container engine against Docker Engine on the same host, as one JSON object on stdout.
 //!
-//! The same docker CLI drives all in turn, round by round, so that whatever else the machine does meets all. The
-//! peers are Debian's, from `scripts/peers`; what is not there is left out. An OCI runtime alone (runc) shows
+//! The same docker CLI drives both daemons in turn, round by round, so that whatever else the machine does meets both. The
+//! peer is Debian's, from `scripts/peers`; without it only our own figures are there. An OCI runtime alone (runc) shows
 //! what starting a container costs before anybody's engine.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -65,15 +65,14 @@ fn main() -> Result<()> {
     let files = tempfile::tempdir()?;
     let mut engines = vec![own];
     engines.extend(docker(&t, &engines[0], files.path())?);
-    engines.extend(podman(&t, &engines[0], files.path())?);
 
     let mut figures = Map::new();
     let mut put = |name: &str, figure: Vec<f64>| {
         let named = engines.iter().zip(&figure).map(|(engine, value)| (engine.name.to_owned(), json!(round(*value))));
         let mut all: Map<String, Value> = named.collect();
-        // seconds: how many times faster; throughput is given as seconds too
-        for (engine, peer) in engines.iter().zip(&figure).skip(1) {
-            all.insert(format!("times_{}", engine.name), json!(round(peer / figure[0])));
+        if let [own, peer] = figure[..] {
+            // seconds: how many times faster; throughput is given as seconds too
+            all.insert("times".to_owned(), json!(round(peer / own)));
         }
         eprintln!("{name}: {}", Value::Object(all.clone()));
         figures.insert(name.to_owned(), Value::Object(all));
@@ -97,7 +96,8 @@ fn main() -> Result<()> {
 
 /// Docker Engine on the same host as ours, with our image; none where `scripts/peers` has not been.
 fn docker(t: &ClusterUnderTest, own: &Engine, files: &Path) -> Result<Option<Engine>> {
-    let peers = peers();
+    let home = env::var("HOME").unwrap_or_default();
+    let peers = env::var("RSWARM_PEERS").unwrap_or_else(|_| format!("{home}/.cache/rswarm/peers"));
     if !Path::new(&peers).join("usr/sbin/dockerd").exists() {
         eprintln!("Docker Engine is not there to be measured against: scripts/peers brings it");
         return Ok(None);
@@ -109,47 +109,11 @@ fn docker(t: &ClusterUnderTest, own: &Engine, files: &Path) -> Result<Option<Eng
     );
     t.lab().spawn(HOST, "dockerd", &["sh", "-c", &line], &[])?;
     let peer = Engine { name: "docker", socket: own.socket.with_file_name("docker-peer.sock") };
-    with_image(peer, own, files).map(Some)
-}
-
-/// Podman's service of the same API, in the same host. Debian's crun refuses some layouts of cgroups that runc takes.
-fn podman(t: &ClusterUnderTest, own: &Engine, files: &Path) -> Result<Option<Engine>> {
-    let peers = peers();
-    if !Path::new(&peers).join("usr/bin/podman").exists() {
-        eprintln!("Podman is not there to be measured against: scripts/peers brings it");
-        return Ok(None);
-    }
-    let settings = format!(
-        "[network]\nnetwork_backend = \"netavark\"\ndefault_subnet = \"172.29.0.0/16\"\n[engine]\nruntime = \"runc\"\n\
-         cgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\nconmon_path = [\"{peers}/usr/bin/conmon\"]\n\
-         helper_binaries_dir = [\"{peers}/usr/lib/podman\"]\n"
-    );
-    let home = files.join("podman");
-    fs::create_dir_all(home.join(".config/containers"))?;
-    fs::write(home.join("containers.conf"), settings)?;
-    fs::copy(format!("{peers}/etc/containers/policy.json"), home.join(".config/containers/policy.json"))?;
-    let home = path(&home)?;
-    let line = format!(
-        "export HOME={home} CONTAINERS_CONF={home}/containers.conf LD_LIBRARY_PATH={peers}/usr/lib/$(uname -m)-linux-gnu; \
-         exec {peers}/usr/bin/podman --root /var/lib/podman-peer --runroot /run/podman-peer --storage-driver overlay \
-         system service --time 0 unix:///run/rswarm/podman-peer.sock"
-    );
-    t.lab().spawn(HOST, "podman", &["sh", "-c", &line], &[])?;
-    let peer = Engine { name: "podman", socket: own.socket.with_file_name("podman-peer.sock") };
-    until("podman answers", STARTS_WITHIN, || peer.run(&["version"]))?;
-    with_image(peer, own, files).map(Some)
-}
-
-fn peers() -> String {
-    let home = env::var("HOME").unwrap_or_default();
-    env::var("RSWARM_PEERS").unwrap_or_else(|_| format!("{home}/.cache/rswarm/peers"))
-}
-
-fn with_image(peer: Engine, own: &Engine, files: &Path) -> Result<Engine> {
+    until("dockerd answers", STARTS_WITHIN, || peer.run(&["version"]))?;
     let archive = files.join("image.tar");
     own.run(&["save", "-o", path(&archive)?, IMAGE])?;
     peer.run(&["load", "-i", path(&archive)?])?;
-    Ok(peer)
+    Ok(Some(peer))
 }
 
 /// All engines in turn, `rounds` times, and the median of each.
