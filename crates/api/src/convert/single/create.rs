@@ -8,7 +8,7 @@ use types::{DeviceRequest, DnsConfig, Labels, LogDriver};
 use super::{
     limits, mounts, network,
     security::{self, NameSpaces},
-    spec::{DeviceRuleRequest, RestartPolicy, SingleSpec, Streams},
+    spec::{DeviceRuleRequest, Limits, RestartPolicy, SingleSpec, Streams},
 };
 use crate::convert::{
     claim, container, exec,
@@ -76,11 +76,10 @@ pub(super) fn read(mut from: Object<'_>) -> Result<SingleSpec, FieldError> {
         ipc,
         uts_of_host,
         cgroupns_of_host,
-        limits: limits::read(&mut host)?,
+        limits: read_limits(&mut host)?,
         oom_score_adj: container::read_oom_score_adj(&mut host)?,
         log: read_log(&mut host)?,
     };
-    check_storage_options(&mut host)?;
     read_what_means_nothing(&mut from, &mut host)?;
     host.finish()?;
     from.finish()?;
@@ -125,16 +124,14 @@ fn read_what_means_nothing(from: &mut Object<'_>, host: &mut Object<'_>) -> Resu
     check_runtime(host)
 }
 
-/// A bound on the root filesystem, which no storage driver here keeps; the words are those of Docker's overlay2.
-fn check_storage_options(host: &mut Object<'_>) -> Result<(), FieldError> {
-    match host.labels("StorageOpt")?.is_empty() {
-        true => Ok(()),
-        false => {
-            let text = "--storage-opt is supported only for overlay over xfs with 'pquota' mount option, and not by \
-                        rswarm; bound what is written with a volume (--mount type=tmpfs,tmpfs-size=…) or --read-only";
-            Err(host.bad("StorageOpt", text))
-        }
+/// A bound on the root filesystem is kept by no storage driver here; the words are those of Docker's overlay2.
+fn read_limits(host: &mut Object<'_>) -> Result<Limits, FieldError> {
+    if !host.labels("StorageOpt")?.is_empty() {
+        let text = "--storage-opt is supported only for overlay over xfs with 'pquota' mount option, and not by rswarm; \
+                    bound what is written with a volume (--mount type=tmpfs,tmpfs-size=…) or --read-only";
+        return Err(host.bad("StorageOpt", text));
     }
+    limits::read(host)
 }
 
 /// Of the kinds that there are elsewhere this system has one.
