@@ -1,6 +1,6 @@
 //! Measures one TCP stream, eight, datagrams of 1200 bytes, the round trip and the cost in processor time between two hosts
-//! (namespaces of this machine): raw veth, VXLAN made by hand between the hosts and between containers, an overlay of ours, an encrypted one, and VXLAN over
-//! `wireguard-go` and `boringtun-cli` where `scripts/peers` has been. Needs root; prints one line of JSON with ratios.
+//! (namespaces of this machine): raw veth, VXLAN made by hand between the hosts and between containers, an overlay of ours,
+//! an encrypted one, and VXLAN over `wireguard-go` and `boringtun-cli` where `scripts/peers` has been. Needs root; prints one line of JSON with ratios.
 //!
 //! `cargo run --release -p overlay --example bench_overlay [seconds]`; lives here and not in `benches`, so that it is
 //! built without the daemon. CPU seconds are those of the machine, so nothing else should run.

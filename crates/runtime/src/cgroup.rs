@@ -112,7 +112,9 @@ impl CgroupLayout {
     pub(crate) fn limits_here(&self) -> LimitsHere {
         match self {
             Self::V2 { root } => LimitsHere {
-                io_weight: ["io.bfq.weight", "io.weight"].iter().any(|file| any_child_has(root, file)),
+                // the second is in children only where the controller is switched on for them, its costs are in the root
+                io_weight: self.root_has("io", "io.cost.qos")
+                    || ["io.bfq.weight", "io.weight"].iter().any(|file| any_child_has(root, file)),
                 swappiness: false,
                 oom_kill_disable: false,
             },

@@ -96,7 +96,9 @@ impl Runtime {
             if (file.contains("sw") || file.contains("io.")) && !path.exists() {
                 continue;
             }
-            let failed = |e: io::Error| io::Error::new(e.kind(), format!("write {value} to {}: {e}", path.display()));
+            let hint = if file.contains("weight_device") { "; BFQ must be the device's scheduler" } else { "" };
+            let failed =
+                |e: io::Error| io::Error::new(e.kind(), format!("write {value} to {}: {e}{hint}", path.display()));
             match fs::write(&path, &value) {
                 // Memory and memory with swap bound each other: which comes first depends on what they are now.
                 Err(e) if e.raw_os_error() == Some(libc::EINVAL) && !put_off.contains(&file) && !left.is_empty() => {

@@ -84,7 +84,7 @@ impl Engine {
             detail.fits(&spec.image, platform).map_err(|e| of_image(&e))?;
         }
         let mut warnings = warnings(&spec, &detail, platform);
-        warnings.extend(host_limits::discard(&mut spec.limits, self.inner.runtime.limits_here()));
+        warnings.extend(host_limits::discard(&mut spec.limits, || self.inner.runtime.limits_here()));
         let image = &detail.config.config;
         let merged = merge(&spec, image, id, &self.info().hostname)?;
         let invalid = |e: crate::engine::container::SpecError| ContainerError::invalid(with_causes(&e));

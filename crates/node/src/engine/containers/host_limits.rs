@@ -26,8 +26,13 @@ pub(super) fn check(limits: &Limits) -> Result<(), ContainerError> {
     Ok(())
 }
 
-/// Takes away what the kernel has not, and says so.
-pub(super) fn discard(limits: &mut Limits, here: LimitsHere) -> Vec<String> {
+/// Takes away what the kernel has not, and says so. The host is looked at only for what is asked.
+pub(super) fn discard(limits: &mut Limits, look: impl FnOnce() -> LimitsHere) -> Vec<String> {
+    let asks_for_weight = limits.blkio_weight != 0 || !limits.device_weights.is_empty();
+    if limits.swappiness.is_none() && !limits.oom_kill_disable && !asks_for_weight {
+        return Vec::new();
+    }
+    let here = look();
     let mut warnings = Vec::new();
     let mut warn = |text: &str| warnings.push(text.to_owned());
     if limits.swappiness.is_some() && !here.swappiness {
@@ -85,11 +90,11 @@ mod tests {
         };
         let all = LimitsHere { io_weight: true, swappiness: true, oom_kill_disable: true };
         let mut limits = asked.clone();
-        assert_eq!((discard(&mut limits, all), &limits), (Vec::new(), &asked));
+        assert_eq!((discard(&mut limits, || all), &limits), (Vec::new(), &asked));
         let none = LimitsHere { io_weight: false, swappiness: false, oom_kill_disable: false };
-        assert_eq!(discard(&mut limits, none).len(), 4);
+        assert_eq!(discard(&mut limits, || none).len(), 4);
         assert_eq!(limits, Limits { memory_bytes: 1 << 30, ..Limits::default() });
-        assert_eq!(discard(&mut limits, none), Vec::<String>::new());
+        assert_eq!(discard(&mut limits, || panic!("nothing is asked for")), Vec::<String>::new());
     }
 
     #[test]

@@ -218,7 +218,7 @@ impl Engine {
             )));
         }
         host_limits::check(&change.limits)?;
-        let warnings = host_limits::discard(&mut change.limits, self.inner.runtime.limits_here());
+        let warnings = host_limits::discard(&mut change.limits, || self.inner.runtime.limits_here());
         let mut limits = record.spec.limits.changed(&change.limits);
         limits.pids = change.pids.unwrap_or(limits.pids);
         if record.state.phase == Phase::Running && limits != record.spec.limits {
