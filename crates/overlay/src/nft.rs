@@ -50,9 +50,10 @@ fn forward_chain(out: &mut String, bridge: &BridgePlan) -> std::fmt::Result {
     writeln!(out, "\tchain forward {{")?;
     writeln!(out, "\t\ttype filter hook forward priority filter; policy accept;")?;
     writeln!(out, "\t\tiifname \"{name}\" accept")?;
-    writeln!(out, "\t\toifname \"{name}\" ct state established,related accept")?;
-    writeln!(out, "\t\toifname \"{name}\" ct status dnat accept")?;
-    writeln!(out, "\t\toifname \"{name}\" drop")?;
+    writeln!(out, "\t\toifname != \"{name}\" accept")?;
+    writeln!(out, "\t\tct state established,related accept")?;
+    writeln!(out, "\t\tct status dnat accept")?;
+    writeln!(out, "\t\tdrop")?;
     writeln!(out, "\t}}")
 }
 

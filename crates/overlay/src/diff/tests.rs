@@ -253,9 +253,10 @@ fn the_table_as_text() {
         	chain forward {
         		type filter hook forward priority filter; policy accept;
         		iifname "rswarm0" accept
-        		oifname "rswarm0" ct state established,related accept
-        		oifname "rswarm0" ct status dnat accept
-        		oifname "rswarm0" drop
+        		oifname != "rswarm0" accept
+        		ct state established,related accept
+        		ct status dnat accept
+        		drop
         	}
         	chain postrouting {
         		type nat hook postrouting priority srcnat; policy accept;

@@ -86,6 +86,7 @@ pub fn ruleset(place: &Place<'_>) -> String {
     text
 }
 
+/// Rules that every packet meets ask for an interface's name as late as they can: to compare it, the kernel copies it.
 fn chains(place: &Place<'_>) -> Vec<Chain> {
     let Place { interface, way_out, .. } = place;
     let [a, b] = MAC_PREFIX;
@@ -98,23 +99,25 @@ fn chains(place: &Place<'_>) -> Vec<Chain> {
             "from-hosts",
             Some("filter hook prerouting priority raw"),
             vec![
-                format!("iifname \"{interface}\" @ll,48,16 != {prefix:#x} drop"),
-                format!("iifname \"{interface}\" ct original zone set @ll,80,16"),
+                format!("iifname != \"{interface}\" accept"),
+                format!("@ll,48,16 != {prefix:#x} drop"),
+                "ct original zone set @ll,80,16".to_owned(),
             ],
         ),
         Chain::new(
             "remember",
             Some("filter hook prerouting priority mangle"),
             vec![
-                format!("iifname \"{interface}\" ct state new ct mark set @ll,64,32"),
-                format!("iifname != \"{interface}\" ct direction reply {marked} meta mark set ct mark"),
+                format!("ct state new iifname \"{interface}\" ct mark set @ll,64,32"),
+                format!("ct direction reply {marked} iifname != \"{interface}\" meta mark set ct mark"),
             ],
         ),
-        // After routing: an accepted connection takes the mark for its own and is routed by it from then on.
+        // After routing: an accepted connection takes the mark for its own and is routed by it from then on. Only
+        // what came from a host has a mark and a zone, so its direction says as much as its interface would.
         Chain::new(
             "arrived",
             Some("filter hook input priority mangle"),
-            vec![format!("iifname \"{interface}\" {marked} meta mark set ct mark")],
+            vec![format!("ct direction original {marked} meta mark set ct mark")],
         ),
         Chain::new("distinct", Some("nat hook input priority 100"), vec!["continue".to_owned()]),
         Chain::new(
@@ -135,7 +138,7 @@ fn chains(place: &Place<'_>) -> Vec<Chain> {
         Chain::new(
             "output",
             Some("filter hook output priority filter"),
-            vec![format!("oifname \"{interface}\" goto leave")],
+            vec![format!("ct direction reply {marked} accept"), format!("oifname \"{interface}\" goto leave")],
         ),
         Chain::new(
             "forward",
@@ -151,12 +154,14 @@ fn chains(place: &Place<'_>) -> Vec<Chain> {
 /// nobody in particular goes to that very address, so that the reply belongs to its connection. To the mesh's own
 /// address, which is that of its host's loopback, the main table leads through the mesh anyway.
 fn to_way_out(Place { interface, next_hops, .. }: &Place<'_>, address: Ipv4Addr) -> Chain {
-    let bound = |protocol: &str, test: &str| {
-        format!("iifname \"{interface}\" meta l4proto {protocol} socket wildcard {test} accept")
-    };
-    let mut rules = vec![bound("udp", "0"), bound("tcp", "0"), bound("tcp", "1")];
+    let mut rules = vec![
+        format!("iifname != \"{interface}\" accept"),
+        "meta l4proto udp socket wildcard 0 accept".to_owned(),
+        // One look for a socket, whatever it is bound to.
+        "meta l4proto tcp socket wildcard { 0, 1 } accept".to_owned(),
+    ];
     let near = next_hops.iter().filter(|hop| hop.is_ipv4());
-    rules.extend(near.map(|hop| format!("iifname \"{interface}\" ip saddr {hop} socket wildcard 1 accept")));
-    rules.push(format!("iifname \"{interface}\" meta l4proto {{ tcp, udp }} dnat ip to {address}"));
+    rules.extend(near.map(|hop| format!("ip saddr {hop} socket wildcard 1 accept")));
+    rules.push(format!("meta l4proto {{ tcp, udp }} dnat ip to {address}"));
     Chain::new("to-way-out", Some("nat hook prerouting priority dstnat"), rules)
 }

@@ -20,7 +20,8 @@ const TRANSLATE_OWN: &str = "nat hook output priority -100";
 /// Before the bridge's own masquerading, which knows nothing of the mesh.
 const SOURCES: &str = "nat hook postrouting priority srcnat - 1";
 
-/// The chains for this plan, each before those that lead to it. `mtu` is the ingress network's, None without a mesh.
+/// The chains for this plan, each before those that lead to it. Those that every packet meets ask for an interface's
+/// name once at most: to compare it, the kernel copies it. `mtu` is the ingress network's, None without a mesh.
 pub fn chains(plan: &NetworkPlan, mtu: Option<u32>) -> Vec<Chain> {
     let spares = plan.mesh.iter().any(|mesh| !mesh.spared.is_empty());
     let mut chains = vec![
@@ -56,30 +57,39 @@ pub fn chains(plan: &NetworkPlan, mtu: Option<u32>) -> Vec<Chain> {
             texts(&["meta l4proto . th dport vmap @ports", "meta l4proto . th dport vmap @port-ranges"]),
         ),
         Chain::new(
-            "prerouting",
-            Some(TRANSLATE),
+            "by-interface",
+            None,
             texts(&[
-                "fib daddr type local jump by-address",
-                // Of that very interface: a port bound to it is not open at the addresses of others.
-                "fib daddr . iif type local iifname . meta l4proto . th dport vmap @ports-on",
-                "fib daddr . iif type local iifname . meta l4proto . th dport vmap @port-ranges-on",
-                "fib daddr type local jump by-port",
+                "iifname . meta l4proto . th dport vmap @ports-on",
+                "iifname . meta l4proto . th dport vmap @port-ranges-on",
             ]),
         ),
         Chain::new(
-            "output",
-            Some(TRANSLATE_OWN),
+            "to-host",
+            None,
             texts(&[
-                "fib daddr type local jump by-address",
-                "fib daddr type local jump by-own-address",
-                "fib daddr type local oifname . meta l4proto . th dport vmap @ports-on",
-                "fib daddr type local oifname . meta l4proto . th dport vmap @port-ranges-on",
-                "fib daddr type local jump by-port",
+                "jump by-address",
+                // Of that very interface: a port bound to it is not open at the addresses of others.
+                "fib daddr . iif type local jump by-interface",
+                "goto by-port",
             ]),
         ),
+        Chain::new(
+            "from-host",
+            None,
+            texts(&[
+                "jump by-address",
+                "jump by-own-address",
+                "oifname . meta l4proto . th dport vmap @ports-on",
+                "oifname . meta l4proto . th dport vmap @port-ranges-on",
+                "goto by-port",
+            ]),
+        ),
+        Chain::new("prerouting", Some(TRANSLATE), texts(&["fib daddr type local goto to-host"])),
+        Chain::new("output", Some(TRANSLATE_OWN), texts(&["fib daddr type local goto from-host"])),
         Chain::new("sources", Some(SOURCES), sources(plan)),
     ];
-    let guarded = localnet_links(plan).into_iter().map(|link| format!("iifname \"{link}\" ip daddr 127.0.0.0/8 drop"));
+    let guarded = localnet_links(plan).into_iter().map(|link| format!("ip daddr 127.0.0.0/8 iifname \"{link}\" drop"));
     chains.push(Chain::new("loopback", Some("filter hook prerouting priority raw"), guarded.collect()));
     if let Some(mtu) = mtu {
         chains.extend(ingress_chains(mtu));
@@ -134,24 +144,22 @@ fn sources6(plan: &NetworkPlan) -> BTreeSet<String> {
 /// What guards the host's port in the ingress network: out goes what a published port led there, in come
 /// its replies; nobody reaches a backend past a published port, and no backend this host or the world through it.
 fn ingress_chains(mtu: u32) -> Vec<Chain> {
-    let clamp = |interface: &str| {
-        HEADERS.map(|(family, headers)| {
+    let guard = |link: String, own: &[&str]| {
+        let clamps = HEADERS.map(|(family, headers)| {
             let size = mtu.saturating_sub(headers);
-            format!(
-                "{interface} \"{INGRESS}\" meta nfproto {family} tcp flags & (syn | rst) == syn \
-                 tcp option maxseg size set {size}"
-            )
-        })
+            format!("tcp flags & (syn | rst) == syn meta nfproto {family} tcp option maxseg size set {size}")
+        });
+        [link].into_iter().chain(texts(own)).chain(clamps).collect()
     };
-    let mut inwards: Vec<String> = vec![format!("iifname \"{INGRESS}\" ct state != {{ established, related }} drop")];
-    inwards.extend(clamp("iifname"));
+    let inwards = guard(format!("iifname != \"{INGRESS}\" accept"), &["ct state != { established, related } drop"]);
+    let outwards = guard(format!("oifname != \"{INGRESS}\" accept"), &[]);
     vec![
         Chain::new("from-backends", Some("filter hook prerouting priority mangle"), inwards),
-        Chain::new("to-backends", Some("filter hook postrouting priority mangle"), clamp("oifname").to_vec()),
+        Chain::new("to-backends", Some("filter hook postrouting priority mangle"), outwards),
         Chain::new(
             "forward",
             Some("filter hook forward priority filter"),
-            vec![format!("oifname \"{INGRESS}\" ct status & dnat == 0 drop")],
+            vec![format!("ct status & dnat == 0 oifname \"{INGRESS}\" drop")],
         ),
     ]
 }
