@@ -73,7 +73,6 @@ fn fix() -> Result<()> {
     cargo(&["fmt", "--all"])
 }
 
-/// The cluster test with phases of a minute, built with all others as `make test` builds it.
 /// Measures what users get: the release profile, with the daemons that a benchmark starts.
 fn bench(build: &[&str], program: &str, arguments: &[&str]) -> Result<()> {
     cargo(&[&["build", "--release", "--quiet", "--workspace"], build].concat())?;
@@ -87,6 +86,7 @@ fn bench(build: &[&str], program: &str, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// The cluster test with phases of a minute, built with all others as `make test` builds it.
 fn mesh_faults() -> Result<()> {
     let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let arguments =

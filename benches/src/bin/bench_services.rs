@@ -41,7 +41,10 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const MAX_WAITING: usize = 64;
 /// A number of clients that keeps one manager busy.
 const CLIENTS: usize = 8;
-const LISTS: usize = 40;
+/// Enough that the 99th percentile is not the slowest one.
+const LISTS: usize = 200;
+/// Lists that take longer are told one by one, on stderr.
+const SLOW: Duration = Duration::from_millis(150);
 
 struct Plan {
     nodes: usize,
@@ -168,6 +171,9 @@ fn list(api: &Api, path: &str, count: usize) -> Result<Value> {
         let found = answer.json()?.as_array().map_or(0, Vec::len);
         ensure!(found == count, "{path}: {found} of {count}: {:?}", states(&answer.json()?));
     }
+    let slow = times.iter().enumerate().filter(|(_, took)| **took > SLOW);
+    let slow: Vec<String> = slow.map(|(at, took)| format!("{at}: {took:?}")).collect();
+    eprintln!("{path}: {} of {LISTS} took longer than {SLOW:?} {slow:?}", slow.len());
     Ok(summary(&mut times))
 }
 

@@ -54,13 +54,10 @@ fn sized(query: &Query) -> ApiResult<(u16, u16)> {
     let number = |name: &str| {
         let text = query.get(name);
         let bad = || {
-            ApiError::bad_request(format!(
-                "invalid resize {} {text:?}: invalid syntax: give a number up to 65535",
-                match name {
-                    "h" => "height",
-                    _ => "width",
-                }
-            ))
+            let what = if name == "h" { "height" } else { "width" };
+            let is_number = text.parse::<f64>().is_ok_and(|number| number.fract() == 0.0);
+            let why = if is_number { "value out of range" } else { "invalid syntax" };
+            ApiError::bad_request(format!("invalid resize {what} {text:?}: {why}: give a number up to 65535"))
         };
         text.parse::<u16>().map_err(|_| bad())
     };

@@ -78,6 +78,9 @@ pub struct Link {
     /// Whether its bridge sends back to it what came from it.
     #[serde(default)]
     pub hairpin: bool,
+    /// Whether its bridge forwards nothing between it and other such ports.
+    #[serde(default)]
+    pub isolated: bool,
 }
 
 /// What a bridge does for one of its ports, as far as it differs between those of ours.

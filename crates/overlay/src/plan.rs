@@ -26,13 +26,15 @@ pub use encryption::{
 };
 pub(crate) use local::link_local;
 pub use local::{
-    Ipv6Range, LocalDriver, LocalNetworkPlan, LocalPort, ParentLink, bridge_name, is_link_local, local_veth_name,
+    Ipv6Range, LocalDriver, LocalNetworkPlan, LocalPort, ParentLink, bridge_name, bridge_name_problem, is_link_local,
+    local_veth_name,
 };
 pub use problems::Problems;
 
 use crate::{Cidr, Ipam, MacAddress, mesh::ports, probe::ProbeSettings};
 
-/// The bridge's usual name. Every link whose name starts with [`BRIDGE_PREFIX`] or [`VETH_PREFIX`] is ours.
+/// The bridge's usual name. Every link whose name starts with [`BRIDGE_PREFIX`] or [`VETH_PREFIX`] is ours, and so are
+/// bridges that users named, which are of a group of ours.
 pub const BRIDGE_NAME: &str = "rswarm0";
 /// Bridges of ours start with this.
 pub const BRIDGE_PREFIX: &str = "rswarm";

@@ -263,6 +263,10 @@ pub enum EndpointStep {
     Hairpin {
         name: String,
     },
+    /// The outer end on the host: its bridge forwards nothing between it and other such ports.
+    Isolate {
+        name: String,
+    },
     /// The outer end in an overlay: port of its bridge for this MAC address, up, with this MTU.
     Plug {
         network: NetworkId,

@@ -27,7 +27,7 @@ fn bridge(number: u8, internal: bool) -> (NetworkId, LocalNetworkPlan) {
         gateway: Ipv4Addr::new(172, 30, number, 1),
         mtu: None,
         internal,
-        driver: LocalDriver::Bridge { masquerade: true },
+        driver: LocalDriver::Bridge { masquerade: true, name: None, apart: false },
         ipv6: None,
     };
     (network(number), plan)
@@ -116,6 +116,55 @@ fn e_31_bridges_are_apart() {
         let mut found: Vec<String> = on.into_iter().map(str::to_owned).collect();
         found.sort();
         assert_eq!(found, wanted);
+    });
+}
+
+/// E-31: a bridge has the name that its user chose, is known as ours by more than that, and goes with its network; what
+/// somebody else made under such a name is left alone.
+#[test]
+fn e_31_a_bridge_has_the_name_that_its_user_chose() {
+    in_host(|| async {
+        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let named = |name: &str| {
+            let (id, plan) = bridge(1, false);
+            let driver = LocalDriver::Bridge { masquerade: true, name: Some(name.to_owned()), apart: false };
+            (id, LocalNetworkPlan { driver, ..plan })
+        };
+        let (a, b) = (port(network(1), [172, 30, 1, 2], "a"), port(network(1), [172, 30, 1, 3], "b"));
+        apply(&kernel, &plan(&[named("br-mine")], &[("a", &[a]), ("b", &[b])])).await;
+        assert!(links().contains(&"br-mine".to_owned()), "{:?}", links());
+        assert!(pings(&namespace_of("a"), "172.30.1.1") && pings(&namespace_of("a"), "172.30.1.3"));
+        ip("link add br-theirs type bridge");
+        apply(&kernel, &plan(&[], &[])).await;
+        assert!(!links().contains(&"br-mine".to_owned()), "it goes with its network: {:?}", links());
+        let failed = failures(&kernel, &plan(&[named("br-theirs")], &[])).await;
+        assert!(
+            failed.iter().any(|why| why.contains("create the bridge br-theirs") && why.contains("exists")),
+            "{failed:?}"
+        );
+        apply(&kernel, &plan(&[], &[])).await;
+        assert!(links().contains(&"br-theirs".to_owned()), "{:?}", links());
+    });
+}
+
+/// E-31: where a network's endpoints are to be kept apart they reach its gateway and the world, and not each other; also
+/// when somebody has opened their ports.
+#[test]
+fn e_31_endpoints_of_a_bridge_can_be_kept_apart() {
+    in_host(|| async {
+        outside_world();
+        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let (id, plan_of_it) = bridge(1, false);
+        let driver = LocalDriver::Bridge { masquerade: true, name: None, apart: true };
+        let (a, b) = (port(id, [172, 30, 1, 2], "a"), port(id, [172, 30, 1, 3], "b"));
+        let plan = plan(&[(id, LocalNetworkPlan { driver, ..plan_of_it })], &[("a", &[a]), ("b", &[b])]);
+        apply(&kernel, &plan).await;
+        for _ in 0..2 {
+            let reaches = |to: &str| pings(&namespace_of("a"), to);
+            assert!(reaches("172.30.1.1") && reaches("192.0.2.2") && !reaches("172.30.1.3"));
+            run(&format!("bridge link set dev {} isolated off", local_veth_name(&"a".parse().expect("id"), id)));
+            apply(&kernel, &plan).await;
+        }
     });
 }
 

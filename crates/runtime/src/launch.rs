@@ -13,6 +13,7 @@ use crate::{
     config::{ContainerConfig, Device, MountKind, OciRuntime},
     dev,
     error::{Error, Result},
+    masked_paths,
     oci::{self, DeviceNode, HostFacts, ResolvedUser},
     record::{ContainerDir, Record},
     rootfs::Rootfs,
@@ -80,6 +81,7 @@ pub(crate) fn prepare(
         devices: devices(config)?,
         cgroup_path: cgroup_path.to_owned(),
         cgroup_hierarchies: layout.hierarchies(),
+        masked_paths: masked_paths(),
     };
     let apart = matches!(oci_runtime, OciRuntime::Embedded).then(|| dev::apart(config, &of_host.shim)).flatten();
     let spec = oci::spec(apart.as_ref().unwrap_or(config), &user, &host).map_err(|err| invalid(err.to_string()))?;

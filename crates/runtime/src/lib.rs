@@ -16,6 +16,7 @@ mod exec;
 mod fds;
 mod launch;
 mod log;
+mod masked;
 mod measure;
 pub mod oci;
 mod process;
@@ -40,9 +41,10 @@ pub use config::{
 pub use error::{Error, Result};
 pub use exec::{Captured, ContainerFacts, Exec, ExecConfig, ExecEnd, ExecStreams};
 pub use log::{LogEntry, LogQuery, LogStream, Stream};
+pub use masked::masked_paths;
 pub use measure::Usage;
-/// What Docker hides of /proc and /sys, and what it lets nobody change there.
-pub use oci::{MASKED_PATHS, READONLY_PATHS};
+/// What of /proc nobody may change, as Docker has it.
+pub use oci::READONLY_PATHS;
 pub use record::{ContainerState, Created, ExitReason, ExitStatus, Status};
 pub use rootfs::make_mount_points;
 pub use runtime::{Runtime, RuntimeConfig};

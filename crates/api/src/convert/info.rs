@@ -85,6 +85,7 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
         .set("InitBinary", "")
         .set("SecurityOptions", &host.security_options)
         .set("CDISpecDirs", &host.cdi_directories)
+        .set("FirewallBackend", json!({ "Driver": "nftables" }))
         .set("DiscoveredDevices", facts.devices.iter().map(device).collect::<Vec<_>>())
         // of this engine alone
         .set("OverlayEncryption", &host.encryption)

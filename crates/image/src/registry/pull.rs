@@ -125,8 +125,9 @@ impl Store {
     ) -> Result<PulledImage> {
         let reference = reference.clone().with_default_tag();
         let tag = reference.tag.clone().or_else(|| reference.digest.clone()).unwrap_or_default();
-        progress.say(&tag, ProgressStatus::PullingFrom(reference.repository.clone()));
+        // The first word comes when the image is found: until then a failure can still be an error of its own.
         let (registry, fetched) = find(&reference, options).await?;
+        progress.say(&tag, ProgressStatus::PullingFrom(reference.repository.clone()));
         let pulled = match self.known(&reference, &fetched.digest, options).await? {
             Some(id) => PulledImage { id, digest: fetched.digest, is_new: false },
             None => self.pull_new(&reference, registry, fetched, options, &progress).await?,

@@ -48,7 +48,7 @@ use std::{
     sync::Arc,
 };
 
-pub use ::runtime::{MASKED_PATHS, READONLY_PATHS};
+pub use ::runtime::{READONLY_PATHS, masked_paths};
 pub use archive::TarStream;
 pub use attach::{AttachOptions, Attachment};
 pub use config::{EngineConfig, Settings};

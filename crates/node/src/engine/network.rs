@@ -32,6 +32,7 @@ pub use self::{
 };
 pub(super) use self::{
     containers::{no_container, overlay_port},
+    definition::binding_of,
     local::{first_ipv4, first_ipv6},
     wanted::{AttachError, Attached, FoundEndpoint, LocalWanted, Wanted},
 };

@@ -9,9 +9,9 @@ use types::NetworkId;
 
 use super::local::{self, Outer};
 use crate::{
-    Cidr, EndpointId, EndpointPlan, EndpointStep, Inside, InsideLink, InsideStep, Link, LoadedVips, LocalNetworkPlan,
-    LocalPort, MacAddress, Namespace, NetworkPlan, Observed, OverlayInside, OverlayNamespace, OverlayPlan, OverlayPort,
-    Place, PortRole, Stacked, WayOut,
+    Cidr, EndpointId, EndpointPlan, EndpointStep, Inside, InsideLink, InsideStep, Link, LoadedVips, LocalDriver,
+    LocalNetworkPlan, LocalPort, MacAddress, Namespace, NetworkPlan, Observed, OverlayInside, OverlayNamespace,
+    OverlayPlan, OverlayPort, Place, PortRole, Stacked, WayOut,
     mesh::backend::{self, Backend},
     mtu::planned_mtu,
     plan::{INSIDE_PREFIX, OVERLAY_BRIDGE, local_veth_name, veth_name},
@@ -257,6 +257,7 @@ pub fn steps(id: &EndpointId, endpoint: &EndpointPlan, networks: &Networks<'_>) 
         steps.extend(todo);
     }
     steps.extend(hairpins(id, endpoint, networks.plan, &wires, &rewired));
+    steps.extend(isolations(id, endpoint, networks.plan, &wires, &rewired));
     let mesh = mesh_step(&wires, &rewired, inside, networks);
     // Loading those rules moves the ruleset's number on, which those of virtual addresses build upon.
     let loaded = inside.and_then(|inside| inside.vips.as_ref()).filter(|_| mesh.is_none());
@@ -282,6 +283,25 @@ fn hairpins(
     let stands =
         |wire: &Wire<'_>| !rewired.contains(wire.inner.as_str()) && wire.outside.is_some_and(|link| link.hairpin);
     published.filter(|wire| !stands(wire)).map(|wire| EndpointStep::Hairpin { name: wire.outer.clone() }).collect()
+}
+
+/// For one whose neighbours in a bridge do not reach it.
+fn isolations(
+    id: &EndpointId,
+    endpoint: &EndpointPlan,
+    plan: &NetworkPlan,
+    wires: &[Wire<'_>],
+    rewired: &BTreeSet<&str>,
+) -> Vec<EndpointStep> {
+    let is_apart = |network: &NetworkId| {
+        plan.locals.get(network).is_some_and(|local| matches!(local.driver, LocalDriver::Bridge { apart: true, .. }))
+    };
+    let apart = endpoint.locals.iter().map(|port| port.network).filter(is_apart);
+    let apart: BTreeSet<String> = apart.map(|network| local_veth_name(id, network)).collect();
+    let wires = wires.iter().filter(|wire| wire.at == Place::Host && apart.contains(&wire.outer));
+    let stands =
+        |wire: &Wire<'_>| !rewired.contains(wire.inner.as_str()) && wire.outside.is_some_and(|link| link.isolated);
+    wires.filter(|wire| !stands(wire)).map(|wire| EndpointStep::Isolate { name: wire.outer.clone() }).collect()
 }
 
 /// Replies through the mesh. Rules and routes may have gone with an interface that is made anew.

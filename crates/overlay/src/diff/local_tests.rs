@@ -58,7 +58,7 @@ fn with_rules(plan: &NetworkPlan, mut observed: Observed) -> Observed {
 
 #[test]
 fn e31_a_users_bridge_comes_before_its_endpoints() {
-    let plan = plan(LocalDriver::Bridge { masquerade: true });
+    let plan = plan(LocalDriver::Bridge { masquerade: true, name: None, apart: false });
     check(
         &plan,
         &host(),
@@ -249,7 +249,7 @@ fn six(last: u16) -> std::net::Ipv6Addr {
 
 /// A bridge network with IPv6, and an endpoint in it that publishes a port.
 fn with_ipv6() -> NetworkPlan {
-    let mut plan = plan(LocalDriver::Bridge { masquerade: true });
+    let mut plan = plan(LocalDriver::Bridge { masquerade: true, name: None, apart: false });
     let local = plan.locals.get_mut(&network()).expect("it is there");
     local.ipv6 = Some(Ipv6Range { subnet: "fd00:5::/64".parse().expect("subnet"), gateway: six(1) });
     let endpoint = plan.endpoints.get_mut(&id()).expect("it is there");

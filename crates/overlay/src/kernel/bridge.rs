@@ -8,7 +8,7 @@ use std::{
 };
 
 use rtnetlink::{
-    LinkBridge, LinkBridgePort, LinkVxlan,
+    LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkVxlan,
     packet_route::{
         AddressFamily,
         neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
@@ -81,7 +81,20 @@ impl Netlink {
 
     /// Its bridge sends back to the port what came from it.
     pub async fn set_hairpin(&self, name: &str) -> Result<(), KernelError> {
-        let port = LinkBridgePort::new(self.index(name).await?).hairpin(true);
+        self.change_port(name, |port| port.hairpin(true)).await
+    }
+
+    /// Its bridge forwards nothing between it and other such ports.
+    pub async fn set_isolated(&self, name: &str) -> Result<(), KernelError> {
+        self.change_port(name, |port| port.isolated(true)).await
+    }
+
+    async fn change_port(
+        &self,
+        name: &str,
+        change: impl FnOnce(LinkMessageBuilder<LinkBridgePort>) -> LinkMessageBuilder<LinkBridgePort>,
+    ) -> Result<(), KernelError> {
+        let port = change(LinkBridgePort::new(self.index(name).await?));
         let set = self.handle.link().set_port(port.build()).execute().await;
         done(set, &[], || format!("set the bridge port {name}"))
     }

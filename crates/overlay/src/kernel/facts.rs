@@ -27,6 +27,7 @@ pub struct Facts {
     pub port: Option<PortRole>,
     pub vxlan: Option<Vxlan>,
     pub hairpin: bool,
+    pub isolated: bool,
     pub ipvlan: Option<IpvlanMode>,
 }
 
@@ -46,6 +47,7 @@ pub fn facts(link: &LinkMessage) -> Facts {
                 LinkInfo::PortData(InfoPortData::BridgePort(infos)) => {
                     facts.port = Some(role(infos));
                     facts.hairpin = infos.contains(&InfoBridgePort::HairpinMode(true));
+                    facts.isolated = infos.contains(&InfoBridgePort::Isolated(true));
                 }
                 _ => {}
             }),
@@ -105,9 +107,9 @@ pub fn is_up(link: &LinkMessage) -> bool {
 
 /// Without what only a further question would tell.
 pub fn link_of(link: &LinkMessage, facts: Facts) -> Link {
-    let Facts { kind, mtu, mac, controller, peer, port, vxlan, hairpin, .. } = facts;
+    let Facts { kind, mtu, mac, controller, peer, port, vxlan, hairpin, isolated, .. } = facts;
     let (index, up) = (link.header.index, is_up(link));
-    Link { index, kind, up, mtu, mac, controller, peer, port, vxlan, hairpin, ..Link::default() }
+    Link { index, kind, up, mtu, mac, controller, peer, port, vxlan, hairpin, isolated, ..Link::default() }
 }
 
 /// The interface's addresses without link-local ones of IPv6, which the kernel gives by itself.

@@ -155,23 +155,29 @@ pub fn forget_untranslated(ports: &BTreeSet<(u16, u16)>) -> io::Result<()> {
     Ok(())
 }
 
-/// What a client of this host sent a datagram to that came to `own` instead, by a rule; None if none led it there.
-pub fn dialled(client: SocketAddr, own: SocketAddr) -> io::Result<Option<SocketAddr>> {
+/// How a flow began that rules led to `own` and that comes from `client` there: from where, and to where. The client's port
+/// may be another one than it seems, where two flows would have been one. `protocol` is `IPPROTO_TCP` or `IPPROTO_UDP`.
+///
+/// # Errors
+/// `PermissionDenied` if no rule led it.
+pub fn begun(protocol: libc::c_int, client: SocketAddr, own: SocketAddr) -> io::Result<[SocketAddr; 2]> {
     let reply = Tuple {
         source: own.ip(),
         destination: client.ip(),
-        protocol: u8::try_from(libc::IPPROTO_UDP).unwrap_or(0),
+        protocol: u8::try_from(protocol).unwrap_or(0),
         ports: [own.port().to_be_bytes(), client.port().to_be_bytes()],
     };
     let mut body = generic_header(family(own.ip())).to_vec();
     body.extend(nested(CTA_TUPLE_REPLY, &encoded(&reply)?)?);
     let flows = match ask(libc::NETLINK_NETFILTER as isize, GET, 0, &body) {
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Vec::new(),
         flows => flows?,
     };
     let begun = flows.first().and_then(|flow| flow.get(4..)).and_then(|flow| attribute(flow, CTA_TUPLE_ORIG));
-    let to = begun.and_then(tuple).map(|flow| flow.to());
-    Ok(to.filter(|to| *to != own))
+    let flow = begun.and_then(tuple).filter(|flow| flow.to() != own);
+    let flow =
+        flow.ok_or_else(|| io::Error::new(io::ErrorKind::PermissionDenied, "it came past the published ports"))?;
+    Ok([flow.from(), flow.to()])
 }
 
 /// None where it is no TCP.

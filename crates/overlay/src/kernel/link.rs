@@ -22,11 +22,13 @@ use crate::{Cidr, MacAddress, WayOut};
 /// routes has others, which are its own affair. `r` as a number, which nobody has registered.
 pub const ROUTES_OF_OURS: RouteProtocol = RouteProtocol::Other(114);
 /// The group of interfaces about to be removed: "rswm" as a number, which nobody else uses.
-const DOOMED_GROUP: u32 = 0x7273_776d;
+pub(super) const DOOMED_GROUP: u32 = 0x7273_776d;
+/// Of our bridges, from their first moment on: some have names that users chose.
+pub(super) const BRIDGE_GROUP: u32 = 0x7273_7762;
 
 impl Netlink {
     pub async fn create_bridge(&self, name: &str, mac: MacAddress, mtu: u32) -> Result<(), KernelError> {
-        let message = LinkBridge::new(name).address(mac.bytes().to_vec()).mtu(mtu).build();
+        let message = LinkBridge::new(name).address(mac.bytes().to_vec()).mtu(mtu).link_group(BRIDGE_GROUP).build();
         let made = self.handle.link().add(message).execute().await;
         done(made, &[], || format!("create the bridge {name} with MTU {mtu}"))
     }

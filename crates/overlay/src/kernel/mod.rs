@@ -37,7 +37,7 @@ pub use observe::underlay_mtu;
 pub use watch::Watch;
 
 pub(crate) use error::netlink_io;
-pub(crate) use flows::dialled;
+pub(crate) use flows::begun;
 pub(crate) use mesh::try_mesh;
 pub(crate) use nft::run as run_nft;
 pub(crate) use session::Session;

@@ -9,7 +9,7 @@ use std::{
 use rtnetlink::packet_route::{
     AddressFamily,
     address::AddressMessage,
-    link::LinkMessage,
+    link::{LinkAttribute, LinkMessage},
     route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType},
 };
 use types::NetworkId;
@@ -19,7 +19,7 @@ use super::{
     facts::{
         Facts, Forwarding, addresses_of, cidr_of, facts, forwarding, is_up, link_local_of, link_of, permanent_neighbour,
     },
-    link::ROUTES_OF_OURS,
+    link::{BRIDGE_GROUP, DOOMED_GROUP, ROUTES_OF_OURS},
     mesh, namespace, nft,
     session::{NamespaceFile, Netlink, Session},
     sysctl, tunnel, vip,
@@ -40,7 +40,7 @@ pub(super) async fn observe(
     let links = session.host.links().await?;
     let addresses = session.host.addresses().await?;
     let routes = [session.host.routes().await?, session.host.ipv6_routes().await?].concat();
-    let ours: Vec<&LinkMessage> = links.iter().filter(|link| is_ours(&facts(link).name)).collect();
+    let ours: Vec<&LinkMessage> = links.iter().filter(|link| is_ours(link)).collect();
     let ours_by_index: BTreeSet<u32> = ours.iter().map(|link| link.header.index).collect();
 
     let mut observed = Observed {
@@ -89,8 +89,12 @@ fn unchanged<'a>(id: &EndpointId, seen: &'a Observed, now: &Observed) -> Option<
     seen.namespaces.get(id).filter(|_| seen.links.get(&veth) == now.links.get(&veth))
 }
 
-fn is_ours(name: &str) -> bool {
-    name.starts_with(BRIDGE_PREFIX) || name.starts_with(VETH_PREFIX)
+/// By its name or, of a bridge that its user named, by its group.
+fn is_ours(link: &LinkMessage) -> bool {
+    let name = facts(link).name;
+    name.starts_with(BRIDGE_PREFIX)
+        || name.starts_with(VETH_PREFIX)
+        || [BRIDGE_GROUP, DOOMED_GROUP].iter().any(|group| link.attributes.contains(&LinkAttribute::Group(*group)))
 }
 
 fn host_link(link: &LinkMessage, facts: Facts, addresses: &[AddressMessage]) -> Result<Link, KernelError> {

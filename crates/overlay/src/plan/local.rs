@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use types::{IpvlanMode, NetworkId};
 
-use super::{BridgePlan, EndpointId, EndpointPlan, LINK_NAME_MAX, MTU_RANGE, NetworkPlan, VETH_PREFIX};
+use super::{BRIDGE_PREFIX, BridgePlan, EndpointId, EndpointPlan, LINK_NAME_MAX, MTU_RANGE, NetworkPlan, VETH_PREFIX};
 use crate::{Cidr, Ipam, Ipam6, MacAddress, Stacked, WayOut};
 
 /// The bridges of users' networks start with this. No veth of ours does: `r` is no hexadecimal digit.
@@ -59,6 +59,12 @@ pub enum LocalDriver {
     Bridge {
         /// Whether endpoints reach the world under the host's own address.
         masquerade: bool,
+        /// As its user calls it; None: [`bridge_name`].
+        #[serde(default)]
+        name: Option<String>,
+        /// Its endpoints do not reach each other.
+        #[serde(default)]
+        apart: bool,
     },
     /// Its endpoints are neighbours of whatever is on this link, with MAC addresses of their own.
     Macvlan { parent: ParentLink },
@@ -156,13 +162,13 @@ impl LocalNetworkPlan {
 
     /// The bridge, if it is made of one.
     pub(crate) fn bridge(&self, id: NetworkId) -> Option<BridgePlan> {
-        let LocalDriver::Bridge { masquerade } = self.driver else { return None };
+        let LocalDriver::Bridge { masquerade, name, .. } = &self.driver else { return None };
         Some(BridgePlan {
-            name: bridge_name(id),
+            name: name.clone().unwrap_or_else(|| bridge_name(id)),
             subnet: self.subnet,
             gateway: self.gateway,
             mtu: self.mtu.unwrap_or(1500),
-            masquerade: masquerade && !self.internal,
+            masquerade: *masquerade && !self.internal,
             ipv6: self.ipv6,
         })
     }
@@ -180,9 +186,13 @@ impl LocalNetworkPlan {
         if let Some(mtu) = self.mtu.filter(|mtu| !MTU_RANGE.contains(mtu)) {
             return Some(format!("MTU {mtu} is outside {}-{}", MTU_RANGE.start(), MTU_RANGE.end()));
         }
+        if let LocalDriver::Bridge { name: Some(name), .. } = &self.driver
+            && let Some(problem) = bridge_name_problem(name)
+        {
+            return Some(problem);
+        }
         if let Some(ParentLink { interface, vlan }) = self.driver.parent() {
-            let is_name = |b: u8| b.is_ascii_graphic() && b != b'/';
-            if interface.is_empty() || interface.len() > LINK_NAME_MAX || !interface.bytes().all(is_name) {
+            if !is_link_name(interface) {
                 return Some(format!("{interface:?} is no name of an interface"));
             }
             if let Some(vlan) = vlan.filter(|vlan| !VLAN_IDS.contains(vlan)) {
@@ -355,6 +365,23 @@ pub fn bridge_name(id: NetworkId) -> String {
     format!("{USER_BRIDGE_PREFIX}{}", &hash(&id.to_string())[..10])
 }
 
+/// Why a user's bridge cannot have this name.
+pub fn bridge_name_problem(name: &str) -> Option<String> {
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    if !is_link_name(name) || !plain || name.starts_with('.') || matches!(name, "all" | "default") {
+        return Some(format!(
+            "bridge name {name:?}: use 1 to {LINK_NAME_MAX} letters, digits, '-', '_' or '.', and neither all nor default"
+        ));
+    }
+    let own = [VETH_PREFIX, BRIDGE_PREFIX].into_iter().find(|prefix| name.starts_with(prefix));
+    own.map(|prefix| format!("bridge name {name:?}: names that begin with {prefix} are rswarm's own; choose another"))
+}
+
+fn is_link_name(name: &str) -> bool {
+    let is_part = |b: u8| b.is_ascii_graphic() && b != b'/';
+    !name.is_empty() && name.len() <= LINK_NAME_MAX && name.bytes().all(is_part)
+}
+
 /// The host's end of an endpoint's veth pair into a local bridge.
 pub fn local_veth_name(id: &EndpointId, network: NetworkId) -> String {
     format!("{VETH_PREFIX}{}", hash(&format!("{id}/{network}")))
@@ -394,8 +421,11 @@ mod tests {
         assert!(l2.excludes(&macvlan("eth0")) && macvlan("eth0").excludes(&l2));
         assert!(l2.excludes(&ipvlan("eth0", IpvlanMode::L3)));
         assert!(!l2.excludes(&ipvlan("eth0", IpvlanMode::L2)) && !macvlan("eth0").excludes(&macvlan("eth0")));
-        assert!(!l2.excludes(&macvlan("eth0.50")) && !l2.excludes(&LocalDriver::Bridge { masquerade: true }));
-        let bridge = LocalDriver::Bridge { masquerade: true };
+        assert!(
+            !l2.excludes(&macvlan("eth0.50"))
+                && !l2.excludes(&LocalDriver::Bridge { masquerade: true, name: None, apart: false })
+        );
+        let bridge = LocalDriver::Bridge { masquerade: true, name: None, apart: false };
         assert!(!bridge.excludes(&bridge));
     }
 

@@ -32,7 +32,7 @@ use tokio::{
 };
 
 use super::listen;
-use crate::{kernel::dialled, mesh::ports};
+use crate::{kernel::begun, mesh::ports};
 
 /// Taken if nobody has it; else the kernel chooses.
 const USUAL_PORT: u16 = 7274;
@@ -158,8 +158,7 @@ fn send(socket: &UdpSocket, bytes: &[u8], flow: Flow) -> io::Result<()> {
 
 async fn begin(socket: &Arc<UdpSocket>, flow: Flow, replies: &mut JoinSet<Flow>) -> io::Result<Client> {
     let own = SocketAddr::new(flow.own.into(), socket.local_addr()?.port());
-    let to = dialled(flow.client.into(), own)?;
-    let to = to.ok_or_else(|| io::Error::new(io::ErrorKind::PermissionDenied, "it came past the published ports"))?;
+    let [_, to] = begun(libc::IPPROTO_UDP, flow.client.into(), own)?;
     let onward = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?);
     onward.connect(over_ipv4(to)?).await?;
     let is_used = Arc::new(AtomicBool::new(true));

@@ -1,10 +1,6 @@
 //! One connection: the client's, the one to a backend, the header, and then bytes both ways.
 
-use std::{
-    io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, time::Duration};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::{
@@ -14,7 +10,7 @@ use tokio::{
 };
 
 use super::{header::header, over_ipv4::over_ipv4};
-use crate::mesh::relay_mark;
+use crate::{kernel::begun, mesh::relay_mark};
 
 /// Bytes under way, each direction. Who reads slowly holds up who writes: nothing else is kept.
 const BUFFER: usize = 16 << 10;
@@ -45,8 +41,7 @@ pub async fn serve(mut client: TcpStream, onward: Onward) -> io::Result<()> {
 }
 
 async fn carry(client: &mut TcpStream, onward: Onward) -> io::Result<()> {
-    let from = client.peer_addr()?;
-    let to = dialled(client)?;
+    let [from, to] = begun(libc::IPPROTO_TCP, client.peer_addr()?, client.local_addr()?)?;
     prepare(client)?;
     let (mut backend, first) = match onward {
         Onward::WithHeader => (connect(Some(relay_mark(from.ip())), to).await?, header(from, to)),
@@ -60,24 +55,6 @@ async fn carry(client: &mut TcpStream, onward: Onward) -> io::Result<()> {
         reset_at_end(&backend);
     }
     carried
-}
-
-/// The address that the client dialled, which the rules rewrote to this process's.
-fn dialled(client: &TcpStream) -> io::Result<SocketAddr> {
-    let own = client.local_addr()?;
-    let address = if own.is_ipv4() {
-        let found = nix::sys::socket::getsockopt(client, sockopt::OriginalDst)?;
-        let ip = Ipv4Addr::from(u32::from_be(found.sin_addr.s_addr));
-        SocketAddr::new(ip.into(), u16::from_be(found.sin_port))
-    } else {
-        let found = nix::sys::socket::getsockopt(client, sockopt::Ip6tOriginalDst)?;
-        SocketAddr::new(Ipv6Addr::from(found.sin6_addr.s6_addr).into(), u16::from_be(found.sin6_port))
-    };
-    // Nobody has business here who did not come by a published port; and it would lead back to this process.
-    if address == own {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it came past the published ports"));
-    }
-    Ok(address)
 }
 
 /// By the published port itself, as any program of this host would: the rules know backends, weights and who drains.

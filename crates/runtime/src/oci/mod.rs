@@ -39,6 +39,8 @@ pub struct HostFacts {
     pub cgroup_path: String,
     /// Names of the directories in `/sys/fs/cgroup` that are hierarchies of v1; none on v2.
     pub cgroup_hierarchies: Vec<String>,
+    /// What is hidden of /proc and /sys unless the container says otherwise.
+    pub masked_paths: &'static [String],
 }
 
 /// A device node of the host.
@@ -57,21 +59,6 @@ pub struct DeviceNode {
 }
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-pub const MASKED_PATHS: [&str; 12] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
 
 pub const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
@@ -180,23 +167,25 @@ fn linux(config: &ContainerConfig, host: &HostFacts, capabilities: &[&str]) -> R
             Some(seccomp::custom_profile(text, capabilities, host.architecture).map_err(InvalidConfig)?)
         }
     };
-    let paths = |chosen: &Option<Vec<String>>, default: &[&str]| match chosen {
+    let chosen_or = |chosen: &Option<Vec<String>>, default: &dyn Fn() -> Vec<String>| match chosen {
         Some(paths) => paths.clone(),
         None if config.privileged => Vec::new(),
-        None => default.iter().map(|path| (*path).to_owned()).collect(),
+        None => default(),
     };
+    let masked = chosen_or(&config.masked_paths, &|| host.masked_paths.to_vec());
+    let readonly = chosen_or(&config.readonly_paths, &|| READONLY_PATHS.map(str::to_owned).to_vec());
     let node = |d: &DeviceNode| {
         json!({"path": d.path, "type": d.kind.to_string(), "major": d.major, "minor": d.minor,
                "fileMode": d.mode, "uid": d.uid, "gid": d.gid})
     };
-    let readonly = [paths(&config.readonly_paths, &READONLY_PATHS), readonly_cgroups(config, host)].concat();
+    let readonly = [readonly, readonly_cgroups(config, host)].concat();
     Ok(json!({
         "namespaces": namespaces(config),
         "cgroupsPath": host.cgroup_path,
         "sysctl": sysctls(config),
         "resources": resources(config, host),
         "devices": host.devices.iter().map(node).collect::<Vec<_>>(),
-        "maskedPaths": paths(&config.masked_paths, &MASKED_PATHS),
+        "maskedPaths": masked,
         "readonlyPaths": readonly,
         "rootfsPropagation": root_propagation(config),
         "seccomp": seccomp,
@@ -215,13 +204,14 @@ fn readonly_cgroups(config: &ContainerConfig, host: &HostFacts) -> Vec<String> {
     hierarchies.chain([ROOT.to_owned()]).collect()
 }
 
-/// Mounts go on to the host, or come from it, only below a root that does so too.
+/// Mounts go on to the host, or come from it, only below a root that does so too. One of the four words of the
+/// OCI runtime specification (config-linux.md, rootfsPropagation).
 fn root_propagation(config: &ContainerConfig) -> Option<&'static str> {
     let any = |wanted: &[Propagation]| config.mounts.iter().any(|mount| wanted.contains(&mount.propagation));
     if any(&[Propagation::Shared, Propagation::RShared]) {
         return Some("shared");
     }
-    any(&[Propagation::Slave, Propagation::RSlave]).then_some("rslave")
+    any(&[Propagation::Slave, Propagation::RSlave]).then_some("slave")
 }
 
 fn namespaces(config: &ContainerConfig) -> Vec<Value> {

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::config::{LogConfig, LogDriver, Mount, MountKind, Propagation, Ulimit};
+use crate::{
+    config::{LogConfig, LogDriver, Mount, MountKind, Propagation, Ulimit},
+    masked_paths,
+};
 
 fn config() -> ContainerConfig {
     let log = LogConfig { path: "/log".into(), driver: LogDriver::None, forward: None };
@@ -20,6 +23,7 @@ fn host() -> HostFacts {
         devices: Vec::new(),
         cgroup_path: "/rswarm/0123456789abcdef".to_owned(),
         cgroup_hierarchies: Vec::new(),
+        masked_paths: masked_paths(),
     }
 }
 

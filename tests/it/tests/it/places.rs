@@ -73,3 +73,46 @@ fn docker_e_31_names_of_networks() -> Result<()> {
     d.ok(&["network", "rm", "--", "my net", "a.b", "-", "Größe"])?;
     Ok(())
 }
+
+/// E-31, E-16: a bridge has the name that its user gave it, keeps its containers apart and its ports to an address where that is
+/// asked for; a network is found by the beginning of its id, and its container's namespace by the key that inspect shows.
+#[test]
+fn docker_e_31_options_of_bridges() -> Result<()> {
+    if !can_make_hosts("docker_e_31_options_of_bridges") {
+        return Ok(());
+    }
+    let d = Docker::up("bridgeopts")?;
+    let named = |name: &str| format!("com.docker.network.bridge.name={name}");
+    let create = |name: &str, options: &[&str]| {
+        let options: Vec<&str> = options.iter().flat_map(|option| ["-o", option]).collect();
+        d.ok(&[&["network", "create"], &options[..], &[name]].concat())
+    };
+    let (icc, binding) =
+        ("com.docker.network.bridge.enable_icc=false", "com.docker.network.bridge.host_binding_ipv4=127.0.0.1");
+    let id = create("mine", &[&named("br-mine"), icc, binding])?;
+    let host = |script: &str| d.t.lab().run("h1", &["sh", "-c", script]);
+    let index = host("cat /sys/class/net/br-mine/ifindex")?;
+    d.no(1, "network mine has it", &["network", "create", "-o", &named("br-mine"), "other"])?;
+    d.no(1, "this host has an interface of that name", &["network", "create", "-o", &named("eth0"), "other"])?;
+    d.no(1, "names that begin with rswarm are rswarm's own", &["network", "create", "-o", &named("rswarm0"), "other"])?;
+
+    d.sleeper("one", &["--network", &id[..12], "-p", "80"])?;
+    d.sleeper("two", &["--network", &id])?;
+    let address = |name: &str| d.field(name, "{{.NetworkSettings.Networks.mine.IPAddress}}");
+    let ping = |to: &str| d.inside("one", &["ping", "-c", "1", "-W", "1", to]);
+    ensure!(ping(&address("two")?).is_err(), "it is kept apart");
+    ping(&d.ok(&["network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "mine"])?)?;
+    let ports = d.ok(&["port", "one"])?;
+    ensure!(ports.starts_with("80/tcp -> 127.0.0.1:") && ports.lines().count() == 1, "{ports}");
+    let inside = host(&format!("nsenter --net={} ip addr", d.field("one", "{{.NetworkSettings.SandboxKey}}")?))?;
+    ensure!(inside.contains(&address("one")?), "{inside}");
+
+    d.t.cluster.stop_daemon("h1", nix::sys::signal::Signal::SIGKILL)?;
+    d.t.cluster.start_daemon("h1")?;
+    until("the network is known again", DEADLINE, || d.ok(&["network", "inspect", "mine"]).map(drop))?;
+    ensure!(host("cat /sys/class/net/br-mine/ifindex")? == index, "the bridge was made anew");
+    d.ok(&["rm", "-f", "one", "two"])?;
+    d.ok(&["network", "rm", &id[..8]])?;
+    ensure!(!host("ls /sys/class/net")?.contains("br-mine"));
+    Ok(())
+}

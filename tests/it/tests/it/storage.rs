@@ -107,6 +107,19 @@ fn e15_s52_mounts_and_their_options() -> Result<()> {
     let below = t.lab().run("h1", &["sh", "-c", "rm -f /srv/top/below/f; umount /srv/top/below; ls /srv/top/below"])?;
     ensure!(below.trim() == "f", "it was the directory under the mount that was written to: {below:?}");
 
+    // What is mounted later on the host comes into a slave, and what is mounted in a shared one comes out.
+    let host = |script: &str| t.lab().run("h1", &["sh", "-c", script]);
+    host("mount --bind /srv/top /srv/top && mount --make-rshared /srv/top && mkdir /srv/top/made")?;
+    for propagation in ["rslave", "slave"] {
+        d.ok(&format!("run -d --name late -v /srv/top:/b:ro,{propagation} {IMAGE} sleep 600"))?;
+        host("mount -t tmpfs late /srv/top/below && echo 1 > /srv/top/below/new")?;
+        d.says("exec late cat /b/below/new", "1")?;
+        host("umount /srv/top/below")?;
+        d.ok("rm -f late")?;
+    }
+    d.ok(&format!("run --rm --privileged -v /srv/top:/b:rshared {IMAGE} mount -t tmpfs inner /b/made"))?;
+    host("grep ' /srv/top/made ' /proc/self/mountinfo && umount /srv/top/made /srv/top")?;
+
     let seen = format!("{IMAGE} sh -c grep~~/t~~/proc/mounts;~stat~-c~%u:%a~/t");
     let mounts = d.ok(&format!("run --rm --tmpfs /t:exec,uid=7,mode=0700,size=1m {seen}"))?;
     ensure!(mounts.contains("size=1024k") && mounts.contains("nosuid") && !mounts.contains("noexec"), "{mounts}");

@@ -211,10 +211,15 @@ fn network_settings(view: &ContainerView) -> Value {
     let networks: Map<String, Value> = view.places.iter().map(|p| (p.network.clone(), place(view, p))).collect();
     let bridge = view.places.iter().find(|place| place.network == "bridge").map(|p| place(view, p));
     let of_bridge = |field: &str, none: Value| bridge.as_ref().map_or(none, |place| place[field].clone());
+    // A namespace of its own is called as it is; by the key any is entered (`nsenter --net=KEY`).
+    let has_own = matches!(view.spec.network, NetworkRequest::Places(_) | NetworkRequest::None);
+    let pid = view.state.pid;
+    let sandbox = if pid > 0 && has_own { view.id.as_str() } else { "" };
+    let key = if pid > 0 { format!("/proc/{pid}/ns/net") } else { String::new() };
     Fields::new()
         .set("Bridge", "")
-        .set("SandboxID", "")
-        .set("SandboxKey", "")
+        .set("SandboxID", sandbox)
+        .set("SandboxKey", key)
         .set("Ports", port_map(view))
         .set("HairpinMode", false)
         .set("LinkLocalIPv6Address", "")

@@ -95,15 +95,21 @@ pub(super) fn host_config(view: &ContainerView) -> Value {
         .set("Isolation", &spec.isolation)
         .unless_empty("Mounts", mounts.mounts)
         .some("Init", spec.init)
-        .set("MaskedPaths", hidden(spec, spec.masked_paths.as_ref(), &node::engine::MASKED_PATHS))
-        .set("ReadonlyPaths", hidden(spec, spec.readonly_paths.as_ref(), &node::engine::READONLY_PATHS))
+        .set("MaskedPaths", hidden(spec, spec.masked_paths.as_ref(), || node::engine::masked_paths().to_vec()))
+        .set(
+            "ReadonlyPaths",
+            hidden(spec, spec.readonly_paths.as_ref(), || node::engine::READONLY_PATHS.map(str::to_owned).to_vec()),
+        )
         .unless_empty("Annotations", &spec.annotations);
     resources(fields, spec).done()
 }
 
 /// What is really hidden of /proc and /sys, unless a privileged container sees it all.
-fn hidden(spec: &SingleSpec, chosen: Option<&Vec<String>>, default: &[&str]) -> Option<Vec<String>> {
-    let default = || default.iter().map(|path| (*path).to_owned()).collect();
+fn hidden(
+    spec: &SingleSpec,
+    chosen: Option<&Vec<String>>,
+    default: impl FnOnce() -> Vec<String>,
+) -> Option<Vec<String>> {
     chosen.cloned().or_else(|| (!spec.privileged).then(default))
 }
 

@@ -1,7 +1,7 @@
 //! Making a container, and changing its limits.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, RawQuery, State},
     http::StatusCode,
     response::{IntoResponse as _, Response},
@@ -14,20 +14,30 @@ use crate::{
     convert::single,
     error::{ApiError, ApiResult},
     host::engine,
-    router::Shared,
+    router::{ApiVersion, Shared},
     routes::{query, services::none_if_empty},
 };
 
+/// Whose own IPC namespace others cannot join unless they say so (moby, version history of the API).
+const IPC_IS_PRIVATE: ApiVersion = ApiVersion(1, 40);
+
 pub(crate) async fn create(
     State(shared): State<Shared>,
+    Extension(version): Extension<ApiVersion>,
     raw: RawQuery,
-    JsonBody(body): JsonBody,
+    JsonBody(mut body): JsonBody,
 ) -> ApiResult<Response> {
     let query = query(raw);
     let platform = match query.get("platform") {
         "" => None,
         text => Some(text.parse::<Platform>()?),
     };
+    if version < IPC_IS_PRIVATE
+        && let Some(host) = body.get_mut("HostConfig").and_then(Value::as_object_mut)
+        && host.get("IpcMode").is_none_or(|mode| mode.is_null() || mode == "")
+    {
+        host.insert("IpcMode".to_owned(), "shareable".into());
+    }
     let spec = single::create(&body)?;
     check_processors(&shared, spec.limits.nano_cpus)?;
     let name = Some(query.get("name")).filter(|name| !name.is_empty());

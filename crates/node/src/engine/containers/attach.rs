@@ -5,10 +5,11 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
+    sync::Arc,
 };
 
 use overlay::{EndpointDns, EndpointId};
-use types::{NetworkId, PortBind, PortConfig, PublishMode};
+use types::{Network as NetworkObject, NetworkId, PortBind, PortConfig, PublishMode};
 
 use super::{
     ContainerError, ContainerErrorKind, Engine, Meant, Record, of_runtime,
@@ -19,7 +20,9 @@ use crate::engine::{
     container_id::task_of_container,
     files::{EtcFiles, HostFiles, read_host_resolv_conf},
     host_ports::Conflict,
-    network::{AttachError, Attached, Coming, ContainerPlace, NetworkError, NetworkErrorKind, PlaceIn, Wanted},
+    network::{
+        AttachError, Attached, Coming, ContainerPlace, NetworkError, NetworkErrorKind, PlaceIn, Wanted, binding_of,
+    },
     sockets,
 };
 
@@ -54,6 +57,9 @@ impl Engine {
         wanted.dns.links = self.link_names(record).await;
         let mut all_internal = !places.is_empty();
         let (mut coming, mut overlays) = (Vec::new(), Vec::new());
+        let of_place =
+            |place: &PlaceRequest| binding_of(&self.network_meant(&place.network).ok()?.spec.options).ok()?;
+        let binding = places.iter().find_map(of_place);
         for place in places {
             let (is_internal, given) = self.add_place(&mut wanted, place, record).await?;
             all_internal &= is_internal;
@@ -63,7 +69,8 @@ impl Engine {
             }
         }
         wanted.bridge |= wanted.locals.is_empty() && self.inner.network.leaves_by_bridge(&overlays);
-        let asked = asked_ports(record);
+        let mut asked = asked_ports(record);
+        asked.iter_mut().for_each(|port| port.address = port.address.or(binding));
         let has_names = !wanted.locals.is_empty() || !wanted.overlays.is_empty();
         if !asked.is_empty() {
             if all_internal {
@@ -112,23 +119,36 @@ impl Engine {
         Ok((is_internal, None))
     }
 
-    /// The network of this name or id, and whether it is internal.
+    /// The network that is meant, and whether it is internal.
     pub(super) fn place_in(&self, name: &str) -> Result<(PlaceIn, bool), ContainerError> {
         if matches!(name, "" | "bridge" | "default") {
             return Ok((PlaceIn::Bridge, false));
         }
-        let locals = self.inner.network.locals();
-        let of_host = locals.iter().filter_map(|view| view.network.clone());
-        let of_cluster = self.inner.network.all_of_cluster();
-        let found = of_host
-            .chain(of_cluster)
-            .find(|network| network.spec.name.as_str() == name || network.id.to_string() == name);
-        let network = found
-            .ok_or_else(|| ContainerError::new(ContainerErrorKind::NotFound, format!("network {name} not found")))?;
+        let network = self.network_meant(name)?;
         if network.spec.config_only {
             return Err(ContainerError::invalid(format!("network {name} is a configuration: nothing can join it")));
         }
         Ok((PlaceIn::Network(network.id), network.spec.internal))
+    }
+
+    /// The network of this name, this id or, if there is one only, this beginning of an id.
+    pub(super) fn network_meant(&self, text: &str) -> Result<Arc<NetworkObject>, ContainerError> {
+        let locals = self.inner.network.locals();
+        let of_host = locals.iter().filter_map(|view| view.network.clone());
+        let mut networks: Vec<_> = of_host.chain(self.inner.network.all_of_cluster()).collect();
+        let is_it = |network: &Arc<NetworkObject>| network.spec.name.as_str() == text || network.id.to_string() == text;
+        if let Some(network) = networks.iter().find(|network| is_it(network)) {
+            return Ok(Arc::clone(network));
+        }
+        networks.retain(|network| network.id.to_string().starts_with(text));
+        match networks.as_slice() {
+            [network] => Ok(Arc::clone(network)),
+            [] => Err(ContainerError::new(ContainerErrorKind::NotFound, format!("network {text} not found"))),
+            several => Err(ContainerError::invalid(format!(
+                "network {text} is ambiguous ({} matches found on ID prefix): give its name",
+                several.len()
+            ))),
+        }
     }
 
     async fn join_other(&self, other: &str) -> Result<Joined, ContainerError> {

@@ -18,7 +18,7 @@ use super::{
     spec::{NetworkRequest, PlaceRequest, SingleSpec},
     store::{Merged, MountPoint, State},
 };
-use crate::engine::{container::record_of_labels, container_id::task_of_container, network::LocalNetworkView};
+use crate::engine::{container::record_of_labels, container_id::task_of_container};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContainerStatusView {
@@ -215,21 +215,13 @@ impl Engine {
             NetworkRequest::Places(places) => places,
         };
         let locals = self.inner.network.locals();
-        let of_cluster = self.inner.network.all_of_cluster();
         let given = self.inner.network.cluster_places();
         let place = |asked: &PlaceRequest| {
             let is_bridge = matches!(asked.network.as_str(), "" | "bridge" | "default");
-            let is_meant = |view: &&LocalNetworkView| match &view.network {
-                None => is_bridge,
-                Some(network) => network.spec.name.as_str() == asked.network || network.id.to_string() == asked.network,
-            };
-            let local = locals.iter().find(is_meant);
-            let network = local.and_then(|view| view.network.clone()).or_else(|| {
-                let names = |n: &&std::sync::Arc<types::Network>| {
-                    n.spec.name.as_str() == asked.network || n.id.to_string() == asked.network
-                };
-                of_cluster.iter().find(names).cloned()
-            });
+            let network = if is_bridge { None } else { self.network_meant(&asked.network).ok() };
+            let id = network.as_ref().map(|network| network.id);
+            let is_known = is_bridge || network.is_some();
+            let local = locals.iter().find(|view| is_known && view.network.as_ref().map(|n| n.id) == id);
             let endpoint = local.and_then(|view| view.endpoints.iter().find(|e| e.container == record.id));
             let of_cluster = |is_ipv4: bool| {
                 let network = network.as_ref().filter(|_| endpoint.is_none())?;
@@ -255,7 +247,7 @@ impl Engine {
                 mac: match (endpoint, of_cluster) {
                     (Some(endpoint), _) => endpoint.mac.map(|mac| mac.to_string()).unwrap_or_default(),
                     (None, Some((IpAddr::V4(address), _))) if has_own_mac => MacAddress::for_ipv4(address).to_string(),
-                    (None, _) => String::new(),
+                    (None, _) => asked.mac.clone(),
                 },
             }
         };

@@ -1,13 +1,15 @@
 //! What a network of this host is made of, read from its spec and options. Pure.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use overlay::{Cidr, Ipam, Ipam6, Ipv6Range, LocalDriver, LocalNetworkPlan, ParentLink};
+use overlay::{Cidr, Ipam, Ipam6, Ipv6Range, LocalDriver, LocalNetworkPlan, ParentLink, bridge_name_problem};
 use types::{IPVLAN_MODE, IpvlanMode, Labels, NetworkDriver, NetworkSpec, Subnet, SubnetSpec};
 
 /// Options that a bridge network understands, as Docker names them.
 const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
 const TALK: &str = "com.docker.network.bridge.enable_icc";
+const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
+const BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
 /// Options of macvlan and ipvlan networks.
 const PARENT: &str = "parent";
 const MODE: &str = "macvlan_mode";
@@ -121,20 +123,17 @@ fn one_of_family(spec: &NetworkSpec, is_ipv4: bool) -> Result<Option<Subnet>, St
 }
 
 fn bridge(options: &Labels) -> Result<LocalDriver, String> {
-    let mut masquerade = true;
+    let (mut masquerade, mut bridge, mut talk) = (true, None, true);
     for (name, value) in options {
         match name.as_str() {
             MASQUERADE => masquerade = flag(name, value)?,
-            TALK if flag(name, value)? => {}
-            TALK => {
-                return Err(format!(
-                    "option {TALK}: containers of one network always reach each other in this version of rswarm; put \
-                     them into networks of their own"
-                ));
-            }
-            "com.docker.network.bridge.name" => {
-                return Err(format!("option {name}: rswarm names its bridges itself, after the network; leave it out"));
-            }
+            TALK => talk = flag(name, value)?,
+            BINDING => drop(binding_of(options)?),
+            BRIDGE_NAME if value.is_empty() => {}
+            BRIDGE_NAME => match bridge_name_problem(value) {
+                Some(problem) => return Err(format!("option {name}: {problem}")),
+                None => bridge = Some(value.clone()),
+            },
             mode if GATEWAY_MODES.contains(&mode) && matches!(value.as_str(), "" | "nat") => {}
             mode if GATEWAY_MODES.contains(&mode) => {
                 return Err(format!(
@@ -144,14 +143,22 @@ fn bridge(options: &Labels) -> Result<LocalDriver, String> {
             known if MTU.contains(&known) || ENABLED.contains(&known) => {}
             _ => {
                 return Err(format!(
-                    "option {name}: bridge networks know no such option; known are {MASQUERADE}, {TALK}, {} and {}",
+                    "option {name}: bridge networks know no such option; known are {BRIDGE_NAME}, {BINDING}, {MASQUERADE}, {TALK}, {} and \
+                     {}",
                     ENABLED.join(", "),
                     MTU.join(", ")
                 ));
             }
         }
     }
-    Ok(LocalDriver::Bridge { masquerade })
+    Ok(LocalDriver::Bridge { masquerade, name: bridge, apart: !talk })
+}
+
+/// The host's address that ports of the network's containers are bound to unless they say another.
+pub(in crate::engine) fn binding_of(options: &Labels) -> Result<Option<IpAddr>, String> {
+    let Some(text) = options.get(BINDING).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let address: Ipv4Addr = text.parse().map_err(|_| format!("option {BINDING}: {text:?} is no IPv4 address"))?;
+    Ok(Some(address.into()))
 }
 
 fn of_parent(what: &str) -> String {
@@ -298,9 +305,12 @@ mod tests {
         let (bridge, macvlan) = (NetworkDriver::Bridge, NetworkDriver::Macvlan);
         assert!(refusal(bridge, |s| (s.ipv6, s.mtu) = (true, Some(1279))).starts_with("MTU 1279: "));
         assert!(with_option(bridge, GATEWAY_MODES[1], "routed").contains("have the mode nat"));
+        assert!(with_option(bridge, BRIDGE_NAME, "rs-mine").contains("rswarm's own"));
+        assert!(with_option(bridge, BRIDGE_NAME, "sixteen-letters-").contains("use 1 to 15 letters"));
+        assert!(with_option(bridge, BINDING, "::1").ends_with("\"::1\" is no IPv4 address"));
         assert!(with_option(bridge, "fast", "yes").starts_with("option fast: bridge networks know no such option"));
         assert!(with_option(bridge, MASQUERADE, "perhaps").ends_with("neither true nor false"));
-        assert!(with_option(bridge, TALK, "false").contains("networks of their own"));
+        assert!(with_option(bridge, TALK, "never").ends_with("neither true nor false"));
         assert!(with_option(macvlan, MODE, "vepa").contains("mode bridge"));
         assert!(refusal(macvlan, |_| {}).starts_with("option parent: "));
         assert!(with_option(macvlan, PARENT, "eth0").starts_with("subnet: a macvlan network needs"));

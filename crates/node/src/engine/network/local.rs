@@ -217,6 +217,12 @@ fn merged(spec: &NetworkSpec, from: &NetworkSpec) -> NetworkSpec {
 /// Whether this kernel and this host have what the driver needs.
 fn check_driver(definition: &Definition, facts: &HostFacts) -> Result<(), String> {
     let (parent, kind) = match &definition.driver {
+        LocalDriver::Bridge { name: Some(name), .. } if facts.interfaces.contains(name) => {
+            return Err(format!(
+                "bridge name {name}: this host has an interface of that name, which rswarm has not made: choose another, \
+                 or remove that one"
+            ));
+        }
         LocalDriver::Bridge { .. } => return Ok(()),
         LocalDriver::Macvlan { parent } => (parent, overlay::capabilities::MACVLAN),
         LocalDriver::Ipvlan { parent, .. } => (parent, overlay::capabilities::IPVLAN),
@@ -239,6 +245,12 @@ fn check_driver(definition: &Definition, facts: &HostFacts) -> Result<(), String
 
 /// Whether a network of this driver can be beside another one.
 pub(super) fn check_beside(driver: &LocalDriver, name: &str, other: &LocalDriver) -> Result<(), String> {
+    if let (LocalDriver::Bridge { name: Some(bridge), .. }, LocalDriver::Bridge { name: Some(taken), .. }) =
+        (driver, other)
+        && bridge == taken
+    {
+        return Err(format!("bridge name {bridge}: network {name} has it: choose another"));
+    }
     if !driver.excludes(other) {
         return Ok(());
     }

@@ -86,6 +86,29 @@ fn e33_ipvlan_needs_its_parent_for_itself() {
     assert!(create(&mut networks, &lan("mac", "eth0")).expect_err("another kind").contains("network lan has ipvlan"));
 }
 
+/// E-31: a name for its bridge that nothing else on the host has.
+#[test]
+fn e31_a_bridge_is_called_what_its_user_says() {
+    let mut networks = LocalNetworks::default();
+    let mut named = |name: &str, bridge: &str| {
+        let mut spec = spec(name, NetworkDriver::Bridge);
+        spec.options.insert("com.docker.network.bridge.name".into(), bridge.into());
+        create(&mut networks, &spec)
+    };
+    named("mine", "br-mine").expect("made");
+    named("unnamed", "").expect("made");
+    assert_eq!(
+        named("other", "br-mine").expect_err("taken"),
+        "network other: bridge name br-mine: network mine has it: choose another"
+    );
+    let of_host = named("host", "eth0").expect_err("the host's");
+    assert!(
+        of_host.starts_with("network host: bridge name eth0: this host has an interface of that name"),
+        "{of_host}"
+    );
+    assert!(named("ours", "rswarm9").expect_err("ours").contains("names that begin with rswarm are rswarm's own"));
+}
+
 #[test]
 fn n10_a_configuration_is_taken_and_kept_while_used() {
     let mut networks = LocalNetworks::default();
