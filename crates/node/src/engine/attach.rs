@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use futures::StreamExt as _;
@@ -14,18 +15,23 @@ use runtime::{AttachConfig, LogQuery, Runtime};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     sync::oneshot,
+    time::timeout,
 };
 
 use super::{
     Engine,
-    containers::ContainerRef,
+    containers::{ContainerRef, WaitCondition},
     detach_keys::DetachKeys,
     refusal::{Refusal, RefusalKind},
-    streams::{Session, Streams, say},
+    streams::{Session, SessionEnd, Streams, say},
 };
 
 /// Clients that wait for a start; more than this are forgotten ones.
 const WAITING_MAX: usize = 1024;
+
+/// From the end of a container's outputs until its end is known. One that has closed them and goes on, or one that did not
+/// start after all, is not waited for longer.
+const RECORDED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a client wants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -206,10 +212,15 @@ impl Attachment {
             }
         };
         let is_input_alone = !options.stdout && !options.stderr;
-        tokio::select! {
-            _ = session.run(from, to, stdin_closed) => {}
+        let recorded = engine.wait_container(&container.id, WaitCondition::NextExit).await;
+        let end = tokio::select! {
+            (end, _) = session.run(from, to, stdin_closed) => end,
             // What tells others, the end of the outputs, tells this client nothing.
-            _ = engine.inner.runtime.wait(&container.id), if is_input_alone => {}
+            _ = engine.inner.runtime.wait(&container.id), if is_input_alone => SessionEnd::Ended,
+        };
+        if let (SessionEnd::Ended, Ok(recorded)) = (end, recorded) {
+            // The client asks for the exit code when its stream has ended.
+            timeout(RECORDED_WITHIN, recorded).await.ok();
         }
         to.flush().await.ok();
     }

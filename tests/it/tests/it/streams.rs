@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use it::{ClusterUnderTest, Said, apart};
 use serde_json::{Value, json};
 
@@ -113,6 +113,18 @@ fn cluster_e_28_attach() -> Result<()> {
     let wanted: String = (1..=200).map(|i| format!("line {i}\n")).collect();
     let said = text(&apart(&wire.converse(b"")?)?.0);
     ensure!(said == wanted, "{} characters instead of {}", said.len(), wanted.len());
+
+    // Whoever asks when the stream has ended hears how the container did.
+    for number in 0..20 {
+        let command = json!({ "Image": it::IMAGE, "Cmd": ["sh", "-c", "echo said; exit 7"] });
+        let id = api.post("/containers/create", &command)?["Id"].as_str().context("an id")?.to_owned();
+        let wire = api.take_over(&format!("/containers/{id}/attach?stream=1&stdout=1&stderr=1"), &Value::Null, true)?;
+        let started = api.request("POST", &format!("/containers/{id}/start"), "", b"")?;
+        ensure!(started.status == 204, "{}", started.text());
+        ensure!(text(&apart(&wire.converse(b"")?)?.0) == "said\n");
+        let state = api.get(&format!("/containers/{id}/json"))?["State"].take();
+        ensure!(state["Status"] == "exited" && state["ExitCode"] == 7, "attempt {number}: {state}");
+    }
     Ok(())
 }
 
