@@ -31,6 +31,25 @@ pub fn chains(plan: &NetworkPlan, mtu: Option<u32>) -> Vec<Chain> {
             None,
             texts(&["meta l4proto tcp reject with tcp reset", "reject with icmpx port-unreachable"]),
         ),
+    ];
+    chains.extend(lookups());
+    chains.extend([
+        Chain::new("prerouting", Some(TRANSLATE), texts(&["fib daddr type local goto to-host"])),
+        Chain::new("output", Some(TRANSLATE_OWN), texts(&["fib daddr type local goto from-host"])),
+        Chain::new("sources", Some(SOURCES), sources(plan)),
+    ]);
+    let guarded = localnet_links(plan).into_iter().map(|link| format!("ip daddr 127.0.0.0/8 iifname \"{link}\" drop"));
+    chains.push(Chain::new("loopback", Some("filter hook prerouting priority raw"), guarded.collect()));
+    if let Some(mtu) = mtu {
+        chains.extend(ingress_chains(mtu));
+    }
+    chains.retain(|chain| !chain.rules.is_empty());
+    chains
+}
+
+/// What a new connection to this host, and from it, is looked up in: addresses before interfaces before all others.
+fn lookups() -> Vec<Chain> {
+    vec![
         Chain::new(
             "by-address",
             None,
@@ -85,17 +104,7 @@ pub fn chains(plan: &NetworkPlan, mtu: Option<u32>) -> Vec<Chain> {
                 "goto by-port",
             ]),
         ),
-        Chain::new("prerouting", Some(TRANSLATE), texts(&["fib daddr type local goto to-host"])),
-        Chain::new("output", Some(TRANSLATE_OWN), texts(&["fib daddr type local goto from-host"])),
-        Chain::new("sources", Some(SOURCES), sources(plan)),
-    ];
-    let guarded = localnet_links(plan).into_iter().map(|link| format!("ip daddr 127.0.0.0/8 iifname \"{link}\" drop"));
-    chains.push(Chain::new("loopback", Some("filter hook prerouting priority raw"), guarded.collect()));
-    if let Some(mtu) = mtu {
-        chains.extend(ingress_chains(mtu));
-    }
-    chains.retain(|chain| !chain.rules.is_empty());
-    chains
+    ]
 }
 
 /// Links through which this host's own connections to 127.0.0.0/8 may be led.
