@@ -11,8 +11,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::{ArgGroup, CommandFactory as _, FromArgMatches as _, Parser, parser::ValueSource};
 use identity::{ApiAcceptor, PemFiles};
-use node::engine::{Settings, StorageDriver, Transfers};
-use overlay::EncryptionChoice;
+use node::engine::{ContainerDefaults, Settings, StorageDriver, Transfers};
+use overlay::{Cidr, EncryptionChoice};
 
 /// Docker's port for its API with TLS.
 const API_PORT: u16 = 2376;
@@ -101,9 +101,26 @@ pub struct Config {
     /// Log as with --log-level debug
     #[arg(short = 'D', long)]
     pub debug: bool,
+    /// What only the configuration file says.
+    #[arg(skip)]
+    pub of_file: OfFile,
     /// The flags that were given, by their fields.
     #[arg(skip)]
     pub given: BTreeSet<String>,
+}
+
+/// Settings that have no flag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfFile {
+    pub defaults: ContainerDefaults,
+    /// What bridge networks without a subnet of their own get one of.
+    pub address_pools: Vec<Cidr>,
+}
+
+impl Default for OfFile {
+    fn default() -> Self {
+        Self { defaults: ContainerDefaults::default(), address_pools: overlay::default_pools() }
+    }
 }
 
 fn limit(count: usize) -> NonZeroUsize {
@@ -151,6 +168,7 @@ impl Config {
                 downloads: self.max_concurrent_downloads.get(),
                 uploads: self.max_concurrent_uploads.get(),
             },
+            defaults: self.of_file.defaults.clone(),
         })
     }
 

@@ -3,12 +3,22 @@
 //! Read at the start and again on SIGHUP. It is taken whole or not at all: an unknown key, a wrong value, or a key whose
 //! flag is given too is refused by name.
 
-use std::{collections::BTreeSet, fs, io, num::NonZeroUsize, path::PathBuf};
+mod of_file;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    net::IpAddr,
+    num::NonZeroUsize,
+    path::PathBuf,
+};
 
 use anyhow::{Context as _, Result, bail};
 use node::engine::StorageDriver;
 use serde::Deserialize;
+use types::Labels;
 
+use self::of_file::{Limit, Pool, Size};
 use crate::config::Config;
 
 /// Where it is looked for unless --config-file says otherwise.
@@ -17,6 +27,16 @@ pub const DEFAULT_PATH: &str = "/etc/rswarm/daemon.json";
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct ConfigFile {
+    // of containers that are made from then on, read again on SIGHUP
+    log_driver: Option<String>,
+    log_opts: Option<Labels>,
+    dns: Option<Vec<IpAddr>>,
+    dns_search: Option<Vec<String>>,
+    dns_opts: Option<Vec<String>>,
+    default_shm_size: Option<Size>,
+    default_ulimits: Option<BTreeMap<String, Limit>>,
+    init: Option<bool>,
+    no_new_privileges: Option<bool>,
     // read again on SIGHUP
     debug: Option<bool>,
     log_level: Option<String>,
@@ -31,6 +51,9 @@ struct ConfigFile {
     exec_root: Option<PathBuf>,
     storage_driver: Option<String>,
     cdi_spec_dirs: Option<Vec<PathBuf>>,
+    default_address_pools: Option<Vec<Pool>>,
+    /// What rswarm always does.
+    live_restore: Option<bool>,
 }
 
 impl Config {
@@ -54,9 +77,10 @@ impl Config {
             true => ConfigFile::default(),
             false => serde_json::from_str(text)?,
         };
+        let of_file = file.of_file()?;
         let driver: Option<StorageDriver> =
             file.storage_driver.map(|name| name.parse()).transpose().map_err(anyhow::Error::msg)?;
-        let mut config = self.clone();
+        let mut config = Self { of_file, ..self.clone() };
         let given = &self.given;
         take(&mut config.debug, file.debug, given, "debug", "debug")?;
         take(&mut config.log_level, file.log_level, given, "log_level", "log-level")?;
@@ -90,6 +114,7 @@ impl Config {
             ("exec-root", self.run_dir != new.run_dir),
             ("storage-driver", self.storage_driver != new.storage_driver),
             ("cdi-spec-dirs", self.cdi_spec_dir != new.cdi_spec_dir),
+            ("default-address-pools", self.of_file.address_pools != new.of_file.address_pools),
         ];
         changes.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }

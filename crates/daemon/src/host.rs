@@ -119,5 +119,6 @@ async fn engine_config(config: &Config, settings: Settings) -> Result<EngineConf
         cdi_directories: config.cdi_spec_dir.clone(),
         version: VERSION.to_owned(),
         encryption,
+        address_pools: config.of_file.address_pools.clone(),
     })
 }

@@ -51,7 +51,7 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
         .set("OomKillDisable", false)
         .set("Debug", host.settings.debug)
         .set("SystemTime", &facts.now)
-        .set("LoggingDriver", "json-file")
+        .set("LoggingDriver", host.settings.defaults.log_driver())
         .set("CgroupDriver", &host.cgroup_driver)
         .set("CgroupVersion", host.cgroup_version.to_string())
         .set("KernelVersion", &host.kernel_version)

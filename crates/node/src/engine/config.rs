@@ -4,7 +4,10 @@ use std::{ffi::OsString, path::PathBuf};
 
 use image::{StorageDriver, Transfers};
 
-use super::events::{Event, EventKind};
+use super::{
+    defaults::ContainerDefaults,
+    events::{Event, EventKind},
+};
 
 /// Where things are and which helpers to start.
 #[derive(Debug, Clone)]
@@ -29,6 +32,8 @@ pub struct EngineConfig {
     pub cdi_directories: Vec<PathBuf>,
     /// Who seals the packets of encrypted networks on this host.
     pub encryption: overlay::EncryptionBackend,
+    /// What bridge networks without a subnet of their own get one of, the first that is free.
+    pub address_pools: Vec<overlay::Cidr>,
 }
 
 /// What the daemon reads again on SIGHUP (parity E-50).
@@ -46,6 +51,8 @@ pub struct Settings {
     pub registry_mirrors: Vec<String>,
     /// Blobs that go over the network at once, each way.
     pub transfers: Transfers,
+    /// For containers that are made from now on.
+    pub defaults: ContainerDefaults,
 }
 
 impl Settings {

@@ -111,7 +111,7 @@ pub fn plan(wanted: Option<&types::LogDriver>, about: &About<'_>) -> Result<LogP
     Ok(LogPlan { driver, forward })
 }
 
-fn name(wanted: &types::LogDriver) -> &str {
+pub(super) fn name(wanted: &types::LogDriver) -> &str {
     if wanted.name.is_empty() { "json-file" } else { &wanted.name }
 }
 

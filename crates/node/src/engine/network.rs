@@ -122,7 +122,7 @@ impl Network {
         let guests = Arc::new(guests::Guests::new(latest.clone(), there));
         let giver = tokio::spawn(Arc::clone(&guests).give_back()).abort_handle();
         let keeper = tokio::spawn(netd_keeper::keep(client.clone(), launch)).abort_handle();
-        let state_dir = config.state_dir.clone();
+        let (state_dir, pools) = (config.state_dir.clone(), config.address_pools.clone());
         let (held, port_holders) = HeldPorts::new();
         let (client_of_owner, metrics) = (client.clone(), metrics.clone());
         let owner = Owner {
@@ -131,6 +131,7 @@ impl Network {
             cluster: latest,
             networks,
             state_dir,
+            pools,
             shown,
             present,
             held,

@@ -93,6 +93,8 @@ impl Engine {
         node: NodeId,
     ) -> Result<Checked, TaskError> {
         let host = self.info();
+        let filled = host.settings.defaults.fill_task(a);
+        let a = &*filled;
         let context = Context {
             assignment: a,
             node: Some(node),
@@ -109,6 +111,8 @@ impl Engine {
 
     /// Root filesystem, volumes, files and network of a task.
     pub(crate) async fn prepare_task(&self, a: &Assignment, checked: Checked) -> Result<Prepared, TaskError> {
+        let filled = self.info().settings.defaults.fill_task(a);
+        let a = &*filled;
         let Checked { planned, image, files } = checked;
         let id = container_id(a.id);
         let (mounted, attached) = {
@@ -248,6 +252,8 @@ impl Engine {
 
     /// The container, up to but not including its command; gives its first process.
     pub(crate) async fn create_task(&self, a: &Assignment, prepared: &Prepared) -> Result<u32, TaskError> {
+        let filled = self.info().settings.defaults.fill_task(a);
+        let a = &*filled;
         let Prepared { planned, image, made, health, ports, .. } = prepared;
         let config = container::container_config(a, planned, image, made, health.as_ref(), ports).map_err(refused)?;
         let config = self.with_devices(&a.spec.container.host.claims, config).await.map_err(refused)?;

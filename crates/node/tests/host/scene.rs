@@ -59,6 +59,7 @@ impl Host {
             version: "test".into(),
             cdi_directories: Vec::new(),
             encryption: overlay::EncryptionBackend::Userspace,
+            address_pools: overlay::default_pools(),
         };
         let engine = Engine::start(config).await?;
         if engine.images().get(IMAGE).is_err() {

@@ -133,6 +133,49 @@ fn docker_e_50_settings_are_read_again() -> Result<()> {
     Ok(())
 }
 
+/// E-50, E-27, P25: what containers and tasks get when nobody says otherwise, and what networks get subnets of; new defaults
+/// are for new containers, what is said comes first.
+#[test]
+fn docker_e_50_defaults_of_containers() -> Result<()> {
+    if !can_make_hosts("docker_e_50_defaults_of_containers") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("defaults", 1, 0)?;
+    let d = Docker::new(&t, "h1");
+    let write = |text: &str| t.lab().run("h1", &["sh", "-c", &format!("echo '{text}' > /tmp/daemon.json")]);
+    write(
+        r#"{"log-driver": "local", "log-opts": {"max-size": "1m", "max-file": "2"}, "dns": ["9.9.9.9"], "live-restore": true,
+            "default-ulimits": {"nofile": {"Name": "nofile", "Hard": 900, "Soft": 800}}, "default-shm-size": "8m", "init": true,
+            "default-address-pools": [{"base": "10.123.0.0/16", "size": 24}]}"#,
+    )?;
+    let daemon = t.restart_with("h1", &["--config-file", "/tmp/daemon.json"])?;
+    d.says("info --format {{.LoggingDriver}}", "local")?;
+    d.ok("network create pooled")?;
+    let subnet = d.ok("network inspect --format {{(index~.IPAM.Config~0).Subnet}} pooled")?;
+    ensure!(subnet.starts_with("10.123.") && subnet.ends_with("/24"), "{subnet}");
+
+    let look = "sh -c ulimit~-Sn;ulimit~-Hn;df~-k~/dev/shm~|~tail~-1~|~awk~'{print~$2}';grep~nameserver~/etc/resolv.conf;test~$$~=~1~&&~echo~first~||~echo~child";
+    d.says(&format!("run --rm {IMAGE} {look}"), "800\n900\n8192\nnameserver 9.9.9.9\nchild")?;
+    let own = "--ulimit nofile=700:700 --dns 8.8.8.8 --shm-size 4m --init=false";
+    d.says(&format!("run --rm {own} {IMAGE} {look}"), "700\n700\n4096\nnameserver 8.8.8.8\nfirst")?;
+    let log = "inspect --format {{.HostConfig.LogConfig.Type}}:{{index~.HostConfig.LogConfig.Config~\"max-size\"}}";
+    d.ok(&format!("create --name mine {IMAGE}"))?;
+    d.says(&format!("{log} mine"), "local:1m")?;
+    d.ok(&format!("create --name larger --log-opt max-size=2m {IMAGE}"))?;
+    d.says(&format!("{log} larger"), "local:2m")?;
+    t.create("web", 1, &[])?;
+    let task = t.running("web", 1)?.0[0].container.clone();
+    d.says(&format!("{log} {task}"), "local:1m")?;
+    d.says(&format!("exec {task} sh -c ulimit~-Sn;df~-k~/dev/shm~|~tail~-1~|~awk~'{{print~$2}}'"), "800\n8192")?;
+
+    write(r#"{"log-opts": {"max-size": "3m"}}"#)?;
+    t.lab().signal("h1", daemon.process, Signal::SIGHUP)?;
+    d.comes_to_say("info --format {{.LoggingDriver}}", "json-file")?;
+    d.ok(&format!("create --name later {IMAGE}"))?;
+    d.says(&format!("{log} later mine"), "json-file:3m\nlocal:1m")?;
+    Ok(())
+}
+
 /// S-65, E-15: a part of a volume, for containers and for services; nothing stays mounted, also after the daemon was killed.
 #[test]
 fn docker_s_65_parts_of_volumes() -> Result<()> {

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use overlay::{Cidr, Ipam, Ipam6, LocalDriver, ParentLink, choose_ipv6_subnet, choose_subnet, default_pools, overlap};
+use overlay::{Cidr, Ipam, Ipam6, LocalDriver, ParentLink, choose_ipv6_subnet, choose_subnet, overlap};
 use serde::{Deserialize, Serialize};
 use types::{Meta, Name, Network, NetworkDriver, NetworkId, NetworkSpec, Subnet, Timestamp};
 
@@ -47,6 +47,8 @@ pub struct HostFacts {
     pub taken: Vec<Cidr>,
     /// The host's interfaces, but for rswarm's own.
     pub interfaces: BTreeSet<String>,
+    /// What a bridge network without a subnet of its own gets one of.
+    pub pools: Vec<Cidr>,
     /// Kinds of interfaces that the kernel lacks, with what to do (`overlay::capabilities`).
     pub lacking: BTreeMap<String, String>,
 }
@@ -191,7 +193,7 @@ pub(super) fn subnets_of(definition: &Definition, id: NetworkId, facts: &HostFac
         )),
         None => Ok(subnet.clone()),
     };
-    let four = definition.subnet.as_ref().map_or_else(|| choose(&facts.taken), checked)?;
+    let four = definition.subnet.as_ref().map_or_else(|| choose(&facts.pools, &facts.taken), checked)?;
     let six = definition.subnet6.as_ref().map_or_else(|| choose6(id, &facts.taken), checked);
     Ok(Subnets { four, six: definition.ipv6.then_some(six).transpose()? })
 }
@@ -203,8 +205,8 @@ fn choose6(id: NetworkId, taken: &[Cidr]) -> Result<Subnet, String> {
     Ok(whole(range, gateway))
 }
 
-fn choose(taken: &[Cidr]) -> Result<Subnet, String> {
-    let range = choose_subnet(&default_pools(), taken).map_err(|error| error.to_string())?;
+fn choose(pools: &[Cidr], taken: &[Cidr]) -> Result<Subnet, String> {
+    let range = choose_subnet(pools, taken).map_err(|error| error.to_string())?;
     let gateway = Ipam::new(range).map_err(|error| error.to_string())?.gateway();
     Ok(whole(range, gateway))
 }

@@ -193,7 +193,8 @@ impl Owner {
             let found = capabilities::capabilities().await.map_err(|error| with_causes(&error))?;
             lacking.extend(found.into_iter().filter(|c| !c.present).map(|c| (c.name, c.advice)));
         }
-        Ok(HostFacts { taken, interfaces: observed.parents.into_keys().collect(), lacking })
+        let (interfaces, pools) = (observed.parents.into_keys().collect(), self.pools.clone());
+        Ok(HostFacts { taken, interfaces, pools, lacking })
     }
 
     /// A place for the endpoint, in a network of this host or in one of the cluster that each host has for itself.

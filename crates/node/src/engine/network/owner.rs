@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use overlay::{BridgePort, Client, EndpointId, EndpointPlan, Ipam, MacAddress, NetworkPlan, OverlayPlan};
+use overlay::{BridgePort, Cidr, Client, EndpointId, EndpointPlan, Ipam, MacAddress, NetworkPlan, OverlayPlan};
 use tokio::sync::{mpsc, watch};
 use types::{NetworkId, PortConfig, with_causes};
 
@@ -39,6 +39,8 @@ pub(super) struct Owner {
     pub(super) cluster: watch::Receiver<Option<ClusterNetwork>>,
     pub(super) networks: LocalNetworks,
     pub(super) state_dir: PathBuf,
+    /// What bridge networks without a subnet of their own get one of.
+    pub(super) pools: Vec<Cidr>,
     pub(super) shown: watch::Sender<Arc<Vec<LocalNetworkView>>>,
     pub(super) present: watch::Sender<Arc<guests::Present>>,
     pub(super) held: HeldPorts,

@@ -1,10 +1,10 @@
 //! The plan with which the owner begins: what was there before, as far as it is wanted, and the bridge's subnet.
 
-use std::{net::IpAddr, path::Path};
+use std::net::IpAddr;
 
 use overlay::{
     BridgePlan, BridgePort, Cidr, EndpointId, EndpointPlan, MacAddress, Namespace, NetworkPlan, Observed,
-    choose_subnet, default_pools, overlap,
+    choose_subnet, overlap,
 };
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,7 @@ pub(super) fn initial_plan(
     }
     if plan.endpoints.is_empty() || plan.bridge.is_none() {
         let taken: Vec<Cidr> = observed.host_routes.iter().copied().chain(networks.bridge_subnets()).collect();
-        let subnet = subnet(&config.state_dir, &taken, plan.endpoints.is_empty())?;
+        let subnet = subnet(config, &taken, plan.endpoints.is_empty())?;
         plan.bridge = Some(BridgePlan::new(subnet).map_err(|e| EngineError::Network(e.to_string()))?);
     }
     Ok(plan)
@@ -52,8 +52,8 @@ fn observed_port(namespace: &Namespace) -> Option<BridgePort> {
 }
 
 /// The subnet of before, unless the host has come to use it otherwise and no container is on it.
-fn subnet(state_dir: &Path, routes: &[Cidr], may_change: bool) -> Result<Cidr, EngineError> {
-    let path = state_dir.join("network.json");
+fn subnet(config: &EngineConfig, routes: &[Cidr], may_change: bool) -> Result<Cidr, EngineError> {
+    let path = config.state_dir.join("network.json");
     let kept = match std::fs::read(&path) {
         Ok(bytes) => serde_json::from_slice::<Kept>(&bytes).ok().map(|k| k.subnet),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
@@ -62,7 +62,7 @@ fn subnet(state_dir: &Path, routes: &[Cidr], may_change: bool) -> Result<Cidr, E
     if let Some(subnet) = kept.filter(|s| !may_change || overlap(*s, routes).is_none()) {
         return Ok(subnet);
     }
-    let subnet = choose_subnet(&default_pools(), routes).map_err(|e| EngineError::Network(e.to_string()))?;
+    let subnet = choose_subnet(&config.address_pools, routes).map_err(|e| EngineError::Network(e.to_string()))?;
     let text = serde_json::to_vec(&Kept { subnet }).map_err(|e| EngineError::file("write", &path, e.into()))?;
     std::fs::write(&path, text).map_err(|source| EngineError::file("write", &path, source))?;
     tracing::info!(%subnet, "chose the subnet of the bridge");
