@@ -27,6 +27,15 @@ pub const DEFAULT_PATH: &str = "/etc/rswarm/daemon.json";
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct ConfigFile {
+    // read again on SIGHUP
+    debug: Option<bool>,
+    log_level: Option<String>,
+    labels: Option<Vec<String>>,
+    node_generic_resources: Option<Vec<String>>,
+    insecure_registries: Option<Vec<String>>,
+    registry_mirrors: Option<Vec<String>>,
+    max_concurrent_downloads: Option<NonZeroUsize>,
+    max_concurrent_uploads: Option<NonZeroUsize>,
     // of containers that are made from then on, read again on SIGHUP
     log_driver: Option<String>,
     log_opts: Option<Labels>,
@@ -37,15 +46,6 @@ struct ConfigFile {
     default_ulimits: Option<BTreeMap<String, Limit>>,
     init: Option<bool>,
     no_new_privileges: Option<bool>,
-    // read again on SIGHUP
-    debug: Option<bool>,
-    log_level: Option<String>,
-    labels: Option<Vec<String>>,
-    node_generic_resources: Option<Vec<String>>,
-    insecure_registries: Option<Vec<String>>,
-    registry_mirrors: Option<Vec<String>>,
-    max_concurrent_downloads: Option<NonZeroUsize>,
-    max_concurrent_uploads: Option<NonZeroUsize>,
     // read at the start
     data_root: Option<PathBuf>,
     exec_root: Option<PathBuf>,

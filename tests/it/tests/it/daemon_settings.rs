@@ -152,7 +152,7 @@ fn docker_e_50_defaults_of_containers() -> Result<()> {
     d.says("info --format {{.LoggingDriver}}", "local")?;
     d.ok("network create pooled")?;
     let subnet = d.ok("network inspect --format {{(index~.IPAM.Config~0).Subnet}} pooled")?;
-    ensure!(subnet.starts_with("10.123.") && subnet.ends_with("/24"), "{subnet}");
+    ensure!(subnet.starts_with("10.123.") && subnet.trim().ends_with("/24"), "{subnet}");
 
     let look = "sh -c ulimit~-Sn;ulimit~-Hn;df~-k~/dev/shm~|~tail~-1~|~awk~'{print~$2}';grep~nameserver~/etc/resolv.conf;test~$$~=~1~&&~echo~first~||~echo~child";
     d.says(&format!("run --rm {IMAGE} {look}"), "800\n900\n8192\nnameserver 9.9.9.9\nchild")?;

@@ -50,7 +50,8 @@ mod tests {
         let mut networks = load(dir.path()).expect("none yet");
         let bridge = NetworkDriver::Bridge;
         let spec = NetworkSpec { driver: bridge, ..NetworkSpec::overlay("a".parse().expect("name")) };
-        networks.create(&spec, NetworkId::from_random(1), Timestamp::EPOCH, &HostFacts::default()).expect("made");
+        let facts = HostFacts { pools: overlay::default_pools(), ..HostFacts::default() };
+        networks.create(&spec, NetworkId::from_random(1), Timestamp::EPOCH, &facts).expect("made");
         save(dir.path(), &networks).expect("written");
         assert_eq!(load(dir.path()).expect("read"), networks);
         fs::write(path(dir.path()), "{").expect("damage");
