@@ -91,6 +91,13 @@ fn p36_two_who_take_turns_and_a_new_process_get_what_they_ask_for() {
             assert_eq!(asks.plan().await.expect("held"), Some(wanted.clone()), "round {round}");
             assert!(has_no_steps(asks, &wanted).await, "round {round}");
             if round == 3 {
+                // It writes soon, not at once.
+                let file = Path::new(RUN_DIR).join("plan.json");
+                let is_written = || std::fs::read_to_string(&file).is_ok_and(|text| text.contains("round3"));
+                let begin = Instant::now();
+                while !is_written() && begin.elapsed() < SOON {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
                 netd.kill();
                 netd = Netd::start("1");
                 assert_eq!(asks.plan().await.expect("held"), Some(wanted), "the file has the changes too");

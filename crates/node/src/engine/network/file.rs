@@ -50,8 +50,7 @@ mod tests {
         let mut networks = load(dir.path()).expect("none yet");
         let bridge = NetworkDriver::Bridge;
         let spec = NetworkSpec { driver: bridge, ..NetworkSpec::overlay("a".parse().expect("name")) };
-        let facts = HostFacts { pools: overlay::default_pools(), ..HostFacts::default() };
-        networks.create(&spec, NetworkId::from_random(1), Timestamp::EPOCH, &facts).expect("made");
+        networks.create(&spec, NetworkId::from_random(1), Timestamp::EPOCH, &HostFacts::default()).expect("made");
         save(dir.path(), &networks).expect("written");
         assert_eq!(load(dir.path()).expect("read"), networks);
         fs::write(path(dir.path()), "{").expect("damage");

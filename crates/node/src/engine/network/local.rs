@@ -41,7 +41,7 @@ impl NetworkError {
 }
 
 /// What must be known of the host before a network is made.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct HostFacts {
     /// Ranges that are in use: the host's routes and addresses, the networks that containers here can be in.
     pub taken: Vec<Cidr>,
@@ -51,6 +51,18 @@ pub struct HostFacts {
     pub pools: Vec<Cidr>,
     /// Kinds of interfaces that the kernel lacks, with what to do (`overlay::capabilities`).
     pub lacking: BTreeMap<String, String>,
+}
+
+/// Of a host that has nothing, with the usual pools.
+impl Default for HostFacts {
+    fn default() -> Self {
+        Self {
+            taken: Vec::new(),
+            interfaces: BTreeSet::new(),
+            pools: overlay::default_pools(),
+            lacking: BTreeMap::new(),
+        }
+    }
 }
 
 /// All networks that were made for this host alone, configurations included. `vni` is 0 in all.

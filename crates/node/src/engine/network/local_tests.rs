@@ -24,8 +24,8 @@ fn facts() -> HostFacts {
     HostFacts {
         taken: vec!["172.17.0.0/16".parse().expect("range"), "192.0.2.0/24".parse().expect("range")],
         interfaces: ["eth0".to_owned()].into(),
-        pools: overlay::default_pools(),
         lacking: [("vlan".to_owned(), "modprobe 8021q".to_owned())].into(),
+        ..HostFacts::default()
     }
 }
 
