@@ -279,10 +279,20 @@ fn hairpins(
     }
     let six = plan.published6(endpoint).map(|(network, _)| local_veth_name(id, network));
     let leads = [Some(veth_name(id)), six];
-    let published = wires.iter().filter(|wire| wire.at == Place::Host && leads.contains(&Some(wire.outer.clone())));
-    let stands =
-        |wire: &Wire<'_>| !rewired.contains(wire.inner.as_str()) && wire.outside.is_some_and(|link| link.hairpin);
-    published.filter(|wire| !stands(wire)).map(|wire| EndpointStep::Hairpin { name: wire.outer.clone() }).collect()
+    let leads = leads.into_iter().flatten().collect();
+    unset(wires, rewired, &leads, |link| link.hairpin).map(|name| EndpointStep::Hairpin { name }).collect()
+}
+
+/// The outer ends on the host, of these names, that have not what `is_set` looks for, or lose it by being made anew.
+fn unset<'w>(
+    wires: &'w [Wire<'_>],
+    rewired: &'w BTreeSet<&str>,
+    names: &'w BTreeSet<String>,
+    is_set: fn(&Link) -> bool,
+) -> impl Iterator<Item = String> + 'w {
+    let meant = wires.iter().filter(|wire| wire.at == Place::Host && names.contains(&wire.outer));
+    let stands = move |wire: &Wire<'_>| !rewired.contains(wire.inner.as_str()) && wire.outside.is_some_and(is_set);
+    meant.filter(move |wire| !stands(wire)).map(|wire| wire.outer.clone())
 }
 
 /// For one whose neighbours in a bridge do not reach it.
@@ -298,10 +308,7 @@ fn isolations(
     };
     let apart = endpoint.locals.iter().map(|port| port.network).filter(is_apart);
     let apart: BTreeSet<String> = apart.map(|network| local_veth_name(id, network)).collect();
-    let wires = wires.iter().filter(|wire| wire.at == Place::Host && apart.contains(&wire.outer));
-    let stands =
-        |wire: &Wire<'_>| !rewired.contains(wire.inner.as_str()) && wire.outside.is_some_and(|link| link.isolated);
-    wires.filter(|wire| !stands(wire)).map(|wire| EndpointStep::Isolate { name: wire.outer.clone() }).collect()
+    unset(wires, rewired, &apart, |link| link.isolated).map(|name| EndpointStep::Isolate { name }).collect()
 }
 
 /// Replies through the mesh. Rules and routes may have gone with an interface that is made anew.

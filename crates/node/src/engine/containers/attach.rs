@@ -140,7 +140,7 @@ impl Engine {
         if let Some(network) = networks.iter().find(|network| is_it(network)) {
             return Ok(Arc::clone(network));
         }
-        networks.retain(|network| network.id.to_string().starts_with(text));
+        networks.retain(|network| !text.is_empty() && network.id.to_string().starts_with(text));
         match networks.as_slice() {
             [network] => Ok(Arc::clone(network)),
             [] => Err(ContainerError::new(ContainerErrorKind::NotFound, format!("network {text} not found"))),
