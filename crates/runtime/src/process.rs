@@ -1,7 +1,7 @@
 //! A process of which we must be sure: its pid together with the time it started, because pids
 //! are used again. Called by the library and by the shim; never signals by pid alone.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use nix::{
     errno::Errno,
@@ -40,6 +40,33 @@ impl Process {
             other => other,
         }
     }
+
+    /// The file that it executes.
+    pub(crate) fn program(self) -> Option<PathBuf> {
+        fs::read_link(format!("/proc/{}/exe", self.pid)).ok()
+    }
+
+    /// Whether it runs, and the signal of this number is none of the two that ask nobody.
+    pub(crate) fn may_drop(self, number: i32) -> bool {
+        ![libc::SIGKILL, libc::SIGSTOP].contains(&number) && self.is_alive()
+    }
+
+    /// Whether it neither handles, nor blocks, nor ignores the signal of this number.
+    pub(crate) fn drops(self, number: i32) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid));
+        status.is_ok_and(|status| !names_signal(&status, number))
+    }
+}
+
+/// Whether a mask of `/proc/PID/status` has the signal: bit 0 is signal 1.
+fn names_signal(status: &str, number: i32) -> bool {
+    let mask = |line: &str| {
+        let (name, digits) = line.split_once(':')?;
+        let is_asked = ["SigBlk", "SigIgn", "SigCgt"].contains(&name);
+        u64::from_str_radix(digits.trim(), 16).ok().filter(|_| is_asked)
+    };
+    let named = status.lines().filter_map(mask).fold(0, |all, mask| all | mask);
+    u32::try_from(number - 1).is_ok_and(|bit| named.checked_shr(bit).unwrap_or(0) & 1 == 1)
 }
 
 /// State letter and start time of a process.
@@ -64,6 +91,14 @@ mod tests {
         let line = "42 (a) b) S 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 7777 1 1";
         assert_eq!(parse_stat(line), Some((b'S', 7777)));
         assert_eq!(parse_stat("42 (a"), None);
+    }
+
+    #[test]
+    fn a_signal_is_named_by_any_of_the_three_masks() {
+        let status = "Name:\tSigCgt\nSigQ:\t0/1\nSigPnd:\tffffffffffffffff\nSigBlk:\t0000000000000001\n\
+                      SigIgn:\t0000000000000002\nSigCgt:\t8000000000004000\n";
+        let named = (0..=65).filter(|number| names_signal(status, *number)).collect::<Vec<i32>>();
+        assert_eq!(named, [1, 2, 15, 64]);
     }
 
     #[test]

@@ -56,6 +56,15 @@ async fn states(bench: &Bench) {
     bench.runtime.delete("states").await.unwrap();
     assert!(matches!(bench.runtime.wait("states").await, Err(Error::NotFound { .. })));
 
+    // E-25: a signal that comes before the program has begun is not lost.
+    for round in 0..20 {
+        let id = format!("young-{round}");
+        bench.start(&bench.shell(&id, "trap 'exit 4' TERM; while :; do sleep 0.05; done")).await;
+        let exit = bench.runtime.stop(&id, Signal::SIGTERM, Duration::from_secs(20)).await.unwrap();
+        assert_eq!(exit.code, 4, "{id}");
+        bench.runtime.delete(&id).await.unwrap();
+    }
+
     bench.start(&bench.command("stubborn", &["sleep", "1000"])).await;
     let exit = bench.runtime.stop("stubborn", Signal::SIGTERM, Duration::from_millis(100)).await.unwrap();
     assert_eq!((exit.code, exit.signal), (137, Some(9)));

@@ -8,6 +8,7 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::{UnixListener, UnixStream},
     },
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -48,6 +49,9 @@ const CLIENTS_MAX: usize = 64;
 /// namespace may have inherited it.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 
+/// How long after its start a container's first process may take to say what it does with a signal.
+const SETTLED_WITHIN: Duration = Duration::from_millis(50);
+
 struct Output {
     stream: Stream,
     fd: OwnedFd,
@@ -67,6 +71,7 @@ pub(super) struct Shim {
     record: Record,
     init: Process,
     started_at_ns: u64,
+    began: Option<Beginning>,
     listener: UnixListener,
     children: ChildSignal,
     outputs: Vec<Output>,
@@ -75,6 +80,13 @@ pub(super) struct Shim {
     log: LogWriter,
     clients: Vec<Client>,
     audience: Audience,
+}
+
+/// When the first process was let go.
+struct Beginning {
+    at: Instant,
+    /// What it executed before: the container's program comes in its place.
+    runtime: Option<PathBuf>,
 }
 
 /// What a request is answered with.
@@ -102,6 +114,7 @@ impl Shim {
             record,
             init,
             started_at_ns: 0,
+            began: None,
             listener,
             children,
             outputs: ours.outputs.into_iter().map(output).collect(),
@@ -297,11 +310,14 @@ impl Shim {
         if self.started_at_ns != 0 {
             return Err("it has already been started".to_owned());
         }
+        // an init of ours goes on as what it is
+        let runtime = if self.record.init { None } else { self.init.program() };
         let started_at_ns = time::now_ns();
         match &self.record.oci_runtime {
             OciRuntime::Embedded => embedded::start(&self.dir, &self.record)?,
             OciRuntime::External(program) => external::start(program, &self.dir, &self.record)?,
         }
+        self.began = Some(Beginning { at: Instant::now(), runtime });
         self.started_at_ns = started_at_ns;
         let init = InitFile { process: self.init, started_at_ns };
         self.dir.write_init(init).map_err(|err| format!("cannot record the start: {err}"))
@@ -314,9 +330,21 @@ impl Shim {
             self.layout()?.cgroup(&self.record.cgroup_path).signal_all(signal);
             return Ok(());
         }
+        self.let_settle(number);
         // SAFETY: two numbers go in and one comes back; real-time signals are none that `nix` could send.
         let sent = unsafe { libc::kill(self.pid().as_raw(), number) };
         Errno::result(sent).map(drop).map_err(|errno| format!("cannot send signal {number}: {}", errno.desc()))
+    }
+
+    /// The kernel drops a signal for the first process of a pid namespace that has not said what to do with
+    /// it (pid_namespaces(7)), and the program that has only just begun says so within its first
+    /// milliseconds: `docker run -d` and at once `docker stop` would last as long as the stop may.
+    fn let_settle(&self, number: i32) {
+        let Some(Beginning { at, runtime }) = &self.began else { return };
+        let is_runtime = || runtime.is_some() && self.init.program() == *runtime;
+        while at.elapsed() < SETTLED_WITHIN && self.init.may_drop(number) && (is_runtime() || self.init.drops(number)) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn freeze(&self, frozen: bool) -> Result<(), Failure> {
