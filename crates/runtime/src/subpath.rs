@@ -94,7 +94,10 @@ fn explain(target: &str, volume: &Path, subpath: &str, errno: Errno) -> String {
     let volume = volume.display();
     let why = match errno {
         Errno::ENOENT => {
-            format!("there is no {subpath:?} in {volume}; name what is there when the container starts")
+            // docker ends with 127 by these words
+            format!(
+                "cannot access path {subpath:?} in {volume}: no such file or directory; name what is there when the container starts"
+            )
         }
         Errno::EXDEV => format!("{subpath:?} leads out of {volume} by a link; name what is inside"),
         Errno::ENOTDIR => format!("a part of {subpath:?} in {volume} is no directory; name one that is"),
@@ -160,7 +163,7 @@ mod tests {
             Err(error) => error.to_string(),
             Ok(_) => panic!("{subpath} was taken"),
         };
-        assert!(refused("a/c").contains("there is no \"a/c\" in "), "{}", refused("a/c"));
+        assert!(refused("a/c").contains("cannot access path \"a/c\" in "), "{}", refused("a/c"));
         assert!(refused("far").contains("leads out of ") && refused("a/up").contains("leads out"));
         assert!(refused("a/b/f/g").contains("is no directory"));
         assert!(hold(&container(&volume, ""), &run_dir).unwrap().is_none());

@@ -33,17 +33,17 @@ pub struct ImageReference {
 pub enum ImageReferenceError {
     #[error("image reference must not be empty")]
     Empty,
-    #[error("invalid image reference {0:?}: repository name must be lowercase")]
+    #[error("invalid reference format: repository name ({0}) must be lowercase")]
     Uppercase(String),
-    #[error("invalid image reference {0:?}: repository name must be at most {MAX_NAME_LENGTH} characters")]
+    #[error("invalid reference format: {0:?}: repository name must be at most {MAX_NAME_LENGTH} characters")]
     TooLong(String),
-    #[error("invalid image reference {0:?}: bad repository name {1:?}")]
+    #[error("invalid reference format: {0:?}: bad repository name {1:?}")]
     Repository(String, String),
-    #[error("invalid image reference {0:?}: bad registry {1:?}")]
+    #[error("invalid reference format: {0:?}: bad registry {1:?}")]
     Registry(String, String),
-    #[error("invalid image reference {0:?}: bad tag {1:?}")]
+    #[error("invalid reference format: {0:?}: bad tag {1:?}")]
     Tag(String, String),
-    #[error("invalid image reference {0:?}: bad digest {1:?}, want sha256: and 64 hexadecimal digits")]
+    #[error("invalid reference format: {0:?}: bad digest {1:?}, want sha256: and 64 hexadecimal digits")]
     Digest(String, String),
 }
 

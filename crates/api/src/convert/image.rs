@@ -23,6 +23,9 @@ fn parent(image: &ImageSummary) -> String {
     image.parent.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
+/// A time that there was not, as Go writes it.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
 pub(crate) fn write_detail(image: &ImageDetail, storage_driver: &str) -> Value {
     let config = &image.config;
     let layers: Vec<String> = config.rootfs.diff_ids.iter().map(ToString::to_string).collect();
@@ -33,7 +36,7 @@ pub(crate) fn write_detail(image: &ImageDetail, storage_driver: &str) -> Value {
         .set("RepoDigests", &image.summary.repo_digests)
         .set("Parent", parent(&image.summary))
         .set("Comment", comment)
-        .set("Created", config.created.as_deref().unwrap_or("0001-01-01T00:00:00Z"))
+        .set("Created", config.created.as_deref().unwrap_or(NEVER))
         .set("DockerVersion", "")
         .set("Author", &config.author)
         .set("Config", &config.config)
@@ -43,7 +46,7 @@ pub(crate) fn write_detail(image: &ImageDetail, storage_driver: &str) -> Value {
         .set("Size", image.summary.size)
         .set("GraphDriver", json!({ "Data": driver_data(image), "Name": storage_driver }))
         .set("RootFS", json!({ "Type": "layers", "Layers": layers }))
-        .set("Metadata", json!({ "LastTagTime": "0001-01-01T00:00:00Z" }))
+        .set("Metadata", json!({ "LastTagTime": image.tagged.as_deref().unwrap_or(NEVER) }))
         .done()
 }
 

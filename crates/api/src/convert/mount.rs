@@ -104,7 +104,7 @@ fn read_subpath(options: &mut Object<'_>, of: &str) -> Result<String, FieldError
     if is_mount_subpath(&subpath) {
         return Ok(subpath);
     }
-    let rule = format!("the part of a mounted {of} is a relative path within it, without \"..\"");
+    let rule = format!("subpath must be a relative path within the {of}, without \"..\"");
     Err(options.bad("Subpath", format!("{subpath:?}: {rule}")))
 }
 

@@ -244,7 +244,7 @@ fn mistakes_are_named() {
     refused(
         with("/TaskTemplate/ContainerSpec/Image", json!("NGINX")),
         expect![[
-            r#"TaskTemplate.ContainerSpec.Image: invalid image reference "NGINX": repository name must be lowercase"#
+            r#"TaskTemplate.ContainerSpec.Image: invalid reference format: repository name (NGINX) must be lowercase"#
         ]],
     );
     refused(

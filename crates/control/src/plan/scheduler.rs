@@ -38,7 +38,8 @@ pub(super) use preempt::make_way;
 pub(crate) use rebalance::preview;
 pub(super) use rebalance::{MOVED, Moves, is_wanted as is_rebalanced, run as rebalance};
 
-/// A node on which a service failed this often within [`FAILURES_WITHIN`] is taken last (as in swarmkit).
+/// A node on which a service failed this often within [`FAILURES_WITHIN`] is taken last (as in swarmkit), and so is one
+/// that has rejected a task of its present spec within this time.
 const MANY_FAILURES: usize = 5;
 const FAILURES_WITHIN: Duration = Duration::from_secs(300);
 
@@ -187,6 +188,8 @@ pub(super) fn steering(service: &Service) -> Steering {
 struct Presence {
     tasks: u64,
     failures: usize,
+    /// It cannot run what the service is now: it lacks a directory, a device, an image.
+    refuses: bool,
 }
 
 fn presence(draft: &Draft, service: &Service) -> BTreeMap<NodeId, Presence> {
@@ -196,7 +199,11 @@ fn presence(draft: &Draft, service: &Service) -> BTreeMap<NodeId, Presence> {
         let Some(node) = task.node else { continue };
         match slots::standing(draft, service, task, now) {
             Standing::Wanted | Standing::Stopping => nodes.entry(node).or_default().tasks += 1,
-            Standing::Ended if failed_lately(task, now) => nodes.entry(node).or_default().failures += 1,
+            Standing::Ended if failed_lately(task, now) => {
+                let here = nodes.entry(node).or_default();
+                here.failures += 1;
+                here.refuses |= task.status.state == TaskState::Rejected && task.spec == service.task_spec;
+            }
             Standing::Ended | Standing::Lost => {}
         }
     }
@@ -240,7 +247,7 @@ fn judge<'a>(
     load: &'a NodeLoad,
 ) -> Candidate<'a> {
     let here = presence.get(&node.id).copied().unwrap_or_default();
-    Candidate::new(node, load, service.id, here.tasks, here.failures >= MANY_FAILURES)
+    Candidate::new(node, load, service.id, here.tasks, here.refuses || here.failures >= MANY_FAILURES)
 }
 
 /// The one node that a slot may be on, if there is only one, and the volume that keeps it there.

@@ -42,6 +42,23 @@ fn a_crash_loop_backs_off_and_says_so() {
     );
 }
 
+/// P50: who lacks the directory is asked last.
+#[test]
+fn p_50_a_node_that_rejects_a_task_is_taken_last() {
+    check(
+        "node a\nnode b\nservice web
+         plan\nreport web.1 rejected /srv/x does not exist\nplan
+         report web.1 rejected /srv/x does not exist\nplan",
+        expect![[r#"
+            0s create web.1/1 on b
+            0s want web.1/1 shutdown
+            0s create web.1/2 on a
+            0s want web.1/2 shutdown
+            0s create web.1/3 on b in 1s (crash loop: 2 failures in a row, next start in 1s)
+        "#]],
+    );
+}
+
 #[test]
 fn a_good_run_ends_the_series() {
     check(

@@ -65,7 +65,7 @@ pub struct PulledImage {
     pub id: Digest,
     /// Of the manifest or index the name means.
     pub digest: Digest,
-    /// False where the image was there already.
+    /// False where the name meant it already.
     pub is_new: bool,
 }
 
@@ -125,13 +125,16 @@ impl Store {
     ) -> Result<PulledImage> {
         let reference = reference.clone().with_default_tag();
         let tag = reference.tag.clone().or_else(|| reference.digest.clone()).unwrap_or_default();
+        let before = self.inner.state().catalog.by_reference(&reference);
         // The first word comes when the image is found: until then a failure can still be an error of its own.
         let (registry, fetched) = find(&reference, options).await?;
         progress.say(&tag, ProgressStatus::PullingFrom(reference.repository.clone()));
-        let pulled = match self.known(&reference, &fetched.digest, options).await? {
+        let mut pulled = match self.known(&reference, &fetched.digest, options).await? {
             Some(id) => PulledImage { id, digest: fetched.digest, is_new: false },
             None => self.pull_new(&reference, registry, fetched, options, &progress).await?,
         };
+        // its layers may have been here under another name
+        pulled.is_new = before.as_ref() != Some(&pulled.id);
         progress.say("", ProgressStatus::Digest(pulled.digest.to_string()));
         let name = reference.familiar();
         progress.say("", if pulled.is_new { ProgressStatus::Downloaded(name) } else { ProgressStatus::UpToDate(name) });
@@ -150,7 +153,7 @@ impl Store {
     ) -> Result<Vec<ImageReference>> {
         let mut first_error = None;
         let mut tags = None;
-        for endpoint in endpoints(repository, &options.mirrors, &options.insecure_registries) {
+        for endpoint in endpoints(repository, &options.mirrors, &options.insecure_registries).await {
             match Registry::new(endpoint, &repository.repository, options.credentials.clone()).tags().await {
                 Ok(found) => {
                     tags = Some(found);
@@ -190,7 +193,7 @@ impl Store {
                     return Ok(None); // an index has one image for each platform
                 }
                 if reference.digest.is_none() {
-                    catalog.tag(&id, &reference);
+                    catalog.tag(&id, &reference, jiff::Timestamp::now());
                 }
                 Ok(Some(id))
             })

@@ -152,7 +152,7 @@ impl Store {
         let sources = self.sources(reference, &blobs);
         let repositories: BTreeSet<String> = sources.values().cloned().collect();
         let mut first_error = None;
-        for endpoint in endpoints(reference, &[], &options.insecure_registries) {
+        for endpoint in endpoints(reference, &[], &options.insecure_registries).await {
             let registry = Registry::new(endpoint, &reference.repository, options.credentials.clone());
             let registry = registry.with_push_scopes(repositories.iter().cloned());
             match registry.ping().await {

@@ -57,7 +57,7 @@ pub async fn resolve_digest(reference: &ImageReference, options: &PullOptions) -
 pub(super) async fn find(reference: &ImageReference, options: &PullOptions) -> Result<(Registry, Fetched)> {
     let wanted = reference.digest.as_deref().or(reference.tag.as_deref()).unwrap_or("latest");
     let mut errors = Vec::new();
-    for endpoint in endpoints(reference, &options.mirrors, &options.insecure_registries) {
+    for endpoint in endpoints(reference, &options.mirrors, &options.insecure_registries).await {
         let registry = Registry::new(endpoint, &reference.repository, options.credentials.clone());
         match patiently(&registry, wanted).await {
             Ok(fetched) => return Ok((registry, fetched)),

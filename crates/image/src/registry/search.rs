@@ -64,7 +64,7 @@ pub async fn check_login(server: &str, credentials: Credentials, insecure_regist
     let name = if matches!(host, "" | "index.docker.io" | "docker.io") { "x".to_owned() } else { format!("{host}/x") };
     let reference: ImageReference = name.parse()?;
     let mut first_error = None;
-    for endpoint in endpoints(&reference, &[], insecure_registries) {
+    for endpoint in endpoints(&reference, &[], insecure_registries).await {
         let registry = Registry::new(endpoint, "", Some(credentials.clone()));
         match registry.log_in().await {
             Err(error @ (Error::RegistryUnreachable { .. } | Error::RegistryProtocol { .. })) => {

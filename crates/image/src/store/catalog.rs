@@ -26,6 +26,9 @@ pub(crate) struct Catalog {
     pub tags: BTreeMap<String, Digest>,
     /// `registry/repository@digest` -> image.
     pub digests: BTreeMap<String, Digest>,
+    /// When an image got a tag last (RFC 3339), by its id.
+    #[serde(default)]
+    pub tagged: BTreeMap<Digest, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,7 +72,13 @@ pub(crate) struct Users {
 
 impl Default for Catalog {
     fn default() -> Self {
-        Self { format: FORMAT, images: BTreeMap::new(), tags: BTreeMap::new(), digests: BTreeMap::new() }
+        Self {
+            format: FORMAT,
+            images: BTreeMap::new(),
+            tags: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            tagged: BTreeMap::new(),
+        }
     }
 }
 
@@ -126,11 +135,12 @@ impl Catalog {
     }
 
     /// Points a tag to an image; the one it pointed to before stays, maybe without a name.
-    pub(crate) fn tag(&mut self, id: &Digest, reference: &ImageReference) {
+    pub(crate) fn tag(&mut self, id: &Digest, reference: &ImageReference, now: jiff::Timestamp) {
         let mut plain = reference.clone();
         plain.digest = None;
         if reference.tag.is_some() || reference.digest.is_none() {
             self.tags.insert(plain.with_default_tag().to_string(), id.clone());
+            self.tagged.insert(id.clone(), now.to_string());
         }
     }
 
@@ -156,6 +166,7 @@ impl Catalog {
         // A container still needs the layers: the image stays, without a name.
         if users.idle.is_empty() {
             self.images.remove(&id);
+            self.tagged.remove(&id);
             removed.push(Removed::Deleted(id));
         }
         Ok(removed)
@@ -273,7 +284,7 @@ mod tests {
             catalog.images.insert(id(name), record);
         }
         for (image, name) in [("a", "x:1"), ("a", "x:2"), ("b", "y")] {
-            catalog.tag(&id(image), &name.parse().expect(name));
+            catalog.tag(&id(image), &name.parse().expect(name), jiff::Timestamp::UNIX_EPOCH);
         }
         catalog.digests.insert(format!("docker.io/library/x@{}", id("manifest a")), id("a"));
         catalog
@@ -284,6 +295,22 @@ mod tests {
             Ok(list) => list.iter().map(|r| format!("{r:?}")).collect::<Vec<_>>().join(" "),
             Err(error) => error.to_string(),
         }
+    }
+
+    /// E-06: `docker compose images` shows it.
+    #[test]
+    fn e_06_when_an_image_got_a_tag_last_is_known_as_long_as_it_is() {
+        let mut catalog = catalog();
+        let later = jiff::Timestamp::from_second(60).expect("a time");
+        catalog.tag(&id("a"), &"x:3".parse().expect("good"), later);
+        let at = |catalog: &Catalog, image: &str| catalog.tagged.get(&id(image)).cloned().unwrap_or_default();
+        assert_eq!(
+            (at(&catalog, "a").as_str(), at(&catalog, "b").as_str()),
+            ("1970-01-01T00:01:00Z", "1970-01-01T00:00:00Z")
+        );
+        assert_eq!(at(&catalog, "c"), "", "it has no name");
+        catalog.remove("y", false, |_| Users::default()).expect("its only name");
+        assert_eq!(at(&catalog, "b"), "");
     }
 
     #[test]
@@ -337,7 +364,7 @@ mod tests {
         assert_eq!(remove(&mut catalog, "y", true, &idle), "Untagged(\"y:latest\")");
         assert!(catalog.lookup(id("b").as_str()).is_ok(), "kept for its container");
         assert_eq!(remove(&mut catalog, "x:1", false, &mounted), "Untagged(\"x:1\")", "one name of two");
-        catalog.tag(&id("a"), &"other/x".parse().expect("good"));
+        catalog.tag(&id("a"), &"other/x".parse().expect("good"), jiff::Timestamp::UNIX_EPOCH);
         assert!(remove(&mut catalog, id("a").short(), false, &Users::default()).contains("multiple repositories"));
     }
 }

@@ -57,6 +57,8 @@ impl ImageSummary {
 pub struct ImageDetail {
     pub summary: ImageSummary,
     pub manifest_digest: Digest,
+    /// When it got a tag last (RFC 3339).
+    pub tagged: Option<String>,
     pub config: ImageConfig,
     /// Bytes of each layer's files, lowest first.
     pub layer_bytes: Vec<u64>,
@@ -128,7 +130,7 @@ impl Inner {
             }
             catalog.images.insert(new.id.clone(), record);
             for reference in &new.tags {
-                catalog.tag(&new.id, reference);
+                catalog.tag(&new.id, reference, jiff::Timestamp::now());
             }
             if let Some((name, digest)) = new.repo_digest {
                 catalog.digests.insert(format!("{name}@{digest}"), new.id);
@@ -167,6 +169,7 @@ impl Store {
         Ok(ImageDetail {
             summary,
             manifest_digest: record.manifest.clone(),
+            tagged: state.catalog.tagged.get(&id).cloned(),
             config: record.config.clone(),
             layer_bytes: record.layers.iter().map(|layer| layer.bytes).collect(),
             layer_paths: record.layers.iter().map(|l| self.inner.layer_path(&l.diff_id).join("fs")).collect(),
@@ -186,7 +189,7 @@ impl Store {
         self.run("tagging", move |inner| {
             inner.change(|catalog, _| {
                 let id = catalog.lookup(&name)?;
-                catalog.tag(&id, &reference);
+                catalog.tag(&id, &reference, jiff::Timestamp::now());
                 Ok(())
             })
         })

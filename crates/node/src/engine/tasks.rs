@@ -409,7 +409,8 @@ async fn check_binds(planned: &Planned) -> Result<(), TaskError> {
         }
         if !create {
             return Err(TaskError::Refused(format!(
-                "invalid mount config for type \"bind\": bind source path does not exist: {source}"
+                "invalid mount config for type \"bind\": bind source path does not exist: {source}; make it on this node, \
+                 or have it made where it is missing (bind-create-mountpoint, in Compose files create_host_path)"
             )));
         }
         let made = tokio::fs::create_dir_all(source).await;

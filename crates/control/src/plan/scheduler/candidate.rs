@@ -23,7 +23,7 @@ pub(super) struct Candidate<'a> {
     /// Tasks of the service here.
     pub(super) service_tasks: u64,
     tasks: u64,
-    /// The service keeps failing here.
+    /// The service keeps failing here, or was rejected.
     pub(super) fails: bool,
     tie: u64,
 }
