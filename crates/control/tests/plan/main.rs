@@ -10,6 +10,7 @@ mod migration;
 mod needs;
 mod networks;
 mod orchestrate;
+mod preempt;
 mod properties;
 mod publish;
 mod rebalance;

@@ -129,7 +129,7 @@ fn p49_binpack_fills_nodes_in_order() {
 fn the_highest_priority_is_placed_first_and_others_make_way() {
     check(
         "node a cpu=2\nnode b cpu=2
-         service batch x4 cpu=1 priority=-10
+         service batch x4 cpu=1 priority=-10 parallelism=2
          service web x1 cpu=1
          settle
          show

@@ -1,8 +1,14 @@
 //! Preemption: where a task finds no room, tasks of services with a lower priority make some, as few and as low ones
 //! as do.
 //!
+//! A service loses no more tasks at once than an update would stop, as long as others of a lower priority make room
+//! too: first come those that keep within these budgets, then the lowest priorities, then the fewest tasks.
+//!
 //! It keeps no memory: what is being stopped already counts as free, so nobody is stopped twice for one task. Who made
-//! way waits for a place like any other, behind those of higher priority.
+//! way waits for a place like any other, behind those of higher priority, and counts in its service's budget until
+//! somebody runs in its slot again.
+
+mod budget;
 
 use std::{
     cmp::Reverse,
@@ -10,6 +16,7 @@ use std::{
     sync::Arc,
 };
 
+use budget::{Budgets, MADE_WAY};
 use types::{NodeId, Service, ServiceId, Slot, Task, TaskState};
 
 use super::{Group, Presence, filter::Ask, judge, neighbours::Neighbours, presence, steering};
@@ -58,20 +65,25 @@ fn find_room(work: &mut Work<'_>, service: &Service, priority: i16, group: &Grou
         room.victims.iter().for_each(|victim| load.subtract(victim));
         load.add(&task);
         for victim in room.victims {
+            soon.budgets.spend(work, &victim);
             work.draft.depends_on(service.id);
-            let why = format!("made way for service {} of priority {priority}", service.spec.name);
+            let why = format!("{MADE_WAY} {} of priority {priority}", service.spec.name);
             work.draft.evict(victim.id, &why);
         }
     }
 }
 
-/// What the nodes will carry when all is gone that shall go and all is there that waits for that, as far as looked at.
+/// What the nodes will carry when all is gone that shall go and all is there that waits for that, and what services may
+/// still lose, as far as looked at.
 #[derive(Default)]
-struct Soon(BTreeMap<NodeId, NodeLoad>);
+struct Soon {
+    loads: BTreeMap<NodeId, NodeLoad>,
+    budgets: Budgets,
+}
 
 impl Soon {
     fn load(&mut self, work: &Work<'_>, node: NodeId) -> &mut NodeLoad {
-        self.0.entry(node).or_insert_with(|| {
+        self.loads.entry(node).or_insert_with(|| {
             let mut load = work.draft.load(node).clone();
             let goes = |task: &&Arc<Task>| task.desired > TaskState::Running && NodeLoad::counts(task);
             work.draft.tasks_of_node(node).filter(goes).for_each(|task| load.subtract(task));
@@ -96,32 +108,33 @@ struct Seeker<'a> {
 
 fn room(work: &Work<'_>, seeker: &Seeker<'_>, slot: Slot, soon: &mut Soon) -> Option<Room> {
     let Seeker { service, priority, presence, ask } = *seeker;
-    let mut best: Option<(i16, Room)> = None;
+    let mut best: Option<((usize, i16, usize), Room)> = None;
     let only = super::pinned(&work.draft, service, slot).map(|(node, _)| node);
     for node in work.draft.nodes().filter(|node| only.is_none_or(|only| only == node.id)) {
-        let mut load = soon.load(work, node.id).clone();
+        let load = soon.load(work, node.id).clone();
         let fits = |load: &NodeLoad| ask.refuses(&judge(service, presence, node, load)).is_none();
         if fits(&load) {
             return Some(Room { node: node.id, victims: Vec::new() });
         }
-        let Some(victims) = victims(work, priority, node.id, &mut load, fits) else { continue };
+        let lower = lower(work, priority, node.id);
+        let Some(mut victims) = victims(&lower, &load, &fits) else { continue };
+        let mut excess = soon.budgets.excess(work, &victims);
+        if excess > 0
+            && let Some(within) = self::victims(&soon.budgets.keep_within(work, &lower), &load, &fits)
+        {
+            (victims, excess) = (within, 0);
+        }
         let highest = victims.iter().map(|victim| priority_of(work, victim)).max().unwrap_or(i16::MIN);
-        let found = Room { node: node.id, victims };
-        if best.as_ref().is_none_or(|(known, room)| (highest, found.victims.len()) < (*known, room.victims.len())) {
-            best = Some((highest, found));
+        let cost = (excess, highest, victims.len());
+        if best.as_ref().is_none_or(|(known, _)| cost < *known) {
+            best = Some((cost, Room { node: node.id, victims }));
         }
     }
     best.map(|(_, room)| room)
 }
 
-/// The tasks below `priority` that have to leave the node: the lowest and youngest first, and of those none that may stay.
-fn victims(
-    work: &Work<'_>,
-    priority: i16,
-    node: NodeId,
-    load: &mut NodeLoad,
-    fits: impl Fn(&NodeLoad) -> bool,
-) -> Option<Vec<Arc<Task>>> {
+/// The tasks of the node below `priority`: the lowest and youngest first.
+fn lower(work: &Work<'_>, priority: i16, node: NodeId) -> Vec<Arc<Task>> {
     let runs = |task: &&Arc<Task>| task.desired == TaskState::Running && NodeLoad::counts(task);
     let mut lower: Vec<(i16, Arc<Task>)> = work
         .draft
@@ -132,21 +145,27 @@ fn victims(
         .filter(|(of, _)| *of < priority)
         .collect();
     lower.sort_by_key(|(of, task)| (*of, Reverse(task.meta.created_at), task.id));
+    lower.into_iter().map(|(_, task)| task).collect()
+}
+
+/// Those of `lower` that have to leave a node with this load: the first, and of those none that may stay.
+fn victims(lower: &[Arc<Task>], load: &NodeLoad, fits: impl Fn(&NodeLoad) -> bool) -> Option<Vec<Arc<Task>>> {
+    let mut load = load.clone();
     let mut gone = Vec::new();
-    for (_, task) in lower {
-        load.subtract(&task);
-        gone.push(task);
-        if fits(load) {
+    for task in lower {
+        load.subtract(task);
+        gone.push(Arc::clone(task));
+        if fits(&load) {
             break;
         }
     }
-    if !fits(load) {
+    if !fits(&load) {
         return None;
     }
     gone.reverse();
     gone.retain(|task| {
         load.add(task);
-        let may_stay = fits(load);
+        let may_stay = fits(&load);
         if !may_stay {
             load.subtract(task);
         }

@@ -149,7 +149,8 @@ fn counts(task: &Task, now: Timestamp, request: Option<&Rebalance>) -> bool {
     failed_lately(task, now) && request.is_none_or(|request| task.meta.created_at >= request.started_at)
 }
 
-fn parallelism(service: &Service) -> usize {
+/// As many tasks as an update stops at once; one where it stops all.
+pub(super) fn parallelism(service: &Service) -> usize {
     usize::try_from(service.spec.update.parallelism.max(1)).unwrap_or(usize::MAX)
 }
 
