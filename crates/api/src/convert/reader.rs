@@ -29,7 +29,6 @@ const NOT_HERE: &[&str] = &[
     "ImageOptions",
     "IOMaximumBandwidth",
     "IOMaximumIOps",
-    "KeepOldSnapshots",
     "KernelMemoryTCP",
     "NamedResourceSpec",
     "NetworkAttachmentSpec",

@@ -208,10 +208,17 @@ fn read_raft(mut from: Object<'_>, spec: &mut ClusterSpec) -> Result<(), FieldEr
     if let Some(entries) = from.natural("LogEntriesForSlowFollowers")?.filter(|entries| *entries != 0) {
         spec.raft.log_entries_for_slow_followers = entries;
     }
+    if let Some(keep) = from.natural("KeepOldSnapshots")? {
+        spec.raft.keep_old_snapshots = keep;
+    }
     for (field, fixed) in [("ElectionTick", ELECTION_TICK), ("HeartbeatTick", HEARTBEAT_TICK)] {
         let value = from.integer(field)?.unwrap_or(0);
         if value != 0 && value != fixed {
-            return Err(from.bad(field, "cannot be changed: rswarm times its elections itself"));
+            let why = format!(
+                "{value} would change nothing: managers do not count ticks, they elect another leader within about half a \
+                 second of silence; leave it out, or give {fixed}, as `swarm inspect` shows it"
+            );
+            return Err(from.bad(field, why));
         }
     }
     from.finish()
@@ -264,7 +271,7 @@ fn write_spec(spec: &ClusterSpec) -> Value {
         "Orchestration": { "TaskHistoryRetentionLimit": spec.orchestration.task_history_limit },
         "Raft": {
             "SnapshotInterval": spec.raft.snapshot_interval,
-            "KeepOldSnapshots": 0,
+            "KeepOldSnapshots": spec.raft.keep_old_snapshots,
             "LogEntriesForSlowFollowers": spec.raft.log_entries_for_slow_followers,
             "ElectionTick": ELECTION_TICK,
             "HeartbeatTick": HEARTBEAT_TICK,

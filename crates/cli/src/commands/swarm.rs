@@ -60,6 +60,9 @@ pub(crate) struct SpecArgs {
     /// Log entries between two snapshots of the managers' state (default 10000)
     #[arg(long, value_name = "N")]
     snapshot_interval: Option<u64>,
+    /// Older snapshots that managers keep beside the newest, with the log from the oldest on (default 0)
+    #[arg(long, value_name = "N")]
+    max_snapshots: Option<u64>,
     /// Lock managers: one whose daemon was restarted waits for the unlock key
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     autolock: Option<bool>,
@@ -78,6 +81,7 @@ impl SpecArgs {
         set_some(spec, "CAConfig.NodeCertExpiry", self.cert_expiry);
         set_some(spec, "Dispatcher.HeartbeatPeriod", self.dispatcher_heartbeat);
         set_some(spec, "Raft.SnapshotInterval", self.snapshot_interval);
+        set_some(spec, "Raft.KeepOldSnapshots", self.max_snapshots);
         set_some(spec, "EncryptionConfig.AutoLockManagers", self.autolock);
         let budget = self.rebalance_budget.map(|budget| budget.to_string());
         let labels = [(types::REBALANCE_LABEL, self.rebalance.clone()), (types::REBALANCE_BUDGET_LABEL, budget)];

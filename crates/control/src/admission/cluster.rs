@@ -11,6 +11,8 @@ const MIN_CERT_EXPIRY: Duration = Duration::from_secs(3600);
 /// Below this a heartbeat is mostly overhead; above, nobody would notice a dead host.
 const HEARTBEAT_RANGE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 
+/// Each keeps the log from it to the next on every manager's disk too.
+const MOST_OLD_SNAPSHOTS: u64 = 100;
 /// UDP ports of VXLAN that a user may choose (parity C-05).
 const DATA_PATH_PORTS: (u16, u16) = (1024, 49_151);
 /// A subnet of this length still has a place beside its gateway.
@@ -101,6 +103,12 @@ fn check(spec: &ClusterSpec) -> Result<(), Rejection> {
     }
     if spec.raft.snapshot_interval == 0 {
         return refuse("snapshot interval must not be 0: the log would be compacted after each entry".to_owned());
+    }
+    let keep = spec.raft.keep_old_snapshots;
+    if keep > MOST_OLD_SNAPSHOTS {
+        return refuse(format!(
+            "{keep} old snapshots are too many for the managers' disks, which keep the log from the oldest on too: give at most {MOST_OLD_SNAPSHOTS}"
+        ));
     }
     if let Err(why) = spec.rebalance() {
         return refuse(why.to_string());

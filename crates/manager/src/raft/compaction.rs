@@ -35,7 +35,9 @@ pub(crate) async fn run(consensus: Consensus, log: LogStore) -> Result<(), Error
         metrics.borrow_and_update();
         bytes += log.take_appended_bytes();
         let spec = consensus.tables().cluster().map(|c| c.spec.raft.clone()).unwrap_or_default();
-        let action = decide(&Standing::of(&consensus.metrics(), bytes), &spec);
+        // one small record a second, and only where old snapshots are kept
+        let needed_from = if spec.keep_old_snapshots > 0 { log.needed_from()? } else { None };
+        let action = decide(&Standing::of(&consensus.metrics(), bytes, needed_from), &spec);
         if action.snapshot {
             bytes = 0;
             consensus.raft().trigger().snapshot().await.map_err(|e| Error::Raft(e.to_string()))?;
@@ -53,16 +55,19 @@ struct Standing {
     snapshot: u64,
     purged: u64,
     bytes: u64,
+    /// The index of the oldest snapshot, if there are some beside the newest.
+    needed_from: Option<u64>,
 }
 
 impl Standing {
-    fn of(metrics: &Metrics, bytes: u64) -> Self {
+    fn of(metrics: &Metrics, bytes: u64, needed_from: Option<u64>) -> Self {
         let index = |id: &Option<super::types::LogId>| id.as_ref().map_or(0, |id| id.index);
         Self {
             applied: index(&metrics.last_applied),
             snapshot: index(&metrics.snapshot),
             purged: index(&metrics.purged),
             bytes,
+            needed_from,
         }
     }
 }
@@ -70,7 +75,8 @@ impl Standing {
 fn decide(standing: &Standing, spec: &RaftConfig) -> Action {
     let new_entries = standing.applied.saturating_sub(standing.snapshot);
     let snapshot = new_entries >= spec.snapshot_interval.max(1) || (standing.bytes >= MAX_LOG_BYTES && new_entries > 0);
-    let keep_from = standing.snapshot.saturating_sub(spec.log_entries_for_slow_followers);
+    let for_followers = standing.snapshot.saturating_sub(spec.log_entries_for_slow_followers);
+    let keep_from = standing.needed_from.map_or(for_followers, |index| index.min(for_followers));
     let purge_to = (keep_from > standing.purged).then_some(keep_from);
     Action { snapshot, purge_to }
 }
@@ -80,8 +86,12 @@ mod tests {
     use super::*;
 
     fn check(applied: u64, snapshot: u64, purged: u64, bytes: u64) -> (bool, Option<u64>) {
-        let spec = RaftConfig { snapshot_interval: 100, log_entries_for_slow_followers: 10 };
-        let action = decide(&Standing { applied, snapshot, purged, bytes }, &spec);
+        check_with(&Standing { applied, snapshot, purged, bytes, needed_from: None })
+    }
+
+    fn check_with(standing: &Standing) -> (bool, Option<u64>) {
+        let spec = RaftConfig { snapshot_interval: 100, log_entries_for_slow_followers: 10, ..RaftConfig::default() };
+        let action = decide(standing, &spec);
         (action.snapshot, action.purge_to)
     }
 
@@ -97,5 +107,14 @@ mod tests {
     fn c_29_the_log_behind_a_snapshot_is_kept_for_slow_followers() {
         assert_eq!(check(150, 100, 0, 0), (false, Some(90)));
         assert_eq!(check(150, 5, 0, 0), (true, None));
+    }
+
+    #[test]
+    fn c_29_the_log_goes_on_from_the_oldest_snapshot_that_is_kept() {
+        let standing = |needed_from| Standing { applied: 350, snapshot: 300, purged: 50, bytes: 0, needed_from };
+        assert_eq!(check_with(&standing(None)), (false, Some(290)));
+        assert_eq!(check_with(&standing(Some(100))), (false, Some(100)));
+        assert_eq!(check_with(&standing(Some(295))), (false, Some(290)));
+        assert_eq!(check_with(&standing(Some(40))), (false, None));
     }
 }

@@ -160,11 +160,12 @@ impl Database {
     }
 
     fn unseal(&self, column: Column, key: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Error> {
-        self.inner.cipher.unseal(&place(column, key), sealed).ok_or_else(|| Error::Damaged {
-            path: self.inner.path.clone(),
-            column: column.name(),
-            record: record_name(key),
-        })
+        self.inner.cipher.unseal(&place(column, key), sealed).ok_or_else(|| self.damaged(column, key))
+    }
+
+    /// Of a record that is not what was written, or not there although it must be.
+    pub(crate) fn damaged(&self, column: Column, key: &[u8]) -> Error {
+        Error::Damaged { path: self.inner.path.clone(), column: column.name(), record: record_name(key) }
     }
 
     fn read_error(&self, column: Column, source: rocksdb::Error) -> Error {

@@ -11,7 +11,10 @@ use openraft::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::database::{Batch, Column, Database};
+use super::{
+    database::{Batch, Column, Database},
+    snapshot,
+};
 use crate::{
     Error,
     raft::types::{Entry, LogId, RaftId, StorageError, TypeConfig, Vote},
@@ -53,6 +56,17 @@ impl LogStore {
         let mut batch = self.database.batch();
         batch.put(Column::Meta, key, proto::encode(value));
         batch.write_synced(Column::Meta)
+    }
+
+    /// The entry up to which a snapshot beside the newest one holds all: from there on the log is needed too.
+    pub(crate) fn needed_from(&self) -> Result<Option<u64>, Error> {
+        snapshot::oldest_index(&self.database)
+    }
+
+    /// Whether all entries after `first` up to `last` are there.
+    pub(super) fn has_all_between(&self, first: u64, last: u64) -> Result<bool, Error> {
+        let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
+        Ok(index(self.read(PURGED)?) <= first && index(self.last_entry_id()?) >= last)
     }
 
     /// Some entries from this index on; none if the log ends before it.

@@ -50,7 +50,8 @@ struct Content {
 impl Machine {
     /// The state of the newest snapshot on disk.
     pub(crate) fn load(database: Database, publish: watch::Sender<Tables>) -> Result<Self, Error> {
-        let (tables, applied, membership) = match snapshot::load(&database)? {
+        let log = LogStore::new(database.clone());
+        let (tables, applied, membership) = match snapshot::load_or_fall_back(&database, &log)? {
             Some((meta, data)) => (decode(&database, &data)?, meta.last_log_id, meta.last_membership),
             None => (Tables::default(), None, StoredMembership::default()),
         };
@@ -122,9 +123,10 @@ impl Machine {
 
     async fn store_snapshot(&self, meta: SnapshotMeta, data: Vec<u8>) -> Result<Vec<u8>, StorageError> {
         let database = self.database.clone();
+        let keep = self.tables.cluster().map_or(0, |cluster| cluster.spec.raft.keep_old_snapshots);
         let signature = Some(meta.signature());
         blocking(ErrorSubject::Snapshot(signature), ErrorVerb::Write, move || {
-            snapshot::save(&database, &meta, &data)?;
+            snapshot::save(&database, &meta, &data, keep)?;
             Ok(data)
         })
         .await

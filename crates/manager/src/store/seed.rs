@@ -49,7 +49,8 @@ impl Store {
             snapshot_id: machine::snapshot_id(Some(at)),
         };
         let content = machine::encode(tables);
-        snapshot::save_with(&self.database, &meta, &content, |batch| {
+        // snapshots of the group that was before are of no use to this one
+        snapshot::save_with(&self.database, &meta, &content, 0, |batch| {
             owner::put(batch, owner);
             log::begin_after(batch, at, Vote::new(term, me));
         })

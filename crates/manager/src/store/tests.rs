@@ -12,11 +12,11 @@ use openraft::{
 use tempfile::TempDir;
 use types::{ClusterId, NodeId, Timestamp};
 
-use super::{LogStore, Machine, Owner, Store};
+use super::{LogStore, Machine, Owner, Store, database::Column, machine, snapshot};
 use crate::{
     Error,
     config::DATA_KEY_FILE,
-    raft::types::{Entries, Entry, LogId, Proposed, StorageError, TypeConfig, Vote},
+    raft::types::{Entries, Entry, LogId, Proposed, SnapshotMeta, StorageError, StoredMembership, TypeConfig, Vote},
 };
 
 fn open(directory: &Path) -> Result<Store, Error> {
@@ -119,6 +119,49 @@ async fn everything_is_there_after_a_restart() {
     assert_eq!(store.log.try_get_log_entries(0..).await.expect("entries")[0].log_id.index, 4);
     assert_eq!(store.machine.applied_state().await.expect("applied").0, Some(entry(5).log_id));
     assert_eq!(store.tables.borrow().nodes().count(), 5);
+}
+
+/// What the machine has now, as the snapshot up to this entry.
+fn save(store: &Store, index: u64, keep: u64) {
+    let meta = SnapshotMeta {
+        last_log_id: Some(entry(index).log_id),
+        last_membership: StoredMembership::default(),
+        snapshot_id: format!("of-{index}"),
+    };
+    snapshot::save(&store.database, &meta, &machine::encode(store.machine.tables().clone()), keep).expect("save");
+}
+
+fn damage(store: &Store, number: u64) {
+    let mut batch = store.database.batch();
+    batch.delete_range(Column::Snapshot, &snapshot::chunk_key(number, 0), &snapshot::chunk_key(number + 1, 0));
+    batch.write_synced(Column::Snapshot).expect("write");
+}
+
+#[tokio::test]
+async fn c_29_a_damaged_snapshot_gives_way_to_the_one_before_it() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let mut store = open(directory.path()).expect("open");
+    fill(&mut store, 1..=10).await;
+    for (first, last) in [(1, 3), (4, 5), (6, 8)] {
+        store.machine.apply((first..=last).map(entry)).await.expect("apply");
+        save(&store, last, 1);
+    }
+    assert_eq!(store.log.needed_from().expect("read"), Some(5), "the first of three is gone");
+    damage(&store, 3);
+    drop(store);
+    let mut store = open(directory.path()).expect("the one before it is whole");
+    assert_eq!(store.machine.applied_state().await.expect("applied").0, Some(entry(5).log_id));
+    let (tables, last) = store.machine.clone().replayed(&store.log).expect("the log goes on from there");
+    assert_eq!((tables.nodes().count(), last), (10, Some(entry(10).log_id)));
+    assert_eq!(store.log.needed_from().expect("read"), None);
+
+    // where the log has a gap an old snapshot is of no use, and without old ones there is none
+    store.machine.apply((6..=8).map(entry)).await.expect("apply");
+    save(&store, 8, 1);
+    store.log.purge(entry(6).log_id).await.expect("purge");
+    damage(&store, 3);
+    drop(store);
+    assert!(matches!(open(directory.path()).err(), Some(Error::Damaged { .. })));
 }
 
 #[tokio::test]

@@ -67,11 +67,14 @@ pub struct RaftConfig {
     pub snapshot_interval: u64,
     /// Log entries kept behind a snapshot for managers that lag.
     pub log_entries_for_slow_followers: u64,
+    /// Snapshots kept beside the newest, and the log from the oldest of them on: a manager whose newest one is damaged
+    /// goes on from the one before.
+    pub keep_old_snapshots: u64,
 }
 
 impl Default for RaftConfig {
     fn default() -> Self {
-        Self { snapshot_interval: 10_000, log_entries_for_slow_followers: 500 }
+        Self { snapshot_interval: 10_000, log_entries_for_slow_followers: 500, keep_old_snapshots: 0 }
     }
 }
 
