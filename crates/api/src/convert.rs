@@ -28,6 +28,7 @@ pub(crate) mod reader;
 pub(crate) mod service;
 pub(crate) mod single;
 pub(crate) mod stack;
+pub(crate) mod stated;
 pub(crate) mod swarm;
 pub(crate) mod task;
 pub(crate) mod task_usage;

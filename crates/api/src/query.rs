@@ -37,6 +37,15 @@ impl Query {
         !matches!(self.get(name).trim().to_ascii_lowercase().as_str(), "" | "0" | "no" | "false" | "none")
     }
 
+    /// A flag of which Docker takes Go's words for yes and no alone; absent or empty is no.
+    pub(crate) fn strict_flag(&self, name: &str) -> ApiResult<bool> {
+        match self.get(name) {
+            "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+            "" | "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+            other => Err(ApiError::bad_request(format!("invalid value for {name}: {other}: give true or false"))),
+        }
+    }
+
     /// `?version=`, which updates need.
     pub(crate) fn version(&self) -> ApiResult<Version> {
         let text = self.get("version");
@@ -141,6 +150,9 @@ mod tests {
     fn flags_and_escapes() {
         let query = Query::parse("a=1&b=false&c=True&d=a+b%2Fc%zz&&e");
         assert_eq!((query.flag("a"), query.flag("b"), query.flag("c"), query.flag("x")), (true, false, true, false));
+        assert_eq!((query.strict_flag("a").ok(), query.strict_flag("b").ok()), (Some(true), Some(false)));
+        let refused = query.strict_flag("d").expect_err("no word for yes or no").to_string();
+        assert!(refused.contains("invalid value for d: a b/c%zz"), "{refused}");
         assert_eq!(query.get("d"), "a b/c%zz");
         assert!(query.version().is_err());
         let text = "a b/ü~=,";

@@ -12,6 +12,7 @@ mod platform;
 mod port;
 mod schedule;
 mod service;
+mod stated;
 mod steering;
 mod task;
 
@@ -42,6 +43,7 @@ pub use service::{
     MeshSpec, PortBind, PortConfig, PortProtocol, PublishMode, Reconcile, ServiceMode, ServiceSpec, UpdateConfig,
     UpdateOrder,
 };
+pub use stated::Stated;
 pub use steering::{
     MAX_PRIORITY, ON_MISSING_LABEL, OnMissing, PRIORITY_LABEL, REBALANCE_BUDGET_LABEL, REBALANCE_LABEL,
     RebalancePolicy, STRATEGY_LABEL, Steering, SteeringError, Strategy,

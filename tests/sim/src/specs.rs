@@ -82,6 +82,7 @@ pub fn service(name: &str, replicas: u64) -> ServiceSpec {
         disconnect: DisconnectPolicy::default(),
         schedule: None,
         needs: Vec::new(),
+        stated: Default::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use types::{EndpointMode, EndpointSpec, MeshSpec, PortBind, PortConfig, PortProtocol, PublishMode, Service};
+use types::{EndpointMode, EndpointSpec, MeshSpec, PortBind, PortConfig, PortProtocol, PublishMode, Service, Stated};
 
 use super::{
     reader::{FieldError, Object},
@@ -137,8 +137,9 @@ fn write_mesh(mesh: MeshSpec) -> Option<Value> {
 /// The service's `Endpoint`: what the spec came to, with the numbers of all ports and the mesh as its labels have it.
 pub(crate) fn write(service: &Service, virtual_ips: Vec<Value>) -> Value {
     let spec = &service.spec.endpoint;
+    let is_said = service.spec.stated.contains(&Stated::Endpoint) || *spec != EndpointSpec::default();
     Fields::new()
-        .set("Spec", write_spec(spec))
+        .set("Spec", if is_said { write_spec(spec) } else { json!({}) })
         .unless_empty("Ports", write_ports(service.ports()))
         .unless_empty("VirtualIPs", virtual_ips)
         .some("Mesh", write_mesh(service.spec.mesh().unwrap_or(spec.mesh)))

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use types::{
-    DisconnectPolicy, Name, NetworkAttachmentSpec, Rebalance, Reconcile, Service, ServiceSpec, ServiceView, TaskSpec,
-    Timestamp, UpdateConfig, UpdateState, UpdateStatus,
+    DisconnectPolicy, Name, NetworkAttachmentSpec, Rebalance, Reconcile, Service, ServiceSpec, ServiceView, Stated,
+    TaskSpec, Timestamp, UpdateConfig, UpdateState, UpdateStatus,
 };
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     network_view::{Networks, write_virtual_ips},
     policy,
     reader::{FieldError, Object},
-    stack,
+    stack, stated,
     time::{nanos, rfc3339},
     writer::Fields,
 };
@@ -69,6 +69,7 @@ pub(crate) fn read(body: &Value, given: Given<'_>) -> Result<ServiceSpec, FieldE
         disconnect,
         schedule,
         needs,
+        stated: stated::read(body),
     };
     from.finish()?;
     Ok(spec)
@@ -136,24 +137,28 @@ const MAX_LOST_AFTER: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Everything that holds of the service, whether it was said or not.
 pub(crate) fn write_whole_spec(spec: &ServiceSpec) -> Value {
-    let mut written = write_spec(spec);
-    if !spec.mode.is_job() {
-        written["UpdateConfig"] = policy::write_update(&spec.update);
-        written["RollbackConfig"] = policy::write_update(&spec.rollback);
-    }
+    let of_updates = |config: &UpdateConfig| (!spec.mode.is_job()).then(|| policy::write_update(config));
+    let mut written = write_with(spec, of_updates);
+    // there is no default to fill in: without a window all restarts count
+    stated::leave_out(&spec.stated, &mut written, |part| part == Stated::RestartWindow);
     written
 }
 
-/// Without the policies that nobody has said: clients send back what they got.
+/// As it was given: clients send back what they got.
 pub(crate) fn write_spec(spec: &ServiceSpec) -> Value {
-    let said = |config: &UpdateConfig| (*config != UpdateConfig::default()).then(|| policy::write_update(config));
+    let mut written = write_with(spec, |config| Some(policy::write_update(config)));
+    stated::leave_out(&spec.stated, &mut written, |_| true);
+    written
+}
+
+fn write_with(spec: &ServiceSpec, of_updates: impl Fn(&UpdateConfig) -> Option<Value>) -> Value {
     Fields::new()
         .set("Name", &spec.name)
         .set("Labels", &spec.labels)
         .put("TaskTemplate", write_task(&spec.task))
         .put("Mode", job::write_mode(spec.mode))
-        .some("UpdateConfig", said(&spec.update))
-        .some("RollbackConfig", said(&spec.rollback))
+        .some("UpdateConfig", of_updates(&spec.update))
+        .some("RollbackConfig", of_updates(&spec.rollback))
         .put("EndpointSpec", endpoint::write_spec(&spec.endpoint))
         .some("Disconnect", (spec.disconnect != DisconnectPolicy::default()).then(|| write_disconnect(spec.disconnect)))
         .some("Schedule", spec.schedule.as_ref().map(job::write_schedule))

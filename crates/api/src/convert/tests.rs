@@ -2,6 +2,7 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "`json!` and `expect!` at the call, without ampersands")]
 
+mod defaults;
 mod jobs;
 mod lists;
 mod networks;
@@ -142,47 +143,6 @@ fn s_58_health_checks_come_back_as_they_went_in() {
         assert_eq!(check(body.clone()), (Some(test), body));
     }
     assert_eq!(check(json!({ "Test": [], "Retries": 0 })).0, None);
-}
-
-#[test]
-fn defaults_are_dockers() {
-    let spec =
-        read(&json!({ "Name": "a", "TaskTemplate": { "ContainerSpec": { "Image": "nginx" } } }), Given::default());
-    expect![[r#"
-        {
-          "Name": "a",
-          "Labels": {},
-          "TaskTemplate": {
-            "ContainerSpec": {
-              "Image": "nginx:latest",
-              "StopGracePeriod": 10000000000,
-              "DNSConfig": {},
-              "Isolation": "default"
-            },
-            "Resources": {
-              "Limits": {},
-              "Reservations": {}
-            },
-            "RestartPolicy": {
-              "Condition": "any",
-              "Delay": 5000000000,
-              "MaxAttempts": 0,
-              "Window": 0
-            },
-            "Placement": {},
-            "ForceUpdate": 0,
-            "Runtime": "container"
-          },
-          "Mode": {
-            "Replicated": {
-              "Replicas": 1
-            }
-          },
-          "EndpointSpec": {
-            "Mode": "vip"
-          }
-        }"#]]
-    .assert_eq(&serde_json::to_string_pretty(&write_spec(&spec.expect("defaults"))).expect("JSON"));
 }
 
 fn with(path: &str, value: Value) -> Value {
@@ -529,12 +489,27 @@ fn the_cluster_fits_the_schema_and_its_spec_comes_back() {
         "CAConfig.NodeCertExpiry: must not be shorter than one hour"
     );
     roots_are_read(&error);
+    raft_is_read(&error);
     let lock = |body: Value, spec: &types::ClusterSpec| swarm::read_spec(&body, spec).expect("a spec").0;
     let locked = lock(json!({ "EncryptionConfig": { "AutoLockManagers": true } }), &cluster().spec);
     assert!(locked.encryption.auto_lock_managers);
     assert!(lock(json!({}), &locked).encryption.auto_lock_managers, "what is not named stays");
     let opened = lock(json!({ "EncryptionConfig": { "AutoLockManagers": false } }), &locked);
     assert!(!opened.encryption.auto_lock_managers);
+}
+
+/// C-29, C-31.
+fn raft_is_read(error: &dyn Fn(Value) -> String) {
+    let read =
+        |raft: Value, spec: &types::ClusterSpec| swarm::read_spec(&json!({ "Raft": raft }), spec).expect("a spec").0;
+    let kept = read(json!({ "KeepOldSnapshots": 2, "ElectionTick": 10, "HeartbeatTick": 1 }), &cluster().spec);
+    assert_eq!(kept.raft.keep_old_snapshots, 2);
+    assert_eq!(read(json!({}), &kept).raft.keep_old_snapshots, 2, "what is not named stays");
+    let shown = swarm::write(&types::Cluster { spec: kept.clone(), ..cluster() });
+    assert_eq!(shown["Spec"]["Raft"]["KeepOldSnapshots"], 2);
+    assert_eq!(read(json!({ "KeepOldSnapshots": 0 }), &kept).raft.keep_old_snapshots, 0);
+    let said = error(json!({ "Raft": { "ElectionTick": 20 } }));
+    assert!(said.starts_with("Raft.ElectionTick: 20 would change nothing") && said.contains("give 10"), "{said}");
 }
 
 /// C-18, C-19.

@@ -29,9 +29,9 @@ use crate::{
 
 pub(crate) async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Json<Vec<Value>>> {
     let query = query(raw);
+    let with_status = query.strict_flag("status")?;
     match cluster::read(&shared.membership, &ReadRequest::Services(query.filters()?)).await? {
         ReadReply::Services(services) => {
-            let with_status = query.flag("status");
             let networks = networks_of(&shared, &services).await?;
             Ok(Json(services.iter().map(|view| write(view, with_status, &networks)).collect()))
         }
@@ -101,10 +101,11 @@ pub(crate) async fn inspect(
     Path(id): Path<String>,
     raw: RawQuery,
 ) -> ApiResult<Json<Value>> {
+    let with_defaults = query(raw).strict_flag("insertDefaults")?;
     let view = *cluster::service(&shared.membership, &id).await?;
     let networks = networks_of(&shared, std::slice::from_ref(&view)).await?;
     let mut written = write(&view, false, &networks);
-    if query(raw).flag("insertDefaults") {
+    if with_defaults {
         written["Spec"] = write_whole_spec(&view.service.spec);
     }
     Ok(Json(written))

@@ -3,8 +3,6 @@
 mod change;
 pub(crate) mod frames;
 mod history;
-#[cfg(test)]
-pub(crate) use change::{change_spec, new_spec};
 pub(crate) mod list;
 mod logs;
 mod pretty;
@@ -26,7 +24,10 @@ use crate::{
     client::{Client, escape},
     output::terminal::print,
 };
+pub(crate) use change::say_what_docker_says;
 use change::{CreateArgs, RollbackArgs, ScaleArgs, UpdateArgs};
+#[cfg(test)]
+pub(crate) use change::{change_spec, new_spec};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServiceCommand {
@@ -120,6 +121,11 @@ pub(crate) async fn fetch(client: &Client, name: &str) -> anyhow::Result<Value> 
     client.get(&format!("/services/{}", escape(name))).await
 }
 
+/// With the defaults of what its spec does not say.
+async fn fetch_whole(client: &Client, name: &str) -> anyhow::Result<Value> {
+    client.get(&format!("/services/{}?insertDefaults=true", escape(name))).await
+}
+
 async fn ps(client: &Client, arguments: ServicePsArgs) -> anyhow::Result<()> {
     let (mut filters, mut missing) = (Vec::new(), Vec::new());
     for name in &arguments.services {
@@ -138,7 +144,7 @@ async fn ps(client: &Client, arguments: ServicePsArgs) -> anyhow::Result<()> {
 async fn inspect_services(client: &Client, arguments: InspectArgs) -> anyhow::Result<()> {
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     for name in &arguments.services {
-        match fetch(client, name).await {
+        match fetch_whole(client, name).await {
             Ok(service) => found.push(service),
             Err(error) => missing.push(error),
         }

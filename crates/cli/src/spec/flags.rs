@@ -12,7 +12,7 @@ fn nanoseconds(text: &str) -> Result<u64, String> {
 }
 
 /// One value each: given, it replaces what was there.
-#[derive(Debug, Args, Default)]
+#[derive(Debug, Args, Default, PartialEq)]
 pub(crate) struct Scalars {
     /// Number of tasks, or of completions of a replicated job
     #[arg(long, allow_negative_numbers = true)]
@@ -176,7 +176,7 @@ pub(crate) struct Scalars {
 }
 
 /// What containers have of their host beyond others.
-#[derive(Debug, Args, Default)]
+#[derive(Debug, Args, Default, PartialEq)]
 pub(crate) struct HostFlags {
     /// All capabilities and devices, nothing masked
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -199,7 +199,7 @@ pub(crate) struct HostFlags {
 }
 
 /// How tasks are spread, moved and given room. Kept in labels of the service.
-#[derive(Debug, Args, Default)]
+#[derive(Debug, Args, Default, PartialEq)]
 pub(crate) struct SteeringFlags {
     /// Platforms that the image is for, where it is labelled wrongly: os/architecture[/variant], or any (default as the image says)
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
@@ -294,7 +294,7 @@ pub(crate) struct CreateLists {
 }
 
 /// Changes to the lists of an existing service.
-#[derive(Debug, Args, Default)]
+#[derive(Debug, Args, Default, PartialEq)]
 pub(crate) struct UpdateLists {
     /// Give the containers a device of their host (HOST[:CONTAINER[:rwm]], or VENDOR/CLASS=NAME)
     #[arg(long, value_name = "DEVICE")]

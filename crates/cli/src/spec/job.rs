@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::edit::{get, set, set_some};
 
-#[derive(Debug, Args, Default)]
+#[derive(Debug, Args, Default, PartialEq)]
 pub(crate) struct JobFlags {
     /// Number of job tasks to run concurrently (default equal to --replicas)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]

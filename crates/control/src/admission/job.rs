@@ -27,7 +27,7 @@ pub(super) fn after_change(
     let (old, new) = (schedule(&service.spec)?, schedule(spec)?);
     let Some(job) = &service.job else { return Ok(None) };
     let forced = spec.task.force_update > service.spec.task.force_update;
-    let changed = old.is_none() && new.is_none() && *spec != *service.spec;
+    let changed = old.is_none() && new.is_none() && !spec.means_the_same(&service.spec);
     let mut next = if forced || changed { job.begun(now) } else { job.clone() };
     if old != new {
         next.next_run = new.as_ref().map(|schedule| due_after(schedule, now)).transpose()?.flatten();

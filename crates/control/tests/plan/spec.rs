@@ -114,6 +114,7 @@ fn fresh(name: &str) -> ServiceSpec {
         disconnect: DisconnectPolicy::default(),
         schedule: None,
         needs: Vec::new(),
+        stated: Default::default(),
     }
 }
 

@@ -359,6 +359,7 @@ pub fn service(name: &str, replicas: u64) -> ServiceSpec {
         disconnect: types::DisconnectPolicy::default(),
         schedule: None,
         needs: Vec::new(),
+        stated: Default::default(),
     }
 }
 

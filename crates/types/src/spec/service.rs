@@ -1,10 +1,10 @@
 //! What a user wants of a service.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Labels, Name, Need, ScheduleSpec, TaskSpec};
+use crate::{Labels, Name, Need, ScheduleSpec, Stated, TaskSpec};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceSpec {
@@ -27,6 +27,17 @@ pub struct ServiceSpec {
     /// No task is started before all of this is so. What runs already is not stopped because it is no longer.
     #[serde(default)]
     pub needs: Vec<Need>,
+    /// What of this was said; the rest of what has a default was left to it.
+    #[serde(default)]
+    pub stated: BTreeSet<Stated>,
+}
+
+impl ServiceSpec {
+    /// Whether both ask for the same, however much of it each says.
+    pub fn means_the_same(&self, other: &Self) -> bool {
+        let as_said_here = |stated: &BTreeSet<Stated>| Self { stated: stated.clone(), ..other.clone() };
+        self == other || *self == as_said_here(&self.stated)
+    }
 }
 
 /// How many tasks, and where.

@@ -42,7 +42,7 @@ const KINDS: [(&str, &str, &str); 7] = [
     ("image", "/images/", "/json"),
     ("network", "/networks/", ""),
     ("volume", "/volumes/", ""),
-    ("service", "/services/", ""),
+    ("service", "/services/", "?insertDefaults=true"),
     ("task", "/tasks/", ""),
     ("node", "/nodes/", ""),
 ];

@@ -136,7 +136,8 @@ pub(crate) struct RollbackArgs {
 
 pub(super) async fn create(client: &Client, arguments: CreateArgs) -> anyhow::Result<()> {
     let ids = network_ids(client, &arguments.lists.network, &[]).await?;
-    let spec = new_spec(&arguments, &ids)?;
+    let mut spec = new_spec(&arguments, &ids)?;
+    say_what_docker_says(&mut spec);
     let credentials = arguments.resolve.credentials(&arguments.image)?;
     let path = format!("/services/create?queryRegistry={}", !arguments.resolve.no_resolve_image);
     let answer = client.post_as(&path, &spec, credentials.as_deref()).await?;
@@ -180,7 +181,38 @@ pub(crate) fn new_spec(arguments: &CreateArgs, ids: &Ids) -> anyhow::Result<Valu
     Ok(spec)
 }
 
+/// What docker's command line says of every new service, so that others find it where they look for it: proxies do not lead to
+/// a service whose endpoint mode they are not told.
+pub(crate) fn say_what_docker_says(spec: &mut Value) {
+    let parts = [
+        ("TaskTemplate.ContainerSpec.DNSConfig", json!({})),
+        ("TaskTemplate.Resources.Limits", json!({})),
+        ("TaskTemplate.Resources.Reservations", json!({})),
+        ("TaskTemplate.Placement", json!({})),
+        ("EndpointSpec.Mode", json!("vip")),
+    ];
+    for (path, value) in parts {
+        if get(spec, path).is_none() {
+            set(spec, path, value);
+        }
+    }
+}
+
+impl UpdateArgs {
+    /// A rollback takes the whole spec back: nothing else can be asked for beside it.
+    fn check_rollback(&self) -> anyhow::Result<()> {
+        let image = self.image.is_some() || self.resolve.no_resolve_image || self.resolve.with_registry_auth;
+        let spec = self.scalars != Scalars::default() || self.lists != UpdateLists::default();
+        ensure!(
+            !(self.rollback && (image || spec || self.args.is_some() || self.force)),
+            "other flags may not be combined with --rollback: roll back first, then update"
+        );
+        Ok(())
+    }
+}
+
 pub(super) async fn update(client: &Client, arguments: UpdateArgs) -> anyhow::Result<()> {
+    arguments.check_rollback()?;
     let service = fetch(client, &arguments.service).await?;
     if arguments.rollback {
         roll_back(client, &service, None).await?;
@@ -301,4 +333,60 @@ async fn wait(client: &Client, before: &Value, is_rollback: bool, arguments: &Wa
 fn show_warnings(answer: &Value) -> anyhow::Result<()> {
     let warnings = answer["Warnings"].as_array().into_iter().flatten();
     warnings.map(text).try_for_each(|warning| print_error(&format!("{warning}\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    /// S-13: a rollback is no update.
+    #[test]
+    fn s_13_a_rollback_takes_no_other_flags() {
+        let update = |line: &str| {
+            let words = ["rswarm", "service", "update", "--rollback"].into_iter().chain(line.split(' ')).chain(["web"]);
+            let root =
+                crate::arguments::Root::try_parse_from(words.filter(|word| !word.is_empty())).expect("known flags");
+            match root.command {
+                crate::arguments::Command::Service(super::super::ServiceCommand::Update(arguments)) => {
+                    arguments.check_rollback().map_err(|error| error.to_string())
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        for fits in ["", "-d", "--quiet", "--wait-timeout 3s"] {
+            assert_eq!(update(fits), Ok(()), "{fits}");
+        }
+        for more in
+            ["--image a", "--force", "--args x", "--replicas 2", "--env-rm A", "--with-registry-auth", "--pid host"]
+        {
+            let said = update(more).expect_err(more);
+            assert!(said.starts_with("other flags may not be combined with --rollback"), "{more}: {said}");
+        }
+    }
+
+    /// S-01: as `docker service create` says it; what was given stays.
+    #[test]
+    fn s_01_a_new_service_says_what_docker_says() {
+        let mut spec = json!({ "Name": "a", "TaskTemplate": { "ContainerSpec": { "Image": "x" } } });
+        say_what_docker_says(&mut spec);
+        assert_eq!(
+            spec,
+            json!({
+                "Name": "a",
+                "TaskTemplate": {
+                    "ContainerSpec": { "Image": "x", "DNSConfig": {} },
+                    "Resources": { "Limits": {}, "Reservations": {} },
+                    "Placement": {},
+                },
+                "EndpointSpec": { "Mode": "vip" },
+            })
+        );
+        let mut spec =
+            json!({ "EndpointSpec": { "Mode": "dnsrr" }, "TaskTemplate": { "Placement": { "MaxReplicas": 2 } } });
+        say_what_docker_says(&mut spec);
+        assert_eq!(spec["EndpointSpec"]["Mode"], "dnsrr");
+        assert_eq!(spec["TaskTemplate"]["Placement"]["MaxReplicas"], 2);
+    }
 }

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::{
-    super::{info::text, login},
+    super::{info::text, login, service::say_what_docker_says},
     check_name,
     live::Live,
     load::{self, FileArgs},
@@ -102,6 +102,7 @@ impl Sender<'_> {
                 // said although it is nothing: else what there was would stay
                 spec["DependsOn"] = json!([]);
             }
+            say_what_docker_says(&mut spec);
             services.push(spec);
             if self.arguments.with_registry_auth
                 && let Some(credentials) = login::credentials(&service.image)?
