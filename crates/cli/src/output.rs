@@ -1,6 +1,7 @@
 //! How answers are shown: tables, templates, JSON, sizes and ages.
 
 pub(crate) mod list;
+pub(crate) mod natural;
 pub(crate) mod ports;
 pub(crate) mod progress;
 pub(crate) mod table;

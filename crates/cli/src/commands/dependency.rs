@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -12,6 +12,7 @@ use crate::{
     client::{Client, escape, filters_query},
     output::{
         list::{Layout, Row, Style, render},
+        natural,
         terminal::print,
         units::age,
     },
@@ -132,7 +133,21 @@ pub(crate) async fn run(client: &Client, kind: &Kind, command: DependencyCommand
     }
 }
 
+impl CreateArgs {
+    /// Docker's rules: data comes from a file or from a driver, and only secrets have drivers.
+    fn check(&self, kind: &Kind) -> anyhow::Result<()> {
+        let name = kind.name;
+        ensure!(self.driver.is_empty() || kind.root == SECRETS.root, "a {name} has no driver: leave --driver out");
+        match (&self.file, self.driver.is_empty()) {
+            (None, true) => bail!("{name} file is required: give a file with the data, or - for standard input"),
+            (Some(_), false) => bail!("when using {name} driver {name} data must be empty: leave the file out"),
+            _ => Ok(()),
+        }
+    }
+}
+
 async fn create(client: &Client, kind: &Kind, arguments: CreateArgs) -> anyhow::Result<()> {
+    arguments.check(kind)?;
     let mut body = json!({ "Name": arguments.name, "Labels": {} });
     change_map(&mut body, "Labels", &[], &arguments.label);
     if let Some(file) = &arguments.file {
@@ -156,13 +171,16 @@ fn read(kind: &Kind, file: &str) -> anyhow::Result<String> {
         path => std::fs::File::open(path).and_then(|file| file.take(MAX_FILE_BYTES).read_to_end(&mut data)),
     };
     reading.with_context(|| format!("read the data of the {} from {file}", kind.name))?;
+    let from = if file == "-" { "STDIN" } else { file };
+    ensure!(!data.is_empty(), "error reading from {from}: data is empty; a {} needs at least one byte", kind.name);
     Ok(BASE64.encode(data))
 }
 
 async fn list(client: &Client, kind: &Kind, arguments: ListArgs) -> anyhow::Result<()> {
     let all = client.get(&format!("{}{}", kind.root, filters_query(&arguments.filter))).await?;
     let mut all: Vec<&Value> = items(&all).collect();
-    all.sort_by_key(|one| text(&one["Spec"]["Name"]));
+    let name = |one: &Value| text(&one["Spec"]["Name"]);
+    all.sort_by(|a, b| natural::compare(&name(a), &name(b)));
     let layout = Layout {
         table: kind.table,
         titles: &[
@@ -209,19 +227,24 @@ async fn inspect_all(client: &Client, kind: &Kind, arguments: InspectArgs) -> an
         return inspect::show(&found, &missing, arguments.format.as_deref());
     }
     for one in &found {
-        print(&pretty(one))?;
+        print(&pretty(kind, one))?;
     }
     let reasons: Vec<String> = missing.iter().map(|error| format!("{error:#}")).collect();
-    anyhow::ensure!(reasons.is_empty(), "{}", reasons.join("\n"));
+    ensure!(reasons.is_empty(), "{}", reasons.join("\n"));
     Ok(())
 }
 
-fn pretty(one: &Value) -> String {
-    let labels: String = labels(one).iter().map(|label| format!(" - {label}\n")).collect();
-    let mut shown = format!(
-        "ID:\t\t\t{}\nName:\t\t\t{}\nLabels:\n{labels}Created at:\t\t{}\nUpdated at:\t\t{}\n",
-        text(&one["ID"]),
-        text(&one["Spec"]["Name"]),
+fn pretty(kind: &Kind, one: &Value) -> String {
+    let mut shown = format!("ID:\t\t\t{}\nName:\t\t\t{}\n", text(&one["ID"]), text(&one["Spec"]["Name"]));
+    let labels: String = labels(one).iter().map(|label| format!(" - {}\n", label.trim_end_matches('='))).collect();
+    if !labels.is_empty() {
+        shown += &format!("Labels:\n{labels}");
+    }
+    if kind.root == SECRETS.root {
+        shown += &format!("Driver:\t\t\t{}\n", text(&one["Spec"]["Driver"]["Name"]));
+    }
+    shown += &format!(
+        "Created at:            \t{}\nUpdated at:            \t{}\n",
         text(&one["CreatedAt"]),
         text(&one["UpdatedAt"]),
     );
@@ -254,6 +277,49 @@ async fn remove(client: &Client, kind: &Kind, arguments: RemoveArgs) -> anyhow::
             Err(error) => errors.push(format!("{error:#}")),
         }
     }
-    anyhow::ensure!(errors.is_empty(), "{}", errors.join("\n"));
+    ensure!(errors.is_empty(), "{}", errors.join("\n"));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(file: Option<&str>, driver: &str) -> CreateArgs {
+        let file = file.map(str::to_owned);
+        let (label, template_driver) = (Vec::new(), String::new());
+        CreateArgs { name: "a".to_owned(), file, label, driver: driver.to_owned(), template_driver }
+    }
+
+    /// what cannot be created is refused before the daemon is asked, in docker's words.
+    #[test]
+    fn x_01_data_comes_from_a_file_or_from_a_driver() {
+        let said = |kind, file, driver| match arguments(file, driver).check(kind) {
+            Ok(()) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(said(Kind::SECRET, Some("f"), ""), "");
+        assert_eq!(said(Kind::SECRET, None, "vault"), "");
+        assert!(said(Kind::SECRET, None, "").starts_with("secret file is required"));
+        assert!(said(Kind::CONFIG, None, "").starts_with("config file is required"));
+        assert!(
+            said(Kind::SECRET, Some("-"), "vault").starts_with("when using secret driver secret data must be empty")
+        );
+        assert!(said(Kind::CONFIG, Some("f"), "vault").starts_with("a config has no driver"));
+        let empty = read(Kind::SECRET, "/dev/null").expect_err("nothing in it").to_string();
+        assert!(empty.starts_with("error reading from /dev/null: data is empty"), "{empty}");
+    }
+
+    #[test]
+    fn x_01_shown_for_people_as_docker_does() {
+        let one = |labels: Value, data: Value| json!({ "ID": "i", "CreatedAt": "c", "UpdatedAt": "u", "Spec": { "Name": "n", "Labels": labels, "Data": data } });
+        assert_eq!(
+            pretty(Kind::SECRET, &one(json!({}), Value::Null)),
+            "ID:\t\t\ti\nName:\t\t\tn\nDriver:\t\t\t\nCreated at:            \tc\nUpdated at:            \tu\n"
+        );
+        assert_eq!(
+            pretty(Kind::CONFIG, &one(json!({ "a": "b", "c": "" }), json!("eA=="))),
+            "ID:\t\t\ti\nName:\t\t\tn\nLabels:\n - a=b\n - c\nCreated at:            \tc\nUpdated at:            \tu\nData:\nx\n"
+        );
+    }
 }

@@ -17,7 +17,8 @@ use crate::{
     client::{Client, escape, filters_query},
     output::{
         list::{Layout, Row, Style, render},
-        terminal::{print, print_error},
+        natural,
+        terminal::print,
         units::parse_duration,
     },
     spec::edit::{change_map, set},
@@ -150,17 +151,19 @@ pub(crate) async fn run(client: &Client, command: NodeCommand) -> anyhow::Result
 
 async fn list(client: &Client, arguments: ListArgs) -> anyhow::Result<()> {
     let nodes = client.get(&format!("/nodes{}", filters_query(&arguments.filter))).await?;
-    let own = text(&client.get("/info").await?["Swarm"]["NodeID"]);
+    let swarm = client.get("/info").await?["Swarm"].take();
     let mut nodes: Vec<&Value> = items(&nodes).collect();
-    nodes.sort_by_key(|node| (text(&node["Description"]["Hostname"]), text(&node["ID"])));
+    let (hostname, id) = (|node: &Value| text(&node["Description"]["Hostname"]), |node: &Value| text(&node["ID"]));
+    nodes.sort_by(|a, b| natural::compare(&hostname(a), &hostname(b)).then_with(|| id(a).cmp(&id(b))));
     let is_table = arguments.format.is_empty() || arguments.format.starts_with("table");
-    let rows: Vec<Row> = nodes.iter().map(|node| row(node, &own, is_table)).collect();
+    let rows: Vec<Row> = nodes.iter().map(|node| row(node, &swarm, is_table)).collect();
     print(&render(&LAYOUT, &Style { format: arguments.format, quiet: arguments.quiet }, &rows)?)
 }
 
-fn row(node: &Value, own: &str, is_table: bool) -> Row {
+/// `swarm` is what the daemon spoken to says of itself.
+fn row(node: &Value, swarm: &Value, is_table: bool) -> Row {
     let id = text(&node["ID"]);
-    let is_self = id == own;
+    let is_self = id == text(&swarm["NodeID"]);
     // The mark keeps its place in every line, so that the ids stay aligned.
     let shown = match (is_table, is_self) {
         (true, true) => format!("{id} *"),
@@ -181,13 +184,22 @@ fn row(node: &Value, own: &str, is_table: bool) -> Row {
         ("Availability", title(&text(&node["Spec"]["Availability"]))),
         ("ManagerStatus", manager),
         ("EngineVersion", text(&node["Description"]["Engine"]["EngineVersion"])),
-        (
-            "TLSStatus",
-            if node["Description"]["TLSInfo"]["TrustRoot"].is_string() { "Ready" } else { "Unknown" }.to_owned(),
-        ),
+        ("TLSStatus", tls_status(&node["Description"]["TLSInfo"], &swarm["Cluster"]["TLSInfo"]).to_owned()),
         ("Message", text(&node["Status"]["Message"])),
         ("Address", text(&node["Status"]["Addr"])),
     ])
+}
+
+/// Whether the node trusts, and was signed by, what the cluster is signed by now.
+fn tls_status(of_node: &Value, of_cluster: &Value) -> &'static str {
+    let roots = |info: &Value| text(&info["TrustRoot"]).split_whitespace().collect::<String>();
+    match (roots(of_node), roots(of_cluster)) {
+        (node, cluster) if node.is_empty() || cluster.is_empty() => "Unknown",
+        (node, cluster) if node == cluster && of_node["CertIssuerPublicKey"] == of_cluster["CertIssuerPublicKey"] => {
+            "Ready"
+        }
+        _ => "Needs Rotation",
+    }
 }
 
 /// A node that works but is not reached by some of its peers is DEGRADED.
@@ -237,10 +249,14 @@ async fn ps(client: &Client, arguments: NodePsArgs) -> anyhow::Result<()> {
     tasks::show(client, &arguments.ps, filters).await
 }
 
-async fn change(client: &Client, name: &str, change: impl FnOnce(&mut Value)) -> anyhow::Result<()> {
+async fn change(
+    client: &Client,
+    name: &str,
+    change: impl FnOnce(&mut Value) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let node = fetch(client, name).await?;
     let mut spec = node["Spec"].clone();
-    change(&mut spec);
+    change(&mut spec)?;
     let path = format!("/nodes/{}/update?version={}", escape(&text(&node["ID"])), node["Version"]["Index"]);
     client.post(&path, Some(&spec)).await.map(drop)
 }
@@ -253,7 +269,13 @@ async fn update(client: &Client, arguments: UpdateArgs) -> anyhow::Result<()> {
         if let Some(role) = &arguments.role {
             set(spec, "Role", role.as_str());
         }
+        // docker's rule: a label that is not there is a mistake
+        let absent = arguments.label_rm.iter().find(|key| spec["Labels"].get(key.as_str()).is_none());
+        if let Some(key) = absent {
+            anyhow::bail!("key {key} doesn't exist in node's labels: `node inspect {}` shows them", arguments.node);
+        }
         change_map(spec, "Labels", &arguments.label_rm, &arguments.label_add);
+        Ok(())
     };
     let drains = arguments.availability.as_deref() == Some("drain");
     anyhow::ensure!(drains || !arguments.wait, "--wait is for --availability drain: it waits until the node is empty");
@@ -269,10 +291,14 @@ async fn set_role(client: &Client, nodes: &[String], role: &str) -> anyhow::Resu
     for name in nodes {
         let node = fetch(client, name).await?;
         if node["Spec"]["Role"] == role {
-            print_error(&format!("Node {name} is already a {role}.\n"))?;
+            print(&format!("Node {name} is already a {role}.\n"))?;
             continue;
         }
-        change(client, name, |spec| set(spec, "Role", role)).await?;
+        let set_role = |spec: &mut Value| {
+            set(spec, "Role", role);
+            Ok(())
+        };
+        change(client, name, set_role).await?;
         print(&match role {
             "manager" => format!("Node {name} promoted to a manager in the swarm.\n"),
             _ => format!("Manager {name} demoted in the swarm.\n"),
@@ -291,4 +317,28 @@ async fn remove(client: &Client, arguments: RemoveArgs) -> anyhow::Result<()> {
     }
     anyhow::ensure!(errors.is_empty(), "{}", errors.join("\n"));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c_24_a_row_of_node_ls() {
+        let info = |roots: &str| json!({ "TrustRoot": roots, "CertIssuerPublicKey": "K" });
+        let node = json!({ "ID": "n1", "Description": { "Hostname": "h", "TLSInfo": info("A") }, "Spec": {} });
+        let status = |cluster: Value| row(&node, &json!({ "NodeID": "n1", "Cluster": { "TLSInfo": cluster } }), true);
+        assert_eq!(status(info("A\n"))["TLSStatus"], "Ready");
+        assert_eq!(status(info("B"))["TLSStatus"], "Needs Rotation");
+        assert_eq!(status(Value::Null)["TLSStatus"], "Unknown");
+        let other = json!({ "NodeID": "n2" });
+        let render = |format: &str, swarm: &Value| {
+            let style = Style { format: format.to_owned(), quiet: false };
+            render(&LAYOUT, &style, &[row(&node, swarm, false)]).expect("a good template")
+        };
+        // a text would always be true
+        assert_eq!(render("{{.ID}}{{if .Self}}*{{end}}", &other), "n1\n");
+        assert_eq!(render("{{.ID}}{{if .Self}}*{{end}}", &json!({ "NodeID": "n1" })), "n1*\n");
+        assert!(render("json", &other).contains(r#""Self":false"#));
+    }
 }

@@ -24,6 +24,7 @@ use crate::{
     compose,
     output::{
         list::{Layout, Row, Style, render},
+        natural,
         terminal::{print, print_error},
     },
 };
@@ -153,7 +154,9 @@ async fn list(client: &Client, arguments: LsArgs) -> anyhow::Result<()> {
         ])
     };
     // as docker has it: what has no services is none
-    let rows: Vec<Row> = items(&all).filter(|stack| items(&stack["Services"]).next().is_some()).map(row).collect();
+    let mut all: Vec<&Value> = items(&all).filter(|stack| items(&stack["Services"]).next().is_some()).collect();
+    all.sort_by(|a, b| natural::compare(&text(&a["Name"]), &text(&b["Name"])));
+    let rows: Vec<Row> = all.into_iter().map(row).collect();
     print(&render(&LAYOUT, &Style { format: arguments.format, quiet: false }, &rows)?)
 }
 

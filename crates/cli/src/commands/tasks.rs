@@ -10,7 +10,7 @@ use crate::{
     client::{Client, filters_query},
     output::{
         list::{Layout, Row, Style, render},
-        ports, terminal,
+        natural, ports, terminal,
         units::age,
     },
 };
@@ -117,9 +117,7 @@ pub(crate) async fn show(client: &Client, arguments: &PsArgs, filters: Vec<(Stri
 fn rows(tasks: &Value, names: &Names, arguments: &PsArgs, now: jiff::Timestamp, cut_errors: bool) -> Vec<Row> {
     let mut tasks: Vec<(String, &Value)> = items(tasks).map(|task| (names.task(task), task)).collect();
     tasks.sort_by(|(a_name, a), (b_name, b)| {
-        let key = |name: &str, task: &Value| (prefix(name), task["Slot"].as_u64(), name.to_owned());
-        let order = key(a_name, a).cmp(&key(b_name, b));
-        order.then_with(|| newest(a, b)).then_with(|| text(&a["ID"]).cmp(&text(&b["ID"])))
+        natural::compare(a_name, b_name).then_with(|| newest(a, b)).then_with(|| text(&a["ID"]).cmp(&text(&b["ID"])))
     });
     let is_table = arguments.format.is_empty() || arguments.format.starts_with("table");
     let mut rows = Vec::new();
@@ -137,11 +135,6 @@ fn rows(tasks: &Value, names: &Names, arguments: &PsArgs, now: jiff::Timestamp, 
 fn newest(a: &Value, b: &Value) -> std::cmp::Ordering {
     let created = |task: &Value| text(&task["CreatedAt"]).parse::<jiff::Timestamp>().ok();
     created(b).cmp(&created(a))
-}
-
-/// The service's part of a task name.
-fn prefix(name: &str) -> String {
-    name.rsplit_once('.').map_or(name, |(service, _)| service).to_owned()
 }
 
 fn row(task: &Value, name: String, names: &Names, arguments: &PsArgs, now: jiff::Timestamp, cut: bool) -> Row {

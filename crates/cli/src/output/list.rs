@@ -35,7 +35,9 @@ pub(crate) fn render(layout: &Layout, style: &Style, rows: &[Row]) -> anyhow::Re
     }
     let format = style.format.trim();
     if format == "json" {
-        let line = |row: &Row| Ok(serde_json::to_string(row).context("rows are texts")? + "\n");
+        let object =
+            |row: &Row| row.iter().map(|(field, text)| (*field, shown(field, text))).collect::<BTreeMap<_, _>>();
+        let line = |row: &Row| Ok(serde_json::to_string(&object(row)).context("rows are texts")? + "\n");
         return rows.iter().map(line).collect();
     }
     let unescaped = format.replace("\\t", "\t").replace("\\n", "\n");
@@ -52,13 +54,20 @@ pub(crate) fn render(layout: &Layout, style: &Style, rows: &[Row]) -> anyhow::Re
         lines.push(template.run_heading(&Value::Object(titles))?);
     }
     for row in rows {
-        let value = row.iter().map(|(field, text)| ((*field).to_owned(), Value::from(text.as_str()))).collect();
+        let value = row.iter().map(|(field, text)| ((*field).to_owned(), shown(field, text))).collect();
         lines.push(template.run(&Value::Object(value))?);
     }
     match is_table {
         true => Ok(table::align(&lines)),
         false => Ok(lines.iter().map(|line| format!("{line}\n")).collect()),
     }
+}
+
+/// Fields that are yes or no in docker's lists, so that templates can ask for them.
+const YES_OR_NO: [&str; 1] = ["Self"];
+
+fn shown(field: &str, text: &str) -> Value {
+    if YES_OR_NO.contains(&field) { Value::Bool(text == "true") } else { Value::from(text) }
 }
 
 #[cfg(test)]

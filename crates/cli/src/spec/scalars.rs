@@ -14,6 +14,7 @@ use super::{
 /// When flags contradict each other or the service.
 pub(crate) fn apply(spec: &mut Value, flags: &Scalars) -> anyhow::Result<()> {
     job::apply(spec, flags.replicas, &flags.job)?;
+    check_mode(spec, flags)?;
     set_some(spec, "TaskTemplate.Placement.MaxReplicas", flags.replicas_max_per_node);
     set_some(spec, "EndpointSpec.Mode", flags.endpoint_mode.clone());
     set_some(spec, "EndpointSpec.Mesh.Policy", flags.mesh_policy.clone());
@@ -27,6 +28,31 @@ pub(crate) fn apply(spec: &mut Value, flags: &Scalars) -> anyhow::Result<()> {
     health(spec, flags)?;
     set_some(spec, "TaskTemplate.LogDriver.Name", flags.log_driver.clone());
     change_map(spec, "TaskTemplate.LogDriver.Options", &[], &flags.log_opt);
+    Ok(())
+}
+
+/// Docker's rules about what fits which mode.
+fn check_mode(spec: &Value, flags: &Scalars) -> anyhow::Result<()> {
+    let is = |mode: &str| get(spec, "Mode").is_some_and(|found| found[mode].is_object());
+    let of_update =
+        [flags.update_parallelism, flags.update_delay, flags.update_monitor, flags.update_progress_deadline];
+    let of_rollback =
+        [flags.rollback_parallelism, flags.rollback_delay, flags.rollback_monitor, flags.rollback_progress_deadline];
+    let words =
+        [&flags.update_failure_action, &flags.update_order, &flags.rollback_failure_action, &flags.rollback_order];
+    let ratios = [flags.update_max_failure_ratio, flags.rollback_max_failure_ratio];
+    let has_policy = of_update.iter().chain(&of_rollback).any(|flag| flag.is_some())
+        || words.iter().any(|flag| flag.is_some())
+        || ratios.iter().any(|flag| flag.is_some());
+    anyhow::ensure!(
+        !(has_policy && (is("ReplicatedJob") || is("GlobalJob"))),
+        "update and rollback configuration is not supported for jobs: their tasks end by themselves; leave --update-* and \
+         --rollback-* out"
+    );
+    anyhow::ensure!(
+        flags.replicas_max_per_node.is_none_or(|most| most == 0) || !(is("Global") || is("GlobalJob")),
+        "replicas-max-per-node can only be used with replicated or replicated-job mode"
+    );
     Ok(())
 }
 

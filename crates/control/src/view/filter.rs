@@ -17,16 +17,36 @@ pub(super) const NETWORK_KEYS: &[&str] = &["id", "name", "driver", "label", "sco
 pub(super) const DEPENDENCY_KEYS: &[&str] = &["id", "name", "names", "label"];
 const TASK_KEYS: &[&str] = &["id", "name", "label", "service", "node", "desired-state", "runtime"];
 
-/// Keys of nodes whose values are a few words: another word is a mistake, not a list of none.
-const WORDS: [(&str, &[&str]); 3] = [
+/// Keys whose values are a few words: another word is a mistake, not a list of none. Capitals do not count.
+const WORDS: [(&str, &[&str]); 4] = [
     ("availability", &["active", "pause", "drain"]),
+    (
+        "desired-state",
+        &[
+            "running",
+            "accepted",
+            "complete",
+            "shutdown",
+            "remove",
+            "new",
+            "pending",
+            "assigned",
+            "preparing",
+            "ready",
+            "starting",
+            "failed",
+            "rejected",
+            "orphaned",
+        ],
+    ),
     ("membership", &["accepted", "pending"]),
     ("role", &["manager", "worker"]),
 ];
 
 pub(super) fn check(kind: &str, filters: &Filters, known: &[&str]) -> Result<(), Rejection> {
     for (key, words) in WORDS {
-        let strange = filters.get(key).and_then(|values| values.iter().find(|value| !words.contains(&value.as_str())));
+        let is_known = |value: &str| words.iter().any(|word| word.eq_ignore_ascii_case(value));
+        let strange = filters.get(key).and_then(|values| values.iter().find(|value| !is_known(value)));
         if let Some(value) = strange {
             let text = format!("invalid {key} filter: '{value}' is none of {}", words.join(", "));
             return Err(Rejection::Invalid(text));
@@ -64,9 +84,9 @@ pub(super) fn node_fits(node: &Node, filters: &Filters) -> bool {
     let engine_labels = node.description.as_ref().map_or(&none, |d| &d.engine_labels);
     any(filters, "id", |prefix| node.id.to_string().starts_with(prefix))
         && any(filters, "name", name)
-        && any(filters, "role", |role| node.spec.role.to_string() == role)
-        && any(filters, "membership", |membership| membership == "accepted")
-        && any(filters, "availability", |wanted| wanted == availability)
+        && any(filters, "role", |role| node.spec.role.to_string().eq_ignore_ascii_case(role))
+        && any(filters, "membership", |membership| membership.eq_ignore_ascii_case("accepted"))
+        && any(filters, "availability", |wanted| wanted.eq_ignore_ascii_case(availability))
         && labels_fit(filters, "label", engine_labels)
         && labels_fit(filters, "node.label", &node.spec.labels)
 }
@@ -150,7 +170,7 @@ fn task_fits(tables: &Tables, task: &Task, filters: &Filters) -> bool {
         format!("{service}.{slot}.{}", task.id).starts_with(prefix)
     };
     // "accepted" is Docker's word for what is on its way to running
-    let desired = |wanted: &str| match wanted {
+    let desired = |wanted: &str| match wanted.to_ascii_lowercase().as_str() {
         "running" | "accepted" => shown_desired(tables, task) == TaskState::Running,
         "complete" => shown_desired(tables, task) == TaskState::Complete,
         "shutdown" => shown_desired(tables, task) == TaskState::Shutdown,

@@ -127,7 +127,7 @@ fn cluster_s04_docker_runs_replicated_jobs() -> Result<()> {
     ensure!(why.contains("job failed: 1 of 1 tasks failed"), "{why}");
     let arguments = ["service", "create", "--detach", "--mode", "global-job", "--update-parallelism", "2", IMAGE];
     let refused = t.cli_fails("h1", &arguments)?;
-    ensure!(refused.contains("jobs may not have an update config"), "{refused}");
+    ensure!(refused.contains("update and rollback configuration is not supported for jobs"), "{refused}");
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use crate::{
     client::{Client, filters_query},
     output::{
         list::{Layout, Row, Style, render},
-        ports,
+        natural, ports,
         terminal::print,
     },
 };
@@ -44,7 +44,8 @@ pub(crate) async fn list(client: &Client, arguments: ListArgs) -> anyhow::Result
     let separator = if query.is_empty() { '?' } else { '&' };
     let services = client.get(&format!("/services{query}{separator}status=true")).await?;
     let mut services: Vec<&Value> = items(&services).collect();
-    services.sort_by_key(|service| text(&service["Spec"]["Name"]));
+    let name = |service: &Value| text(&service["Spec"]["Name"]);
+    services.sort_by(|a, b| natural::compare(&name(a), &name(b)));
     let rows: Vec<Row> = services.into_iter().map(row).collect();
     let mut style = Style { format: arguments.format, quiet: arguments.quiet };
     if style.quiet && style.format.is_empty() {

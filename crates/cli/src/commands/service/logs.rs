@@ -33,6 +33,9 @@ pub(crate) struct LogsArgs {
     /// Show the time of each line
     #[arg(short, long)]
     timestamps: bool,
+    /// Show what else is known of each line, before it
+    #[arg(long)]
+    details: bool,
     /// Only the lines, without where they come from
     #[arg(long)]
     raw: bool,
@@ -66,7 +69,8 @@ pub(super) async fn logs(client: &Client, arguments: LogsArgs) -> anyhow::Result
         }
         return Ok(());
     }
-    let mut labels = Labels { client, arguments: &arguments, names: None, tasks: BTreeMap::new() };
+    let width = digits(&object["Spec"]["Mode"]["Replicated"]["Replicas"]);
+    let mut labels = Labels { client, arguments: &arguments, width, names: None, tasks: BTreeMap::new() };
     let mut buffer = BytesMut::new();
     while let Some(data) = next(&mut answer).await? {
         buffer.extend_from_slice(&data);
@@ -111,6 +115,9 @@ async fn show(stream: u8, line: &[u8], labels: &mut Labels<'_>) -> anyhow::Resul
     if !labels.arguments.raw {
         out.extend_from_slice(format!("{}    | ", labels.of(&details).await?).as_bytes());
     }
+    if labels.arguments.details {
+        out.extend_from_slice(format!("{details} ").as_bytes());
+    }
     out.extend_from_slice(parts.next().unwrap_or_default());
     match stream {
         2 => print_error(&String::from_utf8_lossy(&out)),
@@ -118,10 +125,17 @@ async fn show(stream: u8, line: &[u8], labels: &mut Labels<'_>) -> anyhow::Resul
     }
 }
 
+/// How wide a number is; one that is not said has one digit.
+fn digits(number: &Value) -> usize {
+    number.as_u64().map_or(1, |number| number.to_string().len())
+}
+
 /// `web.1.abcdefghijkl@host1`, looked up once per task.
 struct Labels<'a> {
     client: &'a Client,
     arguments: &'a LogsArgs,
+    /// Of the highest number of a slot: what stands before the lines gets the same width.
+    width: usize,
     names: Option<Names>,
     tasks: BTreeMap<String, String>,
 }
@@ -146,7 +160,8 @@ impl Labels<'_> {
             let shown: String = task_id.chars().take(if self.arguments.no_trunc { 64 } else { 12 }).collect();
             label = format!("{label}.{shown}");
         }
-        label = format!("{label}@{}", names.node(&node_id));
+        let gap = self.width.saturating_sub(digits(&task["Slot"]));
+        label = format!("{label}@{}{:gap$}", names.node(&node_id), "");
         self.tasks.insert(details.to_owned(), label.clone());
         Ok(label)
     }
