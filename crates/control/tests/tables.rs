@@ -148,6 +148,31 @@ fn reads_find_by_id_name_and_prefix_and_refuse_unknown_filters() {
     }
 }
 
+/// S-23, C-24: a word that says nothing is a mistake, and capitals are none.
+#[test]
+fn s_23_filters_with_unknown_words_are_refused() {
+    let (tables, ..) = small();
+    let filters = |key: &str, value: &str| types::Filters::from([(key.to_owned(), vec![value.to_owned()])]);
+    let tasks = |value: &str| match control::view::read(&tables, &ReadRequest::Tasks(filters("desired-state", value))) {
+        Ok(ReadReply::Tasks(tasks)) => Ok(tasks.len()),
+        Ok(other) => panic!("{other:?}"),
+        Err(refused) => Err(refused.to_string()),
+    };
+    assert_eq!(
+        (tasks("running"), tasks("Running"), tasks("shutdown"), tasks("starting")),
+        (Ok(2), Ok(2), Ok(0), Ok(0))
+    );
+    let refused = tasks("stopped").expect_err("no state");
+    assert!(refused.starts_with("invalid desired-state filter: 'stopped' is none of running, "), "{refused}");
+    let nodes = |value: &str| control::view::read(&tables, &ReadRequest::Nodes(filters("role", value)));
+    let count = |value: &str| match nodes(value) {
+        Ok(ReadReply::Nodes(nodes)) => nodes.len(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(count("Worker") + count("MANAGER"), tables.nodes().count());
+    assert!(nodes("boss").is_err());
+}
+
 fn with_network(tables: &mut Tables, id: u128, words: &[&str]) -> Proposal {
     let request = WriteRequest::CreateNetwork(Box::new(spec::network(words)));
     let (proposal, _) = admission::admit(tables, &request, NOW, &mut || id).unwrap();

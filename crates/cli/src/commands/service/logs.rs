@@ -104,25 +104,40 @@ async fn show(stream: u8, line: &[u8], labels: &mut Labels<'_>) -> anyhow::Resul
     if stream == 3 {
         return print_error(&format!("rswarm: {}\n", String::from_utf8_lossy(line).trim_end()));
     }
-    let mut parts = line.splitn(if labels.arguments.timestamps { 3 } else { 2 }, |byte| *byte == b' ');
-    let time = labels.arguments.timestamps.then(|| parts.next()).flatten();
-    let details = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
-    let mut out = Vec::new();
-    if let Some(time) = time {
-        out.extend_from_slice(time);
-        out.push(b' ');
-    }
-    if !labels.arguments.raw {
-        out.extend_from_slice(format!("{}    | ", labels.of(&details).await?).as_bytes());
-    }
-    if labels.arguments.details {
-        out.extend_from_slice(format!("{details} ").as_bytes());
-    }
-    out.extend_from_slice(parts.next().unwrap_or_default());
+    let with_time = labels.arguments.timestamps;
+    let details = parts(line, with_time).1;
+    let label = if labels.arguments.raw { None } else { Some(labels.of(&String::from_utf8_lossy(details)).await?) };
+    let out = composed(line, with_time, label.as_deref(), labels.arguments.details);
     match stream {
         2 => print_error(&String::from_utf8_lossy(&out)),
         _ => print_bytes(&out),
     }
+}
+
+/// Time (empty where it was not asked for), details and text of a line as the daemon sends it.
+fn parts(line: &[u8], with_time: bool) -> (&[u8], &[u8], &[u8]) {
+    let mut parts = line.splitn(if with_time { 3 } else { 2 }, |byte| *byte == b' ');
+    let time = if with_time { parts.next() } else { None };
+    (time.unwrap_or_default(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+}
+
+/// A line as docker prints it.
+fn composed(line: &[u8], with_time: bool, label: Option<&str>, with_details: bool) -> Vec<u8> {
+    let (time, details, text) = parts(line, with_time);
+    let mut out = Vec::new();
+    if with_time {
+        out.extend_from_slice(time);
+        out.push(b' ');
+    }
+    if let Some(label) = label {
+        out.extend_from_slice(format!("{label}    | ").as_bytes());
+    }
+    if with_details {
+        out.extend_from_slice(details);
+        out.push(b' ');
+    }
+    out.extend_from_slice(text);
+    out
 }
 
 /// How wide a number is; one that is not said has one digit.
@@ -170,6 +185,18 @@ impl Labels<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn s_19_lines_are_composed_as_docker_does() {
+        let shown = |line: &str, with_time, label, with_details| {
+            String::from_utf8(composed(line.as_bytes(), with_time, label, with_details)).expect("text")
+        };
+        assert_eq!(shown("a=1,b=2 two words\n", false, Some("web.1@h"), false), "web.1@h    | two words\n");
+        assert_eq!(shown("a=1,b=2 two words\n", false, Some("web.1@h"), true), "web.1@h    | a=1,b=2 two words\n");
+        assert_eq!(shown("T a=1 x\n", true, None, true), "T a=1 x\n");
+        assert_eq!(shown("T a=1 x\n", true, Some("l"), false), "T l    | x\n");
+        assert_eq!((digits(&Value::Null), digits(&9.into()), digits(&10.into())), (1, 1, 2));
+    }
 
     #[test]
     fn frames_are_cut_where_they_end() {

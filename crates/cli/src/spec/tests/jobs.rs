@@ -44,6 +44,35 @@ fn as_many_at_once_as_are_to_complete_unless_said_otherwise() {
     "#]].assert_eq(&all);
 }
 
+/// S-04, S-32: what does not fit the mode is refused in docker's words, before the daemon is asked.
+#[test]
+fn s_04_flags_that_do_not_fit_the_mode_are_named() {
+    let lines = [
+        "create --mode global --replicas-max-per-node 2 a",
+        "create --mode global --replicas-max-per-node 0 a",
+        "create --mode replicated-job --replicas-max-per-node 2 a",
+    ];
+    let all: String = lines.map(|line| format!("{line}: {}\n", mode(line))).concat();
+    expect![[r#"
+        create --mode global --replicas-max-per-node 2 a: error: replicas-max-per-node can only be used with replicated or replicated-job mode
+        create --mode global --replicas-max-per-node 0 a: {"Global":{}}
+        create --mode replicated-job --replicas-max-per-node 2 a: {"ReplicatedJob":{}}
+    "#]].assert_eq(&all);
+    for flag in [
+        "--update-delay 1s",
+        "--update-order start-first",
+        "--rollback-parallelism 2",
+        "--rollback-max-failure-ratio 0.5",
+    ] {
+        let said = mode(&format!("create --mode global-job {flag} a"));
+        assert!(
+            said.starts_with("error: update and rollback configuration is not supported for jobs"),
+            "{flag}: {said}"
+        );
+        assert!(!mode(&format!("create --mode global {flag} a")).starts_with("error"), "{flag}");
+    }
+}
+
 #[test]
 fn an_update_changes_what_it_names_and_takes_a_schedule_away() {
     let job = || -> Value {
