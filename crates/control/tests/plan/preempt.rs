@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use types::*;
+use types::{NodeId, Resources, Service, ServiceId, Slot, Task, TaskState};
 
 use crate::script::World;
 
@@ -24,12 +24,11 @@ fn budgets(world: &World) -> BTreeMap<ServiceId, usize> {
     let left = |service: &Service| {
         let tasks: Vec<_> = world.tables.tasks_of_service(service.id).collect();
         let slots: BTreeSet<Slot> = tasks.iter().map(|task| task.slot).collect();
-        let under_way = slots.iter().filter(|slot| {
-            let of_slot = || tasks.iter().filter(|task| task.slot == **slot);
-            let runs = of_slot().any(|task| is_there(task) && task.status.state == TaskState::Running);
-            let ran = of_slot()
-                .filter(|task| task.running_since.is_some())
-                .max_by_key(|task| (task.meta.created_at, task.id));
+        let under_way = slots.into_iter().filter(|slot| {
+            let of_slot: Vec<&Task> = tasks.iter().filter(|task| task.slot == *slot).map(|task| &***task).collect();
+            let runs = of_slot.iter().any(|task| is_there(task) && task.status.state == TaskState::Running);
+            let ran = of_slot.iter().filter(|task| task.running_since.is_some());
+            let ran = ran.max_by_key(|task| (task.meta.created_at, task.id));
             !runs && ran.is_some_and(|task| task.reason.starts_with("made way for service"))
         });
         (service.spec.update.parallelism.max(1) as usize).saturating_sub(under_way.count())
