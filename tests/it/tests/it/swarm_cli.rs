@@ -151,6 +151,13 @@ fn docker_s_07_updates_rollbacks_and_lists() -> Result<()> {
     let d = Docker::new(&t, "h2");
     d.ok(&format!("service create -q --name web --replicas 2 --update-monitor 500ms --rollback-monitor 500ms --env A=1 {IMAGE} {SLEEP}"))?;
     d.fails(&format!("service create --name web {IMAGE}"), "name conflicts with an existing object")?;
+    let spec = |query: &str| Ok::<_, anyhow::Error>(t.first()?.get(&format!("/services/web{query}"))?["Spec"].clone());
+    let (given, whole) = (spec("")?, spec("?insertDefaults=true")?);
+    ensure!(
+        given["TaskTemplate"].get("RestartPolicy").is_none() && given["UpdateConfig"]["Parallelism"] == 1,
+        "{given}"
+    );
+    ensure!(whole["TaskTemplate"]["RestartPolicy"]["Delay"] == 5_000_000_000_u64, "{whole}");
     let image = "service inspect web --format {{.Spec.TaskTemplate.ContainerSpec.Image}}";
     d.ok("service update -q --image app:2 web")?;
     d.says(image, "app:2")?;
@@ -325,6 +332,10 @@ fn docker_c_13_nodes_and_settings_of_the_cluster() -> Result<()> {
         "info --format {{.Swarm.Cluster.Spec.Orchestration.TaskHistoryRetentionLimit}}~{{.Swarm.Cluster.Spec.Dispatcher.HeartbeatPeriod}}~{{.Swarm.Cluster.Spec.Raft.SnapshotInterval}}~{{.Swarm.Cluster.Spec.CAConfig.NodeCertExpiry}}",
         "3 3s 5000 48h0m0s",
     )?;
+    // C-29
+    d.shows("swarm update --max-snapshots 2", "Swarm updated.")?;
+    d.says("info --format {{.Swarm.Cluster.Spec.Raft.KeepOldSnapshots}}", "2")?;
+    d.fails("swarm update --max-snapshots 1000", "give at most 100")?;
     d.fails("swarm update --cert-expiry 1m", "must not be shorter than one hour")?;
     let token = d.ok("swarm join-token -q worker")?;
     ensure!(token.trim().starts_with("SWMTKN-1-"), "{token}");
