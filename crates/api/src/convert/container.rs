@@ -39,6 +39,7 @@ pub(crate) fn read(mut from: Object<'_>) -> Result<ContainerSpec, FieldError> {
         open_stdin: from.boolean("OpenStdin")?,
         read_only: from.boolean("ReadOnly")?,
         init: from.boolean("Init")?,
+        no_init: from.take("Init").is_some_and(|said| said == false),
         stop_signal: from.string("StopSignal")?,
         stop_grace_period: from.duration("StopGracePeriod")?.unwrap_or(default.stop_grace_period),
         health_check: read_health(from.object("Healthcheck")?)?,
@@ -223,7 +224,7 @@ pub(crate) fn write(spec: &ContainerSpec) -> Value {
         .unless_empty("User", &spec.user)
         .unless_empty("Groups", &spec.groups)
         .unless_empty("Privileges", write_privileges(spec))
-        .unless_empty("Init", spec.init)
+        .some("Init", spec.init_asked())
         .unless_empty("StopSignal", &spec.stop_signal)
         .unless_empty("TTY", spec.tty)
         .unless_empty("OpenStdin", spec.open_stdin)
@@ -292,4 +293,22 @@ fn write_dns(dns: &DnsConfig) -> Value {
         .unless_empty("Search", &dns.search)
         .unless_empty("Options", &dns.options)
         .done()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S-55: none at all is something else than none asked for.
+    #[test]
+    fn s_55_init_is_shown_as_it_was_said() {
+        let of = |said: Value| {
+            let body = json!({ "Image": "a", "Init": said });
+            let spec = read(Object::root(&body).expect("an object")).expect("good");
+            (spec.init_asked(), write(&spec).get("Init").cloned())
+        };
+        assert_eq!(of(json!(true)), (Some(true), Some(json!(true))));
+        assert_eq!(of(json!(false)), (Some(false), Some(json!(false))));
+        assert_eq!(of(Value::Null), (None, None));
+    }
 }

@@ -1,7 +1,8 @@
 //! What containers of this host get where nobody says otherwise: keys of `daemon.json` (parity E-50). Pure.
 //!
-//! Single containers are filled in when they are made, and keep it; tasks each time a step of theirs is done. Either way
-//! whatever comes after sees one spec and knows nothing of defaults.
+//! As with Docker, single containers keep their log driver and the size of /dev/shm from when they are made; all else holds
+//! whenever one starts, and only ulimits are shown as if they were its own. Tasks are filled in each time a step of theirs is
+//! done.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -40,18 +41,24 @@ impl ContainerDefaults {
         self.log.as_ref().map_or("json-file", log_driver::name)
     }
 
-    pub(super) fn fill_single(&self, spec: &mut SingleSpec) {
+    /// What is written down when a container is made, as Docker does it.
+    pub(super) fn fill_made(&self, spec: &mut SingleSpec) {
         spec.log = self.log(spec.log.as_ref());
-        self.fill_dns(&mut spec.dns);
-        self.fill_ulimits(&mut spec.ulimits);
-        spec.init = spec.init.or(self.init.then_some(true));
-        spec.no_new_privileges |= self.no_new_privileges;
         if spec.shm_size_bytes == 0 {
             spec.shm_size_bytes = self.shm_size_bytes;
         }
     }
 
-    /// The cluster's log driver comes before this host's.
+    /// What holds each time that a container starts, and is none of its own.
+    pub(super) fn fill_started(&self, spec: &mut SingleSpec) {
+        spec.dns = self.dns(&spec.dns);
+        self.fill_ulimits(&mut spec.ulimits);
+        spec.init = Some(self.has_init(spec.init));
+        spec.no_new_privileges |= self.no_new_privileges;
+    }
+
+    /// The cluster's log driver comes before this host's. Without [`Self::dns`] and [`Self::has_init`], which are not shown
+    /// as the task's own.
     pub(super) fn fill_task<'a>(&self, assignment: &'a Assignment) -> Cow<'a, Assignment> {
         if *self == Self::default() {
             return Cow::Borrowed(assignment);
@@ -60,9 +67,7 @@ impl ContainerDefaults {
         let spec = Arc::make_mut(&mut filled.spec);
         spec.log_driver = self.log(assignment.log_driver());
         let container = &mut spec.container;
-        self.fill_dns(&mut container.dns);
         self.fill_ulimits(&mut container.ulimits);
-        container.init |= self.init;
         container.no_new_privileges |= self.no_new_privileges;
         if container.host.shm_size.0 == 0 {
             container.host.shm_size.0 = self.shm_size_bytes;
@@ -86,20 +91,24 @@ impl ContainerDefaults {
         Some(log)
     }
 
-    fn fill_dns(&self, dns: &mut DnsConfig) {
-        let DnsConfig { nameservers, search, options } = &self.dns;
-        if dns.nameservers.is_empty() {
-            dns.nameservers.clone_from(nameservers);
+    /// How a container that says this of it finds names.
+    pub(super) fn dns(&self, own: &DnsConfig) -> DnsConfig {
+        fn or<T: Clone>(own: &[T], host: &[T]) -> Vec<T> {
+            if own.is_empty() { host.to_vec() } else { own.to_vec() }
         }
-        if dns.search.is_empty() {
-            dns.search.clone_from(search);
-        }
-        if dns.options.is_empty() {
-            dns.options.clone_from(options);
+        DnsConfig {
+            nameservers: or(&own.nameservers, &self.dns.nameservers),
+            search: or(&own.search, &self.dns.search),
+            options: or(&own.options, &self.dns.options),
         }
     }
 
-    fn fill_ulimits(&self, ulimits: &mut Vec<Ulimit>) {
+    /// Whether an init of ours is the first process of a container that says this of it.
+    pub(super) fn has_init(&self, own: Option<bool>) -> bool {
+        own.unwrap_or(self.init)
+    }
+
+    pub(super) fn fill_ulimits(&self, ulimits: &mut Vec<Ulimit>) {
         let missing = self.ulimits.iter().filter(|own| !ulimits.iter().any(|ulimit| ulimit.name == own.name));
         let missing: Vec<Ulimit> = missing.cloned().collect();
         ulimits.extend(missing);
@@ -144,9 +153,25 @@ mod tests {
         let defaults = ContainerDefaults { dns, ulimits, shm_size_bytes, init: true, ..Default::default() };
         let mut spec = SingleSpec { init: Some(false), ulimits: vec![ulimit("nofile", 7)], ..SingleSpec::default() };
         spec.dns.search = vec!["mine".into()];
-        defaults.fill_single(&mut spec);
-        assert_eq!((spec.init, spec.shm_size_bytes), (Some(false), 1 << 20));
+        defaults.fill_made(&mut spec);
+        assert_eq!((spec.init, spec.shm_size_bytes, spec.dns.nameservers.len()), (Some(false), 1 << 20, 0));
+        assert_eq!(spec.ulimits.len(), 1, "of its own alone");
+        defaults.fill_started(&mut spec);
+        assert_eq!(spec.init, Some(false));
         assert_eq!(spec.ulimits, [ulimit("nofile", 7), ulimit("nproc", 8)]);
         assert_eq!((spec.dns.nameservers.len(), spec.dns.search), (1, vec!["mine".to_owned()]));
+        assert_eq!([None, Some(true), Some(false)].map(|own| defaults.has_init(own)), [true, true, false]);
+    }
+
+    /// E-50: what a task's container shows as its own says nothing of names and init.
+    #[test]
+    fn e_50_tasks_keep_what_they_say() {
+        let dns = DnsConfig { nameservers: vec![[9, 9, 9, 9].into()], ..DnsConfig::default() };
+        let defaults = ContainerDefaults { dns, init: true, shm_size_bytes: 1 << 20, ..Default::default() };
+        let task = crate::agent::testing::assignment(1);
+        let filled = defaults.fill_task(&task);
+        let (own, container) = (&task.spec.container, &filled.spec.container);
+        assert_eq!((&container.dns, container.init_asked()), (&own.dns, None));
+        assert_eq!(container.host.shm_size.0, 1 << 20);
     }
 }

@@ -136,6 +136,11 @@ impl Engine {
         Ok(Prepared { planned, image, made, address, health, ports: ports.unwrap_or_default() })
     }
 
+    /// How its container finds names.
+    fn dns_of(&self, a: &Assignment) -> types::DnsConfig {
+        self.info().settings.defaults.dns(&a.spec.container.dns)
+    }
+
     /// The images that the task has as mounts, by target.
     async fn mount_images(&self, id: &str, planned: &Planned) -> Result<Vec<(String, PathBuf)>, TaskError> {
         let mut mounted = Vec::new();
@@ -177,7 +182,7 @@ impl Engine {
             sockets,
             overlays,
             locals,
-            dns: EndpointDns { nameservers: a.spec.container.dns.nameservers.clone(), ..EndpointDns::default() },
+            dns: EndpointDns { nameservers: self.dns_of(a).nameservers, ..EndpointDns::default() },
             ..Wanted::default()
         };
         match network.attach(EndpointId::from(a.id), wanted).await {
@@ -217,16 +222,17 @@ impl Engine {
         let volumes = self.inner.volumes.clone();
         let etc = self.config().run_dir.join("etc").join(a.id.to_string());
         let log_dir = self.log_directory(a.id);
+        let dns = self.dns_of(&a);
         let work = move || {
             let targets =
                 volumes.for_owner(&container_id(a.id), &planned, &image, &rootfs).map_err(|e| refused_chain(&e))?;
             let spec = &a.spec.container;
             let files = match is_on_host(&a.spec) {
-                true => EtcFiles::of_host(&spec.dns, &spec.hosts, &planned.hostname, &HostFiles::read()),
+                true => EtcFiles::of_host(&dns, &spec.hosts, &planned.hostname, &HostFiles::read()),
                 false => {
                     let host = read_host_resolv_conf();
                     let has_names = !a.attachments.is_empty();
-                    EtcFiles::new(&spec.dns, &spec.hosts, &planned.hostname, &addresses, has_names, &host)
+                    EtcFiles::new(&dns, &spec.hosts, &planned.hostname, &addresses, has_names, &host)
                 }
             };
             let io = |what: &str, e: std::io::Error| TaskError::Transient(format!("{what}: {e}"));
@@ -255,7 +261,9 @@ impl Engine {
         let filled = self.info().settings.defaults.fill_task(a);
         let a = &*filled;
         let Prepared { planned, image, made, health, ports, .. } = prepared;
-        let config = container::container_config(a, planned, image, made, health.as_ref(), ports).map_err(refused)?;
+        let mut config =
+            container::container_config(a, planned, image, made, health.as_ref(), ports).map_err(refused)?;
+        config.init = self.info().settings.defaults.has_init(a.spec.container.init_asked());
         let config = self.with_devices(&a.spec.container.host.claims, config).await.map_err(refused)?;
         let _turn = self.inner.turns.acquire().await.map_err(|_| stopping())?;
         let created = match self.inner.runtime.create(&config).await {

@@ -41,6 +41,9 @@ pub struct ContainerSpec {
     /// Our own init as process 1, which reaps and forwards signals.
     #[serde(default)]
     pub init: bool,
+    /// There shall be none, whatever the host has by default.
+    #[serde(default)]
+    pub no_init: bool,
     /// Name or number, `SIGTERM`; empty means the image's, else SIGTERM.
     #[serde(default)]
     pub stop_signal: String,
@@ -169,6 +172,11 @@ impl ContainerSpec {
         is_it(self.image.clone()) || self.mounted_images().any(|(_, needed)| is_it(needed))
     }
 
+    /// What is said of an init as process 1; nothing leaves it to the host.
+    pub fn init_asked(&self) -> Option<bool> {
+        (self.init || self.no_init).then_some(self.init)
+    }
+
     /// A container of `image` with every other field at its default.
     pub fn of_image(image: ImageReference) -> Self {
         Self {
@@ -185,6 +193,7 @@ impl ContainerSpec {
             open_stdin: false,
             read_only: false,
             init: false,
+            no_init: false,
             stop_signal: String::new(),
             stop_grace_period: DEFAULT_STOP_GRACE_PERIOD,
             health_check: None,

@@ -161,11 +161,22 @@ fn docker_e_50_defaults_of_containers() -> Result<()> {
     let log = "inspect --format {{.HostConfig.LogConfig.Type}}:{{index~.HostConfig.LogConfig.Config~\"max-size\"}}";
     d.ok(&format!("create --name mine {IMAGE}"))?;
     d.says(&format!("{log} mine"), "local:1m")?;
+    // as Docker shows them: what holds when it starts is not its own, but for bounds
+    let shown = "inspect --format {{json~.HostConfig.Dns}}~{{json~.HostConfig.Init}}";
+    d.says(&format!("{shown} mine"), "[] null")?;
+    d.says("inspect --format {{json~.HostConfig.Ulimits}} mine", r#"[{"Name":"nofile","Hard":900,"Soft":800}]"#)?;
     d.ok(&format!("create --name larger --log-opt max-size=2m {IMAGE}"))?;
     d.says(&format!("{log} larger"), "local:2m")?;
     t.create("web", 1, &[])?;
     let task = t.running("web", 1)?.0[0].container.clone();
     d.says(&format!("{log} {task}"), "local:1m")?;
+    d.says(&format!("{shown} {task}"), "[] null")?;
+    let first = "sh -c test~$$~=~1~&&~echo~first~||~echo~child;sleep~1000";
+    d.ok(&format!("service create -d --name bare --init=false {IMAGE} {first}"))?;
+    let bare = t.running("bare", 1)?.0[0].container.clone();
+    d.says(&format!("{shown} {bare}"), "[] false")?;
+    d.says("service inspect --format {{.Spec.TaskTemplate.ContainerSpec.Init}} bare", "false")?;
+    d.comes_to_say(&format!("logs {bare}"), "first")?;
     d.says(&format!("exec {task} sh -c ulimit~-Sn;df~-k~/dev/shm~|~tail~-1~|~awk~'{{print~$2}}'"), "800\n8192")?;
 
     write(r#"{"log-opts": {"max-size": "3m"}}"#)?;

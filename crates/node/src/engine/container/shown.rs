@@ -131,7 +131,7 @@ fn single_spec(a: &Assignment, config: &ContainerConfig) -> SingleSpec {
         network,
         dns: spec.dns.clone(),
         mounts: spec.mounts.iter().map(|mount| AskedMount { mount: mount.clone(), form: MountForm::Mount }).collect(),
-        init: spec.init.then_some(true),
+        init: spec.init_asked(),
         read_only: spec.read_only,
         capability_add: spec.capability_add.clone(),
         capability_drop: spec.capability_drop.clone(),

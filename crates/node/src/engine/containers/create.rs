@@ -79,7 +79,7 @@ impl Engine {
         mut spec: SingleSpec,
         platform: Option<&image::Platform>,
     ) -> Result<(Record, Vec<String>), ContainerError> {
-        self.info().settings.defaults.fill_single(&mut spec);
+        self.info().settings.defaults.fill_made(&mut spec);
         let detail = self.image_of(&spec.image)?;
         if let Some(platform) = platform {
             detail.fits(&spec.image, platform).map_err(|e| of_image(&e))?;

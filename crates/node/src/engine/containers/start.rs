@@ -57,7 +57,8 @@ impl Engine {
     /// Makes it run, under its turn.
     pub(super) async fn run(&self, single: &Single) -> Result<(), ContainerError> {
         let _slot = self.inner.turns.acquire().await.map_err(|_| stopping())?;
-        let record = single.record();
+        let mut record = single.record();
+        self.info().settings.defaults.fill_started(&mut record.spec);
         let begun = self.begin(&record).await;
         let (pid, ports) = match begun {
             Ok(begun) => begun,

@@ -146,7 +146,8 @@ impl Engine {
             Phase::Exited => ContainerStatusView::Exited,
         };
         let log_path = self.log_path(&record.id);
-        let record = self.with_linked_names(record);
+        let mut record = self.with_linked_names(record);
+        self.info().settings.defaults.fill_ulimits(&mut record.spec.ulimits);
         ContainerView { health: single.health(), ..self.view(record, status, log_path, false) }
     }
 
