@@ -33,7 +33,10 @@ pub(crate) fn change(body: &Value) -> Result<spec::Change, FieldError> {
     let has_pids = from.has("PidsLimit");
     let limits = limits::read(&mut from)?;
     let pids = has_pids.then_some(limits.pids);
-    let restart = from.has("RestartPolicy").then(|| create::read_restart(&mut from)).transpose()?;
+    // docker's client sends one without a name when it changes something else
+    let is_named = !from.object("RestartPolicy")?.string("Name")?.is_empty();
+    let policy = create::read_restart(&mut from)?;
+    let restart = is_named.then_some(policy);
     from.finish()?;
     Ok(spec::Change { restart, pids, limits })
 }

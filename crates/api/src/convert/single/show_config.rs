@@ -149,23 +149,15 @@ fn resources(fields: Fields, spec: &SingleSpec) -> Fields {
             (!spec.claims.is_empty()).then(|| spec.claims.iter().map(claim::write).collect::<Vec<_>>()),
         )
         .set("MemoryReservation", limits.memory_reservation_bytes)
-        .set("MemorySwap", swap(limits))
+        .set("MemorySwap", limits.swap_bytes())
         .set("MemorySwappiness", limits.swappiness)
         .set("OomKillDisable", limits.oom_kill_disable)
-        .set("PidsLimit", (limits.pids > 0).then_some(limits.pids))
+        .set("PidsLimit", (limits.pids > 0 || limits.pids_lifted).then_some(limits.pids))
         .set("Ulimits", spec.ulimits.iter().map(ulimit).collect::<Vec<_>>())
         .set("CpuCount", 0)
         .set("CpuPercent", 0)
         .set("IOMaximumIOps", 0)
         .set("IOMaximumBandwidth", 0)
-}
-
-/// With memory bounded and swap not said, both together are twice the memory.
-fn swap(limits: &Limits) -> i64 {
-    match limits.memory_swap_bytes {
-        0 => i64::try_from(limits.memory_bytes.saturating_mul(2)).unwrap_or(i64::MAX),
-        swap => swap,
-    }
 }
 
 pub(super) fn network_mode(network: &NetworkRequest) -> String {

@@ -243,6 +243,12 @@ fn e_25_update() {
     let wanted = change(&json!({"Memory": 67108864, "RestartPolicy": {"Name": "always"}})).expect("good");
     assert_eq!((wanted.limits.memory_bytes, wanted.restart), (64 << 20, Some(RestartPolicy::Always)));
     assert_eq!(change(&json!({"NanoCpus": 500000000})).expect("good").restart, None);
+    let unnamed = json!({"Memory": 67108864, "PidsLimit": null, "RestartPolicy": {"Name": "", "MaximumRetryCount": 0}});
+    let unnamed = change(&unnamed).expect("good");
+    assert_eq!((unnamed.restart, unnamed.pids), (None, None), "neither is changed");
+    for none in [0, -1, -7] {
+        assert_eq!(change(&json!({ "PidsLimit": none })).expect("good").pids, Some(0), "{none}");
+    }
     let error = change(&json!({"Devices": [{"PathOnHost": "/dev/null"}]})).expect_err("not changeable").to_string();
     assert!(error.contains("Devices is not supported yet"), "{error}");
 }

@@ -220,7 +220,9 @@ impl Engine {
         host_limits::check(&change.limits)?;
         let warnings = host_limits::discard(&mut change.limits, || self.inner.runtime.limits_here());
         let mut limits = record.spec.limits.changed(&change.limits);
-        limits.pids = change.pids.unwrap_or(limits.pids);
+        if let Some(pids) = change.pids {
+            (limits.pids, limits.pids_lifted) = (pids, pids == 0);
+        }
         if record.state.phase == Phase::Running && limits != record.spec.limits {
             let resources = plan::resources(&limits)?;
             self.inner.runtime.update(&record.id, &resources).map_err(|e| of_runtime(&e))?;

@@ -245,6 +245,8 @@ pub struct Limits {
     pub memory_reservation_bytes: u64,
     pub swappiness: Option<u64>,
     pub pids: u64,
+    /// An update took the bound away: shown as 0, where one that never was is shown as nothing.
+    pub pids_lifted: bool,
     pub oom_kill_disable: bool,
     pub blkio_weight: u16,
     pub device_weights: Vec<WeightRequest>,
@@ -287,9 +289,19 @@ pub struct Change {
 }
 
 impl Limits {
+    /// Of memory and swap together: with memory bounded and swap not said, twice the memory.
+    pub fn swap_bytes(&self) -> i64 {
+        match self.memory_swap_bytes {
+            0 => i64::try_from(self.memory_bytes.saturating_mul(2)).unwrap_or(i64::MAX),
+            swap => swap,
+        }
+    }
+
     /// With those of `change` that say something.
     pub(super) fn changed(&self, change: &Self) -> Self {
         let mut next = self.clone();
+        // what follows from the memory at first does not follow it later
+        next.memory_swap_bytes = self.swap_bytes();
         let numbers = [
             (&mut next.cpu_shares, change.cpu_shares),
             (&mut next.cpu_period_us, change.cpu_period_us),
@@ -342,7 +354,27 @@ impl Limits {
 
     /// Docker's rule for memory that grows past what it and swap have together (moby `daemon/update.go`).
     pub(super) fn swap_conflict(&self, change: &Self) -> bool {
-        let all = u64::try_from(self.memory_swap_bytes).unwrap_or(0);
+        let all = u64::try_from(self.swap_bytes()).unwrap_or(0);
         change.memory_bytes > 0 && change.memory_swap_bytes == 0 && all > 0 && change.memory_bytes > all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// E-25: memory and swap together stay what they were, and memory does not grow past them.
+    #[test]
+    fn e_25_swap_stays_when_memory_changes() {
+        let memory = |mib: u64| Limits { memory_bytes: mib << 20, ..Limits::default() };
+        let next = memory(100).changed(&memory(150));
+        assert_eq!((next.memory_bytes, next.swap_bytes()), (150 << 20, 200 << 20));
+        assert!(!memory(100).swap_conflict(&memory(200)) && memory(100).swap_conflict(&memory(201)));
+        let none = Limits::default();
+        assert!(!none.swap_conflict(&memory(100)), "none was set");
+        assert_eq!(none.changed(&memory(100)).swap_bytes(), 200 << 20);
+        let endless = Limits { memory_swap_bytes: -1, ..memory(100) };
+        assert!(!endless.swap_conflict(&memory(500)));
+        assert_eq!(endless.changed(&memory(500)).swap_bytes(), -1);
     }
 }
