@@ -9,6 +9,7 @@ mod local;
 mod mesh;
 mod overlay;
 mod tunnel;
+mod wire;
 
 pub(crate) use mesh::port_rules;
 pub(crate) use overlay::hosts_of;

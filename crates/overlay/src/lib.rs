@@ -51,9 +51,10 @@ pub use observed::{
 };
 pub use plan::{
     BridgePlan, BridgePort, DataPath, Encryption, EncryptionBackend, EncryptionChoice, EncryptionChoiceError,
-    EncryptionPeer, EndpointDns, EndpointId, EndpointIdError, EndpointPlan, EntryHost, HostPorts, Ipv6Range,
-    LocalDriver, LocalNetworkPlan, LocalPort, MeshPlan, NetworkPlan, OtherPlan, OverlayPlan, OverlayPort, ParentLink,
-    PlanChange, PrivateKey, PublishedPorts, Remote, bridge_name_problem,
+    EncryptionPeer, EndpointDns, EndpointId, EndpointIdError, EndpointPlan, EntryHost, HostPorts, InterfacePlan,
+    InterfaceSetting, Ipv6Range, LocalDriver, LocalNetworkPlan, LocalPort, MeshPlan, NetworkPlan, OtherPlan,
+    OverlayPlan, OverlayPort, ParentLink, PlanChange, PrivateKey, PublishedPorts, Remote, bridge_name_problem,
+    interface_name_problem,
 };
 pub use probe::{
     Draining, FullSize, Led, PeerState, ProbeKey, ProbePath, ProbeSettings, ProbeTable, Pulse, Verdict, Way,

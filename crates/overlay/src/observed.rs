@@ -114,7 +114,7 @@ pub enum Namespace {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Inside {
     pub loopback_up: bool,
-    /// `eth0`, `eth1`, …
+    /// `eth0`, `eth1`, …, and what users named.
     pub interfaces: BTreeMap<String, InsideLink>,
     /// The default route, if there is one.
     pub default_route: Option<WayOut>,

@@ -17,6 +17,7 @@ use types::{MeshAffinity, NetworkId, NodeId, PortBind, PortProtocol};
 
 mod change;
 mod encryption;
+mod interface;
 mod local;
 mod problems;
 
@@ -24,6 +25,7 @@ pub use change::{OtherPlan, PlanChange};
 pub use encryption::{
     Encryption, EncryptionBackend, EncryptionChoice, EncryptionChoiceError, EncryptionPeer, PrivateKey,
 };
+pub use interface::{InterfacePlan, InterfaceSetting, interface_name_problem};
 pub(crate) use local::link_local;
 pub use local::{
     Ipv6Range, LocalDriver, LocalNetworkPlan, LocalPort, ParentLink, bridge_name, bridge_name_problem, is_link_local,
@@ -40,7 +42,8 @@ pub const BRIDGE_NAME: &str = "rswarm0";
 pub const BRIDGE_PREFIX: &str = "rswarm";
 /// The host's ends of our veth pairs start with this.
 pub const VETH_PREFIX: &str = "rs-";
-/// Names of an endpoint's interfaces inside its namespace: this and a number, in the order of its places.
+/// Names of an endpoint's interfaces inside its namespace: this and a number, in the order of its places, unless its plan
+/// says another.
 pub const INSIDE_PREFIX: &str = "eth";
 /// Inside an overlay's namespace: the bridge that its endpoints are ports of.
 pub const OVERLAY_BRIDGE: &str = "br0";
@@ -236,6 +239,10 @@ pub struct EndpointPlan {
     pub interfaces: BTreeMap<NetworkId, u32>,
     /// Number of the interface on the bridge.
     pub bridge_interface: u32,
+    /// What is special about the interfaces of places in networks.
+    pub special: BTreeMap<NetworkId, InterfacePlan>,
+    /// The same of the interface on the bridge.
+    pub bridge_special: InterfacePlan,
     /// Further addresses there that only its neighbours reach, of IPv4: the bridge has no IPv6.
     pub bridge_link_local: Vec<IpAddr>,
     /// What is not 0 of them: of networks that lead out, that with the highest is its default route.

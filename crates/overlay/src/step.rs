@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use types::NetworkId;
 
 use crate::{
-    Cidr, EndpointId, MacAddress, Stacked, WayOut,
+    Cidr, EndpointId, InterfaceSetting, MacAddress, Stacked, WayOut,
     mesh::load::{PortLoad, PortRules},
     tunnel::TunnelStep,
 };
@@ -307,6 +307,8 @@ pub enum InsideStep {
     /// IPv6 on, without router advertisements and without a search for duplicates.
     EnableIpv6,
     SetMtu(u32),
+    /// A setting of this one interface, which its user chose.
+    Set(InterfaceSetting),
     AddAddress(Cidr),
     RemoveAddress(Cidr),
     InterfaceUp,

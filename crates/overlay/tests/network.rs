@@ -229,3 +229,34 @@ fn a_result_names_the_namespace_to_join() {
     let text = serde_json::to_string(&ready).expect("encode");
     assert_eq!(text, r#"{"ready":{"namespace":"/run/rswarm/netns/a"}}"#);
 }
+
+/// E-17: an interface bears the name and the settings that its user chose, and stays what it is.
+#[test]
+fn e_17_a_named_interface_with_settings_of_its_own() {
+    in_host(|| async {
+        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let mut plan = plan(&[("a", [0, 2]), ("b", [0, 3])]);
+        let special =
+            &mut plan.endpoints.get_mut(&"a".parse::<overlay::EndpointId>().expect("id")).expect("a").bridge_special;
+        special.name = "lan".to_owned();
+        let texts = ["net.ipv4.conf.IFNAME.log_martians=1", "net.ipv4.neigh.IFNAME.gc_stale_time=30"];
+        special.settings = texts.map(|text| overlay::InterfaceSetting::parse(text).expect("a setting")).to_vec();
+        apply(&kernel, &plan).await;
+        assert_eq!(left_to_do(&kernel, &plan).await, [], "it is known as ours under its own name");
+        let a = namespace_of("a");
+        let links = json(&format!("nsenter --net={} ip -j link show", a.display()));
+        let names: Vec<_> = links.as_array().expect("list").iter().filter_map(|link| link["ifname"].as_str()).collect();
+        assert_eq!(names, ["lo", "lan"]);
+        let read = |name: &str| run(&format!("nsenter --net={} cat /proc/sys/net/ipv4/{name}", a.display()));
+        assert_eq!(read("conf/lan/log_martians").trim(), "1");
+        assert_eq!(read("neigh/lan/gc_stale_time").trim(), "30");
+        assert!(pings(&a, "172.17.0.3"), "the other endpoint");
+
+        let special =
+            &mut plan.endpoints.get_mut(&"a".parse::<overlay::EndpointId>().expect("id")).expect("a").bridge_special;
+        special.name = "wan".to_owned();
+        special.settings = vec![overlay::InterfaceSetting::parse("net.ipv4.conf.IFNAME.no_such=1").expect("a setting")];
+        let failures = kernel.apply(diff(&plan, &kernel.observe().await.expect("observe"))).await;
+        assert!(format!("{failures:?}").contains("net/ipv4/conf/wan/no_such"), "{failures:?}");
+    });
+}

@@ -11,6 +11,7 @@ mod definition;
 mod file;
 mod guests;
 mod held;
+mod interfaces;
 mod local;
 mod owned;
 mod owner;
@@ -33,6 +34,7 @@ pub use self::{
 pub(super) use self::{
     containers::{no_container, overlay_port},
     definition::binding_of,
+    interfaces::interface_of,
     local::{first_ipv4, first_ipv6},
     wanted::{AttachError, Attached, FoundEndpoint, LocalWanted, Wanted},
 };

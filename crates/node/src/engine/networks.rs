@@ -12,7 +12,8 @@ use super::{
     events::{Event, EventKind},
     files::use_resolver,
     network::{
-        AttachError, Coming, ContainerNetwork, ContainerPlace, PlaceIn, Uplink, Wanted, no_container, overlay_port,
+        AttachError, Coming, ContainerNetwork, ContainerPlace, PlaceIn, Uplink, Wanted, interface_of, no_container,
+        overlay_port,
     },
 };
 
@@ -111,6 +112,7 @@ impl Engine {
         let mut wanted = Wanted { hostname, ..Wanted::default() };
         let (mut coming, mut spread) = (Vec::new(), Vec::new());
         for place in places {
+            wanted.interfaces.insert(place.network.interface(), interface_of(&place.asked.options)?);
             match place.network {
                 PlaceIn::Bridge => wanted.bridge = true,
                 PlaceIn::Network(of) if network.gives_addresses(of) => {

@@ -7,14 +7,17 @@ use std::{
 
 use types::NetworkId;
 
-use super::local::{self, Outer};
+use super::{
+    local::{self, Outer},
+    wire::{Parent, Wire, wire_steps},
+};
 use crate::{
-    Cidr, EndpointId, EndpointPlan, EndpointStep, Inside, InsideLink, InsideStep, Link, LoadedVips, LocalDriver,
-    LocalNetworkPlan, LocalPort, MacAddress, Namespace, NetworkPlan, Observed, OverlayInside, OverlayNamespace,
-    OverlayPlan, OverlayPort, Place, PortRole, Stacked, WayOut,
+    BridgePlan, BridgePort, Cidr, EndpointId, EndpointPlan, EndpointStep, Inside, Link, LoadedVips, LocalDriver,
+    LocalNetworkPlan, LocalPort, Namespace, NetworkPlan, Observed, OverlayInside, OverlayNamespace, OverlayPlan,
+    OverlayPort, Place, PortRole, WayOut,
     mesh::backend::{self, Backend},
     mtu::planned_mtu,
-    plan::{INSIDE_PREFIX, OVERLAY_BRIDGE, local_veth_name, veth_name},
+    plan::{OVERLAY_BRIDGE, local_veth_name, veth_name},
     vip,
 };
 
@@ -32,39 +35,6 @@ struct Network<'a> {
     vips: BTreeMap<IpAddr, String>,
     /// Addresses that were endpoints' and are nobody's any more.
     gone: BTreeSet<IpAddr>,
-}
-
-/// One interface of an endpoint, as it shall be: a veth pair, or an interface on a link of the host's.
-struct Wire<'a> {
-    at: Place,
-    /// The host's interface that it is on: then there is no outer end.
-    parent: Option<Parent>,
-    /// The outer end, if it is there.
-    outside: Option<&'a Link>,
-    bridge: String,
-    /// None: the bridge is yet to be made.
-    bridge_index: Option<u32>,
-    /// Whether the bridge treats the port as it shall.
-    is_known: bool,
-    outer: String,
-    inner: String,
-    mac: MacAddress,
-    mtu: u32,
-    addresses: Vec<Cidr>,
-    /// Ranges on its link that none of its addresses is in.
-    routes: Vec<Cidr>,
-    gateway: Option<WayOut>,
-    /// The same of IPv6.
-    gateway6: Option<WayOut>,
-}
-
-struct Parent {
-    /// Of the user's network, for messages.
-    network: String,
-    interface: String,
-    /// None: not there yet.
-    index: Option<u32>,
-    kind: Stacked,
 }
 
 impl<'a> Networks<'a> {
@@ -92,29 +62,16 @@ impl<'a> Networks<'a> {
         let way = self.plan.default_way(endpoint);
         let way6 = self.plan.default_way6(endpoint).map(|port| port.network);
         if let (Some(port), Some(bridge)) = (&endpoint.bridge, &self.plan.bridge) {
-            wires.push(Wire {
-                at: Place::Host,
-                parent: None,
-                outside: self.observed.links.get(&outer),
-                bridge: bridge.name.clone(),
-                is_known: true,
-                bridge_index: super::standing_bridge(bridge, self.observed).map(|link| link.index),
-                outer: outer.clone(),
-                inner: format!("{INSIDE_PREFIX}{}", endpoint.bridge_interface),
-                mac: port.mac,
-                mtu: bridge.mtu,
-                addresses: on_bridge(bridge.with_prefix(port.address), &endpoint.bridge_link_local),
-                routes: Vec::new(),
-                gateway: way.is_none().then(|| WayOut::Gateway(bridge.gateway.into())),
-                gateway6: None,
-            });
+            let gateway = way.is_none().then(|| WayOut::Gateway(bridge.gateway.into()));
+            let wire = self.bridge_wire(endpoint, outer.clone(), port, bridge);
+            wires.push(Wire { gateway, ..wire }.with(endpoint.special(None)));
         }
         for port in &endpoint.overlays {
             let Some(network) = self.overlays.get(&port.network) else { continue };
             let addresses = port.addresses.iter().filter_map(|address| with_prefix(network.plan, *address));
             let outside = network.inside.and_then(|inside| inside.links.get(&outer));
             let leads_there = network.inside.is_some_and(|inside| inside.ports.get(&port.mac) == Some(&outer));
-            wires.push(Wire {
+            let wire = Wire {
                 at: Place::Overlay(port.network),
                 parent: None,
                 outside,
@@ -122,22 +79,48 @@ impl<'a> Networks<'a> {
                 is_known: leads_there && outside.is_some_and(|link| link.port == Some(PortRole::Endpoint)),
                 bridge_index: super::overlay::bridge_of(network.inside).map(|link| link.index),
                 outer: outer.clone(),
-                inner: inner_name(endpoint, port.network, wires.len()),
+                inner: endpoint.interface_name(Some(port.network), wires.len()),
                 mac: port.mac,
                 mtu: network.mtu,
                 addresses: addresses.collect(),
                 routes: other_ranges(network.plan, &port.addresses),
                 gateway: self.mesh_way_out(endpoint, port).map(|address| WayOut::Gateway(address.into())),
                 gateway6: None,
-            });
+                settings: Vec::new(),
+                ipv6: None,
+            };
+            wires.push(wire.with(endpoint.special(Some(port.network))));
         }
         for (port, network) in local::places(self.plan, endpoint) {
-            let wire = self.local_wire(id, port, network, inner_name(endpoint, port.network, wires.len()));
+            let inner = endpoint.interface_name(Some(port.network), wires.len());
+            let wire = self.local_wire(id, port, network, inner);
             let gateway = (way == Some(port.network)).then(|| network.way_out());
             let gateway6 = network.way_out6(port).filter(|_| way6 == Some(port.network));
-            wires.push(Wire { gateway, gateway6, ..wire });
+            let wire = Wire { gateway, gateway6, ..wire };
+            wires.push(wire.with(endpoint.special(Some(port.network))));
         }
         wires
+    }
+
+    fn bridge_wire(&self, endpoint: &EndpointPlan, outer: String, port: &BridgePort, bridge: &BridgePlan) -> Wire<'a> {
+        Wire {
+            at: Place::Host,
+            parent: None,
+            outside: self.observed.links.get(&outer),
+            bridge: bridge.name.clone(),
+            is_known: true,
+            bridge_index: super::standing_bridge(bridge, self.observed).map(|link| link.index),
+            outer,
+            inner: endpoint.interface_name(None, 0),
+            mac: port.mac,
+            mtu: bridge.mtu,
+            addresses: on_bridge(bridge.with_prefix(port.address), &endpoint.bridge_link_local),
+            routes: Vec::new(),
+            gateway: None,
+            gateway6: None,
+            settings: Vec::new(),
+            ipv6: None,
+        }
     }
 
     /// The mesh's own IPv4 address, where an endpoint has no other way out: replies of datagram sockets that are
@@ -171,6 +154,8 @@ impl<'a> Networks<'a> {
             routes: Vec::new(),
             gateway: None,
             gateway6: None,
+            settings: Vec::new(),
+            ipv6: None,
         };
         match outer {
             Outer::Bridge { name, index, veth, found } => {
@@ -187,12 +172,6 @@ impl<'a> Networks<'a> {
 
 fn on_bridge(address: Cidr, link_local: &[IpAddr]) -> Vec<Cidr> {
     [address].into_iter().chain(link_local.iter().map(|address| crate::plan::link_local(*address))).collect()
-}
-
-/// By its number in the plan, else by its position.
-fn inner_name(endpoint: &EndpointPlan, network: NetworkId, position: usize) -> String {
-    let number = endpoint.interfaces.get(&network).map_or(position, |number| *number as usize);
-    format!("{INSIDE_PREFIX}{number}")
 }
 
 /// The address as an interface in this network bears it.
@@ -340,111 +319,6 @@ fn ipv4(address: &Cidr) -> Option<Ipv4Addr> {
         IpAddr::V4(v4) => Some(v4),
         IpAddr::V6(_) => None,
     }
-}
-
-fn wire_steps(wire: &Wire<'_>, inside: Option<&Inside>) -> Vec<EndpointStep> {
-    if let Some(parent) = &wire.parent {
-        return stacked_steps(wire, parent, inside);
-    }
-    let mut steps = Vec::new();
-    let Wire { at, outside, outer, inner, mac, mtu, .. } = wire;
-    let interface = inside.and_then(|inside| inside.interfaces.get(inner));
-    let pair = outside.zip(interface).filter(|(out, within)| is_pair(out, within, *mac));
-    if pair.is_none() {
-        if outside.is_some() {
-            steps.push(EndpointStep::RemoveVeth { at: *at, name: outer.clone() });
-        }
-        // Gone already with the outer end when the two were a pair; performing it twice is the same as once.
-        if interface.is_some() {
-            steps.push(EndpointStep::RemoveInterface { name: inner.clone() });
-        }
-        let (name, inside) = (outer.clone(), inner.clone());
-        steps.push(EndpointStep::CreateVeth { at: *at, name, inside, mac: *mac, mtu: *mtu });
-    }
-    steps.extend(attachment(wire, pair.map(|(out, _)| out)));
-    let within = inside_steps(wire, inside, pair.map(|(_, within)| within));
-    if !within.is_empty() {
-        steps.push(EndpointStep::Inside { interface: inner.clone(), steps: within });
-    }
-    steps
-}
-
-fn stacked_steps(wire: &Wire<'_>, parent: &Parent, inside: Option<&Inside>) -> Vec<EndpointStep> {
-    let mut steps = Vec::new();
-    let Wire { inner, mtu, .. } = wire;
-    let found = inside.and_then(|inside| inside.interfaces.get(inner));
-    let is_right =
-        |link: &&InsideLink| link.stacked == Some(parent.kind) && parent.index.is_some() && link.peer == parent.index;
-    let kept = found.filter(is_right);
-    if kept.is_none() {
-        steps.extend(found.map(|_| EndpointStep::RemoveInterface { name: inner.clone() }));
-        steps.push(EndpointStep::CreateStacked {
-            network: parent.network.clone(),
-            parent: parent.interface.clone(),
-            inside: inner.clone(),
-            kind: parent.kind,
-            mtu: *mtu,
-        });
-    }
-    let within = inside_steps(wire, inside, kept);
-    if !within.is_empty() {
-        steps.push(EndpointStep::Inside { interface: inner.clone(), steps: within });
-    }
-    steps
-}
-
-/// Both ends must agree: an index alone may belong to a link of another namespace.
-fn is_pair(outside: &Link, inside: &InsideLink, mac: MacAddress) -> bool {
-    let agree = inside.peer == Some(outside.index) && outside.peer == Some(inside.index) && inside.stacked.is_none();
-    outside.kind == "veth" && agree && inside.mac == Some(mac)
-}
-
-fn attachment(wire: &Wire<'_>, kept: Option<&Link>) -> Option<EndpointStep> {
-    let in_bridge = |out: &Link| out.controller.is_some() && out.controller == wire.bridge_index;
-    if kept.is_some_and(|out| out.up && out.mtu == wire.mtu && in_bridge(out)) && wire.is_known {
-        return None;
-    }
-    let (name, mtu) = (wire.outer.clone(), wire.mtu);
-    Some(match wire.at {
-        Place::Host => EndpointStep::Attach { name, bridge: wire.bridge.clone(), mtu },
-        Place::Overlay(network) => EndpointStep::Plug { network, name, mac: wire.mac, mtu },
-    })
-}
-
-fn inside_steps(wire: &Wire<'_>, inside: Option<&Inside>, kept: Option<&InsideLink>) -> Vec<InsideStep> {
-    let mut steps = Vec::new();
-    let wants_ipv6 = wire.addresses.iter().any(|address| address.address().is_ipv6());
-    if kept.is_none_or(|link| link.ipv6_off == wants_ipv6) {
-        steps.push(if wants_ipv6 { InsideStep::EnableIpv6 } else { InsideStep::DisableIpv6 });
-    }
-    if kept.is_some_and(|link| link.mtu != wire.mtu) {
-        steps.push(InsideStep::SetMtu(wire.mtu));
-    }
-    let had: &[Cidr] = kept.map_or(&[], |link| &link.addresses);
-    let stands = |address: &Cidr| had.contains(address) || kept.is_some_and(|link| link.link_local.contains(address));
-    let spare = had.iter().filter(|address| !wire.addresses.contains(address));
-    let lacking = wire.addresses.iter().filter(|address| !stands(address));
-    let changes = spare.map(|address| InsideStep::RemoveAddress(*address));
-    let changes: Vec<_> = changes.chain(lacking.map(|address| InsideStep::AddAddress(*address))).collect();
-    let addresses_stand = changes.is_empty();
-    steps.extend(changes);
-    if !kept.is_some_and(|link| link.up) {
-        steps.push(InsideStep::InterfaceUp);
-    }
-    // The kernel drops routes with their interface and with their source address: then they must come again.
-    let route_stands = addresses_stand && kept.is_some_and(|link| link.up);
-    let routes: &[Cidr] = kept.map_or(&[], |link| &link.routes);
-    steps.extend(
-        routes.iter().filter(|range| !wire.routes.contains(range)).map(|range| InsideStep::RemoveRoute(*range)),
-    );
-    let lacking = wire.routes.iter().filter(|range| !route_stands || !routes.contains(range));
-    steps.extend(lacking.map(|range| InsideStep::AddRoute(*range)));
-    let lacks = |way: &WayOut, had: Option<WayOut>| !route_stands || had != Some(*way);
-    let had = inside.and_then(|inside| inside.default_route);
-    steps.extend(wire.gateway.filter(|way| lacks(way, had)).map(InsideStep::DefaultRoute));
-    let had = inside.and_then(|inside| inside.default_route6);
-    steps.extend(wire.gateway6.filter(|way| lacks(way, had)).map(InsideStep::DefaultRoute6));
-    steps
 }
 
 /// New connections are led elsewhere before the old ones to dead backends end.

@@ -270,3 +270,42 @@ fn the_table_as_text() {
     assert!(!nft::render(&plain).expect("rules").contains("masquerade"));
     assert_eq!(nft::render(&NetworkPlan::default()), None);
 }
+
+/// E-17: an interface has the name and the settings that its user chose, and nothing is done where it has them.
+#[test]
+fn e_17_a_named_interface_with_settings() {
+    let mut plan = plan(&[("a", 2)]);
+    let observed = applied(&plan);
+    let special = &mut plan.endpoints.get_mut(&"a".parse::<EndpointId>().expect("id")).expect("a").bridge_special;
+    special.name = "lan".to_owned();
+    let setting = |text| crate::InterfaceSetting::parse(text).expect("good");
+    special.settings = vec![setting("net.ipv4.conf.IFNAME.log_martians=1")];
+    check(
+        &plan,
+        &observed,
+        &expect![[r#"
+            a: RemoveInterface { name: "eth0" }
+            a: RemoveVeth { at: Host, name: "rs-ca978112ca1b" }
+            a: CreateVeth { at: Host, name: "rs-ca978112ca1b", inside: "lan", mac: MacAddress([2, 66, 172, 17, 0, 2]), mtu: 1500 }
+            a: Attach { name: "rs-ca978112ca1b", bridge: "rswarm0", mtu: 1500 }
+            a: Inside { interface: "lan", steps: [DisableIpv6, AddAddress(Cidr { address: 172.17.0.2, prefix: 16 }), Set(InterfaceSetting { family: "ipv4", kind: "conf", key: "log_martians", value: "1" }), InterfaceUp, DefaultRoute(Gateway(172.17.0.1))] }
+        "#]],
+    );
+    let mut named = observed;
+    let interfaces = &mut inside(&mut named, "a").interfaces;
+    let link = interfaces.remove("eth0").expect("eth0");
+    interfaces.insert("lan".to_owned(), link);
+    check(&plan, &named, &expect![""]);
+    let special = &mut plan.endpoints.get_mut(&"a".parse::<EndpointId>().expect("id")).expect("a").bridge_special;
+    special.settings.push(setting("net.ipv6.conf.IFNAME.disable_ipv6=0"));
+    inside(&mut named, "a").interfaces.get_mut("lan").expect("lan").ipv6_off = false;
+    check(&plan, &named, &expect![""]);
+    special_name(&mut plan, "a/b");
+    assert!(plan.problems().endpoints.values().next().expect("a problem").starts_with("interface name \"a/b\""));
+}
+
+fn special_name(plan: &mut NetworkPlan, name: &str) {
+    for endpoint in plan.endpoints.values_mut() {
+        name.clone_into(&mut endpoint.bridge_special.name);
+    }
+}

@@ -198,7 +198,7 @@ fn of_endpoint(id: &EndpointId, step: &EndpointStep, observed: &Observed) -> Vec
         EndpointStep::Inside { interface, steps } => {
             let link = inside.and_then(|inside| inside.interfaces.get(interface));
             let found = link.map(describe_inside).unwrap_or_default();
-            return steps.iter().map(|step| differs(interface, &of_interface(step), &found)).collect();
+            return steps.iter().map(|step| differs(interface, &of_interface(interface, step), &found)).collect();
         }
         // What the table holds is compared address by address; a record that does not fit is loaded again.
         EndpointStep::SetVips { .. } | EndpointStep::EndFlows { .. } => return Vec::new(),
@@ -206,11 +206,12 @@ fn of_endpoint(id: &EndpointId, step: &EndpointStep, observed: &Observed) -> Vec
     vec![one]
 }
 
-fn of_interface(step: &InsideStep) -> String {
+fn of_interface(interface: &str, step: &InsideStep) -> String {
     match step {
         InsideStep::DisableIpv6 => "no IPv6".to_owned(),
         InsideStep::EnableIpv6 => "IPv6".to_owned(),
         InsideStep::SetMtu(mtu) => format!("MTU {mtu}"),
+        InsideStep::Set(setting) => format!("{}={}", setting.name(interface), setting.value),
         InsideStep::AddAddress(address) => format!("address {address}"),
         InsideStep::RemoveAddress(address) => format!("no address {address}"),
         InsideStep::InterfaceUp => "up".to_owned(),

@@ -127,6 +127,7 @@ impl Work<'_> {
             InsideStep::DisableIpv6 => set(&|| sysctl::turn_on(&sysctl::disable_ipv6_path(name))),
             InsideStep::EnableIpv6 => set(&|| sysctl::enable_ipv6(name)),
             InsideStep::SetMtu(mtu) => netlink.set_link(name, "set the MTU of", |l| l.mtu(*mtu)).await,
+            InsideStep::Set(setting) => set(&|| sysctl::set_on(name, setting)),
             InsideStep::AddAddress(address) => netlink.add_address(name, *address).await,
             InsideStep::RemoveAddress(address) => netlink.remove_address(name, *address).await,
             InsideStep::InterfaceUp => netlink.set_link(name, "bring up", LinkMessageBuilder::up).await,

@@ -25,6 +25,8 @@ pub const ROUTES_OF_OURS: RouteProtocol = RouteProtocol::Other(114);
 pub(super) const DOOMED_GROUP: u32 = 0x7273_776d;
 /// Of our bridges, from their first moment on: some have names that users chose.
 pub(super) const BRIDGE_GROUP: u32 = 0x7273_7762;
+/// Of the interfaces inside endpoints' namespaces, which users name too.
+pub(super) const INSIDE_GROUP: u32 = 0x7273_7769;
 
 impl Netlink {
     pub async fn create_bridge(&self, name: &str, mac: MacAddress, mtu: u32) -> Result<(), KernelError> {
@@ -43,7 +45,7 @@ impl Netlink {
         mtu: u32,
     ) -> Result<(), KernelError> {
         let peer = LinkMessageBuilder::<LinkUnspec>::new().name(inner).address(mac.bytes().to_vec());
-        let peer = peer.mtu(mtu).setns_by_fd(inside).build();
+        let peer = peer.mtu(mtu).link_group(INSIDE_GROUP).setns_by_fd(inside).build();
         let pair = LinkVeth::new(name, inner).mtu(mtu).set_info_data(InfoData::Veth(InfoVeth::Peer(peer))).build();
         let made = self.handle.link().add(pair).execute().await;
         done(made, &[], || format!("create the veth pair {name} with MTU {mtu}"))

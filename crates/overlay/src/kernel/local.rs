@@ -8,7 +8,7 @@ use rtnetlink::{
 };
 use types::IpvlanMode;
 
-use super::{KernelError, error::netlink_io, session::Netlink};
+use super::{KernelError, error::netlink_io, link::INSIDE_GROUP, session::Netlink};
 use crate::Stacked;
 
 /// How an interface on a link of the host's is made.
@@ -33,11 +33,14 @@ impl Netlink {
             Stacked::Macvlan { mac } => LinkMacVlan::new(name, index, MacVlanMode::Bridge)
                 .address(mac.bytes().to_vec())
                 .mtu(mtu)
+                .link_group(INSIDE_GROUP)
                 .setns_by_fd(inside)
                 .build(),
-            Stacked::Ipvlan { mode } => {
-                LinkIpVlan::new(name, index, ipvlan_mode(mode)).mtu(mtu).setns_by_fd(inside).build()
-            }
+            Stacked::Ipvlan { mode } => LinkIpVlan::new(name, index, ipvlan_mode(mode))
+                .mtu(mtu)
+                .link_group(INSIDE_GROUP)
+                .setns_by_fd(inside)
+                .build(),
         };
         let made = self.handle.link().add(link).execute().await;
         let kind = kind.driver();

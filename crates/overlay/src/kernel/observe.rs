@@ -19,7 +19,7 @@ use super::{
     facts::{
         Facts, Forwarding, addresses_of, cidr_of, facts, forwarding, is_up, link_local_of, link_of, permanent_neighbour,
     },
-    link::{BRIDGE_GROUP, DOOMED_GROUP, ROUTES_OF_OURS},
+    link::{BRIDGE_GROUP, DOOMED_GROUP, INSIDE_GROUP, ROUTES_OF_OURS},
     mesh, namespace, nft,
     session::{NamespaceFile, Netlink, Session},
     sysctl, tunnel, vip,
@@ -128,7 +128,8 @@ async fn inside(session: &Session, files: &Files, id: &EndpointId) -> Result<Nam
         }
         let macvlan = mac.filter(|_| kind == "macvlan").map(|mac| Stacked::Macvlan { mac });
         let stacked = macvlan.or(ipvlan.map(|mode| Stacked::Ipvlan { mode }));
-        if !(stacked.is_some() || kind == "veth") || !name.starts_with(INSIDE_PREFIX) {
+        let is_of_group = link.attributes.contains(&LinkAttribute::Group(INSIDE_GROUP));
+        if !(stacked.is_some() || kind == "veth") || !(is_of_group || name.starts_with(INSIDE_PREFIX)) {
             continue;
         }
         let setting = sysctl::disable_ipv6_path(&name);

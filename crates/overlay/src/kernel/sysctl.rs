@@ -1,8 +1,12 @@
 //! Settings under `/proc/sys/net`. The file shows the namespace of the thread that opens it.
 
-use std::{fs, io};
+use std::{
+    fs,
+    io::{self, Write},
+};
 
 use super::KernelError;
+use crate::InterfaceSetting;
 
 /// Forwarding of IPv4 packets between interfaces (kernel documentation, ip-sysctl).
 pub const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
@@ -58,6 +62,14 @@ pub fn enable_ipv6(link: &str) -> Result<(), KernelError> {
     turn_off(&format!("{conf}/autoconf"))?;
     turn_off(&format!("{conf}/accept_dad"))?;
     turn_off(&format!("{conf}/disable_ipv6"))
+}
+
+/// A setting that a user chose for this interface. One that the kernel has not is a mistake of his.
+pub fn set_on(link: &str, setting: &InterfaceSetting) -> Result<(), KernelError> {
+    let path = setting.path(link);
+    let failed = |source| KernelError::Sysctl { doing: "set", path: path.clone(), source };
+    let mut file = fs::OpenOptions::new().write(true).open(&path).map_err(failed)?;
+    file.write_all(setting.value.as_bytes()).map_err(failed)
 }
 
 /// The setting that lets packets of 127.0.0.0/8 be routed through an interface.

@@ -57,6 +57,7 @@ impl NetworkPlan {
             let problem = on_bridge
                 .or_else(|| place_problem(endpoint, &self.overlays, &overlays))
                 .or_else(|| local_place_problem(endpoint, &self.locals, &overlays, &mut places))
+                .or_else(|| endpoint.interface_problem())
                 .or_else(|| {
                     ports::endpoint_problem(id.as_str(), endpoint, self.published6(endpoint).is_some(), &mut taken)
                 });

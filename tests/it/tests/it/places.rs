@@ -1,7 +1,7 @@
 //! Places of single containers in networks as they are asked for, driven by the docker CLI (parity E-17, E-31, E-35).
 
 use anyhow::{Result, ensure};
-use it::{DEADLINE, until};
+use it::{DEADLINE, IMAGE, until};
 
 use crate::{can_make_hosts, containers::Docker};
 
@@ -49,6 +49,64 @@ fn docker_e_35_a_place_as_it_is_asked_for() -> Result<()> {
     bad("is not of 169.254.0.0/16 or fe80::/10", &["--link-local-ip", "10.1.1.1"])?;
     bad("it has no IPv6", &["--ip6", "fd00::5"])?;
     d.is("one", "{{len .NetworkSettings.Networks}}", "0")?;
+    Ok(())
+}
+
+/// E-17: interfaces have the names and settings that their places and networks ask for, also after restarts; what is no setting
+/// of an interface is refused before anything is made. Older versions of the API show more aliases (E-28).
+#[test]
+fn docker_e_17_names_and_settings_of_interfaces() -> Result<()> {
+    if !can_make_hosts("docker_e_17_names_and_settings_of_interfaces") {
+        return Ok(());
+    }
+    let d = Docker::up("ifnames")?;
+    d.ok(&["network", "create", "first"])?;
+    let prefix = "com.docker.network.container_iface_prefix=wan";
+    d.ok(&["network", "create", "--subnet", "172.31.9.0/24", "--opt", prefix, "second"])?;
+    d.no(1, "interface name", &["network", "create", "--opt", "com.docker.network.container_iface_prefix=a/b", "bad"])?;
+    let place = |name: &str, setting: &str| {
+        let option = "driver-opt=com.docker.network.endpoint";
+        format!("name=first,{option}.ifname={name},{option}.sysctls={setting}")
+    };
+    let martians = "net.ipv4.conf.IFNAME.log_martians=1";
+    d.sleeper("named", &["--network", &place("lan", martians), "--network", "second"])?;
+    let stands = || {
+        let links = d.inside("named", &["ip", "-o", "link"])?;
+        let of = |name: &str| links.contains(&format!(" {name}@"));
+        ensure!(of("lan") && of("wan0") && !of("eth0"), "{links}");
+        let found = d.inside("named", &["cat", "/proc/sys/net/ipv4/conf/lan/log_martians"])?;
+        ensure!(found.trim() == "1", "log_martians is {found}");
+        Ok(())
+    };
+    stands()?;
+    d.ok(&["restart", "-t", "0", "named"])?;
+    until("the same after a restart", DEADLINE, stands)?;
+    d.t.cluster.stop_daemon("h1", nix::sys::signal::Signal::SIGKILL)?;
+    d.t.cluster.start_daemon("h1")?;
+    until("the same under another daemon", DEADLINE, stands)?;
+    d.ok(&["network", "disconnect", "second", "named"])?;
+    let option = "com.docker.network.endpoint.ifname=dmz";
+    d.ok(&["network", "connect", "--driver-opt", option, "second", "named"])?;
+    ensure!(d.inside("named", &["ip", "-o", "link"])?.contains(" dmz@"));
+    d.ok(&["network", "disconnect", "second", "named"])?;
+    let taken = "com.docker.network.endpoint.ifname=lan";
+    d.no(1, "interface name lan", &["network", "connect", "--driver-opt", taken, "second", "named"])?;
+    let run = |place: &str| ["run", "--rm", "--network", place, IMAGE, "true"].map(str::to_owned);
+    for (bad, part) in [
+        (place("lan", "net.ipv4.ip_forward=1"), "unrecognised network interface sysctl"),
+        (place("a/b", martians), "interface name \"a/b\""),
+        (place("lan", "net.ipv4.conf.IFNAME.no_such=1"), "no_such"),
+    ] {
+        let words = run(&bad);
+        d.no(125, part, &words.each_ref().map(String::as_str))?;
+    }
+
+    let aliases = |version: &str| {
+        let shown = d.t.first()?.get(&format!("/{version}/containers/named/json"))?;
+        Ok::<_, anyhow::Error>(shown["NetworkSettings"]["Networks"]["first"]["Aliases"].clone())
+    };
+    let id: String = d.field("named", "{{.Id}}")?.chars().take(12).collect();
+    ensure!(aliases("v1.45")?.is_null() && aliases("v1.44")? == serde_json::json!([id]), "{}", aliases("v1.44")?);
     Ok(())
 }
 

@@ -44,7 +44,16 @@ fn docker_e_15_mounts_as_they_were_written() -> Result<()> {
     d.ok(&[&["create", "--name", "labelled"], &labels[..], &[IMAGE, "true"]].concat())?;
     d.is("labelled", "{{.HostConfig.SecurityOpt}} {{.HostConfig.Isolation}}", "[label=level:s0:c1] default")?;
     d.ok(&["create", "--name", "mighty", "--privileged", IMAGE, "true"])?;
-    d.is("mighty", "{{.HostConfig.SecurityOpt}}", "[label=disable]")
+    d.is("mighty", "{{.HostConfig.SecurityOpt}}", "[label=disable]")?;
+
+    // a driver of volumes that nobody has matters where one is made with it
+    let with_driver = ["create", "--volume-driver", "foo"];
+    d.ok(&[&with_driver[..], &["--name", "driven", "--mount", "type=volume,dst=/a", IMAGE, "true"]].concat())?;
+    d.is("driven", "{{.HostConfig.VolumeDriver}}", "foo")?;
+    let refused = "error looking up volume plugin foo: plugin \"foo\" not found";
+    d.no(1, refused, &[&with_driver[..], &["-v", "/a", IMAGE, "true"]].concat())?;
+    d.no(1, refused, &[&with_driver[..], &["-v", "of-foo:/a", IMAGE, "true"]].concat())?;
+    d.no(1, "of-foo", &["volume", "inspect", "of-foo"])
 }
 
 /// E-15: a bind over all of /dev is the host's, writable or not; the container's own memory stays over it.
@@ -189,6 +198,21 @@ fn docker_e_25_updates_and_details() -> Result<()> {
     )?;
     d.ok(&["update", "--cpus", "0.25", "bound"])?;
     d.is("bound", "{{.HostConfig.NanoCpus}} {{.HostConfig.CpuQuota}}", "250000000 0")?;
+    d.is("bound", "{{json .HostConfig.PidsLimit}}", "null")?;
+    for (limit, shown) in [("20", "20"), ("-1", "0")] {
+        d.ok(&["update", "--pids-limit", limit, "bound"])?;
+        d.is("bound", "{{json .HostConfig.PidsLimit}}", shown)?;
+    }
+    ensure!(d.inside("bound", &["sh", "-c", "cat /sys/fs/cgroup/pids.max 2>/dev/null || echo max"])?.contains("max"));
+    d.sleeper("kept", &["--restart", "unless-stopped", "--memory", "64m"])?;
+    d.ok(&["update", "--memory", "96m", "kept"])?;
+    let shown = "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.RestartPolicy.Name}}";
+    d.is("kept", shown, "100663296 134217728 unless-stopped")?;
+    d.no(
+        1,
+        "Memory limit should be smaller than already set memoryswap limit",
+        &["update", "--memory", "256m", "kept"],
+    )?;
 
     let options = ["--log-opt", "labels=z", "--log-opt", "env=A", "--label", "z=a b", "-e", "A=1,2"];
     d.ok(&[&["run", "--name", "said"], &options[..], &[IMAGE, "echo", "line"]].concat())?;

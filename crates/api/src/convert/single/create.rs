@@ -20,7 +20,6 @@ pub(super) fn read(mut from: Object<'_>) -> Result<SingleSpec, FieldError> {
     let image = read_image(&mut from)?;
     let ports = network::read_ports(&mut from, &mut host)?;
     let (network, endpoint_links) = network::read(&mut from, &mut host)?;
-    let links = [endpoint_links, network::read_links(&mut host)?].concat();
     let (auto_remove, restart) = read_end(&mut host)?;
     let mounts = mounts::read(&mut from, &mut host)?;
     let security = security::read(&mut host)?;
@@ -46,8 +45,9 @@ pub(super) fn read(mut from: Object<'_>) -> Result<SingleSpec, FieldError> {
         publish_all: host.boolean("PublishAllPorts")?,
         mounts,
         volumes_from: host.strings("VolumesFrom")?,
+        volume_driver: host.string("VolumeDriver")?,
         network,
-        links,
+        links: [endpoint_links, network::read_links(&mut host)?].concat(),
         dns: read_dns(&mut host)?,
         extra_hosts: read_hosts(&mut host)?,
         restart,

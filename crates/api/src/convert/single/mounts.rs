@@ -10,10 +10,6 @@ use crate::convert::{
 };
 
 pub(super) fn read(from: &mut Object<'_>, host: &mut Object<'_>) -> Result<Vec<AskedMount>, FieldError> {
-    let driver = host.string("VolumeDriver")?;
-    if !matches!(driver.as_str(), "" | "local") {
-        return Err(host.bad("VolumeDriver", format!("volume driver {driver:?} is not there; use local")));
-    }
     let mut mounts = Vec::new();
     for text in host.strings("Binds")? {
         let mount = bind(&text).map_err(|reason| host.bad("Binds", reason))?;

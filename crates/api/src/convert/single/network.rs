@@ -57,7 +57,8 @@ pub(super) fn read(from: &mut Object<'_>, host: &mut Object<'_>) -> Result<(Netw
         },
         other => other.to_owned(),
     };
-    Ok((NetworkRequest::Places(in_order(places, &first, mac)), links))
+    let places = in_order(places, &first, mac).map_err(|reason| from.bad("MacAddress", reason))?;
+    Ok((NetworkRequest::Places(places), links))
 }
 
 fn is_default(network: &str) -> bool {
@@ -65,7 +66,7 @@ fn is_default(network: &str) -> bool {
 }
 
 /// The mode's place is the first; an address given for the container is that of its first place.
-fn in_order(mut places: Vec<PlaceRequest>, first: &str, mac: String) -> Vec<PlaceRequest> {
+fn in_order(mut places: Vec<PlaceRequest>, first: &str, mac: String) -> Result<Vec<PlaceRequest>, &'static str> {
     let same = |place: &PlaceRequest| place.network == first || (is_default(first) && is_default(&place.network));
     let mut head = match places.iter().position(same) {
         Some(at) => places.remove(at),
@@ -74,9 +75,14 @@ fn in_order(mut places: Vec<PlaceRequest>, first: &str, mac: String) -> Vec<Plac
     first.clone_into(&mut head.network);
     if head.mac.is_empty() {
         head.mac = mac;
+    } else if !mac.is_empty() && !head.mac.eq_ignore_ascii_case(&mac) {
+        return Err(
+            "the container-wide MAC address must match the endpoint-specific MAC address for the main network, or be \
+                    left empty",
+        );
     }
     places.insert(0, head);
-    places
+    Ok(places)
 }
 
 /// A place in this network, as an `EndpointSettings` describes it, and the links named there.
@@ -127,10 +133,14 @@ fn link_local_address(text: &str) -> Result<IpAddr, String> {
     is_one.then_some(address).ok_or_else(reason)
 }
 
-/// Options for drivers, of which only Docker's own mean something to somebody here.
+/// Those of Docker's own options of a place that the engine knows.
+const KNOWN_OPTIONS: [&str; 2] = ["com.docker.network.endpoint.sysctls", "com.docker.network.endpoint.ifname"];
+
+/// Options for drivers, of which only Docker's own mean something to somebody here; the engine judges these.
 pub(crate) fn read_options(from: &mut Object<'_>) -> Result<Labels, FieldError> {
     let options = from.labels("DriverOpts")?;
-    match options.keys().find(|key| key.starts_with("com.docker.network.")) {
+    let is_strange = |key: &&String| key.starts_with("com.docker.network.") && !KNOWN_OPTIONS.contains(&key.as_str());
+    match options.keys().find(is_strange) {
         Some(key) => Err(from.bad("DriverOpts", format!("{key} is not supported: leave it out"))),
         None => Ok(options),
     }

@@ -23,6 +23,11 @@ pub(crate) fn config(view: &ContainerView) -> Value {
     let volumes: Map<String, Value> =
         merged.volumes.iter().chain(own).map(|target| (target.clone(), json!({}))).collect();
     let words = |words: &Vec<String>| (!words.is_empty()).then(|| words.clone());
+    // that of its first place, for clients that know of one only
+    let mac = match &spec.network {
+        NetworkRequest::Places(places) => places.first().map_or("", |place| place.mac.as_str()),
+        _ => "",
+    };
     Fields::new()
         .set("Hostname", &merged.hostname)
         .set("Domainname", &spec.domainname)
@@ -41,6 +46,7 @@ pub(crate) fn config(view: &ContainerView) -> Value {
         .set("Volumes", (!volumes.is_empty()).then_some(volumes))
         .set("WorkingDir", &merged.dir)
         .set("Entrypoint", words(&merged.entrypoint))
+        .unless_empty("MacAddress", mac)
         .set("OnBuild", Value::Null)
         .set("Labels", &merged.labels)
         .unless_empty("StopSignal", &merged.stop_signal)
@@ -66,7 +72,7 @@ pub(super) fn host_config(view: &ContainerView) -> Value {
         .set("PortBindings", port_bindings(&spec.ports))
         .set("RestartPolicy", json!({ "Name": policy, "MaximumRetryCount": most }))
         .set("AutoRemove", spec.auto_remove)
-        .set("VolumeDriver", "")
+        .set("VolumeDriver", &spec.volume_driver)
         .set("VolumesFrom", list(&spec.volumes_from))
         .set("ConsoleSize", [spec.console_rows_columns.0, spec.console_rows_columns.1])
         .set("CapAdd", list(&spec.capability_add))

@@ -22,6 +22,7 @@ use crate::engine::{
     host_ports::Conflict,
     network::{
         AttachError, Attached, Coming, ContainerPlace, NetworkError, NetworkErrorKind, PlaceIn, Wanted, binding_of,
+        interface_of,
     },
     sockets,
 };
@@ -102,6 +103,8 @@ impl Engine {
         let of_network = |error: NetworkError| ContainerError::new(kind_of(error.kind), error.message);
         let (network, is_internal) = self.place_in(&request.network)?;
         let place = ContainerPlace::new(network, request);
+        let special = interface_of(&place.asked.options).map_err(of_network)?;
+        wanted.interfaces.insert(place.network.interface(), special);
         if place.network == PlaceIn::Bridge {
             place.check_bridge().map_err(of_network)?;
             (wanted.bridge, wanted.bridge_mac) = (true, place.mac().map_err(of_network)?);
@@ -327,7 +330,7 @@ impl Engine {
     }
 }
 
-fn kind_of(kind: NetworkErrorKind) -> ContainerErrorKind {
+pub(super) fn kind_of(kind: NetworkErrorKind) -> ContainerErrorKind {
     match kind {
         NetworkErrorKind::NotFound => ContainerErrorKind::NotFound,
         NetworkErrorKind::Invalid => ContainerErrorKind::Invalid,

@@ -6,7 +6,7 @@ use super::{
     ContainerErrorKind, Engine, Meant, Phase, Single,
     spec::{NetworkRequest, PlaceRequest},
 };
-use crate::engine::network::{ContainerPlace, NetworkError, NetworkErrorKind as Kind, PlaceIn};
+use crate::engine::network::{ContainerPlace, NetworkError, NetworkErrorKind as Kind, PlaceIn, interface_of};
 
 impl Engine {
     /// The single container that is meant, if it is one with a record.
@@ -40,6 +40,7 @@ impl Engine {
         if place.network == PlaceIn::Bridge {
             place.check_bridge()?;
         }
+        interface_of(&place.asked.options)?;
         let mut place = place;
         place.asked.network.clone_from(&network);
         let request = place.asked.clone();

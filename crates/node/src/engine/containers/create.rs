@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use types::{Labels, Mount, MountKind, with_causes};
 
 use super::{
-    ContainerError, ContainerErrorKind, Engine, Meant, Record, host_limits,
+    ContainerError, ContainerErrorKind, Engine, Meant, Record, check, host_limits,
     merge::merge,
     names,
     spec::{AskedMount, MountForm, NamespaceRequest, NetworkRequest, SingleSpec},
@@ -17,7 +17,6 @@ use crate::{
     engine::{
         container_id::task_of_container,
         health, log_driver,
-        stop_signal::parse_signal,
         volumes::{Volumes, Wanted},
     },
 };
@@ -144,8 +143,7 @@ impl Engine {
         if matches!(spec.network, NetworkRequest::Host | NetworkRequest::None) && spec.publish_all {
             tracing::debug!("ports are not published without a network of the container's own");
         }
-        check_words(spec)?;
-        check_labels(spec)?;
+        check::spec(spec)?;
         host_limits::check(&spec.limits)?;
         let of_bridge = spec.is_on_bridge();
         let linked = spec.links.iter().filter(|_| of_bridge).map(|(other, _)| other);
@@ -219,6 +217,7 @@ impl Engine {
             .map(|target| Mount { target: target.clone(), read_only: false, kind: anonymous() })
             .map(|mount| AskedMount { mount, form: MountForm::Volume })
             .collect();
+        check::volume_driver(&spec.volume_driver, mounts.iter().chain(&own))?;
         let work = move || {
             hold(&volumes, &owner, &points)?;
             for mount in mounts.into_iter().chain(own) {
@@ -270,35 +269,6 @@ fn warnings(spec: &SingleSpec, image: &image::ImageDetail, platform: Option<&ima
             .to_owned()
     });
     other.into_iter().chain(links).collect()
-}
-
-/// Names that the kernel knows. Docker's words, from moby `daemon/container.go`.
-fn check_words(spec: &SingleSpec) -> Result<(), ContainerError> {
-    if parse_signal(&spec.stop_signal).is_err() {
-        return Err(ContainerError::invalid(format!("Invalid signal: {}", spec.stop_signal)));
-    }
-    for (field, names) in [("CapAdd", &spec.capability_add), ("CapDrop", &spec.capability_drop)] {
-        if let Some(name) = names.iter().find(|name| !runtime::oci::is_capability(name)) {
-            return Err(ContainerError::invalid(format!(
-                "invalid {field}: unknown capability: {name:?}; capabilities(7) lists them"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Labels mean nothing where no SELinux is, as with Docker; where it is, they would not hold.
-fn check_labels(spec: &SingleSpec) -> Result<(), ContainerError> {
-    let is_label = |text: &&String| {
-        let value = text.strip_prefix("label").and_then(|rest| rest.strip_prefix(['=', ':']));
-        value.is_some_and(|value| value != "disable")
-    };
-    match spec.security.iter().find(is_label) {
-        Some(text) if Path::new("/sys/fs/selinux/enforce").exists() => Err(ContainerError::invalid(format!(
-            "HostConfig.SecurityOpt: {text}: containers get no labels of SELinux here; use label=disable"
-        ))),
-        _ => Ok(()),
-    }
 }
 
 fn of_image(error: &image::Error) -> ContainerError {

@@ -6,6 +6,7 @@
 //! cluster; containers of tasks are shown beside them (`view`) and left to the agent.
 
 mod attach;
+mod check;
 mod connect;
 mod create;
 mod error;

@@ -41,6 +41,8 @@ pub struct SingleSpec {
     pub mounts: Vec<AskedMount>,
     /// `name[:ro|:rw]` of other containers.
     pub volumes_from: Vec<String>,
+    /// Of the volumes that are made for it, but for those of `Mounts`; empty: `local`, the one that there is.
+    pub volume_driver: String,
     pub network: NetworkRequest,
     /// Container and alias. On the host's bridge the container by its id, which a new name does not change.
     pub links: Vec<(String, String)>,
@@ -182,7 +184,7 @@ pub struct PlaceRequest {
     pub links: Vec<(String, String)>,
     /// Empty: from the address.
     pub mac: String,
-    /// For drivers that are not here; shown as they were given.
+    /// For drivers that are not here, and of its interface; shown as they were given.
     pub options: Labels,
 }
 

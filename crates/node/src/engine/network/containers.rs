@@ -1,13 +1,13 @@
 //! Single containers and their places in networks: what is asked for, and connecting and disconnecting one that is
 //! there (parity E-17, N-21).
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use overlay::{BridgePort, EndpointId, EndpointPlan, MacAddress, OverlayPort, plan::is_link_local};
-use types::{AttachRequest, Attachment, ContainerAttachment, NetworkId, NodeId};
+use types::{AttachRequest, Attachment, ContainerAttachment, Network as NetworkObject, NetworkId, NodeId};
 
 use super::{
-    LocalWanted, Network, Owner, first_ipv4, first_ipv6, guests,
+    LocalWanted, Network, Owner, first_ipv4, first_ipv6, guests, interfaces,
     local::{NetworkError, NetworkErrorKind as Kind},
     owned::failed,
 };
@@ -41,6 +41,16 @@ pub enum PlaceIn {
     Bridge,
     /// One of this host alone, or one of the cluster that each host has for itself.
     Network(NetworkId),
+}
+
+impl PlaceIn {
+    /// Whose interface one has there.
+    pub(in crate::engine) fn interface(self) -> interfaces::InterfaceOf {
+        match self {
+            Self::Bridge => None,
+            Self::Network(network) => Some(network),
+        }
+    }
 }
 
 impl ContainerPlace {
@@ -131,7 +141,8 @@ impl Owner {
     ) -> Result<(), NetworkError> {
         let before = self.plan.endpoints.get(id).cloned().ok_or_else(|| no_container(id))?;
         let mut next = before.clone();
-        let number = pin(&mut next);
+        let special = interfaces::interface_of(&place.asked.options)?;
+        interfaces::pin(&mut next);
         next.dns.links.extend(place.links.clone());
         let own_name = before.locals.first().and_then(|port| port.names.first()).unwrap_or(&before.hostname).clone();
         match place.network {
@@ -141,8 +152,9 @@ impl Owner {
                 let mac = place.mac()?;
                 let port = self.free_port(id).map_err(|why| NetworkError::new(Kind::Conflict, why))?;
                 next.bridge = Some(BridgePort { mac: mac.unwrap_or(port.mac), ..port });
-                (next.bridge_interface, next.bridge_priority) = (number, place.asked.priority);
+                next.bridge_priority = place.asked.priority;
                 next.bridge_link_local = place.asked.link_local;
+                interfaces::add(&mut next, None, special, None)?;
             }
             PlaceIn::Network(network) => {
                 let has_overlay = before.overlays.iter().any(|port| port.network == network);
@@ -160,7 +172,7 @@ impl Owner {
                         next.priorities.extend((wanted.priority != 0).then_some((network, wanted.priority)));
                     }
                 }
-                next.interfaces.insert(network, number);
+                interfaces::add(&mut next, Some(network), special, self.prefix_of(network).as_deref())?;
             }
         }
         self.replace(id, before, next).await
@@ -175,18 +187,19 @@ impl Owner {
     ) -> Result<(), NetworkError> {
         let before = self.plan.endpoints.get(id).cloned().ok_or_else(|| no_container(id))?;
         let mut next = before.clone();
-        pin(&mut next);
+        interfaces::pin(&mut next);
         next.dns.links.retain(|alias, _| !unlink.contains(alias));
         match network {
             PlaceIn::Bridge => {
                 (next.bridge, next.bridge_priority) = (None, 0);
                 next.bridge_link_local.clear();
+                interfaces::forget(&mut next, None);
             }
             PlaceIn::Network(network) => {
                 next.priorities.remove(&network);
                 next.locals.retain(|port| port.network != network);
                 next.overlays.retain(|port| port.network != network);
-                next.interfaces.remove(&network);
+                interfaces::forget(&mut next, Some(network));
             }
         }
         let places = |endpoint: &EndpointPlan| (endpoint.bridge, endpoint.locals.len(), endpoint.overlays.len());
@@ -224,10 +237,20 @@ impl Owner {
         Err(error)
     }
 
-    fn name_of(&self, network: NetworkId) -> String {
+    /// What interfaces in this network are called before their number, if it says so.
+    pub(super) fn prefix_of(&self, network: NetworkId) -> Option<String> {
+        let found = self.object(network)?;
+        interfaces::prefix_of(&found.spec.options).ok()?.map(str::to_owned)
+    }
+
+    /// A network of this host, or one of the cluster.
+    fn object(&self, network: NetworkId) -> Option<Arc<NetworkObject>> {
         let own = self.networks.get(network).cloned();
-        let found = own.or_else(|| self.of_cluster(|known| known.id == network));
-        found.map_or_else(|| network.to_string(), |network| network.spec.name.to_string())
+        own.or_else(|| self.of_cluster(|known| known.id == network))
+    }
+
+    fn name_of(&self, network: NetworkId) -> String {
+        self.object(network).map_or_else(|| network.to_string(), |network| network.spec.name.to_string())
     }
 }
 
@@ -370,21 +393,6 @@ pub(in crate::engine) fn overlay_port(network: NetworkId, addresses: &[IpAddr]) 
     Some(OverlayPort { network, addresses: addresses.to_vec(), mac: MacAddress::for_ipv4(first) })
 }
 
-/// Notes the number of each interface, so that none changes its name when others come and go; gives a free one.
-fn pin(endpoint: &mut EndpointPlan) -> u32 {
-    let on_bridge = u32::from(endpoint.bridge.is_some());
-    let overlays = endpoint.overlays.iter().map(|port| port.network);
-    let networks: Vec<NetworkId> = overlays.chain(endpoint.locals.iter().map(|port| port.network)).collect();
-    for (network, position) in networks.into_iter().zip(on_bridge..) {
-        endpoint.interfaces.entry(network).or_insert(position);
-    }
-    let is_taken = |number: u32| {
-        (endpoint.bridge.is_some() && endpoint.bridge_interface == number)
-            || endpoint.interfaces.values().any(|taken| *taken == number)
-    };
-    (0..).find(|number| !is_taken(*number)).expect("there are more numbers than interfaces")
-}
-
 pub(in crate::engine) fn no_container(id: &EndpointId) -> NetworkError {
     NetworkError::new(Kind::NotFound, format!("No such container: {id}"))
 }
@@ -394,34 +402,4 @@ fn twice(id: &EndpointId, network: &str) -> NetworkError {
     let message =
         format!("container {container} is in network {network} already: disconnect it first to change its place");
     NetworkError::new(Kind::Forbidden, message)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use overlay::LocalPort;
-
-    use super::*;
-
-    /// N-21: numbers stay with their networks, and the least free one is given.
-    #[test]
-    fn n21_interfaces_keep_their_numbers() {
-        let port = |number: u8| {
-            let address = Ipv4Addr::new(10, number, 0, 2);
-            let network = NetworkId::from_random(number.into());
-            let (address6, link_local, names) = (None, Vec::new(), Vec::new());
-            LocalPort { network, address, address6, link_local, mac: MacAddress::for_ipv4(address), names }
-        };
-        let address = Ipv4Addr::new(172, 17, 0, 2);
-        let bridge = Some(BridgePort { address, mac: MacAddress::for_ipv4(address) });
-        let mut endpoint = EndpointPlan { bridge, locals: vec![port(1), port(2)], ..EndpointPlan::default() };
-        assert_eq!(pin(&mut endpoint), 3);
-        let gone = endpoint.locals.remove(0);
-        endpoint.interfaces.remove(&gone.network);
-        assert_eq!(pin(&mut endpoint), 1, "the one that went");
-        assert_eq!(endpoint.interfaces[&NetworkId::from_random(2)], 2, "the other keeps its own");
-        endpoint.bridge = None;
-        assert_eq!(pin(&mut endpoint), 0);
-    }
 }

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use overlay::{Cidr, Ipam, Ipam6, Ipv6Range, LocalDriver, LocalNetworkPlan, ParentLink, bridge_name_problem};
 use types::{IPVLAN_MODE, IpvlanMode, Labels, NetworkDriver, NetworkSpec, Subnet, SubnetSpec};
 
+use super::interfaces::{PREFIX, prefix_of};
+
 /// Options that a bridge network understands, as Docker names them.
 const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
 const TALK: &str = "com.docker.network.bridge.enable_icc";
@@ -129,6 +131,7 @@ fn bridge(options: &Labels) -> Result<LocalDriver, String> {
             MASQUERADE => masquerade = flag(name, value)?,
             TALK => talk = flag(name, value)?,
             BINDING => drop(binding_of(options)?),
+            PREFIX => drop(prefix_of(options)?),
             BRIDGE_NAME if value.is_empty() => {}
             BRIDGE_NAME => match bridge_name_problem(value) {
                 Some(problem) => return Err(format!("option {name}: {problem}")),
@@ -143,7 +146,7 @@ fn bridge(options: &Labels) -> Result<LocalDriver, String> {
             known if MTU.contains(&known) || ENABLED.contains(&known) => {}
             _ => {
                 return Err(format!(
-                    "option {name}: bridge networks know no such option; known are {BRIDGE_NAME}, {BINDING}, {MASQUERADE}, {TALK}, {} and \
+                    "option {name}: bridge networks know no such option; known are {BRIDGE_NAME}, {BINDING}, {MASQUERADE}, {TALK}, {PREFIX}, {} and \
                      {}",
                     ENABLED.join(", "),
                     MTU.join(", ")

@@ -14,6 +14,7 @@ use types::{NetworkId, PortConfig, with_causes};
 use super::{
     AttachError, Attached, ClusterNetwork, LocalNetworkView, LocalNetworks, MAX_WAITING, Request, Wanted, guests,
     held::{Held as HeldPorts, LOOK_EVERY},
+    interfaces,
     local::first_ipv6,
     owned,
 };
@@ -171,7 +172,18 @@ impl Owner {
             None => Some(self.free_port(id)?),
         };
         let bridge = bridge.map(|port| BridgePort { mac: wanted.bridge_mac.unwrap_or(port.mac), ..port });
-        let Wanted { hostname, overlays, locals, dns, ports, sockets, bridge_priority, bridge_link_local, .. } = wanted;
+        let Wanted {
+            hostname,
+            overlays,
+            locals,
+            dns,
+            ports,
+            sockets,
+            bridge_priority,
+            bridge_link_local,
+            interfaces: asked,
+            ..
+        } = wanted;
         let mut places = Vec::new();
         for local in &locals {
             places.push(self.local_port(id, local).await?);
@@ -183,7 +195,7 @@ impl Owner {
         let published = host_ports::choose(&ports, held, random()).map_err(AttachError::Held)?;
         let ports = host_ports::ranges(&published);
         let priorities = locals.iter().filter(|local| local.priority != 0);
-        let endpoint = EndpointPlan {
+        let mut endpoint = EndpointPlan {
             bridge,
             overlays,
             locals: places,
@@ -195,6 +207,7 @@ impl Owner {
             ports,
             ..EndpointPlan::default()
         };
+        interfaces::name_all(&mut endpoint, asked, |network| self.prefix_of(network))?;
         let (address, address6) = (address_of(&endpoint), address6_of(&endpoint));
         self.plan.endpoints.insert(id.clone(), endpoint);
         Ok(Placed { address, address6, published })

@@ -7,10 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use overlay::{DataPath, EndpointDns, HostPorts, MacAddress, MeshPlan, OverlayPlan, OverlayPort, ProbeSettings};
+use overlay::{
+    DataPath, EndpointDns, HostPorts, InterfacePlan, MacAddress, MeshPlan, OverlayPlan, OverlayPort, ProbeSettings,
+};
 use types::{Network, NetworkId, OverlayContainer, PortConfig};
 
-use super::guests::Place;
+use super::{guests::Place, interfaces::InterfaceOf};
 use crate::engine::{host_ports::Conflict, sockets::HostSocket};
 
 /// A container's place in the network.
@@ -53,6 +55,8 @@ pub(in crate::engine) struct Wanted {
     pub bridge_priority: i64,
     /// Further addresses there, for neighbours.
     pub bridge_link_local: Vec<IpAddr>,
+    /// What is special about its interfaces.
+    pub interfaces: BTreeMap<InterfaceOf, InterfacePlan>,
     pub overlays: Vec<OverlayPort>,
     /// In networks of this host, which gives the addresses.
     pub locals: Vec<LocalWanted>,
