@@ -346,4 +346,8 @@ async fn images_are_loaded_listed_tagged_and_removed() {
     assert!(docker!(fake, "rmi", "mine:1").contains("Deleted: sha256:"));
     let (ok, text) = docker(&fake, &["load", "-i", "/etc/hostname"]).await.expect("installed");
     assert!(!ok && text.contains("archive"), "{text}");
+    let (ok, text) = docker(&fake, &["load", "-q", "-i", "/dev/null"]).await.expect("installed");
+    assert!(!ok && text.contains("archive"), "{text}");
+    let (ok, text) = docker(&fake, &["pull", "--platform", "foobar", "a"]).await.expect("installed");
+    assert!(!ok && text.contains("unknown operating system or architecture: invalid argument"), "{text}");
 }

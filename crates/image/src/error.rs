@@ -44,7 +44,7 @@ pub enum Error {
         "image with reference {image} was found but its platform ({has}) does not match the specified platform ({wanted})"
     )]
     OtherPlatform { image: String, has: String, wanted: String },
-    #[error("{0:?} is not a platform, want os/architecture or os/architecture/variant")]
+    #[error("{0}: invalid argument; write os/architecture or os/architecture/variant")]
     BadPlatform(String),
     #[error("{0:?} cannot be a container id: want 1 to 128 letters, digits, '_', '.' or '-'")]
     BadContainerId(String),

@@ -8,6 +8,56 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
+/// What the parts of a platform's name may be, as containerd says it.
+const OS_PATTERN: &str = r"^([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.-]*)\))?$";
+const PART_PATTERN: &str = r"^[A-Za-z0-9_.-]+$";
+/// The names that stand for a platform alone are those that Go knows.
+const SYSTEMS: [&str; 17] = [
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "hurd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "nacl",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "windows",
+    "zos",
+];
+const ARCHITECTURES: [&str; 24] = [
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "armbe",
+    "arm64",
+    "arm64be",
+    "loong64",
+    "mips",
+    "mipsle",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "ppc",
+    "ppc64",
+    "ppc64le",
+    "riscv",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "wasm",
+];
+
 /// Operating system, architecture and variant in the names of the OCI image specification.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Platform {
@@ -108,23 +158,61 @@ pub(crate) fn choose(offered: &[Platform], host: &Platform) -> Option<usize> {
     ranked.min().map(|(_, index)| index)
 }
 
+/// As containerd reads them, whose words clients know: `linux/arm/v7`, `linux/amd64`, and `linux` or `arm64` alone. A version
+/// of the operating system in brackets means nothing to an image for Linux.
 impl FromStr for Platform {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let parts: Vec<&str> = text.split('/').collect();
-        let good =
-            parts.iter().all(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)));
+        let bad = |why: String| Err(Error::BadPlatform(why));
+        if text.contains('*') {
+            return bad(format!("{text:?}: wildcards not yet supported"));
+        }
+        let parts: Vec<&str> = text.splitn(4, '/').collect();
+        let Some(os) = operating_system(parts[0]) else {
+            return bad(format!(
+                "{:?} is an invalid OS component of {text:?}: OSAndVersion specifier component must match {OS_PATTERN:?}",
+                parts[0]
+            ));
+        };
+        let is_part = |part: &str| !part.is_empty() && part.bytes().all(is_word_or_dot);
+        if let Some(part) = parts[1..].iter().find(|part| !is_part(part)) {
+            return bad(format!(
+                "{part:?} is an invalid component of {text:?}: platform specifier component must match {PART_PATTERN:?}"
+            ));
+        }
         match parts.as_slice() {
-            [architecture] if good && matches!(*architecture, "linux") => {
-                Ok(Self { os: "linux".into(), ..Self::host() })
+            [_] if SYSTEMS.contains(&os.as_str()) => Ok(Self { os, ..Self::host() }),
+            [alone] => {
+                let platform = Self::new("linux", &alone.to_ascii_lowercase(), None);
+                if ARCHITECTURES.contains(&platform.architecture.as_str()) {
+                    return Ok(platform);
+                }
+                bad(format!("{text:?}: unknown operating system or architecture"))
             }
-            [architecture] if good => Ok(Self::new("linux", architecture, None)),
-            [os, architecture] if good => Ok(Self::new(os, architecture, None)),
-            [os, architecture, variant] if good => Ok(Self::new(os, architecture, Some(variant))),
-            _ => Err(Error::BadPlatform(text.to_owned())),
+            [_, architecture] => Ok(Self::new(&os, &architecture.to_ascii_lowercase(), None)),
+            [_, architecture, variant] => {
+                Ok(Self::new(&os, &architecture.to_ascii_lowercase(), Some(&variant.to_ascii_lowercase())))
+            }
+            _ => bad(format!("{text:?}: cannot parse platform specifier")),
         }
     }
+}
+
+/// `windows` of `Windows(10.0.17763)`.
+fn operating_system(part: &str) -> Option<String> {
+    let (name, version) = match part.split_once('(') {
+        Some((name, rest)) => (name, rest.strip_suffix(')')?),
+        None => (part, ""),
+    };
+    let is_name = !name.is_empty() && name.bytes().all(|b| is_word_or_dot(b) && b != b'.');
+    let is_one = is_name && version.bytes().all(is_word_or_dot);
+    let name = name.to_ascii_lowercase();
+    is_one.then(|| if name == "macos" { "darwin".to_owned() } else { name })
+}
+
+fn is_word_or_dot(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"._-".contains(&byte)
 }
 
 impl fmt::Display for Platform {
@@ -163,10 +251,32 @@ mod tests {
         check("linux/s390x linux/riscv64", "linux/riscv64", Some("linux/riscv64"));
     }
 
+    /// E-03: a platform that nobody knows is refused with the words of Docker.
     #[test]
-    fn bad_platforms_are_refused() {
-        for bad in ["", "/", "linux/", "a/b/c/d", "linux/am d64"] {
-            assert!(bad.parse::<Platform>().is_err(), "{bad}");
+    fn e_03_bad_platforms_are_refused() {
+        for (bad, part) in [
+            ("", r#""" is an invalid OS component of """#),
+            ("/", r#""" is an invalid OS component of "/""#),
+            ("linux/", r#""" is an invalid component of "linux/""#),
+            ("a/b/c/d", r#""a/b/c/d": cannot parse platform specifier"#),
+            ("linux/am d64", r#""am d64" is an invalid component of"#),
+            ("linux/*", "wildcards not yet supported"),
+            ("foobar", r#""foobar": unknown operating system or architecture: invalid argument"#),
+            ("linux(1", "is an invalid OS component"),
+        ] {
+            let error = bad.parse::<Platform>().expect_err(bad).to_string();
+            assert!(error.contains(part), "{bad}: {error}");
         }
+        for (good, shown) in [
+            ("ARM64", "linux/arm64"),
+            ("armhf", "linux/arm/v7"),
+            ("Linux/X86_64", "linux/amd64"),
+            ("windows(10.0.17763)/amd64", "windows/amd64"),
+            ("macos/arm64", "darwin/arm64"),
+            ("linux/foobar", "linux/foobar"),
+        ] {
+            assert_eq!(good.parse::<Platform>().expect(good).to_string(), shown);
+        }
+        assert_eq!("linux".parse::<Platform>().expect("the host's"), Platform::host());
     }
 }

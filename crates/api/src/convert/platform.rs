@@ -23,6 +23,10 @@ pub(crate) fn read(text: &str) -> ApiResult<Option<Platform>> {
         return Err(bad("it is no object"));
     }
     let (os, architecture, variant) = (field("os")?, field("architecture")?, field("variant")?);
+    if os.is_empty() && architecture.is_empty() && !variant.is_empty() {
+        let text = "optional platform fields provided, but OS and Architecture are missing";
+        return Err(ApiError::bad_request(text));
+    }
     if os.is_empty() || architecture.is_empty() {
         return Err(ApiError::bad_request("both OS and Architecture must be provided"));
     }
@@ -43,7 +47,8 @@ mod tests {
             ("linux/arm64", "failed to parse platform: expected value"),
             ("[]", "it is no object"),
             (r#"{"os": 1}"#, "os is no text"),
-            (r#"{"variant": "v7"}"#, "both OS and Architecture must be provided"),
+            (r#"{"variant": "v7"}"#, "optional platform fields provided, but OS and Architecture are missing"),
+            (r#"{"os": "linux"}"#, "both OS and Architecture must be provided"),
         ] {
             let error = of(text).expect_err(text);
             assert!(error.message.contains(part), "{text}: {}", error.message);

@@ -40,6 +40,7 @@ pub(crate) fn routes() -> Router<Shared> {
 
 const FILTERS: [&str; 7] = ["before", "dangling", "label", "label!", "reference", "since", "until"];
 
+const PULLS_PLATFORM: ApiVersion = ApiVersion(1, 32);
 const PUSHES_PLATFORM: ApiVersion = ApiVersion(1, 46);
 /// `Manifests` of a list.
 const LISTS_MANIFESTS: ApiVersion = ApiVersion(1, 47);

@@ -35,6 +35,8 @@ const MAX_FILES: usize = 100_000;
 const MAX_LINKS: usize = 8;
 /// Archives are padded to blocks of 10 KiB, some tools' to more.
 const MAX_PADDING_BYTES: u64 = 16 << 20;
+/// More than most images have; reading it costs a second.
+const MAX_UNWANTED_BYTES: u64 = 1 << 30;
 
 /// One image of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -254,10 +256,13 @@ impl Store {
         let mut bridge = SyncIoBridge::new(reader);
         let candidates = self
             .run("reading the archive", move |inner| {
-                let files = read_files(inner, &mut bridge)?;
-                // The padding behind the end: a client that cannot send all of it takes that for a failure.
-                io::copy(&mut Read::take(&mut bridge, MAX_PADDING_BYTES), &mut io::sink())
-                    .map_err(Error::ReadArchive)?;
+                let files = read_files(inner, &mut bridge);
+                // The padding behind the end, or all of what is no archive: a client that cannot send it takes that
+                // for the failure, and does not read the answer.
+                let most = if files.is_ok() { MAX_PADDING_BYTES } else { MAX_UNWANTED_BYTES };
+                let rest = io::copy(&mut Read::take(&mut bridge, most), &mut io::sink());
+                let files = files?;
+                rest.map_err(Error::ReadArchive)?;
                 find_images(&files, platform.as_ref())
             })
             .await?;

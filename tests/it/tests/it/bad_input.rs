@@ -120,7 +120,6 @@ fn docker_api_bad_requests() -> Result<()> {
         ("POST", "/swarm/init", "{\"ListenAddr\":7}"),
         ("GET", "/no/such/route", ""),
         ("GET", "/v9.99/info", ""),
-        ("POST", "/images/load", "this is no tar"),
         ("GET", "/images/%00/json", ""),
     ];
     for (method, path, body) in cases {
@@ -129,5 +128,17 @@ fn docker_api_bad_requests() -> Result<()> {
         ensure!((400..500).contains(&answer.status), "{method} {path} {short}: {} {}", answer.status, answer.text());
         ensure!(answer.json()?["message"].is_string(), "{method} {path}: no message: {}", answer.text());
     }
+    // As Docker answers it: a stream, whose last line is the error.
+    for (path, body) in [("/images/load", "this is no tar"), ("/images/load?quiet=0", "")] {
+        let answer = api.request("POST", path, "application/x-tar", body.as_bytes())?;
+        ensure!(answer.status == 200, "{path}: {} {}", answer.status, answer.text());
+        let last = answer.text().lines().last().unwrap_or_default().to_owned();
+        let line: serde_json::Value = serde_json::from_str(&last)?;
+        ensure!(line["errorDetail"]["message"].is_string() && line["error"].is_string(), "{path}: {last}");
+    }
+    let platform = api.request("POST", "/images/create?fromImage=a&platform=foobar", "application/json", b"")?;
+    ensure!(platform.status == 400, "{} {}", platform.status, platform.text());
+    let said = platform.json()?["message"].to_string();
+    ensure!(said.contains("foobar") && said.contains("unknown operating system or architecture"), "{said}");
     api.get("/info").map(drop)
 }

@@ -16,7 +16,7 @@ use types::ImageReference;
 
 use super::{
     super::{label_filter, query, registry_credentials},
-    Announcer, Criteria, PUSHES_PLATFORM, REMOVES_PLATFORMS, progress, removed,
+    Announcer, Criteria, PULLS_PLATFORM, PUSHES_PLATFORM, REMOVES_PLATFORMS, progress, removed,
     save::asked_platform,
 };
 use crate::{
@@ -32,27 +32,36 @@ const MAX_UNWANTED_BYTES: usize = 1 << 30;
 /// Pull (`fromImage`) or import (`fromSrc=-`).
 pub(super) async fn create(
     State(shared): State<Shared>,
+    Extension(version): Extension<ApiVersion>,
     headers: HeaderMap,
     raw: RawQuery,
     body: Body,
 ) -> ApiResult<Response> {
     let query = query(raw);
+    // before that some clients sent one that meant nothing
+    let platform = if version >= PULLS_PLATFORM { platform(&query)? } else { None };
     match (query.get("fromImage"), query.get("fromSrc")) {
-        ("", "-") => import(&shared, &query, body).await,
+        ("", "-") => import(&shared, &query, platform, body).await,
         ("", "") => Err(ApiError::bad_request("say what to get: fromImage=NAME, or fromSrc=- with a tar as body")),
         ("", _) => Err(ApiError::bad_request("importing from an address is not supported; send the tar as body")),
-        (image, _) => pull(&shared, &headers, &query, image).await,
+        (image, _) => pull(&shared, &headers, &query, platform, image).await,
     }
 }
 
-async fn pull(shared: &Shared, headers: &HeaderMap, query: &Query, image: &str) -> ApiResult<Response> {
+async fn pull(
+    shared: &Shared,
+    headers: &HeaderMap,
+    query: &Query,
+    platform: Option<Platform>,
+    image: &str,
+) -> ApiResult<Response> {
     let reference = joined(image, query.get("tag"))?;
     let info = shared.host.info();
     let options = PullOptions {
         credentials: registry_credentials(headers)?,
         insecure_registries: info.settings.insecure_registries.clone(),
         mirrors: info.settings.registry_mirrors.clone(),
-        platform: platform(query)?,
+        platform,
         ..PullOptions::default()
     };
     let (store, announcer) = (shared.host.images().clone(), Announcer::of(shared));
@@ -70,17 +79,13 @@ async fn pull(shared: &Shared, headers: &HeaderMap, query: &Query, image: &str) 
     progress::answer(work, |()| Vec::new()).await
 }
 
-async fn import(shared: &Shared, query: &Query, body: Body) -> ApiResult<Response> {
+async fn import(shared: &Shared, query: &Query, platform: Option<Platform>, body: Body) -> ApiResult<Response> {
     let reference = match query.get("repo") {
         "" => None,
         repository => Some(joined(repository, query.get("tag"))?.with_default_tag()),
     };
-    let options = ImportOptions {
-        reference,
-        changes: query.all("changes"),
-        message: query.get("message").to_owned(),
-        platform: platform(query)?,
-    };
+    let options =
+        ImportOptions { reference, changes: query.all("changes"), message: query.get("message").to_owned(), platform };
     if let Err(refused) = options.check() {
         read_to_the_end(body).await;
         return Err(refused.into());
@@ -102,7 +107,9 @@ pub(super) async fn load(
 ) -> ApiResult<Response> {
     let (store, announcer) = (shared.host.images().clone(), Announcer::of(&shared));
     let query = query(raw);
-    let (quiet, platform) = (query.flag("quiet"), asked_platform(&query, version)?);
+    // as in Docker, who says nothing of it wants it quiet
+    let quiet = query.all("quiet").is_empty() || query.flag("quiet");
+    let platform = asked_platform(&query, version)?;
     let work = |progress| async move {
         let progress = if quiet { Progress::none() } else { progress };
         let loaded = store.load_for(platform, reader(body), progress).await?;
@@ -114,7 +121,9 @@ pub(super) async fn load(
         let working = tokio::spawn(work(progress));
         async { working.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) }
     };
-    progress::answer(spawned, |images: Vec<LoadedImage>| images.iter().flat_map(loaded_lines).collect()).await
+    // Docker answers so whatever fails, and its clients look for failures there.
+    let last_lines = |images: Vec<LoadedImage>| images.iter().flat_map(loaded_lines).collect();
+    Ok(progress::stream(spawned, last_lines).await)
 }
 
 fn name_of(image: &LoadedImage) -> String {

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, stream as streams};
 use node::image::{self, Progress, ProgressEvent};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -35,6 +35,19 @@ where
     }
 }
 
+/// Answers with the stream in any case: of what fails an error is the last line.
+pub(super) async fn stream<F, T>(
+    work: impl FnOnce(Progress) -> F,
+    last_lines: impl FnOnce(T) -> Vec<Value> + Send + 'static,
+) -> Response
+where
+    F: Future<Output = image::Result<T>> + Send + 'static,
+    T: Send + 'static,
+{
+    let (first, state) = begin(work, last_lines).await;
+    streamed(first, state)
+}
+
 type Working<F> = std::pin::Pin<Box<F>>;
 
 async fn begin<F, L, T>(work: impl FnOnce(Progress) -> F, last_lines: L) -> (Option<ProgressEvent>, State<F, L, T>)
@@ -57,8 +70,8 @@ where
     L: FnOnce(T) -> Vec<Value> + Send + 'static,
     T: Send + 'static,
 {
-    let first = stream::iter(first.map(|event| event_line(&event)));
-    let rest = stream::unfold(state, step).flat_map(stream::iter);
+    let first = streams::iter(first.map(|event| event_line(&event)));
+    let rest = streams::unfold(state, step).flat_map(streams::iter);
     let lines = first.chain(rest).map(|line| Ok::<_, std::convert::Infallible>(bytes_of(&line)));
     ([(CONTENT_TYPE, "application/json")], Body::from_stream(lines)).into_response()
 }
