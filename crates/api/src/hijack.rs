@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// From this version on a stream of frames is called one (moby `MediaTypeMultiplexedStream`).
-const NAMES_FRAMES: ApiVersion = ApiVersion(1, 42);
+pub(crate) const NAMES_FRAMES: ApiVersion = ApiVersion(1, 42);
 
 /// Both directions of a connection. What the client has sent already comes first.
 pub(crate) struct Wire {

@@ -36,7 +36,7 @@ pub(crate) fn write_detail(image: &ImageDetail, storage_driver: &str) -> Value {
         .set("RepoDigests", &image.summary.repo_digests)
         .set("Parent", parent(&image.summary))
         .set("Comment", comment)
-        .set("Created", config.created.as_deref().unwrap_or(NEVER))
+        .some("Created", config.created.as_deref())
         .set("DockerVersion", "")
         .set("Author", &config.author)
         .set("Config", &config.config)

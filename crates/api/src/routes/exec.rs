@@ -11,7 +11,7 @@ use futures::FutureExt as _;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
-use super::{query, sized};
+use super::{containers::CHECKS_MOUNTS, query, sized};
 use crate::{
     bodies::JsonBody,
     convert::exec,
@@ -29,8 +29,14 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/exec/{id}/json", get(inspect))
 }
 
-async fn create(State(shared): State<Shared>, Path(id): Path<String>, JsonBody(body): JsonBody) -> ApiResult<Response> {
+async fn create(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    Extension(version): Extension<ApiVersion>,
+    JsonBody(mut body): JsonBody,
+) -> ApiResult<Response> {
     let engine = engine(&shared)?;
+    forget_size(&mut body, version);
     let spec = exec::read(&body)?;
     let container = engine.find_container(&id).await?;
     let id = engine.exec_create(&container, spec).await?;
@@ -43,9 +49,10 @@ async fn start(
     Extension(slot): Extension<Slot>,
     Extension(version): Extension<ApiVersion>,
     headers: HeaderMap,
-    JsonBody(body): JsonBody,
+    JsonBody(mut body): JsonBody,
 ) -> ApiResult<Response> {
     let engine = engine(&shared)?;
+    forget_size(&mut body, version);
     let wanted = exec::read_start(&body)?;
     let session = engine.exec_session(&id, wanted.size).await?;
     if wanted.is_detached {
@@ -62,6 +69,15 @@ async fn start(
         .boxed()
     })
     .await
+}
+
+/// Older clients sent what was not theirs to say.
+fn forget_size(body: &mut Value, version: ApiVersion) {
+    if version < CHECKS_MOUNTS
+        && let Some(body) = body.as_object_mut()
+    {
+        body.remove("ConsoleSize");
+    }
 }
 
 async fn resize(State(shared): State<Shared>, Path(id): Path<String>, raw: RawQuery) -> ApiResult<StatusCode> {

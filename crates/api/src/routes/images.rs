@@ -5,6 +5,7 @@ mod change;
 mod filter;
 mod progress;
 mod save;
+mod versions;
 
 use axum::{
     Extension, Json, Router,
@@ -41,6 +42,9 @@ pub(crate) fn routes() -> Router<Shared> {
 const FILTERS: [&str; 7] = ["before", "dangling", "label", "label!", "reference", "since", "until"];
 
 const PULLS_PLATFORM: ApiVersion = ApiVersion(1, 32);
+/// Names of a list are filters like all others.
+const FILTERS_NAMES: ApiVersion = ApiVersion(1, 41);
+const MEASURES_SHARED: ApiVersion = ApiVersion(1, 42);
 const PUSHES_PLATFORM: ApiVersion = ApiVersion(1, 46);
 /// `Manifests` of a list.
 const LISTS_MANIFESTS: ApiVersion = ApiVersion(1, 47);
@@ -57,14 +61,17 @@ async fn list(
 ) -> ApiResult<Json<Vec<Value>>> {
     let query = query(raw);
     let store = shared.host.images();
-    let filters = query.filters()?;
+    let mut filters = query.filters()?;
+    if version < FILTERS_NAMES && !query.get("filter").is_empty() {
+        filters.entry("reference".to_owned()).or_default().push(query.get("filter").to_owned());
+    }
     // Docker keeps back what only stands for another image's layers, unless somebody asks for it.
     let with_intermediate = query.flag("all") || filters.contains_key("dangling");
     let criteria = Criteria::read(filters, store, &FILTERS)?;
     let mut images = store.list();
     images.retain(|image| (with_intermediate || !image.is_intermediate()) && criteria.fits(image));
     images.iter_mut().for_each(|image| criteria.keep_meant(image));
-    let usage = query.flag("shared-size").then(|| store.disk_usage());
+    let usage = (version >= MEASURES_SHARED && query.flag("shared-size")).then(|| store.disk_usage());
     let with_manifests = version >= LISTS_MANIFESTS && query.flag("manifests");
     let mut lines = Vec::with_capacity(images.len());
     for image in &images {
@@ -82,6 +89,7 @@ async fn list(
                 line["Descriptor"] = json!(found.target);
             }
         }
+        versions::show_summary(&mut line, version);
         lines.push(line);
     }
     Ok(Json(lines))
@@ -129,6 +137,7 @@ async fn inspect(shared: &Shared, name: &str, version: ApiVersion, query: &Query
             answer["Manifests"] = manifests::write_all(&found).into();
         }
     }
+    versions::show_detail(&mut answer, version);
     Ok(Json(answer).into_response())
 }
 

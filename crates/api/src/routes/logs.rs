@@ -1,6 +1,7 @@
 //! `/services/{id}/logs`, `/tasks/{id}/logs`: Docker's framing around the managers' stream.
 
 use axum::{
+    Extension,
     body::Body,
     extract::{Path, RawQuery, State},
     http::header::CONTENT_TYPE,
@@ -17,35 +18,38 @@ use crate::{
     cluster,
     convert::time,
     error::{ApiError, ApiResult},
+    hijack::NAMES_FRAMES,
     query::Query,
-    router::Shared,
+    router::{ApiVersion, Shared},
 };
 
 pub(crate) async fn of_service(
     State(shared): State<Shared>,
+    Extension(version): Extension<ApiVersion>,
     Path(id): Path<String>,
     raw: RawQuery,
 ) -> ApiResult<Response> {
     let service = cluster::service(&shared.membership, &id).await?.service;
     let call = LogsCall { service: service.id.to_string(), task: String::new(), options: None };
-    answer(&shared, call, service.id, service.task_spec.container.tty, &query(raw)).await
+    answer(&shared, call, service.id, (service.task_spec.container.tty, version), &query(raw)).await
 }
 
 pub(crate) async fn of_task(
     State(shared): State<Shared>,
+    Extension(version): Extension<ApiVersion>,
     Path(id): Path<String>,
     raw: RawQuery,
 ) -> ApiResult<Response> {
     let task = cluster::task(&shared.membership, &id).await?;
     let call = LogsCall { service: String::new(), task: task.id.to_string(), options: None };
-    answer(&shared, call, task.service, task.spec.container.tty, &query(raw)).await
+    answer(&shared, call, task.service, (task.spec.container.tty, version), &query(raw)).await
 }
 
 async fn answer(
     shared: &Shared,
     mut call: LogsCall,
     service: ServiceId,
-    is_tty: bool,
+    (is_tty, version): (bool, ApiVersion),
     query: &Query,
 ) -> ApiResult<Response> {
     call.options = Some(read_options(query)?);
@@ -78,7 +82,7 @@ async fn answer(
             }
         });
     let body = Body::from_stream(lines.map(Ok::<Bytes, std::convert::Infallible>));
-    Ok(([(CONTENT_TYPE, Frames { is_tty }.content_type())], body).into_response())
+    Ok(([(CONTENT_TYPE, Frames { is_tty }.content_type(version))], body).into_response())
 }
 
 fn read_options(query: &Query) -> ApiResult<LogOptions> {
@@ -113,8 +117,10 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    pub(crate) fn content_type(self) -> &'static str {
-        if self.is_tty { "application/vnd.docker.raw-stream" } else { "application/vnd.docker.multiplexed-stream" }
+    /// Frames have a name of their own since a certain version.
+    pub(crate) fn content_type(self, version: ApiVersion) -> &'static str {
+        let are_named = !self.is_tty && version >= NAMES_FRAMES;
+        if are_named { "application/vnd.docker.multiplexed-stream" } else { "application/vnd.docker.raw-stream" }
     }
 
     pub(crate) fn output(self, is_stderr: bool, text: BytesMut) -> Bytes {

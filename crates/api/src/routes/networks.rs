@@ -13,7 +13,7 @@ use std::{
 };
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, RawQuery, State},
     http::StatusCode,
 };
@@ -35,7 +35,7 @@ use crate::{
     },
     error::{ApiError, ApiResult},
     query::Query,
-    router::Shared,
+    router::{ApiVersion, Shared},
 };
 pub(crate) use connect::{connect, disconnect};
 use filter::{Criteria, Subject, check_keys};
@@ -83,7 +83,17 @@ async fn in_use(shared: &Shared) -> ApiResult<BTreeSet<NetworkId>> {
     Ok(used)
 }
 
-pub(crate) async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Json<Vec<Value>>> {
+/// Lists without what is in the networks.
+const LISTS_WITHOUT_CONTAINERS: ApiVersion = ApiVersion(1, 28);
+/// `EnableIPv4` of new networks.
+const ASKS_FOR_IPV4: ApiVersion = ApiVersion(1, 48);
+
+pub(crate) async fn list(
+    State(shared): State<Shared>,
+    Extension(version): Extension<ApiVersion>,
+    raw: RawQuery,
+) -> ApiResult<Json<Vec<Value>>> {
+    let is_detailed = version < LISTS_WITHOUT_CONTAINERS;
     let filters = query(raw).filters()?;
     check_keys(&filters, &["dangling", "driver", "id", "label", "name", "scope", "type"])?;
     let criteria = Criteria::read(&filters)?;
@@ -92,13 +102,16 @@ pub(crate) async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResu
     for (name, driver) in PREDEFINED {
         let subject = Subject::predefined(name, driver_name(driver));
         if criteria.fits(&subject) {
-            shown.push(write_predefined(name, driver, ""));
+            let locals = shared.host.local_networks();
+            let bridge = locals.first().filter(|view| is_detailed && name == "bridge" && view.network.is_none());
+            shown.push(bridge.map_or_else(|| write_predefined(name, driver, ""), |bridge| write_bridge(bridge, "")));
         }
     }
     for view in shared.host.local_networks().iter() {
         let Some(network) = &view.network else { continue };
         if criteria.fits(&Subject::local(network, !view.endpoints.is_empty())) {
-            shown.extend(write_local(view).map(Fields::done));
+            let written = if is_detailed { write_local_inspected(view) } else { write_local(view) };
+            shown.extend(written.map(Fields::done));
         }
     }
     for NetworkView { network, .. } in of_cluster(&shared).await? {
@@ -145,8 +158,14 @@ pub(crate) async fn inspect(
 
 pub(crate) async fn create(
     State(shared): State<Shared>,
-    JsonBody(body): JsonBody,
+    Extension(version): Extension<ApiVersion>,
+    JsonBody(mut body): JsonBody,
 ) -> ApiResult<(StatusCode, Json<Value>)> {
+    if version < ASKS_FOR_IPV4
+        && let Some(body) = body.as_object_mut()
+    {
+        body.remove("EnableIPv4");
+    }
     let spec = match read(&body)? {
         Wanted::Cluster(spec) => spec,
         Wanted::HostOnly(spec) => {

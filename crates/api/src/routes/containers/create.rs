@@ -9,6 +9,7 @@ use axum::{
 use node::image::Platform;
 use serde_json::{Value, json};
 
+use super::versions;
 use crate::{
     bodies::JsonBody,
     convert::single,
@@ -18,9 +19,6 @@ use crate::{
     routes::{query, services::none_if_empty},
 };
 
-/// Whose own IPC namespace others cannot join unless they say so (moby, version history of the API).
-const IPC_IS_PRIVATE: ApiVersion = ApiVersion(1, 40);
-
 pub(crate) async fn create(
     State(shared): State<Shared>,
     Extension(version): Extension<ApiVersion>,
@@ -29,20 +27,16 @@ pub(crate) async fn create(
 ) -> ApiResult<Response> {
     let query = query(raw);
     let platform = match query.get("platform") {
-        "" => None,
+        text if text.is_empty() || version < versions::HAS_PLATFORM => None,
         text => Some(text.parse::<Platform>()?),
     };
-    if version < IPC_IS_PRIVATE
-        && let Some(host) = body.get_mut("HostConfig").and_then(Value::as_object_mut)
-        && host.get("IpcMode").is_none_or(|mode| mode.is_null() || mode == "")
-    {
-        host.insert("IpcMode".to_owned(), "shareable".into());
-    }
-    let spec = single::create(&body)?;
+    let warnings = versions::read_create(&mut body, version)?;
+    let mut spec = single::create(&body)?;
+    versions::adapt_spec(&mut spec, version);
     check_processors(&shared, spec.limits.nano_cpus)?;
     let name = Some(query.get("name")).filter(|name| !name.is_empty());
     let made = engine(&shared)?.create_container(name, spec, platform.as_ref()).await?;
-    let body = json!({ "Id": made.id, "Warnings": made.warnings });
+    let body = json!({ "Id": made.id, "Warnings": [made.warnings, warnings].concat() });
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
@@ -59,9 +53,11 @@ fn check_processors(shared: &Shared, nano_cpus: u64) -> ApiResult<()> {
 
 pub(crate) async fn update(
     State(shared): State<Shared>,
+    Extension(version): Extension<ApiVersion>,
     Path(id): Path<String>,
-    JsonBody(body): JsonBody,
+    JsonBody(mut body): JsonBody,
 ) -> ApiResult<Json<Value>> {
+    versions::read_update(&mut body, version);
     let change = single::change(&body)?;
     check_processors(&shared, change.limits.nano_cpus)?;
     let warnings = engine(&shared)?.update_container(&id, change).await?;

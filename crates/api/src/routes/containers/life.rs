@@ -1,19 +1,19 @@
 //! Start, stop and whatever else happens to a container that is there.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, RawQuery, State},
     http::StatusCode,
 };
 use node::engine::containers::ContainerStatusView;
 use serde_json::{Value, json};
 
-use super::filter::Filter;
+use super::{filter::Filter, versions};
 use crate::{
     error::{ApiError, ApiResult},
     host::engine,
     query::Query,
-    router::Shared,
+    router::{ApiVersion, Shared},
     routes::query,
 };
 
@@ -32,8 +32,9 @@ pub(crate) async fn start(
 }
 
 /// `signal=` and `t=` seconds; a negative number waits for ever.
-fn stop_options(query: &Query) -> ApiResult<(Option<String>, Option<i64>)> {
-    let signal = Some(query.get("signal").to_owned()).filter(|signal| !signal.is_empty());
+fn stop_options(query: &Query, version: ApiVersion) -> ApiResult<(Option<String>, Option<i64>)> {
+    let signal = Some(query.get("signal").to_owned());
+    let signal = signal.filter(|signal| !signal.is_empty() && version >= versions::STOPS_BY_SIGNAL);
     let seconds = match query.get("t") {
         "" => None,
         text => Some(text.parse().map_err(|_| {
@@ -43,18 +44,24 @@ fn stop_options(query: &Query) -> ApiResult<(Option<String>, Option<i64>)> {
     Ok((signal, seconds))
 }
 
-pub(crate) async fn stop(State(shared): State<Shared>, Path(id): Path<String>, raw: RawQuery) -> ApiResult<StatusCode> {
-    let (signal, seconds) = stop_options(&query(raw))?;
+pub(crate) async fn stop(
+    State(shared): State<Shared>,
+    Extension(version): Extension<ApiVersion>,
+    Path(id): Path<String>,
+    raw: RawQuery,
+) -> ApiResult<StatusCode> {
+    let (signal, seconds) = stop_options(&query(raw), version)?;
     engine(&shared)?.stop_container(&id, signal.as_deref(), seconds).await?;
     Ok(DONE)
 }
 
 pub(crate) async fn restart(
     State(shared): State<Shared>,
+    Extension(version): Extension<ApiVersion>,
     Path(id): Path<String>,
     raw: RawQuery,
 ) -> ApiResult<StatusCode> {
-    let (signal, seconds) = stop_options(&query(raw))?;
+    let (signal, seconds) = stop_options(&query(raw), version)?;
     engine(&shared)?.restart_container(&id, signal.as_deref(), seconds).await?;
     Ok(DONE)
 }

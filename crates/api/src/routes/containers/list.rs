@@ -1,7 +1,7 @@
 //! `GET /containers/json` and `GET /containers/{id}/json`.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, RawQuery, State},
 };
 use node::{
@@ -11,16 +11,20 @@ use node::{
 use serde_json::Value;
 use types::Timestamp;
 
-use super::filter::Filter;
+use super::{filter::Filter, versions};
 use crate::{
     convert::single::show::{self, Sizes},
     error::{ApiError, ApiResult},
     host::engine,
-    router::Shared,
+    router::{ApiVersion, Shared},
     routes::query,
 };
 
-pub(crate) async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Json<Vec<Value>>> {
+pub(crate) async fn list(
+    State(shared): State<Shared>,
+    Extension(version): Extension<ApiVersion>,
+    raw: RawQuery,
+) -> ApiResult<Json<Vec<Value>>> {
     let query = query(raw);
     let engine = engine(&shared)?;
     let limit: usize = match query.get("limit") {
@@ -43,13 +47,16 @@ pub(crate) async fn list(State(shared): State<Shared>, raw: RawQuery) -> ApiResu
     let mut shown = Vec::with_capacity(views.len());
     for view in &views {
         let sizes = if query.flag("size") { Some(measure(engine, view).await?) } else { None };
-        shown.push(show::summary(view, sizes, now()));
+        let mut summary = show::summary(view, sizes, now());
+        versions::show_summary(&mut summary, version);
+        shown.push(summary);
     }
     Ok(Json(shown))
 }
 
 pub(crate) async fn inspect(
     State(shared): State<Shared>,
+    Extension(version): Extension<ApiVersion>,
     Path(id): Path<String>,
     raw: RawQuery,
 ) -> ApiResult<Json<Value>> {
@@ -58,7 +65,9 @@ pub(crate) async fn inspect(
     let sizes = if query(raw).flag("size") { Some(measure(engine, &view).await?) } else { None };
     // a container keeps the driver that it was made with; what ended in a task has none
     let driver = engine.images().snapshot_driver(&view.id).unwrap_or(engine.images().driver());
-    Ok(Json(show::detail(&view, sizes, driver)))
+    let mut detail = show::detail(&view, sizes, driver);
+    versions::show_detail(&mut detail, version);
+    Ok(Json(detail))
 }
 
 pub(crate) async fn measure(engine: &Engine, view: &ContainerView) -> ApiResult<Sizes> {

@@ -1,6 +1,7 @@
 //! `GET /containers/{id}/logs` (parity E-27).
 
 use axum::{
+    Extension,
     body::Body,
     extract::{Path, RawQuery, State},
     http::header::CONTENT_TYPE,
@@ -15,14 +16,19 @@ use crate::{
     error::{ApiError, ApiResult},
     host::engine,
     query::{Query, escape},
-    router::Shared,
+    router::{ApiVersion, Shared},
     routes::{
         logs::{Frames, log_time},
         query,
     },
 };
 
-pub(crate) async fn logs(State(shared): State<Shared>, Path(id): Path<String>, raw: RawQuery) -> ApiResult<Response> {
+pub(crate) async fn logs(
+    State(shared): State<Shared>,
+    Extension(version): Extension<ApiVersion>,
+    Path(id): Path<String>,
+    raw: RawQuery,
+) -> ApiResult<Response> {
     let query = query(raw);
     let engine = engine(&shared)?;
     let view = engine.container_view(&id).await?;
@@ -58,7 +64,7 @@ pub(crate) async fn logs(State(shared): State<Shared>, Path(id): Path<String>, r
         futures::future::ready(Some(sent))
     });
     let bytes = bytes.filter(|sent| futures::future::ready(!sent.is_empty()));
-    let kind = frames.content_type();
+    let kind = frames.content_type(version);
     let body = Body::from_stream(bytes.map(Ok::<Bytes, std::convert::Infallible>));
     Ok(([(CONTENT_TYPE, kind)], body).into_response())
 }

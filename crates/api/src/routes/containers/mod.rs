@@ -6,6 +6,7 @@ mod life;
 mod list;
 mod logs;
 mod usage;
+mod versions;
 mod wait;
 
 use axum::{
@@ -13,7 +14,10 @@ use axum::{
     routing::{get, post},
 };
 
-pub(crate) use self::list::{measure, now};
+pub(crate) use self::{
+    list::{measure, now},
+    versions::CHECKS_MOUNTS,
+};
 use crate::router::Shared;
 
 pub(crate) fn routes() -> Router<Shared> {

@@ -2,6 +2,7 @@
 //! after it and miss nothing.
 
 use axum::{
+    Extension,
     body::Body,
     extract::{Path, RawQuery, State},
     http::header::CONTENT_TYPE,
@@ -12,15 +13,22 @@ use futures::{FutureExt as _, stream};
 use node::engine::containers::WaitCondition;
 use serde_json::json;
 
+use super::versions::WAITS_FOR_CONDITION;
 use crate::{
     error::{ApiError, ApiResult},
     host::engine,
-    router::Shared,
+    router::{ApiVersion, Shared},
     routes::query,
 };
 
-pub(crate) async fn wait(State(shared): State<Shared>, Path(id): Path<String>, raw: RawQuery) -> ApiResult<Response> {
+pub(crate) async fn wait(
+    State(shared): State<Shared>,
+    Extension(version): Extension<ApiVersion>,
+    Path(id): Path<String>,
+    raw: RawQuery,
+) -> ApiResult<Response> {
     let condition = match query(raw).get("condition") {
+        _ if version < WAITS_FOR_CONDITION => WaitCondition::NotRunning,
         "" | "not-running" => WaitCondition::NotRunning,
         "next-exit" => WaitCondition::NextExit,
         "removed" => WaitCondition::Removed,
