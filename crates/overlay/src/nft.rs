@@ -44,12 +44,15 @@ pub fn digest(text: &str) -> String {
 
 /// Endpoints may speak to each other and to the world; the world may answer, and may begin only where
 /// a published port led it here. Turning on forwarding would otherwise open every endpoint to
-/// whoever on the host's links adds a route to the subnet.
+/// whoever on the host's links adds a route to the subnet. Endpoints that are apart are so here too: one that writes its
+/// own frames could send to the gateway what is for a neighbour.
 fn forward_chain(out: &mut String, bridge: &BridgePlan) -> std::fmt::Result {
     let name = &bridge.name;
     writeln!(out, "\tchain forward {{")?;
     writeln!(out, "\t\ttype filter hook forward priority filter; policy accept;")?;
-    writeln!(out, "\t\tiifname \"{name}\" accept")?;
+    if !bridge.apart {
+        writeln!(out, "\t\tiifname \"{name}\" accept")?;
+    }
     writeln!(out, "\t\toifname != \"{name}\" accept")?;
     writeln!(out, "\t\tct state established,related accept")?;
     writeln!(out, "\t\tct status dnat accept")?;

@@ -38,6 +38,8 @@ use crate::{Cidr, Ipam, MacAddress, mesh::ports, probe::ProbeSettings};
 /// The bridge's usual name. Every link whose name starts with [`BRIDGE_PREFIX`] or [`VETH_PREFIX`] is ours, and so are
 /// bridges that users named, which are of a group of ours.
 pub const BRIDGE_NAME: &str = "rswarm0";
+/// Of a bridge where nobody says otherwise, in bytes: Ethernet's.
+pub const BRIDGE_MTU: u32 = 1500;
 /// Bridges of ours start with this.
 pub const BRIDGE_PREFIX: &str = "rswarm";
 /// The host's ends of our veth pairs start with this.
@@ -54,7 +56,7 @@ pub const OVERLAY_TAP: &str = "tap0";
 /// The kernel's limit for interface names: `IFNAMSIZ` less the final zero.
 const LINK_NAME_MAX: usize = 15;
 /// IPv4's least MTU (RFC 791) and the largest the kernel lets a veth have.
-const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65535;
+pub const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65535;
 
 /// What this host's network shall be.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -73,6 +75,8 @@ pub struct NetworkPlan {
     pub locals: BTreeMap<NetworkId, LocalNetworkPlan>,
     /// None: no port of the routing mesh is open on this host.
     pub mesh: Option<MeshPlan>,
+    /// Published ports of what is there in IPv4 only are closed over IPv6.
+    pub without_relay: bool,
 }
 
 /// The ingress routing mesh on this host: what arrives at a published port goes to a backend in the ingress
@@ -114,7 +118,7 @@ impl NetworkPlan {
         let mut asked = of_mesh.map(|ports| (&ports.bind, ports.protocol));
         let mut asked_too = of_endpoints.map(|ports| (&ports.bind, ports.protocol));
         let is_relayed = |(bind, protocol): (&PortBind, PortProtocol)| ports::is_relayed(bind, protocol);
-        self.needs_headers() || asked.any(is_relayed) || asked_too.any(is_relayed)
+        self.needs_headers() || (!self.without_relay && (asked.any(is_relayed) || asked_too.any(is_relayed)))
     }
 }
 
@@ -222,6 +226,9 @@ pub struct BridgePlan {
     /// None: no IPv6 on it.
     #[serde(default)]
     pub ipv6: Option<Ipv6Range>,
+    /// Its endpoints do not reach each other but by published ports.
+    #[serde(default)]
+    pub apart: bool,
 }
 
 /// One container's or task's network namespace and its places in networks.
@@ -299,8 +306,8 @@ impl BridgePlan {
     /// When the subnet is not IPv4 or has no room for an endpoint.
     pub fn new(subnet: Cidr) -> Result<Self, crate::IpamError> {
         let ipam = Ipam::new(subnet)?;
-        let name = BRIDGE_NAME.to_owned();
-        Ok(Self { name, subnet: ipam.subnet(), gateway: ipam.gateway(), mtu: 1500, masquerade: true, ipv6: None })
+        let (name, subnet, gateway) = (BRIDGE_NAME.to_owned(), ipam.subnet(), ipam.gateway());
+        Ok(Self { name, subnet, gateway, mtu: BRIDGE_MTU, masquerade: true, ipv6: None, apart: false })
     }
 
     /// The gateways' addresses with their subnets' prefixes, as the bridge bears them.

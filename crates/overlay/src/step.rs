@@ -263,9 +263,10 @@ pub enum EndpointStep {
     Hairpin {
         name: String,
     },
-    /// The outer end on the host: its bridge forwards nothing between it and other such ports.
+    /// The outer end on the host: whether its bridge forwards nothing between it and other such ports.
     Isolate {
         name: String,
+        apart: bool,
     },
     /// The outer end in an overlay: port of its bridge for this MAC address, up, with this MTU.
     Plug {

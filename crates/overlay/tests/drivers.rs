@@ -168,6 +168,25 @@ fn e_31_endpoints_of_a_bridge_can_be_kept_apart() {
     });
 }
 
+/// E-50: so can those of the host's own bridge, and by no way round; what is said otherwise then counts for those that are there.
+#[test]
+fn e_50_endpoints_of_the_hosts_bridge_can_be_kept_apart() {
+    in_host(|| async {
+        outside_world();
+        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let mut plan = support::plan(&[("a", [0, 2]), ("b", [0, 3])]);
+        plan.bridge.as_mut().expect("a bridge").apart = true;
+        apply(&kernel, &plan).await;
+        let reaches = |to: &str| pings(&namespace_of("a"), to);
+        assert!(reaches("172.17.0.1") && reaches("192.0.2.2") && !reaches("172.17.0.3"));
+        run(&format!("nsenter --net={} ip route add 172.17.0.3/32 via 172.17.0.1", namespace_of("a").display()));
+        assert!(!reaches("172.17.0.3"), "not through the gateway either");
+        plan.bridge.as_mut().expect("a bridge").apart = false;
+        apply(&kernel, &plan).await;
+        assert!(reaches("172.17.0.3"));
+    });
+}
+
 /// A bridge with IPv6 beside the IPv4 of [`bridge`].
 fn bridge6(number: u8, internal: bool) -> (NetworkId, LocalNetworkPlan) {
     let (id, plan) = bridge(number, internal);

@@ -274,7 +274,7 @@ fn unset<'w>(
     meant.filter(move |wire| !stands(wire)).map(|wire| wire.outer.clone())
 }
 
-/// For one whose neighbours in a bridge do not reach it.
+/// Whether its neighbours in a bridge reach it. A port that is made anew is within reach.
 fn isolations(
     id: &EndpointId,
     endpoint: &EndpointPlan,
@@ -286,8 +286,13 @@ fn isolations(
         plan.locals.get(network).is_some_and(|local| matches!(local.driver, LocalDriver::Bridge { apart: true, .. }))
     };
     let apart = endpoint.locals.iter().map(|port| port.network).filter(is_apart);
-    let apart: BTreeSet<String> = apart.map(|network| local_veth_name(id, network)).collect();
-    unset(wires, rewired, &apart, |link| link.isolated).map(|name| EndpointStep::Isolate { name }).collect()
+    let mut apart: BTreeSet<String> = apart.map(|network| local_veth_name(id, network)).collect();
+    apart.extend(plan.bridge.as_ref().filter(|bridge| bridge.apart).map(|_| veth_name(id)));
+    let parted = unset(wires, rewired, &apart, |link| link.isolated);
+    let joined = wires.iter().filter(|wire| wire.at == Place::Host && !apart.contains(&wire.outer));
+    let joined = joined.filter(|wire| wire.outside.is_some_and(|link| link.isolated));
+    let parted = parted.map(|name| EndpointStep::Isolate { name, apart: true });
+    parted.chain(joined.map(|wire| EndpointStep::Isolate { name: wire.outer.clone(), apart: false })).collect()
 }
 
 /// Replies through the mesh. Rules and routes may have gone with an interface that is made anew.

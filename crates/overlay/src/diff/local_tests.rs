@@ -350,6 +350,10 @@ fn e14_a_port_is_published_over_ipv6() {
     let own = "oifname \"rs-brff86ba62a7\" ct status dnat ip6 saddr fd00:5::/64 masquerade";
     assert!(line(own).is_some(), "{text}");
     assert!(plan.needs_port_proxy());
+    let without = NetworkPlan { without_relay: true, ..plan.clone() };
+    assert!(!without.needs_port_proxy());
+    let closed = super::port_rules(&without, &observed).expect("rules").load_over(None).expect("there").ruleset;
+    assert!(!closed.contains("redirect to :7274") && closed.contains("172.17.0.2 . 80"), "{closed}");
     let networks = endpoint::Networks::new(&plan, &observed);
     let steps = endpoint::steps(&id(), &plan.endpoints[&id()], &networks);
     let hairpins = steps.iter().filter(|step| matches!(step, EndpointStep::Hairpin { .. })).count();

@@ -214,6 +214,35 @@ fn a_changed_subnet_moves_bridge_and_endpoint_without_new_interfaces() {
     );
 }
 
+/// E-50: endpoints that shall be apart are, and are not any more once that is not said.
+#[test]
+fn e_50_endpoints_of_the_bridge_can_be_kept_apart() {
+    let together = plan(&[("a", 2)]);
+    let mut apart = together.clone();
+    apart.bridge.as_mut().expect("bridge").apart = true;
+    check(
+        &apart,
+        &applied(&together),
+        &expect![[r#"
+            LoadNft
+            a: Isolate { name: "rs-ca978112ca1b", apart: true }
+        "#]],
+    );
+    let mut observed = applied(&apart);
+    observed.links.get_mut("rs-ca978112ca1b").expect("its port").isolated = true;
+    check(&apart, &observed, &expect![[""]]);
+    check(
+        &together,
+        &observed,
+        &expect![[r#"
+            LoadNft
+            a: Isolate { name: "rs-ca978112ca1b", apart: false }
+        "#]],
+    );
+    let rules = nft::render(&apart).expect("rules");
+    assert!(!rules.contains("iifname") && rules.contains("ct status dnat accept"), "{rules}");
+}
+
 #[test]
 fn rules_changed_by_somebody_else_are_loaded_again() {
     let plan = plan(&[]);

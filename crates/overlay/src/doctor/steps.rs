@@ -184,8 +184,9 @@ fn of_endpoint(id: &EndpointId, step: &EndpointStep, observed: &Observed) -> Vec
         EndpointStep::Hairpin { name } => {
             differs(name, "sends back to where it came from", &outside(&Place::Host, name).unwrap_or_default())
         }
-        EndpointStep::Isolate { name } => {
-            differs(name, "apart from its neighbours", &outside(&Place::Host, name).unwrap_or_default())
+        EndpointStep::Isolate { name, apart } => {
+            let expected = if *apart { "apart from its neighbours" } else { "within reach of its neighbours" };
+            differs(name, expected, &outside(&Place::Host, name).unwrap_or_default())
         }
         EndpointStep::JoinMesh { interface, .. } => {
             differs("replies to the mesh", &format!("by {interface}, as they came"), "other rules, or none")

@@ -84,9 +84,9 @@ impl Netlink {
         self.change_port(name, |port| port.hairpin(true)).await
     }
 
-    /// Its bridge forwards nothing between it and other such ports.
-    pub async fn set_isolated(&self, name: &str) -> Result<(), KernelError> {
-        self.change_port(name, |port| port.isolated(true)).await
+    /// Whether its bridge forwards nothing between it and other such ports.
+    pub async fn set_isolated(&self, name: &str, apart: bool) -> Result<(), KernelError> {
+        self.change_port(name, |port| port.isolated(apart)).await
     }
 
     async fn change_port(

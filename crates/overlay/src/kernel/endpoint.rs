@@ -79,7 +79,7 @@ impl Work<'_> {
                 host.set_link(name, "attach to the bridge", |l| l.controller(bridge).mtu(*mtu).up()).await
             }
             EndpointStep::Hairpin { name } => host.set_hairpin(name).await,
-            EndpointStep::Isolate { name } => host.set_isolated(name).await,
+            EndpointStep::Isolate { name, apart } => host.set_isolated(name, *apart).await,
             EndpointStep::Plug { network, name, mac, mtu } => {
                 let overlay = self.overlay(*network)?;
                 let bridge = overlay.index(OVERLAY_BRIDGE).await?;

@@ -101,7 +101,7 @@ pub fn over_ipv4(at: Ipv6Addr) -> Ipv4Addr {
 
 /// All of a plan: those of the mesh, then those of single endpoints. `port_proxy` is where [`crate::proxy`] listens.
 pub fn entries(plan: &NetworkPlan, port_proxy: Option<ProxyPorts>) -> Vec<Entry> {
-    let relay = port_proxy.and_then(|ports| ports.over_ipv4);
+    let relay = port_proxy.filter(|_| !plan.without_relay).and_then(|ports| ports.over_ipv4);
     let relayed = |bind: &PortBind, protocol| match relay.filter(|_| is_relayed(bind, protocol)) {
         Some(port) => Header::Relayed(port),
         None => Header::None,

@@ -17,8 +17,10 @@ pub fn chains(out: &mut String, plan: &NetworkPlan) -> Result {
     writeln!(out, "\t\ttype filter hook forward priority filter - 1; policy accept;")?;
     writeln!(out, "\t\tct state established,related accept")?;
     writeln!(out, "\t\tct status dnat accept")?;
-    for (BridgePlan { name, .. }, is_internal) in &bridges {
-        writeln!(out, "\t\tiifname \"{name}\" oifname \"{name}\" accept")?;
+    for (BridgePlan { name, apart, .. }, is_internal) in &bridges {
+        if !apart {
+            writeln!(out, "\t\tiifname \"{name}\" oifname \"{name}\" accept")?;
+        }
         writeln!(out, "\t\toifname \"{name}\" drop")?;
         if *is_internal {
             writeln!(out, "\t\tiifname \"{name}\" drop")?;

@@ -111,7 +111,7 @@ impl NetworkPlan {
             spared: mesh.spared.clone(),
         });
         let (bridge, probes, data_path) = (self.bridge.clone(), self.probes.clone(), self.data_path.clone());
-        Self { bridge, probes, data_path, mesh, ..Self::default() }
+        Self { bridge, probes, data_path, mesh, without_relay: self.without_relay, ..Self::default() }
     }
 }
 

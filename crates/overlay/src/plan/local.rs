@@ -9,7 +9,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 use types::{IpvlanMode, NetworkId};
 
-use super::{BRIDGE_PREFIX, BridgePlan, EndpointId, EndpointPlan, LINK_NAME_MAX, MTU_RANGE, NetworkPlan, VETH_PREFIX};
+use super::{
+    BRIDGE_MTU, BRIDGE_PREFIX, BridgePlan, EndpointId, EndpointPlan, LINK_NAME_MAX, MTU_RANGE, NetworkPlan, VETH_PREFIX,
+};
 use crate::{Cidr, Ipam, Ipam6, MacAddress, Stacked, WayOut};
 
 /// The bridges of users' networks start with this. No veth of ours does: `r` is no hexadecimal digit.
@@ -162,14 +164,15 @@ impl LocalNetworkPlan {
 
     /// The bridge, if it is made of one.
     pub(crate) fn bridge(&self, id: NetworkId) -> Option<BridgePlan> {
-        let LocalDriver::Bridge { masquerade, name, .. } = &self.driver else { return None };
+        let LocalDriver::Bridge { masquerade, name, apart } = &self.driver else { return None };
         Some(BridgePlan {
             name: name.clone().unwrap_or_else(|| bridge_name(id)),
             subnet: self.subnet,
             gateway: self.gateway,
-            mtu: self.mtu.unwrap_or(1500),
+            mtu: self.mtu.unwrap_or(BRIDGE_MTU),
             masquerade: *masquerade && !self.internal,
             ipv6: self.ipv6,
+            apart: *apart,
         })
     }
 
