@@ -12,6 +12,7 @@ use std::{
 };
 
 use identity::{ApiAcceptor, ApiStream};
+use nix::unistd::{Gid, Group};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::remote::Caller;
@@ -38,6 +39,10 @@ pub enum ServeError {
     Socket { operation: &'static str, path: PathBuf, source: io::Error },
     #[error("listen on {address}; choose another {flag}")]
     Listen { address: SocketAddr, flag: &'static str, source: io::Error },
+    #[error(
+        "give the socket to the group {0}: this host has no such group; make it with groupadd, or name another in daemon.json"
+    )]
+    NoGroup(String),
 }
 
 /// All of them; the socket's file goes with this.
@@ -55,12 +60,13 @@ pub(crate) enum Incoming {
 }
 
 impl Listeners {
-    pub(crate) async fn bind(path: PathBuf, tcp: Option<Tcp>) -> Result<Self, ServeError> {
+    /// `group`: who may use the socket, if it is said.
+    pub(crate) async fn bind(path: PathBuf, group: Option<&str>, tcp: Option<Tcp>) -> Result<Self, ServeError> {
         let mut listeners = match tcp {
             Some(tcp) => Self::on_tcp(tcp, "--host").await?,
             None => Self { socket: None, tcp: Vec::new(), tls: None },
         };
-        let socket = bind(&path).await?;
+        let socket = bind(&path, group).await?;
         listeners.socket = Some((path, socket));
         Ok(listeners)
     }
@@ -131,7 +137,7 @@ impl Incoming {
 }
 
 /// A socket that nobody answers on is left over from a daemon that crashed, and is replaced.
-pub(crate) async fn bind(path: &Path) -> Result<UnixListener, ServeError> {
+pub(crate) async fn bind(path: &Path, group: Option<&str>) -> Result<UnixListener, ServeError> {
     let failed = |operation: &'static str| {
         move |source: io::Error| ServeError::Socket { operation, path: path.to_owned(), source }
     };
@@ -152,12 +158,25 @@ pub(crate) async fn bind(path: &Path) -> Result<UnixListener, ServeError> {
     }
     let listener = UnixListener::bind(path).map_err(failed("make"))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed("set the mode of"))?;
-    match nix::unistd::Group::from_name(GROUP) {
-        Ok(Some(group)) => {
-            nix::unistd::chown(path, None, Some(group.gid)).map_err(|e| failed("give the group to")(e.into()))?;
-        }
-        Ok(None) => {}
-        Err(error) => tracing::warn!(%error, group = GROUP, "cannot look up the socket's group"),
+    if let Some(gid) = group_of(group)? {
+        nix::unistd::chown(path, None, Some(gid)).map_err(|e| failed("give the group to")(e.into()))?;
     }
     Ok(listener)
+}
+
+/// The one that is named, by its name or number; else the usual one, if the host has it.
+fn group_of(named: Option<&str>) -> Result<Option<Gid>, ServeError> {
+    let name = named.unwrap_or(GROUP);
+    match Group::from_name(name) {
+        Ok(Some(group)) => return Ok(Some(group.gid)),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(%error, group = name, "cannot look up the socket's group"),
+    }
+    match named {
+        None => Ok(None),
+        Some(name) => {
+            let number = name.parse().map(|number| Some(Gid::from_raw(number)));
+            number.map_err(|_| ServeError::NoGroup(name.to_owned()))
+        }
+    }
 }

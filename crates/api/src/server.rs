@@ -31,6 +31,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct ApiConfig {
     /// `/run/rswarm/rswarm.sock`.
     pub socket: PathBuf,
+    /// Who may use it beside root, by name or number; None: `rswarm`, if the host has such a group.
+    pub group: Option<String>,
     /// For clients on other hosts.
     pub tcp: Option<Tcp>,
     /// For those who may read the metrics and do nothing else.
@@ -50,7 +52,7 @@ pub async fn serve(config: ApiConfig, stopping: watch::Receiver<bool>) -> Result
         Some(tcp) => Some(Listeners::on_tcp(tcp, "--metrics-addr").await?),
         None => None,
     };
-    let listeners = Listeners::bind(config.socket, config.tcp).await?;
+    let listeners = Listeners::bind(config.socket, config.group.as_deref(), config.tcp).await?;
     let api = Arc::new(Api::new(host.clone(), config.membership.clone()));
     let only_metrics = Arc::new(Api::metrics_only(host, config.membership));
     let to_managers = remote::serve(engine, Arc::clone(&api), stopping.clone());

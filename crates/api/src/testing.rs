@@ -404,7 +404,7 @@ impl Fake {
             Arc::new(FakeHost { info: host_info().into(), images, networks: Mutex::default() }),
             membership,
         ));
-        let listeners = Listeners::bind(socket.clone(), None).await.expect("a socket");
+        let listeners = Listeners::bind(socket.clone(), None, None).await.expect("a socket");
         let serving = tokio::spawn(serve_api(listeners, api, stopping));
         Self {
             socket,

@@ -209,14 +209,18 @@ async fn wrong_requests_are_refused_with_the_field() {
 async fn the_socket_of_a_live_daemon_is_not_taken_and_a_stale_one_is() {
     let fake = Fake::alone().await;
     let other = Fake::alone().await;
-    let error = crate::listener::bind(&fake.socket).await.expect_err("in use");
+    let error = crate::listener::bind(&fake.socket, None).await.expect_err("in use");
     assert!(error.to_string().contains("in use by a running daemon"), "{error}");
     let stale = other.socket.with_file_name("stale.sock");
     drop(std::os::unix::net::UnixListener::bind(&stale).expect("bind"));
-    crate::listener::bind(&stale).await.expect("a stale socket is replaced");
+    crate::listener::bind(&stale, None).await.expect("a stale socket is replaced");
     let file = other.socket.with_file_name("file");
     std::fs::write(&file, "x").expect("write");
-    assert!(crate::listener::bind(&file).await.expect_err("a file").to_string().contains("is no socket"));
+    assert!(crate::listener::bind(&file, None).await.expect_err("a file").to_string().contains("is no socket"));
+    // E-50
+    let nobodys = other.socket.with_file_name("group.sock");
+    let error = crate::listener::bind(&nobodys, Some("no-such-group")).await.expect_err("no group");
+    assert!(error.to_string().contains("this host has no such group"), "{error}");
 }
 
 /// What docker prints; `None` where it is not installed.

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::{ArgGroup, CommandFactory as _, FromArgMatches as _, Parser, parser::ValueSource};
 use identity::{ApiAcceptor, PemFiles};
-use node::engine::{ContainerDefaults, Settings, StorageDriver, Transfers};
+use node::engine::{BridgeDefaults, ContainerDefaults, HostNetwork, Settings, StorageDriver, Transfers};
 use overlay::{Cidr, EncryptionChoice};
 
 /// Docker's port for its API with TLS.
@@ -113,13 +113,32 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OfFile {
     pub defaults: ContainerDefaults,
+    pub bridge_defaults: BridgeDefaults,
     /// What bridge networks without a subnet of their own get one of.
     pub address_pools: Vec<Cidr>,
+    pub network: HostNetwork,
+    /// So often a blob is tried to be fetched.
+    pub download_attempts: u32,
+    /// Who may use the API's socket beside root; None: `rswarm`, if there is such a group.
+    pub group: Option<String>,
+    /// Lines of the log are JSON.
+    pub log_json: bool,
+    /// What a cluster is told as this host's address where nobody names one.
+    pub advertise: String,
 }
 
 impl Default for OfFile {
     fn default() -> Self {
-        Self { defaults: ContainerDefaults::default(), address_pools: overlay::default_pools() }
+        Self {
+            defaults: ContainerDefaults::default(),
+            bridge_defaults: BridgeDefaults::default(),
+            address_pools: overlay::default_pools(),
+            network: HostNetwork::default(),
+            download_attempts: Transfers::default().attempts,
+            group: None,
+            log_json: false,
+            advertise: String::new(),
+        }
     }
 }
 
@@ -167,8 +186,10 @@ impl Config {
             transfers: Transfers {
                 downloads: self.max_concurrent_downloads.get(),
                 uploads: self.max_concurrent_uploads.get(),
+                attempts: self.of_file.download_attempts,
             },
             defaults: self.of_file.defaults.clone(),
+            bridge_defaults: self.of_file.bridge_defaults.clone(),
         })
     }
 

@@ -1,31 +1,41 @@
 //! The configuration file of the daemon, `daemon.json`: Docker's keys, as far as there is such a setting here.
 //!
 //! Read at the start and again on SIGHUP. It is taken whole or not at all: an unknown key, a wrong value, or a key whose
-//! flag is given too is refused by name.
+//! flag is given too is refused by name. A key of Docker's without a setting here is refused with what rswarm does instead
+//! ([`others`]), and never passed over.
 
+mod listen;
+mod network;
 mod of_file;
+mod others;
+mod programs;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     net::IpAddr,
-    num::NonZeroUsize,
+    num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
 };
 
 use anyhow::{Context as _, Result, bail};
 use node::engine::StorageDriver;
+use overlay::Cidr;
 use serde::Deserialize;
+use serde_json::Value;
 use types::Labels;
 
-use self::of_file::{Limit, Pool, Size};
+use self::{
+    of_file::{Limit, Pool, Size},
+    programs::Program,
+};
 use crate::config::Config;
 
 /// Where it is looked for unless --config-file says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/rswarm/daemon.json";
 
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(rename_all = "kebab-case", default)]
 struct ConfigFile {
     // read again on SIGHUP
     debug: Option<bool>,
@@ -36,6 +46,8 @@ struct ConfigFile {
     registry_mirrors: Option<Vec<String>>,
     max_concurrent_downloads: Option<NonZeroUsize>,
     max_concurrent_uploads: Option<NonZeroUsize>,
+    max_download_attempts: Option<NonZeroU32>,
+    default_network_opts: Option<BTreeMap<String, Labels>>,
     // of containers that are made from then on, read again on SIGHUP
     log_driver: Option<String>,
     log_opts: Option<Labels>,
@@ -46,14 +58,46 @@ struct ConfigFile {
     default_ulimits: Option<BTreeMap<String, Limit>>,
     init: Option<bool>,
     no_new_privileges: Option<bool>,
+    seccomp_profile: Option<String>,
+    cgroup_parent: Option<String>,
+    default_ipc_mode: Option<String>,
+    default_cgroupns_mode: Option<String>,
+    host_gateway_ip: Option<IpAddr>,
+    host_gateway_ips: Option<Vec<IpAddr>>,
     // read at the start
     data_root: Option<PathBuf>,
     exec_root: Option<PathBuf>,
     storage_driver: Option<String>,
     cdi_spec_dirs: Option<Vec<PathBuf>>,
     default_address_pools: Option<Vec<Pool>>,
-    /// What rswarm always does.
-    live_restore: Option<bool>,
+    default_runtime: Option<String>,
+    runtimes: Option<BTreeMap<String, Program>>,
+    log_format: Option<String>,
+    swarm_default_advertise_addr: Option<String>,
+    // of the API and the metrics
+    hosts: Option<Vec<String>>,
+    group: Option<String>,
+    metrics_addr: Option<String>,
+    tls: Option<bool>,
+    tlsverify: Option<bool>,
+    tlscacert: Option<PathBuf>,
+    tlscert: Option<PathBuf>,
+    tlskey: Option<PathBuf>,
+    // of the default bridge and of published ports
+    bip: Option<Cidr>,
+    fixed_cidr: Option<Cidr>,
+    mtu: Option<u32>,
+    icc: Option<bool>,
+    ip: Option<IpAddr>,
+    ip_masq: Option<bool>,
+    userland_proxy: Option<bool>,
+    // taken where they say what rswarm does
+    bridge: Option<String>,
+    exec_opts: Option<Vec<String>>,
+    features: Option<BTreeMap<String, bool>>,
+    /// All others: of Docker's, or of nobody's.
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
 }
 
 impl Config {
@@ -77,7 +121,10 @@ impl Config {
             true => ConfigFile::default(),
             false => serde_json::from_str(text)?,
         };
+        others::check(&file.others)?;
+        file.check_taken()?;
         let of_file = file.of_file()?;
+        let (program, listen) = (file.program()?, file.listen()?);
         let driver: Option<StorageDriver> =
             file.storage_driver.map(|name| name.parse()).transpose().map_err(anyhow::Error::msg)?;
         let mut config = Self { of_file, ..self.clone() };
@@ -104,17 +151,36 @@ impl Config {
         take(&mut config.run_dir, file.exec_root, given, "run_dir", "exec-root")?;
         take(&mut config.storage_driver, driver.map(Some), given, "storage_driver", "storage-driver")?;
         take(&mut config.cdi_spec_dir, file.cdi_spec_dirs, given, "cdi_spec_dir", "cdi-spec-dirs")?;
+        take(&mut config.oci_runtime, program, given, "oci_runtime", "default-runtime")?;
+        listen.take_into(&mut config)?;
         Ok(config)
     }
 
     /// What of `new` counts with the next start only, by the keys of the file.
     pub fn fixed_changes(&self, new: &Self) -> Vec<&'static str> {
+        let (ours, theirs) = (&self.of_file, &new.of_file);
+        let (bridge, new_bridge) = (&ours.network, &theirs.network);
+        let tls = |config: &Self| [&config.tlscacert, &config.tlscert, &config.tlskey].map(Clone::clone);
         let changes = [
             ("data-root", self.state_dir != new.state_dir),
             ("exec-root", self.run_dir != new.run_dir),
             ("storage-driver", self.storage_driver != new.storage_driver),
             ("cdi-spec-dirs", self.cdi_spec_dir != new.cdi_spec_dir),
-            ("default-address-pools", self.of_file.address_pools != new.of_file.address_pools),
+            ("default-address-pools", ours.address_pools != theirs.address_pools),
+            ("default-runtime", self.oci_runtime != new.oci_runtime),
+            ("log-format", ours.log_json != theirs.log_json),
+            ("swarm-default-advertise-addr", ours.advertise != theirs.advertise),
+            ("hosts", (&self.host, &self.socket) != (&new.host, &new.socket)),
+            ("group", ours.group != theirs.group),
+            ("metrics-addr", self.metrics_addr != new.metrics_addr),
+            ("tlscacert, tlscert or tlskey", tls(self) != tls(new)),
+            ("bip", bridge.address != new_bridge.address),
+            ("fixed-cidr", bridge.range != new_bridge.range),
+            ("mtu", bridge.mtu != new_bridge.mtu),
+            ("icc", bridge.apart != new_bridge.apart),
+            ("ip", bridge.binding != new_bridge.binding),
+            ("ip-masq", bridge.masquerade != new_bridge.masquerade),
+            ("userland-proxy", bridge.relay != new_bridge.relay),
         ];
         changes.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
@@ -133,7 +199,7 @@ fn take<T>(slot: &mut T, value: Option<T>, given: &BTreeSet<String>, flag: &str,
 mod tests {
     use super::*;
 
-    fn read(arguments: &[&str], text: &str) -> Result<Config, String> {
+    pub(super) fn read(arguments: &[&str], text: &str) -> Result<Config, String> {
         let words = [&["rswarm daemon"], arguments].concat();
         Config::from_words(words).expect("flags").with_text(text).map_err(|error| format!("{error:#}"))
     }
@@ -150,6 +216,10 @@ mod tests {
         assert_eq!(config.state_dir, PathBuf::from("/srv/rswarm"));
         let before = read(&[], "").expect("an empty file");
         assert_eq!(before.fixed_changes(&config), ["data-root", "storage-driver"]);
+        let text =
+            r#"{"bip": "10.9.0.1/24", "mtu": 1400, "icc": false, "hosts": ["unix:///run/x.sock"], "group": "docker"}"#;
+        let of_network = read(&[], text).expect("a good file");
+        assert_eq!(before.fixed_changes(&of_network), ["hosts", "group", "bip", "mtu", "icc"]);
         assert_eq!(config.fixed_changes(&config), Vec::<&str>::new());
     }
 
@@ -157,7 +227,7 @@ mod tests {
     #[test]
     fn e_50_what_is_not_understood_is_refused_by_name() {
         let refused = |arguments: &[&str], text: &str| read(arguments, text).expect_err(text);
-        assert!(refused(&[], r#"{"labls": []}"#).contains("unknown field `labls`, expected one of `debug`"));
+        assert!(refused(&[], r#"{"labls": []}"#).starts_with("unknown field `labls`: neither Docker"));
         assert!(refused(&[], r#"{"labels": "a=1"}"#).contains("expected a sequence at line 1"));
         assert!(refused(&[], r#"{"max-concurrent-uploads": 0}"#).contains("nonzero"));
         assert!(refused(&[], r#"{"storage-driver": "aufs"}"#).contains("name one of overlay2"));

@@ -36,10 +36,13 @@ fn start(flags: &Config) -> Result<()> {
     let filter = crate::logging::parse(config.log_filter())?;
     let settings = config.settings()?;
     if config.validate {
+        // certificates that cannot be used are found here and not at the next start
+        config.tcp()?;
+        config.metrics()?;
         eprintln!("configuration OK");
         return Ok(());
     }
-    let log = crate::logging::start(filter);
+    let log = crate::logging::start(filter, config.of_file.log_json);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .enable_all()
@@ -77,9 +80,11 @@ async fn run(flags: &Config, config: &Config, settings: Settings, log: &LogFilte
     let engine = Engine::start(engine_config(config, settings).await?).await?;
     let (membership, served) = membership::channel();
     let (stop, stopping) = watch::channel(false);
-    let supervisor = Supervisor::new(engine.clone(), config.cluster_dir(), served);
+    let advertise = config.of_file.advertise.clone();
+    let supervisor = Supervisor::new(engine.clone(), config.cluster_dir(), advertise, served);
     let mut supervising = tokio::spawn(supervisor.run(stopping.clone()));
-    let api = api::ApiConfig { socket: config.socket_path(), tcp, metrics, engine: engine.clone(), membership };
+    let (socket, group) = (config.socket_path(), config.of_file.group.clone());
+    let api = api::ApiConfig { socket, group, tcp, metrics, engine: engine.clone(), membership };
     let mut serving = tokio::spawn(api::serve(api, stopping));
     tracing::info!(version = VERSION, socket = %config.socket_path().display(), "rswarm daemon runs");
     let ended = loop {
@@ -120,5 +125,6 @@ async fn engine_config(config: &Config, settings: Settings) -> Result<EngineConf
         version: VERSION.to_owned(),
         encryption,
         address_pools: config.of_file.address_pools.clone(),
+        network: config.of_file.network.clone(),
     })
 }

@@ -25,9 +25,16 @@ pub fn parse(filter: &str) -> Result<EnvFilter> {
         .with_context(|| format!("the log level {filter:?} is neither a level nor a filter such as manager=debug"))
 }
 
-/// Sets up logging for the whole process.
-pub fn start(filter: EnvFilter) -> LogFilter {
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).with_filter_reloading();
+/// Sets up logging for the whole process, in lines of text or of JSON.
+pub fn start(filter: EnvFilter, json: bool) -> LogFilter {
+    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    if json {
+        let builder = builder.json().with_filter_reloading();
+        let handle = builder.reload_handle();
+        builder.init();
+        return LogFilter(Box::new(move |filter| handle.reload(filter).context("change what is logged")));
+    }
+    let builder = builder.with_filter_reloading();
     let handle = builder.reload_handle();
     builder.init();
     LogFilter(Box::new(move |filter| handle.reload(filter).context("change what is logged")))

@@ -29,6 +29,8 @@ const MANAGER_RESTART_PAUSE: Duration = Duration::from_secs(2);
 pub struct Supervisor {
     engine: Engine,
     directory: PathBuf,
+    /// The address or interface that a cluster is told where its request names none; empty: it is found out.
+    advertise: String,
     served: Served,
     member: Option<Member>,
     /// Set while this host is a manager whose keys wait for the unlock key.
@@ -49,8 +51,9 @@ enum Wake {
 }
 
 impl Supervisor {
-    pub fn new(engine: Engine, directory: PathBuf, served: Served) -> Self {
-        Self { engine, directory, served, member: None, locked: None, trouble: String::new(), manager_due: None }
+    pub fn new(engine: Engine, directory: PathBuf, advertise: String, served: Served) -> Self {
+        let (member, locked, trouble, manager_due) = (None, None, String::new(), None);
+        Self { engine, directory, advertise, served, member, locked, trouble, manager_due }
     }
 
     /// Resumes the membership there was, then serves until `stop` turns true; ends in reverse order:
@@ -125,6 +128,12 @@ impl Supervisor {
         self.trouble = format!("{error:#}");
     }
 
+    fn say_address(&self, asked: &mut String) {
+        if asked.is_empty() {
+            asked.clone_from(&self.advertise);
+        }
+    }
+
     async fn serve(&mut self, command: Command) {
         // a caller that went away is no reason to stop half way
         match command {
@@ -132,7 +141,8 @@ impl Supervisor {
                 let result = Box::pin(self.go_on_alone(&request)).await;
                 let _ = reply.send(self.adopt(result));
             }
-            Command::Init { request, reply } => {
+            Command::Init { mut request, reply } => {
+                self.say_address(&mut request.advertise_addr);
                 let result = match self.must_be_free() {
                     Ok(()) => Box::pin(member::found(&self.directory, &self.engine, *request))
                         .await
@@ -141,7 +151,8 @@ impl Supervisor {
                 };
                 let _ = reply.send(self.adopt(result));
             }
-            Command::Join { request, reply } => {
+            Command::Join { mut request, reply } => {
+                self.say_address(&mut request.advertise_addr);
                 let result = match self.must_be_free() {
                     Ok(()) => {
                         member::join(&self.directory, &self.engine, request).await.map_err(|error| refused(&error))

@@ -2,7 +2,7 @@
 
 use node::{HostInfo, engine::ContainerCounts, membership::Status};
 use serde_json::{Map, Value, json};
-use types::{Cluster, Counts};
+use types::{Cluster, Counts, Seccomp};
 
 use super::{policy, swarm, writer::Fields};
 
@@ -21,6 +21,17 @@ pub(crate) struct Facts<'a> {
     pub(crate) images: usize,
     /// RFC 3339.
     pub(crate) now: String,
+}
+
+/// With the seccomp profile that containers get by default.
+fn security_options(host: &HostInfo) -> Vec<String> {
+    let profile = match host.settings.defaults.seccomp {
+        Seccomp::Default => "builtin",
+        Seccomp::Unconfined => "unconfined",
+        Seccomp::Profile(_) => "custom",
+    };
+    let named = |option: &String| option.replace("profile=builtin", &format!("profile={profile}"));
+    host.security_options.iter().map(named).collect()
 }
 
 pub(crate) fn write(facts: &Facts<'_>) -> Value {
@@ -83,7 +94,7 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
         .set("LiveRestoreEnabled", true)
         .set("Isolation", "")
         .set("InitBinary", "")
-        .set("SecurityOptions", &host.security_options)
+        .set("SecurityOptions", security_options(host))
         .set("CDISpecDirs", &host.cdi_directories)
         .set("FirewallBackend", json!({ "Driver": "nftables" }))
         .set("DiscoveredDevices", facts.devices.iter().map(device).collect::<Vec<_>>())

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use node::engine::BridgeDefaults;
+use serde_json::{Value, json};
 use types::{Cidr, Labels, Name, NetworkDriver, NetworkSpec, SubnetSpec};
 
 use super::reader::{FieldError, Object};
@@ -68,6 +69,23 @@ pub(crate) fn read(body: &Value) -> Result<Wanted, FieldError> {
     let spec = read_spec(&mut from, name, if config_only { NetworkDriver::Null } else { driver }, config_only)?;
     from.finish()?;
     Ok(if is_cluster { Wanted::Cluster(Box::new(spec)) } else { Wanted::HostOnly(Box::new(spec)) })
+}
+
+/// What the host's configuration says of bridge networks, where the request is for one of its own and does not say it.
+pub(crate) fn add_defaults(body: &mut Value, defaults: &BridgeDefaults) {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (driver, scope, source) = (text(&body["Driver"]), text(&body["Scope"]), text(&body["ConfigFrom"]["Network"]));
+    let is_bridge = matches!(driver.as_str(), "" | "bridge" | "default") && scope != "swarm";
+    if defaults.0.is_empty() || !is_bridge || !source.is_empty() || body["ConfigOnly"] == true {
+        return;
+    }
+    let options = &body["Options"];
+    let own = if options.is_null() { Ok(Labels::new()) } else { serde_json::from_value::<Labels>(options.clone()) };
+    // what is no such list is refused when it is read
+    if let (Ok(mut options), true) = (own, body.is_object()) {
+        defaults.fill(&mut options);
+        body["Options"] = json!(options);
+    }
 }
 
 fn read_spec(

@@ -26,7 +26,7 @@ use crate::{
     bodies::JsonBody,
     cluster,
     convert::{
-        network::{PREDEFINED, Wanted, driver_name, is_predefined, read, read_added},
+        network::{PREDEFINED, Wanted, add_defaults, driver_name, is_predefined, read, read_added},
         network_view::{
             Networks, predefined, write, write_bridge, write_inspected, write_local, write_local_inspected,
             write_predefined, write_verbose,
@@ -166,6 +166,7 @@ pub(crate) async fn create(
     {
         body.remove("EnableIPv4");
     }
+    add_defaults(&mut body, &shared.host.info().settings.bridge_defaults);
     let spec = match read(&body)? {
         Wanted::Cluster(spec) => spec,
         Wanted::HostOnly(spec) => {

@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io::{Seek, SeekFrom, Write},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -25,10 +25,10 @@ use crate::{
     store::{Store, Temp, blocking, create_file},
 };
 
-/// As often as Docker tries (`DefaultDownloadAttempts`).
-const ATTEMPTS: u32 = 5;
-/// Doubled after each failed attempt: 0.5, 1, 2, 4 s.
+/// Doubled after each failed attempt: 0.5, 1, 2, 4 s and so on.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// A registry that was away is asked again within a minute (32 s), however often it was.
+const MOST_DOUBLINGS: u32 = 6;
 /// Pieces between network and disk; with pieces of 16 KiB or so this is at most about a megabyte.
 const QUEUE: usize = 64;
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -104,6 +104,7 @@ impl Download<'_> {
             Ok(Partial { file: create_file(&path)?, path, hash: Sha256::new(), bytes: 0, _temp: temp })
         })
         .await?;
+        let most = self.store.inner.download_attempts.load(Ordering::Relaxed);
         let mut attempt = 1;
         loop {
             let resumed = partial.bytes > 0;
@@ -122,8 +123,8 @@ impl Download<'_> {
                 Err(failure) => failure,
             };
             match failure {
-                Failure::Broken(error) if attempt < ATTEMPTS => {
-                    let pause = FIRST_PAUSE * 2u32.pow(attempt - 1);
+                Failure::Broken(error) if attempt < most => {
+                    let pause = FIRST_PAUSE * 2u32.pow((attempt - 1).min(MOST_DOUBLINGS));
                     tracing::debug!(blob = %self.blob.digest, attempt, %error, "download broke, trying again");
                     self.progress
                         .say(self.blob.digest.short(), ProgressStatus::Retrying { seconds: pause.as_secs().max(1) });

@@ -30,7 +30,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -76,6 +76,7 @@ pub(crate) struct Inner {
     /// Connections to registries and nodes.
     pub(crate) downloading: Slots,
     pub(crate) uploading: Slots,
+    pub(crate) download_attempts: AtomicU32,
     /// One worker per blob or layer, so that two pulls of the same image share the work.
     working: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
 }
@@ -132,6 +133,7 @@ impl Store {
             unpacking: Semaphore::new(cores),
             downloading: Slots::new(Transfers::default().downloads),
             uploading: Slots::new(Transfers::default().uploads),
+            download_attempts: AtomicU32::new(Transfers::default().attempts),
             working: Mutex::new(HashMap::new()),
         };
         inner.forget_unfit_layers()?;

@@ -1,6 +1,6 @@
 //! How many blobs go over the network at once.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -11,12 +11,14 @@ use super::Store;
 pub struct Transfers {
     pub downloads: usize,
     pub uploads: usize,
+    /// So often a blob is tried to be fetched; at least once.
+    pub attempts: u32,
 }
 
 impl Default for Transfers {
-    /// Docker's (`DefaultMaxConcurrentDownloads`, `DefaultMaxConcurrentUploads`).
+    /// Docker's (`DefaultMaxConcurrentDownloads`, `DefaultMaxConcurrentUploads`, `DefaultDownloadAttempts`).
     fn default() -> Self {
-        Self { downloads: 3, uploads: 5 }
+        Self { downloads: 3, uploads: 5, attempts: 5 }
     }
 }
 
@@ -40,8 +42,9 @@ impl Slots {
 }
 
 impl Store {
-    /// Changes how many blobs go over the network at once.
+    /// Changes how many blobs go over the network at once, and how often each is tried.
     pub fn set_transfers(&self, transfers: Transfers) {
+        self.inner.download_attempts.store(transfers.attempts.max(1), Ordering::Relaxed);
         self.inner.downloading.set(transfers.downloads);
         self.inner.uploading.set(transfers.uploads);
     }

@@ -7,6 +7,7 @@ use image::{StorageDriver, Transfers};
 use super::{
     defaults::ContainerDefaults,
     events::{Event, EventKind},
+    network::{BridgeDefaults, HostNetwork},
 };
 
 /// Where things are and which helpers to start.
@@ -34,6 +35,8 @@ pub struct EngineConfig {
     pub encryption: overlay::EncryptionBackend,
     /// What bridge networks without a subnet of their own get one of, the first that is free.
     pub address_pools: Vec<overlay::Cidr>,
+    /// The default bridge and what leads to published ports.
+    pub network: HostNetwork,
 }
 
 /// What the daemon reads again on SIGHUP (parity E-50).
@@ -53,6 +56,8 @@ pub struct Settings {
     pub transfers: Transfers,
     /// For containers that are made from now on.
     pub defaults: ContainerDefaults,
+    /// For bridge networks of this host that are made from now on.
+    pub bridge_defaults: BridgeDefaults,
 }
 
 impl Settings {

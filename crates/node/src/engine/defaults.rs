@@ -4,9 +4,10 @@
 //! whenever one starts, and only ulimits are shown as if they were its own. Tasks are filled in each time a step of theirs is
 //! done.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
-use types::{Assignment, DnsConfig, LogDriver, Ulimit};
+use ::runtime::{ContainerConfig, NamespaceMode};
+use types::{Assignment, DnsConfig, LogDriver, Seccomp, Ulimit};
 
 use super::{
     containers::spec::SingleSpec,
@@ -25,6 +26,16 @@ pub struct ContainerDefaults {
     pub init: bool,
     pub ulimits: Vec<Ulimit>,
     pub no_new_privileges: bool,
+    /// Of those that are not privileged.
+    pub seccomp: Seccomp,
+    /// The control group that theirs are made in; empty: rswarm's own.
+    pub cgroup_parent: String,
+    /// Others may join the IPC namespace of a single container.
+    pub ipc_shareable: bool,
+    /// They see the host's control groups.
+    pub cgroupns_of_host: bool,
+    /// What `host-gateway` stands for; empty: the default bridge's address.
+    pub host_gateways: Vec<IpAddr>,
 }
 
 impl ContainerDefaults {
@@ -46,6 +57,12 @@ impl ContainerDefaults {
         spec.log = self.log(spec.log.as_ref());
         if spec.shm_size_bytes == 0 {
             spec.shm_size_bytes = self.shm_size_bytes;
+        }
+        if !spec.privileged && !spec.security.iter().any(|option| option.starts_with("seccomp")) {
+            spec.seccomp.clone_from(&self.seccomp);
+        }
+        if spec.limits.cgroup_parent.is_empty() {
+            spec.limits.cgroup_parent.clone_from(&self.cgroup_parent);
         }
     }
 
@@ -72,7 +89,18 @@ impl ContainerDefaults {
         if container.host.shm_size.0 == 0 {
             container.host.shm_size.0 = self.shm_size_bytes;
         }
+        if container.seccomp == Seccomp::Default && !container.host.privileged {
+            container.seccomp.clone_from(&self.seccomp);
+        }
         Cow::Owned(filled)
+    }
+
+    /// What a task's spec has no word for.
+    pub(super) fn fill_config(&self, config: &mut ContainerConfig) {
+        config.cgroup_parent.clone_from(&self.cgroup_parent);
+        if self.cgroupns_of_host {
+            config.cgroupns = NamespaceMode::Host;
+        }
     }
 
     /// Options that are not given are added where it is the same driver, as Docker does it.
@@ -173,5 +201,28 @@ mod tests {
         let (own, container) = (&task.spec.container, &filled.spec.container);
         assert_eq!((&container.dns, container.init_asked()), (&own.dns, None));
         assert_eq!(container.host.shm_size.0, 1 << 20);
+    }
+
+    /// E-50: a seccomp profile of the host's is for those that are confined and name none; so is its control group.
+    #[test]
+    fn e_50_seccomp_and_control_groups_of_the_host() {
+        let defaults = ContainerDefaults {
+            seccomp: Seccomp::Unconfined,
+            cgroup_parent: "/tenants".into(),
+            cgroupns_of_host: true,
+            ..ContainerDefaults::default()
+        };
+        let filled = |spec: SingleSpec| {
+            let mut spec = spec;
+            defaults.fill_single(&mut spec);
+            (spec.seccomp, spec.limits.cgroup_parent)
+        };
+        assert_eq!(filled(SingleSpec::default()), (Seccomp::Unconfined, "/tenants".into()));
+        let builtin = SingleSpec { security: vec!["seccomp=builtin".into()], ..SingleSpec::default() };
+        assert_eq!(filled(builtin).0, Seccomp::Default);
+        assert_eq!(filled(SingleSpec { privileged: true, ..SingleSpec::default() }).0, Seccomp::Default);
+        let mut own = SingleSpec::default();
+        own.limits.cgroup_parent = "/mine".into();
+        assert_eq!(filled(own).1, "/mine");
     }
 }

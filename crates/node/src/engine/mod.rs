@@ -63,11 +63,11 @@ pub use host_info::HostInfo;
 pub use image::{StorageDriver, Transfers};
 pub use log_driver::{DRIVERS as LOG_DRIVERS, shown_in_logs};
 pub use logs::{LogLine, LogOptions, LogStream};
-pub(crate) use network::{ClusterNetwork, Place, PortHolder, Uplink};
 pub use network::{
-    ContainerNetwork, ContainerPlace, HostFacts, LocalEndpoint, LocalNetworkView, LocalNetworks, NetworkError,
-    NetworkErrorKind, PlaceIn,
+    BridgeDefaults, ContainerNetwork, ContainerPlace, HostFacts, HostNetwork, LocalEndpoint, LocalNetworkView,
+    LocalNetworks, NetworkError, NetworkErrorKind, PlaceIn,
 };
+pub(crate) use network::{ClusterNetwork, Place, PortHolder, Uplink};
 pub use refusal::{Refusal, RefusalKind};
 
 use overlay::{EndpointId, ProbeStream};

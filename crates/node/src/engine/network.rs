@@ -6,11 +6,13 @@
 //! is asked of the data plane process at start; only the choice of the subnet is kept on disk.
 
 mod addresses;
+mod bridge_defaults;
 mod containers;
 mod definition;
 mod file;
 mod guests;
 mod held;
+mod host_network;
 mod interfaces;
 mod local;
 mod owned;
@@ -27,7 +29,9 @@ pub(crate) use self::guests::{Place, Uplink};
 pub(crate) use self::held::PortHolder;
 pub(crate) use self::wanted::ClusterNetwork;
 pub use self::{
+    bridge_defaults::BridgeDefaults,
     containers::{ContainerNetwork, ContainerPlace, PlaceIn},
+    host_network::HostNetwork,
     local::{HostFacts, LocalNetworks, NetworkError, NetworkErrorKind},
     view::{LocalEndpoint, LocalNetworkView},
 };
@@ -134,6 +138,7 @@ impl Network {
             networks,
             state_dir,
             pools,
+            range: config.network.range,
             shown,
             present,
             held,

@@ -258,12 +258,14 @@ impl Engine {
 
     /// The container, up to but not including its command; gives its first process.
     pub(crate) async fn create_task(&self, a: &Assignment, prepared: &Prepared) -> Result<u32, TaskError> {
-        let filled = self.info().settings.defaults.fill_task(a);
+        let host = self.info();
+        let filled = host.settings.defaults.fill_task(a);
         let a = &*filled;
         let Prepared { planned, image, made, health, ports, .. } = prepared;
-        let mut config =
-            container::container_config(a, planned, image, made, health.as_ref(), ports).map_err(refused)?;
-        config.init = self.info().settings.defaults.has_init(a.spec.container.init_asked());
+        let built = container::container_config(a, planned, image, made, health.as_ref(), ports);
+        let mut config = built.map_err(refused)?;
+        config.init = host.settings.defaults.has_init(a.spec.container.init_asked());
+        host.settings.defaults.fill_config(&mut config);
         let config = self.with_devices(&a.spec.container.host.claims, config).await.map_err(refused)?;
         let _turn = self.inner.turns.acquire().await.map_err(|_| stopping())?;
         let created = match self.inner.runtime.create(&config).await {

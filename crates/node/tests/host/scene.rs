@@ -60,6 +60,7 @@ impl Host {
             cdi_directories: Vec::new(),
             encryption: overlay::EncryptionBackend::Userspace,
             address_pools: overlay::default_pools(),
+            network: node::engine::HostNetwork::default(),
         };
         let engine = Engine::start(config).await?;
         if engine.images().get(IMAGE).is_err() {

@@ -1,7 +1,7 @@
 //! Bounds on what a container uses, at `create` and `update`. The rules and words are Docker's (moby
 //! `daemon/daemon_unix.go`), checked as far as the host need not be asked.
 
-use super::spec::{Limits, ThrottleKind, ThrottleRequest, WeightRequest};
+use super::spec::{Limits, ThrottleKind, ThrottleRequest, WeightRequest, cgroup_parent_problem};
 use crate::convert::reader::{FieldError, Object};
 
 /// Less memory than this starts nothing.
@@ -13,9 +13,6 @@ const LEAST_NANO_CPUS: u64 = 10_000_000;
 const MOST_QUOTA_US: i64 = (1 << 44) - 1;
 const MOST_SHARES: i64 = 262_144;
 const MOST_PIDS: i64 = 4 << 20;
-/// Of one name, and of a path that has a hierarchy's place before it and the container's id behind it (Linux `limits.h`).
-const MOST_NAME_BYTES: usize = 255;
-const MOST_PARENT_BYTES: usize = 1024;
 const BLKIO_WEIGHTS: std::ops::RangeInclusive<u16> = 10..=1_000;
 
 const THROTTLES: [(&str, ThrottleKind); 4] = [
@@ -156,15 +153,12 @@ fn read_device(item: &mut Object<'_>) -> Result<String, FieldError> {
     }
 }
 
-/// Below the root of the hierarchy, whether it begins with `/` or not, and no way out of it.
 fn read_cgroup_parent(from: &mut Object<'_>) -> Result<String, FieldError> {
     let parent = from.string("CgroupParent")?;
-    let is_name = |part: &str| part != ".." && part.len() <= MOST_NAME_BYTES && !part.chars().any(char::is_control);
-    if parent.len() > MOST_PARENT_BYTES || !parent.split('/').all(is_name) {
-        let parent: String = parent.chars().take(MOST_NAME_BYTES).collect();
-        return Err(from.bad("CgroupParent", format!("{parent:?} is not the path of a control group: write /a/b")));
+    match cgroup_parent_problem(&parent) {
+        Some(problem) => Err(from.bad("CgroupParent", problem)),
+        None => Ok(parent),
     }
-    Ok(parent)
 }
 
 /// `0-2,4`.

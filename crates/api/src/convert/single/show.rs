@@ -174,8 +174,9 @@ fn exposed(view: &ContainerView) -> impl Iterator<Item = (u16, &'static str)> {
 
 /// Where a port is published: at all addresses is once for each family.
 fn addresses(view: &ContainerView, port: &PortConfig) -> Vec<String> {
-    // What has no address of IPv6 is reached over it by a process that does not speak SCTP.
-    let is_served = port.protocol != PortProtocol::Sctp || view.places.iter().any(|place| place.address6.is_some());
+    // What has no address of IPv6 is reached over it by a process that does not speak SCTP, if there is one.
+    let is_relayed = view.host_relays && port.protocol != PortProtocol::Sctp;
+    let is_served = is_relayed || view.places.iter().any(|place| place.address6.is_some());
     match &port.bind {
         PortBind::Address(address) => vec![address.to_string()],
         PortBind::All if view.host_has_ipv6 && is_served => vec!["0.0.0.0".to_owned(), "::".to_owned()],

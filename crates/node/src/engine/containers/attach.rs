@@ -58,8 +58,10 @@ impl Engine {
         wanted.dns.links = self.link_names(record).await;
         let mut all_internal = !places.is_empty();
         let (mut coming, mut overlays) = (Vec::new(), Vec::new());
-        let of_place =
-            |place: &PlaceRequest| binding_of(&self.network_meant(&place.network).ok()?.spec.options).ok()?;
+        let of_place = |place: &PlaceRequest| match place.is_on_bridge() {
+            true => self.config().network.binding.map(IpAddr::V4),
+            false => binding_of(&self.network_meant(&place.network).ok()?.spec.options).ok()?,
+        };
         let binding = places.iter().find_map(of_place);
         for place in places {
             let (is_internal, given) = self.add_place(&mut wanted, place, record).await?;
@@ -257,16 +259,27 @@ impl Engine {
 
     /// `name:address` as lines of /etc/hosts.
     fn extra_hosts(&self, record: &Record) -> Result<Vec<String>, ContainerError> {
-        let gateway = || self.inner.network.locals().first().and_then(|bridge| bridge.gateway);
-        let line = |entry: &String| {
+        let mut lines = Vec::new();
+        for entry in &record.spec.extra_hosts {
             let (name, address) = entry.split_once([':', '=']).unwrap_or((entry, ""));
             if address == "host-gateway" {
-                let gateway = gateway().ok_or_else(|| ContainerError::failed("this host has no bridge"))?;
-                return Ok(format!("{gateway} {name}"));
+                lines.extend(self.host_gateways()?.into_iter().map(|gateway| format!("{gateway} {name}")));
+            } else {
+                lines.push(format!("{} {name}", address.trim_matches(['[', ']'])));
             }
-            Ok(format!("{} {name}", address.trim_matches(['[', ']'])))
-        };
-        record.spec.extra_hosts.iter().map(line).collect()
+        }
+        Ok(lines)
+    }
+
+    /// What containers call this host by where they say `host-gateway`.
+    fn host_gateways(&self) -> Result<Vec<IpAddr>, ContainerError> {
+        let said = self.info().settings.defaults.host_gateways.clone();
+        if !said.is_empty() {
+            return Ok(said);
+        }
+        let bridge = self.inner.network.locals().first().and_then(|bridge| bridge.gateway);
+        let gateway = bridge.ok_or_else(|| ContainerError::failed("this host has no bridge"))?;
+        Ok(vec![gateway.into()])
     }
 
     /// A container's addresses by network; the host's bridge is the empty name.

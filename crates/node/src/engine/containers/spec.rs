@@ -257,6 +257,21 @@ pub struct Limits {
     pub cgroup_parent: String,
 }
 
+/// Of one name, and of a path that has a hierarchy's place before it and the container's id behind it (Linux `limits.h`).
+const MOST_NAME_BYTES: usize = 255;
+const MOST_PARENT_BYTES: usize = 1024;
+
+/// Why control groups cannot be made in `parent`: it is below the root of the hierarchy, whether it begins with `/` or not,
+/// and leads no way out of it.
+pub fn cgroup_parent_problem(parent: &str) -> Option<String> {
+    let is_name = |part: &str| part != ".." && part.len() <= MOST_NAME_BYTES && !part.chars().any(char::is_control);
+    if parent.len() <= MOST_PARENT_BYTES && parent.split('/').all(is_name) {
+        return None;
+    }
+    let parent: String = parent.chars().take(MOST_NAME_BYTES).collect();
+    Some(format!("{parent:?} is not the path of a control group: write /a/b"))
+}
+
 /// A share of a block device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WeightRequest {

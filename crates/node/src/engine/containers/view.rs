@@ -65,6 +65,8 @@ pub struct ContainerView {
     pub is_task: bool,
     /// Whether the host, on which its ports are published, has it.
     pub host_has_ipv6: bool,
+    /// What has no IPv6 is reached over it all the same.
+    pub host_relays: bool,
 }
 
 /// One network that it is in.
@@ -205,6 +207,7 @@ impl Engine {
             log_path,
             is_task,
             host_has_ipv6: host_has_ipv6(),
+            host_relays: self.config().network.relay,
         }
     }
 

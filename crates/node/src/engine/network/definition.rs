@@ -10,7 +10,7 @@ use super::interfaces::{PREFIX, prefix_of};
 /// Options that a bridge network understands, as Docker names them.
 const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
 const TALK: &str = "com.docker.network.bridge.enable_icc";
-const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
+pub(super) const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
 const BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
 /// Options of macvlan and ipvlan networks.
 const PARENT: &str = "parent";
@@ -20,11 +20,11 @@ const FLAG: &str = "ipvlan_flag";
 const GATEWAY_MODES: [&str; 2] =
     ["com.docker.network.bridge.gateway_mode_ipv4", "com.docker.network.bridge.gateway_mode_ipv6"];
 /// Which families it has, as Docker names them; the spec has them parsed already.
-const ENABLED: [&str; 2] = ["com.docker.network.enable_ipv4", "com.docker.network.enable_ipv6"];
+pub(super) const ENABLED: [&str; 2] = ["com.docker.network.enable_ipv4", "com.docker.network.enable_ipv6"];
 /// Below this a link has no IPv6 (RFC 8200, section 5).
 const IPV6_LEAST_MTU: u32 = 1280;
 /// The spec has them parsed already.
-const MTU: [&str; 2] = ["com.docker.network.driver.mtu", "mtu"];
+pub(super) const MTU: [&str; 2] = ["com.docker.network.driver.mtu", "mtu"];
 
 /// A spec that can be made here, but for a subnet it may not have chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +124,7 @@ fn one_of_family(spec: &NetworkSpec, is_ipv4: bool) -> Result<Option<Subnet>, St
     }
 }
 
-fn bridge(options: &Labels) -> Result<LocalDriver, String> {
+pub(super) fn bridge(options: &Labels) -> Result<LocalDriver, String> {
     let (mut masquerade, mut bridge, mut talk) = (true, None, true);
     for (name, value) in options {
         match name.as_str() {

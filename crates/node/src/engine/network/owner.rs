@@ -42,6 +42,8 @@ pub(super) struct Owner {
     pub(super) state_dir: PathBuf,
     /// What bridge networks without a subnet of their own get one of.
     pub(super) pools: Vec<Cidr>,
+    /// The part of the default bridge's subnet that endpoints get addresses of; None: all of it.
+    pub(super) range: Option<Cidr>,
     pub(super) shown: watch::Sender<Arc<Vec<LocalNetworkView>>>,
     pub(super) present: watch::Sender<Arc<guests::Present>>,
     pub(super) held: HeldPorts,
@@ -217,7 +219,13 @@ impl Owner {
         let bridge = self.plan.bridge.as_ref().ok_or("this host has no bridge")?;
         let ipam = Ipam::with_gateway(bridge.subnet, bridge.gateway).map_err(|e| e.to_string())?;
         let taken: BTreeSet<Ipv4Addr> = self.plan.endpoints.values().filter_map(|e| Some(e.bridge?.address)).collect();
-        let address = ipam.allocate(&taken, id.as_str()).map_err(|e| e.to_string())?;
+        // Where the bridge has kept another subnet, the part is none of it.
+        let part = self.range.filter(|part| bridge.subnet.overlaps(*part));
+        let address = match part {
+            Some(part) => ipam.allocate_in(part, &taken, id.as_str()),
+            None => ipam.allocate(&taken, id.as_str()),
+        };
+        let address = address.map_err(|e| e.to_string())?;
         Ok(BridgePort { address, mac: MacAddress::for_ipv4(address) })
     }
 }
