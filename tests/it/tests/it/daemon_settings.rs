@@ -187,6 +187,82 @@ fn docker_e_50_defaults_of_containers() -> Result<()> {
     Ok(())
 }
 
+/// E-50: the default bridge and published ports as a file of Docker's sets them. Containers that are there keep their addresses,
+/// and the bridge with them, until they are gone; all else counts for them too.
+#[test]
+fn docker_e_50_the_default_bridge() -> Result<()> {
+    if !can_make_hosts("docker_e_50_the_default_bridge") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("bridged", 1, 0)?;
+    let d = Docker::new(&t, "h1");
+    let serve = "mkdir -p /w; echo hello > /w/index.html; exec httpd -f -p 80 -h /w";
+    let run = |name: &str, more: &[&str]| {
+        let line = [&["run", "-d", "--name", name], more, &[IMAGE, "sh", "-c", serve]].concat();
+        let (code, _, err) = d.run(&line)?;
+        ensure!(code == 0, "docker {line:?}: {err}");
+        Ok(())
+    };
+    let ask = |at: &str| {
+        let line = format!("busybox timeout 2 wget -q -O - http://{at}/ 2>&1 || true");
+        t.lab().run("h1", &["sh", "-c", &line]).map(|said| said.trim() == "hello")
+    };
+    let network = |what: &str| d.ok(&format!("network inspect --format {{{{(index~.IPAM.Config~0).{what}}}}} bridge"));
+    let answers = |at: &str| {
+        until(at, DEADLINE, || {
+            ensure!(ask(at)?, "{at} does not answer");
+            Ok(())
+        })
+    };
+    run("web", &["-p", "8091:80"])?;
+    answers("127.0.0.1:8091")?;
+    answers("[::1]:8091")?;
+    let before = (network("Subnet")?, network("Gateway")?);
+
+    let text = r#"{"bip": "10.77.0.1/24", "mtu": 1380, "icc": false, "userland-proxy": false, "iptables": true}"#;
+    t.lab().run("h1", &["sh", "-c", &format!("echo '{text}' > /tmp/daemon.json")])?;
+    let daemon = t.restart_with("h1", &["--config-file", "/tmp/daemon.json"])?;
+    ensure!((network("Subnet")?, network("Gateway")?) == before, "{before:?}, {}", network("Subnet")?);
+    let log = std::fs::read_to_string(&daemon.log)?;
+    ensure!(log.contains("the default bridge keeps its address, because containers are on it"), "{log}");
+    d.comes_to_say("exec web cat /sys/class/net/eth0/mtu", "1380")?;
+    answers("127.0.0.1:8091")?;
+    ensure!(!ask("[::1]:8091")?, "nothing leads there from IPv6 any more");
+    d.shows("port web", "0.0.0.0:8091")?;
+    ensure!(!d.ok("port web")?.contains("[::]"), "{}", d.ok("port web")?);
+    run("other", &[])?;
+    let address = d.ok("inspect --format {{.NetworkSettings.IPAddress}} web")?;
+    let (address, gateway) = (address.trim(), before.1.trim());
+    let (code, ..) = d.run(&["exec", "other", "ping", "-c", "1", "-W", "1", address])?;
+    ensure!(code != 0, "containers of the default bridge are apart");
+    d.ok(&format!("exec other ping -c 1 -W 2 {gateway}"))?;
+    d.says(&format!("exec other timeout 2 wget -q -O - http://{gateway}:8091/"), "hello")?;
+
+    d.ok("rm -f web other")?;
+    t.restart_with("h1", &["--config-file", "/tmp/daemon.json"])?;
+    ensure!((network("Subnet")?.trim(), network("Gateway")?.trim()) == ("10.77.0.0/24", "10.77.0.1"));
+    run("new", &["-p", "8091:80"])?;
+    d.shows("inspect --format {{.NetworkSettings.IPAddress}} new", "10.77.0.")?;
+    answers("127.0.0.1:8091")?;
+    d.says("exec new cat /sys/class/net/eth0/mtu", "1380")?;
+    copied_and_refused(&t)
+}
+
+/// What was copied and cannot be is told with what to do.
+fn copied_and_refused(t: &ClusterUnderTest) -> Result<()> {
+    let check = |text: &str| {
+        let line = format!(
+            "echo '{text}' > /tmp/other.json; rswarm daemon --validate --config-file /tmp/other.json 2>&1 || true"
+        );
+        t.lab().run("h1", &["sh", "-c", &line])
+    };
+    let refused = check(r#"{"storage-opts": ["overlay2.size=1G"]}"#)?;
+    ensure!(refused.contains("\"storage-opts\": storage drivers have no options"), "{refused}");
+    ensure!(check(r#"{"exec-opts": ["native.cgroupdriver=systemd"]}"#)?.contains("asks no systemd"));
+    ensure!(check(r#"{"bip": "10.77.0.0/24"}"#)?.contains("give the bridge's own address"));
+    Ok(())
+}
+
 /// S-65, E-15: a part of a volume, for containers and for services; nothing stays mounted, also after the daemon was killed.
 #[test]
 fn docker_s_65_parts_of_volumes() -> Result<()> {
