@@ -120,7 +120,10 @@ impl Network {
         }
         let found = |e: &EndpointPlan| FoundEndpoint { address: address_of(e), ports: e.ports.clone() };
         let found = plan.endpoints.iter().map(|(id, e)| (id.clone(), found(e))).collect();
-        let routes = observed.host_routes.iter().copied().chain(networks.bridge_subnets()).collect();
+        // The usual ranges of the default bridge and of overlays are apart; one that was named may lie anywhere.
+        let named = plan.bridge.as_ref().filter(|_| config.network.address.or(config.network.range).is_some());
+        let routes = observed.host_routes.iter().copied().chain(networks.bridge_subnets());
+        let routes = routes.chain(named.map(|bridge| bridge.subnet)).collect();
         let (requests, inbox) = mpsc::channel(MAX_WAITING);
         let (cluster, latest) = watch::channel(None);
         let (shown, locals) = watch::channel(Arc::new(view::view(&plan, &networks)));
