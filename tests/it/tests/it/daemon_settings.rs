@@ -198,7 +198,7 @@ fn docker_e_50_the_default_bridge() -> Result<()> {
     let d = Docker::new(&t, "h1");
     let serve = "mkdir -p /w; echo hello > /w/index.html; exec httpd -f -p 80 -h /w";
     let run = |name: &str, more: &[&str]| {
-        let line = [&["run", "-d", "--name", name], more, &[IMAGE, "sh", "-c", serve]].concat();
+        let line = [&["run", "-d", "--name", name][..], more, &[IMAGE, "sh", "-c", serve]].concat();
         let (code, _, err) = d.run(&line)?;
         ensure!(code == 0, "docker {line:?}: {err}");
         Ok(())
