@@ -17,8 +17,10 @@ pub(crate) use overlay::hosts_of;
 use std::collections::BTreeSet;
 
 use crate::{
-    BridgePlan, EndpointStep, Link, MacAddress, MeshStep, Namespace, NetworkPlan, NftTable, Observed, OverlayNamespace,
-    Place, Step, mesh::INGRESS, nft, plan::veth_name,
+    EndpointStep, Link, MeshStep, Namespace, NetworkPlan, NftTable, Observed, OverlayNamespace, Place, Step,
+    mesh::INGRESS,
+    nft,
+    plan::{BridgeLink, veth_name},
 };
 use endpoint::Networks;
 
@@ -37,7 +39,7 @@ pub fn diff(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
     if forwards_ipv6(plan) && !observed.mesh.ipv6_forward {
         steps.push(Step::Mesh(MeshStep::EnableIpv6Forwarding));
     }
-    steps.extend(plan.bridge.iter().flat_map(|bridge| bridge_steps(bridge, observed)));
+    steps.extend(plan.bridge.iter().flat_map(|bridge| bridge_steps(bridge.link(), observed)));
     steps.extend(local::steps(plan, observed));
     steps.extend(overlay::neighbour_limit(plan, observed));
     steps.extend(tunnel::steps(plan, observed));
@@ -111,29 +113,27 @@ fn nft_steps(plan: &NetworkPlan, observed: &Observed) -> Option<Step> {
 }
 
 /// The link of the bridge's name, if it is a bridge. Anything else under our name is replaced.
-fn standing_bridge<'a>(bridge: &BridgePlan, observed: &'a Observed) -> Option<&'a Link> {
-    observed.links.get(&bridge.name).filter(|link| link.kind == "bridge")
+fn standing_bridge<'a>(name: &str, observed: &'a Observed) -> Option<&'a Link> {
+    observed.links.get(name).filter(|link| link.kind == "bridge")
 }
 
-fn bridge_steps(bridge: &BridgePlan, observed: &Observed) -> Vec<Step> {
+fn bridge_steps(bridge: BridgeLink, observed: &Observed) -> Vec<Step> {
     let mut steps = Vec::new();
-    let (name, mtu, wanted) = (bridge.name.clone(), bridge.mtu, bridge.addresses());
-    let switch_ipv6 = || match bridge.ipv6 {
-        Some(_) => Step::EnableIpv6 { link: bridge.name.clone() },
-        None => Step::DisableIpv6 { link: bridge.name.clone() },
+    let BridgeLink { name, mac, mtu, addresses: wanted, ipv6 } = bridge;
+    let switch_ipv6 = || match ipv6 {
+        true => Step::EnableIpv6 { link: name.clone() },
+        false => Step::DisableIpv6 { link: name.clone() },
     };
-    let Some(link) = standing_bridge(bridge, observed) else {
+    let Some(link) = standing_bridge(&name, observed) else {
         if observed.links.contains_key(&name) {
             steps.push(Step::RemoveLink { name: name.clone() });
         }
-        // A fixed address of its own: else the bridge takes the least of its ports' and changes it
-        // whenever a container comes or goes, which breaks every neighbour's ARP entry.
-        steps.push(Step::CreateBridge { name: name.clone(), mac: MacAddress::for_ipv4(bridge.gateway), mtu });
+        steps.push(Step::CreateBridge { name: name.clone(), mac, mtu });
         steps.push(switch_ipv6());
         steps.extend(wanted.into_iter().map(|address| Step::AddAddress { link: name.clone(), address }));
         return steps;
     };
-    if link.ipv6_off == bridge.ipv6.is_some() {
+    if link.ipv6_off == ipv6 {
         steps.push(switch_ipv6());
     }
     for address in link.addresses.iter().filter(|a| !wanted.contains(a)) {

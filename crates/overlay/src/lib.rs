@@ -50,11 +50,11 @@ pub use observed::{
     PortRole, Stacked, Vxlan, WayOut,
 };
 pub use plan::{
-    BRIDGE_MTU, BRIDGE_NAME, BridgePlan, BridgePort, DataPath, Encryption, EncryptionBackend, EncryptionChoice,
-    EncryptionChoiceError, EncryptionPeer, EndpointDns, EndpointId, EndpointIdError, EndpointPlan, EntryHost,
-    HostPorts, InterfacePlan, InterfaceSetting, Ipv6Range, LocalDriver, LocalNetworkPlan, LocalPort, MTU_RANGE,
-    MeshPlan, NetworkPlan, OtherPlan, OverlayPlan, OverlayPort, ParentLink, PlanChange, PrivateKey, PublishedPorts,
-    Remote, bridge_name_problem, interface_name_problem,
+    BRIDGE_MTU, BRIDGE_NAME, BridgeGateway, BridgePlan, BridgePort, DataPath, Encryption, EncryptionBackend,
+    EncryptionChoice, EncryptionChoiceError, EncryptionPeer, EndpointDns, EndpointId, EndpointIdError, EndpointPlan,
+    EntryHost, HostPorts, InterfacePlan, InterfaceSetting, Ipv4Range, Ipv6Range, LocalBridge, LocalDriver,
+    LocalNetworkPlan, LocalPort, MTU_RANGE, MeshPlan, NetworkPlan, OpenPorts, OtherPlan, OverlayPlan, OverlayPort,
+    ParentLink, PlanChange, PrivateKey, PublishedPorts, Remote, WayIn, bridge_name_problem, interface_name_problem,
 };
 pub use probe::{
     Draining, FullSize, Led, PeerState, ProbeKey, ProbePath, ProbeSettings, ProbeTable, Pulse, Verdict, Way,

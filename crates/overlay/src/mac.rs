@@ -1,6 +1,10 @@
 //! An Ethernet address, and the rule that derives it from an IPv4 address. Pure.
 
-use std::{fmt, net::Ipv4Addr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -21,6 +25,20 @@ impl MacAddress {
     pub const fn for_ipv4(address: Ipv4Addr) -> Self {
         let [a, b, c, d] = address.octets();
         Self([0x02, 0x42, a, b, c, d])
+    }
+
+    /// The same of an IPv6 address, whose bits do not all fit: of two in one network it is the same with a probability of
+    /// one in four thousand million.
+    pub const fn for_ipv6(address: Ipv6Addr) -> Self {
+        let [a, b, c, d, ..] = mixed(address).to_be_bytes();
+        Self([0x02, 0x42, a, b, c, d])
+    }
+
+    pub const fn for_address(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::for_ipv4(address),
+            IpAddr::V6(address) => Self::for_ipv6(address),
+        }
     }
 
     /// The address of a node's own port in the ingress network: `02:d2` and 31 bits of its id, which are random.
@@ -45,6 +63,12 @@ impl MacAddress {
     pub const fn bytes(self) -> [u8; 6] {
         self.0
     }
+}
+
+/// The golden ratio in 128 bits, and of the product the upper half: all bits of the address count.
+pub(crate) const fn mixed(address: Ipv6Addr) -> u128 {
+    let bits = address.to_bits();
+    (bits ^ (bits >> 64)).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
 }
 
 impl fmt::Display for MacAddress {
@@ -95,6 +119,15 @@ mod tests {
         }
         assert!(!MacAddress::for_ipv4(Ipv4Addr::new(172, 17, 0, 200)).is_of_node());
         assert!(!MacAddress::from_bytes([0x02, 0xd2, 0, 0, 0, 0]).is_of_node());
+    }
+
+    /// E-31: where there is no IPv4 address it is made of the other, and so the same whenever it is asked for.
+    #[test]
+    fn e31_one_is_made_of_an_ipv6_address() {
+        let of = |text: &str| MacAddress::for_address(text.parse().expect("address"));
+        assert_eq!(of("fd00:1::2"), of("fd00:1::2"));
+        assert!(of("fd00:1::2") != of("fd00:1::3") && of("fd00:1::2") != of("fd00:2::2"));
+        assert_eq!(of("fd00:1::2").bytes()[..2], of("10.0.0.1").bytes()[..2]);
     }
 
     #[test]

@@ -15,12 +15,16 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use types::{MeshAffinity, NetworkId, NodeId, PortBind, PortProtocol};
 
+mod bridge;
 mod change;
 mod encryption;
 mod interface;
 mod local;
 mod problems;
+mod ways;
 
+pub(crate) use bridge::BridgeLink;
+pub use bridge::{BridgeGateway, LocalBridge, bridge_name, bridge_name_problem};
 pub use change::{OtherPlan, PlanChange};
 pub use encryption::{
     Encryption, EncryptionBackend, EncryptionChoice, EncryptionChoiceError, EncryptionPeer, PrivateKey,
@@ -28,10 +32,10 @@ pub use encryption::{
 pub use interface::{InterfacePlan, InterfaceSetting, interface_name_problem};
 pub(crate) use local::link_local;
 pub use local::{
-    Ipv6Range, LocalDriver, LocalNetworkPlan, LocalPort, ParentLink, bridge_name, bridge_name_problem, is_link_local,
-    local_veth_name,
+    Ipv4Range, Ipv6Range, LocalDriver, LocalNetworkPlan, LocalPort, ParentLink, is_link_local, local_veth_name,
 };
 pub use problems::Problems;
+pub use ways::WayIn;
 
 use crate::{Cidr, Ipam, MacAddress, mesh::ports, probe::ProbeSettings};
 
@@ -114,7 +118,8 @@ impl NetworkPlan {
     /// such headers, and to lead from IPv6 to what is there in IPv4 only.
     pub fn needs_port_proxy(&self) -> bool {
         let of_mesh = self.mesh.iter().filter(|mesh| !mesh.has_ipv6()).flat_map(|mesh| &mesh.ports);
-        let of_endpoints = self.endpoints.values().flat_map(|endpoint| &endpoint.ports);
+        let on_bridge = self.endpoints.values().filter(|endpoint| endpoint.bridge.is_some());
+        let of_endpoints = on_bridge.flat_map(|endpoint| &endpoint.ports);
         let mut asked = of_mesh.map(|ports| (&ports.bind, ports.protocol));
         let mut asked_too = of_endpoints.map(|ports| (&ports.bind, ports.protocol));
         let is_relayed = |(bind, protocol): (&PortBind, PortProtocol)| ports::is_relayed(bind, protocol);
@@ -156,6 +161,14 @@ pub struct HostPorts {
     pub published: (u16, u16),
     /// First of as many target ports.
     pub target: u16,
+}
+
+/// Successive ports of an endpoint that whoever has a route to it reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct OpenPorts {
+    pub protocol: PortProtocol,
+    /// First and last.
+    pub ports: (u16, u16),
 }
 
 /// How this host speaks to the others' overlays.
@@ -223,9 +236,6 @@ pub struct BridgePlan {
     pub mtu: u32,
     /// Whether endpoints reach the world under the host's own address.
     pub masquerade: bool,
-    /// None: no IPv6 on it.
-    #[serde(default)]
-    pub ipv6: Option<Ipv6Range>,
     /// Its endpoints do not reach each other but by published ports.
     #[serde(default)]
     pub apart: bool,
@@ -259,8 +269,12 @@ pub struct EndpointPlan {
     /// The name its container bears.
     pub hostname: String,
     pub dns: EndpointDns,
-    /// Needs a place on the bridge.
+    /// Over IPv4 they lead over the bridge, over IPv6 to the network of its default route.
     pub ports: Vec<HostPorts>,
+    /// At its address in the network of its IPv4 default route, if that is routed.
+    pub open4: Vec<OpenPorts>,
+    /// The same of IPv6.
+    pub open6: Vec<OpenPorts>,
 }
 
 /// A place on the host's bridge.
@@ -307,13 +321,7 @@ impl BridgePlan {
     pub fn new(subnet: Cidr) -> Result<Self, crate::IpamError> {
         let ipam = Ipam::new(subnet)?;
         let (name, subnet, gateway) = (BRIDGE_NAME.to_owned(), ipam.subnet(), ipam.gateway());
-        Ok(Self { name, subnet, gateway, mtu: BRIDGE_MTU, masquerade: true, ipv6: None, apart: false })
-    }
-
-    /// The gateways' addresses with their subnets' prefixes, as the bridge bears them.
-    pub fn addresses(&self) -> Vec<Cidr> {
-        let six = self.ipv6.map(|ipv6| ipv6.with_prefix(ipv6.gateway));
-        [self.with_prefix(self.gateway)].into_iter().chain(six).collect()
+        Ok(Self { name, subnet, gateway, mtu: BRIDGE_MTU, masquerade: true, apart: false })
     }
 
     /// An address of this subnet, as an interface bears it.

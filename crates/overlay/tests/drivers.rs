@@ -9,8 +9,8 @@ use std::{
 };
 
 use overlay::{
-    EndpointPlan, Ipv6Range, Kernel, LocalDriver, LocalNetworkPlan, LocalPort, MacAddress, NetworkPlan, ParentLink,
-    diff, explain,
+    EndpointPlan, Ipv4Range, Ipv6Range, Kernel, LocalBridge, LocalDriver, LocalNetworkPlan, LocalPort, MacAddress,
+    NetworkPlan, ParentLink, diff, explain,
     plan::{bridge_name, local_veth_name},
 };
 use support::*;
@@ -23,11 +23,13 @@ fn network(number: u8) -> NetworkId {
 fn bridge(number: u8, internal: bool) -> (NetworkId, LocalNetworkPlan) {
     let plan = LocalNetworkPlan {
         name: format!("net{number}"),
-        subnet: format!("172.30.{number}.0/24").parse().expect("subnet"),
-        gateway: Ipv4Addr::new(172, 30, number, 1),
+        ipv4: Some(Ipv4Range {
+            subnet: format!("172.30.{number}.0/24").parse().expect("subnet"),
+            gateway: Ipv4Addr::new(172, 30, number, 1),
+        }),
         mtu: None,
         internal,
-        driver: LocalDriver::Bridge { masquerade: true, name: None, apart: false },
+        driver: LocalDriver::Bridge(LocalBridge::default()),
         ipv6: None,
     };
     (network(number), plan)
@@ -36,8 +38,7 @@ fn bridge(number: u8, internal: bool) -> (NetworkId, LocalNetworkPlan) {
 fn macvlan(parent: &str) -> (NetworkId, LocalNetworkPlan) {
     let plan = LocalNetworkPlan {
         name: "lan".to_owned(),
-        subnet: "192.0.2.0/24".parse().expect("subnet"),
-        gateway: Ipv4Addr::new(192, 0, 2, 2),
+        ipv4: Some(Ipv4Range { subnet: "192.0.2.0/24".parse().expect("subnet"), gateway: Ipv4Addr::new(192, 0, 2, 2) }),
         mtu: None,
         internal: false,
         driver: LocalDriver::Macvlan { parent: ParentLink::parse(parent) },
@@ -50,7 +51,7 @@ fn port(network: NetworkId, address: [u8; 4], name: &str) -> LocalPort {
     let address = Ipv4Addr::from(address);
     LocalPort {
         network,
-        address,
+        address: Some(address),
         address6: None,
         link_local: Vec::new(),
         mac: MacAddress::for_ipv4(address),
@@ -127,7 +128,7 @@ fn e_31_a_bridge_has_the_name_that_its_user_chose() {
         let kernel = Kernel::new(Path::new(RUN_DIR));
         let named = |name: &str| {
             let (id, plan) = bridge(1, false);
-            let driver = LocalDriver::Bridge { masquerade: true, name: Some(name.to_owned()), apart: false };
+            let driver = LocalDriver::Bridge(LocalBridge { name: Some(name.to_owned()), ..LocalBridge::default() });
             (id, LocalNetworkPlan { driver, ..plan })
         };
         let (a, b) = (port(network(1), [172, 30, 1, 2], "a"), port(network(1), [172, 30, 1, 3], "b"));
@@ -155,7 +156,7 @@ fn e_31_endpoints_of_a_bridge_can_be_kept_apart() {
         outside_world();
         let kernel = Kernel::new(Path::new(RUN_DIR));
         let (id, plan_of_it) = bridge(1, false);
-        let driver = LocalDriver::Bridge { masquerade: true, name: None, apart: true };
+        let driver = LocalDriver::Bridge(LocalBridge { apart: true, ..LocalBridge::default() });
         let (a, b) = (port(id, [172, 30, 1, 2], "a"), port(id, [172, 30, 1, 3], "b"));
         let plan = plan(&[(id, LocalNetworkPlan { driver, ..plan_of_it })], &[("a", &[a]), ("b", &[b])]);
         apply(&kernel, &plan).await;
@@ -315,8 +316,10 @@ fn n_10_macvlan_is_a_neighbour_on_the_parent() {
 fn ipvlan(parent: &str, mode: IpvlanMode, subnet: u8) -> (NetworkId, LocalNetworkPlan) {
     let plan = LocalNetworkPlan {
         name: "lan".to_owned(),
-        subnet: format!("192.0.{subnet}.0/24").parse().expect("subnet"),
-        gateway: Ipv4Addr::new(192, 0, subnet, 2),
+        ipv4: Some(Ipv4Range {
+            subnet: format!("192.0.{subnet}.0/24").parse().expect("subnet"),
+            gateway: Ipv4Addr::new(192, 0, subnet, 2),
+        }),
         driver: LocalDriver::Ipvlan { parent: ParentLink::parse(parent), mode },
         ..macvlan(parent).1
     };

@@ -4,6 +4,7 @@ mod cluster;
 mod container;
 mod dependency;
 mod device;
+mod gateway_mode;
 mod mesh;
 mod need;
 mod network;
@@ -26,6 +27,7 @@ pub use container::{
 };
 pub use dependency::{DEFAULT_FILE_MODE, DependencyKind, DependencyRef, DependencySpec, TargetFile};
 pub use device::{ClaimError, DeviceClaim, is_device_name, resolve_claims};
+pub use gateway_mode::{GATEWAY_MODES, GatewayMode, INHIBIT_IPV4};
 pub use mesh::{
     DEFAULT_MESH_WEIGHT, MAX_MESH_WEIGHT, MESH_AFFINITY_LABEL, MESH_POLICY_LABEL, MESH_WEIGHT_LABEL, MeshError,
     mesh_weight,

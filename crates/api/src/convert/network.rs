@@ -67,6 +67,11 @@ pub(crate) fn read(body: &Value) -> Result<Wanted, FieldError> {
     let name = if is_cluster { name.parse::<Name>() } else { Name::of_host_network(&name) };
     let name = name.map_err(|why| from.bad("Name", why.to_string()))?;
     let spec = read_spec(&mut from, name, if config_only { NetworkDriver::Null } else { driver }, config_only)?;
+    if is_cluster && !spec.ipv4 {
+        // The first half in Docker's own words
+        let reason = "IPv4 cannot be disabled in a Swarm scoped network; leave it out, or say true";
+        return Err(from.bad("EnableIPv4", reason));
+    }
     from.finish()?;
     Ok(if is_cluster { Wanted::Cluster(Box::new(spec)) } else { Wanted::HostOnly(Box::new(spec)) })
 }
@@ -112,12 +117,7 @@ fn read_spec(
     ipam.finish()?;
     let options = from.labels("Options")?;
     let known = read_options(from, driver, &options)?;
-    if !enabled(from, "EnableIPv4", &options)?.unwrap_or(true) {
-        let whose = if driver == NetworkDriver::Overlay { " in a Swarm scoped network" } else { "" };
-        let reason =
-            format!("IPv4 cannot be disabled{whose}: every network has IPv4 addresses; leave it out, or say true");
-        return Err(from.bad("EnableIPv4", reason));
-    }
+    let ipv4 = enabled(from, "EnableIPv4", &options)?.unwrap_or(true);
     let ipv6 = enabled(from, "EnableIPv6", &options)?.unwrap_or_default();
     Ok(NetworkSpec {
         name,
@@ -126,6 +126,7 @@ fn read_spec(
         attachable: from.boolean("Attachable")?,
         internal: from.boolean("Internal")?,
         ingress: from.boolean("Ingress")?,
+        ipv4,
         ipv6,
         encrypted: known.encrypted,
         mtu: known.mtu,

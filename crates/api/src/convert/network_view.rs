@@ -40,7 +40,7 @@ pub(crate) fn write(network: &Network) -> Fields {
         .set("Created", rfc3339(network.meta.created_at))
         .set("Scope", "swarm")
         .set("Driver", driver_name(spec.driver))
-        .set("EnableIPv4", true)
+        .set("EnableIPv4", spec.ipv4)
         .set("EnableIPv6", spec.ipv6 || network.subnets.iter().any(|subnet| subnet.range.address().is_ipv6()))
         .set("IPAM", json!({ "Driver": "default", "Options": null, "Config": write_subnets(network) }))
         .set("Internal", spec.internal)
@@ -68,7 +68,11 @@ fn write_subnets(network: &Network) -> Vec<Value> {
         let subnets = network.spec.subnets.iter();
         return subnets.map(|subnet| entry(subnet.subnet, subnet.gateway, subnet.ip_range)).collect();
     }
-    network.subnets.iter().map(|subnet| entry(subnet.range, Some(subnet.gateway), subnet.ip_range)).collect()
+    let gateway = |subnet: &types::Subnet| {
+        let is_asked = asked(subnet.range).is_some_and(|asked| asked.gateway.is_some());
+        Some(subnet.gateway).filter(|gateway| is_asked || network.spec.has_gateway(gateway.is_ipv4()))
+    };
+    network.subnets.iter().map(|subnet| entry(subnet.range, gateway(subnet), subnet.ip_range)).collect()
 }
 
 /// A network of this host alone (parity E-31).
@@ -104,7 +108,7 @@ fn write_local_containers(view: &LocalNetworkView) -> Map<String, Value> {
             "Name": endpoint.name,
             "EndpointID": endpoint.container,
             "MacAddress": endpoint.mac.map(|mac| mac.to_string()).unwrap_or_default(),
-            "IPv4Address": endpoint.address,
+            "IPv4Address": endpoint.address.map(|address| address.to_string()).unwrap_or_default(),
             "IPv6Address": endpoint.address6.map(|address| address.to_string()).unwrap_or_default(),
         });
         (endpoint.container.clone(), shown)

@@ -159,6 +159,11 @@ fn check(tables: &Tables, spec: &NetworkSpec) -> Result<(), Rejection> {
         let what = if spec.encrypted { "encrypted" } else { "the ingress network" };
         return invalid(format!("network {name} cannot be {what}: only overlay networks can"));
     }
+    if !spec.ipv4 {
+        return invalid(format!(
+            "network {name}: IPv4 cannot be disabled in a network of the cluster: leave it out, or make one of one host"
+        ));
+    }
     match spec.driver {
         driver if driver.is_of_host() && spec.ipv6 => {
             return invalid(format!(

@@ -3,8 +3,13 @@
 //! Called by the owner of the network's plan, which knows what the other endpoints hold; what processes hold
 //! is handed in. A port that somebody has is never taken away from them: the task is refused and told who.
 
-use overlay::{EndpointId, HostPorts};
-use types::{PortBind, PortConfig, PortProtocol};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use overlay::{EndpointId, HostPorts, OpenPorts, WayIn};
+use types::{PortBind, PortConfig, PortProtocol, PublishMode};
 
 use super::sockets::HostSocket;
 
@@ -89,6 +94,49 @@ pub(crate) fn runs(ports: &[PortConfig]) -> Vec<(u16, u16, &PortConfig)> {
         }
     }
     runs
+}
+
+/// Those that are ports of this host, for an endpoint that is reached so over IPv4 and over IPv6.
+pub(super) fn of_host(wanted: &[PortConfig], ways: [WayIn; 2]) -> Vec<PortConfig> {
+    let is_published = |port: &&PortConfig| match &port.bind {
+        PortBind::Address(address) => ways[usize::from(address.is_ipv6())] == WayIn::Published,
+        PortBind::All | PortBind::Interface(_) => ways.contains(&WayIn::Published),
+    };
+    wanted.iter().filter(is_published).cloned().collect()
+}
+
+/// What is at all addresses is at those of one family where the endpoint is reached over the host in that alone.
+pub(super) fn show_of_family(published: &mut [PortConfig], ways: [WayIn; 2]) {
+    let any = match ways.map(|way| way == WayIn::Published) {
+        [true, false] => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        [false, true] => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => return,
+    };
+    for port in published.iter_mut().filter(|port| port.bind == PortBind::All) {
+        port.bind = PortBind::Address(any);
+    }
+}
+
+/// Those that are open at the endpoint's own address of this family, and how they are shown: on no port of this host.
+pub(super) fn routed(wanted: &[PortConfig], is_ipv4: bool) -> (Vec<OpenPorts>, Vec<PortConfig>) {
+    let is_of_family = |bind: &PortBind| !matches!(bind, PortBind::Address(address) if address.is_ipv4() != is_ipv4);
+    let of_family = wanted.iter().filter(|port| is_of_family(&port.bind));
+    let targets: BTreeSet<(PortProtocol, u16)> = of_family.map(|port| (port.protocol, port.target)).collect();
+    let any = if is_ipv4 { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    let shown = targets.iter().map(|(protocol, target)| PortConfig {
+        bind: PortBind::Address(any),
+        ..PortConfig::new(*protocol, *target, None, PublishMode::Host)
+    });
+    let shown = shown.collect();
+    let mut open: Vec<OpenPorts> = Vec::new();
+    for (protocol, target) in targets {
+        let goes_on = |last: &&mut OpenPorts| last.protocol == protocol && last.ports.1.checked_add(1) == Some(target);
+        match open.last_mut().filter(goes_on) {
+            Some(last) => last.ports.1 = target,
+            None => open.push(OpenPorts { protocol, ports: (target, target) }),
+        }
+    }
+    (open, shown)
 }
 
 /// The published port that an endpoint from before has for this one.

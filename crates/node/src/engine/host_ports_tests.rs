@@ -47,6 +47,26 @@ fn p53_runs_of_ports_become_ranges() {
     assert_eq!(ranges(&many).len(), 1);
 }
 
+/// E-31: what is routed is open at the container's own address, whatever port of the host it names, and no port of the host
+/// is taken for it; one that is bound to an address is of that family alone.
+#[test]
+fn e_31_what_is_routed_is_on_no_port_of_the_host() {
+    let mut wanted = ports("8080:80/tcp *:81/tcp 8053:53/udp 8082:80/tcp");
+    let six = PortBind::Address(IpAddr::V6(Ipv6Addr::LOCALHOST));
+    wanted.push(PortConfig { bind: six, ..port("8443:443/tcp") });
+    let (open, shown) = routed(&wanted, true);
+    let open: Vec<_> = open.iter().map(|open| (open.protocol, open.ports)).collect();
+    assert_eq!(open, [(PortProtocol::Tcp, (80, 81)), (PortProtocol::Udp, (53, 53))]);
+    let any = PortBind::Address(Ipv4Addr::UNSPECIFIED.into());
+    assert!(shown.len() == 3 && shown.iter().all(|port| port.published.is_none() && port.bind == any), "{shown:?}");
+    assert_eq!(routed(&wanted, false).0[1].ports, (443, 443));
+    let count = |four, six| of_host(&wanted, [four, six]).len();
+    assert_eq!(count(WayIn::Routed, WayIn::Routed), 0);
+    assert_eq!(count(WayIn::Published, WayIn::Routed), 4, "but for what is bound to an address of IPv6");
+    assert_eq!(count(WayIn::Routed, WayIn::Published), 5);
+    assert_eq!(count(WayIn::None, WayIn::None), 0);
+}
+
 #[test]
 fn s_34_a_port_that_a_process_or_a_container_holds_is_not_taken_from_it() {
     let other = EndpointId::from(TaskId::from_random(1));

@@ -7,6 +7,7 @@
 
 mod addresses;
 mod bridge_defaults;
+mod bridge_options;
 mod containers;
 mod definition;
 mod file;
@@ -36,8 +37,8 @@ pub use self::{
     view::{LocalEndpoint, LocalNetworkView},
 };
 pub(super) use self::{
+    bridge_options::binding_of,
     containers::{no_container, overlay_port},
-    definition::binding_of,
     interfaces::interface_of,
     local::{first_ipv4, first_ipv6},
     wanted::{AttachError, Attached, FoundEndpoint, LocalWanted, Wanted},

@@ -70,7 +70,7 @@ async fn with_networks(engine: &Engine, first: NetworkId, second: NetworkId) -> 
     let view = views.iter().find(|view| view.network.as_ref().is_some_and(|n| n.id == first)).context("listed")?;
     let at = |container: &str| {
         let endpoint = view.endpoints.iter().find(|endpoint| endpoint.container == container);
-        endpoint.map(|endpoint| endpoint.address.address().to_string()).context("an endpoint")
+        endpoint.and_then(|endpoint| endpoint.address).map(|a| a.address().to_string()).context("an endpoint")
     };
     ensure!(found.contains(&at(ONE)?), "by its alias: {found}");
     says(&two, &["busybox", "ping", "-c", "1", "-W", "1", &at(ONE)?]).await?;

@@ -12,9 +12,9 @@ use super::{
     wire::{Parent, Wire, wire_steps},
 };
 use crate::{
-    BridgePlan, BridgePort, Cidr, EndpointId, EndpointPlan, EndpointStep, Inside, Link, LoadedVips, LocalDriver,
-    LocalNetworkPlan, LocalPort, Namespace, NetworkPlan, Observed, OverlayInside, OverlayNamespace, OverlayPlan,
-    OverlayPort, Place, PortRole, WayOut,
+    BridgePlan, BridgePort, Cidr, EndpointId, EndpointPlan, EndpointStep, Inside, Link, LoadedVips, LocalNetworkPlan,
+    LocalPort, Namespace, NetworkPlan, Observed, OverlayInside, OverlayNamespace, OverlayPlan, OverlayPort, Place,
+    PortRole, WayOut,
     mesh::backend::{self, Backend},
     mtu::planned_mtu,
     plan::{OVERLAY_BRIDGE, local_veth_name, veth_name},
@@ -94,7 +94,7 @@ impl<'a> Networks<'a> {
         for (port, network) in local::places(self.plan, endpoint) {
             let inner = endpoint.interface_name(Some(port.network), wires.len());
             let wire = self.local_wire(id, port, network, inner);
-            let gateway = (way == Some(port.network)).then(|| network.way_out());
+            let gateway = network.way_out(port).filter(|_| way == Some(port.network));
             let gateway6 = network.way_out6(port).filter(|_| way6 == Some(port.network));
             let wire = Wire { gateway, gateway6, ..wire };
             wires.push(wire.with(endpoint.special(Some(port.network))));
@@ -109,7 +109,7 @@ impl<'a> Networks<'a> {
             outside: self.observed.links.get(&outer),
             bridge: bridge.name.clone(),
             is_known: true,
-            bridge_index: super::standing_bridge(bridge, self.observed).map(|link| link.index),
+            bridge_index: super::standing_bridge(&bridge.name, self.observed).map(|link| link.index),
             outer,
             inner: endpoint.interface_name(None, 0),
             mac: port.mac,
@@ -127,7 +127,9 @@ impl<'a> Networks<'a> {
     /// bound to no address need one to take their source from.
     fn mesh_way_out(&self, endpoint: &EndpointPlan, port: &OverlayPort) -> Option<Ipv4Addr> {
         let mesh = self.plan.mesh.as_ref().filter(|mesh| mesh.network == port.network && endpoint.bridge.is_none())?;
-        if local::places(self.plan, endpoint).any(|(_, network)| !network.internal) {
+        if local::places(self.plan, endpoint)
+            .any(|(port, network)| !network.internal && network.way_out(port).is_some())
+        {
             return None;
         }
         port.addresses.iter().find(|address| address.is_ipv4())?;
@@ -283,7 +285,7 @@ fn isolations(
     rewired: &BTreeSet<&str>,
 ) -> Vec<EndpointStep> {
     let is_apart = |network: &NetworkId| {
-        plan.locals.get(network).is_some_and(|local| matches!(local.driver, LocalDriver::Bridge { apart: true, .. }))
+        plan.locals.get(network).and_then(LocalNetworkPlan::bridge).is_some_and(|bridge| bridge.apart)
     };
     let apart = endpoint.locals.iter().map(|port| port.network).filter(is_apart);
     let mut apart: BTreeSet<String> = apart.map(|network| local_veth_name(id, network)).collect();

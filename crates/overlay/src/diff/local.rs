@@ -14,8 +14,8 @@ use crate::{
 pub fn steps(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
     let mut steps = Vec::new();
     for (id, local) in &plan.locals {
-        let Some(bridge) = local.bridge(*id) else { continue };
-        let todo = bridge_steps(&bridge, observed);
+        let Some(bridge) = local.link(*id) else { continue };
+        let todo = bridge_steps(bridge, observed);
         steps.extend((!todo.is_empty()).then_some(Step::Local { id: *id, steps: todo }));
     }
     for (name, (id, parent)) in plan.vlans() {
@@ -47,14 +47,12 @@ fn vlan_steps(name: &str, parent: &ParentLink, observed: &Observed) -> Vec<Step>
 
 /// The host's links that the local networks need.
 pub fn wanted_links(plan: &NetworkPlan, observed: &Observed) -> BTreeSet<String> {
-    let mut wanted: BTreeSet<String> =
-        plan.locals.iter().filter_map(|(id, local)| Some(local.bridge(*id)?.name)).collect();
+    let mut wanted: BTreeSet<String> = plan.locals.iter().filter_map(|(id, local)| local.bridge_name(*id)).collect();
     let vlans = plan.vlans().into_iter().filter(|(_, (_, parent))| !observed.parents.contains_key(&parent.text()));
     wanted.extend(vlans.map(|(name, _)| name));
     for (id, endpoint) in &plan.endpoints {
-        let on_bridge = |port: &&LocalPort| {
-            plan.locals.get(&port.network).is_some_and(|local| matches!(local.driver, LocalDriver::Bridge { .. }))
-        };
+        let on_bridge =
+            |port: &&LocalPort| plan.locals.get(&port.network).is_some_and(|local| local.bridge().is_some());
         wanted.extend(endpoint.locals.iter().filter(on_bridge).map(|port| local_veth_name(id, port.network)));
     }
     wanted
@@ -76,10 +74,10 @@ pub fn outer<'a>(
     observed: &'a Observed,
 ) -> (Outer<'a>, u32) {
     match &local.driver {
-        LocalDriver::Bridge { .. } => {
-            let bridge = local.bridge(network).expect("a bridge network has one");
+        LocalDriver::Bridge(_) => {
+            let bridge = local.link(network).expect("a bridge network has one");
             let veth = local_veth_name(id, network);
-            let index = standing_bridge(&bridge, observed).map(|link| link.index);
+            let index = standing_bridge(&bridge.name, observed).map(|link| link.index);
             let found = observed.links.get(&veth);
             (Outer::Bridge { name: bridge.name, index, veth, found }, bridge.mtu)
         }

@@ -3,12 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use expect_test::expect;
-use types::{IpvlanMode, NetworkId};
+use types::{GatewayMode, IpvlanMode, NetworkId};
 
 use super::{tests::check, *};
 use crate::{
-    BridgePlan, BridgePort, EndpointId, EndpointPlan, HostPorts, Inside, InsideLink, Ipv6Range, LocalDriver,
-    LocalNetworkPlan, LocalPort, Namespace, Observed, Parent, ParentLink, Stacked, WayOut, plan::local_veth_name,
+    BridgeGateway, BridgePlan, BridgePort, EndpointId, EndpointPlan, HostPorts, Inside, InsideLink, Ipv4Range,
+    Ipv6Range, LocalBridge, LocalDriver, LocalNetworkPlan, LocalPort, MacAddress, Namespace, Observed, OpenPorts,
+    Parent, ParentLink, Stacked, WayOut, plan::local_veth_name,
 };
 
 fn network() -> NetworkId {
@@ -19,25 +20,23 @@ fn id() -> EndpointId {
     "a".parse().expect("id")
 }
 
+fn four(second: u8) -> Option<Ipv4Range> {
+    let subnet = format!("10.{second}.0.0/24").parse().expect("subnet");
+    Some(Ipv4Range { subnet, gateway: Ipv4Addr::new(10, second, 0, 1) })
+}
+
 fn plan(driver: LocalDriver) -> NetworkPlan {
     let address = Ipv4Addr::new(10, 5, 0, 2);
     let port = LocalPort {
         network: network(),
-        address,
+        address: Some(address),
         address6: None,
         link_local: Vec::new(),
         mac: MacAddress::for_ipv4(address),
         names: vec!["a".to_owned()],
     };
-    let local = LocalNetworkPlan {
-        name: "lan".to_owned(),
-        subnet: "10.5.0.0/24".parse().expect("subnet"),
-        gateway: Ipv4Addr::new(10, 5, 0, 1),
-        mtu: None,
-        internal: false,
-        driver,
-        ipv6: None,
-    };
+    let local =
+        LocalNetworkPlan { name: "lan".to_owned(), ipv4: four(5), mtu: None, internal: false, driver, ipv6: None };
     let endpoint = EndpointPlan { locals: vec![port], ..EndpointPlan::default() };
     NetworkPlan { locals: [(network(), local)].into(), endpoints: [(id(), endpoint)].into(), ..NetworkPlan::default() }
 }
@@ -58,7 +57,7 @@ fn with_rules(plan: &NetworkPlan, mut observed: Observed) -> Observed {
 
 #[test]
 fn e31_a_users_bridge_comes_before_its_endpoints() {
-    let plan = plan(LocalDriver::Bridge { masquerade: true, name: None, apart: false });
+    let plan = plan(LocalDriver::Bridge(LocalBridge::default()));
     check(
         &plan,
         &host(),
@@ -249,7 +248,7 @@ fn six(last: u16) -> std::net::Ipv6Addr {
 
 /// A bridge network with IPv6, and an endpoint in it that publishes a port.
 fn with_ipv6() -> NetworkPlan {
-    let mut plan = plan(LocalDriver::Bridge { masquerade: true, name: None, apart: false });
+    let mut plan = plan(LocalDriver::Bridge(LocalBridge::default()));
     let local = plan.locals.get_mut(&network()).expect("it is there");
     local.ipv6 = Some(Ipv6Range { subnet: "fd00:5::/64".parse().expect("subnet"), gateway: six(1) });
     let endpoint = plan.endpoints.get_mut(&id()).expect("it is there");
@@ -279,9 +278,9 @@ fn e31_a_bridge_with_ipv6() {
     );
     let mut observed = with_rules(&plan, host());
     observed.mesh.ipv6_forward = true;
-    let bridge = plan.locals[&network()].bridge(network()).expect("a bridge");
+    let bridge = plan.locals[&network()].link(network()).expect("a bridge");
     let (kind, mtu) = ("bridge".to_owned(), 1500);
-    let link = Link { index: 10, kind, up: true, mtu, addresses: bridge.addresses(), ..Link::default() };
+    let link = Link { index: 10, kind, up: true, mtu, addresses: bridge.addresses, ..Link::default() };
     observed.links.insert(bridge.name.clone(), link);
     let veth = Link {
         index: 20,
@@ -367,12 +366,12 @@ fn e14_a_port_is_published_over_ipv6() {
 fn e35_the_priority_chooses_the_way_out() {
     let mut plan = with_ipv6();
     let other = NetworkId::from_random(8);
-    let local = LocalNetworkPlan { subnet: "10.6.0.0/24".parse().expect("subnet"), ..plan.locals[&network()].clone() };
-    plan.locals.insert(other, LocalNetworkPlan { gateway: [10, 6, 0, 1].into(), ..local });
+    let local = LocalNetworkPlan { ipv4: four(6), ..plan.locals[&network()].clone() };
+    plan.locals.insert(other, local);
     let way = |change: &dyn Fn(&mut NetworkPlan)| {
         let mut plan = plan.clone();
         let endpoint = plan.endpoints.get_mut(&id()).expect("there");
-        let second = LocalPort { network: other, address: [10, 6, 0, 2].into(), ..endpoint.locals[0].clone() };
+        let second = LocalPort { network: other, address: Some([10, 6, 0, 2].into()), ..endpoint.locals[0].clone() };
         endpoint.locals.push(second);
         change(&mut plan);
         let endpoint = &plan.endpoints[&id()];
@@ -416,8 +415,7 @@ fn e35_the_priority_chooses_the_way_out() {
 fn isolation_is_in_the_rules() {
     let mut plan = with_ipv6();
     let mut second = plan.locals[&network()].clone();
-    (second.internal, second.subnet) = (true, "10.6.0.0/24".parse().expect("subnet"));
-    second.gateway = [10, 6, 0, 1].into();
+    (second.internal, second.ipv4) = (true, four(6));
     plan.locals.insert(NetworkId::from_random(8), second);
     expect![[r#"
         table inet rswarm
@@ -441,4 +439,126 @@ fn isolation_is_in_the_rules() {
         }
     "#]]
     .assert_eq(&nft::render(&plan).expect("rules"));
+}
+
+/// The usual network with a gateway of this mode over IPv4 and of that over IPv6.
+fn with_modes(four: GatewayMode, six: GatewayMode) -> NetworkPlan {
+    let mut plan = with_ipv6();
+    let [gateway4, gateway6] = [four, six].map(|mode| BridgeGateway { mode, ..BridgeGateway::default() });
+    let bridge = LocalBridge { gateway4, gateway6, ..LocalBridge::default() };
+    plan.locals.get_mut(&network()).expect("there").driver = LocalDriver::Bridge(bridge);
+    plan
+}
+
+fn rules(plan: &NetworkPlan) -> String {
+    let text = nft::render(plan).expect("rules");
+    let own = text.lines().filter(|line| line.starts_with("\t\t") && !line.contains(" hook "));
+    own.fold(String::new(), |text, line| text + line.trim_start() + "\n").replace("rs-brff86ba62a7", "ours")
+}
+
+/// E-31: what is routed is open where it is published, overlaps made one, to pings besides, and keeps its address; the
+/// families have modes of their own; what another network of ours has no business with is dropped all the same.
+#[test]
+fn e31_the_modes_are_in_the_rules() {
+    let mut plan = with_modes(GatewayMode::Routed, GatewayMode::NatUnprotected);
+    let open = |ports| OpenPorts { protocol: types::PortProtocol::Tcp, ports };
+    let endpoint = plan.endpoints.get_mut(&id()).expect("there");
+    endpoint.open4 = vec![open((80, 90)), open((85, 95)), open((443, 443))];
+    plan.bridge = Some(BridgePlan::new("172.17.0.0/16".parse().expect("subnet")).expect("bridge"));
+    let all = rules(&plan);
+    let own = all.split_once("iifname \"ours\"").expect("there").1;
+    expect![[r#"
+         oifname "ours" accept
+        meta nfproto ipv4 meta l4proto icmp oifname "ours" accept
+        ip daddr . meta l4proto . th dport { 10.5.0.2 . tcp . 80-95, 10.5.0.2 . tcp . 443 } oifname "ours" accept
+        meta nfproto ipv4 oifname "ours" drop
+        meta nfproto ipv6 iifname { "rswarm0" } oifname "ours" drop
+        ip6 saddr fd00:5::/64 ip6 daddr != fd00:5::/64 oifname != "ours" masquerade
+    "#]]
+    .assert_eq(own);
+    assert_eq!(plan.problems(), crate::plan::Problems::default());
+    plan.locals.get_mut(&network()).expect("there").internal = true;
+    let closed = rules(&plan);
+    assert!(closed.contains("oifname \"ours\" drop\niifname \"ours\" drop\n") && !closed.contains("icmp"), "{closed}");
+}
+
+/// E-31: an isolated bridge has no address of that family, and no other.
+#[test]
+fn e31_an_isolated_bridge_has_no_address() {
+    let mut plan = with_modes(GatewayMode::Isolated, GatewayMode::Nat);
+    assert!(!plan.problems().overlays.is_empty(), "it is not internal");
+    plan.locals.get_mut(&network()).expect("there").internal = true;
+    assert_eq!(plan.problems(), crate::plan::Problems::default());
+    let link = plan.locals[&network()].link(network()).expect("a bridge");
+    assert_eq!(link.addresses, ["fd00:5::1/64".parse::<crate::Cidr>().expect("address")]);
+}
+
+/// E-31: where what is published leads to, and that what is routed needs no place on the host's bridge.
+#[test]
+fn e31_ways_in_follow_the_modes() {
+    use crate::WayIn::{Published, Routed};
+    let ways = |plan: &NetworkPlan| plan.ways_in(&plan.endpoints[&id()]);
+    let (nat, routed) = (GatewayMode::Nat, GatewayMode::Routed);
+    assert_eq!(ways(&with_modes(nat, nat)), [Published; 2]);
+    assert_eq!(ways(&with_modes(routed, nat)), [Routed, Published]);
+    assert_eq!(ways(&with_modes(nat, routed)), [Published, Routed]);
+    let mut plan = with_modes(routed, routed);
+    assert_eq!(ways(&plan), [Routed; 2]);
+    let address = Ipv4Addr::new(172, 17, 0, 2);
+    let endpoint = plan.endpoints.get_mut(&id()).expect("there");
+    endpoint.bridge = Some(BridgePort { address, mac: MacAddress::for_ipv4(address) });
+    assert_eq!(ways(&plan), [Published, Routed], "it is on the host's bridge too");
+    let ports = vec![HostPorts {
+        bind: types::PortBind::All,
+        protocol: types::PortProtocol::Tcp,
+        published: (80, 80),
+        target: 80,
+    }];
+    plan.endpoints.get_mut(&id()).expect("there").ports = ports;
+    assert_eq!(plan.published6(&plan.endpoints[&id()]), None, "no port of this host leads to what is routed");
+}
+
+/// E-31: where there is no IPv4 the bridge and its endpoints have none; what is published leads there over IPv6 alone,
+/// without a place on the host's bridge.
+#[test]
+fn e31_a_bridge_of_ipv6_alone() {
+    let mut plan = with_ipv6();
+    plan.locals.get_mut(&network()).expect("there").ipv4 = None;
+    let endpoint = plan.endpoints.get_mut(&id()).expect("there");
+    (endpoint.locals[0].address, endpoint.locals[0].mac) = (None, MacAddress::for_ipv6(six(2)));
+    let link = plan.locals[&network()].link(network()).expect("a bridge");
+    assert_eq!(link.addresses, ["fd00:5::1/64".parse::<crate::Cidr>().expect("address")]);
+    let text = rules(&plan);
+    assert!(text.contains("ip6 saddr fd00:5::/64") && !text.contains("ip saddr"), "{text}");
+    let observed = with_rules(&plan, host());
+    let networks = endpoint::Networks::new(&plan, &observed);
+    let steps = format!("{:?}", endpoint::steps(&id(), &plan.endpoints[&id()], &networks));
+    assert!(steps.contains("DefaultRoute6(Gateway(fd00:5::1))") && !steps.contains("DefaultRoute("), "{steps}");
+    assert_eq!(plan.ways_in(&plan.endpoints[&id()]), [crate::WayIn::None, crate::WayIn::Published]);
+    let (bind, protocol) = (types::PortBind::All, types::PortProtocol::Tcp);
+    let ports = vec![HostPorts { bind, protocol, published: (8080, 8080), target: 80 }];
+    plan.endpoints.get_mut(&id()).expect("there").ports = ports;
+    assert_eq!(plan.problems(), crate::plan::Problems::default());
+    let text = super::port_rules(&plan, &host()).expect("rules").load_over(None).expect("not there yet").ruleset;
+    assert!(text.contains("ip6 saddr ::1 goto nobody") && text.contains("fd00:5::2 . 80"), "{text}");
+    assert!(!text.contains("dnat ip to") && !plan.needs_port_proxy(), "{text}");
+}
+
+/// E-31: what leaves bears the address that was asked for, by family; a bridge that shall have no IPv4 address has none, and
+/// its endpoints leave by the gateway all the same.
+#[test]
+fn e31_the_source_is_in_the_rules() {
+    let mut plan = with_ipv6();
+    let gateway4 = BridgeGateway { source: "192.0.2.77".parse().ok(), inhibited: true, ..BridgeGateway::default() };
+    let bridge = LocalBridge { gateway4, ..LocalBridge::default() };
+    plan.locals.get_mut(&network()).expect("there").driver = LocalDriver::Bridge(bridge);
+    let text = rules(&plan);
+    assert!(text.contains("ip daddr != 10.5.0.0/24 oifname != \"ours\" snat ip to 192.0.2.77\n"), "{text}");
+    assert!(text.contains("ip6 daddr != fd00:5::/64 oifname != \"ours\" masquerade\n"), "{text}");
+    let link = plan.locals[&network()].link(network()).expect("a bridge");
+    assert_eq!(link.addresses, ["fd00:5::1/64".parse::<crate::Cidr>().expect("address")]);
+    let observed = with_rules(&plan, host());
+    let networks = endpoint::Networks::new(&plan, &observed);
+    let steps = format!("{:?}", endpoint::steps(&id(), &plan.endpoints[&id()], &networks));
+    assert!(steps.contains("DefaultRoute(Gateway(10.5.0.1))"), "{steps}");
 }

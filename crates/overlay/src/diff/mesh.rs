@@ -133,7 +133,8 @@ fn rules_of(plan: &NetworkPlan, ingress: Option<&Ingress<'_>>, observed: &Observ
 fn bridge_localnet(plan: &NetworkPlan, observed: &Observed) -> Option<Step> {
     let bridge = plan.bridge.as_ref()?;
     let is_wanted = skeleton::localnet_links(plan).contains(&bridge.name);
-    let is_on = super::standing_bridge(bridge, observed).is_some() && observed.mesh.localnet.contains(&bridge.name);
+    let is_on =
+        super::standing_bridge(&bridge.name, observed).is_some() && observed.mesh.localnet.contains(&bridge.name);
     (is_wanted && !is_on).then(|| Step::Mesh(MeshStep::SetLocalnet { link: bridge.name.clone(), on: true }))
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::{BridgePort, EndpointId, EndpointPlan, Inside, InsideLink};
+use crate::{BridgePlan, BridgePort, EndpointId, EndpointPlan, Inside, InsideLink, MacAddress};
 
 fn plan(ids: &[(&str, u8)]) -> NetworkPlan {
     let bridge = BridgePlan::new("172.17.0.0/16".parse().expect("subnet")).expect("bridge");
@@ -25,7 +25,7 @@ fn applied(plan: &NetworkPlan) -> Observed {
     let digest = nft::digest(&nft::render(plan).expect("rules"));
     observed.nft = NftTable::Loaded { digest };
     let mac = Some(MacAddress::for_ipv4(bridge.gateway));
-    let addresses = bridge.addresses();
+    let addresses = bridge.link().addresses;
     let (kind, mtu) = ("bridge".to_owned(), bridge.mtu);
     let link = Link { index: 10, kind, up: true, mtu, mac, addresses, ipv6_off: true, ..Link::default() };
     observed.links.insert(bridge.name.clone(), link);

@@ -51,8 +51,7 @@ impl Zone {
 
     /// Of a network of this host alone: its endpoints by the names that they have in it.
     pub fn of_local(network: &LocalNetworkPlan, ports: &[&LocalPort]) -> Self {
-        let six = network.ipv6.map(|ipv6| ipv6.subnet.network());
-        let subnets = [network.subnet.network()].into_iter().chain(six).collect();
+        let subnets = network.ranges().into_iter().map(|(subnet, _)| subnet.network()).collect();
         let mut zone = Self { subnets, ..Self::default() };
         for port in ports {
             let addresses = port.addresses();

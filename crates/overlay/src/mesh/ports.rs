@@ -19,7 +19,7 @@ use super::{
     chain::{Chain, INFALLIBLE, short_digest},
     spread::{SLOTS, slots, turns},
 };
-use crate::{MeshPlan, NetworkPlan, ProxyPorts};
+use crate::{MeshPlan, NetworkPlan, ProxyPorts, WayIn, mac::mixed};
 
 /// Goes into every digest; raised when the same plan is to give other rules than before.
 const VERSION: u32 = 3;
@@ -83,6 +83,8 @@ pub(super) enum Header {
     /// None; but what comes over IPv6 and cannot go to a backend as it is ends at this port of the same process, which sends
     /// it on over IPv4.
     Relayed(u16),
+    /// None; and nothing from ::1, for whose replies there is neither such a process nor a way back.
+    Straight,
 }
 
 /// Whether IPv6 leads to such a port by way of a process, where nothing behind it has IPv6.
@@ -93,9 +95,7 @@ pub fn is_relayed(bind: &PortBind, protocol: PortProtocol) -> bool {
 /// Of this host's own address `at` the one in 127.64.0.0/10 where that process finds the same port over IPv4. Two of a host's
 /// addresses have the same one with a probability of one in four million.
 pub fn over_ipv4(at: Ipv6Addr) -> Ipv4Addr {
-    // The golden ratio in 128 bits, and of the product the upper half: all bits of the address count.
-    let mixed = (u128::from(at) ^ (u128::from(at) >> 64)).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
-    let [.., a, b, c] = (mixed >> 96).to_be_bytes();
+    let [.., a, b, c] = (mixed(at) >> 96).to_be_bytes();
     Ipv4Addr::new(127, 64 | (a & 63), b, c)
 }
 
@@ -120,22 +120,25 @@ pub fn entries(plan: &NetworkPlan, port_proxy: Option<ProxyPorts>) -> Vec<Entry>
             false => relayed(&ports.bind, ports.protocol),
         },
     });
-    let of_endpoints = plan.endpoints.values().filter_map(|endpoint| {
+    let of_endpoints = plan.endpoints.values().filter(|endpoint| !endpoint.ports.is_empty()).map(|endpoint| {
+        let four = endpoint.bridge.map(|port| IpAddr::V4(port.address));
         let six = plan.published6(endpoint).map(|(_, address)| IpAddr::V6(address));
-        let addresses = [IpAddr::V4(endpoint.bridge?.address)].into_iter().chain(six);
-        let backends: BTreeMap<IpAddr, u16> = addresses.map(|address| (address, 1)).collect();
-        Some((Arc::new(backends), &endpoint.ports))
+        let backends: BTreeMap<IpAddr, u16> = four.into_iter().chain(six).map(|address| (address, 1)).collect();
+        // The process leads to IPv4, and nothing of the host to what is routed.
+        let is_relayed = four.is_some() && plan.ways_in(endpoint)[1] == WayIn::Published;
+        (Arc::new(backends), is_relayed, &endpoint.ports)
     });
-    let of_endpoints =
-        of_endpoints.flat_map(|(backends, ports)| ports.iter().map(move |ports| (Arc::clone(&backends), ports)));
-    let of_endpoints = of_endpoints.map(|(backends, ports)| Entry {
+    let of_endpoints = of_endpoints.flat_map(|(backends, is_relayed, ports)| {
+        ports.iter().map(move |ports| (Arc::clone(&backends), is_relayed, ports))
+    });
+    let of_endpoints = of_endpoints.map(|(backends, is_relayed, ports)| Entry {
         bind: ports.bind.clone(),
         protocol: ports.protocol,
         published: ports.published,
         target: ports.target,
         backends,
         affinity: MeshAffinity::None,
-        header: relayed(&ports.bind, ports.protocol),
+        header: if is_relayed { relayed(&ports.bind, ports.protocol) } else { Header::Straight },
     });
     of_mesh.chain(of_endpoints).collect()
 }
@@ -238,6 +241,7 @@ impl Entry {
             Header::Relayed(port) => {
                 rules.push(format!("meta nfproto ipv6 meta l4proto {} redirect to :{port}", self.protocol.as_str()));
             }
+            Header::Straight => rules.insert(0, format!("ip6 saddr ::1 goto {NOBODY}")),
             Header::From(None) => rules.clear(),
             Header::From(Some(_)) if rules.is_empty() => {}
             // It comes back with the mark.

@@ -143,8 +143,8 @@ fn sources(plan: &NetworkPlan) -> Vec<String> {
 fn sources6(plan: &NetworkPlan) -> BTreeSet<String> {
     let networks = plan.endpoints.values().filter_map(|endpoint| plan.published6(endpoint));
     let rule = |(network, _): (NetworkId, _)| {
-        let bridge = plan.locals.get(&network)?.bridge(network)?;
-        let (name, subnet) = (bridge.name, bridge.ipv6?.subnet.network());
+        let local = plan.locals.get(&network)?;
+        let (name, subnet) = (local.bridge_name(network)?, local.ipv6?.subnet.network());
         Some(format!("oifname \"{name}\" ct status dnat ip6 saddr {subnet} masquerade"))
     };
     networks.filter_map(rule).collect()

@@ -9,13 +9,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 use types::{IpvlanMode, NetworkId};
 
-use super::{
-    BRIDGE_MTU, BRIDGE_PREFIX, BridgePlan, EndpointId, EndpointPlan, LINK_NAME_MAX, MTU_RANGE, NetworkPlan, VETH_PREFIX,
-};
+use super::{EndpointId, LINK_NAME_MAX, LocalBridge, MTU_RANGE, NetworkPlan, VETH_PREFIX};
 use crate::{Cidr, Ipam, Ipam6, MacAddress, Stacked, WayOut};
 
-/// The bridges of users' networks start with this. No veth of ours does: `r` is no hexadecimal digit.
-pub const USER_BRIDGE_PREFIX: &str = "rs-br";
 /// The VLAN interfaces that we make for macvlan and ipvlan networks start with this.
 pub const VLAN_PREFIX: &str = "rs-v";
 /// Of a VLAN tag (IEEE 802.1Q): 0 and 4095 are reserved.
@@ -30,9 +26,9 @@ const LINK_LOCAL_PREFIX: (u8, u8) = (16, 64);
 pub struct LocalNetworkPlan {
     /// For messages.
     pub name: String,
-    pub subnet: Cidr,
-    /// Of the endpoints' default route; a bridge bears it.
-    pub gateway: Ipv4Addr,
+    /// None: IPv6 alone.
+    #[serde(flatten)]
+    pub ipv4: Option<Ipv4Range>,
     /// In bytes; None: 1500 on a bridge, on a link as much as the link has.
     #[serde(default)]
     pub mtu: Option<u32>,
@@ -43,6 +39,14 @@ pub struct LocalNetworkPlan {
     /// None: IPv4 alone.
     #[serde(default)]
     pub ipv6: Option<Ipv6Range>,
+}
+
+/// What of a network is IPv4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ipv4Range {
+    pub subnet: Cidr,
+    /// Of the endpoints' default route; a bridge bears it.
+    pub gateway: Ipv4Addr,
 }
 
 /// What of a network is IPv6.
@@ -58,16 +62,7 @@ pub struct Ipv6Range {
 #[serde(rename_all = "snake_case")]
 pub enum LocalDriver {
     /// A bridge of its own.
-    Bridge {
-        /// Whether endpoints reach the world under the host's own address.
-        masquerade: bool,
-        /// As its user calls it; None: [`bridge_name`].
-        #[serde(default)]
-        name: Option<String>,
-        /// Its endpoints do not reach each other.
-        #[serde(default)]
-        apart: bool,
-    },
+    Bridge(LocalBridge),
     /// Its endpoints are neighbours of whatever is on this link, with MAC addresses of their own.
     Macvlan { parent: ParentLink },
     /// Its endpoints have the link's own MAC address; the kernel tells them apart by their IP addresses.
@@ -87,7 +82,9 @@ pub struct ParentLink {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalPort {
     pub network: NetworkId,
-    pub address: Ipv4Addr,
+    /// If the network has IPv4.
+    #[serde(default)]
+    pub address: Option<Ipv4Addr>,
     /// If the network has IPv6.
     #[serde(default)]
     pub address6: Option<Ipv6Addr>,
@@ -103,7 +100,7 @@ pub struct LocalPort {
 impl LocalPort {
     /// By which others reach it, IPv4 before IPv6.
     pub fn addresses(&self) -> Vec<IpAddr> {
-        [IpAddr::V4(self.address)].into_iter().chain(self.address6.map(IpAddr::V6)).collect()
+        self.address.map(IpAddr::V4).into_iter().chain(self.address6.map(IpAddr::V6)).collect()
     }
 }
 
@@ -111,7 +108,7 @@ impl LocalDriver {
     /// The link that interfaces are put on; None for a bridge.
     pub fn parent(&self) -> Option<&ParentLink> {
         match self {
-            Self::Bridge { .. } => None,
+            Self::Bridge(_) => None,
             Self::Macvlan { parent } | Self::Ipvlan { parent, .. } => Some(parent),
         }
     }
@@ -119,7 +116,7 @@ impl LocalDriver {
     /// What an endpoint's interface on that link is.
     pub(crate) fn stacked(&self, mac: MacAddress) -> Option<Stacked> {
         match self {
-            Self::Bridge { .. } => None,
+            Self::Bridge(_) => None,
             Self::Macvlan { .. } => Some(Stacked::Macvlan { mac }),
             Self::Ipvlan { mode, .. } => Some(Stacked::Ipvlan { mode: *mode }),
         }
@@ -137,7 +134,7 @@ impl LocalDriver {
     /// For messages.
     pub fn describe(&self) -> String {
         match self {
-            Self::Bridge { .. } => "a bridge".to_owned(),
+            Self::Bridge(_) => "a bridge".to_owned(),
             Self::Macvlan { .. } => "macvlan interfaces".to_owned(),
             Self::Ipvlan { mode, .. } => format!("ipvlan interfaces of mode {}", mode.text()),
         }
@@ -145,43 +142,37 @@ impl LocalDriver {
 }
 
 impl LocalNetworkPlan {
-    /// Where an endpoint sends what is for no neighbour: the host routes for those of an ipvlan network that is not L2.
-    pub(crate) fn way_out(&self) -> WayOut {
+    /// Where an endpoint sends what is for no neighbour over IPv4; None for one that has no address there.
+    pub(crate) fn way_out(&self, port: &LocalPort) -> Option<WayOut> {
+        self.ipv4.filter(|_| port.address.is_some()).map(|ipv4| self.way_by(ipv4.gateway.into()))
+    }
+
+    /// The same over IPv6.
+    pub(crate) fn way_out6(&self, port: &LocalPort) -> Option<WayOut> {
+        self.ipv6.filter(|_| port.address6.is_some()).map(|ipv6| self.way_by(ipv6.gateway.into()))
+    }
+
+    /// The host routes for those of an ipvlan network that is not L2.
+    fn way_by(&self, gateway: IpAddr) -> WayOut {
         match self.driver {
             LocalDriver::Ipvlan { mode: IpvlanMode::L3 | IpvlanMode::L3s, .. } => WayOut::Link,
-            _ => WayOut::Gateway(self.gateway.into()),
+            _ => WayOut::Gateway(gateway),
         }
     }
 
-    /// The same over IPv6; None for an endpoint that has no address there.
-    pub(crate) fn way_out6(&self, port: &LocalPort) -> Option<WayOut> {
-        let ipv6 = self.ipv6.filter(|_| port.address6.is_some())?;
-        Some(match self.way_out() {
-            WayOut::Link => WayOut::Link,
-            WayOut::Gateway(_) => WayOut::Gateway(ipv6.gateway.into()),
-        })
-    }
-
-    /// The bridge, if it is made of one.
-    pub(crate) fn bridge(&self, id: NetworkId) -> Option<BridgePlan> {
-        let LocalDriver::Bridge { masquerade, name, apart } = &self.driver else { return None };
-        Some(BridgePlan {
-            name: name.clone().unwrap_or_else(|| bridge_name(id)),
-            subnet: self.subnet,
-            gateway: self.gateway,
-            mtu: self.mtu.unwrap_or(BRIDGE_MTU),
-            masquerade: *masquerade && !self.internal,
-            ipv6: self.ipv6,
-            apart: *apart,
-        })
+    /// Its ranges with their gateways, IPv4 before IPv6.
+    pub fn ranges(&self) -> Vec<(Cidr, IpAddr)> {
+        let six = self.ipv6.map(|ipv6| (ipv6.subnet, ipv6.gateway.into()));
+        let four = self.ipv4.map(|ipv4| (ipv4.subnet, ipv4.gateway.into()));
+        four.into_iter().chain(six).collect()
     }
 
     /// The endpoint's addresses as its interface in this network bears them.
     pub(crate) fn addresses(&self, port: &LocalPort) -> Vec<Cidr> {
-        let four = Cidr::new(port.address.into(), self.subnet.prefix().min(32));
+        let four = self.ipv4.zip(port.address).map(|(ipv4, address)| ipv4.with_prefix(address));
         let six = self.ipv6.zip(port.address6).map(|(ipv6, address)| ipv6.with_prefix(address));
         let link_local = port.link_local.iter().map(|address| link_local(*address));
-        [four.expect("a prefix of at most 32 fits IPv4")].into_iter().chain(six).chain(link_local).collect()
+        four.into_iter().chain(six).chain(link_local).collect()
     }
 
     /// Why it cannot be made, as far as can be known without asking the kernel.
@@ -189,9 +180,7 @@ impl LocalNetworkPlan {
         if let Some(mtu) = self.mtu.filter(|mtu| !MTU_RANGE.contains(mtu)) {
             return Some(format!("MTU {mtu} is outside {}-{}", MTU_RANGE.start(), MTU_RANGE.end()));
         }
-        if let LocalDriver::Bridge { name: Some(name), .. } = &self.driver
-            && let Some(problem) = bridge_name_problem(name)
-        {
+        if let Some(problem) = self.bridge().and_then(|bridge| bridge.problem(self.internal)) {
             return Some(problem);
         }
         if let Some(ParentLink { interface, vlan }) = self.driver.parent() {
@@ -202,10 +191,11 @@ impl LocalNetworkPlan {
                 return Some(format!("VLAN {vlan} is outside {}-{}", VLAN_IDS.start(), VLAN_IDS.end()));
             }
         }
-        Ipam::with_gateway(self.subnet, self.gateway)
-            .err()
-            .map(|error| error.to_string())
-            .or_else(|| self.ipv6_problem())
+        if self.ranges().is_empty() {
+            return Some("it has neither IPv4 nor IPv6".to_owned());
+        }
+        let four = self.ipv4.and_then(|ipv4| Ipam::with_gateway(ipv4.subnet, ipv4.gateway).err());
+        four.map(|error| error.to_string()).or_else(|| self.ipv6_problem())
     }
 
     fn ipv6_problem(&self) -> Option<String> {
@@ -220,18 +210,17 @@ impl LocalNetworkPlan {
     pub(super) fn place_problem(&self, port: &LocalPort) -> Option<String> {
         let LocalPort { address, address6, link_local, mac, .. } = port;
         let name = &self.name;
-        let ipam = Ipam::with_gateway(self.subnet, self.gateway);
-        if !ipam.is_ok_and(|ipam| ipam.is_host_address(*address) && ipam.gateway() != *address) {
-            return Some(format!("address {address} cannot be an endpoint's in {} of the network {name}", self.subnet));
+        let strange = |address: IpAddr, subnet: Option<Cidr>, family: &str| match subnet {
+            Some(subnet) => format!("address {address} cannot be an endpoint's in {subnet} of the network {name}"),
+            None => format!("address {address}: the network {name} has no {family}"),
+        };
+        let not_ours = |address: &Ipv4Addr| !self.ipv4.is_some_and(|ipv4| ipv4.can_be_endpoints(*address));
+        if let Some(address) = address.filter(not_ours) {
+            return Some(strange(address.into(), self.ipv4.map(|ipv4| ipv4.subnet), "IPv4"));
         }
-        if let Some(address) = address6.filter(|address| !self.ipv6.is_some_and(|ipv6| ipv6.can_be_endpoints(*address)))
-        {
-            return Some(match self.ipv6 {
-                Some(ipv6) => {
-                    format!("address {address} cannot be an endpoint's in {} of the network {name}", ipv6.subnet)
-                }
-                None => format!("address {address}: the network {name} has no IPv6"),
-            });
+        let not_ours = |address: &Ipv6Addr| !self.ipv6.is_some_and(|ipv6| ipv6.can_be_endpoints(*address));
+        if let Some(address) = address6.filter(not_ours) {
+            return Some(strange(address.into(), self.ipv6.map(|ipv6| ipv6.subnet), "IPv6"));
         }
         if let Some(address) = link_local.iter().find(|address| !is_link_local(address)) {
             return Some(format!("{address} is no link-local address: those are of 169.254.0.0/16 or fe80::/10"));
@@ -252,6 +241,18 @@ pub fn is_link_local(address: &IpAddr) -> bool {
 pub(crate) fn link_local(address: IpAddr) -> Cidr {
     let (four, six) = LINK_LOCAL_PREFIX;
     Cidr::new(address, if address.is_ipv4() { four } else { six }).expect("both fit their families")
+}
+
+impl Ipv4Range {
+    /// The address as an interface in this range bears it.
+    pub(crate) fn with_prefix(&self, address: Ipv4Addr) -> Cidr {
+        Cidr::new(address.into(), self.subnet.prefix().min(32)).expect("a prefix of at most 32 fits IPv4")
+    }
+
+    fn can_be_endpoints(&self, address: Ipv4Addr) -> bool {
+        let ipam = Ipam::with_gateway(self.subnet, self.gateway);
+        ipam.is_ok_and(|ipam| ipam.is_host_address(address) && ipam.gateway() != address)
+    }
 }
 
 impl Ipv6Range {
@@ -293,54 +294,6 @@ impl ParentLink {
 }
 
 impl NetworkPlan {
-    /// Whether something that the endpoint sends to the world can get there.
-    pub(crate) fn has_way_out(&self, endpoint: &EndpointPlan) -> bool {
-        let leads_out = |port: &LocalPort| self.locals.get(&port.network).is_some_and(|network| !network.internal);
-        endpoint.bridge.is_some() || endpoint.locals.iter().any(leads_out)
-    }
-
-    /// The network that its default route leads through; None: the host's bridge, or none at all. The first of those with
-    /// the highest priority. What it publishes leads over the host's bridge, and so must its answers.
-    pub(crate) fn default_way(&self, endpoint: &EndpointPlan) -> Option<NetworkId> {
-        let locals = self.ways_out(endpoint, |_, _| true);
-        let bridge = endpoint.bridge.map(|_| (endpoint.bridge_priority, None));
-        if bridge.is_some() && !endpoint.ports.is_empty() {
-            return None;
-        }
-        let ways = bridge.into_iter().chain(locals.map(|(priority, port)| (priority, Some(port.network))));
-        first_of_highest(ways).flatten()
-    }
-
-    /// The place through which it reaches the world over IPv6, and is reached from there.
-    pub(crate) fn default_way6<'a>(&'a self, endpoint: &'a EndpointPlan) -> Option<&'a LocalPort> {
-        // A place in the ingress network with IPv6 has its own default route.
-        let mesh = self.mesh.as_ref().filter(|mesh| mesh.has_ipv6()).map(|mesh| mesh.network);
-        if endpoint.overlays.iter().any(|port| Some(port.network) == mesh) {
-            return None;
-        }
-        first_of_highest(self.ways_out(endpoint, |network, port| network.way_out6(port).is_some()))
-    }
-
-    /// Where what it publishes is reached over IPv6, past the host's bridge, which has none. This host is no neighbour of
-    /// interfaces on its own links.
-    pub(crate) fn published6(&self, endpoint: &EndpointPlan) -> Option<(NetworkId, Ipv6Addr)> {
-        let port = self.default_way6(endpoint).filter(|_| !endpoint.ports.is_empty())?;
-        let is_bridge = self.locals.get(&port.network).is_some_and(|network| network.driver.parent().is_none());
-        Some((port.network, port.address6.filter(|_| is_bridge)?))
-    }
-
-    fn ways_out<'a>(
-        &'a self,
-        endpoint: &'a EndpointPlan,
-        fits: impl Fn(&LocalNetworkPlan, &LocalPort) -> bool + 'a,
-    ) -> impl Iterator<Item = (i64, &'a LocalPort)> {
-        endpoint.locals.iter().filter_map(move |port| {
-            let network = self.locals.get(&port.network)?;
-            let priority = endpoint.priorities.get(&port.network).copied().unwrap_or_default();
-            (!network.internal && fits(network, port)).then_some((priority, port))
-        })
-    }
-
     /// The VLAN interfaces that endpoints need, by name, with the first network that needs each.
     pub(crate) fn vlans(&self) -> BTreeMap<String, (NetworkId, &ParentLink)> {
         let mut vlans = BTreeMap::new();
@@ -355,32 +308,7 @@ impl NetworkPlan {
     }
 }
 
-fn first_of_highest<T>(ways: impl Iterator<Item = (i64, T)>) -> Option<T> {
-    let higher = |best: Option<(i64, T)>, way: (i64, T)| match best {
-        Some(best) if best.0 >= way.0 => Some(best),
-        _ => Some(way),
-    };
-    ways.fold(None, higher).map(|(_, way)| way)
-}
-
-/// The bridge of a network: `rs-br` and 10 hexadecimal digits that depend on the id alone.
-pub fn bridge_name(id: NetworkId) -> String {
-    format!("{USER_BRIDGE_PREFIX}{}", &hash(&id.to_string())[..10])
-}
-
-/// Why a user's bridge cannot have this name.
-pub fn bridge_name_problem(name: &str) -> Option<String> {
-    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-    if !is_link_name(name) || !plain || name.starts_with('.') || matches!(name, "all" | "default") {
-        return Some(format!(
-            "bridge name {name:?}: use 1 to {LINK_NAME_MAX} letters, digits, '-', '_' or '.', and neither all nor default"
-        ));
-    }
-    let own = [VETH_PREFIX, BRIDGE_PREFIX].into_iter().find(|prefix| name.starts_with(prefix));
-    own.map(|prefix| format!("bridge name {name:?}: names that begin with {prefix} are rswarm's own; choose another"))
-}
-
-fn is_link_name(name: &str) -> bool {
+pub(super) fn is_link_name(name: &str) -> bool {
     let is_part = |b: u8| b.is_ascii_graphic() && b != b'/';
     !name.is_empty() && name.len() <= LINK_NAME_MAX && name.bytes().all(is_part)
 }
@@ -391,7 +319,7 @@ pub fn local_veth_name(id: &EndpointId, network: NetworkId) -> String {
 }
 
 /// 12 hexadecimal digits.
-fn hash(text: &str) -> String {
+pub(super) fn hash(text: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     digest.as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -411,8 +339,6 @@ mod tests {
             assert!(name.len() <= LINK_NAME_MAX && name.starts_with(VLAN_PREFIX), "{name}");
         }
         assert_ne!(ParentLink::parse("eth0.50").vlan_name(), ParentLink::parse("eth1.50").vlan_name());
-        let id = NetworkId::from_random(1);
-        assert!(bridge_name(id).len() <= LINK_NAME_MAX && bridge_name(id) != bridge_name(NetworkId::from_random(2)));
     }
 
     /// E-33: what the kernel would refuse, or change for all interfaces on the link.
@@ -424,11 +350,8 @@ mod tests {
         assert!(l2.excludes(&macvlan("eth0")) && macvlan("eth0").excludes(&l2));
         assert!(l2.excludes(&ipvlan("eth0", IpvlanMode::L3)));
         assert!(!l2.excludes(&ipvlan("eth0", IpvlanMode::L2)) && !macvlan("eth0").excludes(&macvlan("eth0")));
-        assert!(
-            !l2.excludes(&macvlan("eth0.50"))
-                && !l2.excludes(&LocalDriver::Bridge { masquerade: true, name: None, apart: false })
-        );
-        let bridge = LocalDriver::Bridge { masquerade: true, name: None, apart: false };
+        assert!(!l2.excludes(&macvlan("eth0.50")) && !l2.excludes(&LocalDriver::Bridge(LocalBridge::default())));
+        let bridge = LocalDriver::Bridge(LocalBridge::default());
         assert!(!bridge.excludes(&bridge));
     }
 
@@ -437,8 +360,10 @@ mod tests {
         let parent = ParentLink::parse("eth0");
         let good = LocalNetworkPlan {
             name: "lan".to_owned(),
-            subnet: "192.0.2.0/24".parse().expect("subnet"),
-            gateway: Ipv4Addr::new(192, 0, 2, 1),
+            ipv4: Some(Ipv4Range {
+                subnet: "192.0.2.0/24".parse().expect("subnet"),
+                gateway: Ipv4Addr::new(192, 0, 2, 1),
+            }),
             mtu: None,
             internal: false,
             driver: LocalDriver::Macvlan { parent },
@@ -459,7 +384,36 @@ mod tests {
         assert_eq!(six("fd00::/64", Some(1280)), None);
         assert!(six("fd00::/64", Some(1279)).expect("too small").contains("which needs 1280 at least"));
         assert!(six("fd01::/64", None).expect("outside").starts_with("the gateway fd00::1 is not a host address"));
-        let far = LocalNetworkPlan { gateway: Ipv4Addr::new(192, 0, 3, 1), ..good };
+        let far = good.ipv4.map(|ipv4| Ipv4Range { gateway: Ipv4Addr::new(192, 0, 3, 1), ..ipv4 });
+        let far = LocalNetworkPlan { ipv4: far, ..good.clone() };
         assert!(far.problem().expect("outside").starts_with("the gateway 192.0.3.1 is not a host address"));
+    }
+
+    /// E-31: a plan from before IPv4 could be left out is read as it was meant, and one without it says so.
+    #[test]
+    fn e31_a_network_of_ipv6_alone() {
+        let text = r#"{"name":"net","subnet":"10.1.0.0/24","gateway":"10.1.0.1","internal":false,
+            "driver":{"bridge":{"masquerade":true}},"ipv6":{"subnet":"fd00:1::/64","gateway":"fd00:1::1"}}"#;
+        let before: LocalNetworkPlan = serde_json::from_str(text).expect("a plan of before");
+        assert_eq!(before.ipv4.map(|ipv4| ipv4.gateway), Some(Ipv4Addr::new(10, 1, 0, 1)));
+        let alone = LocalNetworkPlan { ipv4: None, ..before.clone() };
+        for plan in [&before, &alone] {
+            let text = serde_json::to_string(plan).expect("encode");
+            assert_eq!(serde_json::from_str::<LocalNetworkPlan>(&text).expect("decode"), *plan);
+            assert_eq!(plan.problem(), None);
+        }
+        assert_eq!(
+            LocalNetworkPlan { ipv6: None, ..alone.clone() }.problem().as_deref(),
+            Some("it has neither IPv4 nor IPv6")
+        );
+        let port = |text: &str| serde_json::from_str::<LocalPort>(text).expect("a place");
+        let network = NetworkId::from_random(1);
+        let both = port(&format!(r#"{{"network":"{network}","address":"10.1.0.2","mac":"02:42:0a:01:00:02"}}"#));
+        assert_eq!((both.address, before.place_problem(&both)), (Some([10, 1, 0, 2].into()), None));
+        let said = alone.place_problem(&both).expect("it has no IPv4");
+        assert_eq!(said, "address 10.1.0.2: the network net has no IPv4");
+        let six = LocalPort { address: None, address6: "fd00:1::2".parse().ok(), ..both };
+        assert_eq!((alone.place_problem(&six), alone.way_out(&six)), (None, None));
+        assert_eq!(alone.addresses(&six), ["fd00:1::2/64".parse::<Cidr>().expect("address")]);
     }
 }

@@ -11,8 +11,8 @@ use std::{
 use types::NetworkId;
 
 use super::{
-    BridgePort, DataPath, EndpointId, EndpointPlan, LocalDriver, LocalNetworkPlan, MTU_RANGE, NetworkPlan, OverlayPlan,
-    OverlayPort, is_link_local,
+    BridgePort, DataPath, EndpointId, EndpointPlan, LocalNetworkPlan, MTU_RANGE, NetworkPlan, OverlayPlan, OverlayPort,
+    is_link_local,
 };
 use crate::{Cidr, Ipam};
 
@@ -175,8 +175,7 @@ fn local_place_problem(
 ) -> Option<String> {
     endpoint.locals.iter().find_map(|port| {
         let network = port.network;
-        let six = port.address6.map(IpAddr::V6);
-        let own = [IpAddr::V4(port.address)].into_iter().chain(six).chain(port.link_local.iter().copied());
+        let own = port.addresses().into_iter().chain(port.link_local.iter().copied());
         let Some(plan) = locals.get(&network) else {
             return Some(format!("the plan does not name the network {network} that it is in"));
         };
@@ -197,8 +196,8 @@ fn local_problems(plan: &NetworkPlan) -> BTreeMap<NetworkId, String> {
         plan.bridge.iter().map(|bridge| (bridge.name.as_str(), bridge.subnet)).collect();
     let mut problems = BTreeMap::new();
     for (id, local) in &plan.locals {
-        let is_bridge = matches!(local.driver, LocalDriver::Bridge { .. });
-        let own: Vec<Cidr> = [local.subnet].into_iter().chain(local.ipv6.map(|ipv6| ipv6.subnet)).collect();
+        let is_bridge = local.bridge().is_some();
+        let own: Vec<Cidr> = local.ranges().into_iter().map(|(subnet, _)| subnet).collect();
         let overlaps = |own: &Cidr| {
             let (other, subnet) = bridges.iter().find(|(_, subnet)| is_bridge && subnet.overlaps(*own))?;
             Some(format!("subnet {own} overlaps {subnet} of the bridge network {other}"))

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::{GatewayMode, INHIBIT_IPV4};
 use crate::{Cidr, Labels, Name};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +28,10 @@ pub struct NetworkSpec {
     /// The one network of the routing mesh (parity N-07).
     #[serde(default)]
     pub ingress: bool,
-    /// An IPv6 subnet beside the IPv4 one.
+    /// An IPv4 subnet; what has none has an IPv6 one.
+    #[serde(default = "usually")]
+    pub ipv4: bool,
+    /// An IPv6 subnet.
     #[serde(default)]
     pub ipv6: bool,
     /// Its packets leave a host only inside WireGuard (parity N-04).
@@ -58,6 +62,7 @@ impl NetworkSpec {
             attachable: false,
             internal: false,
             ingress: false,
+            ipv4: true,
             ipv6: false,
             encrypted: false,
             mtu: None,
@@ -66,6 +71,23 @@ impl NetworkSpec {
             config_from: None,
         }
     }
+}
+
+impl NetworkSpec {
+    /// Whether its hosts have an address of this family in it, by which its containers leave.
+    pub fn has_gateway(&self, is_ipv4: bool) -> bool {
+        let is_isolated = GatewayMode::of(&self.options, is_ipv4) == Ok(GatewayMode::Isolated);
+        let inhibited = self
+            .options
+            .get(INHIBIT_IPV4)
+            .is_some_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "false" | "0"));
+        self.driver != NetworkDriver::Bridge || !(is_isolated || (is_ipv4 && inhibited && self.internal))
+    }
+}
+
+/// Networks of before have IPv4.
+fn usually() -> bool {
+    true
 }
 
 /// Who makes a network on a host.

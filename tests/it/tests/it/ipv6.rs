@@ -94,7 +94,7 @@ fn refusals(d: &Docker) -> Result<()> {
         (&["--ipv6", "--subnet", "fe80::/64"], "addresses that are each link's own"),
         (&["--ipv6", "--subnet", "fd00:32::/64", "--subnet", "fd00:33::/64"], "has one IPv6 subnet"),
         (&["--ipv6", "--opt", "com.docker.network.driver.mtu=1200"], "MTU 1200"),
-        (&["--ipv4=false", "--ipv6"], "every network has IPv4 addresses"),
+        (&["--ipv4=false"], "IPv4 or IPv6 must be enabled: give --ipv6 too"),
         (&["-o", "com.docker.network.enable_ipv6=perhaps"], "is not a valid bool"),
     ] {
         d.no(1, part, &[&["network", "create"], flags, &["bad"]].concat())?;

@@ -19,6 +19,7 @@ mod entry;
 mod events;
 mod failures;
 mod firewalls;
+mod gateway_modes;
 mod health;
 mod host_ports;
 mod hostile;

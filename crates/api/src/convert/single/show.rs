@@ -186,8 +186,9 @@ fn addresses(view: &ContainerView, port: &PortConfig) -> Vec<String> {
 
 fn bound(view: &ContainerView, port: &PortConfig) -> Vec<Value> {
     let at = |address: String| {
-        json!({ "IP": address, "PrivatePort": port.target, "PublicPort": port.published.unwrap_or(0),
-            "Type": port.protocol.as_str() })
+        let shown = Fields::new().set("IP", address).set("PrivatePort", port.target);
+        // What is routed is on none.
+        shown.some("PublicPort", port.published).set("Type", port.protocol.as_str()).done()
     };
     addresses(view, port).into_iter().map(at).collect()
 }
@@ -197,7 +198,8 @@ fn port_map(view: &ContainerView) -> Map<String, Value> {
     let mut map: Map<String, Value> =
         exposed(view).map(|(target, kind)| (format!("{target}/{kind}"), Value::Null)).collect();
     for port in &view.state.ports {
-        let binding = |address| json!({ "HostIp": address, "HostPort": port.published.unwrap_or(0).to_string() });
+        let number = port.published.map(|number| number.to_string()).unwrap_or_default();
+        let binding = |address| json!({ "HostIp": address, "HostPort": number });
         let entry = map.entry(format!("{}/{}", port.target, port.protocol)).or_insert(Value::Null);
         let more = addresses(view, port).into_iter().map(binding);
         match entry {

@@ -96,6 +96,19 @@ fn where_a_network_goes() {
     assert_eq!(kind(json!({ "Name": "default" })), "predefined default");
 }
 
+/// E-31: which families a network of one host has, by the fields or by the options of the same meaning.
+#[test]
+fn e31_a_network_of_one_host_may_have_ipv6_alone() {
+    let families = |body: Value| match read(&body).expect("understood") {
+        Wanted::HostOnly(spec) => (spec.ipv4, spec.ipv6),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(families(json!({ "Name": "a" })), (true, false));
+    assert_eq!(families(json!({ "Name": "a", "EnableIPv4": false, "EnableIPv6": true })), (false, true));
+    let options = json!({ "com.docker.network.enable_ipv4": "0", "com.docker.network.enable_ipv6": "1" });
+    assert_eq!(families(json!({ "Name": "a", "Options": options })), (false, true));
+}
+
 #[test]
 fn mistakes_are_named() {
     let overlay = |field: &str, value: Value| {
@@ -105,6 +118,10 @@ fn mistakes_are_named() {
     };
     let config = |value: Value| overlay("IPAM", json!({ "Config": [value] }));
     refused(json!({ "Driver": "overlay" }), expect!["Name is missing: give the name of the network"]);
+    refused(
+        overlay("EnableIPv4", json!(false)),
+        expect!["EnableIPv4: IPv4 cannot be disabled in a Swarm scoped network; leave it out, or say true"],
+    );
     refused(
         overlay("Driver", json!("wave")),
         expect![[r#"Driver: "wave" is no network driver; use overlay, bridge, macvlan or ipvlan"#]],

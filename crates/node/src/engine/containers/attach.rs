@@ -83,8 +83,7 @@ impl Engine {
                     record.name
                 )));
             }
-            // Ports lead over the host's bridge, as those of tasks do.
-            wanted.bridge = !matches!(record.spec.network, NetworkRequest::None);
+            wanted.bridge_for_ports = !matches!(record.spec.network, NetworkRequest::None);
             wanted.sockets = tokio::task::spawn_blocking(sockets::of_host).await.map_err(|_| stopping())?;
         }
         let attached = self.attach_with_ports(record, wanted, &asked).await?;
@@ -289,7 +288,7 @@ impl Engine {
         for view in locals.iter() {
             let name = view.network.as_ref().map(|network| network.spec.name.to_string()).unwrap_or_default();
             if let Some(endpoint) = view.endpoints.iter().find(|endpoint| endpoint.container == id) {
-                found.insert(name, endpoint.address.address());
+                found.extend(endpoint.address.or(endpoint.address6).map(|address| (name, address.address())));
             }
         }
         found

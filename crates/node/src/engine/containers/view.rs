@@ -244,8 +244,8 @@ impl Engine {
                 },
                 network_id: network.map(|network| network.id.to_string()).unwrap_or_default(),
                 asked: asked.clone(),
-                address: endpoint.map(|e| (e.address.address(), e.address.prefix())).or(of_cluster),
-                gateway: endpoint.and(local).and_then(|view| view.gateway),
+                address: endpoint.and_then(|e| e.address).map(|a| (a.address(), a.prefix())).or(of_cluster),
+                gateway: endpoint.and_then(|e| e.address).and(local).and_then(|view| view.gateway),
                 address6: endpoint.and_then(|e| e.address6).map(|a| (a.address(), a.prefix())).or(of_cluster6),
                 gateway6: endpoint.and_then(|e| e.address6).and(local).and_then(|view| view.gateway6),
                 mac: match (endpoint, of_cluster) {

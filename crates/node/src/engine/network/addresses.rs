@@ -20,9 +20,17 @@ pub(super) fn free(
     id: &EndpointId,
     wanted: &LocalWanted,
     subnets: &Subnets,
-) -> Result<(Ipv4Addr, Option<Ipv6Addr>), String> {
+) -> Result<(Option<Ipv4Addr>, Option<Ipv6Addr>), String> {
     let there = There::of(plan, id, wanted.network);
-    let four = there.four(id, &subnets.four, wanted.address)?;
+    let four = match (&subnets.four, wanted.address) {
+        (Some(subnet), wished) => Some(there.four(id, subnet, wished)?),
+        (None, None) => None,
+        (None, Some(address)) => {
+            return Err(format!(
+                "address {address}: it has no IPv4; take a network that was created without --ipv4=false, or leave it out"
+            ));
+        }
+    };
     let six = match (&subnets.six, wanted.address6) {
         (Some(subnet), wished) => Some(there.six(id, subnet, wished)?),
         (None, None) => None,
@@ -104,13 +112,13 @@ mod tests {
         let network = NetworkId::from_random(1);
         let six = whole("fd00:1::/64".parse().expect("subnet"), "fd00:1::1".parse::<Ipv6Addr>().expect("gateway"));
         let four = whole("10.1.0.0/24".parse().expect("subnet"), Ipv4Addr::new(10, 1, 0, 1));
-        let subnets = Subnets { four, six: Some(six) };
+        let subnets = Subnets { four: Some(four), six: Some(six) };
         let wanted = LocalWanted { address6: "fd00:1::9".parse().ok(), ..LocalWanted::of(network) };
         let (one, two): (EndpointId, EndpointId) = ("one".parse().expect("id"), "two".parse().expect("id"));
         let mut plan = NetworkPlan::default();
         let (address, address6) = free(&plan, &one, &wanted, &subnets).expect("free");
         assert_eq!(address6, wanted.address6);
-        let mac = MacAddress::for_ipv4(address);
+        let mac = MacAddress::for_ipv4(address.expect("it has IPv4"));
         let port = LocalPort { network, address, address6, link_local: Vec::new(), mac, names: Vec::new() };
         plan.endpoints.insert(one.clone(), EndpointPlan { locals: vec![port], ..EndpointPlan::default() });
         let any = LocalWanted::of(network);
@@ -124,6 +132,12 @@ mod tests {
             let said = free(&plan, &two, &wanted, &subnets).expect_err("not one of its");
             assert_eq!(said, format!("address {bad} cannot be a container's in fd00:1::/64"));
         }
+        let six_alone = Subnets { four: None, ..subnets.clone() };
+        let (none, six) = free(&plan, &two, &any, &six_alone).expect("free");
+        assert!(none.is_none() && six.is_some());
+        let four = LocalWanted { address: Some([10, 1, 0, 9].into()), ..LocalWanted::of(network) };
+        let said = free(&plan, &two, &four, &six_alone).expect_err("no IPv4");
+        assert!(said.starts_with("address 10.1.0.9: it has no IPv4"), "{said}");
         let without = Subnets { six: None, ..subnets };
         let said = free(&plan, &two, &wanted, &without).expect_err("no IPv6");
         assert!(said.starts_with("address fd00:1::9: it has no IPv6"), "{said}");

@@ -4,7 +4,10 @@
 use overlay::MTU_RANGE;
 use types::Labels;
 
-use super::definition::{BRIDGE_NAME, ENABLED, MTU, bridge};
+use super::{
+    bridge_options::{BRIDGE_NAME, bridge},
+    definition::{ENABLED, MTU},
+};
 
 /// Of networks that are made from then on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,28 +1,20 @@
 //! What a network of this host is made of, read from its spec and options. Pure.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use overlay::{Cidr, Ipam, Ipam6, Ipv6Range, LocalDriver, LocalNetworkPlan, ParentLink, bridge_name_problem};
+use overlay::{Cidr, Ipam, Ipam6, Ipv4Range, Ipv6Range, LocalDriver, LocalNetworkPlan, ParentLink};
 use types::{IPVLAN_MODE, IpvlanMode, Labels, NetworkDriver, NetworkSpec, Subnet, SubnetSpec};
 
-use super::interfaces::{PREFIX, prefix_of};
+use super::bridge_options::{bridge, check_isolated};
 
-/// Options that a bridge network understands, as Docker names them.
-const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
-const TALK: &str = "com.docker.network.bridge.enable_icc";
-pub(super) const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
-const BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
 /// Options of macvlan and ipvlan networks.
 const PARENT: &str = "parent";
 const MODE: &str = "macvlan_mode";
 const FLAG: &str = "ipvlan_flag";
-/// How the world reaches the network, as Docker names it by family; `nat` is the one that there is.
-const GATEWAY_MODES: [&str; 2] =
-    ["com.docker.network.bridge.gateway_mode_ipv4", "com.docker.network.bridge.gateway_mode_ipv6"];
-/// Which families it has, as Docker names them; the spec has them parsed already.
-pub(super) const ENABLED: [&str; 2] = ["com.docker.network.enable_ipv4", "com.docker.network.enable_ipv6"];
 /// Below this a link has no IPv6 (RFC 8200, section 5).
 const IPV6_LEAST_MTU: u32 = 1280;
+/// Which families it has, as Docker names them; the spec has them parsed already.
+pub(super) const ENABLED: [&str; 2] = ["com.docker.network.enable_ipv4", "com.docker.network.enable_ipv6"];
 /// The spec has them parsed already.
 pub(super) const MTU: [&str; 2] = ["com.docker.network.driver.mtu", "mtu"];
 
@@ -32,7 +24,8 @@ pub(super) struct Definition {
     pub driver: LocalDriver,
     pub internal: bool,
     pub mtu: Option<u32>,
-    /// None: one is to be chosen.
+    pub ipv4: bool,
+    /// None: one is to be chosen, if it has IPv4.
     pub subnet: Option<Subnet>,
     pub ipv6: bool,
     /// None: one is to be chosen, if it has IPv6.
@@ -42,7 +35,7 @@ pub(super) struct Definition {
 /// What a network's addresses are of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Subnets {
-    pub four: Subnet,
+    pub four: Option<Subnet>,
     pub six: Option<Subnet>,
 }
 
@@ -50,7 +43,10 @@ impl Definition {
     /// Says what of the spec cannot be, beginning with its subject.
     pub(super) fn of(spec: &NetworkSpec) -> Result<Self, String> {
         let driver = match spec.driver {
-            NetworkDriver::Bridge => bridge(&spec.options)?,
+            NetworkDriver::Bridge => {
+                check_isolated(spec)?;
+                bridge(&spec.options)?
+            }
             NetworkDriver::Macvlan => macvlan(&spec.options)?,
             NetworkDriver::Ipvlan => ipvlan(&spec.options)?,
             NetworkDriver::Overlay => return Err("driver overlay: such a network is the cluster's".to_owned()),
@@ -63,9 +59,7 @@ impl Definition {
             return Err(format!("{what}: only overlay networks can be"));
         }
         let (subnet, subnet6) = (one_of_family(spec, true)?, one_of_family(spec, false)?);
-        if let Some(subnet) = subnet6.as_ref().filter(|_| !spec.ipv6) {
-            return Err(format!("subnet {}: the network has no IPv6; give --ipv6 too, or leave it out", subnet.range));
-        }
+        check_families(spec, subnet.as_ref(), subnet6.as_ref())?;
         if let Some(mtu) = spec.mtu.filter(|mtu| spec.ipv6 && *mtu < IPV6_LEAST_MTU) {
             return Err(format!("MTU {mtu}: a network with IPv6 needs {IPV6_LEAST_MTU} at least"));
         }
@@ -74,7 +68,7 @@ impl Definition {
                 "subnet: a network on a link of the host needs the IPv6 subnet of that link; give --subnet".to_owned()
             );
         }
-        if let (Some(_), None) = (driver.parent(), &subnet) {
+        if driver.parent().is_some() && spec.ipv4 && subnet.is_none() {
             return Err(match &driver {
                 LocalDriver::Ipvlan { mode: mode @ (IpvlanMode::L3 | IpvlanMode::L3s), .. } => format!(
                     "subnet: an ipvlan network of mode {} needs one that the world around the host has a route to, by \
@@ -85,29 +79,53 @@ impl Definition {
                 _ => of_parent("a macvlan network"),
             });
         }
-        Ok(Self { driver, internal: spec.internal, mtu: spec.mtu, subnet, ipv6: spec.ipv6, subnet6 })
+        let NetworkSpec { internal, mtu, ipv4, ipv6, .. } = *spec;
+        Ok(Self { driver, internal, mtu, ipv4, subnet, ipv6, subnet6 })
     }
 
     /// None while one of them is to be chosen.
     pub(super) fn subnets(&self) -> Option<Subnets> {
-        let four = self.subnet.clone()?;
-        match (&self.subnet6, self.ipv6) {
-            (None, true) => None,
-            (six, is_wanted) => Some(Subnets { four, six: six.clone().filter(|_| is_wanted) }),
+        if (self.ipv4 && self.subnet.is_none()) || (self.ipv6 && self.subnet6.is_none()) {
+            return None;
         }
+        let four = self.subnet.clone().filter(|_| self.ipv4);
+        Some(Subnets { four, six: self.subnet6.clone().filter(|_| self.ipv6) })
     }
 
     /// What the data plane makes of it.
     pub(super) fn plan(self, name: &str, subnets: &Subnets) -> Result<LocalNetworkPlan, String> {
         let Subnets { four, six } = subnets;
-        let IpAddr::V4(gateway) = four.gateway else { return Err(format!("gateway {}: not IPv4", four.gateway)) };
+        let ipv4 = |four: &Subnet| match four.gateway {
+            IpAddr::V4(gateway) => Ok(Ipv4Range { subnet: four.range, gateway }),
+            IpAddr::V6(gateway) => Err(format!("gateway {gateway}: not IPv4")),
+        };
         let ipv6 = |six: &Subnet| match six.gateway {
             IpAddr::V6(gateway) => Ok(Ipv6Range { subnet: six.range, gateway }),
             IpAddr::V4(gateway) => Err(format!("gateway {gateway}: not IPv6")),
         };
-        let ipv6 = six.as_ref().map(ipv6).transpose()?;
+        let (ipv4, ipv6) = (four.as_ref().map(ipv4).transpose()?, six.as_ref().map(ipv6).transpose()?);
         let Self { driver, internal, mtu, .. } = self;
-        Ok(LocalNetworkPlan { name: name.to_owned(), subnet: four.range, gateway, mtu, internal, driver, ipv6 })
+        Ok(LocalNetworkPlan { name: name.to_owned(), ipv4, mtu, internal, driver, ipv6 })
+    }
+}
+
+/// It has a family at least, and of no other a subnet.
+fn check_families(spec: &NetworkSpec, four: Option<&Subnet>, six: Option<&Subnet>) -> Result<(), String> {
+    if !spec.ipv4 && !spec.ipv6 {
+        // The first half in Docker's own words
+        return Err("IPv4 or IPv6 must be enabled: give --ipv6 too, or leave out --ipv4=false".to_owned());
+    }
+    if let Some(subnet) = four.filter(|_| !spec.ipv4) {
+        return Err(format!(
+            "subnet {}: the network has no IPv4; leave out --ipv4=false, or this subnet",
+            subnet.range
+        ));
+    }
+    match six.filter(|_| !spec.ipv6) {
+        Some(subnet) => {
+            Err(format!("subnet {}: the network has no IPv6; give --ipv6 too, or leave it out", subnet.range))
+        }
+        None => Ok(()),
     }
 }
 
@@ -122,46 +140,6 @@ fn one_of_family(spec: &NetworkSpec, is_ipv4: bool) -> Result<Option<Subnet>, St
         }
         None => Ok(first),
     }
-}
-
-pub(super) fn bridge(options: &Labels) -> Result<LocalDriver, String> {
-    let (mut masquerade, mut bridge, mut talk) = (true, None, true);
-    for (name, value) in options {
-        match name.as_str() {
-            MASQUERADE => masquerade = flag(name, value)?,
-            TALK => talk = flag(name, value)?,
-            BINDING => drop(binding_of(options)?),
-            PREFIX => drop(prefix_of(options)?),
-            BRIDGE_NAME if value.is_empty() => {}
-            BRIDGE_NAME => match bridge_name_problem(value) {
-                Some(problem) => return Err(format!("option {name}: {problem}")),
-                None => bridge = Some(value.clone()),
-            },
-            mode if GATEWAY_MODES.contains(&mode) && matches!(value.as_str(), "" | "nat") => {}
-            mode if GATEWAY_MODES.contains(&mode) => {
-                return Err(format!(
-                    "option {name}={value}: bridge networks have the mode nat in rswarm; leave it out"
-                ));
-            }
-            known if MTU.contains(&known) || ENABLED.contains(&known) => {}
-            _ => {
-                return Err(format!(
-                    "option {name}: bridge networks know no such option; known are {BRIDGE_NAME}, {BINDING}, {MASQUERADE}, {TALK}, {PREFIX}, {} and \
-                     {}",
-                    ENABLED.join(", "),
-                    MTU.join(", ")
-                ));
-            }
-        }
-    }
-    Ok(LocalDriver::Bridge { masquerade, name: bridge, apart: !talk })
-}
-
-/// The host's address that ports of the network's containers are bound to unless they say another.
-pub(in crate::engine) fn binding_of(options: &Labels) -> Result<Option<IpAddr>, String> {
-    let Some(text) = options.get(BINDING).filter(|text| !text.is_empty()) else { return Ok(None) };
-    let address: Ipv4Addr = text.parse().map_err(|_| format!("option {BINDING}: {text:?} is no IPv4 address"))?;
-    Ok(Some(address.into()))
 }
 
 fn of_parent(what: &str) -> String {
@@ -223,14 +201,6 @@ fn parent(options: &Labels, what: &str) -> Result<ParentLink, String> {
     Ok(ParentLink::parse(parent))
 }
 
-fn flag(name: &str, value: &str) -> Result<bool, String> {
-    match value.to_ascii_lowercase().as_str() {
-        "" | "true" | "1" => Ok(true),
-        "false" | "0" => Ok(false),
-        _ => Err(format!("option {name}: {value:?} is neither true nor false")),
-    }
-}
-
 fn subnet(wanted: &SubnetSpec) -> Result<Subnet, String> {
     let range = wanted.subnet.network();
     if !range.address().is_ipv4() {
@@ -287,7 +257,13 @@ pub(super) fn whole(range: Cidr, gateway: impl Into<IpAddr>) -> Subnet {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use overlay::BridgeGateway;
+    use types::{GATEWAY_MODES, INHIBIT_IPV4};
+
+    use super::{
+        super::bridge_options::{BINDING, BRIDGE_NAME, HOST_ADDRESSES, MASQUERADE, TALK},
+        *,
+    };
 
     fn spec(driver: NetworkDriver) -> NetworkSpec {
         NetworkSpec { driver, ..NetworkSpec::overlay("net".parse().expect("name")) }
@@ -307,7 +283,12 @@ mod tests {
     fn e31_what_cannot_be_is_said() {
         let (bridge, macvlan) = (NetworkDriver::Bridge, NetworkDriver::Macvlan);
         assert!(refusal(bridge, |s| (s.ipv6, s.mtu) = (true, Some(1279))).starts_with("MTU 1279: "));
-        assert!(with_option(bridge, GATEWAY_MODES[1], "routed").contains("have the mode nat"));
+        assert!(
+            with_option(bridge, GATEWAY_MODES[1], "bridged").contains("unknown gateway mode; bridge networks have")
+        );
+        assert!(
+            with_option(bridge, GATEWAY_MODES[0], "isolated").starts_with("gateway mode 'isolated' can only be used")
+        );
         assert!(with_option(bridge, BRIDGE_NAME, "rs-mine").contains("rswarm's own"));
         assert!(with_option(bridge, BRIDGE_NAME, "sixteen-letters-").contains("use 1 to 15 letters"));
         assert!(with_option(bridge, BINDING, "::1").ends_with("\"::1\" is no IPv4 address"));
@@ -360,7 +341,47 @@ mod tests {
         assert!(said.starts_with("subnet: an ipvlan network of mode l3 needs one that the world"), "{said}");
         let chosen = definition.subnets().expect("asked for");
         let plan = definition.plan("lan", &chosen).expect("a plan");
-        assert_eq!((plan.gateway, plan.name.as_str()), ([192, 0, 2, 1].into(), "lan"));
+        assert_eq!((plan.ipv4.map(|ipv4| ipv4.gateway), plan.name.as_str()), (Some([192, 0, 2, 1].into()), "lan"));
+    }
+
+    /// E-31: whose address what leaves bears, and whether the bridge has one.
+    #[test]
+    fn e31_a_bridge_bears_what_it_is_told() {
+        let bridge = NetworkDriver::Bridge;
+        assert!(with_option(bridge, INHIBIT_IPV4, "perhaps").ends_with("neither true nor false"));
+        assert!(
+            with_option(bridge, HOST_ADDRESSES[0], "fd00::1").contains("is no IPv4 address; give one of this host")
+        );
+        assert!(with_option(bridge, HOST_ADDRESSES[1], "eth0").contains("is no IPv6 address"));
+        let mut spec = spec(bridge);
+        let wanted = [(INHIBIT_IPV4, "1"), (HOST_ADDRESSES[0], "192.0.2.1"), (HOST_ADDRESSES[1], "")];
+        spec.options.extend(wanted.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let LocalDriver::Bridge(made) = Definition::of(&spec).expect("good").driver else { panic!("a bridge") };
+        assert_eq!((made.gateway4.inhibited, made.gateway4.source), (true, "192.0.2.1".parse().ok()));
+        assert_eq!(made.gateway6, BridgeGateway::default());
+        assert!(spec.has_gateway(true), "by which containers leave");
+        spec.internal = true;
+        assert!(!spec.has_gateway(true) && spec.has_gateway(false));
+    }
+
+    /// E-31: IPv6 alone is one family, none is not; a family that is left out has no subnet.
+    #[test]
+    fn e31_a_network_may_have_ipv6_alone() {
+        let mut spec = spec(NetworkDriver::Bridge);
+        spec.ipv4 = false;
+        let said = Definition::of(&spec).expect_err("it has no family");
+        assert_eq!(said, "IPv4 or IPv6 must be enabled: give --ipv6 too, or leave out --ipv4=false");
+        spec.ipv6 = true;
+        let definition = Definition::of(&spec).expect("good");
+        assert_eq!(definition.subnets(), None, "IPv6 is to be chosen");
+        let six = whole("fd00:1::/64".parse().expect("subnet"), "fd00:1::1".parse::<IpAddr>().expect("gateway"));
+        let subnets = Subnets { four: None, six: Some(six) };
+        let plan = definition.plan("net", &subnets).expect("a plan");
+        assert!(plan.ipv4.is_none() && plan.ipv6.is_some());
+        let subnet = "10.1.0.0/24".parse().expect("subnet");
+        spec.subnets.push(SubnetSpec { subnet, gateway: None, ip_range: None, auxiliary: Default::default() });
+        let said = Definition::of(&spec).expect_err("a subnet of no family");
+        assert!(said.starts_with("subnet 10.1.0.0/24: the network has no IPv4; leave out"), "{said}");
     }
 
     /// E-31: both families have the same rules, and each has one subnet.
@@ -383,7 +404,7 @@ mod tests {
         let both = with(&["fd00:1::/64", "10.1.0.0/24"], |_| {}).expect("good").subnets().expect("all there");
         let six = both.six.clone().expect("IPv6");
         assert_eq!(
-            (both.four.gateway, six.gateway),
+            (both.four.clone().expect("IPv4").gateway, six.gateway),
             ([10, 1, 0, 1].into(), "fd00:1::1".parse::<IpAddr>().expect("one"))
         );
         assert_eq!(with(&["fd00:1::/64"], |_| {}).expect("good").subnets(), None, "IPv4 is to be chosen");

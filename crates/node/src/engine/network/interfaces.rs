@@ -167,7 +167,14 @@ mod tests {
     fn port(number: u8) -> LocalPort {
         let address = Ipv4Addr::new(10, number, 0, 2);
         let (address6, link_local, names) = (None, Vec::new(), Vec::new());
-        LocalPort { network: network(number), address, address6, link_local, mac: MacAddress::for_ipv4(address), names }
+        LocalPort {
+            network: network(number),
+            address: Some(address),
+            address6,
+            link_local,
+            mac: MacAddress::for_ipv4(address),
+            names,
+        }
     }
 
     fn endpoint(locals: &[u8]) -> EndpointPlan {

@@ -110,7 +110,7 @@ impl LocalNetworks {
             self.check_parent(&definition.driver)
                 .map_err(|why| NetworkError::new(Kind::Conflict, format!("network {name}: {why}")))?;
             let Subnets { four, six } = subnets_of(&definition, id, facts).map_err(invalid)?;
-            subnets.extend([four].into_iter().chain(six));
+            subnets.extend(four.into_iter().chain(six));
         }
         let meta = Meta { created_at: now, updated_at: now, ..Meta::default() };
         self.networks.insert(id, Arc::new(Network { id, meta, spec: Arc::new(spec), vni: 0, subnets }));
@@ -197,7 +197,7 @@ impl LocalNetworks {
 /// As asked for, if they are free; else the first free ones. What is on a link of the host's lies where the host's own
 /// network does.
 pub(super) fn subnets_of(definition: &Definition, id: NetworkId, facts: &HostFacts) -> Result<Subnets, String> {
-    let is_bridge = matches!(definition.driver, LocalDriver::Bridge { .. });
+    let is_bridge = matches!(definition.driver, LocalDriver::Bridge(_));
     let checked = |subnet: &Subnet| match overlap(subnet.range, &facts.taken).filter(|_| is_bridge) {
         Some(with) => Err(format!(
             "subnet {} overlaps {with}, which this host has a network in or a route to: choose another, or none",
@@ -205,9 +205,10 @@ pub(super) fn subnets_of(definition: &Definition, id: NetworkId, facts: &HostFac
         )),
         None => Ok(subnet.clone()),
     };
-    let four = definition.subnet.as_ref().map_or_else(|| choose(&facts.pools, &facts.taken), checked)?;
-    let six = definition.subnet6.as_ref().map_or_else(|| choose6(id, &facts.taken), checked);
-    Ok(Subnets { four, six: definition.ipv6.then_some(six).transpose()? })
+    let four = || definition.subnet.as_ref().map_or_else(|| choose(&facts.pools, &facts.taken), checked);
+    let six = || definition.subnet6.as_ref().map_or_else(|| choose6(id, &facts.taken), checked);
+    let (four, six) = (definition.ipv4.then(four).transpose()?, definition.ipv6.then(six).transpose()?);
+    Ok(Subnets { four, six })
 }
 
 /// The same for the same network, unless that is taken.
@@ -224,20 +225,23 @@ fn choose(pools: &[Cidr], taken: &[Cidr]) -> Result<Subnet, String> {
 }
 
 fn merged(spec: &NetworkSpec, from: &NetworkSpec) -> NetworkSpec {
-    let NetworkSpec { options, internal, ipv6, encrypted, mtu, subnets, .. } = from.clone();
-    NetworkSpec { options, internal: internal || spec.internal, ipv6, encrypted, mtu, subnets, ..spec.clone() }
+    let NetworkSpec { options, internal, ipv4, ipv6, encrypted, mtu, subnets, .. } = from.clone();
+    let internal = internal || spec.internal;
+    NetworkSpec { options, internal, ipv4, ipv6, encrypted, mtu, subnets, ..spec.clone() }
 }
 
 /// Whether this kernel and this host have what the driver needs.
 fn check_driver(definition: &Definition, facts: &HostFacts) -> Result<(), String> {
     let (parent, kind) = match &definition.driver {
-        LocalDriver::Bridge { name: Some(name), .. } if facts.interfaces.contains(name) => {
-            return Err(format!(
-                "bridge name {name}: this host has an interface of that name, which rswarm has not made: choose another, \
-                 or remove that one"
-            ));
+        LocalDriver::Bridge(bridge) => {
+            return match bridge.name.as_ref().filter(|name| facts.interfaces.contains(*name)) {
+                Some(name) => Err(format!(
+                    "bridge name {name}: this host has an interface of that name, which rswarm has not made: choose \
+                     another, or remove that one"
+                )),
+                None => Ok(()),
+            };
         }
-        LocalDriver::Bridge { .. } => return Ok(()),
         LocalDriver::Macvlan { parent } => (parent, overlay::capabilities::MACVLAN),
         LocalDriver::Ipvlan { parent, .. } => (parent, overlay::capabilities::IPVLAN),
     };
@@ -259,9 +263,8 @@ fn check_driver(definition: &Definition, facts: &HostFacts) -> Result<(), String
 
 /// Whether a network of this driver can be beside another one.
 pub(super) fn check_beside(driver: &LocalDriver, name: &str, other: &LocalDriver) -> Result<(), String> {
-    if let (LocalDriver::Bridge { name: Some(bridge), .. }, LocalDriver::Bridge { name: Some(taken), .. }) =
-        (driver, other)
-        && bridge == taken
+    if let (LocalDriver::Bridge(one), LocalDriver::Bridge(two)) = (driver, other)
+        && let Some(bridge) = one.name.as_ref().filter(|_| one.name == two.name)
     {
         return Err(format!("bridge name {bridge}: network {name} has it: choose another"));
     }

@@ -52,6 +52,18 @@ fn e31_a_bridge_gets_a_free_subnet_p25() {
     assert!(networks.by_name("b").is_none(), "nothing is half there");
 }
 
+/// E-31: a network without IPv4 gets no subnet of it.
+#[test]
+fn e31_a_bridge_of_ipv6_alone() {
+    let mut networks = LocalNetworks::default();
+    let alone = NetworkSpec { ipv4: false, ipv6: true, ..spec("six", NetworkDriver::Bridge) };
+    let made = create(&mut networks, &alone).expect("made");
+    assert!(made.starts_with("fd") && !made.contains("172."), "{made}");
+    let none = NetworkSpec { ipv4: false, ..spec("none", NetworkDriver::Bridge) };
+    let said = create(&mut networks, &none).expect_err("it has no family");
+    assert!(said.starts_with("network none: IPv4 or IPv6 must be enabled"), "{said}");
+}
+
 #[test]
 fn n10_macvlan_needs_its_parent() {
     let mut networks = LocalNetworks::default();

@@ -183,9 +183,9 @@ impl Owner {
             let overlays = cluster.networks.values().filter(|network| network.vni != 0);
             overlays.flat_map(|network| network.subnets.iter().map(|subnet| subnet.range)).collect()
         });
-        let is_bridge = |driver: &LocalDriver| matches!(driver, LocalDriver::Bridge { .. });
+        let is_bridge = |driver: &LocalDriver| matches!(driver, LocalDriver::Bridge(_));
         let bridges = self.plan.locals.values().filter(|local| is_bridge(&local.driver));
-        let bridges = bridges.flat_map(|local| [local.subnet].into_iter().chain(local.ipv6.map(|ipv6| ipv6.subnet)));
+        let bridges = bridges.flat_map(|local| local.ranges().into_iter().map(|(subnet, _)| subnet));
         let ours = self.plan.bridge.iter().map(|bridge| bridge.subnet).chain(bridges);
         let taken = observed.host_routes.into_iter().chain(overlays).chain(ours).collect();
         let mut lacking = BTreeMap::new();
@@ -223,12 +223,14 @@ impl Owner {
         }
         let (address, address6) =
             addresses::free(&self.plan, id, wanted, &subnets).map_err(|why| format!("network {name}: {why}"))?;
+        let first = address.map(IpAddr::V4).or(address6.map(IpAddr::V6));
+        let first = first.ok_or_else(|| format!("network {name}: it has neither IPv4 nor IPv6"))?;
         Ok(LocalPort {
             network,
             address,
             address6,
             link_local: wanted.link_local.clone(),
-            mac: wanted.mac.unwrap_or_else(|| MacAddress::for_ipv4(address)),
+            mac: wanted.mac.unwrap_or_else(|| MacAddress::for_address(first)),
             names: wanted.names.clone(),
         })
     }
@@ -240,9 +242,9 @@ impl Owner {
         }
         match self.plan.locals.get(&network) {
             Some(planned) => {
-                let four = definition.subnet.clone().unwrap_or_else(|| whole(planned.subnet, planned.gateway));
+                let four = planned.ipv4.map(|ipv4| whole(ipv4.subnet, ipv4.gateway));
                 let six = planned.ipv6.map(|ipv6| whole(ipv6.subnet, ipv6.gateway));
-                Ok(Subnets { four, six: definition.subnet6.clone().or(six) })
+                Ok(Subnets { four: definition.subnet.clone().or(four), six: definition.subnet6.clone().or(six) })
             }
             None => subnets_of(definition, network, &self.facts(None).await?),
         }

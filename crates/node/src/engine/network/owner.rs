@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use overlay::{BridgePort, Cidr, Client, EndpointId, EndpointPlan, Ipam, MacAddress, NetworkPlan, OverlayPlan};
+use overlay::{BridgePort, Cidr, Client, EndpointId, EndpointPlan, Ipam, MacAddress, NetworkPlan, OverlayPlan, WayIn};
 use tokio::sync::{mpsc, watch};
 use types::{NetworkId, PortConfig, with_causes};
 
@@ -167,52 +167,66 @@ impl Owner {
     }
 
     async fn place(&mut self, id: &EndpointId, wanted: Wanted) -> Result<Placed, AttachError> {
-        let known = self.plan.endpoints.get(id).and_then(|endpoint| endpoint.bridge);
-        let bridge = match known {
-            _ if !wanted.bridge => None,
-            Some(port) => Some(port),
-            None => Some(self.free_port(id)?),
-        };
-        let bridge = bridge.map(|port| BridgePort { mac: wanted.bridge_mac.unwrap_or(port.mac), ..port });
-        let Wanted {
-            hostname,
-            overlays,
-            locals,
-            dns,
-            ports,
-            sockets,
-            bridge_priority,
-            bridge_link_local,
-            interfaces: asked,
-            ..
-        } = wanted;
         let mut places = Vec::new();
-        for local in &locals {
+        for local in &wanted.locals {
             places.push(self.local_port(id, local).await?);
+        }
+        let priorities = wanted.locals.iter().filter(|local| local.priority != 0);
+        let mut endpoint = EndpointPlan {
+            bridge: if wanted.bridge { Some(self.bridge_port(id, &wanted)?) } else { None },
+            overlays: wanted.overlays.clone(),
+            locals: places,
+            priorities: priorities.map(|local| (local.network, local.priority)).collect(),
+            bridge_priority: wanted.bridge_priority,
+            bridge_link_local: wanted.bridge_link_local.clone(),
+            hostname: wanted.hostname.clone(),
+            dns: wanted.dns.clone(),
+            ..EndpointPlan::default()
+        };
+        let published = self.publish(id, &mut endpoint, &wanted)?;
+        interfaces::name_all(&mut endpoint, wanted.interfaces, |network| self.prefix_of(network))?;
+        let address = address_of(&endpoint);
+        let address6 = address6_of(&endpoint).filter(|six| address != Some(IpAddr::V6(*six)));
+        self.plan.endpoints.insert(id.clone(), endpoint);
+        Ok(Placed { address, address6, published })
+    }
+
+    /// Gives the endpoint its ports as its networks are reached, and a place on the host's bridge where they lead over it.
+    fn publish(
+        &self,
+        id: &EndpointId,
+        endpoint: &mut EndpointPlan,
+        wanted: &Wanted,
+    ) -> Result<Vec<PortConfig>, AttachError> {
+        let ways = self.plan.ways_in(endpoint);
+        if wanted.bridge_for_ports && ways[0] == WayIn::Published && endpoint.bridge.is_none() {
+            endpoint.bridge = Some(self.bridge_port(id, wanted)?);
         }
         let others = self.plan.endpoints.iter().filter(|(other, _)| *other != id);
         let others: Vec<_> = others.flat_map(|(other, e)| e.ports.iter().map(move |port| (other, port))).collect();
         let own = self.plan.endpoints.get(id).map_or(&[][..], |endpoint| &endpoint.ports);
-        let held = Held { sockets: &sockets, endpoints: &others, own };
-        let published = host_ports::choose(&ports, held, random()).map_err(AttachError::Held)?;
-        let ports = host_ports::ranges(&published);
-        let priorities = locals.iter().filter(|local| local.priority != 0);
-        let mut endpoint = EndpointPlan {
-            bridge,
-            overlays,
-            locals: places,
-            priorities: priorities.map(|local| (local.network, local.priority)).collect(),
-            bridge_priority,
-            bridge_link_local,
-            hostname,
-            dns,
-            ports,
-            ..EndpointPlan::default()
-        };
-        interfaces::name_all(&mut endpoint, asked, |network| self.prefix_of(network))?;
-        let (address, address6) = (address_of(&endpoint), address6_of(&endpoint));
-        self.plan.endpoints.insert(id.clone(), endpoint);
-        Ok(Placed { address, address6, published })
+        let held = Held { sockets: &wanted.sockets, endpoints: &others, own };
+        let of_host = host_ports::of_host(&wanted.ports, ways);
+        let mut published = host_ports::choose(&of_host, held, random()).map_err(AttachError::Held)?;
+        endpoint.ports = host_ports::ranges(&published);
+        host_ports::show_of_family(&mut published, ways);
+        for (is_ipv4, _) in [true, false].into_iter().zip(ways).filter(|(_, way)| *way == WayIn::Routed) {
+            let (open, shown) = host_ports::routed(&wanted.ports, is_ipv4);
+            if is_ipv4 {
+                endpoint.open4 = open;
+            } else {
+                endpoint.open6 = open;
+            }
+            published.extend(shown);
+        }
+        Ok(published)
+    }
+
+    /// The one it has, else a free one.
+    fn bridge_port(&self, id: &EndpointId, wanted: &Wanted) -> Result<BridgePort, String> {
+        let known = self.plan.endpoints.get(id).and_then(|endpoint| endpoint.bridge);
+        let port = known.map_or_else(|| self.free_port(id), Ok)?;
+        Ok(BridgePort { mac: wanted.bridge_mac.unwrap_or(port.mac), ..port })
     }
 
     pub(super) fn free_port(&self, id: &EndpointId) -> Result<BridgePort, String> {
@@ -233,7 +247,7 @@ impl Owner {
 /// What an endpoint is known by: its address in its first network.
 pub(super) fn address_of(endpoint: &EndpointPlan) -> Option<IpAddr> {
     let overlay = endpoint.overlays.first().and_then(|port| port.addresses.first().copied());
-    let local = || Some(IpAddr::V4(endpoint.locals.first()?.address));
+    let local = || endpoint.locals.first()?.addresses().first().copied();
     overlay.or_else(local).or_else(|| Some(IpAddr::V4(endpoint.bridge?.address)))
 }
 

@@ -34,7 +34,8 @@ pub struct LocalEndpoint {
     pub container: String,
     /// By which others in the network find it; else its host name.
     pub name: String,
-    pub address: Cidr,
+    /// None: it has IPv6 alone.
+    pub address: Option<Cidr>,
     pub address6: Option<Cidr>,
     /// None: that of the link its interface is on.
     pub mac: Option<MacAddress>,
@@ -47,7 +48,7 @@ pub(super) fn view(plan: &NetworkPlan, networks: &LocalNetworks) -> Vec<LocalNet
         let port = endpoint.bridge?;
         let address = bridge?.with_prefix(port.address);
         let (container, name, mac) = (container(id), endpoint.hostname.clone(), Some(port.mac));
-        Some(LocalEndpoint { container, name, address, address6: None, mac })
+        Some(LocalEndpoint { container, name, address: Some(address), address6: None, mac })
     });
     let first = LocalNetworkView {
         network: None,
@@ -59,10 +60,13 @@ pub(super) fn view(plan: &NetworkPlan, networks: &LocalNetworks) -> Vec<LocalNet
     let own = networks.iter().map(|network| {
         let planned = plan.locals.get(&network.id);
         let asked = network.subnets.first();
-        let subnet = planned.map(|local| local.subnet).or_else(|| asked.map(|subnet| subnet.range));
-        let endpoints = subnet.map_or_else(Vec::new, |subnet| endpoints(plan, network.id, subnet));
-        let gateway = planned.map(|local| local.gateway);
-        let gateway6 = planned.and_then(|local| local.ipv6).map(|ipv6| ipv6.gateway);
+        let first = planned.and_then(|local| local.ranges().first().map(|(subnet, _)| *subnet));
+        let subnet = first.or_else(|| asked.map(|subnet| subnet.range));
+        let endpoints = endpoints(plan, network.id);
+        let gateway = planned.filter(|_| network.spec.has_gateway(true)).and_then(|local| local.ipv4);
+        let gateway = gateway.map(|ipv4| ipv4.gateway);
+        let gateway6 = planned.filter(|_| network.spec.has_gateway(false)).and_then(|local| local.ipv6);
+        let gateway6 = gateway6.map(|ipv6| ipv6.gateway);
         LocalNetworkView { network: Some(Arc::clone(network)), subnet, gateway, gateway6, endpoints }
     });
     [first].into_iter().chain(own).collect()
@@ -81,14 +85,15 @@ pub(super) fn present(plan: &NetworkPlan) -> Present {
     present
 }
 
-fn endpoints(plan: &NetworkPlan, network: NetworkId, subnet: Cidr) -> Vec<LocalEndpoint> {
+fn endpoints(plan: &NetworkPlan, network: NetworkId) -> Vec<LocalEndpoint> {
     let place = |(id, endpoint): (&EndpointId, &overlay::EndpointPlan)| {
         let port = endpoint.locals.iter().find(|port| port.network == network)?;
         let name = port.names.first().unwrap_or(&endpoint.hostname).clone();
-        let address = Cidr::new(port.address.into(), subnet.prefix()).ok()?;
         let local = plan.locals.get(&network)?;
         let is_links = matches!(local.driver, LocalDriver::Ipvlan { .. });
         let mac = (!is_links).then_some(port.mac);
+        let address = local.ipv4.zip(port.address);
+        let address = address.and_then(|(ipv4, address)| Cidr::new(address.into(), ipv4.subnet.prefix()).ok());
         let address6 = local.ipv6.zip(port.address6);
         let address6 = address6.and_then(|(ipv6, address)| Cidr::new(address.into(), ipv6.subnet.prefix()).ok());
         Some(LocalEndpoint { container: container(id), name, address, address6, mac })

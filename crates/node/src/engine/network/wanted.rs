@@ -20,7 +20,7 @@ use crate::engine::{host_ports::Conflict, sockets::HostSocket};
 pub(in crate::engine) struct Attached {
     /// Its first address, if it has one.
     pub address: Option<IpAddr>,
-    /// Of IPv6 in the same network.
+    /// Of IPv6 in the same network, beside one of IPv4.
     pub address6: Option<Ipv6Addr>,
     /// The namespace, to be joined by path.
     pub namespace: PathBuf,
@@ -49,6 +49,8 @@ pub(in crate::engine) struct Wanted {
     pub hostname: String,
     /// A place on the host's bridge: the way to the world.
     pub bridge: bool,
+    /// A place there if its ports need one.
+    pub bridge_for_ports: bool,
     /// Of the interface there; `None`: from the address.
     pub bridge_mac: Option<MacAddress>,
     /// Of networks that lead out, that with the highest is the default route.
@@ -61,7 +63,7 @@ pub(in crate::engine) struct Wanted {
     /// In networks of this host, which gives the addresses.
     pub locals: Vec<LocalWanted>,
     pub dns: EndpointDns,
-    /// To be published on this host; needs a place on the bridge.
+    /// To be published: on this host, or at its own addresses where its network is routed.
     pub ports: Vec<PortConfig>,
     /// What processes of this host hold of its ports.
     pub sockets: Vec<HostSocket>,

@@ -4,7 +4,9 @@ use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
 
 use types::{PortBind, PortProtocol};
 
-use super::super::{EndpointPlan, HostPorts, LINK_NAME_MAX, MeshPlan, NetworkPlan, OverlayPlan, PublishedPorts};
+use super::super::{
+    EndpointPlan, HostPorts, LINK_NAME_MAX, MeshPlan, NetworkPlan, OpenPorts, OverlayPlan, PublishedPorts,
+};
 use crate::mesh::ports::span;
 
 /// Who has which ports; two may share a port where one is bound to an address or an interface and the other is not.
@@ -105,10 +107,14 @@ pub fn port_problem(ports: &PublishedPorts, overlay: &OverlayPlan, taken: &mut T
 
 /// Of the ports of one endpoint, which may be reached over IPv6; all of them are taken, or none.
 pub fn endpoint_problem(id: &str, endpoint: &EndpointPlan, has_ipv6: bool, taken: &mut Taken<'_>) -> Option<String> {
-    if endpoint.ports.is_empty() {
-        return None;
+    let open = endpoint.open4.iter().chain(&endpoint.open6).find_map(|OpenPorts { protocol, ports }| {
+        let problem = span_problem(&PortBind::All, *ports, ports.0)?;
+        Some(format!("open port {}/{protocol}: {problem}", span(*ports)))
+    });
+    if open.is_some() || endpoint.ports.is_empty() {
+        return open;
     }
-    if endpoint.bridge.is_none() {
+    if endpoint.bridge.is_none() && !has_ipv6 {
         return Some(
             "it publishes ports but has no place on the host's bridge: give it a network that is not internal"
                 .to_owned(),

@@ -1,0 +1,102 @@
+//! Which of its networks an endpoint's way to the world leads through, and the world's to it. Pure.
+
+use std::net::Ipv6Addr;
+
+use types::{GatewayMode, NetworkId};
+
+use super::{EndpointPlan, LocalNetworkPlan, LocalPort, NetworkPlan};
+
+/// How the world reaches what an endpoint publishes, over one family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WayIn {
+    /// By ports of this host.
+    Published,
+    /// At the endpoint's own address.
+    Routed,
+    /// Not at all: it has no address that leads out.
+    None,
+}
+
+impl NetworkPlan {
+    /// Whether something that the endpoint sends to the world can get there.
+    pub(crate) fn has_way_out(&self, endpoint: &EndpointPlan) -> bool {
+        let leads_out = |port: &LocalPort| self.locals.get(&port.network).is_some_and(|network| !network.internal);
+        endpoint.bridge.is_some() || endpoint.locals.iter().any(leads_out)
+    }
+
+    /// The network that its default route leads through; None: the host's bridge, or none at all. The first of those with
+    /// the highest priority. What it publishes leads over the host's bridge, and so must its answers.
+    pub(crate) fn default_way(&self, endpoint: &EndpointPlan) -> Option<NetworkId> {
+        let locals = self.ways_out(endpoint, |network, port| network.way_out(port).is_some());
+        let bridge = endpoint.bridge.map(|_| (endpoint.bridge_priority, None));
+        if bridge.is_some() && !endpoint.ports.is_empty() {
+            return None;
+        }
+        let ways = bridge.into_iter().chain(locals.map(|(priority, port)| (priority, Some(port.network))));
+        first_of_highest(ways).flatten()
+    }
+
+    /// The place through which it reaches the world over IPv6, and is reached from there.
+    pub(crate) fn default_way6<'a>(&'a self, endpoint: &'a EndpointPlan) -> Option<&'a LocalPort> {
+        // A place in the ingress network with IPv6 has its own default route.
+        let mesh = self.mesh.as_ref().filter(|mesh| mesh.has_ipv6()).map(|mesh| mesh.network);
+        if endpoint.overlays.iter().any(|port| Some(port.network) == mesh) {
+            return None;
+        }
+        first_of_highest(self.ways_out(endpoint, |network, port| network.way_out6(port).is_some()))
+    }
+
+    /// Where what it publishes is reached over IPv6, past the host's bridge, which has none. This host is no neighbour of
+    /// interfaces on its own links, and what is routed is on no port of it.
+    pub(crate) fn published6(&self, endpoint: &EndpointPlan) -> Option<(NetworkId, Ipv6Addr)> {
+        let port = self.default_way6(endpoint).filter(|_| !endpoint.ports.is_empty())?;
+        let network = self.locals.get(&port.network)?;
+        let is_published = network.bridge().is_some() && network.gateway_mode(false) != GatewayMode::Routed;
+        Some((port.network, port.address6.filter(|_| is_published)?))
+    }
+
+    /// How what the endpoint publishes is reached, over IPv4 and over IPv6. Over IPv4 it is by the host's bridge, also for
+    /// one that has no place there yet.
+    pub fn ways_in(&self, endpoint: &EndpointPlan) -> [WayIn; 2] {
+        let is_routed = |port: &LocalPort, is_ipv4| {
+            let network = self.locals.get(&port.network);
+            network.is_some_and(|network| network.gateway_mode(is_ipv4) == GatewayMode::Routed)
+        };
+        let local = first_of_highest(self.ways_out(endpoint, |network, port| network.way_out(port).is_some()));
+        let local6 = self.default_way6(endpoint);
+        let is_elsewhere = endpoint.bridge.is_some() || !endpoint.overlays.is_empty();
+        let four = match local {
+            Some(port) if endpoint.bridge.is_none() && is_routed(port, true) => WayIn::Routed,
+            None if local6.is_some() && !is_elsewhere => WayIn::None,
+            _ => WayIn::Published,
+        };
+        let six = match local6 {
+            Some(port) if is_routed(port, false) => WayIn::Routed,
+            Some(port) if self.locals.get(&port.network).is_some_and(|of| of.bridge().is_some()) => WayIn::Published,
+            // A process leads there from IPv6.
+            _ if four == WayIn::Published => WayIn::Published,
+            _ => WayIn::None,
+        };
+        [four, six]
+    }
+
+    fn ways_out<'a>(
+        &'a self,
+        endpoint: &'a EndpointPlan,
+        fits: impl Fn(&LocalNetworkPlan, &LocalPort) -> bool + 'a,
+    ) -> impl Iterator<Item = (i64, &'a LocalPort)> {
+        endpoint.locals.iter().filter_map(move |port| {
+            let network = self.locals.get(&port.network)?;
+            let priority = endpoint.priorities.get(&port.network).copied().unwrap_or_default();
+            (!network.internal && fits(network, port)).then_some((priority, port))
+        })
+    }
+}
+
+fn first_of_highest<T>(ways: impl Iterator<Item = (i64, T)>) -> Option<T> {
+    let higher = |best: Option<(i64, T)>, way: (i64, T)| match best {
+        Some(best) if best.0 >= way.0 => Some(best),
+        _ => Some(way),
+    };
+    ways.fold(None, higher).map(|(_, way)| way)
+}
