@@ -44,7 +44,8 @@ pub(crate) async fn create(
     check_processors(&shared, spec.limits.nano_cpus)?;
     let name = Some(query.get("name")).filter(|name| !name.is_empty());
     let made = engine(&shared)?.create_container(name, spec, platform.as_ref()).await?;
-    let body = json!({ "Id": made.id, "Warnings": [made.warnings, warnings].concat() });
+    let warnings = [made.warnings, warnings].concat();
+    let body = json!({ "Id": made.id, "Warnings": warnings });
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
