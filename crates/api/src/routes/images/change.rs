@@ -122,7 +122,7 @@ pub(super) async fn load(
         async { working.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) }
     };
     // Docker answers so whatever fails, and its clients look for failures there.
-    let last_lines = |images: Vec<LoadedImage>| images.iter().flat_map(loaded_lines).collect();
+    let last_lines = |images: Vec<LoadedImage>| -> Vec<Value> { images.iter().flat_map(loaded_lines).collect() };
     Ok(progress::stream(spawned, last_lines).await)
 }
 
