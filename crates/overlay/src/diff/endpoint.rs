@@ -258,9 +258,10 @@ fn hairpins(
     if endpoint.ports.is_empty() {
         return Vec::new();
     }
+    let four = plan.published4(endpoint).map(|(network, _)| network);
+    let four = four.map(|network| network.map_or_else(|| veth_name(id), |network| local_veth_name(id, network)));
     let six = plan.published6(endpoint).map(|(network, _)| local_veth_name(id, network));
-    let leads = [Some(veth_name(id)), six];
-    let leads = leads.into_iter().flatten().collect();
+    let leads = four.into_iter().chain(six).collect();
     unset(wires, rewired, &leads, |link| link.hairpin).map(|name| EndpointStep::Hairpin { name }).collect()
 }
 

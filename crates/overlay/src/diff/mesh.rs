@@ -60,7 +60,8 @@ fn needs_rules(plan: &NetworkPlan) -> bool {
 pub fn removals(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
     let mut steps = Vec::new();
     let wanted = skeleton::localnet_links(plan);
-    let stays = |link: &&String| plan.bridge.as_ref().is_some_and(|bridge| bridge.name == **link);
+    let bridges = bridge_names(plan);
+    let stays = |link: &&String| bridges.contains(*link);
     let open = observed.mesh.localnet.iter().filter(|link| !wanted.contains(link)).filter(stays);
     steps.extend(open.map(|link| Step::Mesh(MeshStep::SetLocalnet { link: link.clone(), on: false })));
     if !needs_rules(plan) {
@@ -88,7 +89,7 @@ pub fn steps(plan: &NetworkPlan, observed: &Observed) -> (Vec<Step>, Vec<Step>) 
         come.push(Step::Mesh(MeshStep::CreateUserTable));
     }
     come.extend(rule_step(plan, ingress.as_ref(), observed).map(Step::Mesh));
-    come.extend(bridge_localnet(plan, observed));
+    come.extend(bridges_localnet(plan, observed));
     let Some(ingress) = &ingress else { return (come, Vec::new()) };
     let is_on = observed.mesh.ipv6_forward || super::forwards_ipv6(plan);
     if ingress.has_ipv6() && !is_on {
@@ -129,13 +130,20 @@ fn rules_of(plan: &NetworkPlan, ingress: Option<&Ingress<'_>>, observed: &Observ
     }
 }
 
-/// The bridge is there by now; a new one has the kernel's own setting, which is off.
-fn bridge_localnet(plan: &NetworkPlan, observed: &Observed) -> Option<Step> {
-    let bridge = plan.bridge.as_ref()?;
-    let is_wanted = skeleton::localnet_links(plan).contains(&bridge.name);
+/// The bridges are there by now; a new one has the kernel's own setting, which is off.
+fn bridges_localnet(plan: &NetworkPlan, observed: &Observed) -> Vec<Step> {
+    let bridges = bridge_names(plan);
     let is_on =
-        super::standing_bridge(&bridge.name, observed).is_some() && observed.mesh.localnet.contains(&bridge.name);
-    (is_wanted && !is_on).then(|| Step::Mesh(MeshStep::SetLocalnet { link: bridge.name.clone(), on: true }))
+        |name: &String| super::standing_bridge(name, observed).is_some() && observed.mesh.localnet.contains(name);
+    let wanted = skeleton::localnet_links(plan).into_iter();
+    let off = wanted.filter(|link| bridges.contains(link) && !is_on(link));
+    off.map(|link| Step::Mesh(MeshStep::SetLocalnet { link, on: true })).collect()
+}
+
+/// The host's and those of users' networks.
+fn bridge_names(plan: &NetworkPlan) -> BTreeSet<String> {
+    let locals = plan.locals.iter().filter_map(|(id, local)| local.bridge_name(*id));
+    plan.bridge.iter().map(|bridge| bridge.name.clone()).chain(locals).collect()
 }
 
 fn link_steps(ingress: &Ingress<'_>, pair: Option<(&Link, &Link)>, observed: &Observed) -> Vec<Step> {

@@ -121,7 +121,7 @@ pub fn entries(plan: &NetworkPlan, port_proxy: Option<ProxyPorts>) -> Vec<Entry>
         },
     });
     let of_endpoints = plan.endpoints.values().filter(|endpoint| !endpoint.ports.is_empty()).map(|endpoint| {
-        let four = endpoint.bridge.map(|port| IpAddr::V4(port.address));
+        let four = plan.published4(endpoint).map(|(_, address)| IpAddr::V4(address));
         let six = plan.published6(endpoint).map(|(_, address)| IpAddr::V6(address));
         let backends: BTreeMap<IpAddr, u16> = four.into_iter().chain(six).map(|address| (address, 1)).collect();
         // The process leads to IPv4, and nothing of the host to what is routed.

@@ -9,7 +9,7 @@ use super::{
     chain::Chain,
     ports::{NOBODY, SPARED},
 };
-use crate::{MeshPlan, NetworkPlan};
+use crate::{Cidr, MeshPlan, NetworkPlan};
 
 /// TCP's header and that of IPv4 or IPv6: what a segment is smaller than its packet.
 const HEADERS: [(&str, u32); 2] = [("ipv4", 40), ("ipv6", 60)];
@@ -109,12 +109,23 @@ fn lookups() -> Vec<Chain> {
 
 /// Links through which this host's own connections to 127.0.0.0/8 may be led.
 pub fn localnet_links(plan: &NetworkPlan) -> Vec<String> {
-    let has_ports = plan.endpoints.values().any(|endpoint| !endpoint.ports.is_empty());
-    let bridge = plan.bridge.as_ref().filter(|_| has_ports).map(|bridge| bridge.name.clone());
-    plan.mesh.iter().map(|_| INGRESS.to_owned()).chain(bridge).collect()
+    let bridges = published4(plan).into_iter().map(|(name, _)| name);
+    plan.mesh.iter().map(|_| INGRESS.to_owned()).chain(bridges).collect()
 }
 
-/// The few sources that a reply could not find: the loopback's, and those of endpoints on the bridge, which
+/// Bridges by which endpoints are reached that publish over IPv4, and their subnets.
+fn published4(plan: &NetworkPlan) -> BTreeSet<(String, Cidr)> {
+    let bridge = |network: Option<NetworkId>| match network {
+        None => plan.bridge.as_ref().map(|bridge| (bridge.name.clone(), bridge.subnet.network())),
+        Some(id) => {
+            let local = plan.locals.get(&id)?;
+            Some((local.bridge_name(id)?, local.ipv4?.subnet.network()))
+        }
+    };
+    plan.endpoints.values().filter_map(|endpoint| bridge(plan.published4(endpoint)?.0)).collect()
+}
+
+/// The few sources that a reply could not find: the loopback's, and those of endpoints on a bridge, which
 /// on another host are somebody else's and on this one are reached past the host.
 fn sources(plan: &NetworkPlan) -> Vec<String> {
     let mut rules = Vec::new();
@@ -124,9 +135,8 @@ fn sources(plan: &NetworkPlan) -> Vec<String> {
     if plan.mesh.as_ref().is_some_and(MeshPlan::has_ipv6) {
         rules.push(format!("oifname \"{INGRESS}\" ip6 saddr ::1 masquerade"));
     }
-    let Some(bridge) = &plan.bridge else { return rules };
-    let (name, subnet) = (&bridge.name, bridge.subnet.network());
-    if plan.mesh.is_some() {
+    if let (Some(bridge), Some(_)) = (&plan.bridge, &plan.mesh) {
+        let subnet = bridge.subnet.network();
         let own = plan.data_path.as_ref().map(|path| path.address);
         let to = match own {
             Some(IpAddr::V4(address)) => format!("snat ip to {address}"),
@@ -134,7 +144,10 @@ fn sources(plan: &NetworkPlan) -> Vec<String> {
         };
         rules.push(format!("oifname \"{INGRESS}\" ip saddr {subnet} {to}"));
     }
-    rules.push(format!("oifname \"{name}\" ct status dnat ip saddr {{ 127.0.0.0/8, {subnet} }} masquerade"));
+    let rule = |(name, subnet): (String, Cidr)| {
+        format!("oifname \"{name}\" ct status dnat ip saddr {{ 127.0.0.0/8, {subnet} }} masquerade")
+    };
+    rules.extend(published4(plan).into_iter().map(rule));
     rules.extend(sources6(plan));
     rules
 }

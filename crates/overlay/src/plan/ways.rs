@@ -1,10 +1,10 @@
 //! Which of its networks an endpoint's way to the world leads through, and the world's to it. Pure.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use types::{GatewayMode, NetworkId};
 
-use super::{EndpointPlan, LocalNetworkPlan, LocalPort, NetworkPlan};
+use super::{BridgePort, EndpointPlan, LocalNetworkPlan, LocalPort, NetworkPlan};
 
 /// How the world reaches what an endpoint publishes, over one family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,13 @@ pub enum WayIn {
     None,
 }
 
+/// A place from which something that an endpoint sends to the world gets there.
+enum Way<'a> {
+    /// On the host's bridge.
+    Bridge(&'a BridgePort),
+    Local(&'a LocalPort),
+}
+
 impl NetworkPlan {
     /// Whether something that the endpoint sends to the world can get there.
     pub(crate) fn has_way_out(&self, endpoint: &EndpointPlan) -> bool {
@@ -24,16 +31,25 @@ impl NetworkPlan {
         endpoint.bridge.is_some() || endpoint.locals.iter().any(leads_out)
     }
 
-    /// The network that its default route leads through; None: the host's bridge, or none at all. The first of those with
-    /// the highest priority. What it publishes leads over the host's bridge, and so must its answers.
+    /// The network that its default route leads through; None: the host's bridge, or none at all.
     pub(crate) fn default_way(&self, endpoint: &EndpointPlan) -> Option<NetworkId> {
-        let locals = self.ways_out(endpoint, |network, port| network.way_out(port).is_some());
-        let bridge = endpoint.bridge.map(|_| (endpoint.bridge_priority, None));
-        if bridge.is_some() && !endpoint.ports.is_empty() {
-            return None;
+        match self.way(endpoint, !endpoint.ports.is_empty())? {
+            Way::Bridge(_) => None,
+            Way::Local(port) => Some(port.network),
         }
-        let ways = bridge.into_iter().chain(locals.map(|(priority, port)| (priority, Some(port.network))));
-        first_of_highest(ways).flatten()
+    }
+
+    /// The first place of those with the highest priority. Where it publishes, the host has to be its neighbour there, as
+    /// on a bridge: published ports lead in where its answers lead out.
+    fn way<'a>(&'a self, endpoint: &'a EndpointPlan, publishes: bool) -> Option<Way<'a>> {
+        let ways = |is_near: bool| {
+            let bridge = endpoint.bridge.iter().map(|port| (endpoint.bridge_priority, Way::Bridge(port)));
+            let locals = self.ways_out(endpoint, move |network, port| {
+                network.way_out(port).is_some() && (!is_near || network.bridge().is_some())
+            });
+            first_of_highest(bridge.chain(locals.map(|(priority, port)| (priority, Way::Local(port)))))
+        };
+        ways(publishes).or_else(|| ways(false))
     }
 
     /// The place through which it reaches the world over IPv6, and is reached from there.
@@ -55,19 +71,39 @@ impl NetworkPlan {
         Some((port.network, port.address6.filter(|_| is_published)?))
     }
 
-    /// How what the endpoint publishes is reached, over IPv4 and over IPv6. Over IPv4 it is by the host's bridge, also for
-    /// one that has no place there yet.
+    /// Where what it publishes is reached over IPv4; no network: on the host's bridge.
+    pub(crate) fn published4(&self, endpoint: &EndpointPlan) -> Option<(Option<NetworkId>, Ipv4Addr)> {
+        match self.way(endpoint, true).filter(|_| !endpoint.ports.is_empty())? {
+            Way::Bridge(port) => Some((None, port.address)),
+            Way::Local(port) => {
+                let network = self.locals.get(&port.network)?;
+                let is_published = network.bridge().is_some() && network.gateway_mode(true) != GatewayMode::Routed;
+                Some((Some(port.network), port.address.filter(|_| is_published)?))
+            }
+        }
+    }
+
+    /// Whether what it publishes can lead in over IPv4 only by the host's bridge, on which it has no place yet.
+    pub fn needs_bridge(&self, endpoint: &EndpointPlan) -> bool {
+        let is_near = match self.way(endpoint, true) {
+            Some(Way::Bridge(_)) => true,
+            Some(Way::Local(port)) => self.locals.get(&port.network).is_some_and(|network| network.bridge().is_some()),
+            None => false,
+        };
+        self.ways_in(endpoint)[0] == WayIn::Published && !is_near
+    }
+
+    /// How what the endpoint publishes is reached, over IPv4 and over IPv6; also for one that has no place yet where it
+    /// would be.
     pub fn ways_in(&self, endpoint: &EndpointPlan) -> [WayIn; 2] {
         let is_routed = |port: &LocalPort, is_ipv4| {
             let network = self.locals.get(&port.network);
             network.is_some_and(|network| network.gateway_mode(is_ipv4) == GatewayMode::Routed)
         };
-        let local = first_of_highest(self.ways_out(endpoint, |network, port| network.way_out(port).is_some()));
         let local6 = self.default_way6(endpoint);
-        let is_elsewhere = endpoint.bridge.is_some() || !endpoint.overlays.is_empty();
-        let four = match local {
-            Some(port) if endpoint.bridge.is_none() && is_routed(port, true) => WayIn::Routed,
-            None if local6.is_some() && !is_elsewhere => WayIn::None,
+        let four = match self.way(endpoint, true) {
+            Some(Way::Local(port)) if is_routed(port, true) => WayIn::Routed,
+            None if local6.is_some() && endpoint.overlays.is_empty() => WayIn::None,
             _ => WayIn::Published,
         };
         let six = match local6 {

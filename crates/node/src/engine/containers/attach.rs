@@ -72,18 +72,13 @@ impl Engine {
             }
         }
         wanted.bridge |= wanted.locals.is_empty() && self.inner.network.leaves_by_bridge(&overlays);
-        let mut asked = asked_ports(record);
+        // What has no way out has no way in, as with Docker.
+        let leads_out = !all_internal && !matches!(record.spec.network, NetworkRequest::None);
+        let mut asked = if leads_out { asked_ports(record) } else { Vec::new() };
         asked.iter_mut().for_each(|port| port.address = port.address.or(binding));
         let has_names = !wanted.locals.is_empty() || !wanted.overlays.is_empty();
         if !asked.is_empty() {
-            if all_internal {
-                return Err(ContainerError::invalid(format!(
-                    "container {}: no port can be published, because all its networks are internal; leave -p out or add \
-                     a network that is not",
-                    record.name
-                )));
-            }
-            wanted.bridge_for_ports = !matches!(record.spec.network, NetworkRequest::None);
+            wanted.bridge_for_ports = true;
             wanted.sockets = tokio::task::spawn_blocking(sockets::of_host).await.map_err(|_| stopping())?;
         }
         let attached = self.attach_with_ports(record, wanted, &asked).await?;

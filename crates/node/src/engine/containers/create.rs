@@ -8,7 +8,7 @@ use super::{
     ContainerError, ContainerErrorKind, Engine, Meant, Record, check, host_limits,
     merge::merge,
     names,
-    spec::{AskedMount, MountForm, NamespaceRequest, NetworkRequest, SingleSpec},
+    spec::{AskedMount, MountForm, NamespaceRequest, NetworkRequest, PlaceRequest, SingleSpec},
     stopping,
     store::{MountPoint, PointKind, State},
 };
@@ -92,6 +92,7 @@ impl Engine {
         let refused = |e: log_driver::LogDriverError| ContainerError::invalid(e.to_string());
         log_driver::file_of(spec.log.as_ref()).map_err(refused)?;
         self.check(&spec).await?;
+        warnings.extend(self.discards_ports(&spec));
         self.name_links_by_id(&mut spec).await;
         let image_id = detail.summary.id.to_string();
         let mounted = self.inner.images.snapshot_mount(id, &image_id).await;
@@ -115,6 +116,18 @@ impl Engine {
             return Err(ContainerError::failed(format!("write the container's record: {error}")));
         }
         Ok((record, warnings))
+    }
+
+    /// What is said of ports that nothing leads to.
+    fn discards_ports(&self, spec: &SingleSpec) -> Option<String> {
+        let NetworkRequest::Places(places) = &spec.network else { return None };
+        let is_internal = |place: &PlaceRequest| self.place_in(&place.network).is_ok_and(|(_, internal)| internal);
+        let asks = !spec.ports.is_empty() || spec.publish_all;
+        (asks && !places.is_empty() && places.iter().all(is_internal)).then(|| {
+            "Published ports are discarded, because all networks of the container are internal: connect it to one that is not, \
+             and start it again"
+                .to_owned()
+        })
     }
 
     /// The image by name or id; what is not here is the client's to pull, which it does on this very text.

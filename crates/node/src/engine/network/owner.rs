@@ -199,7 +199,7 @@ impl Owner {
         wanted: &Wanted,
     ) -> Result<Vec<PortConfig>, AttachError> {
         let ways = self.plan.ways_in(endpoint);
-        if wanted.bridge_for_ports && ways[0] == WayIn::Published && endpoint.bridge.is_none() {
+        if wanted.bridge_for_ports && self.plan.needs_bridge(endpoint) {
             endpoint.bridge = Some(self.bridge_port(id, wanted)?);
         }
         let others = self.plan.endpoints.iter().filter(|(other, _)| *other != id);

@@ -114,12 +114,6 @@ pub fn endpoint_problem(id: &str, endpoint: &EndpointPlan, has_ipv6: bool, taken
     if open.is_some() || endpoint.ports.is_empty() {
         return open;
     }
-    if endpoint.bridge.is_none() && !has_ipv6 {
-        return Some(
-            "it publishes ports but has no place on the host's bridge: give it a network that is not internal"
-                .to_owned(),
-        );
-    }
     let who = format!("published by {id}");
     for (at, HostPorts { bind, protocol, published, target }) in endpoint.ports.iter().enumerate() {
         let problem = match bind {
@@ -314,7 +308,7 @@ mod tests {
         bad.bridge = Some(BridgePlan::new("172.17.0.0/16".parse().expect("subnet")).expect("bridge"));
         let publish = |plan: &mut NetworkPlan, id: &str, last: u8, bind: PortBind, published| {
             let address = [172, 17, 0, last].into();
-            let bridge = (last > 0).then_some(BridgePort { address, mac: MacAddress::for_ipv4(address) });
+            let bridge = Some(BridgePort { address, mac: MacAddress::for_ipv4(address) });
             let ports = vec![HostPorts { bind, protocol: PortProtocol::Tcp, published, target: 80 }];
             plan.endpoints.insert(id.parse().expect("id"), EndpointPlan { bridge, ports, ..EndpointPlan::default() });
         };
@@ -322,13 +316,11 @@ mod tests {
         publish(&mut bad, "b", 3, PortBind::All, (8085, 8085));
         publish(&mut bad, "c", 4, PortBind::All, (80, 80));
         publish(&mut bad, "d", 5, PortBind::Address([192, 0, 2, 1].into()), (80, 80));
-        publish(&mut bad, "e", 0, PortBind::All, (81, 81));
         assert_eq!(
             said(&bad),
             [
                 "published port 8085/tcp: port 8085/tcp is published by a already",
                 "published port 80/tcp: port 80/tcp is published by another service already",
-                "it publishes ports but has no place on the host's bridge: give it a network that is not internal",
             ]
         );
     }
