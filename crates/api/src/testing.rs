@@ -83,12 +83,25 @@ impl Host for FakeHost {
     }
 
     fn local_networks(&self) -> Arc<Vec<LocalNetworkView>> {
-        let bridge =
-            LocalNetworkView { network: None, subnet: None, gateway: None, gateway6: None, endpoints: Vec::new() };
+        let bridge = LocalNetworkView {
+            network: None,
+            subnet: None,
+            gateway: None,
+            gateway6: None,
+            bridge_options: types::Labels::new(),
+            endpoints: Vec::new(),
+        };
         let own = self.networks().iter().cloned().collect::<Vec<_>>();
         let own = own.into_iter().map(|network| {
             let subnet = network.subnets.first().map(|subnet| subnet.range);
-            LocalNetworkView { network: Some(network), subnet, gateway: None, gateway6: None, endpoints: Vec::new() }
+            LocalNetworkView {
+                network: Some(network),
+                subnet,
+                gateway: None,
+                gateway6: None,
+                bridge_options: types::Labels::new(),
+                endpoints: Vec::new(),
+            }
         });
         Arc::new([bridge].into_iter().chain(own).collect())
     }

@@ -20,7 +20,7 @@ pub fn netd(arguments: &[OsString]) -> ExitCode {
     let [run_dir] = arguments else {
         return usage("rswarm netd RUN_DIR", "the daemon starts it; there is no need to start it by hand");
     };
-    crate::logging::start(EnvFilter::new("info"));
+    crate::logging::start(EnvFilter::new("info"), false);
     // By its name in /proc: an upgrade may have put another file in this one's place.
     let port_proxy = vec!["/proc/self/exe".into(), PORT_PROXY.into(), run_dir.clone()];
     match overlay::netd::run(&NetdConfig { port_proxy, ..NetdConfig::in_dir(run_dir, VERSION) }) {
@@ -33,7 +33,7 @@ pub fn port_proxy(arguments: &[OsString]) -> ExitCode {
     let [run_dir] = arguments else {
         return usage("rswarm port-proxy RUN_DIR", "the data plane starts it when a published port needs it");
     };
-    crate::logging::start(EnvFilter::new("info"));
+    crate::logging::start(EnvFilter::new("info"), false);
     match overlay::proxy::run(Path::new(run_dir), VERSION) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(PORT_PROXY, &with_causes(&error)),

@@ -111,9 +111,7 @@ fn read_spec(
     for config in ipam.objects("Config")? {
         subnets.extend(read_subnet(config)?);
     }
-    if !ipam.labels("Options")?.is_empty() {
-        return Err(ipam.bad("Options", "rswarm's own address management has no options; leave them out"));
-    }
+    let ipam_options = ipam.labels("Options")?;
     ipam.finish()?;
     let options = from.labels("Options")?;
     let known = read_options(from, driver, &options)?;
@@ -123,6 +121,7 @@ fn read_spec(
         name,
         labels: from.labels("Labels")?,
         driver,
+        ipam_options,
         attachable: from.boolean("Attachable")?,
         internal: from.boolean("Internal")?,
         ingress: from.boolean("Ingress")?,

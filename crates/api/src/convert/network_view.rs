@@ -5,15 +5,15 @@ use std::{
     net::IpAddr,
 };
 
-use node::engine::{LocalEndpoint, LocalNetworkView};
+use node::engine::{LocalEndpoint, LocalNetworkView, predefined_network_id};
 use serde::Serialize;
 use serde_json::{
     Map, Value, json,
     value::{RawValue, to_raw_value},
 };
 use types::{
-    Attachment, ContainerAttachment, Network, NetworkDriver, NetworkId, NetworkView, NodeId, NodeState, NodeView,
-    Service, Slot, Task, VirtualIp,
+    Attachment, ContainerAttachment, Labels, Network, NetworkDriver, NetworkId, NetworkView, NodeId, NodeState,
+    NodeView, Service, Slot, Task, VirtualIp,
 };
 
 use super::{
@@ -42,7 +42,7 @@ pub(crate) fn write(network: &Network) -> Fields {
         .set("Driver", driver_name(spec.driver))
         .set("EnableIPv4", spec.ipv4)
         .set("EnableIPv6", spec.ipv6 || network.subnets.iter().any(|subnet| subnet.range.address().is_ipv6()))
-        .set("IPAM", json!({ "Driver": "default", "Options": null, "Config": write_subnets(network) }))
+        .set("IPAM", ipam(&spec.ipam_options, &write_subnets(network)))
         .set("Internal", spec.internal)
         .set("Attachable", spec.attachable)
         .set("Ingress", spec.ingress)
@@ -51,6 +51,10 @@ pub(crate) fn write(network: &Network) -> Fields {
         .set("Containers", json!({}))
         .set("Options", options)
         .set("Labels", &spec.labels)
+}
+
+fn ipam(options: &Labels, config: &[Value]) -> Value {
+    json!({ "Driver": "default", "Options": (!options.is_empty()).then_some(options), "Config": config })
 }
 
 /// As allocated; before that, as asked for.
@@ -85,10 +89,17 @@ pub(crate) fn write_local_inspected(view: &LocalNetworkView) -> Option<Fields> {
     Some(write_local(view)?.set("Containers", write_local_containers(view)))
 }
 
-/// The host's own bridge.
+/// The host's own bridge as a list shows it.
 pub(crate) fn write_bridge(view: &LocalNetworkView, scope: &str) -> Value {
     let mut shown = write_predefined("bridge", NetworkDriver::Bridge, scope);
     shown["IPAM"] = write_ipam(view);
+    shown["Options"] = json!(view.bridge_options);
+    shown
+}
+
+/// With the containers on it.
+pub(crate) fn write_bridge_inspected(view: &LocalNetworkView, scope: &str) -> Value {
+    let mut shown = write_bridge(view, scope);
     shown["Containers"] = Value::Object(write_local_containers(view));
     shown
 }
@@ -99,7 +110,8 @@ fn write_ipam(view: &LocalNetworkView) -> Value {
     if let ([], Some(subnet)) = (&config[..], view.subnet) {
         config.push(Fields::new().set("Subnet", subnet).some("Gateway", view.gateway).done());
     }
-    json!({ "Driver": "default", "Options": null, "Config": config })
+    let none = Labels::new();
+    ipam(network.map_or(&none, |network| &network.spec.ipam_options), &config)
 }
 
 fn write_local_containers(view: &LocalNetworkView) -> Map<String, Value> {
@@ -120,7 +132,7 @@ fn write_local_containers(view: &LocalNetworkView) -> Map<String, Value> {
 pub(crate) fn write_predefined(name: &str, driver: NetworkDriver, scope: &str) -> Value {
     Fields::new()
         .set("Name", name)
-        .set("Id", name)
+        .set("Id", predefined_network_id(name))
         .set("Created", rfc3339(types::Timestamp::EPOCH))
         .set("Scope", if scope == "swarm" { "swarm" } else { "local" })
         .set("Driver", driver_name(driver))
@@ -320,13 +332,7 @@ impl<'n> Places<'n> {
                 aliases: &place.aliases,
             }
         };
-        let mut all: Vec<_> = task.attachments.iter().map(one).collect();
-        // a task in no network of the cluster has an address on its host
-        let address = task.status.container.as_ref().and_then(|container| container.address);
-        if let (true, Some(address)) = (all.is_empty(), address) {
-            all.push(ShownPlace { network: None, addresses: vec![address.to_string()], aliases: &[] });
-        }
-        all
+        task.attachments.iter().map(one).collect()
     }
 }
 

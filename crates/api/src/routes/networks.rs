@@ -17,7 +17,7 @@ use axum::{
     extract::{Path, RawQuery, State},
     http::StatusCode,
 };
-use node::engine::NetworkErrorKind;
+use node::engine::{NetworkErrorKind, predefined_network};
 use serde_json::{Value, json};
 use types::{Filters, Name, NetworkId, NetworkView, ReadReply, ReadRequest, WriteReply, WriteRequest};
 
@@ -28,8 +28,8 @@ use crate::{
     convert::{
         network::{PREDEFINED, Wanted, add_defaults, driver_name, is_predefined, read, read_added},
         network_view::{
-            Networks, predefined, write, write_bridge, write_inspected, write_local, write_local_inspected,
-            write_predefined, write_verbose,
+            Networks, predefined, write, write_bridge, write_bridge_inspected, write_inspected, write_local,
+            write_local_inspected, write_predefined, write_verbose,
         },
         writer::Fields,
     },
@@ -103,8 +103,12 @@ pub(crate) async fn list(
         let subject = Subject::predefined(name, driver_name(driver));
         if criteria.fits(&subject) {
             let locals = shared.host.local_networks();
-            let bridge = locals.first().filter(|view| is_detailed && name == "bridge" && view.network.is_none());
-            shown.push(bridge.map_or_else(|| write_predefined(name, driver, ""), |bridge| write_bridge(bridge, "")));
+            let bridge = locals.first().filter(|view| name == "bridge" && view.network.is_none());
+            shown.push(match bridge {
+                Some(bridge) if is_detailed => write_bridge_inspected(bridge, ""),
+                Some(bridge) => write_bridge(bridge, ""),
+                None => write_predefined(name, driver, ""),
+            });
         }
     }
     for view in shared.host.local_networks().iter() {
@@ -130,8 +134,9 @@ pub(crate) async fn inspect(
     let query = query(raw);
     let scope = query.get("scope");
     let locals = shared.host.local_networks();
+    let name = predefined_network(&name).map_or(name, str::to_owned);
     if let Some(bridge) = locals.first().filter(|view| name == "bridge" && view.network.is_none()) {
-        return Ok(Json(write_bridge(bridge, scope)));
+        return Ok(Json(write_bridge_inspected(bridge, scope)));
     }
     if let Some(found) = predefined(&name, scope) {
         return Ok(Json(found));

@@ -214,7 +214,7 @@ mod tests {
         };
         let filled = |spec: SingleSpec| {
             let mut spec = spec;
-            defaults.fill_single(&mut spec);
+            defaults.fill_made(&mut spec);
             (spec.seccomp, spec.limits.cgroup_parent)
         };
         assert_eq!(filled(SingleSpec::default()), (Seccomp::Unconfined, "/tenants".into()));

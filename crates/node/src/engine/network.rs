@@ -18,6 +18,7 @@ mod interfaces;
 mod local;
 mod owned;
 mod owner;
+mod predefined;
 mod rename;
 mod start;
 mod view;
@@ -34,6 +35,7 @@ pub use self::{
     containers::{ContainerNetwork, ContainerPlace, PlaceIn},
     host_network::HostNetwork,
     local::{HostFacts, LocalNetworks, NetworkError, NetworkErrorKind},
+    predefined::{predefined_network, predefined_network_id},
     view::{LocalEndpoint, LocalNetworkView},
 };
 pub(super) use self::{

@@ -13,7 +13,7 @@ use super::{
     files::use_resolver,
     network::{
         AttachError, Coming, ContainerNetwork, ContainerPlace, PlaceIn, Uplink, Wanted, interface_of, no_container,
-        overlay_port,
+        overlay_port, predefined_network_id,
     },
 };
 
@@ -75,7 +75,7 @@ impl Engine {
         };
         match found {
             Some(network) => (network.id.to_string(), network.spec.name.to_string(), network.spec.driver),
-            None => ("bridge".to_owned(), "bridge".to_owned(), NetworkDriver::Bridge),
+            None => (predefined_network_id("bridge"), "bridge".to_owned(), NetworkDriver::Bridge),
         }
     }
 

@@ -13,6 +13,8 @@ use crate::{LocalNetworkPlan, LocalPort, OverlayPlan};
 /// The names of one network. All endpoints in it share one; it never changes, a new one takes its place.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Zone {
+    /// Of the network, lower case: behind a name of its own and a dot it means that one in this network.
+    pub name: String,
     /// Lower case, without the final dot.
     pub names: BTreeMap<String, Vec<IpAddr>>,
     pub reverse: BTreeMap<IpAddr, String>,
@@ -45,14 +47,15 @@ pub enum Elsewhere {
 
 impl Zone {
     pub fn new(overlay: &OverlayPlan) -> Self {
-        let OverlayPlan { names, reverse, subnets, .. } = overlay;
-        Self { names: names.clone(), reverse: reverse.clone(), subnets: subnets.clone() }
+        let OverlayPlan { name, names, reverse, subnets, .. } = overlay;
+        let name = name.to_ascii_lowercase();
+        Self { name, names: names.clone(), reverse: reverse.clone(), subnets: subnets.clone() }
     }
 
     /// Of a network of this host alone: its endpoints by the names that they have in it.
     pub fn of_local(network: &LocalNetworkPlan, ports: &[&LocalPort]) -> Self {
         let subnets = network.ranges().into_iter().map(|(subnet, _)| subnet.network()).collect();
-        let mut zone = Self { subnets, ..Self::default() };
+        let mut zone = Self { name: network.name.to_ascii_lowercase(), subnets, ..Self::default() };
         for port in ports {
             let addresses = port.addresses();
             for name in &port.names {
@@ -66,7 +69,16 @@ impl Zone {
 
     /// Whether it says exactly what the plan says.
     pub fn is_of(&self, overlay: &OverlayPlan) -> bool {
-        self.names == overlay.names && self.reverse == overlay.reverse && self.subnets == overlay.subnets
+        self.name == overlay.name.to_ascii_lowercase()
+            && self.names == overlay.names
+            && self.reverse == overlay.reverse
+            && self.subnets == overlay.subnets
+    }
+
+    /// The addresses of `db.shop`, where this is the network shop and knows a db.
+    fn qualified(&self, name: &str) -> Option<&Vec<IpAddr>> {
+        let own = name.strip_suffix(self.name.as_str())?.strip_suffix('.')?;
+        self.names.get(own)
     }
 }
 
@@ -76,7 +88,8 @@ impl View {
         let name = self.links.get(name).map_or(name, String::as_str);
         let in_zones = self.zones.iter().find_map(|zone| zone.names.get(name));
         let own = || self.own.as_ref().filter(|(own, _)| own == name).map(|(_, addresses)| addresses);
-        in_zones.or_else(own).map(Vec::as_slice)
+        let qualified = || self.zones.iter().find_map(|zone| zone.qualified(name));
+        in_zones.or_else(qualified).or_else(own).map(Vec::as_slice)
     }
 
     /// The name of an address.

@@ -43,6 +43,9 @@ pub struct NetworkSpec {
     /// As asked for; empty: chosen from the cluster's address pools.
     #[serde(default)]
     pub subnets: Vec<SubnetSpec>,
+    /// Of address management, as the user wrote them: they are kept and shown.
+    #[serde(default)]
+    pub ipam_options: Labels,
     /// A template for other networks: nothing is made of it (parity N-10).
     #[serde(default)]
     pub config_only: bool,
@@ -67,6 +70,7 @@ impl NetworkSpec {
             encrypted: false,
             mtu: None,
             subnets: Vec::new(),
+            ipam_options: Labels::new(),
             config_only: false,
             config_from: None,
         }

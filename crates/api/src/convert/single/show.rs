@@ -1,11 +1,12 @@
 //! A container as `GET /containers/json` and `GET /containers/{id}/json` show it (parity E-23, E-28).
 
-use std::{net::IpAddr, path::Path};
+use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
 use node::engine::{
     StorageDriver,
     containers::{
-        ContainerStatusView, ContainerView, HealthView, MountPoint, PlaceView, PointKind, spec::NetworkRequest,
+        ContainerStatusView, ContainerView, HealthView, MountPoint, PlaceView, PointKind, host_names,
+        spec::NetworkRequest,
     },
 };
 use serde_json::{Map, Value, json};
@@ -247,8 +248,11 @@ fn place(view: &ContainerView, place: &PlaceView) -> Value {
     let asked = &place.asked;
     let is_users = !matches!(place.network.as_str(), "bridge" | "host" | "none");
     let names = is_users.then(|| {
-        let own = [view.name.clone(), view.id.chars().take(12).collect()];
-        own.into_iter().chain(asked.aliases.iter().cloned()).collect::<Vec<_>>()
+        let short = view.id.chars().take(12).collect::<String>();
+        let hosts = host_names(&view.merged.hostname, &view.spec.domainname);
+        let own = [&view.name].into_iter().chain(&asked.aliases).chain([&short]).chain(&hosts);
+        let mut seen = BTreeSet::new();
+        own.filter(|name| seen.insert(*name)).cloned().collect::<Vec<_>>()
     });
     let is_asked = asked.address.is_some() || asked.address6.is_some() || !asked.link_local.is_empty();
     let ipam = is_asked.then(|| {

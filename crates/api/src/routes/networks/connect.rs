@@ -4,7 +4,7 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
-use node::engine::{ContainerPlace, PlaceIn, containers::spec::PlaceRequest};
+use node::engine::{ContainerPlace, PlaceIn, containers::spec::PlaceRequest, predefined_network};
 use serde_json::Value;
 
 use super::find::{Found, find};
@@ -48,7 +48,7 @@ pub(crate) async fn disconnect(
 /// What of this host's data plane the network is; one that single containers cannot join is refused.
 async fn place_in(shared: &Shared, name: &str) -> ApiResult<PlaceIn> {
     let refused = |message: String| Err(ApiError::new(StatusCode::FORBIDDEN, message));
-    match name {
+    match predefined_network(name).unwrap_or(name) {
         "bridge" | "default" => return Ok(PlaceIn::Bridge),
         // Docker's own words.
         "host" => {

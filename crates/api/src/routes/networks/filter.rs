@@ -1,6 +1,7 @@
 //! `?filters=` of networks. Values of one key are alternatives, except labels; an unknown key is
 //! refused. Here rather than with the managers, since the networks of this host are filtered too.
 
+use node::engine::predefined_network_id;
 use types::{Filters, Labels, Network, Timestamp};
 
 use crate::{
@@ -42,7 +43,7 @@ impl<'a> Subject<'a> {
 
     /// Every node's own: always there, never dangling.
     pub(crate) fn predefined(name: &'a str, driver: &'a str) -> Self {
-        let (id, created) = (name.to_owned(), Timestamp::EPOCH);
+        let (id, created) = (predefined_network_id(name), Timestamp::EPOCH);
         Self { id, name, driver, scope: "local", labels: None, created, is_builtin: true, used: true }
     }
 }

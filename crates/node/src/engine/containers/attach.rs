@@ -32,7 +32,7 @@ use crate::engine::{
 pub(super) struct Joined {
     /// `None` is the host's own.
     pub netns: Option<PathBuf>,
-    /// In its first network, IPv4 before IPv6.
+    /// In its networks, IPv4 before IPv6 in each.
     pub addresses: Vec<IpAddr>,
     pub ports: Vec<PortConfig>,
     /// Of the container whose network it shares: that one's files are its own.
@@ -83,8 +83,7 @@ impl Engine {
         }
         let attached = self.attach_with_ports(record, wanted, &asked).await?;
         drop(coming);
-        let Attached { address, address6, namespace, ports } = attached;
-        let addresses = address.into_iter().chain(address6.map(IpAddr::V6)).collect();
+        let Attached { addresses, namespace, ports, .. } = attached;
         Ok(Joined { netns: Some(namespace), addresses, ports, shares_with: None, has_names })
     }
 
@@ -98,7 +97,7 @@ impl Engine {
     ) -> Result<(bool, Option<(Coming<'_>, Option<NetworkId>)>), ContainerError> {
         let of_network = |error: NetworkError| ContainerError::new(kind_of(error.kind), error.message);
         let (network, is_internal) = self.place_in(&request.network)?;
-        let place = ContainerPlace::new(network, request);
+        let place = ContainerPlace { hosts: record.host_names(), ..ContainerPlace::new(network, request) };
         let special = interface_of(&place.asked.options).map_err(of_network)?;
         wanted.interfaces.insert(place.network.interface(), special);
         if place.network == PlaceIn::Bridge {

@@ -42,6 +42,7 @@ impl Engine {
         }
         interface_of(&place.asked.options)?;
         let mut place = place;
+        place.hosts = record.host_names();
         place.asked.network.clone_from(&network);
         let request = place.asked.clone();
         if record.state.phase == Phase::Running {

@@ -79,6 +79,7 @@ impl Engine {
         platform: Option<&image::Platform>,
     ) -> Result<(Record, Vec<String>), ContainerError> {
         self.info().settings.defaults.fill_made(&mut spec);
+        self.take_after_shared(&mut spec).await;
         let detail = self.image_of(&spec.image)?;
         if let Some(platform) = platform {
             detail.fits(&spec.image, platform).map_err(|e| of_image(&e))?;
@@ -116,6 +117,22 @@ impl Engine {
             return Err(ContainerError::failed(format!("write the container's record: {error}")));
         }
         Ok((record, warnings))
+    }
+
+    /// Who shares another's network is noted with that one's id, and has its host name.
+    async fn take_after_shared(&self, spec: &mut SingleSpec) {
+        let NetworkRequest::Container(other) = &mut spec.network else { return };
+        match self.meant(other).await {
+            Ok(Meant::Single(single)) => {
+                let shared = single.record();
+                other.clone_from(&shared.id);
+                spec.hostname.clone_from(&shared.merged.hostname);
+                spec.domainname.clone_from(&shared.spec.domainname);
+            }
+            Ok(Meant::Task(state)) => other.clone_from(&state.id),
+            // it is asked for again at the start, and missed then
+            Err(_) => {}
+        }
     }
 
     /// What is said of ports that nothing leads to.

@@ -43,7 +43,7 @@ pub use self::{
     create::CreatedContainer,
     error::{ContainerError, ContainerErrorKind},
     health::{HealthProbe, HealthState, HealthView},
-    store::{Merged, MountPoint, Phase, PointKind, State},
+    store::{Merged, MountPoint, Phase, PointKind, State, host_names},
     usage::{NetworkUse, UsageView},
     view::{ContainerStatusView, ContainerView, PlaceView},
     wait::{WaitCondition, Waited},

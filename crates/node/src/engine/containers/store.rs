@@ -33,6 +33,21 @@ pub(in crate::engine) struct Record {
     pub state: State,
 }
 
+impl Record {
+    pub(in crate::engine) fn host_names(&self) -> Vec<String> {
+        host_names(&self.merged.hostname, &self.spec.domainname)
+    }
+}
+
+/// A host name, and before it that with its domain, if it has one.
+pub fn host_names(host: &str, domain: &str) -> Vec<String> {
+    if host.is_empty() {
+        return Vec::new();
+    }
+    let whole = (!domain.is_empty()).then(|| format!("{host}.{domain}"));
+    whole.into_iter().chain([host.to_owned()]).collect()
+}
+
 /// The command and its surroundings, the image's taken in.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]

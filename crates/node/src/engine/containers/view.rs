@@ -18,7 +18,7 @@ use super::{
     spec::{NetworkRequest, PlaceRequest, SingleSpec},
     store::{Merged, MountPoint, State},
 };
-use crate::engine::{container::record_of_labels, container_id::task_of_container};
+use crate::engine::{container::record_of_labels, container_id::task_of_container, network::predefined_network_id};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContainerStatusView {
@@ -73,7 +73,7 @@ pub struct ContainerView {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PlaceView {
     pub network: String,
-    /// Empty for networks that every host has.
+    /// Empty where the network is gone.
     pub network_id: String,
     /// As they were asked for.
     pub asked: PlaceRequest,
@@ -84,6 +84,13 @@ pub struct PlaceView {
     pub address6: Option<(IpAddr, u8)>,
     pub gateway6: Option<Ipv6Addr>,
     pub mac: String,
+}
+
+impl PlaceView {
+    /// In one of the networks that every host has.
+    fn predefined(network: &str) -> Self {
+        Self { network: network.to_owned(), network_id: predefined_network_id(network), ..Self::default() }
+    }
 }
 
 impl Engine {
@@ -213,8 +220,8 @@ impl Engine {
 
     fn places(&self, record: &Record) -> Vec<PlaceView> {
         let asked = match &record.spec.network {
-            NetworkRequest::Host => return vec![PlaceView { network: "host".to_owned(), ..PlaceView::default() }],
-            NetworkRequest::None => return vec![PlaceView { network: "none".to_owned(), ..PlaceView::default() }],
+            NetworkRequest::Host => return vec![PlaceView::predefined("host")],
+            NetworkRequest::None => return vec![PlaceView::predefined("none")],
             NetworkRequest::Container(_) => return Vec::new(),
             NetworkRequest::Places(places) => places,
         };
@@ -242,7 +249,11 @@ impl Engine {
                     None if is_bridge => "bridge".to_owned(),
                     None => asked.network.clone(),
                 },
-                network_id: network.map(|network| network.id.to_string()).unwrap_or_default(),
+                network_id: match &network {
+                    Some(network) => network.id.to_string(),
+                    None if is_bridge => predefined_network_id("bridge"),
+                    None => String::new(),
+                },
                 asked: asked.clone(),
                 address: endpoint.and_then(|e| e.address).map(|a| (a.address(), a.prefix())).or(of_cluster),
                 gateway: endpoint.and_then(|e| e.address).and(local).and_then(|view| view.gateway),

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use overlay::{BridgeGateway, LocalBridge, LocalDriver, bridge_name_problem};
+use overlay::{BridgeGateway, BridgePlan, LocalBridge, LocalDriver, bridge_name_problem};
 use types::{GATEWAY_MODES, GatewayMode, INHIBIT_IPV4, Labels, NetworkSpec};
 
 use super::{
@@ -17,6 +17,18 @@ pub(super) const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
 pub(super) const BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
 /// Under which address of the host's the network's containers are seen, as Docker names it by family.
 pub(super) const HOST_ADDRESSES: [&str; 2] = ["com.docker.network.host_ipv4", "com.docker.network.host_ipv6"];
+
+/// What the host's own bridge is, in the same words.
+pub(super) fn of_host(bridge: &BridgePlan) -> Labels {
+    let options = [
+        ("com.docker.network.bridge.default_bridge", true.to_string()),
+        (TALK, (!bridge.apart).to_string()),
+        (MASQUERADE, bridge.masquerade.to_string()),
+        (BRIDGE_NAME, bridge.name.clone()),
+        (MTU[0], bridge.mtu.to_string()),
+    ];
+    options.map(|(name, value)| (name.to_owned(), value)).into()
+}
 
 /// What a bridge network's options say of its bridge.
 pub(super) fn bridge(options: &Labels) -> Result<LocalDriver, String> {

@@ -33,6 +33,8 @@ pub struct ContainerPlace {
     pub asked: PlaceRequest,
     /// Names of its own for others, by which those are known; filled in by the engine.
     pub links: BTreeMap<String, String>,
+    /// The container's host name, and that with its domain, which are names in its networks too; filled in by the engine.
+    pub hosts: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +57,7 @@ impl PlaceIn {
 
 impl ContainerPlace {
     pub fn new(network: PlaceIn, asked: PlaceRequest) -> Self {
-        Self { network, asked, links: BTreeMap::new() }
+        Self { network, asked, links: BTreeMap::new(), hosts: Vec::new() }
     }
 
     /// What the owner of the plan is asked for; None for a place on the host's bridge.
@@ -78,6 +80,7 @@ impl ContainerPlace {
         let mut names = vec![own_name.to_ascii_lowercase()];
         names.extend(aliases.iter().map(|alias| alias.to_ascii_lowercase()));
         names.push(short.to_ascii_lowercase());
+        names.extend(self.hosts.iter().map(|host| host.to_ascii_lowercase()));
         let mut seen = std::collections::BTreeSet::new();
         names.retain(|name| seen.insert(name.clone()));
         Ok(Some(LocalWanted { network, address, address6, link_local, priority, names, mac }))
@@ -331,7 +334,15 @@ impl Network {
         place: &ContainerPlace,
     ) -> Result<guests::Coming<'_>, NetworkError> {
         self.check_mac(network, place)?;
-        self.guests.attach(request(network, container, name, &place.asked.aliases, place.addresses())).await
+        self.guests
+            .attach(request(
+                network,
+                container,
+                name,
+                &[&place.asked.aliases[..], &place.hosts].concat(),
+                place.addresses(),
+            ))
+            .await
     }
 
     /// In an overlay all hosts know everybody's MAC address by his IP address, and nobody has another.

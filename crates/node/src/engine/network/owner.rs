@@ -7,7 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use overlay::{BridgePort, Cidr, Client, EndpointId, EndpointPlan, Ipam, MacAddress, NetworkPlan, OverlayPlan, WayIn};
+use overlay::{
+    BridgePort, Cidr, Client, EndpointId, EndpointPlan, Ipam, LocalPort, MacAddress, NetworkPlan, OverlayPlan, WayIn,
+};
 use tokio::sync::{mpsc, watch};
 use types::{NetworkId, PortConfig, with_causes};
 
@@ -31,6 +33,7 @@ type Answer = Box<dyn FnOnce(&Result<overlay::Applied, String>) + Send>;
 struct Placed {
     address: Option<IpAddr>,
     address6: Option<Ipv6Addr>,
+    addresses: Vec<IpAddr>,
     published: Vec<PortConfig>,
 }
 
@@ -187,8 +190,9 @@ impl Owner {
         interfaces::name_all(&mut endpoint, wanted.interfaces, |network| self.prefix_of(network))?;
         let address = address_of(&endpoint);
         let address6 = address6_of(&endpoint).filter(|six| address != Some(IpAddr::V6(*six)));
+        let addresses = addresses_of(&endpoint);
         self.plan.endpoints.insert(id.clone(), endpoint);
-        Ok(Placed { address, address6, published })
+        Ok(Placed { address, address6, addresses, published })
     }
 
     /// Gives the endpoint its ports as its networks are reached, and a place on the host's bridge where they lead over it.
@@ -251,6 +255,14 @@ pub(super) fn address_of(endpoint: &EndpointPlan) -> Option<IpAddr> {
     overlay.or_else(local).or_else(|| Some(IpAddr::V4(endpoint.bridge?.address)))
 }
 
+/// In all of its networks. The host's bridge is no network of one that is in an overlay: it only leaves by it.
+fn addresses_of(endpoint: &EndpointPlan) -> Vec<IpAddr> {
+    let overlays = endpoint.overlays.iter().flat_map(|port| port.addresses.iter().copied());
+    let bridge = endpoint.bridge.iter().filter(|_| endpoint.overlays.is_empty());
+    let bridge = bridge.map(|port| IpAddr::V4(port.address));
+    overlays.chain(endpoint.locals.iter().flat_map(LocalPort::addresses)).chain(bridge).collect()
+}
+
 /// Of IPv6 in the same network.
 fn address6_of(endpoint: &EndpointPlan) -> Option<Ipv6Addr> {
     match endpoint.overlays.first() {
@@ -260,10 +272,10 @@ fn address6_of(endpoint: &EndpointPlan) -> Option<Ipv6Addr> {
 }
 
 fn attached(id: &EndpointId, placed: Placed, applied: &Result<overlay::Applied, String>) -> Result<Attached, String> {
-    let Placed { address, address6, published: ports } = placed;
+    let Placed { address, address6, addresses, published: ports } = placed;
     match applied.as_ref().map_err(Clone::clone)?.endpoints.get(id) {
         Some(overlay::EndpointResult::Ready { namespace }) => {
-            Ok(Attached { address, address6, namespace: namespace.clone(), ports })
+            Ok(Attached { address, address6, addresses, namespace: namespace.clone(), ports })
         }
         Some(overlay::EndpointResult::Failed { error }) => Err(error.clone()),
         None => Err("the data plane process did not say what became of it".to_owned()),

@@ -6,9 +6,10 @@ use std::{
 };
 
 use overlay::{Cidr, EndpointId, LocalDriver, MacAddress, NetworkPlan};
-use types::{Network, NetworkId, TaskId};
+use types::{Labels, Network, NetworkId, TaskId};
 
 use super::{
+    bridge_options,
     guests::{self, Present},
     local::LocalNetworks,
 };
@@ -24,6 +25,8 @@ pub struct LocalNetworkView {
     pub gateway: Option<Ipv4Addr>,
     /// Of IPv6, if it has that.
     pub gateway6: Option<Ipv6Addr>,
+    /// What the host's own bridge is, as Docker names it; of users' networks their spec says it.
+    pub bridge_options: Labels,
     pub endpoints: Vec<LocalEndpoint>,
 }
 
@@ -55,6 +58,7 @@ pub(super) fn view(plan: &NetworkPlan, networks: &LocalNetworks) -> Vec<LocalNet
         subnet: bridge.map(|bridge| bridge.subnet),
         gateway: bridge.map(|bridge| bridge.gateway),
         gateway6: None,
+        bridge_options: bridge.map(bridge_options::of_host).unwrap_or_default(),
         endpoints: on_bridge.collect(),
     };
     let own = networks.iter().map(|network| {
@@ -67,7 +71,8 @@ pub(super) fn view(plan: &NetworkPlan, networks: &LocalNetworks) -> Vec<LocalNet
         let gateway = gateway.map(|ipv4| ipv4.gateway);
         let gateway6 = planned.filter(|_| network.spec.has_gateway(false)).and_then(|local| local.ipv6);
         let gateway6 = gateway6.map(|ipv6| ipv6.gateway);
-        LocalNetworkView { network: Some(Arc::clone(network)), subnet, gateway, gateway6, endpoints }
+        let bridge_options = Labels::new();
+        LocalNetworkView { network: Some(Arc::clone(network)), subnet, gateway, gateway6, bridge_options, endpoints }
     });
     [first].into_iter().chain(own).collect()
 }

@@ -22,6 +22,8 @@ pub(in crate::engine) struct Attached {
     pub address: Option<IpAddr>,
     /// Of IPv6 in the same network, beside one of IPv4.
     pub address6: Option<Ipv6Addr>,
+    /// In all networks that it is in by its own wish.
+    pub addresses: Vec<IpAddr>,
     /// The namespace, to be joined by path.
     pub namespace: PathBuf,
     /// Published on this host, every one with its number.
