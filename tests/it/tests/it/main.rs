@@ -54,6 +54,7 @@ mod storage;
 mod streams;
 mod survive;
 mod swarm_cli;
+mod user_networks;
 mod waits;
 mod written;
 
