@@ -11,6 +11,7 @@ mod cgroup;
 mod client;
 mod config;
 mod dev;
+mod end;
 mod error;
 mod exec;
 mod fds;

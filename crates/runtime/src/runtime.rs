@@ -30,9 +30,6 @@ use crate::{
 /// Setting up a container takes tens of milliseconds; much more means that the host is stuck.
 pub(crate) const CREATE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A killed container ends at once, unless a process of it hangs in the kernel.
-const KILL_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Where containers live and what creates them.
 #[derive(Debug, Clone)]
 pub struct RuntimeConfig {
@@ -142,42 +139,6 @@ impl Runtime {
     /// If the container has ended or does not exist.
     pub async fn signal(&self, id: &str, signal: Signal) -> Result<()> {
         self.request(id, "signal it", Request::Signal { number: signal.number(), all: false }).await
-    }
-
-    /// Sends `signal`, waits up to `grace` for the end, then kills every process. A container that has ended
-    /// already is a success.
-    ///
-    /// # Errors
-    /// If the container does not exist, or does not even end when killed.
-    pub async fn stop(&self, id: &str, signal: Signal, grace: Duration) -> Result<ExitStatus> {
-        let dir = self.dir(id)?;
-        if let Some(exit) = dir.exit().map_err(Error::io(id, "read its exit status"))? {
-            return Ok(exit);
-        }
-        if self.signal(id, signal).await.is_ok() {
-            // A paused process takes the signal when it goes on.
-            if self.cgroup_is_frozen(id) {
-                self.unpause(id).await?;
-            }
-            if let Ok(exit) = timeout(grace, self.wait(id)).await {
-                return exit;
-            }
-        }
-        self.kill_all(id).await
-    }
-
-    /// Kills every process of the container and waits for its end.
-    async fn kill_all(&self, id: &str) -> Result<ExitStatus> {
-        if self.cgroup_is_frozen(id) {
-            self.unpause(id).await.ok();
-        }
-        match self.request(id, "kill it", Request::Shutdown).await {
-            Ok(()) | Err(Error::Failed { .. }) => {}
-            Err(err) => return Err(err),
-        }
-        timeout(KILL_TIMEOUT, self.wait(id)).await.unwrap_or_else(|_| {
-            Err(Error::Timeout { id: id.to_owned(), operation: "ending it after SIGKILL", timeout: KILL_TIMEOUT })
-        })
     }
 
     /// Stops all its processes where they are.
@@ -363,6 +324,11 @@ impl Runtime {
         below(&self.config.cgroup_parent, id)
     }
 
+    /// Whether this host's kernel bounds swap apart from memory.
+    pub fn limits_swap(&self) -> bool {
+        self.layout.swap_limit()
+    }
+
     /// Which limits this host's kernel has at all.
     pub fn limits_here(&self) -> LimitsHere {
         self.layout.limits_here()
@@ -372,7 +338,7 @@ impl Runtime {
         self.record(id).is_ok_and(|record| self.layout.cgroup(&record.cgroup_path).is_frozen())
     }
 
-    async fn request(&self, id: &str, operation: &'static str, request: Request) -> Result<()> {
+    pub(crate) async fn request(&self, id: &str, operation: &'static str, request: Request) -> Result<()> {
         match self.ask(id, operation, request).await? {
             Response::Done => Ok(()),
             other => Err(unexpected(id, operation, &other)),

@@ -66,8 +66,11 @@ async fn states(bench: &Bench) {
     }
 
     bench.start(&bench.command("stubborn", &["sleep", "1000"])).await;
-    let exit = bench.runtime.stop("stubborn", Signal::SIGTERM, Duration::from_millis(100)).await.unwrap();
+    let short = Duration::from_millis(100);
+    assert_eq!(bench.runtime.ask_to_end("stubborn", Signal::SIGTERM, short).await.unwrap(), None);
+    let exit = bench.runtime.stop("stubborn", Signal::SIGTERM, short).await.unwrap();
     assert_eq!((exit.code, exit.signal), (137, Some(9)));
+    assert_eq!(bench.runtime.ask_to_end("stubborn", Signal::SIGTERM, short).await.unwrap(), Some(exit));
     bench.runtime.delete("stubborn").await.unwrap();
 
     // Created, never started; running and paused: delete ends them all.

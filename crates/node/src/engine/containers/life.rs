@@ -61,13 +61,23 @@ impl Engine {
         if single.phase() == Phase::Running {
             let grace = grace(seconds.or(record.spec.stop_timeout));
             self.announce_kill(single, signal);
-            match self.inner.runtime.stop(&single.id, signal, grace).await {
-                Ok(_) | Err(runtime::Error::NotFound { .. }) => {}
+            match self.end(single, signal, grace).await {
+                Ok(()) | Err(runtime::Error::NotFound { .. }) => {}
                 Err(error) => return Err(of_runtime(&error)),
             }
         }
         self.seen_ended(single).await?;
         self.announce("stop", &single.record());
+        Ok(())
+    }
+
+    /// Whoever listens hears that the time ran out before the end that it brings.
+    async fn end(&self, single: &Single, signal: Signal, grace: Duration) -> Result<(), runtime::Error> {
+        let runtime = &self.inner.runtime;
+        if runtime.ask_to_end(&single.id, signal, grace).await?.is_none() {
+            self.announce_kill(single, Signal::SIGKILL);
+            runtime.kill_all(&single.id).await?;
+        }
         Ok(())
     }
 

@@ -317,7 +317,9 @@ impl Engine {
             .with("name", &record.name)
             .with("image", &record.spec.image);
         if action == "die" {
-            event = event.with("exitCode", record.state.exit_code.to_string());
+            event = event
+                .with("exitCode", record.state.exit_code.to_string())
+                .with("execDuration", record.state.ran_for().as_secs().to_string());
         }
         for (key, value) in attributes {
             event = event.with(key, *value);

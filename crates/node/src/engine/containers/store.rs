@@ -6,6 +6,7 @@ use std::{
     fs, io,
     io::Write as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -145,6 +146,13 @@ pub struct State {
     pub ports: Vec<PortConfig>,
 }
 
+impl State {
+    /// How long its last run was, once it has ended.
+    pub(super) fn ran_for(&self) -> Duration {
+        self.finished_at.since(self.started_at)
+    }
+}
+
 /// The directory of all.
 #[derive(Debug, Clone)]
 pub(super) struct Store {
@@ -210,6 +218,16 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// E-42: an end tells how long the run was, and what a clock that was set back makes of it is nothing.
+    #[test]
+    fn e_42_how_long_a_run_was() {
+        let ran = |from, to| {
+            let (started_at, finished_at) = (Timestamp::from_unix_ms(from), Timestamp::from_unix_ms(to));
+            State { started_at, finished_at, ..State::default() }.ran_for().as_secs()
+        };
+        assert_eq!([ran(1000, 6999), ran(1000, 1999), ran(5000, 1000)], [5, 0, 0]);
+    }
 
     #[test]
     fn records_come_back_and_remnants_go() {
