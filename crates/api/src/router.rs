@@ -20,8 +20,8 @@ use crate::{
     remote::{self, Turn},
     routes::{
         archive, attach, backup, containers, dependencies, distribution, doctor, events, exec, export, forward, images,
-        logs, metrics, networks, nodes, rebalance, registries, services, stacks, swarm, system, tasks, unsupported,
-        usage, volumes,
+        logs, metrics, networks, nodes, plugins, rebalance, registries, services, stacks, swarm, system, tasks,
+        unsupported, usage, volumes,
     },
 };
 
@@ -181,6 +181,7 @@ fn router(shared: Shared) -> Router {
         .merge(events::routes())
         .merge(images::routes())
         .merge(metrics::routes())
+        .merge(plugins::routes())
         .merge(stacks::routes())
         .merge(usage::routes())
         .merge(volumes::routes())

@@ -17,6 +17,7 @@ pub(crate) mod logs;
 pub(crate) mod metrics;
 pub(crate) mod networks;
 pub(crate) mod nodes;
+pub(crate) mod plugins;
 pub(crate) mod rebalance;
 pub(crate) mod registries;
 pub(crate) mod services;

@@ -98,6 +98,27 @@ async fn info_counts_the_containers_of_the_host() {
     assert_eq!(counts, [3, 2, 0, 1]);
 }
 
+/// E-42: what monitors and scripts read of a daemon is there, and true.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e_42_info_tells_of_the_daemon_itself() {
+    let fake = Fake::alone().await;
+    let (_, info) = ask(&fake, "GET /v1.51/info", &Value::Null).await;
+    for field in ["NFd", "NGoroutines"] {
+        assert!(info[field].as_u64() > Some(0), "{field}: {}", info[field]);
+    }
+    assert_eq!((&info["NEventsListener"], &info["SwapLimit"]), (&Value::from(0), &Value::Bool(false)));
+    for field in ["HttpProxy", "HttpsProxy", "NoProxy"] {
+        assert_eq!(info[field], "", "{field}");
+    }
+    let (name, program) = (info["DefaultRuntime"].as_str().expect("a name"), &info["Runtimes"]["runc"]["path"]);
+    assert_eq!((name, program), ("runc", &Value::from("embedded")));
+    let (_, older) = ask(&fake, "GET /v1.48/info", &Value::Null).await;
+    for field in ["RuncCommit", "ContainerdCommit", "InitCommit"] {
+        assert_eq!((&info[field]["ID"], info[field].get("Expected")), (&Value::from("N/A"), None), "{field}");
+        assert_eq!(older[field]["Expected"], older[field]["ID"], "{field}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_outside_a_cluster_says_so_in_dockers_words() {
     let fake = Fake::alone().await;
@@ -127,8 +148,17 @@ async fn a_host_outside_a_cluster_says_so_in_dockers_words() {
         "GET /v1.44/plugins",
         "",
         expect![[r#"
+        200 ok
+        []"#]],
+    )
+    .await;
+    check(
+        &fake,
+        "POST /v1.44/plugins/pull?remote=x",
+        "",
+        expect![[r#"
         501 not implemented
-        {"message":"plugins are not supported: volumes have the driver local (also for nfs), networks bridge, ipvlan, macvlan and overlay (GET /plugins)"}"#]],
+        {"message":"plugins are not supported: volumes have the driver local (also for nfs), networks bridge, ipvlan, macvlan and overlay (POST /plugins/pull)"}"#]],
     )
     .await;
     check(

@@ -19,9 +19,27 @@ pub(crate) struct Facts<'a> {
     /// Those that vendors describe, by their names.
     pub(crate) devices: Vec<String>,
     pub(crate) images: usize,
+    pub(crate) daemon: DaemonFacts,
     /// RFC 3339.
     pub(crate) now: String,
 }
+
+/// What is counted of the daemon itself, and of the kernel under it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct DaemonFacts {
+    pub(crate) open_files: usize,
+    /// What runs beside each other in it: Go's word for that is in the field's name.
+    pub(crate) tasks: usize,
+    /// Readers of events.
+    pub(crate) listeners: usize,
+    pub(crate) limits_swap: bool,
+}
+
+/// The names that a container may ask its runtime by, of which each is shown the first.
+const RUNTIMES: [&str; 2] = ["runc", "io.containerd.runc.v2"];
+
+/// Docker's word for a part whose version it cannot tell. These are other programs than ours.
+const UNKNOWN_COMMIT: &str = "N/A";
 
 /// With the seccomp profile that containers get by default.
 fn security_options(host: &HostInfo) -> Vec<String> {
@@ -36,10 +54,8 @@ fn security_options(host: &HostInfo) -> Vec<String> {
 
 pub(crate) fn write(facts: &Facts<'_>) -> Value {
     let (host, containers) = (facts.host, facts.containers);
-    let runtimes: Map<String, Value> =
-        host.runtimes.iter().map(|name| (name.clone(), json!({ "path": name }))).collect();
     let labels: Vec<String> = host.settings.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    Fields::new()
+    let fields = Fields::new()
         .set("ID", facts.membership.node.map(|id| id.to_string()).unwrap_or_default())
         .set("Containers", containers.running + containers.paused + containers.stopped)
         .set("ContainersRunning", containers.running)
@@ -51,15 +67,9 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
         .set(
             "Plugins",
             json!({ "Volume": ["local"], "Network": ["bridge", "host", "ipvlan", "macvlan", "null", "overlay"], "Authorization": null, "Log": node::engine::LOG_DRIVERS }),
-        )
-        .set("MemoryLimit", host.cgroup_controllers.iter().any(|name| name == "memory"))
-        .set("PidsLimit", host.cgroup_controllers.iter().any(|name| name == "pids"))
-        .set("CPUShares", host.cgroup_controllers.iter().any(|name| name == "cpu"))
-        .set("CPUSet", host.cgroup_controllers.iter().any(|name| name == "cpuset"))
-        .set("CpuCfsPeriod", host.cgroup_controllers.iter().any(|name| name == "cpu"))
-        .set("CpuCfsQuota", host.cgroup_controllers.iter().any(|name| name == "cpu"))
+        );
+    programs(counts(limits(fields, facts), facts.daemon), host)
         .set("IPv4Forwarding", true)
-        .set("OomKillDisable", false)
         .set("Debug", host.settings.debug)
         .set("SystemTime", &facts.now)
         .set("LoggingDriver", host.settings.defaults.log_driver())
@@ -83,17 +93,18 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
         .set("NCPU", host.cpus)
         .set("MemTotal", host.memory_bytes)
         .set("DockerRootDir", &host.root_dir)
+        // images are fetched without one
+        .set("HttpProxy", "")
+        .set("HttpsProxy", "")
+        .set("NoProxy", "")
         .set("Name", &host.hostname)
         .set("Labels", labels)
         .unless_empty("GenericResources", policy::write_generic(&host.settings.generic_resources))
         .set("ExperimentalBuild", false)
         .set("ServerVersion", &host.engine_version)
-        .set("Runtimes", runtimes)
-        .set("DefaultRuntime", &host.default_runtime)
         .set("Swarm", write_swarm(facts))
         .set("LiveRestoreEnabled", true)
         .set("Isolation", "")
-        .set("InitBinary", "")
         .set("SecurityOptions", security_options(host))
         .set("CDISpecDirs", &host.cdi_directories)
         .set("FirewallBackend", json!({ "Driver": "nftables" }))
@@ -102,6 +113,44 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
         .set("OverlayEncryption", &host.encryption)
         .set("Warnings", &host.warnings)
         .done()
+}
+
+/// What the kernel bounds.
+fn limits(fields: Fields, facts: &Facts<'_>) -> Fields {
+    let has = |controller: &str| facts.host.cgroup_controllers.iter().any(|name| name == controller);
+    fields
+        .set("MemoryLimit", has("memory"))
+        .set("SwapLimit", facts.daemon.limits_swap)
+        .set("PidsLimit", has("pids"))
+        .set("CPUShares", has("cpu"))
+        .set("CPUSet", has("cpuset"))
+        .set("CpuCfsPeriod", has("cpu"))
+        .set("CpuCfsQuota", has("cpu"))
+        .set("OomKillDisable", false)
+}
+
+fn counts(fields: Fields, daemon: DaemonFacts) -> Fields {
+    fields.set("NFd", daemon.open_files).set("NGoroutines", daemon.tasks).set("NEventsListener", daemon.listeners)
+}
+
+/// Those that Docker runs containers with; here one stands behind all names of the runtime.
+fn programs(fields: Fields, host: &HostInfo) -> Fields {
+    let commit = json!({ "ID": UNKNOWN_COMMIT });
+    let runtime = |name: &&str| ((*name).to_owned(), json!({ "path": host.oci_runtime }));
+    fields
+        .set("Runtimes", RUNTIMES.iter().map(runtime).collect::<Map<String, Value>>())
+        .set("DefaultRuntime", RUNTIMES[0])
+        .set("InitBinary", "")
+        .set("ContainerdCommit", &commit)
+        .set("RuncCommit", &commit)
+        .set("InitCommit", &commit)
+}
+
+/// Until version 1.49 beside each commit that the daemon has stood the one that it wants.
+pub(crate) fn add_expected_commits(info: &mut Value) {
+    for part in ["ContainerdCommit", "RuncCommit", "InitCommit"] {
+        info[part]["Expected"] = info[part]["ID"].clone();
+    }
 }
 
 fn device(name: &String) -> Value {

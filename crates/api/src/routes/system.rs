@@ -1,7 +1,7 @@
 //! `/_ping`, `/version`, `/info`, and the pruning of builds.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{RawQuery, State},
     http::{
         Method,
@@ -14,9 +14,9 @@ use types::{Cluster, Counts, ReadReply, ReadRequest};
 
 use crate::{
     cluster,
-    convert::info::{Facts, write, write_version},
+    convert::info::{DaemonFacts, Facts, add_expected_commits, write, write_version},
     error::ApiResult,
-    router::Shared,
+    router::{ApiVersion, Shared},
     routes::{label_filter, query},
 };
 
@@ -43,7 +43,10 @@ pub(crate) async fn prune_builds(raw: RawQuery) -> ApiResult<Json<Value>> {
     Ok(Json(json!({ "CachesDeleted": null, "SpaceReclaimed": 0 })))
 }
 
-pub(crate) async fn info(State(shared): State<Shared>) -> Json<Value> {
+/// Commits that are expected mean nothing any more.
+const EXPECTS_NOTHING: ApiVersion = ApiVersion(1, 49);
+
+pub(crate) async fn info(State(shared): State<Shared>, Extension(version): Extension<ApiVersion>) -> Json<Value> {
     let membership = shared.membership.status();
     let known = match membership.cluster {
         Some(_) => cluster_facts(&shared).await.map(Some),
@@ -66,9 +69,26 @@ pub(crate) async fn info(State(shared): State<Shared>) -> Json<Value> {
             None => Vec::new(),
         },
         images: shared.host.images().list().len(),
+        daemon: daemon_facts(&shared),
         now: jiff::Timestamp::now().to_string(),
     };
-    Json(write(&facts))
+    let mut info = write(&facts);
+    if version < EXPECTS_NOTHING {
+        add_expected_commits(&mut info);
+    }
+    Json(info)
+}
+
+fn daemon_facts(shared: &Shared) -> DaemonFacts {
+    let engine = shared.host.engine();
+    // but for the directory itself, which is open while it is read
+    let open_files = std::fs::read_dir("/proc/self/fd").map_or(0, |all| all.count().saturating_sub(1));
+    DaemonFacts {
+        open_files,
+        tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
+        listeners: engine.map_or(0, |engine| engine.events().listeners()),
+        limits_swap: engine.is_some_and(node::Engine::limits_swap),
+    }
 }
 
 async fn cluster_facts(shared: &Shared) -> ApiResult<(Box<Cluster>, Counts)> {

@@ -102,7 +102,8 @@ fn pretty(info: &Value) -> String {
     swarm(&info["Swarm"], &mut line);
     let runtimes = info["Runtimes"].as_object().map(|map| map.keys().cloned().collect::<Vec<_>>().join(" "));
     line("Runtimes", runtimes.unwrap_or_default());
-    line("Default Runtime", text(&info["DefaultRuntime"]));
+    let default = text(&info["DefaultRuntime"]);
+    line("Default Runtime", format!("{default} ({})", text(&info["Runtimes"][&default]["path"])));
     line("Overlay Encryption", text(&info["OverlayEncryption"]));
     line("Kernel Version", text(&info["KernelVersion"]));
     line("Operating System", text(&info["OperatingSystem"]));

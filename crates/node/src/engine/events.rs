@@ -260,6 +260,11 @@ impl Events {
         Ok(Reader::new(self.clone(), all, rings.newest).knowing(index))
     }
 
+    /// How many watch just now.
+    pub fn listeners(&self) -> usize {
+        self.shared.newest.receiver_count()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Rings> {
         self.shared.rings.lock().unwrap_or_else(PoisonError::into_inner)
     }

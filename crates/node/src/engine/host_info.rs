@@ -37,8 +37,8 @@ pub struct HostInfo {
     pub storage_driver: String,
     /// Lines about it: name and value.
     pub storage_status: Vec<(String, String)>,
-    pub default_runtime: String,
-    pub runtimes: Vec<String>,
+    /// The program that makes containers, or `embedded`.
+    pub oci_runtime: String,
     pub root_dir: String,
     pub engine_version: String,
     pub settings: Settings,
@@ -79,8 +79,7 @@ impl HostInfo {
                 &std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(),
                 &config.state_dir,
             ),
-            default_runtime: config.oci_runtime.clone(),
-            runtimes: vec![config.oci_runtime.clone()],
+            oci_runtime: config.oci_runtime.clone(),
             root_dir: config.state_dir.display().to_string(),
             engine_version: config.version.clone(),
             settings: config.settings.clone(),

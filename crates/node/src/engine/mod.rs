@@ -233,6 +233,11 @@ impl Engine {
         &self.inner.events
     }
 
+    /// Whether the kernel bounds the swap of containers apart from their memory.
+    pub fn limits_swap(&self) -> bool {
+        self.inner.runtime.limits_swap()
+    }
+
     /// All containers of this host that bear rswarm's ids, for lists.
     ///
     /// # Errors

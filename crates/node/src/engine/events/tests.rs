@@ -43,6 +43,16 @@ fn resumed(events: &Events, index: u64) -> Result<Vec<String>, ResumeError> {
     events.resume(index, |_| false).map(|mut reader| waiting(&mut reader))
 }
 
+/// E-42
+#[test]
+fn e_42_who_watches_is_counted() {
+    let events = Events::default();
+    let reader = events.read(|_| false);
+    assert_eq!(events.listeners(), 1);
+    drop(reader);
+    assert_eq!(events.listeners(), 0);
+}
+
 #[test]
 fn c_39_a_reader_has_the_past_and_the_present_without_a_gap() {
     let events = Events::default();

@@ -396,6 +396,7 @@ pub(super) const ROUTES: &[(&str, &str, bool)] = &[
     ("GET", "/version", false),
     ("GET", "/_ping", false),
     ("GET", "/events", false),
+    ("GET", "/plugins", false),
     ("GET", "/system/df", false),
     ("GET", "/doctor", false),
     ("GET", "/swarm", false),
