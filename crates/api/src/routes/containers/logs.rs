@@ -36,7 +36,7 @@ pub(crate) async fn logs(
     let lines = engine.container_logs(&view.id, options).await?;
     let frames = Frames { is_tty: view.spec.streams.tty };
     let timestamps = query.flag("timestamps");
-    let details = query.flag("details").then(|| details(&view)).filter(|text| !text.is_empty());
+    let details = query.flag("details").then(|| details(&view));
     // what went wrong is told at the end: a client stops at the first
     let all = lines.map(Some).chain(stream::iter([None]));
     let bytes = all.scan(Vec::new(), move |problems, line| {
@@ -70,7 +70,7 @@ pub(crate) async fn logs(
 }
 
 /// What the log driver was asked to show of the container: its options `labels` and `env`. Written as moby's
-/// `httputils` does it.
+/// `httputils` does it: where that is nothing, its place before the line is there all the same.
 fn details(view: &ContainerView) -> String {
     let Some(log) = &view.spec.log else { return String::new() };
     // what is no regular expression was refused when the container was made
