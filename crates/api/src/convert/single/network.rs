@@ -22,7 +22,7 @@ type Links = Vec<(String, String)>;
 /// `NetworkMode` and the settings of its places, with the links named there.
 pub(super) fn read(from: &mut Object<'_>, host: &mut Object<'_>) -> Result<(NetworkRequest, Links), FieldError> {
     let mode = named(host.string("NetworkMode")?);
-    let mac = from.string("MacAddress")?;
+    let mac = from.parsed("MacAddress", mac_address)?.unwrap_or_default();
     let is_off = from.boolean("NetworkDisabled")?;
     let mut config = from.object("NetworkingConfig")?;
     let (mut places, mut links) = (Vec::new(), Vec::new());
@@ -82,7 +82,7 @@ fn in_order(mut places: Vec<PlaceRequest>, first: &str, mac: String) -> Result<V
     first.clone_into(&mut head.network);
     if head.mac.is_empty() {
         head.mac = mac;
-    } else if !mac.is_empty() && !head.mac.eq_ignore_ascii_case(&mac) {
+    } else if !mac.is_empty() && head.mac != mac {
         return Err(
             "the container-wide MAC address must match the endpoint-specific MAC address for the main network, or be \
                     left empty",
@@ -106,7 +106,7 @@ pub(crate) fn read_place(mut from: Object<'_>, network: &str) -> Result<(PlaceRe
     let links = from.strings("Links")?;
     let links = links.iter().map(|text| link(text)).collect::<Result<_, _>>();
     let links = links.map_err(|reason| from.bad("Links", reason))?;
-    let mac = from.parsed("MacAddress", |text| checked_mac(text).map(str::to_owned))?.unwrap_or_default();
+    let mac = from.parsed("MacAddress", mac_address)?.unwrap_or_default();
     let place = PlaceRequest {
         network: network.to_owned(),
         aliases: from.strings("Aliases")?,
@@ -153,11 +153,23 @@ pub(crate) fn read_options(from: &mut Object<'_>) -> Result<Labels, FieldError> 
     }
 }
 
-fn checked_mac(text: &str) -> Result<&str, String> {
-    let is_byte = |part: &str| part.len() == 2 && u8::from_str_radix(part, 16).is_ok();
-    let parts: Vec<&str> = text.split([':', '-']).collect();
-    let is_mac = parts.len() == 6 && parts.iter().all(|part| is_byte(part));
-    if is_mac { Ok(text) } else { Err(format!("{text} is not a valid mac address")) }
+/// Of an interface, in one of the three ways in which Go's `net.ParseMAC` reads its six bytes; kept with colons and in
+/// small letters.
+fn mac_address(text: &str) -> Result<String, String> {
+    let bad = || format!("invalid MAC address {text}: write six bytes, such as 02:42:ac:11:00:09");
+    let (separator, length) = match text.chars().find(|c| !c.is_ascii_hexdigit()) {
+        Some(separator @ (':' | '-')) => (separator, 2),
+        Some('.') => ('.', 4),
+        _ => return Err(bad()),
+    };
+    let parts: Vec<&str> = text.split(separator).collect();
+    let is_part = |part: &&str| part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if parts.len() * length != 12 || !parts.iter().all(is_part) {
+        return Err(bad());
+    }
+    let digits = parts.concat().to_ascii_lowercase();
+    let bytes: Vec<&str> = (0..6).map(|at| &digits[2 * at..2 * at + 2]).collect();
+    Ok(bytes.join(":"))
 }
 
 pub(super) fn read_links(host: &mut Object<'_>) -> Result<Links, FieldError> {

@@ -238,6 +238,30 @@ fn e_18_e_19_e_22_limits_security_and_restart() {
     refuses(&json!({"Image": "a", "ArgsEscaped": "yes"}), "ArgsEscaped must be true or false");
 }
 
+/// E-17: what is no address of an interface is refused where it stands, and all that Docker reads is kept in one form.
+#[test]
+fn e_17_addresses_of_interfaces() {
+    let of_container = |mac: &str| json!({"Image": "a", "MacAddress": mac});
+    let of_endpoint =
+        |mac: &str| json!({"Image": "a", "NetworkingConfig": {"EndpointsConfig": {"n": {"MacAddress": mac}}}});
+    for text in ["02:42:AC:11:00:09", "02-42-ac-11-00-09", "0242.ac11.0009"] {
+        for body in [of_container(text), of_endpoint(text)] {
+            let NetworkRequest::Places(places) = read(&body).network else { panic!("{body}") };
+            assert_eq!(places[0].mac, "02:42:ac:11:00:09", "{body}");
+        }
+    }
+    let long = "02:".repeat(1000);
+    for bad in
+        ["bad", "+2:42:ac:11:00:09", "02:42-ac:11-00:09", "02:42:ac:11:00", "\u{fc}\u{fc}:00", "0242ac110009", &long]
+    {
+        refuses(&of_container(bad), &format!("MacAddress: invalid MAC address {bad}: write six bytes"));
+        refuses(&of_endpoint(bad), "NetworkingConfig.EndpointsConfig.n.MacAddress: invalid MAC address");
+    }
+    refuses(&json!({"Image": "a", "MacAddress": 7}), "MacAddress must be a text");
+    let host = json!({"Image": "a", "HostConfig": {"NetworkMode": "host"}, "MacAddress": "02:42:ac:11:00:09"});
+    refuses(&host, "conflicting options: mac-address and the network mode");
+}
+
 #[test]
 fn e_25_update() {
     let wanted = change(&json!({"Memory": 67108864, "RestartPolicy": {"Name": "always"}})).expect("good");

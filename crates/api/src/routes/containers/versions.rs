@@ -49,7 +49,20 @@ pub(super) fn read_create(body: &mut Value, version: ApiVersion) -> ApiResult<Ve
         health.remove("StartInterval");
     }
     adapt_endpoints(body, version)?;
-    Ok(warnings(body, version))
+    let warnings = warnings(body, version);
+    if version >= HAS_NETWORKS {
+        drop_mac_address(body);
+    }
+    Ok(warnings)
+}
+
+/// Where there is no interface of its own, the address that moved to the endpoints is of none.
+fn drop_mac_address(body: &mut Value) {
+    let mode = text(&body["HostConfig"], "NetworkMode");
+    let has_none = matches!(mode, "host" | "none") || mode.starts_with("container:");
+    if let Some(body) = body.as_object_mut().filter(|_| has_none) {
+        body.remove("MacAddress");
+    }
 }
 
 fn object<'a>(value: &'a mut Value, field: &str) -> Option<&'a mut Map<String, Value>> {
@@ -240,6 +253,17 @@ mod tests {
             assert!(refused.contains(part), "{refused}");
             assert!(at(minor + 1, body).is_ok(), "{part}");
         }
+    }
+
+    /// E-17: before they had addresses of their own, endpoints took the container's or nobody did.
+    #[test]
+    fn e_17_an_address_without_an_interface() {
+        let body = |mode: &str| json!({"HostConfig": {"NetworkMode": mode}, "MacAddress": "02:42:ac:11:00:09"});
+        let kept = |minor, mode: &str| at(minor, body(mode)).expect("good").0.get("MacAddress").is_some();
+        for mode in ["host", "none", "container:db"] {
+            assert!(!kept(44, mode) && kept(43, mode), "{mode}");
+        }
+        assert!(kept(44, "front") && kept(44, ""));
     }
 
     #[test]

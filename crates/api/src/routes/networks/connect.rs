@@ -152,7 +152,7 @@ mod tests {
                 json!({ "IPAMConfig": { "LinkLocalIPs": ["10.1.0.9"] } }),
                 "10.1.0.9 is not of 169.254.0.0/16 or fe80::/10",
             ),
-            (json!({ "MacAddress": "02:42" }), "02:42 is not a valid mac address"),
+            (json!({ "MacAddress": "02:42" }), "invalid MAC address 02:42"),
             (json!({ "Links": ["a:b:c"] }), "bad format for links: a:b:c"),
         ] {
             let body = json!({ "Container": "c1", "EndpointConfig": config });
