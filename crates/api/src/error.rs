@@ -90,7 +90,11 @@ impl From<ContainerError> for ApiError {
 
 impl From<FieldError> for ApiError {
     fn from(error: FieldError) -> Self {
-        Self::bad_request(error.to_string())
+        let status = match &error {
+            FieldError::NoPlugin { .. } => StatusCode::NOT_FOUND,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.to_string())
     }
 }
 
@@ -186,7 +190,7 @@ impl From<VolumeError> for ApiError {
     fn from(error: VolumeError) -> Self {
         let status = match &error {
             VolumeError::Invalid { .. } => StatusCode::BAD_REQUEST,
-            VolumeError::NotFound(_) => StatusCode::NOT_FOUND,
+            VolumeError::NotFound(_) | VolumeError::NoDriver { .. } => StatusCode::NOT_FOUND,
             VolumeError::InUse { .. } => StatusCode::CONFLICT,
             VolumeError::Mount { .. } | VolumeError::Io { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -51,7 +51,7 @@ pub(crate) fn read(body: &Value) -> Result<Wanted, FieldError> {
     }
     // Names are unique in a cluster: nothing to switch.
     let _ = from.boolean("CheckDuplicate")?;
-    let driver = from.parsed("Driver", read_driver)?.unwrap_or(NetworkDriver::Bridge);
+    let driver = read_driver(&mut from)?;
     let scope = from.string("Scope")?;
     let config_only = from.boolean("ConfigOnly")?;
     let is_cluster = match scope.as_str() {
@@ -105,7 +105,8 @@ fn read_spec(
     let mut ipam = from.object("IPAM")?;
     let ipam_driver = ipam.string("Driver")?;
     if !matches!(ipam_driver.as_str(), "" | "default") {
-        return Err(ipam.bad("Driver", format!("{ipam_driver:?} is unknown; rswarm's own is called default")));
+        let (path, hint) = (ipam.path("Driver"), "rswarm's own is called default");
+        return Err(FieldError::NoPlugin { path, name: ipam_driver, hint });
     }
     let mut subnets = Vec::new();
     for config in ipam.objects("Config")? {
@@ -151,16 +152,20 @@ fn enabled(from: &mut Object<'_>, field: &'static str, options: &Labels) -> Resu
     value.map(parsed).transpose()
 }
 
-fn read_driver(text: &str) -> Result<NetworkDriver, String> {
-    Ok(match text {
+fn read_driver(from: &mut Object<'_>) -> Result<NetworkDriver, FieldError> {
+    let name = from.string("Driver")?;
+    Ok(match name.as_str() {
         "overlay" => NetworkDriver::Overlay,
         // What clients send that mean the daemon's own choice.
-        "bridge" | "default" => NetworkDriver::Bridge,
+        "" | "bridge" | "default" => NetworkDriver::Bridge,
         "macvlan" => NetworkDriver::Macvlan,
         "ipvlan" => NetworkDriver::Ipvlan,
         "host" => NetworkDriver::Host,
         "null" => NetworkDriver::Null,
-        other => return Err(format!("{other:?} is no network driver; use overlay, bridge, macvlan or ipvlan")),
+        _ => {
+            let (path, hint) = (from.path("Driver"), "use overlay, bridge, macvlan or ipvlan");
+            return Err(FieldError::NoPlugin { path, name, hint });
+        }
     })
 }
 

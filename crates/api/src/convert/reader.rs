@@ -49,6 +49,9 @@ pub(crate) enum FieldError {
     Missing { path: String, hint: &'static str },
     #[error("{path} is not supported yet: leave it out of the request")]
     Unsupported { path: String },
+    /// Docker looks for a plugin where it has no driver of that name, and finds none.
+    #[error("{path}: plugin {name:?} not found: {hint}")]
+    NoPlugin { path: String, name: String, hint: &'static str },
 }
 
 impl FieldError {
@@ -60,6 +63,7 @@ impl FieldError {
             Self::Value { path, reason } => Self::Value { path: inside(path), reason },
             Self::Missing { path, hint } => Self::Missing { path: inside(path), hint },
             Self::Unsupported { path } => Self::Unsupported { path: inside(path) },
+            Self::NoPlugin { path, name, hint } => Self::NoPlugin { path: inside(path), name, hint },
         }
     }
 }

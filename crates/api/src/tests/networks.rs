@@ -35,6 +35,24 @@ async fn what_cannot_be_made_or_removed_is_said() {
             {"message":"network nope not found"}"#]],
     )
     .await;
+    check(
+        &fake,
+        "POST /networks/create",
+        r#"{"Name":"a","Driver":"../wave"}"#,
+        expect![[r#"
+        404 not found
+        {"message":"Driver: plugin \"../wave\" not found: use overlay, bridge, macvlan or ipvlan"}"#]],
+    )
+    .await;
+    check(
+        &fake,
+        "POST /networks/create",
+        r#"{"Name":"a","IPAM":{"Driver":"dhcp"}}"#,
+        expect![[r#"
+        404 not found
+        {"message":"IPAM.Driver: plugin \"dhcp\" not found: rswarm's own is called default"}"#]],
+    )
+    .await;
     check(&fake, "GET /networks?filters=%7B%22colour%22:%5B%22red%22%5D%7D", "", expect![[r#"
         400 bad request
         {"message":"invalid filter 'colour' for networks: known are dangling, driver, id, label, name, scope, type"}"#]]).await;

@@ -124,7 +124,7 @@ fn mistakes_are_named() {
     );
     refused(
         overlay("Driver", json!("wave")),
-        expect![[r#"Driver: "wave" is no network driver; use overlay, bridge, macvlan or ipvlan"#]],
+        expect![[r#"Driver: plugin "wave" not found: use overlay, bridge, macvlan or ipvlan"#]],
     );
     refused(
         overlay("Scope", json!("local")),
@@ -146,7 +146,7 @@ fn mistakes_are_named() {
     );
     refused(
         overlay("IPAM", json!({ "Driver": "dhcp" })),
-        expect![[r#"IPAM.Driver: "dhcp" is unknown; rswarm's own is called default"#]],
+        expect![[r#"IPAM.Driver: plugin "dhcp" not found: rswarm's own is called default"#]],
     );
     refused(
         overlay("Options", json!({ "mtu": "9" })),

@@ -53,6 +53,11 @@ struct Inner {
 pub enum VolumeError {
     #[error("create {name}: {reason}")]
     Invalid { name: String, reason: String },
+    #[error(
+        "create {name}: error looking up volume plugin {driver}: plugin {driver:?} not found: the driver here is local, \
+         whose options also mount nfs"
+    )]
+    NoDriver { name: String, driver: String },
     #[error("get {0}: no such volume")]
     NotFound(String),
     #[error("{operation} {name}: volume is in use - [{}]", users.join(", "))]
@@ -261,7 +266,7 @@ impl Volumes {
     /// Makes a volume; one of that name that is there already is given back as it is, as Docker does.
     ///
     /// # Errors
-    /// [`VolumeError::Invalid`], or a failed file operation.
+    /// [`VolumeError::Invalid`], [`VolumeError::NoDriver`], or a failed file operation.
     pub fn create(&self, spec: VolumeSpec) -> Result<VolumeView, VolumeError> {
         let VolumeSpec { mut name, driver, options, mut labels } = spec;
         let is_anonymous = name.is_empty();
@@ -271,11 +276,7 @@ impl Volumes {
             labels.insert(ANONYMOUS_LABEL.to_owned(), String::new());
         }
         if !matches!(driver.as_str(), "" | DRIVER) {
-            let reason = format!(
-                "error looking up volume plugin {driver}: plugin {driver:?} not found; the driver here is {DRIVER}, \
-                 whose options also mount nfs"
-            );
-            return Err(invalid(&name, reason));
+            return Err(VolumeError::NoDriver { name, driver });
         }
         check_name(&name).and_then(|()| options::check(&options)).map_err(|reason| invalid(&name, reason))?;
         let _working = self.work();

@@ -113,7 +113,7 @@ fn creating_is_idempotent_and_checks_first() {
         (named("a/b"), "create a/b: \"a/b\" includes invalid characters"),
         (
             VolumeSpec { driver: "rexray".into(), ..named("other") },
-            "create other: error looking up volume plugin rexray",
+            "create other: error looking up volume plugin rexray: plugin \"rexray\" not found",
         ),
         (
             VolumeSpec { options: BTreeMap::from([("foo".into(), "bar".into())]), ..named("other") },
