@@ -7,8 +7,6 @@ use crate::convert::{time::rfc3339, writer::Fields};
 
 /// One reading beside the one before it.
 pub(crate) fn write(id: &str, name: &str, before: Option<&UsageView>, now: &UsageView) -> Value {
-    let usage = &now.usage;
-    let (bytes, operations) = (by_device(&usage.io), by_device(&usage.io_operations));
     let networks: Map<String, Value> = now.networks.iter().map(|one| (one.interface.clone(), network(one))).collect();
     let read = |view: &UsageView| rfc3339(view.read_at);
     json!({
@@ -18,21 +16,35 @@ pub(crate) fn write(id: &str, name: &str, before: Option<&UsageView>, now: &Usag
         "preread": before.map_or_else(|| rfc3339(types::Timestamp::EPOCH), read),
         "num_procs": 0,
         "storage_stats": {},
-        "pids_stats": match now.is_running {
-            true => json!({ "current": usage.stats.pids, "limit": usage.stats.pids_limit.unwrap_or(u64::MAX) }),
-            false => json!({}),
-        },
-        "blkio_stats": {
-            "io_service_bytes_recursive": now.is_running.then_some(bytes),
-            "io_serviced_recursive": Some(operations).filter(|counted| !counted.is_empty()),
-            "io_queue_recursive": null, "io_service_time_recursive": null,
-            "io_wait_time_recursive": null, "io_merged_recursive": null, "io_time_recursive": null,
-            "sectors_recursive": null,
-        },
+        "pids_stats": processes(now),
+        "blkio_stats": block_devices(now),
         "cpu_stats": cpu(Some(now)),
         "precpu_stats": cpu(before),
         "memory_stats": memory(now),
         "networks": networks,
+    })
+}
+
+/// A container without a bound has none with cgroup v1, and with v2 the largest number there is, as Docker shows it.
+fn processes(view: &UsageView) -> Value {
+    if !view.is_running {
+        return json!({});
+    }
+    let stats = &view.usage.stats;
+    let limit = stats.pids_limit.or((view.cgroup_version == 2).then_some(u64::MAX));
+    Fields::new().set("current", stats.pids).some("limit", limit).done()
+}
+
+/// What Docker does not read is an empty list with cgroup v1 and nothing with v2, of which it reads less.
+fn block_devices(view: &UsageView) -> Value {
+    let (bytes, operations) = (by_device(&view.usage.io), by_device(&view.usage.io_operations));
+    let none = if view.is_running && view.cgroup_version == 1 { json!([]) } else { Value::Null };
+    let operations = if operations.is_empty() { none.clone() } else { operations.into() };
+    json!({
+        "io_service_bytes_recursive": view.is_running.then_some(bytes),
+        "io_serviced_recursive": operations,
+        "io_queue_recursive": none, "io_service_time_recursive": none, "io_wait_time_recursive": none,
+        "io_merged_recursive": none, "io_time_recursive": none, "sectors_recursive": none,
     })
 }
 
@@ -91,4 +103,29 @@ fn network(used: &NetworkUse) -> Value {
         "rx_bytes": rx_bytes, "rx_packets": rx_packets, "rx_errors": rx_errors, "rx_dropped": rx_dropped,
         "tx_bytes": tx_bytes, "tx_packets": tx_packets, "tx_errors": tx_errors, "tx_dropped": tx_dropped,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(cgroup_version: u8, pids_limit: Option<u64>, is_running: bool) -> Value {
+        let mut view = UsageView { cgroup_version, is_running, ..UsageView::default() };
+        (view.usage.stats.pids, view.usage.stats.pids_limit) = (3, pids_limit);
+        write("0123", "web", None, &view)
+    }
+
+    /// E-25: what is bounded by nothing and what nobody counts, by the kernel's control groups.
+    #[test]
+    fn e_25_what_there_is_not() {
+        assert_eq!(shown(1, None, true)["pids_stats"], json!({ "current": 3 }));
+        assert_eq!(shown(2, None, true)["pids_stats"], json!({ "current": 3, "limit": u64::MAX }));
+        assert_eq!(shown(1, Some(7), true)["pids_stats"], json!({ "current": 3, "limit": 7 }));
+        assert_eq!(shown(0, None, false)["pids_stats"], json!({}));
+        let lists = |version, is_running| {
+            let shown = shown(version, None, is_running);
+            shown["blkio_stats"].as_object().expect("an object").values().filter(|list| list.is_array()).count()
+        };
+        assert_eq!([lists(1, true), lists(2, true), lists(0, false)], [8, 1, 0]);
+    }
 }

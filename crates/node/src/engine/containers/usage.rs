@@ -24,6 +24,8 @@ pub struct UsageView {
     pub system_cpu_ns: u64,
     pub processors: u32,
     pub host_memory_bytes: u64,
+    /// Of the host: what the kernel counts, and how it says that there is no bound.
+    pub cgroup_version: u8,
     pub is_running: bool,
 }
 
@@ -58,6 +60,7 @@ impl Engine {
             system_cpu_ns: system_cpu_ns(&fs::read_to_string("/proc/stat").unwrap_or_default()),
             processors: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
             host_memory_bytes: host.memory_bytes,
+            cgroup_version: host.cgroup_version,
             is_running: true,
             ..view
         })
