@@ -9,11 +9,11 @@ use node::{Engine, image::ImageSummary};
 use serde_json::{Map, Value, json};
 
 use super::{
-    containers::{measure, now},
+    containers::{measure, summary},
     engine, query,
 };
 use crate::{
-    convert::{image::write_summary, single::show, volume},
+    convert::{image::write_summary, volume},
     error::{ApiError, ApiResult},
     router::Shared,
 };
@@ -67,7 +67,7 @@ async fn containers(engine: &Engine) -> ApiResult<Value> {
     let mut shown = Vec::new();
     for view in engine.container_views().await? {
         let sizes = measure(engine, &view).await?;
-        shown.push(show::summary(&view, Some(sizes), now()));
+        shown.push(summary(engine, &view, Some(sizes)));
     }
     Ok(shown.into())
 }

@@ -22,8 +22,8 @@ pub(crate) struct Sizes {
     pub(crate) whole: u64,
 }
 
-/// One entry of the list.
-pub(crate) fn summary(view: &ContainerView, sizes: Option<Sizes>, now: Timestamp) -> Value {
+/// One entry of the list; `image_now` is the id of the image that has now the name by which its own was asked for.
+pub(crate) fn summary(view: &ContainerView, image_now: Option<&str>, sizes: Option<Sizes>, now: Timestamp) -> Value {
     let command = [&view.merged.entrypoint[..], &view.merged.command].concat().join(" ");
     let ports: Vec<Value> = match view.state.ports.is_empty() {
         true => exposed(view).map(|(target, kind)| json!({ "PrivatePort": target, "Type": kind })).collect(),
@@ -37,7 +37,7 @@ pub(crate) fn summary(view: &ContainerView, sizes: Option<Sizes>, now: Timestamp
     Fields::new()
         .set("Id", &view.id)
         .set("Names", [&view.name].into_iter().chain(&view.link_names).map(|n| format!("/{n}")).collect::<Vec<_>>())
-        .set("Image", if view.spec.image.is_empty() { &view.image } else { &view.spec.image })
+        .set("Image", image_name(&view.spec.image, &view.image, image_now))
         .set("ImageID", &view.image)
         .set("Command", command)
         .set("Created", view.created_at.as_unix_ns() / 1_000_000_000)
@@ -51,6 +51,12 @@ pub(crate) fn summary(view: &ContainerView, sizes: Option<Sizes>, now: Timestamp
         .set("NetworkSettings", json!({ "Networks": networks }))
         .set("Mounts", mount_points(view))
         .done()
+}
+
+/// The name that an image was asked for by, as long as it means that image; then its id. With a digest it means nothing else.
+fn image_name<'a>(asked: &'a str, id: &'a str, now: Option<&str>) -> &'a str {
+    let means_it = now == Some(id) || id.is_empty() || asked.contains('@');
+    if !asked.is_empty() && means_it { asked } else { id }
 }
 
 /// All there is to say.
@@ -278,5 +284,26 @@ fn endpoint_id<'a>(view: &'a ContainerView, place: &PlaceView) -> &'a str {
     match view.spec.network {
         NetworkRequest::Places(_) if place.address.is_some() => &view.id,
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::image_name;
+
+    /// E-23: whoever looks for images that were replaced sees it by the name.
+    #[test]
+    fn e_23_a_name_that_moved_is_not_shown() {
+        for (asked, id, now, shown) in [
+            ("app:1", "sha256:aa", Some("sha256:aa"), "app:1"),
+            ("app:1", "sha256:aa", Some("sha256:bb"), "sha256:aa"),
+            ("app:1", "sha256:aa", None, "sha256:aa"),
+            ("aa", "sha256:aa", Some("sha256:aa"), "aa"),
+            ("app:1@sha256:cc", "sha256:aa", None, "app:1@sha256:cc"),
+            ("", "sha256:aa", None, "sha256:aa"),
+            ("app:1", "", None, "app:1"),
+        ] {
+            assert_eq!(image_name(asked, id, now), shown, "{asked} {id} {now:?}");
+        }
     }
 }

@@ -47,11 +47,17 @@ pub(crate) async fn list(
     let mut shown = Vec::with_capacity(views.len());
     for view in &views {
         let sizes = if query.flag("size") { Some(measure(engine, view).await?) } else { None };
-        let mut summary = show::summary(view, sizes, now());
+        let mut summary = summary(engine, view, sizes);
         versions::show_summary(&mut summary, version);
         shown.push(summary);
     }
     Ok(Json(shown))
+}
+
+/// An entry of the list, with what names mean now.
+pub(crate) fn summary(engine: &Engine, view: &ContainerView, sizes: Option<Sizes>) -> Value {
+    let image = engine.images().get(&view.spec.image).map(|id| id.to_string()).ok();
+    show::summary(view, image.as_deref(), sizes, now())
 }
 
 pub(crate) async fn inspect(

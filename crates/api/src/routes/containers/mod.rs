@@ -15,7 +15,7 @@ use axum::{
 };
 
 pub(crate) use self::{
-    list::{measure, now},
+    list::{measure, summary},
     versions::CHECKS_MOUNTS,
 };
 use crate::router::Shared;
