@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use image::RunConfig;
 use runtime::{ContainerConfig, Device, FileMount, LogConfig, Mount, MountKind, NamespaceMode, Propagation};
-use types::{Assignment, DeviceRequest, HostConfig, MountKind as WantedMount, PortConfig, Seccomp, TaskSpec};
+use types::{Assignment, DeviceRequest, HostConfig, MountKind as WantedMount, NodeId, PortConfig, Seccomp, TaskSpec};
 
 use super::{
     container_id::{container_id, container_name},
@@ -16,7 +16,10 @@ use super::{
 /// Docker's own keys, so that tools which read containers find what they know.
 const LABEL_SERVICE: &str = "com.docker.swarm.service.id";
 const LABEL_SERVICE_NAME: &str = "com.docker.swarm.service.name";
+const LABEL_NODE: &str = "com.docker.swarm.node.id";
 const LABEL_TASK: &str = "com.docker.swarm.task.id";
+/// Says by being there that it is a task's; it has no value.
+const LABEL_IS_TASK: &str = "com.docker.swarm.task";
 pub(super) const LABEL_TASK_NAME: &str = "com.docker.swarm.task.name";
 /// How to stop it, for a daemon that finds the container without its assignment.
 const LABEL_STOP_SIGNAL: &str = "rswarm.stop-signal";
@@ -74,6 +77,8 @@ pub(super) struct Planned {
     pub env: Vec<String>,
     pub mounts: Vec<PlannedMount>,
     pub log: LogPlan,
+    /// Where the task runs.
+    pub node: Option<NodeId>,
 }
 
 /// What was made for the container before the container.
@@ -136,6 +141,7 @@ pub(super) fn plan(context: &Context<'_>) -> Result<Planned, SpecError> {
         env,
         mounts: spec.mounts.iter().map(mount).collect::<Result<_, _>>()?,
         log,
+        node: context.node,
     })
 }
 
@@ -186,7 +192,7 @@ pub(super) fn container_config(
     config.sysctls = spec.sysctls.clone();
     config.oom_score_adj = spec.oom_score_adj;
     host_config(&mut config, &spec.host);
-    config.labels = labels(assignment, image, health);
+    config.labels = labels(assignment, planned.node, image, health);
     let shown = shown::of_task(assignment, planned, image, made, &config, ports);
     config.labels.insert(shown::LABEL.to_owned(), shown);
     Ok(config)
@@ -326,7 +332,12 @@ pub(super) fn ulimit(wanted: &types::Ulimit) -> Result<runtime::Ulimit, SpecErro
     Ok(runtime::Ulimit { name: wanted.name.clone(), soft: value(wanted.soft)?, hard: value(wanted.hard)? })
 }
 
-fn labels(assignment: &Assignment, image: &RunConfig, health: Option<&HealthSettings>) -> BTreeMap<String, String> {
+fn labels(
+    assignment: &Assignment,
+    node: Option<NodeId>,
+    image: &RunConfig,
+    health: Option<&HealthSettings>,
+) -> BTreeMap<String, String> {
     let spec = &assignment.spec.container;
     let mut labels = image.labels.clone();
     labels.extend(spec.labels.clone());
@@ -334,7 +345,9 @@ fn labels(assignment: &Assignment, image: &RunConfig, health: Option<&HealthSett
     let own = [
         (LABEL_SERVICE, assignment.service.to_string()),
         (LABEL_SERVICE_NAME, assignment.service_name.to_string()),
+        (LABEL_NODE, node.map(|id| id.to_string()).unwrap_or_default()),
         (LABEL_TASK, assignment.id.to_string()),
+        (LABEL_IS_TASK, String::new()),
         (LABEL_TASK_NAME, container_name(assignment)),
         (LABEL_STOP_SIGNAL, signal.clone()),
         (LABEL_STOP_GRACE_MS, spec.stop_grace_period.as_millis().to_string()),

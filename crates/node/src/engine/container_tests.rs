@@ -101,8 +101,25 @@ fn s_58_a_check_travels_with_its_container_and_only_ours_does() {
     let assignment = with(|task| {
         task.container.labels.insert(LABEL_HEALTH_CHECK.into(), "of the user".into());
     });
-    assert_eq!(health_of_labels(&labels(&assignment, &image(), Some(&settings))), Some(settings));
-    assert_eq!(labels(&assignment, &image(), None).get(LABEL_HEALTH_CHECK), None);
+    assert_eq!(health_of_labels(&labels(&assignment, None, &image(), Some(&settings))), Some(settings));
+    assert_eq!(labels(&assignment, None, &image(), None).get(LABEL_HEALTH_CHECK), None);
+}
+
+/// S-75: tools group containers by what Docker writes on those of tasks, whatever a spec or an image says there.
+#[test]
+fn s_75_a_container_says_whose_it_is() {
+    let node = NodeId::from_random(3);
+    let own = with(|task| {
+        for key in [LABEL_NODE, LABEL_IS_TASK, "own"] {
+            task.container.labels.insert(key.into(), "of the user".into());
+        }
+    });
+    let shown = labels(&own, Some(node), &image(), None);
+    assert_eq!(
+        (shown["com.docker.swarm.node.id"].as_str(), shown["com.docker.swarm.task"].as_str()),
+        (node.to_string().as_str(), "")
+    );
+    assert_eq!(shown["own"], "of the user");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 
 use overlay::MacAddress;
 use runtime::{ContainerState, Status};
-use types::Timestamp;
+use types::{Subnet, Timestamp};
 
 use super::{
     ContainerError, Engine, Meant, Phase, PointKind, Record, Single,
@@ -196,7 +196,7 @@ impl Engine {
 
     fn view(&self, record: Record, status: ContainerStatusView, log_path: PathBuf, is_task: bool) -> ContainerView {
         ContainerView {
-            places: self.places(&record),
+            places: self.places(&record, is_task && record.state.pid > 0),
             etc_directory: self.etc_directory(&record.id),
             rootfs: self.inner.images.root().join("snapshots").join(&record.id),
             id: record.id,
@@ -218,7 +218,9 @@ impl Engine {
         }
     }
 
-    fn places(&self, record: &Record) -> Vec<PlaceView> {
+    /// Of a task that runs, its assignment says the addresses that it has in networks of the cluster; of a single
+    /// container its node was told them.
+    fn places(&self, record: &Record, is_running_task: bool) -> Vec<PlaceView> {
         let asked = match &record.spec.network {
             NetworkRequest::Host => return vec![PlaceView::predefined("host")],
             NetworkRequest::None => return vec![PlaceView::predefined("none")],
@@ -236,10 +238,13 @@ impl Engine {
             let endpoint = local.and_then(|view| view.endpoints.iter().find(|e| e.container == record.id));
             let of_cluster = |is_ipv4: bool| {
                 let network = network.as_ref().filter(|_| endpoint.is_none())?;
+                if is_running_task {
+                    let own = if is_ipv4 { asked.address.map(IpAddr::V4) } else { asked.address6.map(IpAddr::V6) };
+                    return in_subnet(&network.subnets, own?);
+                }
                 let given = given.iter().find(|given| given.network == network.id && given.container == record.id)?;
                 let address = given.addresses.iter().find(|address| address.is_ipv4() == is_ipv4).copied()?;
-                let subnet = network.subnets.iter().find(|subnet| subnet.range.contains(address))?;
-                Some((address, subnet.range.prefix()))
+                in_subnet(&network.subnets, address)
             };
             let (of_cluster, of_cluster6) = (of_cluster(true), of_cluster(false));
             let has_own_mac = network.as_ref().is_none_or(|n| n.spec.driver != types::NetworkDriver::Ipvlan);
@@ -270,6 +275,12 @@ impl Engine {
     }
 }
 
+/// The address with the length of its subnet's prefix.
+fn in_subnet(subnets: &[Subnet], address: IpAddr) -> Option<(IpAddr, u8)> {
+    let subnet = subnets.iter().find(|subnet| subnet.range.contains(address))?;
+    Some((address, subnet.range.prefix()))
+}
+
 /// A kernel either has it or not, as long as it runs.
 fn host_has_ipv6() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
@@ -283,5 +294,23 @@ impl MountPoint {
             PointKind::Volume { name, .. } => Some(name),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S-75: an address is shown with the prefix of the subnet that it is of, in either family.
+    #[test]
+    fn s_75_addresses_have_their_subnets_prefixes() {
+        let subnet = |text: &str| {
+            let range: types::Cidr = text.parse().expect(text);
+            Subnet { range, gateway: range.address(), ip_range: None, reserved: Vec::new() }
+        };
+        let subnets = [subnet("10.0.1.0/24"), subnet("10.0.2.0/26"), subnet("fd00:1::/64")];
+        let shown = |address: &str| in_subnet(&subnets, address.parse().expect(address)).map(|(_, prefix)| prefix);
+        let all = ["10.0.1.3", "10.0.2.3", "fd00:1::3", "10.0.3.1"];
+        assert_eq!(all.map(shown), [Some(24), Some(26), Some(64), None]);
     }
 }
