@@ -1,7 +1,7 @@
 //! Nodes: `NodeView` to Docker's `Node`, and a `NodeSpec` from a request.
 
 use serde_json::{Value, json};
-use types::{Availability, NodeDescription, NodeRole, NodeSpec, NodeState, NodeView, PeerProblem};
+use types::{Availability, NodeDescription, NodeRole, NodeSpec, NodeState, NodeView, PeerProblem, Platform};
 
 use super::{
     policy,
@@ -83,11 +83,16 @@ fn write_description(description: &NodeDescription) -> Value {
         .done();
     Fields::new()
         .set("Hostname", &description.hostname)
-        .set("Platform", policy::write_platform(&description.platform))
+        .set("Platform", write_platform(&description.platform))
         .set("Resources", policy::write_amounts(&description.resources))
         .set("Engine", engine)
         .set("TLSInfo", write_tls_info(description))
         .done()
+}
+
+/// Specs have Go's words for architectures (`amd64`), nodes the kernel's (`x86_64`).
+fn write_platform(platform: &Platform) -> Value {
+    policy::write_platform(&Platform { architecture: platform.machine(), ..platform.clone() })
 }
 
 fn write_tls_info(description: &NodeDescription) -> Value {

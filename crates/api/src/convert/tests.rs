@@ -445,6 +445,7 @@ fn nodes_fit_the_schema_and_their_specs_come_back() {
         written["ManagerStatus"],
         json!({ "Leader": true, "Reachability": "reachable", "Addr": "10.0.0.1:2377" })
     );
+    assert_eq!(written["Description"]["Platform"], json!({ "Architecture": "x86_64", "OS": "linux" }));
     assert_eq!(node::read_spec(&written["Spec"]).expect("own output"), node_view().node.spec);
     let error = node::read_spec(&json!({ "Role": "boss", "Availability": "active" })).expect_err("no role");
     assert_eq!(error.to_string(), r#"Role: "boss" is no role; use worker or manager"#);

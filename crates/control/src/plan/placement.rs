@@ -98,3 +98,17 @@ pub(super) fn platform_fits(node: &Node, platforms: &[Platform]) -> bool {
 fn normal_architecture(name: &str) -> String {
     Platform::new("", name, "").normal().architecture
 }
+
+#[cfg(test)]
+mod tests {
+    use super::normal_architecture;
+
+    /// S-30: the word in a constraint may be the kernel's, as Docker's documentation has it.
+    #[test]
+    fn s_30_architectures_have_several_names() {
+        for (one, other) in [("x86_64", "amd64"), ("X86_64", "amd64"), ("aarch64", "arm64"), ("s390x", "s390x")] {
+            assert_eq!(normal_architecture(one), normal_architecture(other), "{one}");
+        }
+        assert_ne!(normal_architecture("x86_64"), normal_architecture("386"));
+    }
+}

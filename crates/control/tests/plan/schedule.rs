@@ -187,6 +187,25 @@ fn preferences_spread_level_by_level() {
     );
 }
 
+/// S-30: Docker's documentation writes the kernel's words for architectures, images and others Go's.
+#[test]
+fn s_30_architectures_have_two_names() {
+    check(
+        "node a arch=arm64\nnode c
+         service one x1 constraint=node.platform.arch==x86-64
+         service two x1 constraint=node.platform.arch==AMD64
+         service three x1 constraint=node.platform.arch!=amd64
+         service four x1 constraint=node.platform.arch==aarch64
+         plan",
+        expect![[r#"
+            0s create one.1/1 on c
+            0s create two.1/1 on c
+            0s create three.1/1 on a
+            0s create four.1/1 on a
+        "#]],
+    );
+}
+
 /// S-31: what constraints know of nodes, too; over what no node has there is nothing to spread.
 #[test]
 fn s_31_preferences_spread_over_any_quality() {

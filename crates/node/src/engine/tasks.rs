@@ -100,7 +100,7 @@ impl Engine {
             node: Some(node),
             node_hostname: &host.hostname,
             node_os: &host.os_type,
-            node_architecture: &host.architecture,
+            node_architecture: &host.machine,
         };
         let planned = container::plan(&context).map_err(refused)?;
         let files = dependencies::files(&context, sent).map_err(refused)?;

@@ -66,6 +66,21 @@ impl Platform {
         Self { os: self.os.to_ascii_lowercase(), architecture, variant }
     }
 
+    /// The architecture in the kernel's words (`uname -m`), as Docker's nodes tell it.
+    pub fn machine(&self) -> String {
+        let normal = self.normal();
+        match (normal.architecture.as_str(), normal.variant.as_str()) {
+            ("amd64", _) => "x86_64",
+            ("arm64", _) => "aarch64",
+            ("arm", "v5" | "v6") => "armv6l",
+            ("arm", _) => "armv7l",
+            ("386", _) => "i686",
+            ("loong64", _) => "loongarch64",
+            (other, _) => other,
+        }
+        .to_owned()
+    }
+
     /// Whether programs for this platform run on a host of platform `host`, by the table of variants: a processor runs what
     /// was built for it and for older ones. Where a program does not say its variant, it is one for all.
     pub fn runs_on(&self, host: &Self) -> bool {
@@ -162,6 +177,15 @@ mod tests {
         for (image, host, wanted) in table {
             assert_eq!(runs(image, host), wanted, "{image} on {host}");
         }
+    }
+
+    /// C-26
+    #[test]
+    fn c_26_architectures_in_the_kernels_words() {
+        let machine = |text: &str| text.parse::<Platform>().expect(text).machine();
+        let all = ["linux/amd64", "linux/x86_64", "linux/arm64/v8", "linux/arm/v6", "linux/arm", "linux/s390x"];
+        assert_eq!(all.map(machine), ["x86_64", "x86_64", "aarch64", "armv6l", "armv7l", "s390x"]);
+        assert_eq!(Platform::new("linux", "mips", "").machine(), "mips");
     }
 
     #[test]
