@@ -48,6 +48,7 @@ mod revisions;
 mod roots;
 mod secrets;
 mod services;
+mod shown;
 mod stacks;
 mod steering;
 mod storage;

@@ -1,0 +1,153 @@
+//! What clients and monitors read of a daemon, as dockerd 28 answers it (parity E-17 to E-44, S-30, S-75).
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, ensure};
+use it::{DEADLINE, IMAGE, until};
+use serde_json::{Value, json};
+
+use crate::{can_make_hosts, containers::Docker};
+
+/// Unix time as a client writes it.
+fn in_seconds(ahead: u64) -> Result<String> {
+    Ok((SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + ahead).to_string())
+}
+
+/// Action and attributes of all that happened to a container.
+fn told(d: &Docker, name: &str, since: &str) -> Result<Vec<(String, Value)>> {
+    let (filter, until) = (format!("container={name}"), in_seconds(1)?);
+    // what no daemon knows is passed over
+    let filters = ["--filter", &filter, "--filter", "colour=red", "--format", "json"];
+    let lines = d.ok(&[&["events", "--since", since, "--until", &until], &filters[..]].concat())?;
+    let read = |line: &str| {
+        let event: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+        let action = event["Action"].as_str().context("an action")?.to_owned();
+        Ok((action, event["Actor"]["Attributes"].clone()))
+    };
+    lines.lines().map(read).collect()
+}
+
+fn signals(events: &[(String, Value)]) -> Vec<&Value> {
+    events.iter().filter(|(action, _)| action == "kill").map(|(_, attributes)| &attributes["signal"]).collect()
+}
+
+/// E-25, E-42: a stop whose time runs out tells of both signals, and an end of how long the run was.
+#[test]
+fn docker_e_42_events_of_an_end() -> Result<()> {
+    if !can_make_hosts("docker_e_42_events_of_an_end") {
+        return Ok(());
+    }
+    let d = Docker::up("shownend")?;
+    let since = in_seconds(0)?;
+    d.ok(&["run", "-d", "--name", "deaf", IMAGE, "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"])?;
+    until("the trap is set", DEADLINE, || {
+        ensure!(d.ok(&["logs", "deaf"])? == "ready");
+        Ok(())
+    })?;
+    d.ok(&["stop", "-t", "2", "deaf"])?;
+    d.sleeper("hears", &["--stop-signal", "KILL"])?;
+    d.ok(&["stop", "-t", "20", "hears"])?;
+    let events = told(&d, "deaf", &since)?;
+    ensure!(signals(&events) == ["15", "9"], "{events:?}");
+    let (_, death) = events.iter().find(|(action, _)| action == "die").context("it died")?;
+    let seconds: u64 = death["execDuration"].as_str().context("a duration")?.parse()?;
+    ensure!((2..60).contains(&seconds), "{death}");
+    let events = told(&d, "hears", &since)?;
+    ensure!(signals(&events) == ["9"], "{events:?}");
+    Ok(())
+}
+
+/// E-20, E-29, E-42, E-44: what monitors ask a daemon, and what is no driver of it.
+#[test]
+fn docker_e_42_what_monitors_ask() -> Result<()> {
+    if !can_make_hosts("docker_e_42_what_monitors_ask") {
+        return Ok(());
+    }
+    let d = Docker::up("shownmonitor")?;
+    ensure!(d.ok(&["plugin", "ls", "-q"])?.is_empty());
+    d.no(1, "plugins are not supported", &["plugin", "inspect", "any"])?;
+    let api = d.api()?;
+    let info = api.get("/info")?;
+    for field in ["NFd", "NGoroutines"] {
+        ensure!(info[field].as_u64() > Some(0), "{field}: {}", info[field]);
+    }
+    ensure!(info["SwapLimit"].is_boolean() && info["NEventsListener"].is_u64(), "{info}");
+    d.sleeper("plain", &[])?;
+    let runtime = d.field("plain", "{{.HostConfig.Runtime}}")?;
+    ensure!(info["Runtimes"][&runtime].is_object() && info["DefaultRuntime"] == runtime.as_str(), "{info}");
+    for (path, body) in [
+        ("/volumes/create", json!({ "Name": "v", "Driver": "nope" })),
+        ("/networks/create", json!({ "Name": "n", "Driver": "nope" })),
+    ] {
+        let answer = api.request("POST", path, "application/json", body.to_string().as_bytes())?;
+        let text = answer.text();
+        ensure!(answer.status == 404 && text.contains("plugin \\\"nope\\\" not found"), "{path}: {text}");
+    }
+    let bad = ["create", "--mac-address", "bad", IMAGE, "true"];
+    let said = d.say(&bad)?;
+    ensure!(said.code != 0 && said.err.to_lowercase().contains("mac address"), "{}", said.err);
+    Ok(())
+}
+
+/// E-23, E-25, E-27: bounds that are none, lines without details, and names of images that mean another one now.
+#[test]
+fn docker_e_23_what_there_is_not() -> Result<()> {
+    if !can_make_hosts("docker_e_23_what_there_is_not") {
+        return Ok(());
+    }
+    let d = Docker::up("shownnot")?;
+    d.ok(&["tag", IMAGE, "mine:1"])?;
+    d.ok(&["run", "-d", "--name", "old", "mine:1", "sh", "-c", "echo out; sleep 10000"])?;
+    until("a line", DEADLINE, || {
+        // the place of the details is there
+        ensure!(d.say(&["logs", "--details", "old"])?.out == " out");
+        Ok(())
+    })?;
+    let api = d.api()?;
+    let used = api.get("/containers/old/stats?stream=0&one-shot=1")?;
+    let is_v1 = api.get("/info")?["CgroupVersion"] == "1";
+    let limit = used["pids_stats"].get("limit");
+    ensure!(if is_v1 { limit.is_none() } else { limit == Some(&json!(u64::MAX)) }, "{limit:?}");
+    ensure!(used["blkio_stats"]["io_queue_recursive"].is_array() == is_v1, "{}", used["blkio_stats"]);
+
+    let image = || d.ok(&["ps", "--no-trunc", "--filter", "name=old", "--format", "{{.Image}}"]);
+    ensure!(image()? == "mine:1");
+    d.ok(&["commit", "old", "mine:1"])?;
+    let id = d.field("old", "{{.Image}}")?;
+    ensure!(image()? == id, "the name means the new image");
+    d.is("old", "{{.Config.Image}}", "mine:1")?;
+    d.ok(&["tag", &id, "mine:1"])?;
+    ensure!(image()? == "mine:1");
+    Ok(())
+}
+
+/// C-26, S-30, S-75: containers of tasks say whose they are and where; nodes say their machine in the kernel's words.
+#[test]
+fn docker_s_75_containers_of_tasks() -> Result<()> {
+    if !can_make_hosts("docker_s_75_containers_of_tasks") {
+        return Ok(());
+    }
+    let d = Docker::up("showntask")?;
+    let machine = d.t.lab().run("h1", &["uname", "-m"])?.trim().to_owned();
+    let node = d.ok(&["info", "--format", "{{.Swarm.NodeID}}"])?;
+    let shown = d.ok(&["node", "inspect", "self", "--format", "{{.Description.Platform.Architecture}}"])?;
+    ensure!(shown == machine, "{shown} instead of {machine}");
+    d.ok(&["network", "create", "-d", "overlay", "--subnet", "10.88.3.0/24", "back"])?;
+    let place = format!("node.platform.arch=={machine}");
+    let whole = ["--network", "back", "--publish", "8188:80", "--constraint", &place];
+    let more = ["--env", "ON={{.Node.Platform.Architecture}}", "--no-resolve-image", IMAGE, "sleep", "10000"];
+    d.ok(&[&["service", "create", "-q", "--name", "web"], &whole[..], &more[..]].concat())?;
+    let container = d.ok(&["ps", "-q", "--filter", "name=web.1"])?;
+    let label = |name: &str| d.field(&container, &format!("{{{{index .Config.Labels \"{name}\"}}}}"));
+    ensure!(label("com.docker.swarm.node.id")? == node);
+    let labels: Value = serde_json::from_str(&d.field(&container, "{{json .Config.Labels}}")?)?;
+    ensure!(labels["com.docker.swarm.task"] == "", "{labels}");
+    ensure!(d.field(&container, "{{.Config.Env}}")?.contains(&format!("ON={machine}")));
+    for network in ["back", "ingress"] {
+        let of = format!("{{{{json (index .NetworkSettings.Networks \"{network}\")}}}}");
+        let place: Value = serde_json::from_str(&d.field(&container, &of)?)?;
+        ensure!(place["IPPrefixLen"].as_u64() > Some(0) && place["IPAddress"] != "", "{place}");
+        ensure!(place["EndpointID"] != "" && place["MacAddress"] != "", "{place}");
+    }
+    d.ok(&["service", "rm", "web"]).map(drop)
+}
