@@ -84,7 +84,7 @@ pub fn spec(config: &ContainerConfig, user: &ResolvedUser, host: &HostFacts) -> 
         "root": {"path": config.rootfs, "readonly": config.readonly_rootfs},
         "hostname": hostname(config),
         "domainname": (!config.domainname.is_empty()).then_some(&config.domainname),
-        "mounts": mounts::mounts(config),
+        "mounts": mounts::mounts(config, host),
         "annotations": annotations(config),
         "hooks": hooks(config),
         "linux": linux(config, host, &capabilities)?,

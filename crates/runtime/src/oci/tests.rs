@@ -50,6 +50,31 @@ fn check(config: &ContainerConfig, pointer: &str, expected: Expect) {
     expected.assert_eq(&text);
 }
 
+/// E-19: in another's pid namespace the hierarchies of v1 are bound one by one, those that it is in.
+#[test]
+fn e_19_cgroups_in_the_pid_namespace_of_another() {
+    let host = HostFacts { cgroup_hierarchies: ["memory", "cpu,cpuacct", "misc"].map(str::to_owned).into(), ..host() };
+    let shown = |config: &ContainerConfig| {
+        let user = resolve_user("", &[], "", "").unwrap();
+        let value = serde_json::to_value(spec(config, &user, &host).unwrap()).unwrap();
+        let mounts = value["mounts"].as_array().cloned().unwrap_or_default();
+        let text = |mount: &Value, field: &str| mount[field].as_str().unwrap_or_default().to_owned();
+        let cgroups = mounts.iter().filter(|mount| text(mount, "destination").starts_with("/sys/fs/cgroup"));
+        cgroups.map(|mount| format!("{} {}", text(mount, "destination"), text(mount, "source"))).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&config()), ["/sys/fs/cgroup cgroup"]);
+    let joined = ContainerConfig { pid: NamespaceMode::Path("/proc/7/ns/pid".into()), ..config() };
+    let id = "/rswarm/0123456789abcdef";
+    assert_eq!(
+        shown(&joined),
+        [
+            "/sys/fs/cgroup tmpfs".to_owned(),
+            format!("/sys/fs/cgroup/memory /sys/fs/cgroup/memory{id}"),
+            format!("/sys/fs/cgroup/cpu,cpuacct /sys/fs/cgroup/cpu,cpuacct{id}"),
+        ]
+    );
+}
+
 #[test]
 fn mounts_and_namespaces_by_default() {
     check(

@@ -18,7 +18,7 @@ const GATEWAYS: &str = "{{range .IPAM.Config}}{{.Subnet}} {{.Gateway}};{{end}}";
 /// A host's own address on the link between hosts.
 fn address(t: &ClusterUnderTest, host: &str, family: &str) -> Result<String> {
     let listed = t.lab().run(host, &["busybox", "ip", family, "-o", "addr", "show", "dev", "eth0"])?;
-    let mut words = listed.split_whitespace().filter_map(|word| word.split_once('/'));
+    let words = listed.split_whitespace().filter_map(|word| word.split_once('/'));
     let is_own = |address: &&str| !address.starts_with("fe80:");
     Ok(words.map(|(address, _)| address).find(is_own).context("an address of the lab")?.to_owned())
 }
