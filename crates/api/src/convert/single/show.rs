@@ -24,11 +24,19 @@ pub(crate) struct Sizes {
 
 /// One entry of the list; `image_now` is the id of the image that has now the name by which its own was asked for.
 pub(crate) fn summary(view: &ContainerView, image_now: Option<&str>, sizes: Option<Sizes>, now: Timestamp) -> Value {
-    let command = [&view.merged.entrypoint[..], &view.merged.command].concat().join(" ");
-    let ports: Vec<Value> = match view.state.ports.is_empty() {
-        true => exposed(view).map(|(target, kind)| json!({ "PrivatePort": target, "Type": kind })).collect(),
-        false => view.state.ports.iter().flat_map(|port| bound(view, port)).collect(),
+    let words = [&view.merged.entrypoint[..], &view.merged.command].concat();
+    // as Docker has it: the program as it is, behind it what has blanks in quotes
+    let quoted = |(at, word): (usize, &String)| match at > 0 && word.contains(' ') {
+        true => format!("'{word}'"),
+        false => word.clone(),
     };
+    let command = words.iter().enumerate().map(quoted).collect::<Vec<_>>().join(" ");
+    let is_published = |port: &(u16, &str)| {
+        view.state.ports.iter().any(|published| (published.target, published.protocol.as_str()) == *port)
+    };
+    let closed = exposed(view).filter(|port| !is_published(port));
+    let closed = closed.map(|(target, kind)| json!({ "PrivatePort": target, "Type": kind }));
+    let ports: Vec<Value> = view.state.ports.iter().flat_map(|port| bound(view, port)).chain(closed).collect();
     let networks: Map<String, Value> = view.places.iter().map(|p| (p.network.clone(), place(view, p))).collect();
     let host_config = Fields::new()
         .set("NetworkMode", show_config::network_mode(&view.spec.network))

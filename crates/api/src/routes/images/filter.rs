@@ -1,5 +1,6 @@
 //! Filters of images, for lists and for prune.
 
+use glob::{MatchOptions, Pattern};
 use node::image::{ImageSummary, Store};
 use types::{Filters, Timestamp};
 
@@ -16,6 +17,8 @@ pub(super) struct Criteria {
     /// Older than all of these, in nanoseconds since 1970.
     before: Option<i128>,
     since: Option<i128>,
+    /// Of names; none: all.
+    references: Vec<Pattern>,
 }
 
 impl Criteria {
@@ -35,78 +38,69 @@ impl Criteria {
         };
         let until = values("until").map(until).collect::<ApiResult<Vec<i128>>>()?;
         let before = before.into_iter().chain(until).min();
-        Ok(Self { dangling, before, since: since.into_iter().max(), filters })
+        let references = values("reference").map(pattern).collect::<ApiResult<Vec<Pattern>>>()?;
+        Ok(Self { dangling, before, since: since.into_iter().max(), references, filters })
     }
 
     pub(super) fn fits(&self, image: &ImageSummary) -> bool {
-        let references = self.references();
-        let named = |pattern: &String| image.repo_tags.iter().any(|name| is_named(pattern, name));
+        let names = || image.repo_tags.iter().chain(&image.repo_digests);
+        let named = |pattern: &Pattern| names().any(|name| is_named(pattern, name));
         label_filter::fits(&image.labels, &self.filters)
             && self.dangling.is_none_or(|dangling| dangling == image.is_dangling())
             && self.before.is_none_or(|before| image.created_ns < before)
             && self.since.is_none_or(|since| image.created_ns > since)
-            && (references.is_empty() || references.iter().any(named))
+            && (self.references.is_empty() || self.references.iter().any(named))
     }
 
     /// Asked for by name, an image shows the names that were meant.
     pub(super) fn keep_meant(&self, image: &mut ImageSummary) {
-        let patterns = self.references();
-        if !patterns.is_empty() {
-            image.repo_tags.retain(|name| patterns.iter().any(|pattern| is_named(pattern, name)));
+        let is_meant = |name: &String| self.references.iter().any(|pattern| is_named(pattern, name));
+        if !self.references.is_empty() {
+            image.repo_tags.retain(is_meant);
+            image.repo_digests.retain(is_meant);
         }
-    }
-
-    fn references(&self) -> &[String] {
-        self.filters.get("reference").map_or(&[], Vec::as_slice)
     }
 }
 
-fn is_named(pattern: &str, name: &str) -> bool {
-    let repository = name.rsplit_once(':').map_or(name, |(repository, _)| repository);
-    glob(pattern, name) || glob(pattern, repository)
+/// By its name with tag or digest, or by its repository alone.
+fn is_named(pattern: &Pattern, name: &str) -> bool {
+    let end = name.find('@').or_else(|| name.rfind(':').filter(|at| !name[*at..].contains('/')));
+    let repository = &name[..end.unwrap_or(name.len())];
+    let matches = |text: &str| pattern.matches_with(text, SLASHES_APART);
+    matches(name) || matches(repository)
 }
 
-/// `*` stands for any characters but a slash, `?` for one.
-fn glob(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-    let (mut p, mut t, mut star) = (0, 0, None);
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(c) if *c == text[t] || (*c == '?' && text[t] != '/') => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                // The star takes one character more.
-                Some((star_p, star_t)) if text[star_t] != '/' => {
-                    star = Some((star_p, star_t + 1));
-                    p = star_p + 1;
-                    t = star_t + 1;
-                }
-                _ => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
+/// `*` and `?` stand for no slash, as in Go's `path.Match`.
+const SLASHES_APART: MatchOptions =
+    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
+
+/// Go negates a class of characters by `^`.
+fn pattern(text: &String) -> ApiResult<Pattern> {
+    Pattern::new(&text.replace("[^", "[!"))
+        .map_err(|error| ApiError::bad_request(format!("invalid filter 'reference={text}': {error}")))
 }
 
 #[cfg(test)]
 mod tests {
+    /// E-06
     #[test]
-    fn globs() {
+    fn e_06_images_by_patterns_of_their_names() {
         for (pattern, text, wanted) in [
-            ("busybox", "busybox", true),
-            ("busy*", "busybox", true),
-            ("*", "a/b", false),
-            ("*/b", "a/b", true),
+            ("busybox", "busybox:latest", true),
+            ("busy*", "busybox:latest", true),
+            ("*", "a/b:1", false),
+            ("*/b", "a/b:1", true),
             ("b?sybox:1*", "busybox:1.2", true),
-            ("busy", "busybox", false),
+            ("busy", "busybox:latest", false),
+            ("alpine:3.1[0-2]", "alpine:3.10", true),
+            ("alpine:3.1[^0-2]", "alpine:3.10", false),
+            ("here:5000/x", "here:5000/x@sha256:00", true),
+            ("x", "here:5000/x@sha256:00", false),
         ] {
-            assert_eq!(super::glob(pattern, text), wanted, "{pattern} {text}");
+            let compiled = super::pattern(&pattern.to_owned()).expect(pattern);
+            assert_eq!(super::is_named(&compiled, text), wanted, "{pattern} {text}");
         }
+        let refused = super::pattern(&"a[".to_owned()).expect_err("no pattern").message;
+        assert!(refused.starts_with("invalid filter 'reference=a[': "), "{refused}");
     }
 }

@@ -119,8 +119,15 @@ impl Engine {
         Ok((record, warnings))
     }
 
-    /// Who shares another's network is noted with that one's id, and has its host name.
+    /// Who shares another's namespace is noted with that one's id; whose network, has its host name.
     async fn take_after_shared(&self, spec: &mut SingleSpec) {
+        for namespace in [&mut spec.pid, &mut spec.ipc] {
+            if let NamespaceRequest::Container(other) = namespace
+                && let Ok(Meant::Single(single)) = self.meant(other).await
+            {
+                other.clone_from(&single.id);
+            }
+        }
         let NetworkRequest::Container(other) = &mut spec.network else { return };
         match self.meant(other).await {
             Ok(Meant::Single(single)) => {
