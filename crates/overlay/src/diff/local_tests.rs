@@ -401,13 +401,39 @@ fn e35_the_priority_chooses_the_way_out() {
         set(plan, other, 1);
     };
     assert_eq!(way(&higher), second);
-    let publishes = |plan: &mut NetworkPlan| {
-        higher(plan);
+    let publish = |plan: &mut NetworkPlan| {
         let (bind, protocol) = (types::PortBind::All, types::PortProtocol::Tcp);
         let ports = vec![HostPorts { bind, protocol, published: (80, 80), target: 80 }];
         plan.endpoints.get_mut(&id()).expect("there").ports = ports;
     };
-    assert_eq!(way(&publishes), (None, second.1));
+    let publishes = |plan: &mut NetworkPlan| {
+        higher(plan);
+        publish(plan);
+    };
+    assert_eq!(way(&publishes), second, "ports lead in where its answers lead out");
+    let on_parent = |plan: &mut NetworkPlan| {
+        publishes(plan);
+        let parent = ParentLink::parse("eth0");
+        plan.locals.get_mut(&other).expect("there").driver = LocalDriver::Macvlan { parent };
+    };
+    assert_eq!(way(&on_parent).0, None, "the host is no neighbour there: by the bridge");
+}
+
+/// E-14: ports of a container in a user's network lead into that, and the default bridge knows nothing of it.
+#[test]
+fn e_14_ports_lead_into_the_users_network() {
+    let mut plan = with_ipv6();
+    let endpoint = plan.endpoints.get_mut(&id()).expect("there");
+    let (bind, protocol) = (types::PortBind::All, types::PortProtocol::Tcp);
+    endpoint.ports = vec![HostPorts { bind, protocol, published: (80, 80), target: 80 }];
+    let endpoint = plan.endpoints[&id()].clone();
+    let address = endpoint.locals[0].address.expect("it has IPv4");
+    assert_eq!(plan.published4(&endpoint), Some((Some(network()), address)));
+    assert!(endpoint.bridge.is_none() && !plan.needs_bridge(&endpoint));
+    let links = crate::mesh::skeleton::localnet_links(&plan);
+    assert_eq!(links, [crate::plan::bridge_name(network())]);
+    plan.locals.get_mut(&network()).expect("there").driver = LocalDriver::Macvlan { parent: ParentLink::parse("eth0") };
+    assert!(plan.needs_bridge(&endpoint) && plan.published4(&endpoint).is_none());
 }
 
 /// The rules as text: nothing begins in a bridge from elsewhere, nothing of an internal one leaves.
