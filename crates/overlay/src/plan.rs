@@ -118,8 +118,8 @@ impl NetworkPlan {
     /// such headers, and to lead from IPv6 to what is there in IPv4 only.
     pub fn needs_port_proxy(&self) -> bool {
         let of_mesh = self.mesh.iter().filter(|mesh| !mesh.has_ipv6()).flat_map(|mesh| &mesh.ports);
-        let on_bridge = self.endpoints.values().filter(|endpoint| endpoint.bridge.is_some());
-        let of_endpoints = on_bridge.flat_map(|endpoint| &endpoint.ports);
+        let over_ipv4 = self.endpoints.values().filter(|endpoint| self.published4(endpoint).is_some());
+        let of_endpoints = over_ipv4.flat_map(|endpoint| &endpoint.ports);
         let mut asked = of_mesh.map(|ports| (&ports.bind, ports.protocol));
         let mut asked_too = of_endpoints.map(|ports| (&ports.bind, ports.protocol));
         let is_relayed = |(bind, protocol): (&PortBind, PortProtocol)| ports::is_relayed(bind, protocol);

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use node::engine::BridgeDefaults;
+use node::engine::{BridgeDefaults, predefined_network};
 use serde_json::{Value, json};
 use types::{Cidr, Labels, Name, NetworkDriver, NetworkSpec, SubnetSpec};
 
@@ -20,9 +20,14 @@ const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65_535;
 /// VXLAN network identifiers have 24 bits (RFC 7348, section 5); 0 means none.
 const VNI_RANGE: std::ops::RangeInclusive<u32> = 1..=0x00FF_FFFF;
 
-/// Networks every node has of its own: name, which is their id too, and driver.
+/// Networks every node has of its own: name and driver.
 pub(crate) const PREDEFINED: [(&str, NetworkDriver); 3] =
     [("bridge", NetworkDriver::Bridge), ("host", NetworkDriver::Host), ("none", NetworkDriver::Null)];
+
+/// Networks that every host has may be meant by their ids, which docker's clients look up.
+pub(crate) fn named_network(text: String) -> String {
+    predefined_network(&text).map_or(text, str::to_owned)
+}
 
 /// Whether users can make no network of this name; `default` is docker's other word for `bridge`.
 pub(crate) fn is_predefined(name: &str) -> bool {

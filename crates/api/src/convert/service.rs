@@ -10,6 +10,7 @@ use types::{
 
 use super::{
     container, endpoint, job,
+    network::named_network,
     network_view::{Networks, write_virtual_ips},
     policy,
     reader::{FieldError, Object},
@@ -98,7 +99,7 @@ fn read_networks(entries: Vec<Object<'_>>) -> Result<Vec<NetworkAttachmentSpec>,
     let mut networks: Vec<NetworkAttachmentSpec> = Vec::new();
     for mut from in entries {
         let network = NetworkAttachmentSpec {
-            target: from.string("Target")?,
+            target: named_network(from.string("Target")?),
             aliases: from.strings("Aliases")?,
             options: from.labels("DriverOpts")?,
         };

@@ -162,7 +162,7 @@ fn docker_e_50_defaults_of_containers() -> Result<()> {
     d.ok(&format!("create --name mine {IMAGE}"))?;
     d.says(&format!("{log} mine"), "local:1m")?;
     // as Docker shows them: what holds when it starts is not its own, but for bounds
-    let shown = "inspect --format {{json~.HostConfig.Dns}}~{{json~.HostConfig.Init}}";
+    let shown = "inspect --format {{json~.HostConfig.DNS}}~{{json~.HostConfig.Init}}";
     d.says(&format!("{shown} mine"), "[] null")?;
     d.says("inspect --format {{json~.HostConfig.Ulimits}} mine", r#"[{"Name":"nofile","Hard":900,"Soft":800}]"#)?;
     d.ok(&format!("create --name larger --log-opt max-size=2m {IMAGE}"))?;
@@ -236,8 +236,6 @@ fn docker_e_50_the_default_bridge() -> Result<()> {
     let (code, ..) = d.run(&["exec", "other", "ping", "-c", "1", "-W", "1", address])?;
     ensure!(code != 0, "containers of the default bridge are apart");
     d.ok(&format!("exec other ping -c 1 -W 2 {gateway}"))?;
-    d.says(&format!("exec other timeout 2 wget -q -O - http://{gateway}:8091/"), "hello")?;
-
     d.ok("rm -f web other")?;
     t.restart_with("h1", &["--config-file", "/tmp/daemon.json"])?;
     ensure!((network("Subnet")?.trim(), network("Gateway")?.trim()) == ("10.77.0.0/24", "10.77.0.1"));
@@ -278,7 +276,7 @@ fn docker_s_65_parts_of_volumes() -> Result<()> {
     d.says(&format!("run --rm {} {IMAGE} cat /x/f", mount("near")), "inside")?;
     refused(&d, &format!("run --rm {} {IMAGE} true", mount("far")), "leads out of /var/lib")?;
     refused(&d, &format!("run --rm {} {IMAGE} true", mount("a/up")), "leads out of /var/lib")?;
-    refused(&d, &format!("run --rm {} {IMAGE} true", mount("a/c")), "there is no \"a/c\" in ")?;
+    refused(&d, &format!("run --rm {} {IMAGE} true", mount("a/c")), "cannot access path \"a/c\" in ")?;
     refused(&d, &format!("run --rm {} {IMAGE} true", mount("../a")), "relative path")?;
     d.ok(&format!("run -d --name one {} {IMAGE} sh -c echo~more~>/x/g;sleep~10000", mount("a/b")))?;
     d.says("inspect --format {{(index~.HostConfig.Mounts~0).VolumeOptions.Subpath}} one", "a/b")?;
@@ -289,7 +287,7 @@ fn docker_s_65_parts_of_volumes() -> Result<()> {
     ensure!(seen.trim() == "more", "{seen}");
     t.create("lost", 1, &["--mount", "type=volume,src=data,dst=/x,volume-subpath=nowhere"])?;
     until("the task says why", DEADLINE, || {
-        d.shows("service ps lost --no-trunc --format {{.Error}}", "there is no \"nowhere\" in ")
+        d.shows("service ps lost --no-trunc --format {{.Error}}", "cannot access path \"nowhere\" in ")
     })?;
 
     let places = || {

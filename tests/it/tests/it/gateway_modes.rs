@@ -60,14 +60,14 @@ fn docker_e_31_gateway_modes() -> Result<()> {
     ] {
         d.no(1, part, &["network", "create", "-o", &flags.join("="), "bad"])?;
     }
-    serve(&d, "r", &["--network", "routed", "--ip", "172.31.41.9", "-p", "8080:80"])?;
+    serve(&d, "rr", &["--network", "routed", "--ip", "172.31.41.9", "-p", "8080:80"])?;
     serve(&d, "shut", &["--network", "routed", "--ip", "172.31.41.8"])?;
-    serve(&d, "o", &["--network", "open", "--ip", "172.31.42.9"])?;
-    serve(&d, "u", &["--network", "usual", "--ip", "172.31.43.9", "-p", "8080:80"])?;
+    serve(&d, "oo", &["--network", "open", "--ip", "172.31.42.9"])?;
+    serve(&d, "uu", &["--network", "usual", "--ip", "172.31.43.9", "-p", "8080:80"])?;
     let bound = r#"[{"HostIp":"0.0.0.0","HostPort":""}]"#;
-    d.is("r", "{{json (index .NetworkSettings.Ports \"80/tcp\")}}", bound)?;
-    d.is("r", "{{len .NetworkSettings.Networks}}", "1")?;
-    let links = d.inside("r", &["ip", "-o", "link"])?;
+    d.is("rr", "{{json (index .NetworkSettings.Ports \"80/tcp\")}}", bound)?;
+    d.is("rr", "{{len .NetworkSettings.Networks}}", "1")?;
+    let links = d.inside("rr", &["ip", "-o", "link"])?;
     ensure!(!links.contains("eth1"), "a place on the host's bridge that nobody needs: {links}");
 
     until("the servers answer", DEADLINE, || asked(&d.t, "h2", "172.31.41.9"))?;
@@ -76,7 +76,7 @@ fn docker_e_31_gateway_modes() -> Result<()> {
     ensure!(asked(&d.t, "h2", "172.31.41.8").is_err(), "it publishes nothing");
     ensure!(asked(&d.t, "h2", "172.31.43.9").is_err(), "nat is closed to whoever has a route");
     asked(&d.t, "h2", &format!("{here}:8080")).context("the port of the host is the other's")?;
-    for (name, works) in [("u", true), ("o", true)] {
+    for (name, works) in [("uu", true), ("oo", true)] {
         let got = d.inside(name, &["timeout", "2", "wget", "-q", "-O", "-", "http://172.31.41.9/cgi-bin/who"]);
         ensure!(got.is_ok() == works, "{name}: {got:?}");
     }
@@ -109,8 +109,8 @@ fn docker_e_31_a_network_of_ipv6_alone() -> Result<()> {
     }
     let d = Docker { t: ClusterUnderTest::up("sixalone", 1, 1)? };
     let (here, there) = (address(&d.t, "h1", "-6")?, address(&d.t, "h2", "-6")?);
-    d.no(1, "IPv4 or IPv6 must be enabled: give --ipv6 too", &["network", "create", "--ipv4=false", "none"])?;
-    let four = ["network", "create", "--ipv4=false", "--ipv6", "--subnet", "10.99.0.0/24", "none"];
+    d.no(1, "IPv4 or IPv6 must be enabled: give --ipv6 too", &["network", "create", "--ipv4=false", "neither"])?;
+    let four = ["network", "create", "--ipv4=false", "--ipv6", "--subnet", "10.99.0.0/24", "four"];
     d.no(1, "the network has no IPv4", &four)?;
     d.ok(&["network", "create", "--ipv4=false", "--ipv6", "--subnet", "fd00:45::/64", "six"])?;
     let shown = d.ok(&["network", "inspect", "--format", "{{.EnableIPv4}} {{.EnableIPv6}} ", "six"])?;

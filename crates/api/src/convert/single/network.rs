@@ -5,11 +5,13 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use node::engine::predefined_network;
 use types::{Labels, PortProtocol};
 
 use super::spec::{NetworkRequest, PlaceRequest, PortRequest};
-use crate::convert::reader::{Entry, FieldError, Object};
+use crate::convert::{
+    network::named_network,
+    reader::{Entry, FieldError, Object},
+};
 
 /// What is exposed and what is published.
 pub(super) struct Ports {
@@ -21,13 +23,13 @@ type Links = Vec<(String, String)>;
 
 /// `NetworkMode` and the settings of its places, with the links named there.
 pub(super) fn read(from: &mut Object<'_>, host: &mut Object<'_>) -> Result<(NetworkRequest, Links), FieldError> {
-    let mode = named(host.string("NetworkMode")?);
+    let mode = named_network(host.string("NetworkMode")?);
     let mac = from.parsed("MacAddress", mac_address)?.unwrap_or_default();
     let is_off = from.boolean("NetworkDisabled")?;
     let mut config = from.object("NetworkingConfig")?;
     let (mut places, mut links) = (Vec::new(), Vec::new());
     for entry in config.entries("EndpointsConfig")? {
-        let network = named(entry.key.to_owned());
+        let network = named_network(entry.key.to_owned());
         let (place, own_links) = read_place(Object::at(entry.path.clone(), entry.value)?, &network)?;
         places.push(place);
         links.extend(own_links);
@@ -61,11 +63,6 @@ pub(super) fn read(from: &mut Object<'_>, host: &mut Object<'_>) -> Result<(Netw
     };
     let places = in_order(places, &first, mac).map_err(|reason| from.bad("MacAddress", reason))?;
     Ok((NetworkRequest::Places(places), links))
-}
-
-/// Networks that every host has may be meant by their ids.
-fn named(network: String) -> String {
-    predefined_network(&network).map_or(network, str::to_owned)
 }
 
 fn is_default(network: &str) -> bool {
