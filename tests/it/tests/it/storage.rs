@@ -151,7 +151,7 @@ fn s68_e15_images_as_mounts() -> Result<()> {
         ensure!(code != 0 && err.contains(part), "{arguments}: {code}: {err}");
         Ok(())
     };
-    refused(&format!("run --rm {mount},image-subpath=no {IMAGE} true"), "there is no \"no\" in ")?;
+    refused(&format!("run --rm {mount},image-subpath=no {IMAGE} true"), "cannot access path \"no\" in ")?;
     refused(&format!("run --rm {mount},image-subpath=d/far {IMAGE} true"), "leads out of ")?;
     refused(
         &format!("create --pull never --mount type=image,source=lost,target=/x {IMAGE} true"),
