@@ -122,7 +122,7 @@ fn docker_e_31_a_network_of_ipv6_alone() -> Result<()> {
     serve(&d, "web", &["--network", "six", "--ip6", "fd00:45::9", "-p", "8080:80"])?;
     d.sleeper("one", &["--network", "six"])?;
     let of_place = |what: &str| format!("{{{{with .NetworkSettings.Networks.six}}}}{what}{{{{end}}}}");
-    d.is("web", &of_place("{{.IPAddress}}/{{.IPPrefixLen}} {{.Gateway}}"), "/0 ")?;
+    d.is("web", &of_place("{{.IPAddress}}/{{.IPPrefixLen}}-{{.Gateway}}"), "/0-")?;
     d.is("web", &of_place("{{.GlobalIPv6Address}}/{{.GlobalIPv6PrefixLen}}"), "fd00:45::9/64")?;
     let listed = d.ok(&["network", "inspect", "--format", "{{range .Containers}}<{{.IPv4Address}}>{{end}}", "six"])?;
     ensure!(listed == "<><>", "{listed}");
