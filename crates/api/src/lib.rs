@@ -8,6 +8,7 @@ mod bodies;
 mod cluster;
 mod convert;
 mod error;
+mod gone;
 mod hijack;
 mod host;
 mod listener;

@@ -15,7 +15,7 @@ use identity::{ApiAcceptor, ApiStream};
 use nix::unistd::{Gid, Group};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use crate::remote::Caller;
+use crate::{gone::Gone, remote::Caller};
 
 /// Who may use the socket beside root.
 const GROUP: &str = "rswarm";
@@ -112,18 +112,18 @@ impl Drop for Listeners {
 
 impl Incoming {
     /// `None`: it is nobody who may ask.
-    pub(crate) async fn into_stream(self) -> Option<(ApiStream, Caller)> {
+    pub(crate) async fn into_stream(self) -> Option<(ApiStream, Caller, Gone)> {
         let (tcp, tls) = match self {
             Self::Unix(stream) => {
-                let caller = Caller::of_unix(&stream);
-                return Some((Box::new(stream), caller));
+                let (caller, gone) = (Caller::of_unix(&stream), Gone::of(&stream));
+                return Some((Box::new(stream), caller, gone));
             }
             Self::Tcp(tcp, tls) => (tcp, tls),
         };
         let peer = tcp.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
         tcp.set_nodelay(true).ok(); // without it all is only slower
         match tokio::time::timeout(HANDSHAKE_PATIENCE, tls.accept(tcp)).await {
-            Ok(Ok(stream)) => Some((Box::new(stream), Caller::Address(peer))),
+            Ok(Ok(stream)) => Some((Box::new(stream), Caller::Address(peer), Gone::default())),
             Ok(Err(error)) => {
                 tracing::info!(%error, peer, "a client of the API has no certificate that is accepted here");
                 None

@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use crate::{
+    gone::Gone,
     hijack,
     listener::{Incoming, Listeners, ServeError, Tcp},
     remote::{self, Caller},
@@ -77,8 +78,8 @@ pub(crate) async fn serve_api(listeners: Listeners, api: Arc<Api>, mut stopping:
         let (incoming, slot) = accepted;
         let (api, stopping) = (Arc::clone(&api), stopping.clone());
         connections.spawn(async move {
-            if let Some((stream, caller)) = incoming.into_stream().await {
-                connection(stream, caller, api, stopping).await;
+            if let Some((stream, caller, gone)) = incoming.into_stream().await {
+                connection(stream, caller, gone, api, stopping).await;
             }
             drop(slot);
         });
@@ -108,20 +109,42 @@ async fn accept(listeners: &Listeners, slots: &Arc<Semaphore>) -> (Incoming, Own
     }
 }
 
-pub(crate) async fn connection(stream: ApiStream, caller: Caller, api: Arc<Api>, mut stopping: watch::Receiver<bool>) {
+/// A client that goes while it is only read to, which may be for ever, takes the connection with it.
+pub(crate) async fn connection(
+    stream: ApiStream,
+    caller: Caller,
+    gone: Gone,
+    api: Arc<Api>,
+    mut stopping: watch::Receiver<bool>,
+) {
     let (slot, mut takeovers) = hijack::channel();
+    let (told, mut reads) = watch::channel(false);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(slot.clone());
         request.extensions_mut().insert(caller.clone());
-        let api = Arc::clone(&api);
-        async move { Ok::<_, std::convert::Infallible>(api.answer(request).await) }
+        let (api, told) = (Arc::clone(&api), told.clone());
+        async move {
+            let only_reads = request.method() == hyper::Method::GET;
+            told.send_replace(false);
+            let answer = api.answer(request).await;
+            told.send_replace(only_reads);
+            Ok::<_, std::convert::Infallible>(answer)
+        }
+    });
+    let mut abandoned = Box::pin(async move {
+        gone.wait().await;
+        if reads.wait_for(|only_reads| *only_reads).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE).half_close(true);
     let mut connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let ended = tokio::select! {
         ended = &mut connection => ended,
+        () = &mut abandoned => return,
         Some(takeover) = takeovers.recv() => {
+            drop(abandoned);
             let Some(parts) = connection.into_parts() else { return };
             // The client hears of the daemon's end by the end of its stream.
             tokio::select! {

@@ -6,7 +6,7 @@ use node::{Engine, tunnels::Tunnel};
 use tokio::{sync::watch, task::JoinSet};
 
 use super::Caller;
-use crate::{router::Api, server};
+use crate::{gone::Gone, router::Api, server};
 
 /// Until the daemon stops; the connections that there are then are dropped with it.
 pub(crate) async fn serve(engine: Engine, api: Arc<Api>, stopping: watch::Receiver<bool>) {
@@ -20,7 +20,7 @@ pub(crate) async fn serve(engine: Engine, api: Arc<Api>, stopping: watch::Receiv
         };
         let (api, stopping) = (Arc::clone(&api), stopping.clone());
         connections.spawn(async move {
-            server::connection(Box::new(stream), Caller::Manager(manager), api, stopping).await;
+            server::connection(Box::new(stream), Caller::Manager(manager), Gone::default(), api, stopping).await;
             drop(place);
         });
     }

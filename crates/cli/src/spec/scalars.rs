@@ -41,9 +41,9 @@ fn check_mode(spec: &Value, flags: &Scalars) -> anyhow::Result<()> {
     let words =
         [&flags.update_failure_action, &flags.update_order, &flags.rollback_failure_action, &flags.rollback_order];
     let ratios = [flags.update_max_failure_ratio, flags.rollback_max_failure_ratio];
-    let has_policy = of_update.iter().chain(&of_rollback).any(|flag| flag.is_some())
+    let has_policy = of_update.iter().chain(&of_rollback).any(Option::is_some)
         || words.iter().any(|flag| flag.is_some())
-        || ratios.iter().any(|flag| flag.is_some());
+        || ratios.iter().any(Option::is_some);
     anyhow::ensure!(
         !(has_policy && (is("ReplicatedJob") || is("GlobalJob"))),
         "update and rollback configuration is not supported for jobs: their tasks end by themselves; leave --update-* and \

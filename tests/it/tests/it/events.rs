@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
+    io::{Read as _, Write as _},
     process::{Child, Command},
 };
 
@@ -174,4 +175,30 @@ fn p39_c_39_every_transition_of_100_tasks_on_a_follower_and_going_on_from_an_ind
     t.cli(follower, &["service", "rm", "web"]).unwrap();
     watching.wait_for("the stream goes on", &[("Type", "service"), ("Action", "remove"), ("name", "web")]).unwrap();
     check_tasks(&watching.events().unwrap()).unwrap();
+}
+
+/// P35: clients that go without a word leave nothing open, however many they are; all the while nothing happens that would
+/// be written to them.
+#[test]
+fn p35_streams_that_clients_leave_are_closed() -> Result<()> {
+    if !can_make_hosts("p35_streams_that_clients_leave_are_closed") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("leftstreams", 1, 0)?;
+    let pid = t.cluster.daemon("h1")?.context("the daemon runs")?.pid;
+    let open = || Ok::<_, anyhow::Error>(std::fs::read_dir(format!("/proc/{pid}/fd"))?.count());
+    let before = open()?;
+    let socket = t.lab().socket("h1")?;
+    for _ in 0..1_500 {
+        let mut stream = std::os::unix::net::UnixStream::connect(&socket)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.write_all(b"GET /v1.45/events HTTP/1.1\r\nHost: d\r\n\r\n")?;
+        ensure!(stream.read(&mut [0; 64])? > 0, "the head of the answer");
+    }
+    until("the daemon has closed them", DEADLINE, || {
+        let now = open()?;
+        ensure!(now < before + 50, "{before} descriptors before, {now} now");
+        Ok(())
+    })?;
+    Ok(())
 }

@@ -117,10 +117,10 @@ fn room(work: &Work<'_>, seeker: &Seeker<'_>, slot: Slot, soon: &mut Soon) -> Op
             return Some(Room { node: node.id, victims: Vec::new() });
         }
         let lower = lower(work, priority, node.id);
-        let Some(mut victims) = victims(&lower, &load, &fits) else { continue };
+        let Some(mut victims) = victims(&lower, &load, fits) else { continue };
         let mut excess = soon.budgets.excess(work, &victims);
         if excess > 0
-            && let Some(within) = self::victims(&soon.budgets.keep_within(work, &lower), &load, &fits)
+            && let Some(within) = self::victims(&soon.budgets.keep_within(work, &lower), &load, fits)
         {
             (victims, excess) = (within, 0);
         }

@@ -84,7 +84,7 @@ impl HostNetwork {
 /// The bridge of a subnet; without an address of its own it has the first one.
 pub(super) fn bridge(subnet: Cidr, address: Option<Cidr>) -> Result<BridgePlan, String> {
     let mut bridge = BridgePlan::new(subnet).map_err(|error| error.to_string())?;
-    if let Some(IpAddr::V4(gateway)) = address.map(|address| address.address()) {
+    if let Some(IpAddr::V4(gateway)) = address.map(Cidr::address) {
         bridge.gateway = gateway;
     }
     Ok(bridge)
