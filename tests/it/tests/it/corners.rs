@@ -97,7 +97,7 @@ fn docker_e_18_settings_at_their_edges() -> Result<()> {
     ensure!(d.field("bounded", "{{.HostConfig.MaskedPaths}}")?.contains("/proc/kcore"));
     ensure!(d.ok(&["exec", "bounded", "pwd"])? == "/tmp");
     d.ok(&["update", "--pids-limit", "-1", "bounded"])?;
-    d.is("bounded", "{{.HostConfig.PidsLimit}}", "<nil>")?;
+    d.is("bounded", "{{.HostConfig.PidsLimit}}", "0")?;
     let own = d.ok(&["exec", "bounded", "cat", "/proc/self/cgroup"])?;
     ensure!(!own.is_empty());
 
