@@ -3,34 +3,29 @@
 //! A client may end its half of a connection and wait for the answer, so the end of what it sends says nothing. Only
 //! the kernel tells the two apart, and on unix sockets alone (EPOLLHUP, epoll_ctl(2)); on TCP it shows at the next write.
 
-use std::{
-    future::pending,
-    os::fd::{AsFd as _, OwnedFd},
-};
+use std::{future::pending, io, os::fd::AsFd as _};
 
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    net::UnixStream,
-};
+use tokio::{io::Interest, net::UnixStream};
 
 /// One connection's other end.
 #[derive(Default)]
-pub(crate) struct Gone(Option<AsyncFd<OwnedFd>>);
+pub(crate) struct Gone(Option<UnixStream>);
 
 impl Gone {
     /// Without a file descriptor to spare nobody is watched.
     pub(crate) fn of(stream: &UnixStream) -> Self {
         let own = stream.as_fd().try_clone_to_owned();
-        Self(own.and_then(|fd| AsyncFd::with_interest(fd, Interest::WRITABLE)).ok())
+        Self(own.and_then(|fd| UnixStream::from_std(fd.into())).ok())
     }
 
     /// Until the client has closed its end altogether; for ever where that cannot be seen.
     pub(crate) async fn wait(&self) {
-        let Some(fd) = &self.0 else { return pending().await };
+        let Some(stream) = &self.0 else { return pending().await };
         loop {
-            match fd.writable().await {
-                Ok(guard) if guard.ready().is_write_closed() => return,
-                Ok(mut guard) => guard.clear_ready(),
+            match stream.ready(Interest::WRITABLE).await {
+                Ok(ready) if ready.is_write_closed() => return,
+                // Asks to be woken by the next change alone: as a rule one can write.
+                Ok(_) => drop(stream.try_io(Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()))),
                 Err(_) => return pending().await,
             }
         }
