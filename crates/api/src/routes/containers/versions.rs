@@ -37,11 +37,8 @@ pub(super) fn read_create(body: &mut Value, version: ApiVersion) -> ApiResult<Ve
     if let Some(host) = object(body, "HostConfig") {
         adapt_host(host, version);
         let mounts = host.get_mut("Mounts").and_then(Value::as_array_mut);
-        mounts
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_object_mut)
-            .try_for_each(|mount| adapt_mount(mount, version))?;
+        let mut mounts = mounts.into_iter().flatten().map(Value::as_object_mut).enumerate();
+        mounts.try_for_each(|(at, mount)| mount.map_or(Ok(()), |mount| adapt_mount(at, mount, version)))?;
     }
     if version < HAS_NETWORKS
         && let Some(health) = object(body, "Healthcheck")
@@ -83,14 +80,17 @@ fn adapt_host(host: &mut Map<String, Value>, version: ApiVersion) {
     }
 }
 
-fn adapt_mount(mount: &mut Map<String, Value>, version: ApiVersion) -> ApiResult<()> {
+fn adapt_mount(at: usize, mount: &mut Map<String, Value>, version: ApiVersion) -> ApiResult<()> {
     let kind = mount.get("Type").and_then(Value::as_str).unwrap_or_default().to_owned();
     let kind = if kind.is_empty() { "volume".to_owned() } else { kind };
     let refused = |message: String| Err(ApiError::bad_request(message));
     for (of, options) in [("volume", "VolumeOptions"), ("bind", "BindOptions"), ("tmpfs", "TmpfsOptions")] {
         let is_said = kind != of && mount.get(options).is_some_and(|options| !options.is_null());
         if is_said && version >= CHECKS_MOUNTS {
-            return refused(format!("{options} must not be specified on mount type \"{kind}\""));
+            // behind the path in Docker's own words
+            return refused(format!(
+                "HostConfig.Mounts[{at}].{options}: {options} must not be specified on mount type \"{kind}\""
+            ));
         }
         if is_said {
             mount.remove(options);
@@ -234,7 +234,10 @@ mod tests {
         let plain = json!({"Type": "bind", "BindOptions": {}});
         assert_eq!(at(39, mounts(bind.clone())), Ok((mounts(plain), 0)));
         let refused = at(42, mounts(bind)).expect_err("of another kind");
-        assert_eq!(refused, "TmpfsOptions must not be specified on mount type \"bind\"");
+        assert_eq!(
+            refused,
+            "HostConfig.Mounts[0].TmpfsOptions: TmpfsOptions must not be specified on mount type \"bind\""
+        );
         let health = json!({"Healthcheck": {"StartInterval": 5, "Retries": 1}});
         assert_eq!(at(43, health), Ok((json!({"Healthcheck": {"Retries": 1}}), 0)));
         assert_eq!(at(24, json!(null)), Ok((json!(null), 0)));

@@ -4,7 +4,7 @@ use axum::{
     Extension, Json,
     body::Body,
     extract::{Path, RawQuery, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse as _, Response},
 };
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -102,9 +102,16 @@ async fn import(shared: &Shared, query: &Query, platform: Option<Platform>, body
 pub(super) async fn load(
     State(shared): State<Shared>,
     Extension(version): Extension<ApiVersion>,
+    headers: HeaderMap,
     raw: RawQuery,
     body: Body,
 ) -> ApiResult<Response> {
+    // whoever says that it is something else meant another route
+    if headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json")) {
+        return Err(ApiError::bad_request(
+            "unsupported Content-Type header (application/json): images come as an archive; send it as application/x-tar",
+        ));
+    }
     let (store, announcer) = (shared.host.images().clone(), Announcer::of(&shared));
     let query = query(raw);
     // as in Docker, who says nothing of it wants it quiet
