@@ -15,6 +15,27 @@ use crate::{
 /// Longer than any event.
 const MAX_LINE_BYTES: usize = 1 << 20;
 
+/// The daemon passes over others, as Docker's does: a word that is mistyped would show all events.
+const FILTERS: [&str; 17] = [
+    "action",
+    "config",
+    "container",
+    "daemon",
+    "event",
+    "image",
+    "label",
+    "label!",
+    "network",
+    "node",
+    "scope",
+    "secret",
+    "service",
+    "stack",
+    "task",
+    "type",
+    "volume",
+];
+
 #[derive(Debug, Args)]
 pub(crate) struct EventsArgs {
     /// Only show those for which KEY=VALUE holds (type, event, scope, label, stack, service, task, node, container, image, …)
@@ -39,6 +60,9 @@ pub(super) async fn events(client: &Client, arguments: EventsArgs) -> anyhow::Re
         "" | "json" => None,
         format => Some(Template::parse(format)?),
     };
+    if let Some((key, _)) = arguments.filter.iter().find(|(key, _)| !FILTERS.contains(&key.as_str())) {
+        anyhow::bail!("invalid filter '{key}' for events: known are {}", FILTERS.join(", "));
+    }
     let filters = filters_query(&arguments.filter).replace('?', "&");
     let from = arguments.from_index.map(|index| format!("&fromIndex={index}")).unwrap_or_default();
     let path = format!("/events?since={}&until={}{from}{filters}", escape(&arguments.since), escape(&arguments.until));
