@@ -45,7 +45,11 @@ const KEYS: &[(&str, Taken, &str)] = &[
         On,
         "rswarm leaves the policy of the host's forwarding as it is; its own rules keep strangers from containers",
     ),
-    ("allow-direct-routing", Off, "what nobody published cannot be reached from outside; publish the ports"),
+    (
+        "allow-direct-routing",
+        Off,
+        "what nobody published is closed to the outside; publish the ports, or give a network the gateway mode nat-unprotected",
+    ),
     ("userland-proxy-path", No, "rswarm's port-proxy is a part of the program; \"userland-proxy\": false does without"),
     ("network-control-plane-mtu", No, "managers and nodes speak over TCP, which finds the size of its packets itself"),
     ("network-diagnostic-port", No, "ask `rswarm network doctor`, which compares what is there with what should be"),
