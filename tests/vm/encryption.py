@@ -5,6 +5,8 @@ and no machine is asked whether it encrypted.
 """
 
 import base64
+import hashlib
+import ipaddress
 import struct
 import time
 
@@ -19,8 +21,8 @@ MARKER = b'plaintext-marker-of-the-encrypted-network'
 FORGED_PORT = 9999
 # Emulated machines on a busy one: everything takes its time.
 DEADLINE_S = 240
-# What an endpoint sends at once on an underlay of 1500 bytes, less the headers of IPv4 and ICMP.
-FULL_PING = 1390 - 28
+# What an endpoint sends at once on an underlay of 1500 bytes over IPv4 and IPv6, less the headers of IPv4 and ICMP.
+FULL_PING, FULL_PING_OVER_IPV6 = 1390 - 28, 1370 - 28
 
 
 class Endpoint:
@@ -85,9 +87,10 @@ def pairs(endpoints):
 
 def everybody_reaches_everybody(endpoints, report):
     for a, b in pairs(endpoints):
+        size = FULL_PING_OVER_IPV6 if a.machine.group.ipv6 else FULL_PING
         end, code = time.monotonic() + DEADLINE_S, 1
         while code and time.monotonic() < end:
-            code, output = a.try_run(f'ping -c 1 -W 5 -s {FULL_PING} {b.address}')
+            code, output = a.try_run(f'ping -c 1 -W 5 -s {size} {b.address}')
         report.line(code == 0, f'{a.machine.name} reaches {b.machine.name} with full packets',
                     output.splitlines()[-1] if output else '')
 
@@ -150,9 +153,9 @@ def forged(machines, endpoints, report):
     for target in endpoints:
         for source in (e for e in endpoints if e is not target):
             datagram = base64.b64encode(forged_vxlan(vni, source, target)).decode()
-            to = [target.machine.address, tunnel_address(target.machine.address), '127.0.0.1']
-            for address in to:
-                send = f'echo {datagram} | base64 -d | socat -u - UDP4-SENDTO:{address}:{VXLAN_PORT}'
+            for address in [target.machine.address, tunnel_address(target.machine.address), '127.0.0.1', '::1']:
+                to = f'UDP6-SENDTO:[{address}]' if ':' in address else f'UDP4-SENDTO:{address}'
+                send = f'echo {datagram} | base64 -d | socat -u - {to}:{VXLAN_PORT}'
                 source.machine.try_run(f"su -s /bin/sh nobody -c '{send}'")
                 source.machine.try_run(send)
                 # Root may enter the tunnel's namespace; its rules let no process speak.
@@ -185,8 +188,10 @@ def forged_vxlan(vni, source, target):
 
 
 def tunnel_address(underlay):
-    first, *rest = underlay.split('.')
-    return '.'.join([str(0xf0 | int(first) & 0x0f), *rest])
+    """In 240.0.0.0/4: the last 28 bits of the host's address, of IPv6 of its SHA-256."""
+    address = ipaddress.ip_address(underlay)
+    octets = address.packed if address.version == 4 else hashlib.sha256(address.packed).digest()[:4]
+    return '.'.join(map(str, [0xf0 | octets[0] & 0x0f, *octets[1:]]))
 
 
 def killed(endpoints, report):
@@ -236,4 +241,5 @@ def packets_with(record, marker):
 
 
 def is_udp_to(packet, port):
-    return packet[12:14] == b'\x08\x00' and packet[23] == 17 and int.from_bytes(packet[36:38], 'big') == port
+    over_ipv4 = packet[12:14] == b'\x08\x00' and packet[23] == 17 and int.from_bytes(packet[36:38], 'big') == port
+    return over_ipv4 or packet[12:14] == b'\x86\xdd' and packet[20] == 17 and int.from_bytes(packet[56:58], 'big') == port

@@ -32,7 +32,7 @@ class Machine:
         self.group = group
         self.name = f'n{number}'
         self.number = number
-        self.address = f'10.99.0.{number}'
+        self.address = f'fd99::{number}' if group.ipv6 else f'10.99.0.{number}'
         self.folder = group.folder / self.name
         self.folder.mkdir(parents=True, exist_ok=True)
         self.lock = threading.Lock()
@@ -66,7 +66,7 @@ class Machine:
                 '-display', 'none', '-nodefaults', '-no-reboot',
                 '-kernel', str(image / 'vmlinuz'), '-initrd', str(image / 'initrd.gz'),
                 '-append', 'console=ttyS0 panic=-1 loglevel=4 mitigations=off random.trust_cpu=on '
-                           f'host={self.name} address={self.address}/24',
+                           f'host={self.name} address={self.address}/{64 if group.ipv6 else 24}',
                 '-serial', f'file:{self.folder}/console.log',
                 '-monitor', f'unix:{self.folder}/monitor.sock,server=on,wait=off',
                 *drives,
@@ -190,11 +190,11 @@ class Machine:
 
 
 class Machines:
-    """Machines n1, n2, … with addresses 10.99.0.1, …, all gone when the block is left."""
+    """Machines n1, n2, … with addresses 10.99.0.1, … or fd99::1, …, all gone when the block is left."""
 
-    def __init__(self, count, image, folder, memory_mib=384, disk_mib=1024, record=False):
+    def __init__(self, count, image, folder, memory_mib=384, disk_mib=1024, record=False, ipv6=False):
         self.image, self.folder = Path(image), Path(folder)
-        self.memory_mib, self.disk_mib, self.record = memory_mib, disk_mib, record
+        self.memory_mib, self.disk_mib, self.record, self.ipv6 = memory_mib, disk_mib, record, ipv6
         group, port = (random.randint(1, 250) for _ in range(2)), random.randint(20000, 50000)
         self.multicast = '239.192.{}.{}:{}'.format(*group, port)
         self.all = [Machine(self, number) for number in range(1, count + 1)]
