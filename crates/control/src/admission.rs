@@ -13,6 +13,7 @@ mod needs;
 mod network;
 mod node;
 mod ports;
+mod privileges;
 mod rebalance;
 mod registry;
 mod report;

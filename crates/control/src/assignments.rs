@@ -10,8 +10,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use imbl::OrdMap;
 use types::{
     AssignedDependency, Assignment, AssignmentDiff, AssignmentSet, Cluster, DataPathPeer, Dependency, DependencyId,
-    HostNetwork, ImageReference, Labels, NetworkId, Node, NodeId, NodeState, OverlayDiff, ProbePeer, Task, TaskId,
-    template,
+    HostNetwork, ImageReference, Labels, NetworkId, Node, NodeId, NodeState, OverlayDiff, PULL_LABEL, ProbePeer,
+    Service, Task, TaskId, template,
 };
 
 use crate::{
@@ -158,7 +158,7 @@ fn assignment(tables: &Tables, task: &Task) -> Option<Assignment> {
         id: task.id,
         service: task.service,
         service_name: service.spec.name.clone(),
-        service_labels: if asks_for_labels(task) { service.spec.labels.clone() } else { Labels::new() },
+        service_labels: if needs_labels(service, task) { service.spec.labels.clone() } else { Labels::new() },
         slot: task.slot,
         spec: task.spec.clone(),
         attachments: task.attachments.clone(),
@@ -175,9 +175,11 @@ fn assignment(tables: &Tables, task: &Task) -> Option<Assignment> {
 }
 
 /// Few do, and a node may have thousands of tasks.
-fn asks_for_labels(task: &Task) -> bool {
+fn needs_labels(service: &Service, task: &Task) -> bool {
     let container = &task.spec.container;
-    !container.dependencies.is_empty() || container.templates().any(|(_, text)| template::asks_for_labels(text))
+    service.spec.labels.contains_key(PULL_LABEL)
+        || !container.dependencies.is_empty()
+        || container.templates().any(|(_, text)| template::asks_for_labels(text))
 }
 
 /// The data of a version never changes, so whoever has the id has it.

@@ -201,6 +201,9 @@ pub enum Rejection {
     Invalid(String),
     #[error("{0}")]
     FailedPrecondition(String),
+    /// The cluster's administrator does not want it.
+    #[error("{0}")]
+    Denied(String),
     /// What stands in the way is on its way out: the same request may pass soon.
     #[error("{0}")]
     Unsettled(String),

@@ -47,7 +47,8 @@ pub use service::{
 };
 pub use stated::Stated;
 pub use steering::{
-    MAX_PRIORITY, ON_MISSING_LABEL, OnMissing, PRIORITY_LABEL, REBALANCE_BUDGET_LABEL, REBALANCE_LABEL,
-    RebalancePolicy, STRATEGY_LABEL, Steering, SteeringError, Strategy,
+    MAX_PRIORITY, ON_MISSING_LABEL, OnMissing, PRIORITY_LABEL, PRIVILEGED_LABEL, PULL_LABEL, PullPolicy,
+    REBALANCE_BUDGET_LABEL, REBALANCE_LABEL, RebalancePolicy, STABLE_IP_LABEL, STRATEGY_LABEL, Steering, SteeringError,
+    Strategy, pull_policy,
 };
 pub use task::{LogDriver, Placement, ResourceRequirements, RestartCondition, RestartPolicy, SpreadOver, TaskSpec};

@@ -57,7 +57,7 @@ pub(crate) async fn create(
     spec.task.container.registry_auth = packed(credentials.as_ref());
     let mut warnings = Vec::new();
     if pin::is_asked(&query(raw), &headers) {
-        warnings = pin::pin(&shared, &mut spec, None, credentials).await;
+        warnings = pin::pin(&shared, &mut spec, None, credentials).await?;
     }
     warnings.extend(spec.task.placement.warnings());
     match cluster::write(&shared.membership, &WriteRequest::CreateService(Box::new(spec))).await? {
@@ -134,7 +134,7 @@ pub(crate) async fn update(
             let auth = if credentials.is_some() { packed(credentials.as_ref()) } else { kept };
             if pin::is_asked(&query, &headers) {
                 let credentials = credentials.or_else(|| Credentials::unpack(auth.bytes()));
-                warnings = pin::pin(&shared, &mut spec, Some(&service.spec), credentials).await;
+                warnings = pin::pin(&shared, &mut spec, Some(&service.spec), credentials).await?;
             }
             spec.task.container.registry_auth = auth;
             warnings.extend(spec.task.placement.warnings());

@@ -1,6 +1,7 @@
 //! `service create/ls/ps/inspect/update/scale/rm/logs/rollback`.
 
 mod change;
+pub(crate) mod check_update;
 pub(crate) mod frames;
 mod history;
 pub(crate) mod list;
@@ -60,6 +61,11 @@ pub(crate) enum ServiceCommand {
     /// Go back to the spec before the present one, or to an earlier revision
     #[command(after_help = "Examples:\n  rswarm service rollback web\n  rswarm service rollback --to 3 web")]
     Rollback(RollbackArgs),
+    /// Ask the registries whether there are newer images than those that services run
+    #[command(
+        after_help = "Examples:\n  rswarm service check-update\n  rswarm service check-update -q | xargs -rn1 rswarm service update --pull always"
+    )]
+    CheckUpdate(check_update::CheckUpdateArgs),
     /// List the revisions of a service and what each changed
     History(history::HistoryArgs),
     /// Stop an update, or a rollback, where it is
@@ -110,6 +116,7 @@ pub(crate) async fn run(client: &Client, command: ServiceCommand) -> anyhow::Res
         ServiceCommand::Rm(arguments) => remove(client, arguments).await,
         ServiceCommand::Logs(arguments) => logs::logs(client, arguments).await,
         ServiceCommand::Rollback(arguments) => change::rollback(client, arguments).await,
+        ServiceCommand::CheckUpdate(arguments) => check_update::check_update(client, arguments).await,
         ServiceCommand::History(arguments) => history::history(client, arguments).await,
         ServiceCommand::Pause(arguments) => change::steer_update(client, &arguments.service, "pause").await,
         ServiceCommand::Resume(arguments) => change::steer_update(client, &arguments.service, "resume").await,

@@ -73,6 +73,10 @@ pub(crate) struct SpecArgs {
     /// So many tasks of all services move at once; 0 for as many as their update settings allow (default 0)
     #[arg(long, value_name = "N")]
     rebalance_budget: Option<u32>,
+    /// Whether services may be privileged, or have devices, namespaces or more capabilities of their hosts: allowed or denied
+    /// (default allowed)
+    #[arg(long, value_name = "POLICY")]
+    privileged_services: Option<String>,
 }
 
 impl SpecArgs {
@@ -84,7 +88,11 @@ impl SpecArgs {
         set_some(spec, "Raft.KeepOldSnapshots", self.max_snapshots);
         set_some(spec, "EncryptionConfig.AutoLockManagers", self.autolock);
         let budget = self.rebalance_budget.map(|budget| budget.to_string());
-        let labels = [(types::REBALANCE_LABEL, self.rebalance.clone()), (types::REBALANCE_BUDGET_LABEL, budget)];
+        let labels = [
+            (types::REBALANCE_LABEL, self.rebalance.clone()),
+            (types::REBALANCE_BUDGET_LABEL, budget),
+            (types::PRIVILEGED_LABEL, self.privileged_services.clone()),
+        ];
         let given = labels.into_iter().filter_map(|(label, value)| Some(format!("{label}={}", value?)));
         change_map(spec, "Labels", &[], &given.collect::<Vec<_>>());
     }

@@ -214,6 +214,13 @@ pub(crate) struct SteeringFlags {
     /// A task whose named volume is on a node that does not take it: wait, or create an empty one elsewhere (default wait)
     #[arg(long, value_name = "WHAT")]
     pub(crate) on_missing: Option<String>,
+    /// When nodes ask the registry for the image: missing, always (an update asks for its digest anew, too) or never (default
+    /// missing)
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) pull: Option<String>,
+    /// A replica that is replaced has the addresses of the one before, where that one has ended (default false)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) stable_ip: Option<bool>,
     /// Services of higher priority are placed first, and those of lower make way (-1000 to 1000, default 0)
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(crate) priority: Option<i16>,

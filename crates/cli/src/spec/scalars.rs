@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
-use types::{ON_MISSING_LABEL, PRIORITY_LABEL, REBALANCE_LABEL, STRATEGY_LABEL};
+use types::{ON_MISSING_LABEL, PRIORITY_LABEL, PULL_LABEL, REBALANCE_LABEL, STABLE_IP_LABEL, STRATEGY_LABEL};
 
 use super::{
     edit::{change_map, get, set, set_some},
@@ -61,6 +61,8 @@ fn steering(spec: &mut Value, flags: &SteeringFlags) {
         (STRATEGY_LABEL, flags.placement_strategy.clone()),
         (REBALANCE_LABEL, flags.rebalance.clone()),
         (ON_MISSING_LABEL, flags.on_missing.clone()),
+        (PULL_LABEL, flags.pull.clone()),
+        (STABLE_IP_LABEL, flags.stable_ip.map(|stable| stable.to_string())),
         (PRIORITY_LABEL, flags.priority.map(|number| number.to_string())),
     ];
     let given = pairs.into_iter().filter_map(|(label, value)| Some(format!("{label}={}", value?)));

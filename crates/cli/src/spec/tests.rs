@@ -77,7 +77,7 @@ fn the_shortest_service() {
 #[test]
 fn what_steers_the_planner_is_kept_in_labels() {
     check_create(
-        "create --label a=b --placement-strategy binpack --rebalance off --priority -5 --platform any nginx",
+        "create --label a=b --placement-strategy binpack --rebalance off --priority -5 --platform any --pull never nginx",
         expect![[r#"
         {
           "Name": "",
@@ -101,6 +101,7 @@ fn what_steers_the_planner_is_kept_in_labels() {
           "Labels": {
             "rswarm.placement.strategy": "binpack",
             "rswarm.rebalance": "off",
+            "rswarm.image.pull": "never",
             "rswarm.priority": "-5",
             "a": "b"
           }

@@ -110,7 +110,7 @@ fn check(spec: &ClusterSpec) -> Result<(), Rejection> {
             "{keep} old snapshots are too many for the managers' disks, which keep the log from the oldest on too: give at most {MOST_OLD_SNAPSHOTS}"
         ));
     }
-    if let Err(why) = spec.rebalance() {
+    if let Err(why) = spec.rebalance().and(spec.privileged_services()) {
         return refuse(why.to_string());
     }
     pools(&spec.address_pools)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use types::{Meta, Service, ServiceChange, ServiceId, ServiceSpec, Timestamp, UpdateState, UpdateStatus, Version};
 
-use super::{attachments, dependency, job, needs, ports, validate};
+use super::{attachments, dependency, job, needs, ports, privileges, validate};
 use crate::{
     Change, Ids, ObjectRef, Proposal, Rejection, Tables,
     tables::{dependencies::missing_dependency, overlay::networks_of},
@@ -27,6 +27,7 @@ pub(super) fn create(
 pub(super) fn fresh(tables: &Tables, spec: &ServiceSpec, now: Timestamp, ids: Ids<'_>) -> Result<Service, Rejection> {
     tables.cluster().ok_or_else(|| Rejection::not_found("cluster", "default"))?;
     validate::service(spec)?;
+    privileges::check(tables, spec, None)?;
     if tables.service_by_name(&spec.name).is_some() {
         return Err(Rejection::already_exists("service", &spec.name));
     }
@@ -95,6 +96,7 @@ pub(super) fn with_spec(
     now: Timestamp,
 ) -> Result<Service, Rejection> {
     validate::service(spec)?;
+    privileges::check(tables, spec, Some(&service.spec))?;
     let spec = &dependency::resolved(tables, attachments::resolved(tables, spec)?)?;
     let old = &service.spec;
     if spec.name != old.name {

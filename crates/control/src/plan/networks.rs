@@ -70,13 +70,20 @@ pub(super) fn lacks_address(draft: &Draft, service: &Service) -> Option<String> 
 }
 
 /// The places of one more task, or why there are none. One of a service that publishes through the routing mesh
-/// has its last place in the ingress network, where the mesh needs no virtual address and no names.
-pub(super) fn places(draft: &Draft, spec: &TaskSpec, publishes: bool) -> Result<Vec<Attachment>, String> {
+/// has its last place in the ingress network, where the mesh needs no virtual address and no names. Of the addresses that
+/// it had `before` those that are free are its own again.
+pub(super) fn places(
+    draft: &Draft,
+    spec: &TaskSpec,
+    publishes: bool,
+    before: &[Attachment],
+) -> Result<Vec<Attachment>, String> {
     let place = |(id, aliases): (NetworkId, Vec<String>)| {
         let (Some(network), Some(pool)) = (draft.network(id), draft.pool(id)) else {
             return Err(format!("network {id} is gone: update the service to use another"));
         };
-        let addresses = pool.next().map_err(|exhausted| full(network, exhausted))?;
+        let again = before.iter().find(|place| place.network == id).and_then(|had| pool.choose(&had.addresses).ok());
+        let addresses = again.map_or_else(|| pool.next(), Ok).map_err(|exhausted| full(network, exhausted))?;
         Ok(Attachment { network: id, addresses, aliases })
     };
     let ingress = match draft.ingress() {

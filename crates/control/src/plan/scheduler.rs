@@ -19,8 +19,8 @@ use std::{
 };
 
 use types::{
-    Migration, Node, NodeId, OnMissing, PortConfig, Service, ServiceId, Slot, Steering, Task, TaskId, TaskSpec,
-    TaskState, Timestamp,
+    Attachment, Migration, Node, NodeId, OnMissing, PortConfig, Service, ServiceId, Slot, Steering, Strategy, Task,
+    TaskId, TaskSpec, TaskState, Timestamp,
 };
 
 use super::{
@@ -30,7 +30,7 @@ use super::{
     work::Work,
 };
 use crate::{NodeLoad, Tables, admission};
-use candidate::Candidate;
+use candidate::{Candidate, Order};
 use explain::Reasons;
 use filter::Ask;
 use neighbours::Neighbours;
@@ -116,8 +116,8 @@ pub(crate) fn why_not_on(tables: &Tables, service: &Service, node: NodeId, now: 
     let draft = Draft::new(tables, now);
     let neighbours = Neighbours::of(&draft, service);
     let host_ports: Vec<PortConfig> = admission::host_ports(&service.spec).cloned().collect();
-    let (spec, strategy) = (&service.task_spec, steering(service).strategy);
-    let ask = Ask { spec, host_ports: &host_ports, neighbours: &neighbours, strategy };
+    let (spec, order) = (&service.task_spec, order(tables, service, &service.task_spec));
+    let ask = Ask { spec, host_ports: &host_ports, neighbours: &neighbours, order };
     let candidate = Standpoint::new(&draft, service).candidate(node)?;
     explain::of_node(&ask, &candidate)
 }
@@ -135,9 +135,9 @@ impl Group {
         self.spec == task.spec && self.host_ports == task.host_ports && self.publishes == task.publishes
     }
 
-    fn ask<'a>(&'a self, service: &Service, neighbours: &'a Neighbours) -> Ask<'a> {
-        let strategy = steering(service).strategy;
-        Ask { spec: &self.spec, host_ports: &self.host_ports, neighbours, strategy }
+    fn ask<'a>(&'a self, tables: &Tables, service: &Service, neighbours: &'a Neighbours) -> Ask<'a> {
+        let order = order(tables, service, &self.spec);
+        Ask { spec: &self.spec, host_ports: &self.host_ports, neighbours, order }
     }
 }
 
@@ -181,6 +181,18 @@ fn waiting(work: &Work<'_>, service: &Service) -> Vec<Group> {
 /// Labels were judged when the service was admitted; those of an older log that say nothing steer nothing.
 pub(super) fn steering(service: &Service) -> Steering {
     service.spec.steering().unwrap_or_default()
+}
+
+/// Tasks that reserve something go to where most is free, once each node has one of them. Whose tasks are to be evened out
+/// is placed by their number, as they are moved.
+fn order(tables: &Tables, service: &Service, spec: &TaskSpec) -> Order {
+    let reserved = &spec.resources.reservations;
+    let reserves = reserved.nano_cpus.0 > 0 || reserved.memory.0 > 0;
+    match steering(service).strategy {
+        Strategy::BinPack => Order::Full,
+        Strategy::Spread if reserves && !is_rebalanced(tables, service) => Order::Light,
+        Strategy::Spread => Order::Even,
+    }
 }
 
 /// How a service stands on a node.
@@ -272,7 +284,7 @@ fn place(work: &mut Work<'_>, service: &Service, group: &Group) -> bool {
         }
     }
     let neighbours = Neighbours::of(&work.draft, service);
-    let ask = group.ask(service, &neighbours);
+    let ask = group.ask(&work.draft, service, &neighbours);
     // the service is counted once: a global one has a task for each of ten thousand nodes
     let mut presence = presence(&work.draft, service);
     let mut left = false;
@@ -280,7 +292,7 @@ fn place(work: &mut Work<'_>, service: &Service, group: &Group) -> bool {
         let nodes = Standpoint { draft: &work.draft, service, presence };
         let fits = nodes.candidate(id).is_some_and(|candidate| ask.refuses(&candidate).is_none());
         presence = nodes.presence;
-        let settled = settle(work, group, task, fits.then_some(id));
+        let settled = settle(work, service, group, task, fits.then_some(id));
         presence.entry(id).or_default().tasks += u64::from(settled);
         left |= !settled;
     }
@@ -289,14 +301,17 @@ fn place(work: &mut Work<'_>, service: &Service, group: &Group) -> bool {
     let mut take = || field.get_or_insert_with(|| spread::Field::new(ask, nodes.all().collect())).take();
     let placed: Vec<_> = free.into_iter().map(|task| (task, take())).collect();
     for (task, node) in placed {
-        left |= !settle(work, group, task, node);
+        left |= !settle(work, service, group, task, node);
     }
     left
 }
 
 /// Gives a task its node and its places in networks, if there are any.
-fn settle(work: &mut Work<'_>, group: &Group, task: TaskId, node: Option<NodeId>) -> bool {
-    let attachments = node.map(|_| networks::places(&work.draft, &group.spec, group.publishes));
+fn settle(work: &mut Work<'_>, service: &Service, group: &Group, task: TaskId, node: Option<NodeId>) -> bool {
+    let attachments = node.map(|_| {
+        let before = places_before(&work.draft, service, task);
+        networks::places(&work.draft, &group.spec, group.publishes, &before)
+    });
     match (node, attachments) {
         (Some(node), Some(Ok(attachments))) => {
             work.draft.place(task, node, attachments);
@@ -306,15 +321,23 @@ fn settle(work: &mut Work<'_>, group: &Group, task: TaskId, node: Option<NodeId>
     }
 }
 
+/// The places of the last task of the slot, where the next one shall have them again.
+fn places_before(draft: &Draft, service: &Service, task: TaskId) -> Vec<Attachment> {
+    let Some(task) = draft.task(task).filter(|_| steering(service).stable_ip) else { return Vec::new() };
+    let others = draft.tasks_of_slot(service.id, task.slot).filter(|other| other.id != task.id);
+    let last = others.filter(|other| !other.attachments.is_empty()).max_by_key(|other| other.meta.created_at);
+    last.map(|last| last.attachments.clone()).unwrap_or_default()
+}
+
 /// A full network is the reason for tasks that a node would take; for the others it is the nodes.
 fn reasons(work: &Work<'_>, service: &Service, group: &Group) -> Vec<(TaskId, String)> {
     if let Some(text) = networks::lacks_address(&work.draft, service) {
         return group.tasks.iter().map(|(task, _)| (*task, text.clone())).collect();
     }
     let neighbours = Neighbours::of(&work.draft, service);
-    let ask = group.ask(service, &neighbours);
+    let ask = group.ask(&work.draft, service, &neighbours);
     let nodes = Standpoint::new(&work.draft, service);
-    let full = networks::places(&work.draft, &group.spec, group.publishes).err();
+    let full = networks::places(&work.draft, &group.spec, group.publishes, &[]).err();
     let takes = |candidate: &Candidate<'_>| ask.refuses(candidate).is_none();
     let mut of_all: Option<String> = None;
     let mut for_all = || match &full {

@@ -229,6 +229,26 @@ fn a_full_network_makes_tasks_wait_with_the_reason_until_something_is_free_p09_s
 }
 
 #[test]
+fn p42_the_next_task_of_a_slot_has_its_addresses_again_where_that_is_wanted() {
+    check(
+        "node a
+         node b
+         network n1 subnet=10.1.0.0/28
+         service db x2 net=n1 label=rswarm.network.stable-ip:true
+         service web x2 net=n1
+         settle
+         report db.2 failed
+         report web.2 failed
+         settle
+         update db force
+         settle
+         service other x2 net=n1
+         settle",
+        expect![[""]],
+    );
+}
+
+#[test]
 fn an_address_given_back_is_not_the_next_and_dnsrr_takes_no_address() {
     check(
         "node a

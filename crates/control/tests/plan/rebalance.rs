@@ -30,11 +30,11 @@ impl World {
         self.apply(&proposal);
     }
 
-    pub fn policy(&mut self, words: &[&str]) {
+    pub fn policy(&mut self, labels: &[&str], words: &[&str]) {
         let cluster = self.tables.cluster().unwrap();
         let (version, mut spec) = (cluster.meta.version, Box::new(cluster.spec.clone()));
-        for (label, value) in [REBALANCE_LABEL, REBALANCE_BUDGET_LABEL].into_iter().zip(words) {
-            spec.labels.insert(label.to_owned(), (*value).to_owned());
+        for (label, value) in labels.iter().zip(words) {
+            spec.labels.insert((*label).to_owned(), (*value).to_owned());
         }
         self.write(&WriteRequest::UpdateCluster {
             version,

@@ -27,7 +27,7 @@
 //! remove-secret s1                  with all its versions; `files a` shows the data that node a was told of
 //! rebalance web budget=2 / rebalance dry   asks for all services, or those named, to be evened out, or what that would do
 //! migrate data a b / renew / moved / abort   the data of a volume moves between nodes: begun, goes on, is there, given up
-//! policy on-join 2                  the cluster's rebalance policy, and its budget if any
+//! policy on-join 2                  the cluster's rebalance policy, and its budget if any; `privileged denied` the one for services
 //! jobs                              how far all jobs are
 //! events                            what happened to objects since the last such line
 //! merged                            the same, as somebody who looks only now sees it
@@ -177,7 +177,8 @@ impl World {
             }),
             "rebalance" => self.rebalance(&words),
             "migrate" | "renew" | "moved" | "abort" => self.migrate(verb, &words),
-            "policy" => self.policy(&words),
+            "policy" => self.policy(&[REBALANCE_LABEL, REBALANCE_BUDGET_LABEL], &words),
+            "privileged" => self.policy(&[PRIVILEGED_LABEL], &words),
             "remove-stack" => self.write(&WriteRequest::RemoveStack(words[0].to_owned())),
             "stacks" => self.show_stacks(),
             "history" => self.show_history(words[0]),

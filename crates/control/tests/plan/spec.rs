@@ -133,6 +133,8 @@ fn one_word(spec: &mut ServiceSpec, key: &str, value: &str) {
         "image" => task.container.image = value.parse().unwrap(),
         "auth" => task.container.registry_auth = Payload::new(value.into()),
         "force" => task.force_update += 1,
+        "privileged" => task.container.host.privileged = value == "yes",
+        "cap" => task.container.capability_add = vec![value.into()],
         "cpu" => reserved.nano_cpus = cpus(value),
         "mem" => reserved.memory = bytes(value),
         "gpu" => _ = reserved.generic.insert("gpu".into(), generic(value)),

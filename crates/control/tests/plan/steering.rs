@@ -105,6 +105,40 @@ fn in_a_stack_services_are_called_by_their_short_names() {
 }
 
 #[test]
+fn p49_what_is_reserved_counts_for_more_than_how_many_tasks_there_are() {
+    check(
+        "node a cpu=16\nnode b cpu=16\nnode c cpu=16\nnode d cpu=16
+         service seed x1 cpu=8 constraint=node.hostname==a
+         plan
+         service web x8 cpu=4
+         plan
+         service even x4 cpu=1 rebalance=on
+         plan",
+        expect![[""]],
+    );
+}
+
+#[test]
+fn p13_a_cluster_may_deny_services_its_hosts() {
+    check(
+        "node a
+         service old x1 privileged=yes
+         privileged sometimes
+         privileged denied
+         service web x1 privileged=yes
+         service web x1 cap=CAP_SYS_ADMIN
+         service web x1
+         update web privileged=yes
+         update old x2
+         update old cap=CAP_SYS_ADMIN
+         stack shop | service shop_web privileged=yes
+         privileged allowed
+         update web privileged=yes",
+        expect![[""]],
+    );
+}
+
+#[test]
 fn p49_binpack_fills_nodes_in_order() {
     check(
         "node a cpu=4\nnode b cpu=4\nnode c cpu=4

@@ -26,6 +26,7 @@ pub(crate) fn of_rejection(rejection: &Rejection) -> Status {
         Rejection::OutOfSequence { .. } | Rejection::Unsettled(_) => Status::aborted(text),
         Rejection::Ambiguous { .. } | Rejection::Invalid(_) => Status::invalid_argument(text),
         Rejection::FailedPrecondition(_) => Status::failed_precondition(text),
+        Rejection::Denied(_) => Status::permission_denied(text),
     }
 }
 

@@ -8,7 +8,9 @@ use std::{
 
 use image::{Credentials, Progress, PullOptions};
 use tokio::sync::Mutex;
-use types::{Assignment, ImageReference, Payload, Placement, Platform, with_causes};
+use types::{
+    Assignment, ImageReference, PULL_LABEL, Payload, Placement, Platform, PullPolicy, pull_policy, with_causes,
+};
 
 use super::{
     Engine,
@@ -55,14 +57,16 @@ impl Engine {
     /// spec's credentials are for its own image's registry, and shown to no other.
     pub(super) async fn ensure_images(&self, a: &Assignment) -> Result<String, TaskError> {
         let container = &a.spec.container;
+        // judged when the service was admitted
+        let policy = pull_policy(&a.service_labels).unwrap_or_default();
         let none = Payload::default();
         for (source, image) in container.mounted_images() {
             let own = if image.registry == container.image.registry { &container.registry_auth } else { &none };
             let auths = [own, a.mount_auths.get(source).unwrap_or(&none)];
-            self.ensure_image(image, &auths, &a.spec.placement).await?;
+            self.ensure_image(image, &auths, &a.spec.placement, policy).await?;
         }
         let auths = [&container.registry_auth, &a.registry_auth];
-        self.ensure_image(container.image.clone(), &auths, &a.spec.placement).await
+        self.ensure_image(container.image.clone(), &auths, &a.spec.placement, policy).await
     }
 
     /// The name under which the store knows an image. Of the credentials the first are tried that there are, then the next (P17).
@@ -71,24 +75,26 @@ impl Engine {
         image: ImageReference,
         auths: &[&Payload],
         placement: &Placement,
+        policy: PullPolicy,
     ) -> Result<String, TaskError> {
         let reference = image.with_default_tag();
         let name = reference.to_string();
-        if self.inner.images.get(&name).is_ok() {
+        let is_asked_anew = policy == PullPolicy::Always && reference.digest.is_none();
+        if !is_asked_anew && self.inner.images.get(&name).is_ok() {
             return Ok(name);
         }
         let turn = self.inner.pulls.turn(&reference).await;
         let _turn = turn.lock().await;
         match self.inner.images.get(&name) {
-            Ok(_) => return Ok(name),
-            Err(image::Error::NoSuchImage(_)) => {}
+            Ok(_) if !is_asked_anew => return Ok(name),
+            Ok(_) | Err(image::Error::NoSuchImage(_)) => {}
             Err(error) => return Err(of_image(error)),
         }
         let options = self.pull_options(auths, placement);
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut attempt = 1;
         loop {
-            let failed = match self.bring(&reference, &options).await {
+            let failed = match self.bring(&reference, &options, policy).await {
                 Ok(()) => return Ok(name),
                 Err(failed) => failed,
             };
@@ -136,9 +142,17 @@ impl Engine {
     }
 
     /// One try of each source.
-    async fn bring(&self, reference: &ImageReference, options: &[PullOptions]) -> Result<(), Failed> {
+    async fn bring(
+        &self,
+        reference: &ImageReference,
+        options: &[PullOptions],
+        policy: PullPolicy,
+    ) -> Result<(), Failed> {
         let mut failed = Failed::default();
-        for source in sources(reference) {
+        if policy == PullPolicy::Never {
+            failed.registry = format!("it is not on this node, and no registry is asked (label {PULL_LABEL}=never)");
+        }
+        for source in sources(reference, policy) {
             match source {
                 Source::Nodes => match self.image_from_peers(reference, &options[0]).await {
                     Ok(pulled) => {
@@ -173,11 +187,13 @@ enum Source {
 }
 
 /// A digest means the same everywhere, and other nodes are nearer than the registry. What a tag means the registry
-/// says, as long as it says anything.
-fn sources(reference: &ImageReference) -> [Source; 2] {
-    match reference.digest {
-        Some(_) => [Source::Nodes, Source::Registry],
-        None => [Source::Registry, Source::Nodes],
+/// says, as long as it says anything, and where it is always asked, nobody else.
+fn sources(reference: &ImageReference, policy: PullPolicy) -> &'static [Source] {
+    match (policy, &reference.digest) {
+        (PullPolicy::Never, _) => &[Source::Nodes],
+        (_, Some(_)) => &[Source::Nodes, Source::Registry],
+        (PullPolicy::Always, None) => &[Source::Registry],
+        (PullPolicy::Missing, None) => &[Source::Registry, Source::Nodes],
     }
 }
 
@@ -203,9 +219,15 @@ mod tests {
 
     #[test]
     fn p_16_a_digest_is_asked_of_nodes_first_and_a_tag_of_the_registry() {
-        let of = |text: &str| sources(&text.parse().expect("good"));
-        assert_eq!(of("web:1"), [Source::Registry, Source::Nodes]);
-        assert_eq!(of(&format!("web:1@sha256:{}", "0".repeat(64))), [Source::Nodes, Source::Registry]);
+        let of = |text: &str, policy| sources(&text.parse().expect("good"), policy);
+        let pinned = format!("web:1@sha256:{}", "0".repeat(64));
+        assert_eq!(of("web:1", PullPolicy::Missing), [Source::Registry, Source::Nodes]);
+        assert_eq!(of(&pinned, PullPolicy::Missing), [Source::Nodes, Source::Registry]);
+        // P48: what an old tag means on another node is not what was asked for
+        assert_eq!(of("web:1", PullPolicy::Always), [Source::Registry]);
+        assert_eq!(of(&pinned, PullPolicy::Always), [Source::Nodes, Source::Registry]);
+        assert_eq!(of("web:1", PullPolicy::Never), [Source::Nodes]);
+        assert_eq!(of(&pinned, PullPolicy::Never), [Source::Nodes]);
     }
 
     #[test]

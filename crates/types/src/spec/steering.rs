@@ -17,6 +17,12 @@ pub const REBALANCE_BUDGET_LABEL: &str = "rswarm.rebalance.budget";
 pub const PRIORITY_LABEL: &str = "rswarm.priority";
 /// Label of a service with the effect of [`Steering::follows_volumes`].
 pub const ON_MISSING_LABEL: &str = "rswarm.volumes.on-missing";
+/// Label of a service with the effect of [`Steering::pull`].
+pub const PULL_LABEL: &str = "rswarm.image.pull";
+/// Label of a service with the effect of [`Steering::stable_ip`].
+pub const STABLE_IP_LABEL: &str = "rswarm.network.stable-ip";
+/// Label of the cluster with the effect of [`ClusterSpec::privileged_services`].
+pub const PRIVILEGED_LABEL: &str = "rswarm.privileged";
 /// Above what any user will count to, and the same below.
 pub const MAX_PRIORITY: i16 = 1000;
 
@@ -30,6 +36,22 @@ pub struct Steering {
     pub priority: i16,
     /// What becomes of a task whose volume is on a node that does not take it.
     pub on_missing: OnMissing,
+    /// Whether nodes ask a registry for the service's images.
+    pub pull: PullPolicy,
+    /// A slot's next task has the addresses of the one before, unless that one still has them or somebody took them (P42).
+    pub stable_ip: bool,
+}
+
+/// When a node asks a registry for the image of a task (P48).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PullPolicy {
+    /// When neither it nor another node has the image.
+    #[default]
+    Missing,
+    /// For each task, unless the digest says what it is. A registry that does not answer is an error.
+    Always,
+    /// Never: what no node has is an error.
+    Never,
 }
 
 /// When running tasks move without being asked to (P19).
@@ -58,7 +80,8 @@ pub enum OnMissing {
 /// Which of the nodes that take a task gets it (P49).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strategy {
-    /// The one with fewest tasks of the service, then the least loaded.
+    /// The one with fewest tasks of the service, then the least loaded. Of tasks that reserve processors or memory each
+    /// node gets one, then the least loaded has the next.
     #[default]
     Spread,
     /// The most loaded: the others stay free for what is large, or can be switched off.
@@ -78,6 +101,12 @@ pub enum SteeringError {
     Budget(String),
     #[error("label {ON_MISSING_LABEL}: {0:?} says nothing about missing volumes; use wait or create")]
     OnMissing(String),
+    #[error("label {STABLE_IP_LABEL}: {0:?} is neither true nor false")]
+    StableIp(String),
+    #[error("label {PRIVILEGED_LABEL}: {0:?} is neither allowed nor denied")]
+    Privileged(String),
+    #[error("label {PULL_LABEL}: {0:?} is no pull policy; use missing, always or never")]
+    Pull(String),
     #[error("label {PRIORITY_LABEL}: {0:?} is no priority; use a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}")]
     Priority(String),
 }
@@ -150,6 +179,18 @@ impl ClusterSpec {
             text(REBALANCE_BUDGET_LABEL).map(|text| text.parse().map_err(|_| SteeringError::Budget(text.to_owned())));
         Ok((policy, budget.transpose()?.unwrap_or(0)))
     }
+
+    /// Whether services may have what lets a container take its host over (P13).
+    ///
+    /// # Errors
+    /// A label says nothing that is known.
+    pub fn privileged_services(&self) -> Result<bool, SteeringError> {
+        match self.labels.get(PRIVILEGED_LABEL).map(String::as_str) {
+            None | Some("allowed") => Ok(true),
+            Some("denied") => Ok(false),
+            Some(other) => Err(SteeringError::Privileged(other.to_owned())),
+        }
+    }
 }
 
 impl ServiceSpec {
@@ -172,7 +213,25 @@ fn steering(labels: &Labels) -> Result<Steering, SteeringError> {
         Some("create") => OnMissing::Create,
         Some(other) => return Err(SteeringError::OnMissing(other.to_owned())),
     };
-    Ok(Steering { strategy, rebalance, priority, on_missing })
+    let stable_ip = match text(STABLE_IP_LABEL) {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => return Err(SteeringError::StableIp(other.to_owned())),
+    };
+    Ok(Steering { strategy, rebalance, priority, on_missing, pull: pull_policy(labels)?, stable_ip })
+}
+
+/// What a service's labels say of its images.
+///
+/// # Errors
+/// The label says nothing that is known.
+pub fn pull_policy(labels: &Labels) -> Result<PullPolicy, SteeringError> {
+    match labels.get(PULL_LABEL).map(String::as_str) {
+        None | Some("missing") => Ok(PullPolicy::Missing),
+        Some("always") => Ok(PullPolicy::Always),
+        Some("never") => Ok(PullPolicy::Never),
+        Some(other) => Err(SteeringError::Pull(other.to_owned())),
+    }
 }
 
 fn priority(text: &str) -> Result<i16, SteeringError> {
@@ -189,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn p19_p49_labels_steer_or_are_refused_with_the_words_to_use() {
+    fn p19_p48_p49_labels_steer_or_are_refused_with_the_words_to_use() {
         let all = of(&[(STRATEGY_LABEL, "binpack"), (REBALANCE_LABEL, "on"), (PRIORITY_LABEL, "-5")]);
         assert_eq!(
             all,
@@ -216,6 +275,16 @@ mod tests {
         assert_eq!(
             refused(ON_MISSING_LABEL, "delete"),
             "label rswarm.volumes.on-missing: \"delete\" says nothing about missing volumes; use wait or create"
+        );
+        assert_eq!(of(&[(PULL_LABEL, "never")]), Ok(Steering { pull: PullPolicy::Never, ..Steering::default() }));
+        assert_eq!(
+            refused(PULL_LABEL, "daily"),
+            "label rswarm.image.pull: \"daily\" is no pull policy; use missing, always or never"
+        );
+        assert_eq!(of(&[(STABLE_IP_LABEL, "true")]), Ok(Steering { stable_ip: true, ..Steering::default() }));
+        assert_eq!(
+            refused(STABLE_IP_LABEL, "yes"),
+            "label rswarm.network.stable-ip: \"yes\" is neither true nor false"
         );
         let cluster = |pairs: &[(&str, &str)]| {
             let labels = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();

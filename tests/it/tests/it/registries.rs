@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use it::{ClusterUnderTest, DEADLINE, Docker, IMAGE, until};
+use it::{ClusterUnderTest, DEADLINE, Docker, IMAGE, TaskRow, until};
 
 use crate::can_make_hosts;
 
@@ -127,6 +127,86 @@ fn p17_credentials_that_expire_are_renewed() -> Result<()> {
         ensure!(tasks[0].node == t.node_id("h2")?, "{tasks:?}");
         Ok(())
     })?;
+    Ok(())
+}
+
+/// P48: what a tag means is found out once, for all tasks. While the registry is away nothing falls back to a tag; a newer image
+/// is told of and taken when it is asked for; and who says so runs what the nodes have.
+#[test]
+fn p48_a_tag_is_looked_up_once_and_anew_when_asked() -> Result<()> {
+    if !can_make_hosts("p48_a_tag_is_looked_up_once_and_anew_when_asked") {
+        return Ok(());
+    }
+    if !Path::new("/usr/bin/docker-registry").exists() {
+        eprintln!("SKIPPED p48_a_tag_is_looked_up_once_and_anew_when_asked: install docker-registry");
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("pinned", 1, 1)?;
+    let registry = format!("{}:{PORT}", t.lab().address("h1")?);
+    start(&t, &registry)?;
+    for host in ["h1", "h2"] {
+        t.restart_with(host, &["--insecure-registry", &registry])?;
+    }
+    let image = format!("{registry}/team/app:1");
+    fill(&t, &image)?;
+    t.cli("h1", &["registry", "login", "--username", "me", "--password", "opensesame", &registry])?;
+    let create = |more: &[&str], image: &str| {
+        t.cli("h1", &[&["service", "create", "--detach"], more, &[image, "sleep", "100000"]].concat())
+    };
+    create(&["--name", "web", "--mode", "global"], &image)?;
+    let pinned = || -> Result<String> {
+        let service = t.first()?.get("/services/web")?;
+        Ok(service["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"].as_str().unwrap_or_default().to_owned())
+    };
+    let first = pinned()?;
+    ensure!(first.starts_with(&format!("{image}@sha256:")), "{first}");
+    let before = t.running("web", 2)?.0;
+    let checked = t.cli("h1", &["service", "check-update"])?;
+    ensure!(checked.contains(&image) && checked.contains("up to date"), "{checked}");
+
+    let away = format!(
+        "nft add table inet away && nft 'add chain inet away in {{ type filter hook input priority 0; }}' && \
+         nft add rule inet away in tcp dport {PORT} reject with tcp reset"
+    );
+    t.lab().run("h1", &["sh", "-c", &away])?;
+    let refused = t.cli_fails("h1", &["service", "update", "--detach", "--image", &image, "web"])?;
+    ensure!(refused.contains("was not found at its registry") && refused.contains(&first), "{refused}");
+    let unknown = t.cli_fails("h1", &["service", "check-update", "web"])?;
+    ensure!(unknown.contains("was not looked up"), "{unknown}");
+    ensure!(pinned()? == first, "{}", pinned()?);
+    let ids = |tasks: &[TaskRow]| tasks.iter().map(|task| task.id.clone()).collect::<Vec<_>>();
+    ensure!(ids(&t.running("web", 2)?.0) == ids(&before), "what runs goes on");
+    t.lab().run("h1", &["nft", "delete", "table", "inet", "away"])?;
+
+    let (d, through) = (Docker::new(&t, "h1"), format!("{OPEN}/team/app:1"));
+    d.ok(&format!("pull {through}"))?;
+    d.ok(&format!("run --name changed {through} touch /newer"))?;
+    d.ok(&format!("commit changed {through}"))?;
+    d.ok(&format!("push {through}"))?;
+    ensure!(t.cli("h1", &["service", "check-update", "-q"])?.trim() == "web");
+    t.cli("h1", &["service", "update", "--detach", "--pull", "always", "web"])?;
+    let second = pinned()?;
+    ensure!(second.starts_with(&format!("{image}@sha256:")) && second != first, "{second}");
+    until("all tasks have the newer image", DEADLINE, || {
+        let tasks = t.running("web", 2)?.0;
+        ensure!(tasks.iter().all(|task| !ids(&before).contains(&task.id)), "{tasks:?}");
+        Ok(())
+    })?;
+    for host in ["h1", "h2"] {
+        Docker::new(&t, host).ok(&format!("image inspect {second}"))?;
+    }
+
+    create(&["--name", "own", "--pull", "never", "--constraint", "node.hostname==h1"], &through)?;
+    t.running("own", 1)?;
+    create(&["--name", "none", "--pull", "never"], &format!("{registry}/team/app:2"))?;
+    until("a task says that no registry is asked", DEADLINE, || {
+        d.shows(
+            "service ps none --no-trunc --format {{.Error}}",
+            "no registry is asked (label rswarm.image.pull=never)",
+        )
+    })?;
+    let wrong = t.cli_fails("h1", &["service", "update", "--detach", "--pull", "daily", "web"])?;
+    ensure!(wrong.contains("use missing, always or never"), "{wrong}");
     Ok(())
 }
 

@@ -1,16 +1,17 @@
 //! The image of a service, looked up once for all its tasks: name to `name@digest`, and the platforms it is for.
 //!
 //! Called by create and update when the request asks for it, as rswarm's command line does; Docker's own looks up by
-//! itself since API 1.30, through `/distribution`. A registry that does not answer refuses nothing: the service is
-//! made with the name alone, and the answer warns.
+//! itself since API 1.30, through `/distribution`. A registry that does not answer refuses no new service: it is
+//! made with the name alone, and the answer warns. An update of what came from that registry is refused: to fall back to
+//! a tag would replace tasks that run by whatever each node has under it (P48).
 
 use std::time::Duration;
 
 use axum::http::HeaderMap;
 use node::image::{Credentials, Resolved};
-use types::{ImageReference, Platform, ServiceSpec};
+use types::{ImageReference, Platform, PullPolicy, ServiceSpec};
 
-use crate::{query::Query, router::Shared, routes::distribution};
+use crate::{error::ApiError, query::Query, router::Shared, routes::distribution};
 
 /// Docker gives its whole request as long (`swarmRequestTimeout`).
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,24 +33,49 @@ fn version(text: &str) -> Option<(u32, u32)> {
 }
 
 /// Looks up the image and puts what was found into the spec; gives the warnings.
+///
+/// # Errors
+/// An image of the same repository was found before, and now none is.
 pub(super) async fn pin(
     shared: &Shared,
     spec: &mut ServiceSpec,
     previous: Option<&ServiceSpec>,
     credentials: Option<Credentials>,
-) -> Vec<String> {
+) -> Result<Vec<String>, ApiError> {
+    if spec.steering().is_ok_and(|steering| steering.pull == PullPolicy::Never) {
+        return Ok(Vec::new());
+    }
     let reference = spec.task.container.image.clone();
     let looking = distribution::look_up(shared, &reference, credentials);
     let failed = match tokio::time::timeout(PATIENCE, looking).await {
         Ok(Ok(found)) => {
             found_as(spec, previous, &found);
-            return Vec::new();
+            return Ok(Vec::new());
         }
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("the registry did not answer within {} s", PATIENCE.as_secs()),
     };
+    if let Some(why) = falls_back(spec, previous, &failed) {
+        return Err(ApiError::unavailable(why));
+    }
     tracing::info!(image = reference.familiar(), reason = failed, "image not pinned to a digest");
-    not_found(spec, previous)
+    Ok(not_found(spec, previous))
+}
+
+/// Why the service is not given a bare tag in place of what it has.
+fn falls_back(spec: &ServiceSpec, previous: Option<&ServiceSpec>, failed: &str) -> Option<String> {
+    let wanted = &spec.task.container.image;
+    let present = &previous?.task.container.image;
+    let is_bare = wanted.digest.is_none() && present.digest.is_some() && wanted.name() == present.name();
+    is_bare.then(|| {
+        format!(
+            "image {} was not found at its registry: {failed}; service {} stays as it is, with {}: try again when the \
+             registry answers, or let each node look for the tag by itself with --no-resolve-image",
+            wanted.familiar(),
+            spec.name,
+            present.familiar()
+        )
+    })
 }
 
 /// What the registry has is what all tasks get.
@@ -143,6 +169,24 @@ mod tests {
         found_as(&mut web, None, &found(&[]));
         assert_eq!(shown(&web), format!("{own} []"));
         assert_eq!(not_found(&mut web, None), Vec::<String>::new(), "it is pinned already");
+    }
+
+    #[test]
+    fn p48_what_is_pinned_does_not_fall_back_to_a_tag() {
+        let digest = Digest::of(b"index");
+        let pinned = spec(&format!("reg:5000/web:1@{digest}"), &[]);
+        let why = |image: &str, before: &ServiceSpec| falls_back(&spec(image, &[]), Some(before), "connection refused");
+        for image in ["reg:5000/web:1", "reg:5000/web:2"] {
+            let why = why(image, &pinned).expect(image);
+            assert!(
+                why.starts_with(&format!("image {image} was not found at its registry: connection refused")),
+                "{why}"
+            );
+            assert!(why.contains(&format!("with reg:5000/web:1@{digest}: try again")), "{why}");
+        }
+        assert_eq!(why(&format!("reg:5000/web:1@{digest}"), &pinned), None, "it is pinned");
+        assert_eq!(why("other:5000/web:1", &pinned), None, "another image");
+        assert_eq!(why("reg:5000/web:1", &spec("reg:5000/web:1", &[])), None, "it was a tag before");
     }
 
     #[test]

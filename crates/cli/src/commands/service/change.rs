@@ -220,15 +220,34 @@ pub(super) async fn update(client: &Client, arguments: UpdateArgs) -> anyhow::Re
         let mut spec = service["Spec"].clone();
         let ids = network_ids(client, &arguments.lists.network_add, &arguments.lists.network_rm).await?;
         change_spec(&mut spec, &arguments, &ids)?;
+        let is_asked_anew = arguments.image.is_none() && arguments.scalars.steering.pull.as_deref() == Some("always");
+        if is_asked_anew {
+            forget_digest(&mut spec)?;
+        }
         let image = text(&spec["TaskTemplate"]["ContainerSpec"]["Image"]);
         let credentials = arguments.resolve.credentials(&image)?;
         // the digest that was found before stays, unless another image is asked for, or the same one anew
-        let query = arguments.image.is_some() && !arguments.resolve.no_resolve_image;
+        let query = (arguments.image.is_some() || is_asked_anew) && !arguments.resolve.no_resolve_image;
         let path = format!("{}&queryRegistry={query}", update_path(&service));
         show_warnings(&client.post_as(&path, &spec, credentials.as_deref()).await?)?;
     }
     print(&format!("{}\n", arguments.service))?;
     wait(client, &service, arguments.rollback, &arguments.wait).await
+}
+
+/// The tag alone, so that it is looked up again (P48).
+fn forget_digest(spec: &mut Value) -> anyhow::Result<()> {
+    let image = text(&spec["TaskTemplate"]["ContainerSpec"]["Image"]);
+    let reference: types::ImageReference = image.parse().with_context(|| format!("image {image} of the service"))?;
+    if reference.digest.is_some() {
+        ensure!(
+            reference.tag.is_some(),
+            "image {image} is pinned without a tag, there is nothing to look up anew: name another one with --image"
+        );
+        let tagged = types::ImageReference { digest: None, ..reference };
+        set(spec, "TaskTemplate.ContainerSpec.Image", tagged.familiar());
+    }
+    Ok(())
 }
 
 /// What the flags of `service update` make of a spec.

@@ -8,7 +8,11 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::{
-    super::{info::text, login, service::say_what_docker_says},
+    super::{
+        info::text,
+        login,
+        service::{check_update::look_up, say_what_docker_says},
+    },
     check_name,
     live::Live,
     load::{self, FileArgs},
@@ -21,9 +25,6 @@ use crate::{
     spec::edit::set,
 };
 
-/// A registry that does not answer holds no deploy up for long.
-const REGISTRY_TIMEOUT: Duration = Duration::from_secs(15);
-
 /// As long as a rollout may make no progress by default.
 const WAIT_LIMIT: Duration = Duration::from_secs(600);
 
@@ -32,6 +33,15 @@ enum ResolveImage {
     Always,
     Changed,
     Never,
+}
+
+/// Whether the service has an image of the same repository by its digest.
+fn is_pinned(service: &Value, wanted: &str) -> bool {
+    let present = text(&service["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"]);
+    match (present.parse::<types::ImageReference>(), wanted.parse::<types::ImageReference>()) {
+        (Ok(present), Ok(wanted)) => present.digest.is_some() && present.name() == wanted.name(),
+        _ => false,
+    }
 }
 
 #[derive(Debug, Args)]
@@ -131,24 +141,26 @@ impl Sender<'_> {
                 let present = found.map(|found| text(&found["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"]));
                 return Ok(present.unwrap_or_else(|| image.clone()));
             }
-            _ if image.contains('@') => return Ok(image.clone()),
+            _ if image.contains('@') || service.spec["Labels"][types::PULL_LABEL] == "never" => {
+                return Ok(image.clone());
+            }
             _ => {}
         }
         let reference = match image.parse::<types::ImageReference>() {
             Ok(reference) => reference.with_default_tag().familiar(),
             Err(_) => return Ok(image.clone()),
         };
-        let credentials = login::credentials(image)?;
-        let path = format!("/distribution/{reference}/json");
-        let asked = self.client.get_as(&path, credentials.as_deref());
-        let answer = tokio::time::timeout(REGISTRY_TIMEOUT, asked).await;
-        let digest = answer
-            .ok()
-            .and_then(Result::ok)
-            .and_then(|answer| answer["Descriptor"]["digest"].as_str().map(str::to_owned));
-        match digest {
-            Some(digest) => Ok(format!("{reference}@{digest}")),
-            None => {
+        match look_up(self.client, &reference).await {
+            Ok(digest) => Ok(format!("{reference}@{digest}")),
+            // what came from that registry is not replaced by whatever each node has under the tag (P48)
+            Err(error) if found.is_some_and(|found| is_pinned(found, &reference)) => {
+                let name = &service.name;
+                Err(error.context(format!(
+                    "image {reference} of service {name} was not found at its registry, and nothing was changed: try \
+                     again when it answers, or leave it unasked with --resolve-image never"
+                )))
+            }
+            Err(_) => {
                 print_error(&format!(
                     "image {reference} could not be accessed on a registry to record\nits digest. Each node will access \
                      {reference} independently,\npossibly leading to different nodes running different\nversions of the \

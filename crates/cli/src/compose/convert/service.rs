@@ -66,6 +66,7 @@ pub(crate) const HONOURED: &[&str] = &[
     "memswap_limit",
     "mem_swappiness",
     "platform",
+    "pull_policy",
     "scale",
 ];
 
@@ -94,7 +95,6 @@ pub(crate) const UNSUPPORTED: &[&str] = &[
     "oom_kill_disable",
     "post_start",
     "pre_stop",
-    "pull_policy",
     "runtime",
     "storage_opt",
     "use_api_socket",
@@ -204,7 +204,33 @@ fn service_labels(fields: &Fields<'_>, context: &Context<'_>, image: &str, check
     let own = own.map(|(deploy, node)| Field::new(node, &format!("{}.labels", deploy.name())).pairs(check));
     let mut labels = context.labels(own.unwrap_or_default());
     labels.insert(IMAGE.to_owned(), image.into());
+    if let Some(policy) = fields.get("pull_policy").and_then(|field| pull_policy(field, check)) {
+        labels.insert(types::PULL_LABEL.to_owned(), policy.into());
+    }
     Value::Object(labels)
+}
+
+/// What it means to nodes; None for what they do anyway.
+fn pull_policy(field: &Field<'_>, check: &mut Check) -> Option<&'static str> {
+    match field.text(check)?.as_str() {
+        "always" => Some("always"),
+        "never" => Some("never"),
+        "missing" | "if_not_present" => None,
+        other
+            if other == "build"
+                || other == "refresh"
+                || other == "daily"
+                || other == "weekly"
+                || other.starts_with("every_") =>
+        {
+            field.warn(check, format!("{other} is ignored: nodes pull what is missing; use always, missing or never"));
+            None
+        }
+        other => {
+            field.wrong(check, format!("{other:?} is no pull policy: use always, missing or never"));
+            None
+        }
+    }
 }
 
 /// `depends_on`: a list of names, or a map with conditions. Who is not there is judged when all services are known.

@@ -120,6 +120,8 @@ memswap_limit | 64m, deploy: {resources: {limits: {memory: 64m}}} | T.Resources.
 memswap_limit | -1, mem_limit: 64m | T.Resources.SwapBytes | -1
 memswap_limit | 0, mem_limit: 64m | T.Resources | {"Limits": {"MemoryBytes": 67108864}}
 mem_swappiness | 10 | T.Resources.MemorySwappiness | 10
+pull_policy | always | Labels | {"com.docker.stack.image": "x", "com.docker.stack.namespace": "shop", "rswarm.image.pull": "always"}
+pull_policy | missing | Labels | {"com.docker.stack.image": "x", "com.docker.stack.namespace": "shop"}
 platform | linux/arm64/v8 | T.Placement.Platforms | [{"OS": "linux", "Architecture": "arm64", "Variant": "v8"}]
 deploy | {replicas: 2} | Mode | {"Replicated": {"Replicas": 2}}
 "#;
@@ -144,6 +146,7 @@ fn k_05_all_keys_of_a_service() {
         ("cpu_quota", "50000, cpus: 2", "another key says something else of it"),
         ("cpu_quota", "9223372036854775807, cpu_period: 1", "more processors than there are"),
         ("platform", "linux", "service a: platform"),
+        ("pull_policy", "sometimes", "\"sometimes\" is no pull policy: use always, missing or never"),
         ("volumes", "[{type: image, target: /s}]", "name the image as source"),
         (
             "volumes",

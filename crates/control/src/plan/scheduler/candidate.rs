@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use types::{GenericResource, Node, Resources, ServiceId, Strategy};
+use types::{GenericResource, Node, Resources, ServiceId};
 
 use super::filter::Ask;
 use crate::NodeLoad;
@@ -10,7 +10,19 @@ use crate::NodeLoad;
 /// What one task without reservations weighs beside reserved shares of a node, in thousandths of a node.
 const TASK_WEIGHT: u64 = 10;
 
-/// Lower is better: no recent failures, few wishes left open, then as the strategy says, and a fixed toss-up.
+/// Which of the nodes that take a task is the better one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// The one with fewest tasks of the service, then the least loaded.
+    Even,
+    /// One without a task of the service, then the least loaded: what tasks reserve counts for more than how many they
+    /// are (P49).
+    Light,
+    /// The most loaded.
+    Full,
+}
+
+/// Lower is better: no recent failures, few wishes left open, then as the order says, and a fixed toss-up.
 pub(super) type Rank = (bool, usize, u64, u64, u64);
 
 pub(super) struct Candidate<'a> {
@@ -60,9 +72,10 @@ impl<'a> Candidate<'a> {
     }
 
     pub(super) fn rank(&self, ask: &Ask<'_>) -> Rank {
-        let (first, second) = match ask.strategy {
-            Strategy::Spread => (self.service_tasks, self.load()),
-            Strategy::BinPack => (u64::MAX - self.load(), 0),
+        let (first, second) = match ask.order {
+            Order::Even => (self.service_tasks, self.load()),
+            Order::Light => (self.service_tasks.min(1), self.load()),
+            Order::Full => (u64::MAX - self.load(), 0),
         };
         (self.fails, ask.unmet_wishes(self), first, second, self.tie)
     }

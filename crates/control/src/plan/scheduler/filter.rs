@@ -1,9 +1,9 @@
 //! The filters, in the order in which they are asked and in which an explanation counts them.
 
-use types::{Availability, GenericResource, NodeState, PortConfig, Resources, Strategy, TaskSpec, resolve_claims};
+use types::{Availability, GenericResource, NodeState, PortConfig, Resources, TaskSpec, resolve_claims};
 
 use super::{
-    candidate::Candidate,
+    candidate::{Candidate, Order},
     neighbours::{Against, Neighbours},
 };
 use crate::plan::placement;
@@ -14,7 +14,7 @@ pub(super) struct Ask<'a> {
     pub(super) spec: &'a TaskSpec,
     pub(super) host_ports: &'a [PortConfig],
     pub(super) neighbours: &'a Neighbours,
-    pub(super) strategy: Strategy,
+    pub(super) order: Order,
 }
 
 /// Why a node is no choice, in the order of the filters.

@@ -48,7 +48,7 @@ pub(in crate::plan) fn make_way(work: &mut Work<'_>, waiting: &BTreeSet<ServiceI
 
 fn find_room(work: &mut Work<'_>, service: &Service, priority: i16, group: &Group, soon: &mut Soon) {
     let neighbours = Neighbours::of(&work.draft, service);
-    let ask = group.ask(service, &neighbours);
+    let ask = group.ask(&work.draft, service, &neighbours);
     // who makes way is of other services: this one stands as it does
     let presence = presence(&work.draft, service);
     let seeker = Seeker { service, priority, presence: &presence, ask };

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use types::{NodeId, NodeState, Service, Timestamp};
+use types::{NodeId, NodeState, Service, Strategy, Timestamp};
 
 use super::{
-    super::{Standpoint, filter::Ask, neighbours::Neighbours, spread, steering},
+    super::{Standpoint, candidate::Order, filter::Ask, neighbours::Neighbours, spread, steering},
     SETTLE,
 };
 use crate::{
@@ -64,8 +64,9 @@ impl Field {
         let (counts, placeless) = count(views);
         let neighbours = Neighbours::of(draft, service);
         let host_ports: Vec<_> = admission::host_ports(&service.spec).cloned().collect();
-        let (spec, strategy) = (&service.task_spec, steering(service).strategy);
-        let ask = Ask { spec, host_ports: &host_ports, neighbours: &neighbours, strategy };
+        let spec = &service.task_spec;
+        let order = if steering(service).strategy == Strategy::BinPack { Order::Full } else { Order::Even };
+        let ask = Ask { spec, host_ports: &host_ports, neighbours: &neighbours, order };
         let preferences = &spec.placement.preferences;
         let standpoint = Standpoint::new(draft, service);
         let mut all: Vec<_> = standpoint.all().collect();
