@@ -50,7 +50,7 @@ impl Engine {
     pub async fn pack(&self, container: &ContainerRef, path: &str) -> Result<(PathStat, TarStream), Refusal> {
         let stat = self.path_stat(container, path).await?;
         let root = self.root_of(container).await?;
-        self.tell(container, "archive-path", &[("path", path)]);
+        self.tell(&container.id, "archive-path", &[("path", path)]);
         let path = path.to_owned();
         Ok((stat, streamed(move |to| root.pack(&path, to))))
     }
@@ -61,7 +61,7 @@ impl Engine {
     /// If the container has none (any more).
     pub async fn export(&self, container: &ContainerRef) -> Result<TarStream, Refusal> {
         let root = open(&self.rootfs(container).await?)?;
-        self.tell(container, "export", &[]);
+        self.tell(&container.id, "export", &[]);
         Ok(streamed(move |to| root.pack_all(to)))
     }
 
@@ -119,7 +119,7 @@ impl Engine {
             })
         };
         spawn_blocking(work).await.map_err(|_| stopping())??;
-        self.tell(container, "extract-to-dir", &[("path", &asked)]);
+        self.tell(&container.id, "extract-to-dir", &[("path", &asked)]);
         Ok(())
     }
 
@@ -166,7 +166,7 @@ impl Engine {
         let made = work.await.map_err(|_| stopping())?.map_err(|error| Refusal::of_image(&error))?;
         let name = name.map(|name| name.with_default_tag().familiar()).unwrap_or_default();
         let attributes = [("comment", comment.as_str()), ("imageID", made.as_str()), ("imageRef", name.as_str())];
-        self.tell(container, "commit", &attributes);
+        self.tell(&container.id, "commit", &attributes);
         Ok(made)
     }
 

@@ -138,7 +138,7 @@ impl Engine {
         }
         let place = if options.stream { self.place(&container.id, options).await? } else { Place::LogOnly };
         let is_raw = container.tty;
-        self.tell(&container, "attach", &[]);
+        self.tell(&container.id, "attach", &[]);
         Ok(Attachment { engine: self.clone(), container, options, keys, place, is_raw })
     }
 

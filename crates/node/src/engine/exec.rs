@@ -95,7 +95,7 @@ impl Entry {
             Some(_) => action.to_owned(),
             None => format!("{action}: {}", self.spec.args.join(" ")),
         };
-        engine.tell(&self.container, &action, &attributes);
+        engine.tell(&self.container.id, &action, &attributes);
     }
 
     fn is_past(&self, now: Instant) -> bool {

@@ -101,7 +101,7 @@ pub(super) async fn look(engine: &Engine, single: &Single, settings: Option<Heal
         note(&mut view, &mut health, began_at, look);
         single.set_health(Some(view.clone()));
         if view.state != before {
-            engine.announce(&format!("health_status: {}", view.state.as_str()), &single.record());
+            engine.announce_of(&single.id, &format!("health_status: {}", view.state.as_str()), &[]);
         }
     }
 }

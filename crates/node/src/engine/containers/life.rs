@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use runtime::{Signal, Status};
+use runtime::{ExitStatus, Signal, Status};
 
 use super::{
     ContainerError, ContainerErrorKind, Engine, Meant, Phase, Single, host_limits, of_runtime, plan,
@@ -60,9 +60,8 @@ impl Engine {
         self.ask_stop(single);
         if single.phase() == Phase::Running {
             let grace = grace(seconds.or(record.spec.stop_timeout));
-            self.announce_kill(single, signal);
-            match self.end(single, signal, grace).await {
-                Ok(()) | Err(runtime::Error::NotFound { .. }) => {}
+            match self.end(&single.id, signal, grace).await {
+                Ok(_) | Err(runtime::Error::NotFound { .. }) => {}
                 Err(error) => return Err(of_runtime(&error)),
             }
         }
@@ -71,14 +70,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Whoever listens hears that the time ran out before the end that it brings.
-    async fn end(&self, single: &Single, signal: Signal, grace: Duration) -> Result<(), runtime::Error> {
+    /// Whoever listens hears of each signal before the end that it brings.
+    async fn end(&self, id: &str, signal: Signal, grace: Duration) -> Result<ExitStatus, runtime::Error> {
         let runtime = &self.inner.runtime;
-        if runtime.ask_to_end(&single.id, signal, grace).await?.is_none() {
-            self.announce_kill(single, Signal::SIGKILL);
-            runtime.kill_all(&single.id).await?;
+        self.announce_kill(id, signal);
+        if let Some(exit) = runtime.ask_to_end(id, signal, grace).await? {
+            return Ok(exit);
         }
-        Ok(())
+        self.announce_kill(id, Signal::SIGKILL);
+        runtime.kill_all(id).await
     }
 
     /// From here on it does not come again.
@@ -148,9 +148,7 @@ impl Engine {
         }
         if signal == Signal::SIGKILL {
             // whoever listens hears of the signal before the end that it brings
-            if let Some(single) = &single {
-                self.announce_kill(single, signal);
-            }
+            self.announce_kill(&id, signal);
             let killed = self.inner.runtime.stop(&id, signal, Duration::ZERO).await;
             killed.map(drop).map_err(|e| of_runtime(&e))?;
             if let Some(single) = &single {
@@ -158,15 +156,13 @@ impl Engine {
             }
         } else {
             self.inner.runtime.signal(&id, signal).await.map_err(|e| of_runtime(&e))?;
-            if let Some(single) = &single {
-                self.announce_kill(single, signal);
-            }
+            self.announce_kill(&id, signal);
         }
         Ok(())
     }
 
-    fn announce_kill(&self, single: &Single, signal: Signal) {
-        self.announce_with("kill", &single.record(), &[("signal", &signal.number().to_string())]);
+    fn announce_kill(&self, id: &str, signal: Signal) {
+        self.announce_of(id, "kill", &[("signal", &signal.number().to_string())]);
     }
 
     /// Holds all its processes where they are, or lets them go on.
@@ -174,9 +170,9 @@ impl Engine {
     /// # Errors
     /// When it is so already, or it does not run.
     pub async fn pause_container(&self, text: &str, pause: bool) -> Result<(), ContainerError> {
-        let (id, single) = match self.meant(text).await? {
-            Meant::Single(single) => (single.id.clone(), Some(single)),
-            Meant::Task(state) => (state.id.clone(), None),
+        let id = match self.meant(text).await? {
+            Meant::Single(single) => single.id.clone(),
+            Meant::Task(state) => state.id,
         };
         let status = match self.inner.runtime.state(&id).await {
             Ok(state) => Some(state.status),
@@ -195,9 +191,7 @@ impl Engine {
             _ => return Err(ContainerError::conflict(format!("Container {text} is not running"))),
         }
         .map_err(|e| of_runtime(&e))?;
-        if let Some(single) = single {
-            self.announce(if pause { "pause" } else { "unpause" }, &single.record());
-        }
+        self.announce_of(&id, if pause { "pause" } else { "unpause" }, &[]);
         Ok(())
     }
 

@@ -25,6 +25,7 @@ mod shared_memory;
 pub mod spec;
 mod start;
 mod store;
+mod told;
 mod usage;
 mod view;
 mod wait;
@@ -50,11 +51,7 @@ pub use self::{
 };
 use types::with_causes;
 
-use super::{
-    Engine, EngineConfig,
-    container_id::task_of_container,
-    events::{Event, EventKind},
-};
+use super::{Engine, EngineConfig, container_id::task_of_container};
 
 /// A container by whatever way it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -291,40 +288,6 @@ impl Engine {
                 task_name(&state)
             ))),
         }
-    }
-
-    /// Tells of what was done with a container that it did not do itself: `exec_start`, `export` and the like.
-    pub(in crate::engine) fn tell(&self, container: &ContainerRef, action: &str, attributes: &[(&str, &str)]) {
-        let record = self.inner.containers.get(&container.id).map(|single| single.record());
-        let mut event = Event::new(EventKind::Container, action, &container.id).with("name", &container.name);
-        if let Some(record) = record {
-            event = event.with("image", &record.spec.image).with_labels(&record.merged.labels);
-        }
-        for (key, value) in attributes {
-            event = event.with(key, *value);
-        }
-        self.inner.events.publish(event);
-    }
-
-    /// The one place that tells of what becomes of single containers.
-    fn announce(&self, action: &str, record: &Record) {
-        self.announce_with(action, record, &[]);
-    }
-
-    fn announce_with(&self, action: &str, record: &Record, attributes: &[(&str, &str)]) {
-        tracing::info!(container.id = record.id, container.name = record.name, action, "container");
-        let mut event = Event::new(EventKind::Container, action, &record.id)
-            .with("name", &record.name)
-            .with("image", &record.spec.image);
-        if action == "die" {
-            event = event
-                .with("exitCode", record.state.exit_code.to_string())
-                .with("execDuration", record.state.ran_for().as_secs().to_string());
-        }
-        for (key, value) in attributes {
-            event = event.with(key, *value);
-        }
-        self.inner.events.publish(event.with_labels(&record.merged.labels));
     }
 }
 
