@@ -118,6 +118,7 @@ impl Follower {
 
     /// A container ended.
     pub(super) fn ended(&mut self, task: TaskId, exit: &runtime::ExitStatus) {
+        self.engine.note_task_ended(&crate::engine::container_id(task), exit);
         let container = self.containers.entry(task).or_default();
         (container.pid, container.exit_code) = (0, Some(exit.code));
         let is_wanted = self.assigned.set().tasks.get(&task).is_some_and(|a| a.desired <= TaskState::Running);

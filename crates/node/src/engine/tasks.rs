@@ -276,13 +276,18 @@ impl Engine {
             }
             other => other,
         };
-        created.map(|c| u32::try_from(c.pid).unwrap_or(0)).map_err(of_runtime)
+        let created = created.map_err(of_runtime)?;
+        self.note_task_created(&config.id, &config.labels);
+        Ok(u32::try_from(created.pid).unwrap_or(0))
     }
 
     /// Executes the command.
     pub(crate) async fn start_task(&self, task: TaskId) -> Result<(), TaskError> {
         let _turn = self.inner.turns.acquire().await.map_err(|_| stopping())?;
-        self.inner.runtime.start(&container_id(task)).await.map_err(of_runtime)
+        let id = container_id(task);
+        self.inner.runtime.start(&id).await.map_err(of_runtime)?;
+        self.note_task_started(&id);
+        Ok(())
     }
 
     /// Waits for the end of a container.
@@ -296,8 +301,8 @@ impl Engine {
             tracing::warn!(%task, problem, "stopping with SIGTERM");
             runtime::Signal::SIGTERM
         });
-        match self.inner.runtime.stop(&container_id(task), signal, grace).await {
-            Ok(_) | Err(runtime::Error::NotFound { .. }) => Ok(()),
+        match self.stop_task_container(&container_id(task), signal, grace).await {
+            Ok(()) | Err(runtime::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(of_runtime(error)),
         }
     }
@@ -323,13 +328,16 @@ impl Engine {
 
     /// Removes everything, the log last.
     pub(crate) async fn remove_task(&self, task: TaskId) -> Result<(), TaskError> {
-        match self.inner.runtime.delete(&container_id(task)).await {
+        let id = container_id(task);
+        match self.inner.runtime.delete(&id).await {
             Ok(()) | Err(runtime::Error::NotFound { .. }) => {}
             Err(error) => return Err(of_runtime(error)),
         }
         self.release_task(task).await?;
         let log = self.log_directory(task);
-        tokio::task::spawn_blocking(move || remove_directory(&log)).await.map_err(|_| stopping())?
+        tokio::task::spawn_blocking(move || remove_directory(&log)).await.map_err(|_| stopping())??;
+        self.note_task_removed(&id);
+        Ok(())
     }
 
     /// Everything of ours on this host, by task.

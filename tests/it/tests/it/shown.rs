@@ -57,6 +57,57 @@ fn docker_e_42_events_of_an_end() -> Result<()> {
     Ok(())
 }
 
+/// What became of a container, without the commands in it.
+fn life(events: &[(String, Value)]) -> Vec<&str> {
+    events.iter().map(|(action, _)| action.as_str()).filter(|action| !action.starts_with("exec_")).collect()
+}
+
+/// E-42, S-58: a task's container tells on its host what a single one does, once, with all that says whose it is; a daemon
+/// that finds it says nothing of what it was before.
+#[test]
+fn docker_e_42_events_of_a_tasks_container() -> Result<()> {
+    if !can_make_hosts("docker_e_42_events_of_a_tasks_container") {
+        return Ok(());
+    }
+    let d = Docker::up("showntold")?;
+    let since = in_seconds(0)?;
+    let health = ["--health-cmd", "test -e /tmp/ready", "--health-interval", "200ms"];
+    let whole = ["service", "create", "-d", "-q", "--no-resolve-image", "--container-label", "tier=front"];
+    let serve = "trap 'exit 3' TERM; touch /tmp/ready; while :; do sleep 0.1; done";
+    d.ok(&[&whole[..], &health, &["--name", "web", IMAGE, "sh", "-c", serve]].concat())?;
+    let row = d.t.running("web", 1)?.0[0].clone();
+    let events = until("it is told to be healthy", DEADLINE, || {
+        let events = told(&d, &row.container, &since)?;
+        ensure!(life(&events) == ["create", "start", "health_status: healthy"], "{events:?}");
+        Ok(events)
+    })?
+    .0;
+    for (action, said) in &events {
+        let name = format!("web.1.{}", row.id);
+        ensure!(said["name"] == name.as_str() && said["image"] == IMAGE && said["tier"] == "front", "{action}: {said}");
+        ensure!(said["com.docker.swarm.task.id"] == row.id.as_str(), "{action}: {said}");
+        let ours = said.as_object().context("attributes")?.keys().find(|key| key.starts_with("rswarm."));
+        ensure!(ours.is_none(), "{action}: {said}");
+    }
+
+    d.t.restart_with("h1", &[])?;
+    let (found, _) = d.t.running("web", 1)?;
+    ensure!(found[0].container == row.container, "the same container: {found:?}");
+    d.ok(&["kill", "-s", "WINCH", &row.container])?;
+    d.ok(&["service", "rm", "web"])?;
+    let events = until("it is told to be gone", DEADLINE, || {
+        let events = told(&d, &row.container, &since)?;
+        ensure!(life(&events).last() == Some(&"destroy"), "{events:?}");
+        Ok(events)
+    })?
+    .0;
+    ensure!(life(&events) == ["kill", "kill", "die", "stop", "destroy"], "{events:?}");
+    ensure!(signals(&events) == ["28", "15"], "{events:?}");
+    let (_, death) = events.iter().find(|(action, _)| action == "die").context("it died")?;
+    ensure!(death["exitCode"] == "3" && death["execDuration"].is_string(), "{death}");
+    Ok(())
+}
+
 /// E-20, E-29, E-42, E-44: what monitors ask a daemon, and what is no driver of it.
 #[test]
 fn docker_e_42_what_monitors_ask() -> Result<()> {

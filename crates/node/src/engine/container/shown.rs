@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use image::RunConfig;
-use runtime::{ContainerConfig, ContainerState};
+use runtime::ContainerConfig;
 use types::{Assignment, Labels, PortConfig, Timestamp};
 
 use super::{HOST, Made, NONE, Planned, WantedMount, image_volumes, is_on_host};
@@ -161,12 +161,12 @@ fn single_spec(a: &Assignment, config: &ContainerConfig) -> SingleSpec {
     }
 }
 
-/// The record that a container bears; one from an older version has little of it.
-pub(in crate::engine) fn record_of_labels(state: &ContainerState) -> Record {
-    let known = state.labels.get(LABEL).and_then(|text| serde_json::from_str::<Record>(text).ok());
+/// The record that a container bears as a label; one from an older version has little of it.
+pub(in crate::engine) fn record_of_labels(id: &str, labels: &Labels) -> Record {
+    let known = labels.get(LABEL).and_then(|text| serde_json::from_str::<Record>(text).ok());
     let mut record = known.unwrap_or_else(|| Record {
-        id: state.id.clone(),
-        name: state.labels.get(super::LABEL_TASK_NAME).cloned().unwrap_or_else(|| state.id.clone()),
+        id: id.to_owned(),
+        name: labels.get(super::LABEL_TASK_NAME).cloned().unwrap_or_else(|| id.to_owned()),
         created_at: Timestamp::EPOCH,
         image: String::new(),
         spec: SingleSpec::default(),
@@ -175,9 +175,8 @@ pub(in crate::engine) fn record_of_labels(state: &ContainerState) -> Record {
         health: None,
         state: State::default(),
     });
-    record.created_at = Timestamp::from_unix_ns(state.created_at_ns);
     record.state.phase = Phase::Running;
-    let shown = state.labels.iter().filter(|(key, _)| !key.starts_with(OWN));
+    let shown = labels.iter().filter(|(key, _)| !key.starts_with(OWN));
     record.merged.labels = shown.map(|(key, value)| (key.clone(), value.clone())).collect();
     record
 }

@@ -62,7 +62,12 @@ impl Engine {
             Some(ContainerHealth::Healthy) => HealthState::Healthy,
             Some(ContainerHealth::Unhealthy) => HealthState::Unhealthy,
         };
-        known.insert(id, HealthView { state, ..HealthView::default() });
+        let before = known.insert(id.clone(), HealthView { state, ..HealthView::default() });
+        drop(known);
+        // what it is at first, or was for an earlier process, is no news
+        if before.is_some_and(|before| before.state != state) {
+            self.announce_of(&id, &format!("health_status: {}", state.as_str()), &[]);
+        }
     }
 
     pub(super) fn task_health(&self, id: &str) -> Option<HealthView> {

@@ -38,7 +38,7 @@ impl Engine {
                 let signal = parse_signal(signal.unwrap_or(&own)).map_err(ContainerError::invalid)?;
                 let own = grace_ms.map(|ms| i64::try_from(ms / 1000).unwrap_or(i64::MAX));
                 let grace = grace(seconds.or(own));
-                return self.inner.runtime.stop(&state.id, signal, grace).await.map(drop).map_err(|e| of_runtime(&e));
+                return self.stop_task_container(&state.id, signal, grace).await.map_err(|e| of_runtime(&e));
             }
         };
         self.stop_single(&single, signal, seconds).await
@@ -67,6 +67,24 @@ impl Engine {
         }
         self.seen_ended(single).await?;
         self.announce("stop", &single.record());
+        Ok(())
+    }
+
+    /// Asks a task's container to end, waits, forces.
+    pub(in crate::engine) async fn stop_task_container(
+        &self,
+        id: &str,
+        signal: Signal,
+        grace: Duration,
+    ) -> Result<(), runtime::Error> {
+        // What has ended by itself is stopped by nobody.
+        if let Status::Stopped(exit) = self.inner.runtime.state(id).await?.status {
+            self.note_task_ended(id, &exit);
+            return Ok(());
+        }
+        let exit = self.end(id, signal, grace).await?;
+        self.note_task_ended(id, &exit);
+        self.announce_of(id, "stop", &[]);
         Ok(())
     }
 
@@ -150,9 +168,10 @@ impl Engine {
             // whoever listens hears of the signal before the end that it brings
             self.announce_kill(&id, signal);
             let killed = self.inner.runtime.stop(&id, signal, Duration::ZERO).await;
-            killed.map(drop).map_err(|e| of_runtime(&e))?;
-            if let Some(single) = &single {
-                self.seen_ended(single).await?;
+            let exit = killed.map_err(|e| of_runtime(&e))?;
+            match &single {
+                Some(single) => self.seen_ended(single).await?,
+                None => self.note_task_ended(&id, &exit),
             }
         } else {
             self.inner.runtime.signal(&id, signal).await.map_err(|e| of_runtime(&e))?;

@@ -25,6 +25,7 @@ mod shared_memory;
 pub mod spec;
 mod start;
 mod store;
+mod task_containers;
 mod told;
 mod usage;
 mod view;
@@ -38,7 +39,6 @@ use std::{
 use tokio::{sync::watch, task::JoinSet};
 
 pub(in crate::engine) use self::store::Record;
-use self::store::Store;
 pub(super) use self::usage::interfaces;
 pub use self::{
     create::CreatedContainer,
@@ -49,6 +49,7 @@ pub use self::{
     view::{ContainerStatusView, ContainerView, PlaceView},
     wait::{WaitCondition, Waited},
 };
+use self::{store::Store, task_containers::TaskContainers};
 use types::with_causes;
 
 use super::{Engine, EngineConfig, container_id::task_of_container};
@@ -76,6 +77,8 @@ pub(super) struct Containers {
     names: Mutex<BTreeMap<String, String>>,
     /// Those who wait for the ends.
     owners: Mutex<JoinSet<()>>,
+    /// What is told of those that are tasks'.
+    tasks: TaskContainers,
     /// What the agent found of its tasks' containers, by container, for showing.
     task_health: Mutex<BTreeMap<String, HealthView>>,
 }
@@ -119,6 +122,7 @@ impl Containers {
             all: RwLock::default(),
             names: Mutex::default(),
             owners: Mutex::default(),
+            tasks: TaskContainers::default(),
             task_health: Mutex::default(),
         }
     }

@@ -21,11 +21,11 @@ impl Engine {
         let containers = &self.inner.containers;
         let directory = containers.store.directory("");
         let records = containers.store.load().map_err(|e| EngineError::file("read", &directory, e))?;
-        let mut states: BTreeMap<String, ContainerState> = states
-            .into_iter()
-            .filter(|state| task_of_container(&state.id).is_none())
-            .map(|state| (state.id.clone(), state))
-            .collect();
+        let is_tasks = |state: &ContainerState| task_of_container(&state.id).is_some();
+        let (of_tasks, states): (Vec<_>, Vec<_>) = states.into_iter().partition(is_tasks);
+        of_tasks.iter().for_each(|state| containers.tasks.found(state));
+        let mut states: BTreeMap<String, ContainerState> =
+            states.into_iter().map(|state| (state.id.clone(), state)).collect();
         for record in records {
             containers.names().insert(record.name.clone(), record.id.clone());
             let single = containers.insert(record);

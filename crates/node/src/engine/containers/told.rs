@@ -35,6 +35,10 @@ impl Engine {
         self.announce_event(with(event, attributes));
     }
 
+    pub(super) fn announce_all(&self, events: impl IntoIterator<Item = Event>) {
+        events.into_iter().for_each(|event| self.announce_event(event));
+    }
+
     fn announce_event(&self, event: Event) {
         let (id, name) = (&event.actor, event.attributes.get("name").map_or("", String::as_str));
         tracing::info!(container.id = id, container.name = name, action = event.action, "container");
@@ -42,8 +46,11 @@ impl Engine {
     }
 
     fn event_of(&self, id: &str, action: &str) -> Option<Event> {
-        let single = self.inner.containers.get(id)?;
-        Some(of_record(action, &single.lock()))
+        let containers = &self.inner.containers;
+        match containers.get(id) {
+            Some(single) => Some(of_record(action, &single.lock())),
+            None => containers.tasks.event(id, action),
+        }
     }
 }
 
@@ -51,12 +58,12 @@ fn of_record(action: &str, record: &Record) -> Event {
     about(action, &record.id, &record.name, &record.spec.image).with_labels(&record.merged.labels)
 }
 
-fn about(action: &str, id: &str, name: &str, image: &str) -> Event {
+pub(super) fn about(action: &str, id: &str, name: &str, image: &str) -> Event {
     Event::new(EventKind::Container, action, id).with("name", name).with("image", image)
 }
 
 /// How a container ended, and after how long.
-fn with_end(event: Event, exit_code: i32, ran_for: Duration) -> Event {
+pub(super) fn with_end(event: Event, exit_code: i32, ran_for: Duration) -> Event {
     event.with("exitCode", exit_code.to_string()).with("execDuration", ran_for.as_secs().to_string())
 }
 

@@ -171,7 +171,8 @@ impl Engine {
     }
 
     fn view_task(&self, state: &ContainerState) -> ContainerView {
-        let mut record = record_of_labels(state);
+        let mut record = record_of_labels(&state.id, &state.labels);
+        record.created_at = Timestamp::from_unix_ns(state.created_at_ns);
         let image = self.inner.images.snapshot_image_of(&state.id);
         record.image = image.map(|image| image.to_string()).unwrap_or_default();
         record.state.started_at = Timestamp::from_unix_ns(state.started_at_ns);
