@@ -59,11 +59,48 @@ impl Error {
         match self {
             Self::CommandNotFound { .. } => 127,
             Self::CommandNotExecutable { .. } => 126,
+            Self::Failed { reason, .. } => code_of_words(reason),
             _ => 128,
         }
     }
 
     pub(crate) fn io(id: &str, operation: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { id: id.to_owned(), operation, source }
+    }
+}
+
+/// Runtimes say by words alone why they refuse; what Docker takes from them (moby `daemon/errors.go`).
+fn code_of_words(reason: &str) -> i32 {
+    let reason = reason.to_lowercase();
+    let has = |parts: &[&str]| parts.iter().any(|part| reason.contains(*part));
+    if has(&["permission denied", "is a directory"]) {
+        126
+    } else if has(&["executable file not found", "no such file or directory", "not a directory"]) {
+        127
+    } else {
+        128
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// E-25, E-28: a command, or its directory, that is not there is 127; what may not be used is 126.
+    #[test]
+    fn e_28_codes_of_words_are_dockers() {
+        let code = |reason: &str| {
+            Error::Failed { id: "c".into(), operation: "create it", reason: reason.to_owned() }.exit_code()
+        };
+        for (reason, wanted) in [
+            ("cannot enter the directory /none: No such file or directory", 127),
+            ("cannot enter the directory /etc/passwd: Not a directory", 127),
+            ("cannot enter the directory /root: Permission denied", 126),
+            ("exec: \"/tmp\": is a directory: unknown", 126),
+            ("it is paused", 128),
+        ] {
+            assert_eq!(code(reason), wanted, "{reason}");
+        }
+        assert_eq!(Error::NotFound { id: "c".into() }.exit_code(), 128);
     }
 }

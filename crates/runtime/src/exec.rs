@@ -219,6 +219,14 @@ impl Runtime {
         Ok(ContainerFacts { uid, gid, readonly_rootfs })
     }
 
+    /// Whether a container knows a user, for those who ask before anything is executed as it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it does not.
+    pub fn check_user(&self, id: &str, user: &str) -> Result<()> {
+        self.exec_user(id, user).map(drop)
+    }
+
     fn exec_user(&self, id: &str, user: &str) -> Result<Option<ResolvedUser>> {
         if user.is_empty() {
             return Ok(None);

@@ -93,12 +93,23 @@ async fn s_58_codes_output_and_failures() {
     let command = |name: &str| ExecConfig { args: vec![name.to_owned()], ..ExecConfig::default() };
     assert!(matches!(fails(command("nothing")).await, Error::CommandNotFound { .. }));
     assert!(matches!(fails(command("/etc/data")).await, Error::CommandNotExecutable { .. }));
-    let lost = fails(ExecConfig { cwd: "/nowhere".into(), ..line("true") }).await.to_string();
-    assert!(lost.contains("cannot enter the directory /nowhere"), "{lost}");
+    for directory in ["/nowhere", "/etc/data"] {
+        let lost = fails(ExecConfig { cwd: directory.into(), ..line("true") }).await;
+        assert!(lost.to_string().contains(&format!("cannot enter the directory {directory}")), "{lost}");
+        assert_eq!(lost.exit_code(), 127, "{lost}");
+    }
+    // Found, and the kernel does not execute it: it counts as begun.
+    run(&bench, "c", &line("printf '#!/nowhere\n' > /tmp/lost; chmod +x /tmp/lost")).await;
+    let said = "exec /tmp/lost: no such file or directory\n";
+    assert_eq!(run(&bench, "c", &command("/tmp/lost")).await, (ExecEnd::Code(255), said.to_owned()));
+    let (exit, output) = bench.run(&bench.command("lost", &["/tmp/lost"])).await;
+    assert_eq!((exit.code, output), (255, format!("! {said}")));
     let long = fails(line(&"x".repeat(100_000))).await;
     assert!(matches!(long, Error::Io { .. }), "{long}");
     let stranger = fails(ExecConfig { user: "nobody".into(), ..line("true") }).await.to_string();
     assert!(stranger.contains("unable to find user nobody"), "{stranger}");
+    assert!(matches!(bench.runtime.check_user("c", "nobody"), Err(Error::Invalid { .. })));
+    assert!(bench.runtime.check_user("c", "web:1000").is_ok() && bench.runtime.check_user("c", "").is_ok());
     bench.runtime.pause("c").await.unwrap();
     assert!(fails(line("true")).await.to_string().ends_with("it is paused"));
     bench.runtime.unpause("c").await.unwrap();

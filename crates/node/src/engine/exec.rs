@@ -147,12 +147,17 @@ impl Engine {
     /// Remembers a command; gives its id.
     ///
     /// # Errors
-    /// If the container does not run, or nothing is said to run.
+    /// If the container does not run or does not know the user, or nothing is said to run.
     pub async fn exec_create(&self, container: &ContainerRef, spec: ExecSpec) -> Result<String, Refusal> {
         check_state(container)?;
         if spec.args.first().is_none_or(String::is_empty) {
             return Err(Refusal::new(RefusalKind::Invalid, "No exec command specified"));
         }
+        let known = self.inner.runtime.check_user(&container.id, &spec.user);
+        known.map_err(|error| match error {
+            runtime::Error::Invalid { reason, .. } => Refusal::new(RefusalKind::Invalid, reason),
+            error => Refusal::of_runtime(&error),
+        })?;
         DetachKeys::parse(&spec.detach_keys).map_err(|why| Refusal::new(RefusalKind::Invalid, why))?;
         let id: String = (0..4).map(|_| format!("{:016x}", random())).collect();
         let entry = Entry {
@@ -358,7 +363,7 @@ impl ExecSession {
     }
 }
 
-/// Exit code of a command that could not be executed.
+/// Exit code of a command whose execution the runtime was not asked for.
 const CODE_FAILED: i32 = 126;
 
 /// Ours alone is made non-blocking: the command's end is its own open file.
@@ -385,9 +390,14 @@ fn check_state(container: &ContainerRef) -> Result<(), Refusal> {
     if !container.is_running { Err(not_running(&container.id)) } else { Ok(()) }
 }
 
-/// 127 for a command that is not there, 126 for anything else that keeps one from being executed, as in Docker.
+/// As in Docker, what the runtime's words mean, and one code for all that fails before it is asked.
 fn code_of(error: &runtime::Error) -> i32 {
-    if error.exit_code() == 127 { 127 } else { CODE_FAILED }
+    match error {
+        runtime::Error::CommandNotFound { .. }
+        | runtime::Error::CommandNotExecutable { .. }
+        | runtime::Error::Failed { .. } => error.exit_code(),
+        _ => CODE_FAILED,
+    }
 }
 
 /// Docker's words for a command that cannot be executed; clients look for them.
@@ -397,8 +407,8 @@ fn refused(error: &runtime::Error) -> Refusal {
         runtime::Error::Failed { reason, .. } => reason.as_str(),
         _ => text.split_once(": ").map_or(text.as_str(), |(_, reason)| reason),
     };
-    let kind = match error {
-        runtime::Error::CommandNotFound { .. } | runtime::Error::CommandNotExecutable { .. } => RefusalKind::Invalid,
+    let kind = match error.exit_code() {
+        126 | 127 => RefusalKind::Invalid,
         _ => RefusalKind::Failed,
     };
     let text = format!("OCI runtime exec failed: exec failed: unable to start container process: {reason}");

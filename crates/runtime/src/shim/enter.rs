@@ -116,7 +116,10 @@ fn place(entry: &Entry<'_>) -> Result<(), Failure> {
 
 fn become_command(entry: &Entry<'_>) -> ! {
     let code = match take_streams(entry) {
-        Ok(failure) => tell(&failure, execute(entry.command, entry.seccomp)),
+        Ok(failure) => match ready(entry.command, entry.seccomp) {
+            Ok(words) => execute(&words),
+            Err(refusal) => tell(&failure, refusal),
+        },
         Err(errno) => tell(&entry.failure, Failure::from(format!("cannot take its streams: {}", errno.desc())).into()),
     };
     // SAFETY: as in `enter_and_fork`.
@@ -129,16 +132,17 @@ fn tell(mut to: &File, refusal: Refusal) -> i32 {
     i32::from(to.write_all(&protocol::frame(&ExecEvent::Failed { code, reason })).is_err())
 }
 
-/// Returns only if it fails.
-fn execute(command: &Command, filter: Option<&LinuxSeccomp>) -> Refusal {
-    let prepared = prepare(command, filter).map_err(Refusal::from).and_then(|()| words(command));
-    let (path, args, env) = match prepared {
-        Ok(words) => words,
-        Err(refusal) => return refusal,
-    };
-    let Err(errno) = execve(&path, &args, &env);
-    let code = if errno == Errno::ENOENT { 127 } else { 126 };
-    Refusal { code, reason: format!("exec {}: {}", path.to_string_lossy(), errno.desc()) }
+fn ready(command: &Command, filter: Option<&LinuxSeccomp>) -> Result<Words, Refusal> {
+    prepare(command, filter)?;
+    words(command)
+}
+
+/// Returns only if it fails, the code to end with. For whoever waits the command has begun: the words go where its own
+/// would.
+fn execute((path, args, env): &Words) -> i32 {
+    let Err(errno) = execve(path, args, env);
+    executor::say(&executor::not_executed(path, errno));
+    executor::NOT_EXECUTED
 }
 
 /// All that a process of this container has given up and been given.

@@ -3,7 +3,7 @@
 //! privileges are gone.
 
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     io::{self, Write},
     path::Path,
 };
@@ -38,13 +38,31 @@ impl Executor for Command {
         let found = process(spec).and_then(|process| Ok((c_string(&find(process)?)?, arguments(process)?)));
         let (path, args) = found.unwrap_or_else(|problem| say_and_exit(&problem, 127));
         let Err(errno) = execv(&path, &args);
-        let code = if errno == Errno::ENOENT { 127 } else { 126 };
-        say_and_exit(&format!("exec {}: {}", path.to_string_lossy(), errno.desc()), code)
+        let code = match errno {
+            _ if !self.init => NOT_EXECUTED,
+            // an init says of its child what shells say
+            Errno::ENOENT => 127,
+            _ => 126,
+        };
+        say_and_exit(&not_executed(&path, errno), code)
     }
 }
 
-pub(super) fn say_and_exit(problem: &str, code: i32) -> ! {
+/// Exit code, as with runc, of a command that was found and that the kernel does not execute: a script without its
+/// interpreter, a program of another architecture. It counts as begun by then.
+pub(super) const NOT_EXECUTED: i32 = 255;
+
+/// What is said of such a command, in runc's words.
+pub(super) fn not_executed(path: &CStr, errno: Errno) -> String {
+    format!("exec {}: {}", path.to_string_lossy(), errno.desc().to_lowercase())
+}
+
+pub(super) fn say(problem: &str) {
     io::stderr().write_all(format!("{problem}\n").as_bytes()).ok();
+}
+
+pub(super) fn say_and_exit(problem: &str, code: i32) -> ! {
+    say(problem);
     std::process::exit(code)
 }
 

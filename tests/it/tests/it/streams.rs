@@ -36,6 +36,14 @@ fn cluster_e_28_exec() -> Result<()> {
         let said = run(&[command], Value::Null)?;
         ensure!(said.code == Some(code) && text(&said.stderr).contains(words), "{said:?}");
     }
+    for directory in ["/none", "/etc/passwd"] {
+        let said = run(&["true"], json!({ "WorkingDir": directory }))?;
+        ensure!(said.code == Some(127) && text(&said.stderr).contains(directory), "{said:?}");
+    }
+    run(&["sh", "-c", "echo '#!/none' > /tmp/lost; chmod +x /tmp/lost"], Value::Null)?;
+    let said = run(&["/tmp/lost"], Value::Null)?;
+    let words = "exec /tmp/lost: no such file or directory\n";
+    ensure!(said.code == Some(255) && text(&said.stderr) == words, "{said:?}");
     let more = json!({ "User": "nobody", "WorkingDir": "/tmp", "Env": ["A=b"] });
     let said = run(&["sh", "-c", "id -un; pwd; echo $A"], more)?;
     ensure!(text(&said.stdout) == "nobody\n/tmp\nb\n", "{said:?}");
@@ -51,6 +59,8 @@ fn cluster_e_28_exec() -> Result<()> {
     ensure!(refused("/containers/none/exec", &json!({"Cmd": ["a"]})).contains("No such container: none"));
     let path = format!("/containers/{container}/exec");
     ensure!(refused(&path, &json!({})).contains("No exec command specified"));
+    let stranger = refused(&path, &json!({"Cmd": ["a"], "User": "stranger"}));
+    ensure!(stranger.contains("400 {\"message\":\"unable to find user stranger"), "{stranger}");
     ensure!(refused(&path, &json!({"Cmd": ["a"], "DetachKeys": "ctrl-"})).contains("invalid detach keys"));
     Ok(())
 }

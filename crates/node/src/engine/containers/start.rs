@@ -6,7 +6,7 @@ use std::sync::Arc;
 use types::with_causes;
 
 use super::{
-    ContainerError, Engine, News, Phase, Record, Single,
+    ContainerError, ContainerErrorKind, Engine, News, Phase, Record, Single,
     create::hold,
     of_runtime, owner,
     plan::{self, Prepared},
@@ -127,7 +127,10 @@ impl Engine {
                 }
                 other => with_causes(other),
             };
-            let kind = of_runtime(&error).kind;
+            let kind = match code {
+                126 | 127 => ContainerErrorKind::Invalid,
+                _ => of_runtime(&error).kind,
+            };
             (ContainerError::new(kind, format!("failed to create task for container: {text}")), code)
         };
         // The last run's record of the runtime, by which its log was read.
