@@ -77,7 +77,7 @@ async fn watch(engine: Engine, task: TaskId, mut health: Health, news: mpsc::Sen
     loop {
         tokio::time::sleep(health.pause(now())).await;
         let began = now();
-        let finding = engine.check_health(task, health.settings()).await;
+        let Some(finding) = engine.check_health(task, health.settings()).await else { continue };
         let Some(change) = health.take(began, finding) else { continue };
         let is_last = matches!(change, HealthNews::Unhealthy(_));
         if news.send((task, change)).await.is_err() || is_last {

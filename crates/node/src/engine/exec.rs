@@ -3,6 +3,8 @@
 //! Called by the API. A command belongs to this process: it ends with the daemon (`runtime::exec` says why). It does
 //! not end with its client, as in Docker: who leaves a command lets it go on.
 
+mod told;
+
 use std::{
     collections::HashMap,
     os::fd::OwnedFd,
@@ -17,6 +19,8 @@ use tokio::{
     sync::watch,
 };
 
+use self::told::new_id;
+pub(super) use self::told::{CODE_UNKNOWN, Probe};
 use super::{
     Engine,
     containers::ContainerRef,
@@ -24,16 +28,12 @@ use super::{
     refusal::{Refusal, RefusalKind},
     streams::{Session, SessionEnd, Streams, copy_of, say},
 };
-use crate::clock::random;
 
 /// Commands that are remembered, whether they run or not; each costs what its words do.
 const EXECS_MAX: usize = 4096;
 
 /// How long the end of a command can be asked for.
 const KEPT: Duration = Duration::from_secs(300);
-
-/// Exit code of a command of which nobody saw the end.
-const CODE_UNKNOWN: i32 = 137;
 
 /// A command, as it was asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,16 +86,8 @@ impl Entry {
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// With the command as Docker's events have it: `exec_start: sh -c true`.
-    fn tell(&self, engine: &Engine, action: &str, code: Option<i32>) {
-        let code = code.map(|code| code.to_string());
-        let mut attributes = vec![("execID", self.id.as_str())];
-        attributes.extend(code.as_deref().map(|code| ("exitCode", code)));
-        let action = match code {
-            Some(_) => action.to_owned(),
-            None => format!("{action}: {}", self.spec.args.join(" ")),
-        };
-        engine.tell(&self.container.id, &action, &attributes);
+    fn tell(&self, engine: &Engine, action: &str) {
+        engine.tell_exec(&self.container.id, &self.id, action, &self.spec.args);
     }
 
     fn is_past(&self, now: Instant) -> bool {
@@ -121,7 +113,7 @@ impl Execs {
         found.ok_or_else(|| Refusal::new(RefusalKind::NotFound, format!("No such exec instance: {id}")))
     }
 
-    fn add(&self, entry: Entry) -> Result<(), Refusal> {
+    fn add(&self, entry: Entry) -> Result<Arc<Entry>, Refusal> {
         let now = Instant::now();
         let mut all = self.all();
         all.retain(|_, entry| !entry.is_past(now));
@@ -130,8 +122,9 @@ impl Execs {
                 format!("{EXECS_MAX} commands are running or were made in the last minutes; wait for some to end");
             return Err(Refusal::new(RefusalKind::Conflict, text));
         }
-        all.insert(entry.id.clone(), Arc::new(entry));
-        Ok(())
+        let entry = Arc::new(entry);
+        all.insert(entry.id.clone(), Arc::clone(&entry));
+        Ok(entry)
     }
 }
 
@@ -159,7 +152,7 @@ impl Engine {
             error => Refusal::of_runtime(&error),
         })?;
         DetachKeys::parse(&spec.detach_keys).map_err(|why| Refusal::new(RefusalKind::Invalid, why))?;
-        let id: String = (0..4).map(|_| format!("{:016x}", random())).collect();
+        let id = new_id();
         let entry = Entry {
             id: id.clone(),
             container: container.clone(),
@@ -167,8 +160,7 @@ impl Engine {
             made_at: Instant::now(),
             stage: Mutex::new(Stage::Made),
         };
-        entry.tell(self, "exec_create", None);
-        self.inner.execs.add(entry)?;
+        self.inner.execs.add(entry)?.tell(self, "exec_create");
         Ok(id)
     }
 
@@ -300,6 +292,7 @@ impl ExecSession {
 
     async fn try_start(&self, detached: bool) -> Result<(Streams, watch::Receiver<Option<i32>>), (i32, Refusal)> {
         let spec = &self.entry.spec;
+        self.entry.tell(&self.engine, "exec_start");
         let (ours, theirs, master) = self.streams(detached).map_err(|refusal| (CODE_FAILED, refusal))?;
         let config = ExecConfig {
             args: spec.args.clone(),
@@ -313,7 +306,6 @@ impl ExecSession {
         let mut exec = exec.map_err(|error| (code_of(&error), refused(&error)))?;
         let pid = exec.pid();
         *self.entry.stage() = Stage::Running { pid, master };
-        self.entry.tell(&self.engine, "exec_start", None);
         let (sender, receiver) = watch::channel(None);
         let (entry, engine) = (Arc::clone(&self.entry), self.engine.clone());
         // Ends with the command; if this process ends before, the command does too.
@@ -323,7 +315,7 @@ impl ExecSession {
                 CODE_UNKNOWN
             });
             *entry.stage() = Stage::Ended { pid, code, at: Instant::now() };
-            entry.tell(&engine, "exec_die", Some(code));
+            engine.tell_exec_end(&entry.container.id, &entry.id, code);
             sender.send_replace(Some(code));
         });
         Ok((ours, receiver))

@@ -8,11 +8,16 @@
 use std::time::Duration;
 
 use image::RunConfig;
-use runtime::{Captured, ExecConfig, ExecEnd};
+use runtime::{Captured, ExecConfig, ExecEnd, Status};
 use serde::{Deserialize, Serialize};
 use types::{HealthCheck, HealthTest, TaskId, Timestamp, with_causes};
 
-use super::{Engine, container::SpecError, container_id};
+use super::{
+    Engine,
+    container::SpecError,
+    container_id,
+    exec::{CODE_UNKNOWN, Probe},
+};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -149,16 +154,25 @@ impl Health {
 }
 
 impl Engine {
-    /// Asks a container once. A check that cannot be executed failed, as in Docker.
-    pub(crate) async fn check_health(&self, task: TaskId, settings: &HealthSettings) -> Finding {
-        self.check_health_of(&container_id(task), settings).await.finding
+    /// Asks a container once. A check that cannot be executed failed, as in Docker; what does not run is not asked.
+    pub(crate) async fn check_health(&self, task: TaskId, settings: &HealthSettings) -> Option<Finding> {
+        self.check_health_of(&container_id(task), settings).await.map(|look| look.finding)
     }
 
     /// The same for any container.
-    pub(super) async fn check_health_of(&self, id: &str, settings: &HealthSettings) -> Look {
+    pub(super) async fn check_health_of(&self, id: &str, settings: &HealthSettings) -> Option<Look> {
         let command = ExecConfig { args: settings.args.clone(), ..ExecConfig::default() };
         let runtime = &self.inner.runtime;
-        let look = match runtime.exec_captured(id, &command, settings.timeout, OUTPUT_MAX).await {
+        if !runtime.state(id).await.is_ok_and(|state| state.status == Status::Running) {
+            return None;
+        }
+        let probe = Probe::begin(self, id, &settings.args);
+        let captured = runtime.exec_captured(id, &command, settings.timeout, OUTPUT_MAX).await;
+        probe.ends(captured.as_ref().ok().map(|captured| match captured.end {
+            ExecEnd::Code(code) => code,
+            ExecEnd::TimedOut => CODE_UNKNOWN,
+        }));
+        let look = match captured {
             Ok(captured) => Look::of(&captured, settings.timeout),
             Err(error) => {
                 let text = with_causes(&error);
@@ -169,7 +183,7 @@ impl Engine {
         if look.finding != Finding::Well {
             self.inner.metrics.health_checks_failed.inc();
         }
-        look
+        Some(look)
     }
 }
 

@@ -62,6 +62,41 @@ fn life(events: &[(String, Value)]) -> Vec<&str> {
     events.iter().map(|(action, _)| action.as_str()).filter(|action| !action.starts_with("exec_")).collect()
 }
 
+/// Exit codes of the commands with these words that have ended, each told of as made, as started and at its end.
+fn exits(events: &[(String, Value)], words: &str) -> Result<Vec<String>> {
+    let (made, started) = (format!("exec_create: {words}"), format!("exec_start: {words}"));
+    let mut codes = Vec::new();
+    for (_, said) in events.iter().filter(|(action, _)| *action == made) {
+        let of_it: Vec<_> = events.iter().filter(|(_, other)| other["execID"] == said["execID"]).collect();
+        let actions: Vec<&str> = of_it.iter().map(|(action, _)| action.as_str()).collect();
+        ensure!([made.as_str(), &started, "exec_die"].starts_with(&actions), "{actions:?}");
+        codes.extend(of_it.get(2).and_then(|(_, end)| Some(end["exitCode"].as_str()?.to_owned())));
+    }
+    Ok(codes)
+}
+
+/// E-41, E-42: each check of a container's health is told as the command that it is.
+#[test]
+fn docker_e_41_health_checks_are_told() -> Result<()> {
+    if !can_make_hosts("docker_e_41_health_checks_are_told") {
+        return Ok(());
+    }
+    let d = Docker::up("shownchecks")?;
+    let since = in_seconds(0)?;
+    for (name, check, timeout, code) in [("sick", "exit 3", "30s", "3"), ("slow", "sleep 100", "300ms", "137")] {
+        let times = ["--health-interval", "200ms", "--health-timeout", timeout];
+        d.sleeper(name, &[&times[..], &["--health-cmd", check]].concat())?;
+        until("the checks are told", DEADLINE, || {
+            let events = told(&d, name, &since)?;
+            let codes = exits(&events, &format!("/bin/sh -c {check}"))?;
+            ensure!(codes.len() > 2 && codes.iter().all(|told| told == code), "{codes:?}: {events:?}");
+            ensure!(life(&events) == ["create", "start", "health_status: unhealthy"], "{events:?}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 /// E-42, S-58: a task's container tells on its host what a single one does, once, with all that says whose it is; a daemon
 /// that finds it says nothing of what it was before.
 #[test]
@@ -89,6 +124,9 @@ fn docker_e_42_events_of_a_tasks_container() -> Result<()> {
         let ours = said.as_object().context("attributes")?.keys().find(|key| key.starts_with("rswarm."));
         ensure!(ours.is_none(), "{action}: {said}");
     }
+    ensure!(exits(&events, "/bin/sh -c test -e /tmp/ready")?.contains(&"0".to_owned()), "{events:?}");
+    d.no(4, "", &["exec", &row.container, "sh", "-c", "exit 4"])?;
+    ensure!(exits(&told(&d, &row.container, &since)?, "sh -c exit 4")? == ["4"], "a command of a client");
 
     d.t.restart_with("h1", &[])?;
     let (found, _) = d.t.running("web", 1)?;

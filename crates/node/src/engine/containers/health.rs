@@ -3,7 +3,6 @@
 
 use std::{collections::VecDeque, sync::PoisonError};
 
-use runtime::Status;
 use types::{ContainerHealth, TaskId, Timestamp};
 
 use super::{Engine, Single};
@@ -96,12 +95,8 @@ pub(super) async fn look(engine: &Engine, single: &Single, settings: Option<Heal
     let mut health = Health::new(settings, started_at, false);
     loop {
         tokio::time::sleep(health.pause(now())).await;
-        let state = engine.inner.runtime.state(&single.id).await;
-        if !state.is_ok_and(|state| state.status == Status::Running) {
-            continue;
-        }
         let began_at = now();
-        let look = engine.check_health_of(&single.id, health.settings()).await;
+        let Some(look) = engine.check_health_of(&single.id, health.settings()).await else { continue };
         let before = view.state;
         note(&mut view, &mut health, began_at, look);
         single.set_health(Some(view.clone()));
