@@ -97,6 +97,34 @@ fn docker_e_41_health_checks_are_told() -> Result<()> {
     Ok(())
 }
 
+/// S-58, E-25: a task's container that stands still is not asked how it is, and lives on.
+#[test]
+fn docker_s_58_a_paused_task_is_not_asked() -> Result<()> {
+    if !can_make_hosts("docker_s_58_a_paused_task_is_not_asked") {
+        return Ok(());
+    }
+    let d = Docker::up("shownpaused")?;
+    for name in ["still", "other"] {
+        d.t.create(name, 1, &["--health-cmd", "true", "--health-interval", "100ms", "--health-retries", "1"])?;
+    }
+    let (still, other) = (d.t.running("still", 1)?.0[0].clone(), d.t.running("other", 1)?.0[0].clone());
+    let since = in_seconds(0)?;
+    d.ok(&["pause", &still.container])?;
+    until("another one was asked ten times meanwhile", DEADLINE, || {
+        let times = exits(&told(&d, &other.container, &since)?, "/bin/sh -c true")?.len();
+        ensure!(times >= 10, "{times} times");
+        Ok(())
+    })?;
+    let events = told(&d, &still.container, &since)?;
+    let after = events.iter().map(|(action, _)| action.as_str()).skip_while(|action| *action != "pause");
+    let after: Vec<&str> = after.filter(|action| *action != "exec_die").collect();
+    ensure!(after == ["pause"], "{after:?}");
+    d.ok(&["unpause", &still.container])?;
+    let (found, _) = d.t.running("still", 1)?;
+    ensure!(found[0].container == still.container, "the same container: {found:?}");
+    Ok(())
+}
+
 /// E-42, S-58: a task's container tells on its host what a single one does, once, with all that says whose it is; a daemon
 /// that finds it says nothing of what it was before.
 #[test]
