@@ -16,6 +16,7 @@ fn image() -> RunConfig {
         user: "app".into(),
         stop_signal: "SIGQUIT".into(),
         volumes: [("/data".to_owned(), image::Empty {}), ("/logs".to_owned(), image::Empty {})].into(),
+        exposed_ports: [("80".to_owned(), image::Empty {}), ("53/udp".to_owned(), image::Empty {})].into(),
         ..RunConfig::default()
     }
 }
@@ -120,6 +121,23 @@ fn s_75_a_container_says_whose_it_is() {
         (node.to_string().as_str(), "")
     );
     assert_eq!(shown["own"], "of the user");
+}
+
+/// E-23, E-42: what is shown and told of a task's container is found on it: name, image, labels, and the ports that its
+/// image says it has.
+#[test]
+fn e_23_a_container_bears_what_is_shown_of_it() {
+    let made = config(&with(|task| {
+        task.container.labels.insert("tier".into(), "front".into());
+    }));
+    let shown = record_of_labels(&made.id, &made.labels);
+    assert_eq!((shown.id.as_str(), shown.spec.image.as_str()), (made.id.as_str(), "app:1"));
+    assert_eq!(shown.name, format!("web.1.{}", assignment(1).id));
+    let exposed: Vec<_> = shown.merged.exposed.into_iter().collect();
+    assert_eq!(exposed, [(53, types::PortProtocol::Udp), (80, types::PortProtocol::Tcp)]);
+    let labels = shown.merged.labels;
+    assert_eq!(labels["tier"], "front");
+    assert!(labels.keys().all(|key| !key.starts_with("rswarm.")), "{labels:?}");
 }
 
 #[test]

@@ -268,3 +268,23 @@ fn docker_s_75_containers_of_tasks() -> Result<()> {
     }
     d.ok(&["service", "rm", "web"]).map(drop)
 }
+
+/// E-23, E-28: what a task's container listens on by its image is shown, as of any other.
+#[test]
+fn docker_e_23_exposed_ports_of_tasks() -> Result<()> {
+    if !can_make_hosts("docker_e_23_exposed_ports_of_tasks") {
+        return Ok(());
+    }
+    let d = Docker::up("shownports")?;
+    d.ok(&["create", "--name", "seed", IMAGE, "true"])?;
+    d.ok(&["commit", "-c", "EXPOSE 80", "-c", "CMD [\"sleep\", \"10000\"]", "seed", "open:1"])?;
+    d.ok(&["service", "create", "-d", "-q", "--no-resolve-image", "--name", "web", "open:1"])?;
+    let container = d.t.running("web", 1)?.0[0].container.clone();
+    let listed = d.ok(&["ps", "--filter", "expose=80", "--no-trunc", "--format", "{{.ID}} {{.Ports}}"])?;
+    ensure!(listed == format!("{container} 80/tcp"), "{listed}");
+    d.is(
+        &container,
+        "{{json .NetworkSettings.Ports}} {{json .Config.ExposedPorts}}",
+        "{\"80/tcp\":null} {\"80/tcp\":{}}",
+    )
+}

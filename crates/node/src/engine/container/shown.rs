@@ -1,7 +1,7 @@
 //! What of a task's container is shown beside single containers: its record, which travels with it as a label, so
 //! that a daemon that finds it can show it without its assignment.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::path::PathBuf;
 
 use image::RunConfig;
 use runtime::ContainerConfig;
@@ -11,7 +11,7 @@ use super::{HOST, Made, NONE, Planned, WantedMount, image_volumes, is_on_host};
 use crate::engine::{
     container_id::{container_id, container_name},
     containers::{
-        Merged, MountPoint, Phase, PointKind, Record, State,
+        Merged, MountPoint, Phase, PointKind, Record, State, exposed_by,
         spec::{AskedMount, Limits, MountForm, NamespaceRequest, NetworkRequest, PlaceRequest, SingleSpec, Streams},
     },
     network::{first_ipv4, first_ipv6},
@@ -56,7 +56,7 @@ pub(super) fn of_task(
             hostname: planned.hostname.clone(),
             labels: Labels::new(),
             stop_signal: spec.stop_signal.clone(),
-            exposed: ports.iter().map(|port| (port.target, port.protocol)).collect::<BTreeSet<_>>(),
+            exposed: exposed_by(image).chain(ports.iter().map(|port| (port.target, port.protocol))).collect(),
             volumes: Vec::new(),
         },
         points,

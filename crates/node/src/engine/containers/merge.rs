@@ -38,7 +38,7 @@ pub(super) fn merge(spec: &SingleSpec, image: &RunConfig, id: &str, host_name: &
     let mut labels = image.labels.clone();
     labels.extend(spec.labels.clone());
     let mut exposed = spec.exposed.clone();
-    exposed.extend(image.exposed_ports.keys().filter_map(|text| port(text)));
+    exposed.extend(exposed_by(image));
     exposed.extend(spec.ports.iter().map(|port| (port.target, port.protocol)));
     Ok(Merged {
         entrypoint,
@@ -52,6 +52,11 @@ pub(super) fn merge(spec: &SingleSpec, image: &RunConfig, id: &str, host_name: &
         exposed,
         volumes: image.volumes.keys().cloned().collect(),
     })
+}
+
+/// The ports that an image says its containers listen on.
+pub(in crate::engine) fn exposed_by(image: &RunConfig) -> impl Iterator<Item = (u16, PortProtocol)> {
+    image.exposed_ports.keys().filter_map(|text| port(text))
 }
 
 /// `80` or `80/udp`.

@@ -38,7 +38,6 @@ use std::{
 };
 use tokio::{sync::watch, task::JoinSet};
 
-pub(in crate::engine) use self::store::Record;
 pub(super) use self::usage::interfaces;
 pub use self::{
     create::CreatedContainer,
@@ -49,6 +48,7 @@ pub use self::{
     view::{ContainerStatusView, ContainerView, PlaceView},
     wait::{WaitCondition, Waited},
 };
+pub(in crate::engine) use self::{merge::exposed_by, store::Record};
 use self::{store::Store, task_containers::TaskContainers};
 use types::with_causes;
 
