@@ -6,7 +6,7 @@ use std::time::Duration;
 use runtime::{ExitStatus, Signal, Status};
 
 use super::{
-    ContainerError, ContainerErrorKind, Engine, Meant, Phase, Single, host_limits, of_runtime, plan,
+    ContainerError, ContainerErrorKind, Engine, Meant, News, Phase, Single, host_limits, of_runtime, plan,
     spec::{Change, RestartPolicy},
 };
 use crate::engine::{container::stop_of_labels, stop_signal::parse_signal};
@@ -105,11 +105,14 @@ impl Engine {
         single.news.send_modify(|news| news.is_stop_asked = true);
     }
 
-    /// Until its owner has noted the end.
+    /// Until its owner has noted the end and told of it.
     pub(super) async fn seen_ended(&self, single: &Single) -> Result<(), ContainerError> {
         let mut news = single.news.subscribe();
-        let seen = news.wait_for(|news| !news.is_running || news.is_removed).await;
-        seen.map(drop).map_err(|_| super::stopping())
+        let is_over = |news: &News| !news.is_running || news.is_removed;
+        news.wait_for(is_over).await.map(drop).map_err(|_| super::stopping())?;
+        // whoever notes an end has the turn until it is told
+        drop(single.turn.lock().await);
+        Ok(())
     }
 
     /// Stops it if it runs, and starts it.
