@@ -17,6 +17,13 @@ use super::{
     },
 };
 
+/// A container that has no record here, a task's.
+struct Unrecorded {
+    endpoint: EndpointId,
+    id: String,
+    name: Option<String>,
+}
+
 impl Engine {
     /// The networks of this host alone with the endpoints in each; first the host's own bridge.
     pub fn local_networks(&self) -> Arc<Vec<LocalNetworkView>> {
@@ -44,39 +51,24 @@ impl Engine {
         let id = NetworkId::from_random(random() << 64 | random());
         let (name, driver) = (spec.name.to_string(), spec.driver);
         let id = self.inner.network.create(spec, id).await?;
-        self.announce_network("create", id.to_string(), &name, driver, None);
+        self.events().publish(event_of("create", id.to_string(), &name, driver));
         Ok(id)
     }
 
-    /// Tells what happened to a network of this host.
-    fn announce_network(&self, action: &str, id: String, name: &str, driver: NetworkDriver, container: Option<&str>) {
-        let kind = match driver {
-            NetworkDriver::Bridge => "bridge",
-            NetworkDriver::Macvlan => "macvlan",
-            NetworkDriver::Overlay => "overlay",
-            NetworkDriver::Ipvlan => "ipvlan",
-            NetworkDriver::Host => "host",
-            NetworkDriver::Null => "null",
+    /// An event of a network that containers can be in; `None` of one that this host does not know.
+    pub(super) fn network_event(&self, action: &str, place: PlaceIn) -> Option<Event> {
+        let PlaceIn::Network(id) = place else {
+            return Some(predefined_event(action, "bridge", NetworkDriver::Bridge));
         };
-        let event = Event::new(EventKind::Network, action, id).with("name", name).with("type", kind);
-        self.events().publish(match container {
-            Some(container) => event.with("container", container),
-            None => event,
-        });
+        let network = self.network_of(id)?;
+        Some(event_of(action, id.to_string(), network.spec.name.as_str(), network.spec.driver))
     }
 
-    /// Of one of this host's networks: id, name and driver, for an event.
-    fn network_facts(&self, place: PlaceIn) -> (String, String, NetworkDriver) {
-        let found = match place {
-            PlaceIn::Network(id) => {
-                self.local_networks().iter().find_map(|view| view.network.clone().filter(|n| n.id == id))
-            }
-            PlaceIn::Bridge => None,
-        };
-        match found {
-            Some(network) => (network.id.to_string(), network.spec.name.to_string(), network.spec.driver),
-            None => (predefined_network_id("bridge"), "bridge".to_owned(), NetworkDriver::Bridge),
-        }
+    /// One of this host's networks, or of the cluster's.
+    pub(super) fn network_of(&self, id: NetworkId) -> Option<Arc<Network>> {
+        let locals = self.local_networks();
+        let of_host = locals.iter().filter_map(|view| view.network.clone());
+        of_host.chain(self.cluster_networks()).find(|network| network.id == id)
     }
 
     /// Removes a network of this host alone that no container is in.
@@ -84,9 +76,9 @@ impl Engine {
     /// # Errors
     /// When there is none, or it is in use.
     pub async fn remove_network(&self, id: NetworkId) -> Result<(), NetworkError> {
-        let (text, name, driver) = self.network_facts(PlaceIn::Network(id));
+        let event = self.network_event("destroy", PlaceIn::Network(id));
         self.inner.network.remove(id).await?;
-        self.announce_network("destroy", text, &name, driver, None);
+        self.tell_all(event);
         Ok(())
     }
 
@@ -171,17 +163,15 @@ impl Engine {
     /// # Errors
     /// When there is no such container, it is a task's, or the place cannot be had; it is as before then.
     pub async fn connect(&self, container: &str, mut place: ContainerPlace) -> Result<(), NetworkError> {
-        let (network, name, driver) = self.network_facts(place.network);
         place.links = self.names_of(&place.asked.links).await;
-        match self.recorded(container).await? {
-            Some(single) => self.connect_single(&single, place).await?,
-            None => {
-                let is_clusters = self.is_clusters(place.network);
-                let (id, own_name) = self.single_container(container, |_| is_clusters).await?;
-                self.connect_endpoint(id, own_name, place).await?;
-            }
+        if let Some(single) = self.recorded(container).await? {
+            return self.connect_single(&single, place).await;
         }
-        self.announce_network("connect", network, &name, driver, Some(container));
+        let network = place.network;
+        let is_clusters = self.is_clusters(network);
+        let other = self.unrecorded(container, |_| is_clusters).await?;
+        self.connect_endpoint(other.endpoint, other.name, place).await?;
+        self.tell_all(self.place_event("connect", &other.id, network));
         Ok(())
     }
 
@@ -209,17 +199,16 @@ impl Engine {
     /// # Errors
     /// When there is no such container, it is a task's, or it has no such place.
     pub async fn disconnect(&self, container: &str, network: PlaceIn) -> Result<(), NetworkError> {
-        let (text, name, driver) = self.network_facts(network);
-        match self.recorded(container).await? {
-            Some(single) => self.disconnect_single(&single, network).await?,
-            None => {
-                // of a task's places those that were connected by hand
-                let may_go = |id: &str| matches!(network, PlaceIn::Network(of) if self.inner.network.holds(of, id));
-                let (id, _) = self.single_container(container, may_go).await?;
-                self.inner.network.disconnect(id, network, Vec::new()).await?;
-            }
+        if let Some(single) = self.recorded(container).await? {
+            return self.disconnect_single(&single, network).await;
         }
-        self.announce_network("disconnect", text, &name, driver, Some(container));
+        // of a task's places those that were connected by hand
+        let may_go = |id: &str| matches!(network, PlaceIn::Network(of) if self.inner.network.holds(of, id));
+        let other = self.unrecorded(container, may_go).await?;
+        // the host may not know the network any more when nobody is in it
+        let event = self.place_event("disconnect", &other.id, network);
+        self.inner.network.disconnect(other.endpoint, network, Vec::new()).await?;
+        self.tell_all(event);
         Ok(())
     }
 
@@ -232,13 +221,9 @@ impl Engine {
         matches!(network, PlaceIn::Network(of) if self.inner.network.gives_addresses(of))
     }
 
-    /// By full id or by a beginning of it that no other has, with its name if it has one. A task's container belongs
-    /// to its service, but for what `of_task` allows to be done by hand.
-    async fn single_container(
-        &self,
-        text: &str,
-        of_task: impl Fn(&str) -> bool,
-    ) -> Result<(EndpointId, Option<String>), NetworkError> {
+    /// By full id or by a beginning of it that no other has. A task's container belongs to its service, but for what
+    /// `of_task` allows to be done by hand.
+    async fn unrecorded(&self, text: &str, of_task: impl Fn(&str) -> bool) -> Result<Unrecorded, NetworkError> {
         let known = self.containers().await.map_err(|error| NetworkError::new(Kind::Failed, error.to_string()))?;
         let task_name = |labels: &std::collections::BTreeMap<String, String>| {
             labels.get("com.docker.swarm.task.name").is_some_and(|name| name == text)
@@ -246,11 +231,13 @@ impl Engine {
         let found: Vec<_> =
             known.iter().filter(|container| container.id.starts_with(text) || task_name(&container.labels)).collect();
         match found[..] {
-            [] => Ok((endpoint(text)?, None)),
+            [] => Ok(Unrecorded { endpoint: endpoint(text)?, id: text.to_owned(), name: None }),
             [one] => match task_of_container(&one.id) {
-                Some(task) if of_task(&one.id) => {
-                    Ok((EndpointId::from(task), one.labels.get("com.docker.swarm.task.name").cloned()))
-                }
+                Some(task) if of_task(&one.id) => Ok(Unrecorded {
+                    endpoint: EndpointId::from(task),
+                    id: one.id.clone(),
+                    name: one.labels.get("com.docker.swarm.task.name").cloned(),
+                }),
                 Some(_) => Err(NetworkError::new(
                     Kind::Forbidden,
                     format!(
@@ -258,7 +245,7 @@ impl Engine {
                          --network-add` or `--network-rm`"
                     ),
                 )),
-                None => Ok((endpoint(&one.id)?, None)),
+                None => Ok(Unrecorded { endpoint: endpoint(&one.id)?, id: one.id.clone(), name: None }),
             },
             _ => Err(NetworkError::new(Kind::Invalid, format!("container {text}: {} ids begin with it", found.len()))),
         }
@@ -280,6 +267,23 @@ impl Engine {
             false => Err(no_container(&id)),
         }
     }
+}
+
+/// An event of one of the networks that every host has.
+pub(super) fn predefined_event(action: &str, name: &str, driver: NetworkDriver) -> Event {
+    event_of(action, predefined_network_id(name), name, driver)
+}
+
+fn event_of(action: &str, id: String, name: &str, driver: NetworkDriver) -> Event {
+    let kind = match driver {
+        NetworkDriver::Bridge => "bridge",
+        NetworkDriver::Macvlan => "macvlan",
+        NetworkDriver::Overlay => "overlay",
+        NetworkDriver::Ipvlan => "ipvlan",
+        NetworkDriver::Host => "host",
+        NetworkDriver::Null => "null",
+    };
+    Event::new(EventKind::Network, action, id).with("name", name).with("type", kind)
 }
 
 fn endpoint(container: &str) -> Result<EndpointId, NetworkError> {

@@ -44,8 +44,9 @@ impl Engine {
         let mut place = place;
         place.hosts = record.host_names();
         place.asked.network.clone_from(&network);
-        let request = place.asked.clone();
-        if record.state.phase == Phase::Running {
+        let (request, joined) = (place.asked.clone(), place.network);
+        let is_running = record.state.phase == Phase::Running;
+        if is_running {
             let id = Self::endpoint_of(single)?;
             self.connect_endpoint(id, Some(record.name.clone()), place).await?;
         }
@@ -56,6 +57,9 @@ impl Engine {
         }
         let next = NetworkRequest::Places(places);
         single.change(&self.inner.containers.store, |record| record.spec.network = next);
+        if is_running {
+            self.tell_all(self.place_event("connect", &record.id, joined));
+        }
         Ok(())
     }
 
@@ -71,7 +75,10 @@ impl Engine {
             let message = format!("container {} is not connected to network {}", record.id, self.name_in(network));
             return Err(NetworkError::new(Kind::Forbidden, message));
         };
-        if record.state.phase == Phase::Running {
+        let is_running = record.state.phase == Phase::Running;
+        // the host may not know the network any more when nobody is in it
+        let event = self.place_event("disconnect", &record.id, network).filter(|_| is_running);
+        if is_running {
             let id = Self::endpoint_of(single)?;
             let unlink = places[at].links.iter().map(|(_, alias)| alias.to_ascii_lowercase()).collect();
             self.inner.network.disconnect(id, network, unlink).await?;
@@ -79,6 +86,7 @@ impl Engine {
         places.remove(at);
         let next = NetworkRequest::Places(places);
         single.change(&self.inner.containers.store, |record| record.spec.network = next);
+        self.tell_all(event);
         Ok(())
     }
 
@@ -98,10 +106,7 @@ impl Engine {
 
     fn name_in(&self, network: PlaceIn) -> String {
         let PlaceIn::Network(id) = network else { return "bridge".to_owned() };
-        let locals = self.inner.network.locals();
-        let of_host = locals.iter().filter_map(|view| view.network.clone());
-        let found = of_host.chain(self.inner.network.all_of_cluster()).find(|network| network.id == id);
-        found.map_or_else(|| id.to_string(), |network| network.spec.name.to_string())
+        self.network_of(id).map_or_else(|| id.to_string(), |network| network.spec.name.to_string())
     }
 }
 

@@ -353,10 +353,9 @@ fn place(points: &mut Vec<MountPoint>, point: MountPoint) {
 /// The volumes among these are the container's, mounted where need be. Blocking.
 pub(super) fn hold(volumes: &Volumes, owner: &str, points: &[MountPoint]) -> Result<(), ContainerError> {
     let labels = Labels::new();
-    for MountPoint { kind, target, read_only, .. } in points {
+    for MountPoint { kind, target, .. } in points {
         let PointKind::Volume { name, is_anonymous, .. } = kind else { continue };
-        let wanted =
-            Wanted { owner, target, read_only: *read_only, labels: &labels, options: &labels, copy_from: None };
+        let wanted = Wanted { owner, target, labels: &labels, options: &labels, copy_from: None };
         volumes.take(name, *is_anonymous, &wanted).map_err(|e| ContainerError::invalid(with_causes(&e)))?;
     }
     Ok(())
@@ -379,8 +378,7 @@ fn point(volumes: &Volumes, owner: &str, asked: AskedMount, rootfs: &Path) -> Re
             let is_anonymous = name.is_empty();
             let name = if is_anonymous { new_id() } else { name };
             let copy_from = (!no_copy && subpath.is_empty()).then_some(rootfs);
-            let wanted =
-                Wanted { owner, target: &target, read_only, labels: &labels, options: &driver_options, copy_from };
+            let wanted = Wanted { owner, target: &target, labels: &labels, options: &driver_options, copy_from };
             let made = volumes.take(&name, is_anonymous, &wanted);
             let source = made.map_err(|e| ContainerError::invalid(with_causes(&e)))?;
             PointKind::Volume { name, source, is_anonymous, subpath }

@@ -26,6 +26,7 @@ pub mod spec;
 mod start;
 mod store;
 mod task_containers;
+mod ties;
 mod told;
 mod usage;
 mod view;

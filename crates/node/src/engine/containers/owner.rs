@@ -9,7 +9,7 @@ use std::{
 use runtime::ExitStatus;
 use types::{Timestamp, with_causes};
 
-use super::{ContainerError, Engine, Phase, Single, health, spec::RestartPolicy};
+use super::{ContainerError, Engine, Phase, Record, Single, health, spec::RestartPolicy};
 use crate::clock::now;
 
 /// Docker's pauses (moby `daemon/internal/restartmanager`).
@@ -83,9 +83,16 @@ async fn watch(engine: &Engine, single: &Single, began: Timestamp) -> Result<Exi
 }
 
 impl Engine {
-    /// Gives back what an ended container has of the host and decides whether it comes again.
+    /// Gives back what an ended container has of the host, decides whether it comes again, and tells how it ended.
     pub(super) async fn note_end(&self, single: &Single, exit: &ExitStatus) {
         let _turn = single.turn.lock().await;
+        let given_back = self.given_back(&single.record());
+        let record = self.settle(single, exit).await;
+        self.announce_end(&record, given_back);
+    }
+
+    /// Under its turn.
+    async fn settle(&self, single: &Single, exit: &ExitStatus) -> Record {
         if let Err(error) = self.part(&single.id).await {
             tracing::warn!(container.id = single.id, error = error.message, "an ended container keeps its network");
         }
@@ -99,10 +106,7 @@ impl Engine {
             state.ports.clear();
         });
         single.ended(|news| news.exit_code = exit.code);
-        if exit.oom_killed {
-            self.announce("oom", &record);
-        }
-        self.announce("die", &record);
+        record
     }
 
     /// Waits and starts again; false if somebody stopped it meanwhile.

@@ -82,7 +82,7 @@ impl Engine {
             (state.exit_code, state.oom_killed, state.started_at) = (0, false, now());
             state.error.clear();
         });
-        self.announce("start", &record);
+        self.announce_start(&record);
         Ok(())
     }
 

@@ -9,10 +9,7 @@ use std::{
 use runtime::{ContainerState, ExitStatus, Status};
 use types::{Labels, Timestamp};
 
-use super::{
-    Engine,
-    told::{about, with_end},
-};
+use super::{Engine, Record, told::of_record};
 use crate::engine::{container::record_of_labels, events::Event};
 
 /// All of this host, by id.
@@ -21,10 +18,8 @@ pub(super) struct TaskContainers(Mutex<BTreeMap<String, TaskContainer>>);
 
 #[derive(Debug)]
 struct TaskContainer {
-    id: String,
-    name: String,
-    image: String,
-    labels: Labels,
+    /// As the container bears it: nothing of what became of it.
+    record: Record,
     /// Its command runs, and its end was not told yet.
     is_running: bool,
 }
@@ -33,43 +28,44 @@ impl TaskContainers {
     /// One of an earlier process, which told what had become of it by then. Whether that was its end the agent knows.
     pub(super) fn found(&self, state: &ContainerState) {
         let is_running = state.status != Status::Created;
-        let container = TaskContainer { is_running, ..TaskContainer::new(&state.id, &state.labels) };
-        self.all().insert(state.id.clone(), container);
+        let record = record_of_labels(&state.id, &state.labels);
+        self.all().insert(state.id.clone(), TaskContainer { record, is_running });
     }
 
     /// Any event of one that is there.
     pub(super) fn event(&self, id: &str, action: &str) -> Option<Event> {
-        self.all().get(id).map(|container| container.event(action))
+        self.all().get(id).map(|container| of_record(action, &container.record))
     }
 
     fn created(&self, id: &str, labels: &Labels) -> Option<Event> {
-        let container = TaskContainer::new(id, labels);
-        let event = container.event("create");
-        let known = self.all().insert(id.to_owned(), container);
+        let record = record_of_labels(id, labels);
+        let event = of_record("create", &record);
+        let known = self.all().insert(id.to_owned(), TaskContainer { record, is_running: false });
         // whose making was broken off is made again, and was told of already
         known.is_none().then_some(event)
     }
 
-    fn started(&self, id: &str) -> Option<Event> {
+    fn started(&self, id: &str) -> Option<Record> {
         let mut all = self.all();
         let container = all.get_mut(id)?;
         container.is_running = true;
-        Some(container.event("start"))
+        Some(container.record.clone())
     }
 
-    /// Seen by whoever waits for it and by whoever stops it.
-    fn ended(&self, id: &str, exit: &ExitStatus) -> Vec<Event> {
+    /// Seen by whoever waits for it and by whoever stops it: the first gets the record, with the end.
+    fn ended(&self, id: &str, exit: &ExitStatus) -> Option<Record> {
         let mut all = self.all();
-        let Some(container) = all.get_mut(id).filter(|container| container.is_running) else { return Vec::new() };
+        let container = all.get_mut(id).filter(|container| container.is_running)?;
         container.is_running = false;
-        let began = Timestamp::from_unix_ns(exit.started_at_ns);
-        let ran_for = Timestamp::from_unix_ns(exit.finished_at_ns).since(began);
-        let oom = exit.oom_killed.then(|| container.event("oom"));
-        oom.into_iter().chain([with_end(container.event("die"), exit.code, ran_for)]).collect()
+        let mut record = container.record.clone();
+        (record.state.exit_code, record.state.oom_killed) = (exit.code, exit.oom_killed);
+        record.state.started_at = Timestamp::from_unix_ns(exit.started_at_ns);
+        record.state.finished_at = Timestamp::from_unix_ns(exit.finished_at_ns);
+        Some(record)
     }
 
     fn removed(&self, id: &str) -> Option<Event> {
-        self.all().remove(id).map(|container| container.event("destroy"))
+        self.all().remove(id).map(|container| of_record("destroy", &container.record))
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<String, TaskContainer>> {
@@ -78,40 +74,31 @@ impl TaskContainers {
     }
 }
 
-impl TaskContainer {
-    fn new(id: &str, labels: &Labels) -> Self {
-        let record = record_of_labels(id, labels);
-        Self {
-            id: record.id,
-            name: record.name,
-            image: record.spec.image,
-            labels: record.merged.labels,
-            is_running: false,
-        }
-    }
-
-    fn event(&self, action: &str) -> Event {
-        about(action, &self.id, &self.name, &self.image).with_labels(&self.labels)
-    }
-}
-
 impl Engine {
     /// A task's container was made; its command waits.
     pub(in crate::engine) fn note_task_created(&self, id: &str, labels: &Labels) {
-        self.announce_all(self.inner.containers.tasks.created(id, labels));
+        if let Some(event) = self.inner.containers.tasks.created(id, labels) {
+            self.announce_event(event);
+        }
     }
 
     pub(in crate::engine) fn note_task_started(&self, id: &str) {
-        self.announce_all(self.inner.containers.tasks.started(id));
+        if let Some(record) = self.inner.containers.tasks.started(id) {
+            self.announce_start(&record);
+        }
     }
 
     /// Whoever sees the end may say so.
     pub(crate) fn note_task_ended(&self, id: &str, exit: &ExitStatus) {
-        self.announce_all(self.inner.containers.tasks.ended(id, exit));
+        if let Some(record) = self.inner.containers.tasks.ended(id, exit) {
+            self.announce_end(&record, self.given_back(&record));
+        }
     }
 
     pub(in crate::engine) fn note_task_removed(&self, id: &str) {
-        self.announce_all(self.inner.containers.tasks.removed(id));
+        if let Some(event) = self.inner.containers.tasks.removed(id) {
+            self.announce_event(event);
+        }
     }
 }
 
@@ -120,6 +107,7 @@ mod tests {
     use runtime::ExitReason;
 
     use super::*;
+    use crate::engine::containers::told::death;
 
     const ID: &str = "0123456789abcdef";
 
@@ -150,8 +138,8 @@ mod tests {
         containers
     }
 
-    fn actions(events: impl IntoIterator<Item = Event>) -> Vec<String> {
-        events.into_iter().map(|event| event.action).collect()
+    fn action(event: Option<Event>) -> Option<String> {
+        event.map(|event| event.action)
     }
 
     /// E-42: each step of a life is told once, with what the container is; what was its label only for us is not.
@@ -163,17 +151,16 @@ mod tests {
         let said = |key: &str| made.attributes.get(key).map(String::as_str);
         assert_eq!([said("name"), said("tier"), said("rswarm.stop-signal")], [Some("web.1.x"), Some("front"), None]);
         assert_eq!(containers.created(ID, &labels()), None, "made again");
-        assert!(containers.ended(ID, &exit(0, false)).is_empty(), "it has not run");
-        assert_eq!(actions(containers.started(ID)), ["start"]);
-        let ended = containers.ended(ID, &exit(137, true));
-        assert_eq!(
-            (ended[1].attributes["exitCode"].as_str(), ended[1].attributes["execDuration"].as_str()),
-            ("137", "5")
-        );
-        assert_eq!(actions(ended), ["oom", "die"]);
-        assert!(containers.ended(ID, &exit(137, true)).is_empty(), "seen by another too");
-        assert_eq!(actions(containers.event(ID, "exec_start: true")), ["exec_start: true"]);
-        assert_eq!(actions(containers.removed(ID)), ["destroy"]);
+        assert_eq!(containers.ended(ID, &exit(0, false)), None, "it has not run");
+        assert_eq!(containers.started(ID).expect("told").name, "web.1.x");
+        let ended = containers.ended(ID, &exit(137, true)).expect("told");
+        assert!(ended.state.oom_killed);
+        let told = death(&ended);
+        let said = |key: &str| told.attributes.get(key).map(String::as_str);
+        assert_eq!([said("exitCode"), said("execDuration"), said("tier")], [Some("137"), Some("5"), Some("front")]);
+        assert_eq!(containers.ended(ID, &exit(137, true)), None, "seen by another too");
+        assert_eq!(action(containers.event(ID, "exec_start: true")).as_deref(), Some("exec_start: true"));
+        assert_eq!(action(containers.removed(ID)).as_deref(), Some("destroy"));
         assert_eq!((containers.removed(ID), containers.event(ID, "export")), (None, None));
         assert_eq!(containers.started(ID), None, "nobody knows it");
     }
@@ -181,12 +168,11 @@ mod tests {
     /// E-42: a daemon that finds containers tells what becomes of them from then on.
     #[test]
     fn e_42_what_is_found_is_no_news() {
-        let running = found(Status::Running);
-        assert_eq!(actions(running.ended(ID, &exit(0, false))), ["die"]);
+        assert!(found(Status::Running).ended(ID, &exit(0, false)).is_some());
         let ended = found(Status::Stopped(exit(1, false)));
-        assert_eq!(actions(ended.ended(ID, &exit(1, false))), ["die"], "while no daemon ran");
+        assert!(ended.ended(ID, &exit(1, false)).is_some(), "while no daemon ran");
+        assert_eq!(action(ended.removed(ID)).as_deref(), Some("destroy"));
         let made = found(Status::Created);
-        assert_eq!(actions(made.started(ID)), ["start"]);
-        assert_eq!(actions(made.ended(ID, &exit(0, false))), ["die"]);
+        assert!(made.started(ID).is_some() && made.ended(ID, &exit(0, false)).is_some());
     }
 }

@@ -1,7 +1,6 @@
 //! What is told of containers: Docker's events, with the container's name, image and labels (parity E-42). Called by
-//! everything that does something with one; nobody else makes events of containers.
-
-use std::time::Duration;
+//! everything that does something with one; nobody else makes events of containers. What they have of others is told beside
+//! that (`ties`).
 
 use super::{Engine, Record};
 use crate::engine::events::{Event, EventKind};
@@ -21,25 +20,31 @@ impl Engine {
         }
     }
 
-    /// The same of a single one, as it is on record.
+    /// The same of one as it is on record.
     pub(super) fn announce(&self, action: &str, record: &Record) {
         self.announce_with(action, record, &[]);
     }
 
     pub(super) fn announce_with(&self, action: &str, record: &Record, attributes: &[(&str, &str)]) {
-        let event = of_record(action, record);
-        let event = match action {
-            "die" => with_end(event, record.state.exit_code, record.state.ran_for()),
-            _ => event,
-        };
-        self.announce_event(with(event, attributes));
+        self.announce_event(with(of_record(action, record), attributes));
     }
 
-    pub(super) fn announce_all(&self, events: impl IntoIterator<Item = Event>) {
-        events.into_iter().for_each(|event| self.announce_event(event));
+    /// That it runs, after what it takes for that.
+    pub(super) fn announce_start(&self, record: &Record) {
+        self.tell_all(self.taken(record));
+        self.announce("start", record);
     }
 
-    fn announce_event(&self, event: Event) {
+    /// How it ended, after what it gave back ([`Self::given_back`]).
+    pub(super) fn announce_end(&self, record: &Record, given_back: Vec<Event>) {
+        if record.state.oom_killed {
+            self.announce("oom", record);
+        }
+        self.tell_all(given_back);
+        self.announce_event(death(record));
+    }
+
+    pub(super) fn announce_event(&self, event: Event) {
         let (id, name) = (&event.actor, event.attributes.get("name").map_or("", String::as_str));
         tracing::info!(container.id = id, container.name = name, action = event.action, "container");
         self.inner.events.publish(event);
@@ -54,17 +59,15 @@ impl Engine {
     }
 }
 
-fn of_record(action: &str, record: &Record) -> Event {
-    about(action, &record.id, &record.name, &record.spec.image).with_labels(&record.merged.labels)
-}
-
-pub(super) fn about(action: &str, id: &str, name: &str, image: &str) -> Event {
-    Event::new(EventKind::Container, action, id).with("name", name).with("image", image)
+pub(super) fn of_record(action: &str, record: &Record) -> Event {
+    let event = Event::new(EventKind::Container, action, &record.id).with("name", &record.name);
+    event.with("image", &record.spec.image).with_labels(&record.merged.labels)
 }
 
 /// How a container ended, and after how long.
-pub(super) fn with_end(event: Event, exit_code: i32, ran_for: Duration) -> Event {
-    event.with("exitCode", exit_code.to_string()).with("execDuration", ran_for.as_secs().to_string())
+pub(super) fn death(record: &Record) -> Event {
+    let seconds = record.state.ran_for().as_secs().to_string();
+    of_record("die", record).with("exitCode", record.state.exit_code.to_string()).with("execDuration", seconds)
 }
 
 /// What belongs to the event itself stands over labels of the same name.

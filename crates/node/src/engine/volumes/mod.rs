@@ -29,7 +29,7 @@ use super::{
 
 pub use transfer::{VolumeFacts, tree_error};
 
-const DRIVER: &str = "local";
+pub(super) const DRIVER: &str = "local";
 
 /// The volumes of this host. A cheap handle.
 #[derive(Debug, Clone)]
@@ -106,7 +106,6 @@ pub(super) struct Wanted<'a> {
     /// The container's id.
     pub owner: &'a str,
     pub target: &'a str,
-    pub read_only: bool,
     pub labels: &'a Labels,
     /// Of the driver, for one that is not there yet.
     pub options: &'a options::Options,
@@ -157,15 +156,13 @@ impl Volumes {
             };
             // a part of a volume is there before the container: nothing is copied into it
             let copy_from = (!no_copy && subpath.is_empty()).then_some(rootfs);
-            let (target, read_only) = (mount.target.as_str(), mount.read_only);
-            let wanted = Wanted { owner, target, read_only, labels, options, copy_from };
-            place(name, &wanted)?;
+            place(name, &Wanted { owner, target: &mount.target, labels, options, copy_from })?;
         }
         let no_labels = Labels::new();
         for target in image_volumes(planned, image) {
             let copy_from = Some(rootfs);
             let (labels, options) = (&no_labels, &no_labels);
-            place("", &Wanted { owner, target: &target, read_only: false, labels, options, copy_from })?;
+            place("", &Wanted { owner, target: &target, labels, options, copy_from })?;
         }
         Ok(directories)
     }
@@ -200,13 +197,8 @@ impl Volumes {
             }
             record.filled = true;
         }
-        let is_new_user = record.users.insert(wanted.owner.to_owned());
+        record.users.insert(wanted.owner.to_owned());
         self.keep(name, record)?;
-        if is_new_user {
-            let event = self.event("mount", name).with("container", wanted.owner).with("destination", wanted.target);
-            let event = event.with("read/write", (!wanted.read_only).to_string()).with("propagation", "");
-            self.inner.events.publish(event);
-        }
         Ok(data)
     }
 
@@ -223,7 +215,6 @@ impl Volumes {
                 options::unmount(&self.data(&name)).map_err(io_error(&name, "unmount it"))?;
             }
             self.keep(&name, record)?;
-            self.inner.events.publish(self.event("unmount", &name).with("container", owner));
         }
         Ok(())
     }
