@@ -1,14 +1,17 @@
 //! `--format`: the part of Go's `text/template` that people use with docker, over JSON values.
 //!
 //! Fields, chains, pipelines, variables, `if`/`else`, `range`, `with`, comments and trim markers,
-//! and docker's functions (`json`, `join`, `upper` …). Pure. Anything else is refused with its place.
+//! docker's functions (`json`, `join`, `upper` …), and `.Label "KEY"` in lists. Pure. Anything else is refused with its place.
 
 mod eval;
 mod functions;
 mod lexer;
+mod optional;
 mod parser;
+mod printf;
 
 use serde_json::Value;
+use types::Labels;
 
 use parser::Node;
 
@@ -33,7 +36,12 @@ impl Template {
     }
 
     pub(crate) fn run(&self, value: &Value) -> Result<String, TemplateError> {
-        eval::run(&self.nodes, value)
+        eval::run(&self.nodes, value, None)
+    }
+
+    /// On a line of a list; `None` where what is listed has no labels.
+    pub(crate) fn run_line(&self, value: &Value, labels: Option<&Labels>) -> Result<String, TemplateError> {
+        eval::run(&self.nodes, value, labels)
     }
 
     /// The template of a table's heading: each field stands for its column's title.

@@ -4,7 +4,17 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use super::TemplateError;
+use super::{TemplateError, printf::printf};
+
+/// All that there are; others are refused when a template is read. `and` and `or` are the evaluation's own, which looks at no
+/// more of their arguments than it needs.
+pub(super) const NAMES: &[&str] = &[
+    "and", "eq", "ge", "gt", "index", "join", "json", "le", "len", "lower", "lt", "ne", "not", "or", "pad", "print",
+    "printf", "println", "slice", "split", "title", "truncate", "upper",
+];
+
+/// More blanks than any terminal is wide.
+pub(super) const MAX_PAD: usize = 1000;
 
 /// Go's truth: not empty, not zero, not nil.
 pub(super) fn is_true(value: &Value) -> bool {
@@ -35,90 +45,99 @@ pub(super) fn print(value: &Value) -> String {
 
 pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, TemplateError> {
     let text = |at: usize| arguments.get(at).map(print).unwrap_or_default();
-    let count = |wanted: usize| match arguments.len() == wanted {
-        true => Ok(()),
-        false => Err(TemplateError::Run(format!(
-            "wrong number of arguments for {name}: want {wanted} got {}",
-            arguments.len()
-        ))),
-    };
-    Ok(match name {
-        "json" => {
-            count(1)?;
-            Value::String(arguments[0].to_string())
+    Ok(match (name, arguments) {
+        ("json", [value]) => Value::String(value.to_string()),
+        ("join", [list, _]) => Value::String(join(list, &text(1))?),
+        ("split", [_, _]) => split(&text(0), &text(1)),
+        ("lower", [_]) => Value::String(text(0).to_lowercase()),
+        ("upper", [_]) => Value::String(text(0).to_uppercase()),
+        ("title", [_]) => Value::String(title(&text(0))),
+        ("pad", [_, before, after]) => Value::String(pad(text(0), number(before), number(after))),
+        ("truncate", [_, length]) => Value::String(text(0).chars().take(number(length)).collect()),
+        ("print", _) => Value::String(print_all(arguments)),
+        ("println", _) => Value::String(arguments.iter().map(print).collect::<Vec<_>>().join(" ") + "\n"),
+        ("printf", [_, rest @ ..]) => Value::String(printf(&text(0), rest)),
+        ("len", [value]) => Value::from(length("len", value)?),
+        ("index", [first, keys @ ..]) => keys.iter().try_fold(first.clone(), |value, key| index(&value, key))?,
+        ("slice", [value, bounds @ ..]) if bounds.len() <= 2 => slice(value, bounds)?,
+        ("not", [value]) => Value::Bool(!is_true(value)),
+        ("eq", [first, others @ ..]) if !others.is_empty() => {
+            let mut found = false;
+            for other in others {
+                found |= compare(name, first, other)?.is_eq();
+            }
+            Value::Bool(found)
         }
-        "join" => {
-            count(2)?;
-            let Value::Array(items) = &arguments[0] else {
-                return Err(TemplateError::Run("join wants a list and a separator".to_owned()));
-            };
-            Value::String(items.iter().map(print).collect::<Vec<_>>().join(&text(1)))
-        }
-        "split" => {
-            count(2)?;
-            text(0).split(&text(1)).map(Value::from).collect()
-        }
-        "lower" => count(1).map(|()| Value::String(text(0).to_lowercase()))?,
-        "upper" => count(1).map(|()| Value::String(text(0).to_uppercase()))?,
-        "title" => count(1).map(|()| Value::String(title(&text(0))))?,
-        "pad" => {
-            count(3)?;
-            let spaces = |at: usize| " ".repeat(arguments[at].as_u64().unwrap_or(0).min(MAX_PAD) as usize);
-            Value::String(format!("{}{}{}", spaces(1), text(0), spaces(2)))
-        }
-        "truncate" => {
-            count(2)?;
-            let length = arguments[1].as_u64().unwrap_or(0).min(usize::MAX as u64) as usize;
-            Value::String(text(0).chars().take(length).collect())
-        }
-        "print" => Value::String(arguments.iter().map(print).collect()),
-        "println" => Value::String(arguments.iter().map(print).collect::<Vec<_>>().join(" ") + "\n"),
-        "printf" => Value::String(printf(&text(0), arguments.get(1..).unwrap_or_default())),
-        "len" => count(1).map(|()| Value::from(length(&arguments[0])))?,
-        "index" => {
-            let first = arguments.first().cloned().unwrap_or_default();
-            arguments.iter().skip(1).try_fold(first, |value, key| index(&value, key))?
-        }
-        "not" => count(1).map(|()| Value::Bool(!is_true(&arguments[0])))?,
-        "and" => choose(arguments, false),
-        "or" => choose(arguments, true),
-        "eq" => {
-            Value::Bool(arguments.iter().skip(1).any(|other| compare(&arguments[0], other) == Some(Ordering::Equal)))
-        }
-        "ne" => count(2).map(|()| Value::Bool(compare(&arguments[0], &arguments[1]) != Some(Ordering::Equal)))?,
-        "lt" | "le" | "gt" | "ge" => count(2).and_then(|()| ordered(name, arguments))?,
-        unknown => return Err(TemplateError::Parse(format!("function {unknown:?} not defined"))),
+        ("ne", [a, b]) => Value::Bool(compare(name, a, b)?.is_ne()),
+        ("lt", [a, b]) => Value::Bool(compare(name, a, b)?.is_lt()),
+        ("le", [a, b]) => Value::Bool(compare(name, a, b)?.is_le()),
+        ("gt", [a, b]) => Value::Bool(compare(name, a, b)?.is_gt()),
+        ("ge", [a, b]) => Value::Bool(compare(name, a, b)?.is_ge()),
+        _ => return Err(wrong_count(name, arguments.len())),
     })
 }
 
-fn length(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => items.len(),
-        Value::Object(map) => map.len(),
-        Value::String(text) => text.len(),
-        _ => 0,
+/// The same of a column's title: what takes a value apart or changes it leaves the title as it is, so that
+/// `{{upper .Name}}` heads its column `NAME`. What cannot be done with a title leaves nothing, as in docker.
+pub(super) fn call_on_title(name: &str, arguments: &[Value]) -> Value {
+    match name {
+        "index" | "join" | "json" | "lower" | "slice" | "split" | "title" | "truncate" | "upper" => {
+            arguments.first().cloned().unwrap_or_default()
+        }
+        _ => call(name, arguments).unwrap_or_default(),
     }
 }
 
-fn ordered(name: &str, arguments: &[Value]) -> Result<Value, TemplateError> {
-    let order = compare(&arguments[0], &arguments[1])
-        .ok_or_else(|| TemplateError::Run(format!("{name}: values of different kinds")))?;
-    Ok(Value::Bool(match name {
-        "lt" => order.is_lt(),
-        "le" => order.is_le(),
-        "gt" => order.is_gt(),
-        _ => order.is_ge(),
-    }))
+pub(super) fn wrong_count(name: &str, count: usize) -> TemplateError {
+    TemplateError::Run(format!("wrong number of arguments for {name}: got {count}"))
 }
 
-/// More blanks than any terminal is wide.
-const MAX_PAD: u64 = 1000;
-
-/// `and` gives the first false argument, `or` the first true one, else the last.
-fn choose(arguments: &[Value], wanted: bool) -> Value {
-    arguments.iter().find(|value| is_true(value) == wanted).or(arguments.last()).cloned().unwrap_or_default()
+/// What is no number is 0; more than there is of anything is as much as there is.
+fn number(value: &Value) -> usize {
+    value.as_u64().map_or(0, |number| usize::try_from(number).unwrap_or(usize::MAX))
 }
 
+/// What the API leaves out, or has as null, is an empty list.
+fn join(list: &Value, separator: &str) -> Result<String, TemplateError> {
+    let mut texts: Vec<String> = match list {
+        Value::Null => Vec::new(),
+        Value::Array(items) => return Ok(items.iter().map(print).collect::<Vec<_>>().join(separator)),
+        Value::Object(map) => map.values().map(print).collect(),
+        other => {
+            return Err(TemplateError::Run(format!("join: expected a list and a separator, got {}", kind(other))));
+        }
+    };
+    texts.sort();
+    Ok(texts.join(separator))
+}
+
+/// By nothing: into characters.
+fn split(text: &str, separator: &str) -> Value {
+    match separator.is_empty() {
+        true => text.chars().map(|c| Value::from(c.to_string())).collect(),
+        false => text.split(separator).map(Value::from).collect(),
+    }
+}
+
+/// Nothing stays nothing.
+fn pad(text: String, before: usize, after: usize) -> String {
+    let blanks = |count: usize| " ".repeat(count.min(MAX_PAD));
+    if text.is_empty() { text } else { format!("{}{text}{}", blanks(before), blanks(after)) }
+}
+
+/// A blank between two that are no texts.
+fn print_all(arguments: &[Value]) -> String {
+    let mut out = String::new();
+    for (at, value) in arguments.iter().enumerate() {
+        if at > 0 && !value.is_string() && !arguments[at - 1].is_string() {
+            out.push(' ');
+        }
+        out.push_str(&print(value));
+    }
+    out
+}
+
+/// Words begin behind anything but letters, digits and `_`.
 fn title(text: &str) -> String {
     let mut start = true;
     let mut out = String::new();
@@ -127,9 +146,19 @@ fn title(text: &str) -> String {
             true => out.extend(c.to_uppercase()),
             false => out.push(c),
         }
-        start = c.is_whitespace();
+        start = if c.is_ascii() { !c.is_ascii_alphanumeric() && c != '_' } else { c.is_whitespace() };
     }
     out
+}
+
+fn length(function: &str, value: &Value) -> Result<usize, TemplateError> {
+    match value {
+        Value::Null => Ok(0),
+        Value::Array(items) => Ok(items.len()),
+        Value::Object(map) => Ok(map.len()),
+        Value::String(text) => Ok(text.len()),
+        other => Err(TemplateError::Run(format!("{function}: {} has no length", kind(other)))),
+    }
 }
 
 fn index(value: &Value, key: &Value) -> Result<Value, TemplateError> {
@@ -144,40 +173,53 @@ fn index(value: &Value, key: &Value) -> Result<Value, TemplateError> {
     }
 }
 
-fn compare(a: &Value, b: &Value) -> Option<Ordering> {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => a.as_f64()?.partial_cmp(&b.as_f64()?),
-        (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
-        _ => (a == b).then_some(Ordering::Equal),
+/// From the first bound to before the second. Of a text they count bytes, as in Go.
+fn slice(value: &Value, bounds: &[Value]) -> Result<Value, TemplateError> {
+    let length = match value {
+        Value::Object(_) => return Err(TemplateError::Run("slice: a map has no order".to_owned())),
+        value => length("slice", value)?,
+    };
+    let bound = |at: usize, otherwise: usize| match bounds.get(at) {
+        None => Ok(otherwise),
+        Some(bound) => {
+            let place = bound.as_u64().and_then(|place| usize::try_from(place).ok()).filter(|place| *place <= length);
+            place.ok_or_else(|| TemplateError::Run(format!("slice: index out of range: {bound}")))
+        }
+    };
+    let (from, to) = (bound(0, 0)?, bound(1, length)?);
+    if from > to {
+        return Err(TemplateError::Run(format!("slice: invalid slice index: {from} > {to}")));
     }
+    Ok(match value {
+        Value::Array(items) => Value::from(&items[from..to]),
+        Value::String(text) => Value::String(String::from_utf8_lossy(&text.as_bytes()[from..to]).into_owned()),
+        _ => Value::Null,
+    })
 }
 
-/// `%s %v %d %q %%`, with a width and a minus sign.
-fn printf(format: &str, arguments: &[Value]) -> String {
-    let mut out = String::new();
-    let mut next = arguments.iter();
-    let mut chars = format.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        let mut flags = String::new();
-        while let Some(c) = chars.next_if(|c| c.is_ascii_digit() || *c == '-') {
-            flags.push(c);
-        }
-        let value = match chars.next() {
-            Some('%') => {
-                out.push('%');
-                continue;
-            }
-            Some('q') => format!("{:?}", next.next().map(print).unwrap_or_default()),
-            Some(_) => next.next().map_or_else(|| "%!(MISSING)".to_owned(), print),
-            None => "%!(NOVERB)".to_owned(),
-        };
-        let width = flags.trim_start_matches('-').parse::<u64>().unwrap_or(0).min(MAX_PAD) as usize;
-        let padded = if flags.starts_with('-') { format!("{value:<width$}") } else { format!("{value:>width$}") };
-        out.push_str(&padded);
+/// Nothing is as good as what is empty: the API leaves such fields out.
+fn compare(function: &str, a: &Value, b: &Value) -> Result<Ordering, TemplateError> {
+    let order = match (a, b) {
+        _ if a == b => Some(Ordering::Equal),
+        (Value::Number(a), Value::Number(b)) => a.as_f64().zip(b.as_f64()).and_then(|(a, b)| a.partial_cmp(&b)),
+        (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
+        (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(b)),
+        (Value::Null, other) => Some(if is_true(other) { Ordering::Less } else { Ordering::Equal }),
+        (other, Value::Null) => Some(if is_true(other) { Ordering::Greater } else { Ordering::Equal }),
+        _ => None,
+    };
+    order.ok_or_else(|| {
+        TemplateError::Run(format!("{function}: incompatible types for comparison: {} and {}", kind(a), kind(b)))
+    })
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a map",
     }
-    out
 }

@@ -21,9 +21,15 @@ pub(super) enum Token {
     Pipe,
     Open,
     Close,
+    /// `:=`.
+    Declare,
+    /// `=`.
     Assign,
     Comma,
 }
+
+/// A minus beside one of these, at an action's edge, takes the white space around the action away.
+const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
 
 pub(super) fn lex(source: &str) -> Result<Vec<Piece>, TemplateError> {
     let mut pieces = Vec::new();
@@ -35,7 +41,7 @@ pub(super) fn lex(source: &str) -> Result<Vec<Piece>, TemplateError> {
             text = text.trim_start();
         }
         rest = &rest[at + 2..];
-        if let Some(after) = rest.strip_prefix("- ") {
+        if let Some(after) = rest.strip_prefix('-').filter(|after| after.starts_with(BLANKS)) {
             text = text.trim_end();
             rest = after;
         }
@@ -62,11 +68,15 @@ fn is_comment(action: &str) -> bool {
     action.starts_with("/*") && action.ends_with("*/")
 }
 
-/// Up to the closing braces, which may stand inside a quoted text.
+/// Up to the closing braces, which may stand inside a quoted text or a comment.
 fn action(rest: &str) -> Result<(&str, &str, bool), TemplateError> {
     let mut quote: Option<char> = None;
     let mut escaped = false;
-    for (at, c) in rest.char_indices() {
+    let begin = match rest.trim_start().starts_with("/*") {
+        true => rest.find("*/").unwrap_or(rest.len()),
+        false => 0,
+    };
+    for (at, c) in rest.char_indices().skip_while(|(at, _)| *at < begin) {
         match (quote, c) {
             _ if escaped => escaped = false,
             (Some('"'), '\\') => escaped = true,
@@ -75,7 +85,7 @@ fn action(rest: &str) -> Result<(&str, &str, bool), TemplateError> {
             (None, '"' | '`') => quote = Some(c),
             (None, '}') if rest[at..].starts_with("}}") => {
                 let inner = &rest[..at];
-                let trimmed = inner.strip_suffix(" -").or_else(|| inner.strip_suffix("\t-"));
+                let trimmed = inner.strip_suffix('-').filter(|before| before.ends_with(BLANKS));
                 return Ok((trimmed.unwrap_or(inner), &rest[at + 2..], trimmed.is_some()));
             }
             _ => {}
@@ -99,7 +109,7 @@ fn tokens(action: &str) -> Result<Vec<Token>, TemplateError> {
             '(' => single(&mut tokens, Token::Open),
             ')' => single(&mut tokens, Token::Close),
             ',' => single(&mut tokens, Token::Comma),
-            ':' if rest.starts_with(":=") => single(&mut tokens, Token::Assign) + 1,
+            ':' if rest.starts_with(":=") => single(&mut tokens, Token::Declare) + 1,
             '=' => single(&mut tokens, Token::Assign),
             '"' => quoted(&mut tokens, rest)?,
             '`' => raw(&mut tokens, rest)?,
@@ -148,17 +158,42 @@ fn quoted(tokens: &mut Vec<Token>, rest: &str) -> Result<usize, TemplateError> {
                 tokens.push(Token::Text(text));
                 return Ok(at + 1);
             }
-            '\\' => match chars.next().map(|(_, c)| c) {
-                Some('n') => text.push('\n'),
-                Some('t') => text.push('\t'),
-                Some('r') => text.push('\r'),
-                Some(c @ ('"' | '\\')) => text.push(c),
-                other => return Err(TemplateError::Parse(format!("unknown escape \\{}", other.unwrap_or(' ')))),
-            },
+            '\\' => {
+                let stands_for = escaped(&mut chars);
+                text.push(stands_for.ok_or_else(|| TemplateError::Parse(format!("unknown escape in {rest}")))?);
+            }
             c => text.push(c),
         }
     }
     Err(TemplateError::Parse(format!("unterminated quoted string {rest}")))
+}
+
+/// The character that a backslash and what follows it stand for, as in Go.
+fn escaped(chars: &mut impl Iterator<Item = (usize, char)>) -> Option<char> {
+    let (_, c) = chars.next()?;
+    Some(match c {
+        'n' => '\n',
+        't' => '\t',
+        'r' => '\r',
+        'a' => '\u{7}',
+        'b' => '\u{8}',
+        'f' => '\u{c}',
+        'v' => '\u{b}',
+        '"' | '\\' => c,
+        'x' => coded(chars, 0, 16, 2)?,
+        'u' => coded(chars, 0, 16, 4)?,
+        'U' => coded(chars, 0, 16, 8)?,
+        c => coded(chars, c.to_digit(8)?, 8, 2)?,
+    })
+}
+
+/// The character whose number goes on in so many digits.
+fn coded(chars: &mut impl Iterator<Item = (usize, char)>, first: u32, radix: u32, digits: usize) -> Option<char> {
+    let mut code = first;
+    for _ in 0..digits {
+        code = code.checked_mul(radix)?.checked_add(chars.next()?.1.to_digit(radix)?)?;
+    }
+    char::from_u32(code)
 }
 
 fn raw(tokens: &mut Vec<Token>, rest: &str) -> Result<usize, TemplateError> {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    TemplateError,
+    TemplateError, functions,
     lexer::{Piece, Token},
 };
 
@@ -11,14 +11,18 @@ use super::{
 pub(super) enum Node {
     Text(String),
     Print(Pipeline),
-    /// `$x := pipeline` or `$x = pipeline`: prints nothing.
+    /// `$x := pipeline`: prints nothing.
+    Declare(String, Pipeline),
+    /// `$x = pipeline`: prints nothing either.
     Assign(String, Pipeline),
     If {
+        variable: Option<String>,
         test: Pipeline,
         then: Vec<Node>,
         otherwise: Vec<Node>,
     },
     With {
+        variable: Option<String>,
         value: Pipeline,
         then: Vec<Node>,
         otherwise: Vec<Node>,
@@ -30,6 +34,10 @@ pub(super) enum Node {
         each: Vec<Node>,
         otherwise: Vec<Node>,
     },
+    /// No more of what the innermost range goes over.
+    Break,
+    /// On to the next.
+    Continue,
 }
 
 /// Each command receives the result of the one before as its last argument.
@@ -55,7 +63,7 @@ pub(super) enum Start {
 const MAX_DEPTH: usize = 64;
 
 pub(super) fn parse(pieces: Vec<Piece>) -> Result<Vec<Node>, TemplateError> {
-    let mut parser = Parser { pieces: pieces.into_iter(), depth: 0 };
+    let mut parser = Parser { pieces: pieces.into_iter(), depth: 0, ranges: 0 };
     let (nodes, end) = parser.block()?;
     match end {
         Stop::Source => Ok(nodes),
@@ -67,6 +75,8 @@ pub(super) fn parse(pieces: Vec<Piece>) -> Result<Vec<Node>, TemplateError> {
 struct Parser {
     pieces: std::vec::IntoIter<Piece>,
     depth: usize,
+    /// How many ranges this place is in.
+    ranges: usize,
 }
 
 /// What ended a block.
@@ -105,35 +115,44 @@ impl Parser {
             [Token::Word(word), rest @ ..] if word == "if" => self.conditional(rest, true),
             [Token::Word(word), rest @ ..] if word == "with" => self.conditional(rest, false),
             [Token::Word(word), rest @ ..] if word == "range" => self.range(rest),
-            [Token::Word(word), ..]
-                if ["define", "template", "block", "break", "continue"].contains(&word.as_str()) =>
-            {
+            [Token::Word(word)] if word == "break" || word == "continue" => match self.ranges {
+                0 => Err(error(&format!("{{{{{word}}}}} outside {{{{range}}}}"))),
+                _ => Ok(if word == "break" { Node::Break } else { Node::Continue }),
+            },
+            [Token::Word(word), ..] if ["define", "template", "block"].contains(&word.as_str()) => {
                 Err(error(&format!("{{{{{word}}}}} is not supported")))
             }
+            [Token::Variable(name), Token::Declare, rest @ ..] => Ok(Node::Declare(name.clone(), pipeline(rest)?)),
             [Token::Variable(name), Token::Assign, rest @ ..] => Ok(Node::Assign(name.clone(), pipeline(rest)?)),
             _ => Ok(Node::Print(pipeline(tokens)?)),
         }
     }
 
     fn conditional(&mut self, tokens: &[Token], is_if: bool) -> Result<Node, TemplateError> {
+        let (variable, tokens) = match tokens {
+            [Token::Variable(name), Token::Declare, rest @ ..] => (Some(name.clone()), rest),
+            tokens => (None, tokens),
+        };
         let value = pipeline(tokens)?;
         let (then, otherwise) = self.branches()?;
         Ok(match is_if {
-            true => Node::If { test: value, then, otherwise },
-            false => Node::With { value, then, otherwise },
+            true => Node::If { variable, test: value, then, otherwise },
+            false => Node::With { variable, value, then, otherwise },
         })
     }
 
     fn range(&mut self, tokens: &[Token]) -> Result<Node, TemplateError> {
         let (key, item, rest) = match tokens {
-            [Token::Variable(key), Token::Comma, Token::Variable(item), Token::Assign, rest @ ..] => {
+            [Token::Variable(key), Token::Comma, Token::Variable(item), Token::Declare | Token::Assign, rest @ ..] => {
                 (Some(key.clone()), Some(item.clone()), rest)
             }
-            [Token::Variable(item), Token::Assign, rest @ ..] => (None, Some(item.clone()), rest),
+            [Token::Variable(item), Token::Declare | Token::Assign, rest @ ..] => (None, Some(item.clone()), rest),
             rest => (None, None, rest),
         };
         let over = pipeline(rest)?;
+        self.ranges += 1;
         let (each, otherwise) = self.branches()?;
+        self.ranges -= 1;
         Ok(Node::Range { key, item, over, each, otherwise })
     }
 
@@ -213,7 +232,8 @@ impl Cursor<'_> {
                     "true" => Operand::Literal(Value::Bool(true)),
                     "false" => Operand::Literal(Value::Bool(false)),
                     "nil" => Operand::Literal(Value::Null),
-                    _ => Operand::Function(word),
+                    name if functions::NAMES.contains(&name) => Operand::Function(word),
+                    name => return Err(error(&format!("function {name:?} not defined"))),
                 });
             }
             Token::Dot => Start::Dot,
@@ -231,7 +251,7 @@ impl Cursor<'_> {
                 self.at += 1;
                 Start::Pipeline(inner)
             }
-            Token::Pipe | Token::Close | Token::Assign | Token::Comma => {
+            Token::Pipe | Token::Close | Token::Declare | Token::Assign | Token::Comma => {
                 return Err(error(&format!("unexpected {token:?}")));
             }
         };
