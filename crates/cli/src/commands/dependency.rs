@@ -206,8 +206,8 @@ fn row(one: &Value) -> Row {
         ("Driver", String::new()),
         ("CreatedAt", ago("CreatedAt")),
         ("UpdatedAt", ago("UpdatedAt")),
-        ("Labels", labels(one).join(",")),
     ])
+    .with_labels(&one["Spec"]["Labels"])
 }
 
 fn labels(one: &Value) -> Vec<String> {

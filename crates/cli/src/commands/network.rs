@@ -138,8 +138,6 @@ async fn list(client: &Client, arguments: ListArgs) -> anyhow::Result<()> {
 
 fn row(network: &Value, no_trunc: bool) -> Row {
     let id = text(&network["Id"]);
-    let labels = network["Labels"].as_object().into_iter().flatten();
-    let labels: Vec<String> = labels.map(|(key, value)| format!("{key}={}", text(value))).collect();
     Row::from([
         ("ID", if no_trunc { id } else { id.chars().take(12).collect() }),
         ("Name", text(&network["Name"])),
@@ -148,9 +146,9 @@ fn row(network: &Value, no_trunc: bool) -> Row {
         ("IPv4", text(&network["EnableIPv4"])),
         ("IPv6", text(&network["EnableIPv6"])),
         ("Internal", text(&network["Internal"])),
-        ("Labels", labels.join(",")),
         ("CreatedAt", text(&network["Created"])),
     ])
+    .with_labels(&network["Labels"])
 }
 
 async fn inspect_networks(client: &Client, arguments: InspectArgs) -> anyhow::Result<()> {

@@ -37,6 +37,7 @@ const LAYOUT: Layout = Layout {
         ("TLSStatus", "TLS STATUS"),
         ("Message", "MESSAGE"),
         ("Address", "ADDRESS"),
+        ("Labels", "LABELS"),
     ],
     key: "NodeID",
 };
@@ -188,6 +189,7 @@ fn row(node: &Value, swarm: &Value, is_table: bool) -> Row {
         ("Message", text(&node["Status"]["Message"])),
         ("Address", text(&node["Status"]["Addr"])),
     ])
+    .with_labels(&node["Spec"]["Labels"])
 }
 
 /// Whether the node trusts, and was signed by, what the cluster is signed by now.
@@ -326,7 +328,8 @@ mod tests {
     #[test]
     fn c_24_a_row_of_node_ls() {
         let info = |roots: &str| json!({ "TrustRoot": roots, "CertIssuerPublicKey": "K" });
-        let node = json!({ "ID": "n1", "Description": { "Hostname": "h", "TLSInfo": info("A") }, "Spec": {} });
+        let spec = json!({ "Labels": { "zone": "a" } });
+        let node = json!({ "ID": "n1", "Description": { "Hostname": "h", "TLSInfo": info("A") }, "Spec": spec });
         let status = |cluster: Value| row(&node, &json!({ "NodeID": "n1", "Cluster": { "TLSInfo": cluster } }), true);
         assert_eq!(status(info("A\n"))["TLSStatus"], "Ready");
         assert_eq!(status(info("B"))["TLSStatus"], "Needs Rotation");
@@ -340,5 +343,6 @@ mod tests {
         assert_eq!(render("{{.ID}}{{if .Self}}*{{end}}", &other), "n1\n");
         assert_eq!(render("{{.ID}}{{if .Self}}*{{end}}", &json!({ "NodeID": "n1" })), "n1*\n");
         assert!(render("json", &other).contains(r#""Self":false"#));
+        assert_eq!(render("{{.Label \"zone\"}}", &other), "a\n");
     }
 }

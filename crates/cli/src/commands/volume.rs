@@ -23,6 +23,9 @@ const LAYOUT: Layout = Layout {
         ("Labels", "LABELS"),
         ("Links", "LINKS"),
         ("Size", "SIZE"),
+        ("Availability", "AVAILABILITY"),
+        ("Group", "GROUP"),
+        ("Status", "STATUS"),
     ],
     key: "Name",
 };
@@ -165,18 +168,21 @@ async fn list(client: &Client, arguments: ListArgs) -> anyhow::Result<()> {
 }
 
 fn row(volume: &Value) -> Row {
-    let labels = volume["Labels"].as_object().into_iter().flatten();
-    let labels: Vec<String> = labels.map(|(key, value)| format!("{key}={}", text(value))).collect();
+    let none = || "N/A".to_owned();
     Row::from([
         ("Driver", text(&volume["Driver"])),
         ("Name", text(&volume["Name"])),
         ("Scope", text(&volume["Scope"])),
         ("Mountpoint", text(&volume["Mountpoint"])),
-        ("Labels", labels.join(",")),
         // measured only for `system df`, as in docker
-        ("Links", "N/A".to_owned()),
-        ("Size", "N/A".to_owned()),
+        ("Links", none()),
+        ("Size", none()),
+        // of the cluster's volumes in docker, which are not here
+        ("Availability", none()),
+        ("Group", none()),
+        ("Status", none()),
     ])
+    .with_labels(&volume["Labels"])
 }
 
 async fn inspect_volumes(client: &Client, arguments: InspectArgs) -> anyhow::Result<()> {

@@ -5,16 +5,14 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use serde_json::Value;
 
+pub(crate) use super::row::Row;
 use super::{table, template::Template};
-
-/// One line: field name to shown text. Ordered, as docker prints such objects.
-pub(crate) type Row = BTreeMap<&'static str, String>;
 
 /// What a kind of list looks like.
 pub(crate) struct Layout {
     /// Template of the table shown when nothing else is asked for.
     pub(crate) table: &'static str,
-    /// Field and column title; all fields a template may use.
+    /// Field and column title; all fields a template may use beside `.Label "KEY"`, where rows have labels.
     pub(crate) titles: &'static [(&'static str, &'static str)],
     /// The field that `-q` prints.
     pub(crate) key: &'static str,
@@ -30,22 +28,23 @@ pub(crate) struct Style {
 
 /// The text of a whole list.
 pub(crate) fn render(layout: &Layout, style: &Style, rows: &[Row]) -> anyhow::Result<String> {
-    if style.quiet && style.format.is_empty() {
-        return Ok(rows.iter().map(|row| format!("{}\n", row.get(layout.key).map_or("", String::as_str))).collect());
-    }
     let format = style.format.trim();
+    if style.quiet && matches!(format, "" | "table") {
+        let key = |row: &Row| format!("{}\n", row.fields.get(layout.key).map_or("", String::as_str));
+        return Ok(rows.iter().map(key).collect());
+    }
     if format == "json" {
         let object =
-            |row: &Row| row.iter().map(|(field, text)| (*field, shown(field, text))).collect::<BTreeMap<_, _>>();
+            |row: &Row| row.fields.iter().map(|(field, text)| (*field, shown(field, text))).collect::<BTreeMap<_, _>>();
         let line = |row: &Row| Ok(serde_json::to_string(&object(row)).context("rows are texts")? + "\n");
         return rows.iter().map(line).collect();
     }
     let unescaped = format.replace("\\t", "\t").replace("\\n", "\n");
     let (body, is_table) = match unescaped.strip_prefix("table") {
         Some("") => (layout.table.to_owned(), true),
-        Some(template) if template.starts_with([' ', '\t']) => (template.trim_start().to_owned(), true),
-        _ if unescaped.is_empty() => (layout.table.to_owned(), true),
-        _ => (unescaped, false),
+        Some(template) => (template.trim_start().to_owned(), true),
+        None if unescaped.is_empty() => (layout.table.to_owned(), true),
+        None => (unescaped, false),
     };
     let template = Template::parse(&body)?;
     let mut lines = Vec::new();
@@ -54,8 +53,8 @@ pub(crate) fn render(layout: &Layout, style: &Style, rows: &[Row]) -> anyhow::Re
         lines.push(template.run_heading(&Value::Object(titles))?);
     }
     for row in rows {
-        let value = row.iter().map(|(field, text)| ((*field).to_owned(), shown(field, text))).collect();
-        lines.push(template.run(&Value::Object(value))?);
+        let value = row.fields.iter().map(|(field, text)| ((*field).to_owned(), shown(field, text))).collect();
+        lines.push(template.run_line(&Value::Object(value), row.labels.as_ref())?);
     }
     match is_table {
         true => Ok(table::align(&lines)),
@@ -133,6 +132,46 @@ mod tests {
             {"ID":"2","Mode":"global","Name":"db"}
         "#]],
         );
+        check(
+            "table{{.ID}}",
+            false,
+            expect![[r#"
+            ID
+            1
+            2
+        "#]],
+        );
+        check(
+            "table",
+            true,
+            expect![[r#"
+            1
+            2
+        "#]],
+        );
         check("{{.Nam}}", false, expect![[r#"error: template: no field "Nam" in . (there are ID, Mode, Name)"#]]);
+    }
+
+    /// E-23, E-29, N-22, X-01: labels all together and one by one, with their key as the column's title.
+    #[test]
+    fn e_23_labels_of_a_line() {
+        const LABELLED: Layout = Layout { table: "{{.ID}}", titles: &[("ID", "ID"), ("Labels", "LABELS")], key: "ID" };
+        let row = |id: &str, labels: Value| Row::from([("ID", id.to_owned())]).with_labels(&labels);
+        let rows = [row("1", serde_json::json!({ "b": "2", "com.example.some-key": "x" })), row("2", Value::Null)];
+        let shown = |format: &str| {
+            let style = Style { format: format.to_owned(), quiet: false };
+            render(&LABELLED, &style, &rows).unwrap_or_else(|error| format!("error: {error:#}"))
+        };
+        expect![[r#"
+            ID        some key   LABELS
+            1         x          b=2,com.example.some-key=x
+            2                    
+        "#]]
+        .assert_eq(&shown("table {{.ID}}\t{{.Label \"com.example.some-key\"}}\t{{.Labels}}"));
+        assert_eq!(shown("{{.ID}}{{.Label \"b\"}}"), "12\n2\n");
+        assert_eq!(
+            shown("json"),
+            "{\"ID\":\"1\",\"Labels\":\"b=2,com.example.some-key=x\"}\n{\"ID\":\"2\",\"Labels\":\"\"}\n"
+        );
     }
 }

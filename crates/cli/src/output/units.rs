@@ -29,6 +29,13 @@ pub(crate) fn age(time: &str, now: jiff::Timestamp) -> String {
     human_duration(passed).to_lowercase() + " ago"
 }
 
+/// `2026-01-02 13:23:37 +0100 CET`, as Go prints a time of this host.
+pub(crate) fn local_time(seconds: i64) -> String {
+    let zone = jiff::tz::TimeZone::system();
+    jiff::Timestamp::from_second(seconds)
+        .map_or_else(|_| String::new(), |time| time.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string())
+}
+
 /// `77.8MB`: three significant digits, steps of 1000.
 pub(crate) fn decimal_size(bytes: u64) -> String {
     scaled(bytes, 1000.0, 3, &["B", "kB", "MB", "GB", "TB", "PB", "EB"])

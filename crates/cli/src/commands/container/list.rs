@@ -1,7 +1,5 @@
 //! `ps`.
 
-use std::collections::BTreeMap;
-
 use clap::Args;
 use serde_json::Value;
 
@@ -10,8 +8,8 @@ use crate::{
     commands::{info::text, parse_filter, tasks::items},
     output::{
         list::{Layout, Row, Style, render},
-        terminal::print,
-        units::{decimal_size, human_duration},
+        terminal::{print, print_error},
+        units::{decimal_size, human_duration, local_time},
     },
 };
 
@@ -80,7 +78,12 @@ pub(super) async fn list(client: &Client, arguments: ListArgs) -> anyhow::Result
     let now = jiff::Timestamp::now().as_second();
     let rows: Vec<Row> = items(&found).map(|one| row(one, arguments.no_trunc, now)).collect();
     let layout = Layout { table: if arguments.size { TABLE_WITH_SIZE } else { TABLE }, titles: TITLES, key: "ID" };
-    print(&render(&layout, &Style { format: arguments.format, quiet: arguments.quiet }, &rows)?)
+    let ids_alone = arguments.quiet && !arguments.format.is_empty();
+    if ids_alone {
+        print_error("WARNING: Ignoring custom format, because both --format and --quiet are set.\n")?;
+    }
+    let format = if ids_alone { String::new() } else { arguments.format };
+    print(&render(&layout, &Style { format, quiet: arguments.quiet }, &rows)?)
 }
 
 pub(crate) fn short(id: &str) -> String {
@@ -99,13 +102,7 @@ fn row(one: &Value, whole: bool, now: i64) -> Row {
     let command = text(&one["Command"]);
     let created = one["Created"].as_i64().unwrap_or(0);
     let ago = std::time::Duration::from_secs(u64::try_from(now - created).unwrap_or(0));
-    let zone = jiff::tz::TimeZone::system();
-    let at = jiff::Timestamp::from_second(created)
-        .map_or_else(|_| String::new(), |time| time.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string());
     let names: Vec<String> = items(&one["Names"]).map(|name| text(name).trim_start_matches('/').to_owned()).collect();
-    let labels: BTreeMap<String, String> =
-        one["Labels"].as_object().into_iter().flatten().map(|(key, value)| (key.clone(), text(value))).collect();
-    let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let networks = one["NetworkSettings"]["Networks"].as_object();
     let networks: Vec<String> = networks.into_iter().flatten().map(|(name, _)| name.clone()).collect();
     let mounts: Vec<String> = items(&one["Mounts"]).map(|mount| mount_name(mount, whole)).collect();
@@ -119,19 +116,19 @@ fn row(one: &Value, whole: bool, now: i64) -> Row {
         ("ID", if whole { id } else { short(&id) }),
         ("Image", image),
         ("Command", format!("\"{}\"", if whole { command } else { cut(&command, COMMAND_WIDTH) })),
-        ("CreatedAt", at),
+        ("CreatedAt", local_time(created)),
         ("RunningFor", human_duration(ago) + " ago"),
         ("Status", text(&one["Status"])),
         ("State", text(&one["State"])),
         ("Ports", ports(&one["Ports"])),
         ("Names", names.join(",")),
         ("Size", size(one)),
-        ("Labels", labels.join(",")),
         ("Mounts", mounts.join(",")),
         ("LocalVolumes", local.to_string()),
         ("Networks", networks.join(",")),
         ("Platform", String::new()),
     ])
+    .with_labels(&one["Labels"])
 }
 
 fn mount_name(mount: &Value, whole: bool) -> String {

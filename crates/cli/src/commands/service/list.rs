@@ -22,6 +22,7 @@ const LAYOUT: Layout = Layout {
         ("Replicas", "REPLICAS"),
         ("Image", "IMAGE"),
         ("Ports", "PORTS"),
+        ("Labels", "LABELS"),
     ],
     key: "ID",
 };
@@ -47,11 +48,7 @@ pub(crate) async fn list(client: &Client, arguments: ListArgs) -> anyhow::Result
     let name = |service: &Value| text(&service["Spec"]["Name"]);
     services.sort_by(|a, b| natural::compare(&name(a), &name(b)));
     let rows: Vec<Row> = services.into_iter().map(row).collect();
-    let mut style = Style { format: arguments.format, quiet: arguments.quiet };
-    if style.quiet && style.format.is_empty() {
-        style.format = "{{.ID}}".to_owned();
-    }
-    print(&render(&LAYOUT, &style, &rows)?)
+    print(&render(&LAYOUT, &Style { format: arguments.format, quiet: arguments.quiet }, &rows)?)
 }
 
 fn row(service: &Value) -> Row {
@@ -68,6 +65,7 @@ fn row(service: &Value) -> Row {
         ("Image", image.to_owned()),
         ("Ports", ports::join(published, ", ", false)),
     ])
+    .with_labels(&spec["Labels"])
 }
 
 fn replicas(service: &Value) -> String {
