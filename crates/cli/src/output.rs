@@ -4,6 +4,7 @@ pub(crate) mod list;
 pub(crate) mod natural;
 pub(crate) mod ports;
 pub(crate) mod progress;
+mod row;
 pub(crate) mod table;
 pub(crate) mod template;
 pub(crate) mod terminal;

@@ -11,7 +11,7 @@ use crate::{
     output::{
         list::{Layout, Row, Style, render},
         terminal::print,
-        units::{decimal_size, human_duration},
+        units::{decimal_size, human_duration, local_time},
     },
 };
 
@@ -23,7 +23,12 @@ const LAYOUT: Layout = Layout {
         ("Digest", "DIGEST"),
         ("ID", "IMAGE ID"),
         ("CreatedSince", "CREATED"),
+        ("CreatedAt", "CREATED AT"),
         ("Size", "SIZE"),
+        ("VirtualSize", "SIZE"),
+        ("SharedSize", "SHARED SIZE"),
+        ("UniqueSize", "UNIQUE SIZE"),
+        ("Containers", "CONTAINERS"),
     ],
     key: "ID",
 };
@@ -35,8 +40,8 @@ pub(crate) struct ListArgs {
     /// Only show those for which KEY=VALUE holds (reference, dangling, label)
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = parse_filter)]
     filter: Vec<(String, String)>,
-    /// Show all images (none are hidden here)
-    #[arg(short, long, hide = true)]
+    /// Also images that only stand for layers of others
+    #[arg(short, long)]
     all: bool,
     /// Format the output: table, table TEMPLATE, json, or a Go template
     #[arg(long, default_value = "")]
@@ -55,7 +60,8 @@ pub(crate) struct ListArgs {
 pub(super) async fn list(client: &Client, arguments: ListArgs) -> anyhow::Result<()> {
     let mut filters = arguments.filter.clone();
     filters.extend(arguments.image.iter().map(|image| ("reference".to_owned(), image.clone())));
-    let images = client.get(&format!("/images/json{}", filters_query(&filters))).await?;
+    let filters = filters_query(&filters).replace('?', "&");
+    let images = client.get(&format!("/images/json?all={}{filters}", arguments.all)).await?;
     let now = jiff::Timestamp::now().as_second();
     let mut rows: Vec<Row> = Vec::new();
     for image in items(&images) {
@@ -75,8 +81,13 @@ fn image_rows(image: &Value, now: i64, no_trunc: bool) -> Vec<Row> {
         true => full.clone(),
         false => full.trim_start_matches("sha256:").chars().take(12).collect(),
     };
-    let seconds = now - image["Created"].as_i64().unwrap_or(now);
-    let created = human_duration(Duration::from_secs(u64::try_from(seconds).unwrap_or(0))) + " ago";
+    let created = image["Created"].as_i64().unwrap_or(now);
+    let ago = human_duration(Duration::from_secs(u64::try_from(now - created).unwrap_or(0))) + " ago";
+    // what nobody measured or counted is below 0
+    let known = |number: i64, shown: fn(u64) -> String| u64::try_from(number).map_or("N/A".to_owned(), shown);
+    let number = |field: &str| image[field].as_i64().unwrap_or(-1);
+    let shared = number("SharedSize");
+    let unique = if shared < 0 { -1 } else { number("Size") - shared };
     let digest_of = |repository: &str| {
         let digests = items(&image["RepoDigests"]).filter_map(Value::as_str);
         let mut digests = digests.filter_map(|digest| digest.split_once('@'));
@@ -98,9 +109,36 @@ fn image_rows(image: &Value, now: i64, no_trunc: bool) -> Vec<Row> {
             ("Repository", repository),
             ("Tag", tag),
             ("ID", id.clone()),
-            ("CreatedSince", created.clone()),
-            ("Size", decimal_size(image["Size"].as_u64().unwrap_or(0))),
+            ("CreatedSince", ago.clone()),
+            ("CreatedAt", local_time(created)),
+            ("Size", known(number("Size"), decimal_size)),
+            ("VirtualSize", known(number("Size"), decimal_size)),
+            ("SharedSize", known(shared, decimal_size)),
+            ("UniqueSize", known(unique, decimal_size)),
+            ("Containers", known(number("Containers"), |count| count.to_string())),
         ])
     };
     names.into_iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn e_06_all_that_docker_shows_of_an_image() {
+        let mut image = json!({ "Id": "sha256:0123456789abcdef", "Created": 1000, "Size": 4_190_000, "SharedSize": -1,
+            "Containers": -1, "RepoTags": ["app:1"] });
+        let shown = |image: &Value| {
+            let row = &image_rows(image, 1060, false)[0];
+            ["Repository", "Size", "SharedSize", "UniqueSize", "Containers"].map(|field| row[field].clone()).join(" ")
+        };
+        assert_eq!(shown(&image), "app 4.19MB N/A N/A N/A");
+        (image["SharedSize"], image["Containers"]) = (json!(190_000), json!(2));
+        assert_eq!(shown(&image), "app 4.19MB 190kB 4MB 2");
+        let created = &image_rows(&image, 1060, false)[0]["CreatedAt"];
+        assert!(created.starts_with("19") && created.split(' ').count() == 4, "{created}");
+    }
 }
