@@ -7,6 +7,7 @@
 mod listen;
 mod network;
 mod of_file;
+mod once;
 mod others;
 mod programs;
 
@@ -27,6 +28,7 @@ use types::Labels;
 
 use self::{
     of_file::{Limit, Pool, Size},
+    once::Once,
     programs::Program,
 };
 use crate::config::Config;
@@ -119,7 +121,11 @@ impl Config {
     fn with_text(&self, text: &str) -> Result<Self> {
         let file: ConfigFile = match text.trim().is_empty() {
             true => ConfigFile::default(),
-            false => serde_json::from_str(text)?,
+            false => {
+                // beside what follows, which notices it of keys with a field of their own alone
+                serde_json::from_str::<Once>(text)?;
+                serde_json::from_str(text)?
+            }
         };
         others::check(&file.others)?;
         file.check_taken()?;
