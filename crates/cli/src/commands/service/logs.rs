@@ -54,14 +54,8 @@ pub(super) async fn logs(client: &Client, arguments: LogsArgs) -> anyhow::Result
     let (kind, object) = find(client, &arguments.target).await?;
     let template = if kind == "services" { &object["Spec"]["TaskTemplate"] } else { &object["Spec"] };
     let is_tty = template["ContainerSpec"]["TTY"] == Value::Bool(true);
-    let path = format!(
-        "/{kind}/{}/logs?stdout=true&stderr=true&details=true&follow={}&tail={}&timestamps={}&since={}",
-        escape(&text(&object["ID"])),
-        arguments.follow,
-        escape(&arguments.tail),
-        arguments.timestamps,
-        escape(&since("--since", &arguments.since)?),
-    );
+    let since = since("--since", &arguments.since)?;
+    let path = path(kind, &text(&object["ID"]), &arguments, &since, is_tty);
     let mut answer = client.stream(Method::GET, &path).await?;
     if is_tty {
         while let Some(data) = next(&mut answer).await? {
@@ -79,6 +73,20 @@ pub(super) async fn logs(client: &Client, arguments: LogsArgs) -> anyhow::Result
         }
     }
     Ok(())
+}
+
+/// Details say which task a line is of. What is written on a terminal has no lines to put them before: it is shown as it is,
+/// without asking for --raw as docker does.
+fn path(kind: &str, id: &str, arguments: &LogsArgs, since: &str, is_tty: bool) -> String {
+    format!(
+        "/{kind}/{}/logs?stdout=true&stderr=true&details={}&follow={}&tail={}&timestamps={}&since={}",
+        escape(id),
+        arguments.details || !is_tty,
+        arguments.follow,
+        escape(&arguments.tail),
+        arguments.timestamps,
+        escape(since),
+    )
 }
 
 /// A service, or else a task.
@@ -184,7 +192,9 @@ impl Labels<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use clap::Parser as _;
+
+    use super::{super::ServiceCommand, *};
 
     #[test]
     fn s_19_lines_are_composed_as_docker_does() {
@@ -196,6 +206,23 @@ mod tests {
         assert_eq!(shown("T a=1 x\n", true, None, true), "T a=1 x\n");
         assert_eq!(shown("T a=1 x\n", true, Some("l"), false), "T l    | x\n");
         assert_eq!((digits(&Value::Null), digits(&9.into()), digits(&10.into())), (1, 1, 2));
+    }
+
+    /// S-19
+    #[test]
+    fn s_19_details_of_a_terminal_are_shown_to_who_asks_for_them() {
+        let details = |more: &[&str], is_tty| {
+            let words = [&["rswarm", "service", "logs", "web"], more].concat();
+            let root = crate::arguments::Root::try_parse_from(words).expect("known flags");
+            let crate::arguments::Command::Service(ServiceCommand::Logs(arguments)) = root.command else {
+                panic!("no service logs")
+            };
+            let path = path("services", "s1", &arguments, "", is_tty);
+            assert!(path.starts_with("/services/s1/logs?stdout=true&stderr=true&"), "{path}");
+            path.contains("&details=true&")
+        };
+        assert!(details(&[], false) && details(&["--raw"], false) && details(&["--details"], true));
+        assert!(!details(&[], true) && !details(&["--raw"], true));
     }
 
     #[test]
