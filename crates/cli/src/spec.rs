@@ -3,6 +3,7 @@
 pub(crate) mod dependency;
 pub(crate) mod devices;
 pub(crate) mod edit;
+pub(crate) mod fields;
 pub(crate) mod flags;
 pub(crate) mod ipam;
 pub(crate) mod job;

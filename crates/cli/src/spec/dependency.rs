@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 
-use super::edit::change_list;
+use super::{edit::change_list, fields};
 
 const SECRETS: &str = "TaskTemplate.ContainerSpec.Secrets";
 const CONFIGS: &str = "TaskTemplate.ContainerSpec.Configs";
@@ -36,7 +36,7 @@ fn read(text: &str) -> anyhow::Result<(String, Value)> {
     let (mut source, mut target, mut uid, mut gid, mut mode) =
         (String::new(), String::new(), "0".to_owned(), "0".to_owned(), DEFAULT_MODE);
     if text.contains('=') {
-        for part in text.split(',') {
+        for part in fields::split(text) {
             let (key, value) = part.split_once('=').with_context(|| format!("{part:?} is no KEY=VALUE"))?;
             match key.trim().to_ascii_lowercase().as_str() {
                 "source" | "src" => value.clone_into(&mut source),

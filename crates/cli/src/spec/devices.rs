@@ -3,6 +3,8 @@
 use anyhow::bail;
 use serde_json::{Value, json};
 
+use super::fields;
+
 /// What `--device` names.
 pub(crate) enum Wanted {
     /// An entry of `Devices`.
@@ -77,7 +79,7 @@ pub(crate) fn gpus(text: &str) -> anyhow::Result<Value> {
     };
     let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
     let (mut driver, mut number, mut ids, mut capabilities) = (String::new(), 0, Vec::new(), vec!["gpu".to_owned()]);
-    for field in fields(text) {
+    for field in fields::split(text) {
         match field.split_once('=') {
             None => number = count(&field)?,
             Some(("count", value)) => number = count(value)?,
@@ -91,19 +93,6 @@ pub(crate) fn gpus(text: &str) -> anyhow::Result<Value> {
         number = 1;
     }
     Ok(claim(&driver, number, ids, Some(capabilities)))
-}
-
-/// Parts between commas, but for commas within quotes; without the quotes.
-fn fields(text: &str) -> Vec<String> {
-    let (mut fields, mut quoted) = (vec![String::new()], false);
-    for c in text.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            ',' if !quoted => fields.push(String::new()),
-            c => fields.last_mut().expect("there is always one").push(c),
-        }
-    }
-    fields
 }
 
 #[cfg(test)]

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Map, Value, json};
 
-use super::edit::{get, set};
+use super::{
+    edit::{get, set},
+    fields,
+};
 
 const AT: &str = "TaskTemplate.Networks";
 
@@ -21,8 +24,9 @@ pub(crate) fn parse(text: &str) -> anyhow::Result<Value> {
 }
 
 fn read_long(text: &str) -> anyhow::Result<Value> {
+    let fields = fields::split(text);
     let (mut target, mut aliases, mut options) = ("", Vec::new(), Map::new());
-    for field in text.split(',') {
+    for field in &fields {
         let (key, value) = field.split_once('=').with_context(|| format!("{field:?} is not KEY=VALUE"))?;
         match key.trim().to_ascii_lowercase().as_str() {
             "name" => target = value,

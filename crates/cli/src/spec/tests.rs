@@ -1,6 +1,7 @@
 //! Command lines in, specs out.
 
 mod jobs;
+mod mounts;
 mod publish;
 
 use clap::Parser;

@@ -6,7 +6,10 @@ use serde_json::{Map, Value, json};
 use super::{set_text, set_texts};
 use crate::{
     commands::container::flags::Places,
-    spec::edit::{set, set_some},
+    spec::{
+        edit::{set, set_some},
+        fields,
+    },
 };
 
 pub(super) fn put(body: &mut Value, flags: &Places) -> anyhow::Result<()> {
@@ -49,6 +52,7 @@ fn own_flags(name: &str, endpoint: &mut Value, flags: &Places) -> anyhow::Result
     twice("Aliases", "network-alias", !flags.network_alias.is_empty())?;
     twice("IPAMConfig.IPv4Address", "ip", !flags.ip.is_empty())?;
     twice("IPAMConfig.IPv6Address", "ip6", !flags.ip6.is_empty())?;
+    twice("IPAMConfig.LinkLocalIPs", "link-local-ip", !flags.link_local_ip.is_empty())?;
     twice("MacAddress", "mac-address", !flags.mac_address.is_empty())?;
     ensure!(
         is_of_user(name) || flags.network_alias.is_empty(),
@@ -79,14 +83,17 @@ fn read(text: &str) -> anyhow::Result<(String, Value)> {
         ensure!(text != "container:", "invalid container format container:<name|id>");
         return Ok((if text.is_empty() { "default" } else { text }.to_owned(), json!({})));
     }
+    let fields = fields::split(text);
     let (mut name, mut aliases, mut options, mut endpoint) = ("", Vec::new(), Map::new(), json!({}));
-    for field in text.split(',') {
+    let mut link_local = Vec::new();
+    for field in &fields {
         let (key, value) = field.split_once('=').with_context(|| format!("invalid field {field} in {text:?}"))?;
         match key.trim().to_ascii_lowercase().as_str() {
             "name" => name = value,
             "alias" => aliases.push(Value::from(value)),
             "ip" => set(&mut endpoint, "IPAMConfig.IPv4Address", value),
             "ip6" => set(&mut endpoint, "IPAMConfig.IPv6Address", value),
+            "link-local-ip" => link_local.push(Value::from(value)),
             "mac-address" => set(&mut endpoint, "MacAddress", value),
             "gw-priority" => {
                 let priority = value.parse::<i64>().with_context(|| format!("invalid gw-priority ({value})"))?;
@@ -97,12 +104,14 @@ fn read(text: &str) -> anyhow::Result<(String, Value)> {
                 options.insert(key.to_owned(), value.into());
             }
             other => bail!(
-                "invalid field key {other} in {text:?}; known are name, alias, ip, ip6, mac-address, gw-priority and driver-opt"
+                "invalid field key {other} in {text:?}; known are name, alias, ip, ip6, link-local-ip, mac-address, gw-priority \
+                 and driver-opt"
             ),
         }
     }
     ensure!(!name.is_empty(), "network name/id is not specified in {text:?}");
     set_some(&mut endpoint, "Aliases", (!aliases.is_empty()).then_some(aliases));
+    set_some(&mut endpoint, "IPAMConfig.LinkLocalIPs", (!link_local.is_empty()).then_some(link_local));
     set_some(&mut endpoint, "DriverOpts", (!options.is_empty()).then_some(options));
     Ok((name.to_owned(), endpoint))
 }

@@ -120,6 +120,18 @@ fn networks() {
         false,
         expect!["error: conflicting options: cannot specify both --ip and per-network settings"],
     );
+    check(
+        "--network name=a,link-local-ip=169.254.1.1 app",
+        false,
+        expect![[
+            r#"{"Image":"app","HostConfig":{"RestartPolicy":{"Name":"no","MaximumRetryCount":0},"NetworkMode":"a"},"Tty":false,"OpenStdin":false,"StdinOnce":false,"AttachStdin":false,"AttachStdout":false,"AttachStderr":false,"NetworkingConfig":{"EndpointsConfig":{"a":{"IPAMConfig":{"LinkLocalIPs":["169.254.1.1"]}}}}}"#
+        ]],
+    );
+    check(
+        "--network name=a,link-local-ip=169.254.1.1 --link-local-ip 169.254.1.2 app",
+        false,
+        expect!["error: conflicting options: cannot specify both --link-local-ip and per-network settings"],
+    );
 }
 
 #[test]
@@ -196,4 +208,14 @@ fn limits() {
             r#"error: invalid value 'lots' for '--memory <BYTES>': "lots" is not a size; write for example 64m, 512k or 1g"#
         ]],
     );
+}
+
+/// E-15: `.data` is a directory here, and no volume's name could begin so.
+#[test]
+fn e_15_what_begins_with_a_dot_is_a_path_from_here() {
+    let line = Line::try_parse_from(["run", "-v", ".data:/srv:ro", "-v", "data:/x", "app"]).expect("known flags");
+    let body = super::body(&line.flags, false).expect("a good line");
+    let here = std::env::current_dir().expect("a directory");
+    let wanted = [format!("{}:/srv:ro", here.join(".data").display()), "data:/x".to_owned()];
+    assert_eq!(body["HostConfig"]["Binds"], serde_json::json!(wanted));
 }

@@ -1,12 +1,13 @@
 //! `-v` and `--tmpfs`. What a source is (a directory or a volume's name) the daemon says.
 
-use std::path::Path;
-
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use serde_json::{Map, Value, json};
 
 use super::set_texts;
-use crate::{commands::container::flags::Places, spec::edit::set};
+use crate::{
+    commands::container::flags::Places,
+    spec::{edit::set, mount::from_here},
+};
 
 pub(super) fn put(body: &mut Value, flags: &Places) -> anyhow::Result<()> {
     let (mut binds, mut volumes) = (Vec::new(), Map::new());
@@ -31,14 +32,4 @@ pub(super) fn put(body: &mut Value, flags: &Places) -> anyhow::Result<()> {
         set(body, "HostConfig.Tmpfs", flags.tmpfs.iter().map(entry).collect::<Map<_, _>>());
     }
     Ok(())
-}
-
-/// `.` and `..` are this shell's.
-fn from_here(source: &str) -> anyhow::Result<String> {
-    let is_path = source == "." || source == ".." || source.starts_with("./") || source.starts_with("../");
-    if !is_path {
-        return Ok(source.to_owned());
-    }
-    let path = std::path::absolute(Path::new(source)).with_context(|| format!("find the directory {source}"))?;
-    path.into_os_string().into_string().map_err(|path| anyhow::anyhow!("{} is no text", path.display()))
 }
