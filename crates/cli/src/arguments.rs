@@ -1,6 +1,8 @@
 //! The tree of commands.
 
-use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+
+use clap::{Arg, ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
 
 use crate::{
@@ -46,6 +48,46 @@ pub(crate) struct Root {
     pub(crate) tls: TlsArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Root {
+    /// Reads a command line. One that cannot be read is read again as docker does it: a switch may have a value
+    /// (`--force=false`), and of what comes twice the last counts.
+    ///
+    /// # Errors
+    /// Says what is wrong with it; help and version, too.
+    pub(crate) fn read(words: &[OsString]) -> Result<Self, clap::Error> {
+        let error = match Self::try_parse_from(words) {
+            Ok(root) => return Ok(root),
+            Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+                return Err(error);
+            }
+            Err(error) => error,
+        };
+        match loosened(Self::command()).args_override_self(true).try_get_matches_from(words) {
+            Ok(matches) => Self::from_arg_matches(&matches),
+            // in the words for the command line as it stands in the help
+            Err(same) if same.kind() == error.kind() => Err(error),
+            Err(other) => Err(other),
+        }
+    }
+}
+
+fn loosened(command: clap::Command) -> clap::Command {
+    let with_value = |arg: Arg| match matches!(arg.get_action(), ArgAction::SetTrue) {
+        true => arg.num_args(0..=1).require_equals(true).value_parser(truth),
+        false => arg,
+    };
+    command.mut_args(with_value).mut_subcommands(loosened)
+}
+
+/// Go's words.
+fn truth(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        other => Err(format!("{other:?} is neither true nor false")),
+    }
 }
 
 #[derive(Debug, Subcommand)]

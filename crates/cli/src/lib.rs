@@ -16,7 +16,7 @@ mod wire;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{Parser as _, error::ErrorKind};
+use clap::error::ErrorKind;
 
 use arguments::Root;
 use commands::NotConverged;
@@ -52,7 +52,8 @@ pub type HostChecks = fn() -> Vec<types::Check>;
 /// Runs one command line (program name first). 0: done; 1: not done, the reason is on stderr; 2 to 4: done, but what was
 /// waited for does not come (`service/verdict`); 125: a flag or its value is wrong, as docker says it.
 pub fn main(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>, host_checks: HostChecks) -> ExitCode {
-    let root = match Root::try_parse_from(arguments) {
+    let words: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let root = match Root::read(&words) {
         Ok(root) => root,
         Err(error) => {
             // Help and version are no failures; a broken pipe while printing them is none either.

@@ -343,6 +343,29 @@ fn the_command_line_is_well_formed() {
     assert!(Root::try_parse_from(["rswarm", "service", "create", "--limit-cpu", "many", "a"]).is_err());
 }
 
+/// E-13, E-23, E-26: what docker's command line takes beside that: values of switches, and flags that come twice.
+#[test]
+fn e_23_switches_have_values_and_flags_come_twice() {
+    let read = |line: &str| Root::read(&line.split(' ').map(std::ffi::OsString::from).collect::<Vec<_>>());
+    let shown = |line: &str| format!("{:?}", read(line).unwrap_or_else(|error| panic!("{line}: {error}")).command);
+    let ps = shown("rswarm ps -a -a --quiet=false --no-trunc=1 -s=T --format json --format {{.ID}}");
+    for part in ["all: true", "quiet: false", "no_trunc: true", "size: true", r#"format: "{{.ID}}""#, "latest: false"] {
+        assert!(ps.contains(part), "{part} in {ps}");
+    }
+    let rm = shown("rswarm rm -fv --link=false a --force=true -- --b");
+    for part in ["force: true", "volumes: true", "link: false", r#"["a", "--b"]"#] {
+        assert!(rm.contains(part), "{part} in {rm}");
+    }
+    for (line, part) in [
+        ("rswarm rm --force=perhaps a", r#""perhaps" is neither true nor false"#),
+        ("rswarm ps --all=true --colour", "unexpected argument '--colour'"),
+        ("rswarm node inspect --pretty --format x n", "'--pretty'"),
+    ] {
+        let said = read(line).expect_err(line).to_string();
+        assert!(said.contains(part), "{line}: {said}");
+    }
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "`expect!` at the call, without ampersands")]
 fn check_network(line: &str, expected: Expect) {
     let words = super::scalars::split_words(line).expect("words");
