@@ -1,5 +1,6 @@
 //! `container …`, and the same commands without the word: `run`, `ps`, `logs` and the others.
 
+mod attach;
 mod cluster_stats;
 mod commit;
 mod copy;
@@ -20,7 +21,7 @@ mod stats;
 use clap::Subcommand;
 
 use super::{
-    exec::{self, AttachArgs, ExecArgs},
+    exec::{self, ExecArgs},
     forward::{self, ForwardArgs},
 };
 use crate::client::Client;
@@ -85,7 +86,7 @@ pub(crate) enum SingleCommand {
     /// Run a command in a container
     Exec(ExecArgs),
     /// Join the streams of a container
-    Attach(AttachArgs),
+    Attach(attach::AttachArgs),
     /// Carry TCP connections from this machine into a container, wherever in the cluster it runs
     #[command(
         after_help = "Examples:\n  rswarm port-forward web.1 8080:80\n  rswarm -H ssh://root@192.0.2.1 port-forward db.1 5432"
@@ -139,7 +140,7 @@ pub(crate) async fn run_single(client: &Client, command: SingleCommand) -> anyho
         C::Export(arguments) => commit::export(client, &arguments).await,
         C::Commit(arguments) => commit::commit(client, &arguments).await,
         C::Exec(arguments) => exec::exec(client, arguments).await,
-        C::Attach(arguments) => exec::attach(client, arguments).await,
+        C::Attach(arguments) => attach::attach(client, &arguments).await,
         C::PortForward(arguments) => forward::forward(client, arguments).await,
     }
 }

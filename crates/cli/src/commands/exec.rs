@@ -1,12 +1,11 @@
-//! `exec` and `attach`: a person's terminal, or a pipe, at a container of this host.
+//! `exec`: a further command in a container, at a person's terminal or a pipe.
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     Quit,
     client::{Client, escape},
-    output::terminal,
     wire::{stdin_is_terminal, terminal_size},
 };
 
@@ -39,17 +38,6 @@ pub(crate) struct ExecArgs {
     container: String,
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct AttachArgs {
-    /// Keys that leave the container running, such as ctrl-p,ctrl-q
-    #[arg(long, default_value = "")]
-    detach_keys: String,
-    /// Do not hand standard input over
-    #[arg(long)]
-    no_stdin: bool,
-    container: String,
 }
 
 pub(crate) async fn exec(client: &Client, arguments: ExecArgs) -> anyhow::Result<()> {
@@ -94,21 +82,4 @@ fn variable(text: &str) -> Option<String> {
         true => Some(text.to_owned()),
         false => std::env::var(text).ok().map(|value| format!("{text}={value}")),
     }
-}
-
-pub(crate) async fn attach(client: &Client, arguments: AttachArgs) -> anyhow::Result<()> {
-    let container = escape(&arguments.container);
-    let input = !arguments.no_stdin;
-    let keys = escape(&arguments.detach_keys);
-    let path = format!(
-        "/containers/{container}/attach?stream=1&stdout=1&stderr=1&stdin={}&detachKeys={keys}",
-        u8::from(input)
-    );
-    let wire = client.take_over(&path, None::<&Value>).await?;
-    let is_terminal = wire.is_raw;
-    wire.converse(client, input, Some(&format!("/containers/{container}/resize"))).await?;
-    if is_terminal {
-        terminal::print_bytes(b"\r\n")?;
-    }
-    Ok(())
 }

@@ -361,13 +361,19 @@ fn own_cli_e_28_terminals_and_signals() -> Result<()> {
     ensure!(said.code == 0, "leaving is no failure: {said:?}");
     own.is("running", &["inspect", "-f", "{{.State.Status}}", "left"])?;
     let said = typed("rswarm attach left", "echo again; exit 6\\n")?;
-    ensure!(said.stdout.contains("again"), "{said:?}");
+    ensure!(said.code == 6 && said.stdout.contains("again"), "{said:?}");
     until("it has ended", DEADLINE, || own.is("6", &["inspect", "-f", "{{.State.ExitCode}}", "left"]))?;
 
     let trap = "trap \"exit 9\" TERM; echo ready; while :; do sleep 0.1; done";
     let script = format!("rswarm run --rm app:1 sh -c '{trap}' & sleep 2; kill -TERM $!; wait $!; echo code $?");
     let said = own.on_host(&script)?;
     ensure!(said.contains("ready") && said.ends_with("code 9"), "{said}");
+    let script = format!(
+        "rswarm run -d --name joined app:1 sh -c '{trap}'; rswarm attach joined & sleep 2; kill -TERM $!; wait $!; echo code $?"
+    );
+    let said = own.on_host(&script)?;
+    ensure!(said.ends_with("code 9"), "{said}");
+    own.no(1, "cannot attach to a stopped container", &["attach", "joined"])?;
     own.t.no_containers()
 }
 

@@ -1,5 +1,5 @@
-//! A person at a container that is about to start: streams joined before the start, signals passed on, and its end
-//! heard of. Used by `run` and `start --attach`.
+//! A person at a container that is about to start, or runs: streams joined before the start, signals passed on, and its end
+//! heard of. Used by `run`, `start --attach` and `attach`.
 
 use anyhow::Context as _;
 use http_body_util::BodyExt as _;
@@ -48,17 +48,27 @@ impl Session<'_> {
         let id = escape(self.id);
         let wire = match self.streams.is_empty() {
             true => None,
-            false => {
-                let keys = escape(self.detach_keys);
-                let path = format!("/containers/{id}/attach?stream=1&{}&detachKeys={keys}", self.streams);
-                Some(self.client.take_over(&path, None).await?)
-            }
+            false => Some(self.attach().await?),
         };
         let condition = if self.until_removed { "removed" } else { "next-exit" };
         let path = format!("/containers/{id}/wait?condition={condition}");
         let waiting = self.client.stream(Method::POST, &path).await?;
         self.client.post(&format!("/containers/{id}/start"), None).await.map_err(Failure::Start)?;
         Ok(self.stay(wire, waiting).await?)
+    }
+
+    /// Joins the container, which runs, and stays until it ends, or the person leaves.
+    pub(super) async fn join(self) -> anyhow::Result<Option<i64>> {
+        // before its streams: how one ends that ends meanwhile is known
+        let waiting = self.client.stream(Method::POST, &format!("/containers/{}/wait", escape(self.id))).await?;
+        let wire = self.attach().await?;
+        self.stay(Some(wire), waiting).await
+    }
+
+    async fn attach(&self) -> anyhow::Result<Wire> {
+        let (id, keys) = (escape(self.id), escape(self.detach_keys));
+        let path = format!("/containers/{id}/attach?stream=1&{}&detachKeys={keys}", self.streams);
+        self.client.take_over(&path, None).await
     }
 
     async fn stay(&self, wire: Option<Wire>, waiting: Incoming) -> anyhow::Result<Option<i64>> {
