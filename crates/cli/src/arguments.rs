@@ -37,10 +37,14 @@ use crate::{
 #[command(
     name = "rswarm",
     version,
+    disable_version_flag = true,
     disable_help_subcommand = true,
     after_help = "Examples:\n  rswarm init                                      make this host the first of a cluster\n  rswarm join --token SWMTKN-1-… 192.0.2.1:2377    add this host to a cluster\n  rswarm service create --name web --replicas 3 nginx\n  rswarm service ps web\n  rswarm daemon                                    run the daemon in the foreground"
 )]
 pub(crate) struct Root {
+    /// Print version
+    #[arg(short = 'v', short_alias = 'V', long, action = ArgAction::Version)]
+    version: Option<bool>,
     /// Daemon to speak to [env: RSWARM_HOST, then DOCKER_HOST] [default: unix:///run/rswarm/rswarm.sock]
     #[arg(id = "daemon", short = 'H', long = "host", value_name = "unix:///PATH|tcp://…|ssh://…")]
     pub(crate) daemon: Option<String>,

@@ -26,6 +26,12 @@ const TLS_PORT: u16 = 2376;
 /// Certificates for a daemon that is reached over TCP.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct TlsArgs {
+    /// As docker has it; a server reached over TCP shows its certificate in any case
+    #[arg(long, hide = true)]
+    tls: bool,
+    /// The same
+    #[arg(long, hide = true)]
+    tlsverify: bool,
     /// Trust servers with a certificate of this authority [default: ca.pem in $DOCKER_CERT_PATH or ~/.docker]
     #[arg(long, value_name = "FILE")]
     tlscacert: Option<PathBuf>,

@@ -1,11 +1,14 @@
 //! `exec`: a further command in a container, at a person's terminal or a pipe.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde_json::json;
 
 use crate::{
     Quit,
     client::{Client, escape},
+    spec::lists::variables,
     wire::{stdin_is_terminal, terminal_size},
 };
 
@@ -20,6 +23,9 @@ pub(crate) struct ExecArgs {
     /// Set a variable: NAME=VALUE, or NAME to take this shell's
     #[arg(short, long, value_name = "NAME=VALUE")]
     env: Vec<String>,
+    /// Read variables from a file
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
     /// Hand standard input over
     #[arg(short, long)]
     interactive: bool,
@@ -48,7 +54,7 @@ pub(crate) async fn exec(client: &Client, arguments: ExecArgs) -> anyhow::Result
     let size = terminal_size().filter(|_| tty).map(|(rows, columns)| json!([rows, columns]));
     let body = json!({
         "Cmd": arguments.command,
-        "Env": arguments.env.iter().filter_map(|text| variable(text)).collect::<Vec<_>>(),
+        "Env": variables(&arguments.env_file, &arguments.env)?,
         "User": arguments.user,
         "WorkingDir": arguments.workdir,
         "Privileged": arguments.privileged,
@@ -73,13 +79,5 @@ pub(crate) async fn exec(client: &Client, arguments: ExecArgs) -> anyhow::Result
     match ended["ExitCode"].as_i64().unwrap_or(0) {
         0 => Ok(()),
         code => Err(Quit(u8::try_from(code).unwrap_or(1)).into()),
-    }
-}
-
-/// `NAME` alone is this shell's own, left out if there is none.
-fn variable(text: &str) -> Option<String> {
-    match text.contains('=') {
-        true => Some(text.to_owned()),
-        false => std::env::var(text).ok().map(|value| format!("{text}={value}")),
     }
 }

@@ -58,6 +58,9 @@ pub(crate) enum ImageCommand {
 pub(crate) struct PullArgs {
     /// Image, with an optional tag or digest
     image: String,
+    /// All tags that the registry has of it
+    #[arg(short, long)]
+    all_tags: bool,
     /// Platform, if the image has several (os/architecture)
     #[arg(long, default_value = "")]
     platform: String,
@@ -89,6 +92,9 @@ pub(crate) struct ImportArgs {
     /// Comment in the image's history
     #[arg(short, long, default_value = "")]
     message: String,
+    /// Platform that it is for (os/architecture)
+    #[arg(long, default_value = "")]
+    platform: String,
 }
 
 #[derive(Debug, Args)]
@@ -141,26 +147,42 @@ pub(crate) fn split_tag(image: &str) -> (&str, &str) {
     }
 }
 
-/// Asks for an image, tag `latest` if none is given, with the credentials for its registry.
+/// With the tag that is meant where nobody says one.
+pub(crate) fn tagged(image: &str) -> String {
+    match split_tag(image) {
+        (name, "") if !name.contains('@') => format!("{name}:latest"),
+        _ => image.to_owned(),
+    }
+}
+
+/// Asks for an image, or, without tag or digest, for all of the name, with the credentials for its registry.
 async fn start_pull(client: &Client, image: &str, platform: &str) -> anyhow::Result<hyper::body::Incoming> {
     let (name, tag) = split_tag(image);
-    let tag = if tag.is_empty() && !image.contains('@') { "latest" } else { tag };
     let path = format!("/images/create?fromImage={}&tag={}&platform={}", escape(name), escape(tag), escape(platform));
     client.stream_as(&path, login::credentials(image)?.as_deref()).await
 }
 
 async fn pull(client: &Client, arguments: PullArgs) -> anyhow::Result<()> {
-    let answer = start_pull(client, &arguments.image, &arguments.platform).await?;
+    let image = arguments.image()?;
+    let answer = start_pull(client, &image, &arguments.platform).await?;
     stream::show(answer, arguments.quiet).await?;
-    print(&match split_tag(&arguments.image) {
-        (name, "") if !name.contains('@') => format!("{name}:latest\n"),
-        _ => format!("{}\n", arguments.image),
-    })
+    print(&format!("{image}\n"))
+}
+
+impl PullArgs {
+    fn image(&self) -> anyhow::Result<String> {
+        let with_latest = tagged(&self.image);
+        anyhow::ensure!(
+            !self.all_tags || with_latest != self.image,
+            "tag can't be used with --all-tags/-a: leave one of them out"
+        );
+        Ok(if self.all_tags { self.image.clone() } else { with_latest })
+    }
 }
 
 /// A pull that is not what the command is about: its progress goes to standard error.
 pub(crate) async fn pull_aside(client: &Client, image: &str, platform: &str, quiet: bool) -> anyhow::Result<()> {
-    stream::show_on_stderr(start_pull(client, image, platform).await?, quiet).await
+    stream::show_on_stderr(start_pull(client, &tagged(image), platform).await?, quiet).await
 }
 
 async fn load(client: &Client, arguments: LoadArgs) -> anyhow::Result<()> {
@@ -176,10 +198,11 @@ async fn load(client: &Client, arguments: LoadArgs) -> anyhow::Result<()> {
 async fn import(client: &Client, arguments: ImportArgs) -> anyhow::Result<()> {
     let (name, tag) = split_tag(&arguments.image);
     let mut path = format!(
-        "/images/create?fromSrc=-&repo={}&tag={}&message={}",
+        "/images/create?fromSrc=-&repo={}&tag={}&message={}&platform={}",
         escape(name),
         escape(tag),
-        escape(&arguments.message)
+        escape(&arguments.message),
+        escape(&arguments.platform)
     );
     for change in &arguments.change {
         path.push_str(&format!("&changes={}", escape(change)));
@@ -234,6 +257,25 @@ async fn tag(client: &Client, arguments: TagArgs) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn e_03_what_is_pulled() {
+        let pulled = |image: &str, all_tags: bool| {
+            let arguments = PullArgs { image: image.to_owned(), all_tags, platform: String::new(), quiet: false };
+            arguments.image().map_err(|error| error.to_string())
+        };
+        for (image, wanted) in
+            [("a", "a:latest"), ("h:5000/a", "h:5000/a:latest"), ("a:1", "a:1"), ("a@sha256:0", "a@sha256:0")]
+        {
+            assert_eq!(pulled(image, false).as_deref(), Ok(wanted));
+        }
+        assert_eq!(pulled("h:5000/a", true).as_deref(), Ok("h:5000/a"));
+        for image in ["a:1", "a@sha256:0"] {
+            assert!(pulled(image, true).expect_err(image).starts_with("tag can't be used with --all-tags"));
+        }
+    }
+
     #[test]
     fn ports_are_no_tags() {
         for (image, wanted) in [
@@ -243,7 +285,7 @@ mod tests {
             ("localhost:5000/a:1", ("localhost:5000/a", "1")),
             ("a@sha256:00", ("a@sha256:00", "")),
         ] {
-            assert_eq!(super::split_tag(image), wanted);
+            assert_eq!(split_tag(image), wanted);
         }
     }
 }

@@ -61,6 +61,9 @@ pub(crate) struct CreateArgs {
     /// Name; a random one if left out
     #[arg(default_value = "")]
     name: String,
+    /// The name, as docker had it before
+    #[arg(long = "name", value_name = "NAME", hide = true, conflicts_with = "name")]
+    old_name: Option<String>,
     /// Driver of the volume
     #[arg(short, long, default_value = "local")]
     driver: String,
@@ -144,7 +147,7 @@ pub(crate) async fn run(client: &Client, command: VolumeCommand) -> anyhow::Resu
 
 async fn create(client: &Client, arguments: CreateArgs) -> anyhow::Result<()> {
     let body = json!({
-        "Name": arguments.name,
+        "Name": arguments.old_name.unwrap_or(arguments.name),
         "Driver": arguments.driver,
         "DriverOpts": pairs(&arguments.opt),
         "Labels": pairs(&arguments.label),

@@ -1,6 +1,6 @@
 //! Flags that may be given several times: lists and maps of the spec.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
@@ -111,14 +111,24 @@ fn name_before_equals(value: &Value) -> String {
 }
 
 /// `NAME` alone takes the value of the caller's environment, and is left out if there is none.
-pub(super) fn with_own_value(entry: &str) -> Option<Value> {
+fn with_own_value(entry: &str) -> Option<Value> {
     if entry.contains('=') {
         return Some(Value::from(entry));
     }
     std::env::var(entry).ok().map(|value| Value::from(format!("{entry}={value}")))
 }
 
-pub(super) fn read_env_file(path: &Path) -> anyhow::Result<Vec<String>> {
+/// Those of files, then those that are said: of a name the last counts.
+pub(crate) fn variables(files: &[PathBuf], said: &[String]) -> anyhow::Result<Vec<Value>> {
+    let mut entries = Vec::new();
+    for file in files {
+        entries.extend(read_env_file(file)?);
+    }
+    entries.extend(said.iter().cloned());
+    Ok(entries.iter().filter_map(|entry| with_own_value(entry)).collect())
+}
+
+fn read_env_file(path: &Path) -> anyhow::Result<Vec<String>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read --env-file {}", path.display()))?;
     let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim_start);
     let lines: Vec<String> =
@@ -195,4 +205,21 @@ fn generic_resources(spec: &mut Value, lists: &UpdateLists) -> anyhow::Result<()
     }
     set(spec, AT, items);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// E-13, E-28: those of files come first, so that what is said counts; a name alone is this shell's, or is left out.
+    #[test]
+    fn e_13_variables_of_files_and_those_that_are_said() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), "A=1\n# B=2\n\n  PATH\nRSWARM_UNSET_HERE\n").expect("write");
+        let all = variables(&[file.path().to_owned()], &["A=3".to_owned()]).expect("a good file");
+        let texts: Vec<&str> = all.iter().filter_map(Value::as_str).collect();
+        assert!(matches!(texts[..], ["A=1", path, "A=3"] if path.starts_with("PATH=")), "{texts:?}");
+        let error = variables(&["/none".into()], &[]).expect_err("there is no such file");
+        assert!(format!("{error:#}").starts_with("read --env-file /none: "), "{error:#}");
+    }
 }

@@ -19,7 +19,7 @@ pub(crate) use limits::update;
 use super::{
     devices,
     edit::{set, set_some},
-    lists::{read_env_file, ulimit, with_own_value},
+    lists::{ulimit, variables},
     mount,
 };
 use crate::commands::container::flags::{Basics, CreateFlags, HealthFlags, Places, Rights};
@@ -40,17 +40,12 @@ pub(crate) fn body(flags: &CreateFlags, is_attached: bool) -> anyhow::Result<Val
 }
 
 fn basics(body: &mut Value, flags: &Basics) -> anyhow::Result<()> {
-    let mut env = Vec::new();
-    for file in &flags.env_file {
-        env.extend(read_env_file(file)?.iter().filter_map(|line| with_own_value(line)));
-    }
-    env.extend(flags.env.iter().filter_map(|entry| with_own_value(entry)));
     let mut labels = Vec::new();
     for file in &flags.label_file {
         labels.extend(read_label_file(file)?);
     }
     labels.extend(flags.label.iter().cloned());
-    set_list(body, "Env", env);
+    set_list(body, "Env", variables(&flags.env_file, &flags.env)?);
     set_map(body, "Labels", &labels);
     set_map(body, "HostConfig.Annotations", &flags.annotation);
     if let Some(entrypoint) = &flags.entrypoint {

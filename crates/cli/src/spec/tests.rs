@@ -336,9 +336,18 @@ fn the_command_line_is_well_formed() {
         "rswarm image import --change CMD=1 - x:1",
         "rswarm rmi -f a b",
         "rswarm completion zsh",
+        "rswarm --tlsverify -H tcp://192.0.2.1:2376 volume create --name data",
+        "rswarm pull -a --platform linux/arm64 app",
+        "rswarm exec --env-file env web true",
+        "rswarm attach --sig-proxy=false --no-stdin web",
     ] {
         Root::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
     }
+    for flag in ["-v", "-V", "--version"] {
+        let shown = Root::try_parse_from(["rswarm", flag]).expect_err(flag);
+        assert_eq!(shown.kind(), clap::error::ErrorKind::DisplayVersion, "{flag}");
+    }
+    assert!(Root::try_parse_from(["rswarm", "volume", "create", "--name", "a", "b"]).is_err());
     assert!(Root::try_parse_from(["rswarm", "node", "ls", "--filter", "role"]).is_err());
     assert!(Root::try_parse_from(["rswarm", "service", "create", "--limit-cpu", "many", "a"]).is_err());
 }
@@ -394,6 +403,12 @@ fn networks() {
          --attachable --internal --ipv6 -o encrypted --opt mtu=1400 --label a=b --config-from c --scope swarm back",
         expect![[
             r#"{"Name":"back","Driver":"overlay","Scope":"swarm","Internal":true,"Attachable":true,"Ingress":false,"EnableIPv6":true,"ConfigOnly":false,"IPAM":{"Driver":"default","Config":[{"Subnet":"10.7.0.0/16","IPRange":"10.7.128.0/17","Gateway":"10.7.0.9","AuxiliaryAddresses":{"p":"10.7.0.8"}},{"Subnet":"fd00:7::/64"}]},"Options":{"encrypted":"","mtu":"1400"},"Labels":{"a":"b"},"ConfigFrom":{"Network":"c"}}"#
+        ]],
+    );
+    check_network(
+        "create --ipam-driver other --ipam-opt a=b back",
+        expect![[
+            r#"{"Name":"back","Driver":"overlay","Scope":"","Internal":false,"Attachable":false,"Ingress":false,"EnableIPv6":false,"ConfigOnly":false,"IPAM":{"Driver":"other","Config":[],"Options":{"a":"b"}},"Options":{},"Labels":{}}"#
         ]],
     );
     check_network(

@@ -264,6 +264,7 @@ fn own_cli_e_23_what_is_shown() -> Result<()> {
     {
         own.is(wanted, &["ps", "-a", "--filter", filter, "--format", "{{.Names}}"])?;
     }
+    own.is("a1 red", &["ps", "--no-trunc=true", "--format", "{{.Names}} {{.Label \"color\"}}"])?;
     own.is("d4", &["ps", "-l", "--format", "{{.Names}}"])?;
     own.is("d4\nc3", &["ps", "-n", "2", "--format", "{{.Names}}"])?;
     own.no(1, "invalid filter", &["ps", "--filter", "color=red"])?;
@@ -292,6 +293,15 @@ fn own_cli_e_23_what_is_shown() -> Result<()> {
     let said = own.say(&["inspect", "a1", "nobody"])?;
     ensure!(said.code == 1 && said.stdout.contains("\"Name\": \"/a1\"") && said.stderr.contains("nobody"), "{said:?}");
     ensure!(own.ok(&["inspect", "--type", "image", IMAGE])?.contains("RepoTags"));
+    own.is(
+        "no health",
+        &["inspect", "-f", "{{if .State.Health}}{{.State.Health.Status}}{{else}}no health{{end}}", "a1"],
+    )?;
+    ensure!(own.ok(&["inspect", "-f", "{{.ID}}", "a1"])?.len() == 64);
+    let said = own.say_with(&["secret", "create", "key", "-"], "x", &[])?;
+    ensure!(said.code == 0, "{said:?}");
+    own.is("key", &["inspect", "-f", "{{.Spec.Name}}", "key"])?;
+    own.is("key", &["inspect", "--type", "secret", "-f", "{{.Spec.Name}}", "key"])?;
     own.no(1, "no such container", &["inspect", "--type", "container", IMAGE])?;
     own.no(1, "not a valid value for --type", &["inspect", "--type", "thing", "a1"])?;
 

@@ -46,7 +46,7 @@ pub(super) async fn make(client: &Client, flags: &CreateFlags, body: &Value) -> 
     let made = match client.post(&path, Some(body)).await {
         Err(error) if basics.pull == "missing" && is_image_absent(&error) => {
             if !basics.quiet {
-                print_error(&format!("Unable to find image '{}' locally\n", with_tag(&flags.image)))?;
+                print_error(&format!("Unable to find image '{}' locally\n", image::tagged(&flags.image)))?;
             }
             pull(client, flags).await?;
             client.post(&path, Some(body)).await?
@@ -70,13 +70,6 @@ fn write_id(file: &Path, id: &str) -> anyhow::Result<()> {
 fn is_image_absent(error: &anyhow::Error) -> bool {
     let refused = error.downcast_ref::<Refused>();
     refused.is_some_and(|refused| refused.status == StatusCode::NOT_FOUND && refused.message.contains("No such image"))
-}
-
-fn with_tag(image: &str) -> String {
-    match image::split_tag(image) {
-        (name, "") if !name.contains('@') => format!("{name}:latest"),
-        _ => image.to_owned(),
-    }
 }
 
 async fn pull(client: &Client, flags: &CreateFlags) -> anyhow::Result<()> {

@@ -37,7 +37,7 @@ pub(crate) struct InspectAnyArgs {
 }
 
 /// In the order in which they are looked for; what stands around the name in the path.
-const KINDS: [(&str, &str, &str); 7] = [
+const KINDS: [(&str, &str, &str); 9] = [
     ("container", "/containers/", "/json"),
     ("image", "/images/", "/json"),
     ("network", "/networks/", ""),
@@ -45,6 +45,8 @@ const KINDS: [(&str, &str, &str); 7] = [
     ("service", "/services/", "?insertDefaults=true"),
     ("task", "/tasks/", ""),
     ("node", "/nodes/", ""),
+    ("secret", "/secrets/", ""),
+    ("config", "/configs/", ""),
 ];
 
 pub(super) async fn containers(client: &Client, arguments: &InspectArgs) -> anyhow::Result<()> {

@@ -24,6 +24,12 @@ pub(crate) struct CreateArgs {
     /// Address that is never given out
     #[arg(long, value_name = "NAME=ADDRESS")]
     aux_address: Vec<String>,
+    /// Who gives out addresses; there is no other than default
+    #[arg(long, value_name = "DRIVER", default_value = "default")]
+    ipam_driver: String,
+    /// Option for who gives out addresses
+    #[arg(long, value_name = "KEY=VALUE")]
+    ipam_opt: Vec<String>,
     /// Single containers may join, not only services
     #[arg(long)]
     attachable: bool,
@@ -78,10 +84,13 @@ pub(crate) fn request(arguments: &CreateArgs) -> anyhow::Result<Value> {
         "Ingress": arguments.ingress,
         "EnableIPv6": arguments.ipv6,
         "ConfigOnly": arguments.config_only,
-        "IPAM": { "Driver": "default", "Config": ipam::config(&parts)? },
+        "IPAM": { "Driver": arguments.ipam_driver, "Config": ipam::config(&parts)? },
         "Options": pairs(&arguments.opt),
         "Labels": pairs(&arguments.label),
     });
+    if !arguments.ipam_opt.is_empty() {
+        body["IPAM"]["Options"] = Value::Object(pairs(&arguments.ipam_opt));
+    }
     if !arguments.ipv4 {
         body["EnableIPv4"] = json!(false);
     }
