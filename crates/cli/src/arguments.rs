@@ -13,7 +13,7 @@ use crate::{
         doctor::DoctorArgs,
         image::{
             HistoryArgs, ImageCommand, ImportArgs, ListArgs as ImageListArgs, LoadArgs, PullArgs, PushArgs, RemoveArgs,
-            SaveArgs, TagArgs,
+            SaveArgs, SearchArgs, TagArgs,
         },
         info::FormatArgs,
         login::{LoginArgs, LogoutArgs},
@@ -147,6 +147,9 @@ pub(crate) enum Command {
     /// Images of this host
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Look for images on Docker Hub
+    #[command(after_help = "Example: rswarm search --filter is-official=true nginx")]
+    Search(SearchArgs),
     /// Volumes of this host
     #[command(subcommand)]
     Volume(VolumeCommand),

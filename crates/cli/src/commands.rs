@@ -99,6 +99,7 @@ async fn dispatch(client: &Client, command: Command, checks: Vec<types::Check>) 
         Command::Stack(command) => stack::run(client, command).await,
         Command::Volume(command) => volume::run(client, command).await,
         Command::Image(command) => image::run(client, command).await,
+        Command::Search(arguments) => image::search(client, arguments).await,
         Command::Container(command) => container::run(client, command).await,
         Command::Single(command) => container::run_single(client, command).await,
         Command::Ps(arguments) => container::run(client, ContainerCommand::Ls(arguments)).await,

@@ -2,6 +2,7 @@
 
 mod history;
 mod list;
+mod search;
 mod send;
 mod stream;
 
@@ -18,6 +19,7 @@ use crate::{
 };
 pub(crate) use history::HistoryArgs;
 pub(crate) use list::ListArgs;
+pub(crate) use search::{SearchArgs, search};
 pub(crate) use send::{PushArgs, SaveArgs, pruned_images};
 
 #[derive(Debug, Subcommand)]
