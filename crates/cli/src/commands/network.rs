@@ -17,6 +17,7 @@ use crate::{
     output::{
         list::{Layout, Row, Style, render},
         terminal::print,
+        units::go_time,
     },
 };
 
@@ -146,7 +147,7 @@ fn row(network: &Value, no_trunc: bool) -> Row {
         ("IPv4", text(&network["EnableIPv4"])),
         ("IPv6", text(&network["EnableIPv6"])),
         ("Internal", text(&network["Internal"])),
-        ("CreatedAt", text(&network["Created"])),
+        ("CreatedAt", go_time(&text(&network["Created"]))),
     ])
     .with_labels(&network["Labels"])
 }

@@ -36,6 +36,12 @@ pub(crate) fn local_time(seconds: i64) -> String {
         .map_or_else(|_| String::new(), |time| time.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string())
 }
 
+/// `2026-01-02 13:23:37.5 +0000 UTC` of an RFC 3339 time, as Go prints one that it was sent.
+pub(crate) fn go_time(time: &str) -> String {
+    let written = |time: jiff::Timestamp| time.strftime("%Y-%m-%d %H:%M:%S%.f +0000 UTC").to_string();
+    time.parse::<jiff::Timestamp>().map_or_else(|_| time.to_owned(), written)
+}
+
 /// `77.8MB`: three significant digits, steps of 1000.
 pub(crate) fn decimal_size(bytes: u64) -> String {
     scaled(bytes, 1000.0, 3, &["B", "kB", "MB", "GB", "TB", "PB", "EB"])
@@ -136,6 +142,13 @@ mod tests {
         for (seconds, text) in cases.into_iter().chain(more) {
             assert_eq!(words(seconds), text);
         }
+    }
+
+    #[test]
+    fn n_22_times_as_go_prints_them() {
+        assert_eq!(go_time("2026-01-02T13:23:37.5Z"), "2026-01-02 13:23:37.5 +0000 UTC");
+        assert_eq!(go_time("2026-01-02T14:23:37+01:00"), "2026-01-02 13:23:37 +0000 UTC");
+        assert_eq!(go_time("never"), "never");
     }
 
     #[test]

@@ -343,6 +343,13 @@ fn the_command_line_is_well_formed() {
     ] {
         Root::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
     }
+    for (line, part) in [
+        ("rswarm network connect --alias a,b --driver-opt c=d,e n c", r#"alias: ["a", "b"]"#),
+        ("rswarm stack config -c a.yaml,b.yaml -c c.yaml", r#"compose_file: ["a.yaml", "b.yaml", "c.yaml"]"#),
+    ] {
+        let shown = format!("{:?}", Root::try_parse_from(line.split(' ')).expect(line).command);
+        assert!(shown.contains(part), "{shown}");
+    }
     for flag in ["-v", "-V", "--version"] {
         let shown = Root::try_parse_from(["rswarm", flag]).expect_err(flag);
         assert_eq!(shown.kind(), clap::error::ErrorKind::DisplayVersion, "{flag}");

@@ -14,7 +14,7 @@ pub(crate) struct ConnectArgs {
     network: String,
     container: String,
     /// Further name of the container in this network
-    #[arg(long)]
+    #[arg(long, value_delimiter = ',')]
     alias: Vec<String>,
     /// IPv4 address of the container in this network (default: any free one)
     #[arg(long, value_name = "ADDRESS")]
@@ -23,13 +23,13 @@ pub(crate) struct ConnectArgs {
     #[arg(long, value_name = "ADDRESS")]
     ip6: Option<String>,
     /// Further address that only neighbours in the network reach
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     link_local_ip: Vec<String>,
     /// Name of the container's own for another one
     #[arg(long, value_name = "CONTAINER[:ALIAS]")]
     link: Vec<String>,
     /// Option of the network's driver for this place
-    #[arg(long, value_name = "KEY[=VALUE]")]
+    #[arg(long, value_name = "KEY[=VALUE]", value_delimiter = ',')]
     driver_opt: Vec<String>,
     /// The network with the highest number is the container's way out
     #[arg(long, value_name = "NUMBER", default_value_t = 0, allow_negative_numbers = true)]

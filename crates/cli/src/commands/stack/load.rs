@@ -22,7 +22,7 @@ const MAX_FILE_BYTES: u64 = 8 << 20;
 #[derive(Debug, Args)]
 pub(crate) struct FileArgs {
     /// Compose file, or - for standard input; of several each is laid over those before [default: compose.yaml and the like]
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_delimiter = ',')]
     compose_file: Vec<PathBuf>,
     /// Also what has this profile; * for all [env: COMPOSE_PROFILES]
     #[arg(long, value_name = "PROFILE")]
