@@ -18,7 +18,7 @@ use crate::{
     output::terminal::print,
 };
 pub(crate) use history::HistoryArgs;
-pub(crate) use list::ListArgs;
+pub(crate) use list::{LAYOUT, ListArgs, row};
 pub(crate) use search::{SearchArgs, search};
 pub(crate) use send::{PushArgs, SaveArgs, pruned_images};
 

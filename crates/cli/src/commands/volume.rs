@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-const LAYOUT: Layout = Layout {
+pub(crate) const LAYOUT: Layout = Layout {
     table: "{{.Driver}}\t{{.Name}}",
     titles: &[
         ("Driver", "DRIVER"),
@@ -170,16 +170,17 @@ async fn list(client: &Client, arguments: ListArgs) -> anyhow::Result<()> {
     print(&render(&LAYOUT, &Style { format: arguments.format, quiet: arguments.quiet }, &rows)?)
 }
 
-fn row(volume: &Value) -> Row {
+pub(crate) fn row(volume: &Value) -> Row {
     let none = || "N/A".to_owned();
+    let usage = |field: &str| volume["UsageData"][field].as_u64();
     Row::from([
         ("Driver", text(&volume["Driver"])),
         ("Name", text(&volume["Name"])),
         ("Scope", text(&volume["Scope"])),
         ("Mountpoint", text(&volume["Mountpoint"])),
         // measured only for `system df`, as in docker
-        ("Links", none()),
-        ("Size", none()),
+        ("Links", usage("RefCount").map_or_else(none, |links| links.to_string())),
+        ("Size", usage("Size").map_or_else(none, decimal_size)),
         // of the cluster's volumes in docker, which are not here
         ("Availability", none()),
         ("Group", none()),

@@ -1,8 +1,5 @@
 //! Lists: rows of named texts shown as a table, by a template, or as JSON lines.
 
-use std::collections::BTreeMap;
-
-use anyhow::Context as _;
 use serde_json::Value;
 
 pub(crate) use super::row::Row;
@@ -34,10 +31,7 @@ pub(crate) fn render(layout: &Layout, style: &Style, rows: &[Row]) -> anyhow::Re
         return Ok(rows.iter().map(key).collect());
     }
     if format == "json" {
-        let object =
-            |row: &Row| row.fields.iter().map(|(field, text)| (*field, shown(field, text))).collect::<BTreeMap<_, _>>();
-        let line = |row: &Row| Ok(serde_json::to_string(&object(row)).context("rows are texts")? + "\n");
-        return rows.iter().map(line).collect();
+        return Ok(rows.iter().map(|row| format!("{}\n", object(row))).collect());
     }
     let unescaped = format.replace("\\t", "\t").replace("\\n", "\n");
     let (body, is_table) = match unescaped.strip_prefix("table") {
@@ -53,13 +47,17 @@ pub(crate) fn render(layout: &Layout, style: &Style, rows: &[Row]) -> anyhow::Re
         lines.push(template.run_heading(&Value::Object(titles))?);
     }
     for row in rows {
-        let value = row.fields.iter().map(|(field, text)| ((*field).to_owned(), shown(field, text))).collect();
-        lines.push(template.run_line(&Value::Object(value), row.labels.as_ref())?);
+        lines.push(template.run_line(&object(row), row.labels.as_ref())?);
     }
     match is_table {
         true => Ok(table::align(&lines)),
         false => Ok(lines.iter().map(|line| format!("{line}\n")).collect()),
     }
+}
+
+/// The fields as templates see them.
+pub(crate) fn object(row: &Row) -> Value {
+    row.fields.iter().map(|(field, text)| ((*field).to_owned(), shown(field, text))).collect()
 }
 
 /// Fields that are yes or no in docker's lists, so that templates can ask for them.

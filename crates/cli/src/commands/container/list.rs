@@ -16,7 +16,7 @@ use crate::{
 const TABLE: &str = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
 const TABLE_WITH_SIZE: &str =
     "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}\t{{.Size}}";
-const TITLES: &[(&str, &str)] = &[
+pub(crate) const TITLES: &[(&str, &str)] = &[
     ("ID", "CONTAINER ID"),
     ("Image", "IMAGE"),
     ("Command", "COMMAND"),
@@ -97,7 +97,8 @@ fn cut(text: &str, width: usize) -> String {
     }
 }
 
-fn row(one: &Value, whole: bool, now: i64) -> Row {
+/// With `whole`, nothing is shortened.
+pub(crate) fn row(one: &Value, whole: bool, now: i64) -> Row {
     let id = text(&one["Id"]);
     let command = text(&one["Command"]);
     let created = one["Created"].as_i64().unwrap_or(0);

@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-const LAYOUT: Layout = Layout {
+pub(crate) const LAYOUT: Layout = Layout {
     table: "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}",
     titles: &[
         ("Repository", "REPOSITORY"),
@@ -72,6 +72,11 @@ pub(super) async fn list(client: &Client, arguments: ListArgs) -> anyhow::Result
         format = "table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}".to_owned();
     }
     print(&render(&LAYOUT, &Style { format, quiet: arguments.quiet }, &rows)?)
+}
+
+/// By its first name.
+pub(crate) fn row(image: &Value, now: i64, no_trunc: bool) -> Row {
+    image_rows(image, now, no_trunc).swap_remove(0)
 }
 
 /// One row per name; one without names for an image that has none.

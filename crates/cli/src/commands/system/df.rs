@@ -1,13 +1,14 @@
 //! `system df`.
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::super::{container::list::short, info::text, tasks::items};
+use super::super::{container::list, image, tasks::items, volume};
 use crate::{
     client::Client,
     output::{
-        list::{Layout, Row, Style, render},
+        list::{Layout, Row, Style, object, render},
+        template::Template,
         terminal::print,
         units::decimal_size,
     },
@@ -25,34 +26,15 @@ const LAYOUT: Layout = Layout {
     key: "Type",
 };
 const IMAGES: Layout = Layout {
-    table: "{{.Repository}}\t{{.ID}}\t{{.Size}}\t{{.SharedSize}}\t{{.UniqueSize}}\t{{.Containers}}",
-    titles: &[
-        ("Repository", "IMAGE"),
-        ("ID", "IMAGE ID"),
-        ("Size", "SIZE"),
-        ("SharedSize", "SHARED SIZE"),
-        ("UniqueSize", "UNIQUE SIZE"),
-        ("Containers", "CONTAINERS"),
-    ],
-    key: "ID",
+    table: "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}\t{{.SharedSize}}\t{{.UniqueSize}}\t{{.Containers}}",
+    ..image::LAYOUT
 };
 const CONTAINERS: Layout = Layout {
-    table: "{{.ID}}\t{{.Image}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.Status}}\t{{.Names}}",
-    titles: &[
-        ("ID", "CONTAINER ID"),
-        ("Image", "IMAGE"),
-        ("LocalVolumes", "LOCAL VOLUMES"),
-        ("Size", "SIZE"),
-        ("Status", "STATUS"),
-        ("Names", "NAMES"),
-    ],
+    table: "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}",
+    titles: list::TITLES,
     key: "ID",
 };
-const VOLUMES: Layout = Layout {
-    table: "{{.Name}}\t{{.Links}}\t{{.Size}}",
-    titles: &[("Name", "VOLUME NAME"), ("Links", "LINKS"), ("Size", "SIZE")],
-    key: "Name",
-};
+const VOLUMES: Layout = Layout { table: "{{.Name}}\t{{.Links}}\t{{.Size}}", ..volume::LAYOUT };
 
 #[derive(Debug, Args)]
 pub(crate) struct DfArgs {
@@ -69,14 +51,42 @@ pub(super) async fn df(client: &Client, arguments: DfArgs) -> anyhow::Result<()>
     if !arguments.verbose {
         return print(&render(&LAYOUT, &Style { format: arguments.format, quiet: false }, &summary(&found))?);
     }
-    let style = Style::default();
-    let part = |title: &str, layout: &Layout, rows: Vec<Row>| {
-        render(layout, &style, &rows).map(|table| format!("{title} space usage:\n\n{table}\n"))
+    print(&each(&found, &arguments.format, jiff::Timestamp::now().as_second())?)
+}
+
+/// Each object: three tables, or what a template makes of three lists. In tables long texts are cut.
+fn each(found: &Value, format: &str, now: i64) -> anyhow::Result<String> {
+    let format = format.trim();
+    let is_table = matches!(format, "" | "table");
+    let images = items(&found["Images"]).map(|one| image::row(one, now, !is_table)).collect::<Vec<_>>();
+    let containers = items(&found["Containers"]).map(|one| container(one, now, !is_table)).collect::<Vec<_>>();
+    let volumes = items(&found["Volumes"]).map(volume::row).collect::<Vec<_>>();
+    if !is_table {
+        let list = |rows: &[Row]| rows.iter().map(object).collect::<Value>();
+        let all = json!({
+            "Images": list(&images),
+            "Containers": list(&containers),
+            "Volumes": list(&volumes),
+            "BuildCache": [],
+        });
+        return Ok(match format {
+            "json" => format!("{all}\n"),
+            template => Template::parse(template)?.run(&all)? + "\n",
+        });
+    }
+    let part = |title: &str, layout: &Layout, rows: &[Row]| {
+        render(layout, &Style::default(), rows).map(|table| format!("{title} space usage:\n\n{table}\n"))
     };
-    let text = part("Images", &IMAGES, items(&found["Images"]).map(image).collect())?
-        + &part("Containers", &CONTAINERS, items(&found["Containers"]).map(container).collect())?
-        + &part("Local Volumes", &VOLUMES, items(&found["Volumes"]).map(volume).collect())?;
-    print(&text)
+    Ok(part("Images", &IMAGES, &images)?
+        + &part("Containers", &CONTAINERS, &containers)?
+        + &part("Local Volumes", &VOLUMES, &volumes)?)
+}
+
+/// Its own bytes alone, without its image's.
+fn container(one: &Value, now: i64, whole: bool) -> Row {
+    let mut own = one.clone();
+    own["SizeRootFs"] = json!(0);
+    list::row(&own, whole, now)
 }
 
 fn number(value: &Value) -> u64 {
@@ -126,39 +136,43 @@ fn summary(found: &Value) -> Vec<Row> {
     ]
 }
 
-fn image(one: &Value) -> Row {
-    let (size, shared) = (number(&one["Size"]), number(&one["SharedSize"]));
-    Row::from([
-        ("Repository", items(&one["RepoTags"]).map(text).next().unwrap_or_else(|| "<none>".to_owned())),
-        ("ID", short(&text(&one["Id"]))),
-        ("Size", decimal_size(size)),
-        ("SharedSize", decimal_size(shared)),
-        ("UniqueSize", decimal_size(size.saturating_sub(shared))),
-        ("Containers", number(&one["Containers"]).to_string()),
-    ])
-}
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
 
-fn container(one: &Value) -> Row {
-    Row::from([
-        ("ID", short(&text(&one["Id"]))),
-        ("Image", text(&one["Image"])),
-        ("LocalVolumes", items(&one["Mounts"]).filter(|mount| mount["Driver"] == "local").count().to_string()),
-        ("Size", decimal_size(number(&one["SizeRw"]))),
-        ("Status", text(&one["Status"])),
-        (
-            "Names",
-            items(&one["Names"])
-                .map(|name| text(name).trim_start_matches('/').to_owned())
-                .collect::<Vec<_>>()
-                .join(","),
-        ),
-    ])
-}
+    use super::*;
 
-fn volume(one: &Value) -> Row {
-    Row::from([
-        ("Name", text(&one["Name"])),
-        ("Links", number(&one["UsageData"]["RefCount"]).to_string()),
-        ("Size", decimal_size(number(&one["UsageData"]["Size"]))),
-    ])
+    #[test]
+    fn e_42_each_object_in_tables_and_templates() {
+        let found = json!({
+            "Images": [{ "Id": "sha256:0123456789abcdef", "RepoTags": ["app:1", "app:2"], "Created": 1000, "Size": 4_190_000,
+                "SharedSize": 190_000, "Containers": 2 }],
+            "Containers": [{ "Id": "fedcba9876543210", "Names": ["/web"], "Image": "app:1", "Command": "sleep 1", "Created": 1000,
+                "Status": "Up", "SizeRw": 7, "SizeRootFs": 9, "Mounts": [{ "Driver": "local" }] }],
+            "Volumes": [{ "Name": "data", "Driver": "local", "UsageData": { "RefCount": 1, "Size": 1000 } }],
+        });
+        expect![[r#"
+            Images space usage:
+
+            REPOSITORY   TAG       IMAGE ID       CREATED         SIZE      SHARED SIZE   UNIQUE SIZE   CONTAINERS
+            app          1         0123456789ab   5 seconds ago   4.19MB    190kB         4MB           2
+
+            Containers space usage:
+
+            CONTAINER ID   IMAGE     COMMAND     LOCAL VOLUMES   SIZE      CREATED         STATUS    NAMES
+            fedcba987654   app:1     "sleep 1"   1               7B        5 seconds ago   Up        web
+
+            Local Volumes space usage:
+
+            VOLUME NAME   LINKS     SIZE
+            data          1         1kB
+
+        "#]]
+        .assert_eq(&each(&found, "", 1005).expect("tables"));
+        let ids = "{{range .Images}}{{.ID}} {{end}}{{range .Containers}}{{.ID}}{{end}} {{(index .Volumes 0).Links}}";
+        let shown = each(&found, ids, 1005).expect("a good template");
+        assert_eq!(shown, "sha256:0123456789abcdef fedcba9876543210 1\n");
+        let json: Value = serde_json::from_str(&each(&found, "json", 1005).expect("JSON")).expect("JSON");
+        assert_eq!((&json["BuildCache"], &json["Volumes"][0]["Size"]), (&json!([]), &json!("1kB")));
+    }
 }
