@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The version spoken; every server that has the routes used here knows it.
-const API_PREFIX: &str = "/v1.44";
+pub(crate) const API_PREFIX: &str = "/v1.44";
 /// A daemon that is there accepts at once, one far away soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Answers that are read whole: a list of 30,000 tasks has room; more is not an answer.

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::{
-    client::Client,
+    client::{API_PREFIX, Client},
     output::{
         template::Template,
         terminal::{print, print_error},
@@ -36,6 +36,7 @@ impl FormatArgs {
 pub(crate) async fn version(client: &Client, arguments: FormatArgs) -> anyhow::Result<()> {
     let own = json!({
         "Version": env!("CARGO_PKG_VERSION"),
+        "ApiVersion": API_PREFIX.trim_start_matches("/v"),
         "Os": std::env::consts::OS,
         "Arch": std::env::consts::ARCH,
     });
@@ -43,8 +44,9 @@ pub(crate) async fn version(client: &Client, arguments: FormatArgs) -> anyhow::R
     let both = json!({ "Client": own, "Server": server.as_ref().ok() });
     if !arguments.show(&both)? {
         print(&format!(
-            "Client:\n Version:           {}\n OS/Arch:           {}/{}\n",
+            "Client:\n Version:           {}\n API version:       {}\n OS/Arch:           {}/{}\n",
             text(&own["Version"]),
+            text(&own["ApiVersion"]),
             text(&own["Os"]),
             text(&own["Arch"])
         ))?;

@@ -424,6 +424,12 @@ fn own_cli_e_42_system_and_login() -> Result<()> {
     ensure!(pruned.contains("Deleted Containers:\n") && pruned.contains("Total reclaimed space: "), "{pruned}");
     own.is("web", &["ps", "-a", "--format", "{{.Names}}"])?;
     ensure!(own.ok(&["system", "info"])?.contains("Containers: 1"));
+    let versions = own.ok(&["version", "--format", "{{.Client.APIVersion}} {{.Server.APIVersion}}"])?;
+    ensure!(versions.split(' ').filter(|version| version.starts_with("1.")).count() == 2, "{versions}");
+    let format = "{{.Type}} {{if .TimeNano}}timed{{end}}{{.Actor.Attributes.nothing}}";
+    let of_web = ["events", "--since", "10m", "--until", "0s", "--filter", "container=web", "--format", format];
+    let events = own.ok(&of_web)?;
+    ensure!(events.lines().all(|line| line == "container timed") && events.contains("timed\n"), "{events}");
 
     let config = [("DOCKER_CONFIG", "/tmp/own-login")];
     let said = own.say_with(&["login", "-u", "me", "--password-stdin", "127.0.0.1:1"], "secret\n", &config)?;
