@@ -262,7 +262,8 @@ pub struct EndpointPlan {
     pub bridge_special: InterfacePlan,
     /// Further addresses there that only its neighbours reach, of IPv4: the bridge has no IPv6.
     pub bridge_link_local: Vec<IpAddr>,
-    /// What is not 0 of them: of networks that lead out, that with the highest is its default route.
+    /// What is not 0 of them: of networks that lead out, that with the highest is its default route; of several of those the
+    /// one of more families, and of these the first by name.
     pub priorities: BTreeMap<NetworkId, i64>,
     /// The same of the bridge.
     pub bridge_priority: i64,

@@ -9,7 +9,7 @@ use super::{tests::check, *};
 use crate::{
     BridgeGateway, BridgePlan, BridgePort, EndpointId, EndpointPlan, HostPorts, Inside, InsideLink, Ipv4Range,
     Ipv6Range, LocalBridge, LocalDriver, LocalNetworkPlan, LocalPort, MacAddress, Namespace, Observed, OpenPorts,
-    Parent, ParentLink, Stacked, WayOut, plan::local_veth_name,
+    OverlayPort, Parent, ParentLink, Stacked, WayOut, plan::local_veth_name,
 };
 
 fn network() -> NetworkId {
@@ -328,7 +328,7 @@ fn e31_a_bridge_with_ipv6() {
 }
 
 /// E-14: over IPv6 a published port leads straight to the endpoint, but for what comes from ::1, whose replies would not
-/// come back. Over IPv4 it leads over the host's bridge, as ever.
+/// come back. Over IPv4 it leads over the host's bridge, which is preferred there.
 #[test]
 fn e14_a_port_is_published_over_ipv6() {
     let mut plan = with_ipv6();
@@ -336,6 +336,7 @@ fn e14_a_port_is_published_over_ipv6() {
     let endpoint = plan.endpoints.get_mut(&id()).expect("there");
     let address = Ipv4Addr::new(172, 17, 0, 2);
     endpoint.bridge = Some(BridgePort { address, mac: MacAddress::for_ipv4(address) });
+    endpoint.bridge_priority = 1;
     let (bind, protocol) = (types::PortBind::All, types::PortProtocol::Tcp);
     endpoint.ports = vec![HostPorts { bind, protocol, published: (8080, 8080), target: 80 }];
     let mut observed = host();
@@ -360,13 +361,13 @@ fn e14_a_port_is_published_over_ipv6() {
     assert_eq!(plan.problems(), crate::plan::Problems::default());
 }
 
-/// E-35: the highest priority leads out, the first of several; an internal network never does, and what is published over
-/// the host's bridge is answered there.
+/// E-35: the highest priority leads out; of several with the same what has both families, then the first by name, whatever
+/// the order. An internal network never does, and what is published is answered where it leads in.
 #[test]
 fn e35_the_priority_chooses_the_way_out() {
     let mut plan = with_ipv6();
     let other = NetworkId::from_random(8);
-    let local = LocalNetworkPlan { ipv4: four(6), ..plan.locals[&network()].clone() };
+    let local = LocalNetworkPlan { name: "wan".to_owned(), ipv4: four(6), ..plan.locals[&network()].clone() };
     plan.locals.insert(other, local);
     let way = |change: &dyn Fn(&mut NetworkPlan)| {
         let mut plan = plan.clone();
@@ -381,13 +382,18 @@ fn e35_the_priority_chooses_the_way_out() {
         plan.endpoints.get_mut(&id()).expect("there").priorities.insert(network, priority);
     }
     let (first, second) = ((Some(network()), Some(network())), (Some(other), Some(other)));
-    assert_eq!(way(&|_| {}), first);
+    let of = |plan: &mut NetworkPlan, network: NetworkId, change: fn(&mut LocalNetworkPlan)| {
+        change(plan.locals.get_mut(&network).expect("there"));
+    };
+    assert_eq!(way(&|_| {}), first, "lan before wan");
+    assert_eq!(way(&|plan| of(plan, other, |local| local.name = "a".to_owned())), second);
+    assert_eq!(way(&|plan| of(plan, network(), |local| local.ipv6 = None)), second, "it has both families");
     assert_eq!(way(&|plan| set(plan, other, 1)), second);
     assert_eq!(way(&|plan| set(plan, network(), -1)), second);
     assert_eq!(way(&|plan| set(plan, network(), 1)), first);
     let internal = |plan: &mut NetworkPlan| {
         set(plan, other, 9);
-        plan.locals.get_mut(&other).expect("there").internal = true;
+        of(plan, other, |local| local.internal = true);
     };
     assert_eq!(way(&internal), first);
     let on_bridge = |plan: &mut NetworkPlan| {
@@ -395,7 +401,19 @@ fn e35_the_priority_chooses_the_way_out() {
         let bridge = Some(BridgePort { address, mac: MacAddress::for_ipv4(address) });
         plan.endpoints.get_mut(&id()).expect("there").bridge = bridge;
     };
-    assert_eq!(way(&on_bridge), (None, first.1), "the bridge comes first");
+    assert_eq!(way(&on_bridge), first, "which has both families");
+    let four_alone = |plan: &mut NetworkPlan| {
+        on_bridge(plan);
+        plan.locals.values_mut().for_each(|local| local.ipv6 = None);
+    };
+    assert_eq!(way(&four_alone), (None, None), "bridge before lan");
+    let stands_in = |plan: &mut NetworkPlan| {
+        four_alone(plan);
+        let mac = MacAddress::for_ipv4([10, 0, 0, 2].into());
+        let overlay = OverlayPort { network: NetworkId::from_random(9), addresses: vec![[10, 0, 0, 2].into()], mac };
+        plan.endpoints.get_mut(&id()).expect("there").overlays.push(overlay);
+    };
+    assert_eq!(way(&stands_in), (first.0, None), "the bridge is there for the overlay alone");
     let higher = |plan: &mut NetworkPlan| {
         on_bridge(plan);
         set(plan, other, 1);
@@ -413,10 +431,9 @@ fn e35_the_priority_chooses_the_way_out() {
     assert_eq!(way(&publishes), second, "ports lead in where its answers lead out");
     let on_parent = |plan: &mut NetworkPlan| {
         publishes(plan);
-        let parent = ParentLink::parse("eth0");
-        plan.locals.get_mut(&other).expect("there").driver = LocalDriver::Macvlan { parent };
+        of(plan, other, |local| local.driver = LocalDriver::Macvlan { parent: ParentLink::parse("eth0") });
     };
-    assert_eq!(way(&on_parent).0, None, "the host is no neighbour there: by the bridge");
+    assert_eq!(way(&on_parent).0, first.0, "the host is no neighbour there");
 }
 
 /// E-14: ports of a container in a user's network lead into that, and the default bridge knows nothing of it.
@@ -533,7 +550,9 @@ fn e31_ways_in_follow_the_modes() {
     let address = Ipv4Addr::new(172, 17, 0, 2);
     let endpoint = plan.endpoints.get_mut(&id()).expect("there");
     endpoint.bridge = Some(BridgePort { address, mac: MacAddress::for_ipv4(address) });
-    assert_eq!(ways(&plan), [Published, Routed], "it is on the host's bridge too");
+    assert_eq!(ways(&plan), [Routed; 2], "it has both families there");
+    plan.endpoints.get_mut(&id()).expect("there").bridge_priority = 1;
+    assert_eq!(ways(&plan), [Published, Routed], "by the host's bridge over IPv4");
     let ports = vec![HostPorts {
         bind: types::PortBind::All,
         protocol: types::PortProtocol::Tcp,

@@ -24,7 +24,7 @@ const LINK_LOCAL_PREFIX: (u8, u8) = (16, 64);
 /// A network that ends at this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalNetworkPlan {
-    /// For messages.
+    /// For messages, and among several ways out of an endpoint.
     pub name: String,
     /// None: IPv6 alone.
     #[serde(flatten)]

@@ -1,10 +1,16 @@
 //! Which of its networks an endpoint's way to the world leads through, and the world's to it. Pure.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    cmp::Reverse,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 use types::{GatewayMode, NetworkId};
 
 use super::{BridgePort, EndpointPlan, LocalNetworkPlan, LocalPort, NetworkPlan};
+
+/// The host's bridge among networks, as its users call it.
+const BRIDGE: &str = "bridge";
 
 /// How the world reaches what an endpoint publishes, over one family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +30,10 @@ enum Way<'a> {
     Local(&'a LocalPort),
 }
 
+/// Of ways out the one with the least is taken, as with Docker: the highest priority; before a bridge that only stands in for
+/// overlays whatever the user chose; more families; the name.
+type Rank<'a> = (Reverse<i64>, bool, Reverse<usize>, &'a str);
+
 impl NetworkPlan {
     /// Whether something that the endpoint sends to the world can get there.
     pub(crate) fn has_way_out(&self, endpoint: &EndpointPlan) -> bool {
@@ -33,21 +43,21 @@ impl NetworkPlan {
 
     /// The network that its default route leads through; None: the host's bridge, or none at all.
     pub(crate) fn default_way(&self, endpoint: &EndpointPlan) -> Option<NetworkId> {
-        match self.way(endpoint, !endpoint.ports.is_empty())? {
+        match self.way(endpoint, endpoint.publishes())? {
             Way::Bridge(_) => None,
             Way::Local(port) => Some(port.network),
         }
     }
 
-    /// The first place of those with the highest priority. Where it publishes, the host has to be its neighbour there, as
-    /// on a bridge: published ports lead in where its answers lead out.
+    /// Where it publishes, the host has to be its neighbour there, as on a bridge: published ports lead in where its answers
+    /// lead out.
     fn way<'a>(&'a self, endpoint: &'a EndpointPlan, publishes: bool) -> Option<Way<'a>> {
         let ways = |is_near: bool| {
-            let bridge = endpoint.bridge.iter().map(|port| (endpoint.bridge_priority, Way::Bridge(port)));
+            let bridge = endpoint.bridge.iter().map(|port| (rank_of_bridge(endpoint), Way::Bridge(port)));
             let locals = self.ways_out(endpoint, move |network, port| {
                 network.way_out(port).is_some() && (!is_near || network.bridge().is_some())
             });
-            first_of_highest(bridge.chain(locals.map(|(priority, port)| (priority, Way::Local(port)))))
+            best(bridge.chain(locals.map(|(rank, port)| (rank, Way::Local(port)))))
         };
         ways(publishes).or_else(|| ways(false))
     }
@@ -59,7 +69,7 @@ impl NetworkPlan {
         if endpoint.overlays.iter().any(|port| Some(port.network) == mesh) {
             return None;
         }
-        first_of_highest(self.ways_out(endpoint, |network, port| network.way_out6(port).is_some()))
+        best(self.ways_out(endpoint, |network, port| network.way_out6(port).is_some()))
     }
 
     /// Where what it publishes is reached over IPv6, past the host's bridge, which has none. This host is no neighbour of
@@ -120,19 +130,27 @@ impl NetworkPlan {
         &'a self,
         endpoint: &'a EndpointPlan,
         fits: impl Fn(&LocalNetworkPlan, &LocalPort) -> bool + 'a,
-    ) -> impl Iterator<Item = (i64, &'a LocalPort)> {
+    ) -> impl Iterator<Item = (Rank<'a>, &'a LocalPort)> {
         endpoint.locals.iter().filter_map(move |port| {
             let network = self.locals.get(&port.network)?;
             let priority = endpoint.priorities.get(&port.network).copied().unwrap_or_default();
-            (!network.internal && fits(network, port)).then_some((priority, port))
+            let families = [network.way_out(port), network.way_out6(port)].into_iter().flatten().count();
+            let rank = (Reverse(priority), false, Reverse(families), network.name.as_str());
+            (!network.internal && fits(network, port)).then_some((rank, port))
         })
     }
 }
 
-fn first_of_highest<T>(ways: impl Iterator<Item = (i64, T)>) -> Option<T> {
-    let higher = |best: Option<(i64, T)>, way: (i64, T)| match best {
-        Some(best) if best.0 >= way.0 => Some(best),
-        _ => Some(way),
-    };
-    ways.fold(None, higher).map(|(_, way)| way)
+impl EndpointPlan {
+    fn publishes(&self) -> bool {
+        !(self.ports.is_empty() && self.open4.is_empty() && self.open6.is_empty())
+    }
+}
+
+fn rank_of_bridge(endpoint: &EndpointPlan) -> Rank<'_> {
+    (Reverse(endpoint.bridge_priority), !endpoint.overlays.is_empty(), Reverse(1), BRIDGE)
+}
+
+fn best<'a, T>(ways: impl Iterator<Item = (Rank<'a>, T)>) -> Option<T> {
+    ways.min_by_key(|(rank, _)| *rank).map(|(_, way)| way)
 }

@@ -43,6 +43,9 @@ fn docker_e_35_a_place_as_it_is_asked_for() -> Result<()> {
     ensure!(asks(&d, "two", "eins").is_err(), "the name went with the place");
     d.ok(&["network", "connect", "--gw-priority", "-1", "first", "two"])?;
     ensure!(d.inside("two", &["ip", "route"])?.contains("default via 172.31.2.1 dev eth0"), "the other is higher");
+    d.sleeper("three", &["--network", "second", "--network", "first"])?;
+    let routes = d.inside("three", &["ip", "route"])?;
+    ensure!(routes.contains("default via 172.31.1.1 dev eth1"), "the first by name, whatever its interface: {routes}");
 
     let bad = |part: &str, flags: &[&str]| d.no(1, part, &[&["network", "connect"], flags, &["first", "one"]].concat());
     d.ok(&["network", "disconnect", "first", "one"])?;
