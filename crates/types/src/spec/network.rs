@@ -78,14 +78,24 @@ impl NetworkSpec {
 }
 
 impl NetworkSpec {
-    /// Whether its hosts have an address of this family in it, by which its containers leave.
+    /// Whether an address of this family is set apart in it for a gateway.
     pub fn has_gateway(&self, is_ipv4: bool) -> bool {
+        match self.driver {
+            NetworkDriver::Bridge => self.has_bridge_address(is_ipv4),
+            NetworkDriver::Macvlan => !self.internal,
+            // The host routes for the other modes.
+            NetworkDriver::Ipvlan => !self.internal && IpvlanMode::of(&self.options) == Ok(IpvlanMode::L2),
+            _ => true,
+        }
+    }
+
+    fn has_bridge_address(&self, is_ipv4: bool) -> bool {
         let is_isolated = GatewayMode::of(&self.options, is_ipv4) == Ok(GatewayMode::Isolated);
         let inhibited = self
             .options
             .get(INHIBIT_IPV4)
             .is_some_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "false" | "0"));
-        self.driver != NetworkDriver::Bridge || !(is_isolated || (is_ipv4 && inhibited && self.internal))
+        !(is_isolated || (is_ipv4 && inhibited && self.internal))
     }
 }
 

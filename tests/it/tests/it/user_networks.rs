@@ -64,6 +64,19 @@ fn docker_e_14_ports_of_users_networks() -> Result<()> {
     let said = d.say(&["run", "-d", "--name", "cc", "--network", "inner", "-p", "8181:80", IMAGE, "sleep", "99"])?;
     ensure!(said.code == 0 && said.err.contains("Published ports are discarded"), "{} {}", said.code, said.err);
     ensure!(d.ok(&["port", "cc"])?.is_empty());
+    inner_gateway(&d)
+}
+
+/// N-06: the host has an address in an internal network, which is shown of the network, and of no container as a way out.
+fn inner_gateway(d: &Docker) -> Result<()> {
+    let gateway = d.ok(&["network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", "inner"])?;
+    ensure!(
+        d.t.lab().run("h1", &["busybox", "ip", "-4", "-o", "addr"])?.contains(&format!(" {gateway}/")),
+        "{gateway}"
+    );
+    d.inside("cc", &["ping", "-c", "1", "-W", "1", &gateway])?;
+    d.is("cc", "{{.NetworkSettings.Networks.inner.Gateway}}", "")?;
+    ensure!(!d.inside("cc", &["ip", "route"])?.contains("default"));
     Ok(())
 }
 

@@ -344,6 +344,23 @@ mod tests {
         assert_eq!((plan.ipv4.map(|ipv4| ipv4.gateway), plan.name.as_str()), (Some([192, 0, 2, 1].into()), "lan"));
     }
 
+    /// N-06, E-33: on a link an address is set apart for a gateway where there is a way out, unless the host is the way.
+    #[test]
+    fn n_06_a_gateway_is_set_apart_where_it_is_used() {
+        let (macvlan, ipvlan) = (NetworkDriver::Macvlan, NetworkDriver::Ipvlan);
+        for (driver, mode, has) in
+            [(macvlan, "", true), (ipvlan, "", true), (ipvlan, "l2", true), (ipvlan, "l3", false)]
+        {
+            let mut spec = spec(driver);
+            spec.options.insert(IPVLAN_MODE.to_owned(), mode.to_owned());
+            assert_eq!([true, false].map(|is_ipv4| spec.has_gateway(is_ipv4)), [has; 2], "{driver:?} {mode}");
+            spec.internal = true;
+            assert!(!spec.has_gateway(true), "{driver:?} {mode}");
+        }
+        let bridge = NetworkSpec { internal: true, ..spec(NetworkDriver::Bridge) };
+        assert!(bridge.has_gateway(true) && bridge.has_gateway(false), "its host is in it too");
+    }
+
     /// E-31: whose address what leaves bears, and whether the bridge has one.
     #[test]
     fn e31_a_bridge_bears_what_it_is_told() {

@@ -22,6 +22,7 @@ pub struct LocalNetworkView {
     pub network: Option<Arc<Network>>,
     /// As it stands; None for a configuration.
     pub subnet: Option<Cidr>,
+    /// By which its containers leave: nobody leaves an internal one, whatever address its bridge has.
     pub gateway: Option<Ipv4Addr>,
     /// Of IPv6, if it has that.
     pub gateway6: Option<Ipv6Addr>,
@@ -67,9 +68,10 @@ pub(super) fn view(plan: &NetworkPlan, networks: &LocalNetworks) -> Vec<LocalNet
         let first = planned.and_then(|local| local.ranges().first().map(|(subnet, _)| *subnet));
         let subnet = first.or_else(|| asked.map(|subnet| subnet.range));
         let endpoints = endpoints(plan, network.id);
-        let gateway = planned.filter(|_| network.spec.has_gateway(true)).and_then(|local| local.ipv4);
+        let leads_out = planned.filter(|local| !local.internal);
+        let gateway = leads_out.filter(|_| network.spec.has_gateway(true)).and_then(|local| local.ipv4);
         let gateway = gateway.map(|ipv4| ipv4.gateway);
-        let gateway6 = planned.filter(|_| network.spec.has_gateway(false)).and_then(|local| local.ipv6);
+        let gateway6 = leads_out.filter(|_| network.spec.has_gateway(false)).and_then(|local| local.ipv6);
         let gateway6 = gateway6.map(|ipv6| ipv6.gateway);
         let bridge_options = Labels::new();
         LocalNetworkView { network: Some(Arc::clone(network)), subnet, gateway, gateway6, bridge_options, endpoints }
