@@ -290,6 +290,57 @@ print(''.join(s.recv(99).decode()[0] for s in all) == 'ot' * 25)"
     });
 }
 
+/// E-14: one number may be one container's over IPv4 and another's over IPv6; what is open in one family leaves the other to
+/// processes of the host.
+#[test]
+fn e_14_one_number_in_each_family() {
+    in_host(|| async {
+        let endpoints = [("four", "a"), ("six", "a"), ("half", "a")];
+        let ingress = Ingress::new(&["a"], &endpoints);
+        let daemons = ["a"].map(Daemon::start);
+        let [four, six] = ingress.addresses("a");
+        let mut plan = ingress.plan("a");
+        plan.mesh = None;
+        let all_of = |family: &str| PortBind::Address(family.parse().expect("address"));
+        let binds = [
+            ("four", all_of("0.0.0.0"), (8080, 8081)),
+            ("six", all_of("::"), (8080, 8080)),
+            ("half", all_of("::"), (8090, 8091)),
+        ];
+        for (id, bind, published) in binds {
+            // Behind port 81 is nothing but 0.0.0.0.
+            let port = |protocol| HostPorts { bind: bind.clone(), protocol, published, target: 81 };
+            plan.endpoints.get_mut(&id.parse().expect("id")).expect("endpoint").ports = BOTH.map(port).to_vec();
+        }
+        assert_eq!(plan.problems(), Default::default());
+        daemons[0].apply(&plan).await;
+        let _servers = ingress.serve(&endpoints).await;
+        let heard = |from: &str, protocol, to: IpAddr, port: u16| ingress.ask(from, protocol, (to, port), 1).concat();
+        for protocol in BOTH {
+            for from in ["x", "a"] {
+                let said = heard(from, protocol, four, 8080);
+                assert!(said.starts_with("four "), "{protocol:?} from {from}: {said}");
+                assert_eq!(heard(from, protocol, six, 8080), "six 172.17.0.1", "{protocol:?} from {from}");
+                assert_eq!(heard(from, protocol, six, 8090), "half 172.17.0.1", "{protocol:?} from {from}");
+            }
+            let [loopback4, loopback6] = ["127.0.0.1", "::1"].map(|text| text.parse().expect("address"));
+            assert!(heard("a", protocol, loopback4, 8080).starts_with("four "), "{protocol:?}");
+            assert_eq!(heard("a", protocol, loopback6, 8080), "six 172.17.0.1", "{protocol:?}");
+            assert_eq!(heard("a", protocol, loopback6, 8090), "half 172.17.0.1", "{protocol:?}");
+        }
+        let code = "
+import socket
+s = socket.create_server(('0.0.0.0', 8090))
+while True: c, _ = s.accept(); c.send(b'own'); c.close()";
+        let mut own = Command::new("nsenter");
+        let own = own.args(["--net=/run/netns/a", "python3", "-c", code]).stdin(Stdio::null());
+        let _own = Program(own.spawn().expect("a process of the host"));
+        let tcp = PortProtocol::Tcp;
+        eventually("the host's own has it over IPv4", SOON, async || heard("x", tcp, four, 8090) == "own").await;
+        assert_eq!(heard("x", tcp, six, 8090), "half 172.17.0.1");
+    });
+}
+
 /// Bytes arrive as they were sent, both ways and many; the end of one direction is not the end of the other; what one side
 /// breaks off is broken off on the other.
 #[test]

@@ -42,14 +42,20 @@ pub(super) struct Held<'a> {
 /// same. `random` spreads the dynamic ones.
 pub(super) fn choose(wanted: &[PortConfig], held: Held<'_>, random: u64) -> Result<Vec<PortConfig>, Conflict> {
     let mut chosen: Vec<PortConfig> = Vec::new();
+    let conflict = |port: &PortConfig, number| match has(held.own, port, number) {
+        true => None,
+        false => holder(port, number, held),
+    };
     // Fixed ones first, so that no dynamic one takes what a fixed one names.
     let (fixed, dynamic): (Vec<_>, Vec<_>) = wanted.iter().partition(|port| port.published.is_some());
     for port in fixed.into_iter().chain(dynamic) {
-        let own = port.published.or_else(|| of_own(port, held.own).filter(|p| is_unused(port, *p, &chosen)));
-        let published = match own {
-            Some(number) if has(held.own, port, number) => number,
-            Some(number) => holder(port, number, held).map_or(Ok(number), Err)?,
-            None => free(port, held, &chosen, random)?,
+        let own = || of_own(port, held.own, are_alike).filter(|p| is_unused(port, *p, &chosen));
+        let published = match port.published {
+            Some(number) => conflict(port, number).map_or(Ok(number), Err)?,
+            None => match own().filter(|number| conflict(port, *number).is_none()) {
+                Some(number) => number,
+                None => free(port, held, &chosen, random)?,
+            },
         };
         chosen.push(PortConfig { published: Some(published), ..port.clone() });
     }
@@ -60,7 +66,8 @@ pub(super) fn choose(wanted: &[PortConfig], held: Held<'_>, random: u64) -> Resu
 
 /// The ports as an endpoint from before has them; those it does not have are left out.
 pub(super) fn resolved(wanted: &[PortConfig], own: &[HostPorts]) -> Vec<PortConfig> {
-    let found = |port: &PortConfig| Some(PortConfig { published: Some(of_own(port, own)?), ..port.clone() });
+    let number = |port: &PortConfig| of_own(port, own, are_alike);
+    let found = |port: &PortConfig| Some(PortConfig { published: Some(number(port)?), ..port.clone() });
     wanted.iter().filter_map(found).collect()
 }
 
@@ -96,25 +103,23 @@ pub(crate) fn runs(ports: &[PortConfig]) -> Vec<(u16, u16, &PortConfig)> {
     runs
 }
 
-/// Those that are ports of this host, for an endpoint that is reached so over IPv4 and over IPv6.
+/// Those that are ports of this host, for an endpoint that is reached so over IPv4 and over IPv6. What is at all addresses is
+/// at those of one family where it is reached over the host in that alone: the other family's are left to others.
 pub(super) fn of_host(wanted: &[PortConfig], ways: [WayIn; 2]) -> Vec<PortConfig> {
     let is_published = |port: &&PortConfig| match &port.bind {
         PortBind::Address(address) => ways[usize::from(address.is_ipv6())] == WayIn::Published,
         PortBind::All | PortBind::Interface(_) => ways.contains(&WayIn::Published),
     };
-    wanted.iter().filter(is_published).cloned().collect()
-}
-
-/// What is at all addresses is at those of one family where the endpoint is reached over the host in that alone.
-pub(super) fn show_of_family(published: &mut [PortConfig], ways: [WayIn; 2]) {
-    let any = match ways.map(|way| way == WayIn::Published) {
-        [true, false] => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        [false, true] => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        _ => return,
+    let at_all = match ways.map(|way| way == WayIn::Published) {
+        [true, false] => PortBind::Address(Ipv4Addr::UNSPECIFIED.into()),
+        [false, true] => PortBind::Address(Ipv6Addr::UNSPECIFIED.into()),
+        _ => PortBind::All,
     };
-    for port in published.iter_mut().filter(|port| port.bind == PortBind::All) {
-        port.bind = PortBind::Address(any);
-    }
+    let of_family = |port: &PortConfig| {
+        let bind = if port.bind == PortBind::All { &at_all } else { &port.bind };
+        PortConfig { bind: bind.clone(), ..port.clone() }
+    };
+    wanted.iter().filter(is_published).map(of_family).collect()
 }
 
 /// Those that are open at the endpoint's own address of this family, and how they are shown: on no port of this host.
@@ -139,9 +144,9 @@ pub(super) fn routed(wanted: &[PortConfig], is_ipv4: bool) -> (Vec<OpenPorts>, V
     (open, shown)
 }
 
-/// The published port that an endpoint from before has for this one.
-fn of_own(port: &PortConfig, own: &[HostPorts]) -> Option<u16> {
-    own.iter().filter(|range| range.bind == port.bind && range.protocol == port.protocol).find_map(|range| {
+/// The published port that an endpoint from before has for this one, where what it is bound to fits.
+fn of_own(port: &PortConfig, own: &[HostPorts], fits: fn(&PortBind, &PortBind) -> bool) -> Option<u16> {
+    own.iter().filter(|range| fits(&range.bind, &port.bind) && range.protocol == port.protocol).find_map(|range| {
         let published = range.published.0.checked_add(port.target.checked_sub(range.target)?)?;
         let fits = published <= range.published.1 && port.published.is_none_or(|wanted| wanted == published);
         fits.then_some(published)
@@ -149,7 +154,26 @@ fn of_own(port: &PortConfig, own: &[HostPorts]) -> Option<u16> {
 }
 
 fn has(own: &[HostPorts], port: &PortConfig, number: u16) -> bool {
-    of_own(&PortConfig { published: Some(number), ..port.clone() }, own) == Some(number)
+    of_own(&PortConfig { published: Some(number), ..port.clone() }, own, covers) == Some(number)
+}
+
+/// Whether who is bound to one of them holds the other one too.
+fn covers(one: &PortBind, other: &PortBind) -> bool {
+    one == other || (*one == PortBind::All && is_at_all(other))
+}
+
+/// The same but for the families, which may have changed with the endpoint's networks.
+fn are_alike(one: &PortBind, other: &PortBind) -> bool {
+    one == other || (is_at_all(one) && is_at_all(other))
+}
+
+/// At all addresses, be it of one family.
+fn is_at_all(bind: &PortBind) -> bool {
+    match bind {
+        PortBind::All => true,
+        PortBind::Address(address) => address.is_unspecified(),
+        PortBind::Interface(_) => false,
+    }
 }
 
 fn is_unused(port: &PortConfig, number: u16, chosen: &[PortConfig]) -> bool {
@@ -188,7 +212,12 @@ fn free(port: &PortConfig, held: Held<'_>, chosen: &[PortConfig], random: u64) -
 pub(super) fn meets(bind: &PortBind, socket: &HostSocket) -> bool {
     match bind {
         PortBind::All => true,
-        PortBind::Address(address) => socket.address.is_unspecified() || socket.address == *address,
+        PortBind::Address(address) => {
+            // A socket of all addresses of IPv6 is one of IPv4 too, as a rule.
+            let is_all6 = socket.address.is_ipv6() && socket.address.is_unspecified();
+            let is_wide = address.is_unspecified() || socket.address.is_unspecified();
+            is_all6 || socket.address == *address || (is_wide && socket.address.is_ipv4() == address.is_ipv4())
+        }
         PortBind::Interface(name) => name == "lo" || !socket.address.is_loopback(),
     }
 }

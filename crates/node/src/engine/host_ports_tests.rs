@@ -67,6 +67,36 @@ fn e_31_what_is_routed_is_on_no_port_of_the_host() {
     assert_eq!(count(WayIn::None, WayIn::None), 0);
 }
 
+/// E-31, E-14: a port of one family takes nothing of the other, from containers and processes neither; a number stays when
+/// the families change.
+#[test]
+fn e_14_a_port_of_one_family_leaves_the_other() {
+    let bound = |at: &str| PortBind::Address(at.parse().expect("an address"));
+    let wanted = ports("8080:80/tcp *:81/tcp");
+    let four = of_host(&wanted, [WayIn::Published, WayIn::Routed]);
+    assert!(four.iter().all(|port| port.bind == bound("0.0.0.0")), "{four:?}");
+    let six = of_host(&wanted, [WayIn::None, WayIn::Published]);
+    assert!(six.iter().all(|port| port.bind == bound("::")), "{six:?}");
+    let (other, held_by_other) = (EndpointId::from(TaskId::from_random(1)), ranges(&six[..1]));
+    let endpoints = [(&other, &held_by_other[0])];
+    let sockets = [socket(PortProtocol::Tcp, "::1", 8080, true)];
+    let held = Held { sockets: &sockets, endpoints: &endpoints, own: &[] };
+    let chosen = choose(&four, held, 0).expect("nobody has it over IPv4");
+    assert_eq!(written(&chosen), "8080:80/tcp 32768:81/tcp");
+    assert!(choose(&wanted, held, 0).is_err() && choose(&six, held, 0).is_err(), "over IPv6 somebody has");
+    let own = ranges(&chosen);
+    let both = choose(&ports("*:81/tcp"), Held { own: &own, ..held }, 7).expect("free");
+    assert_eq!(written(&both), "32768:81/tcp");
+    assert_eq!(written(&resolved(&ports("*:81/tcp"), &own)), "32768:81/tcp");
+    let taken = [socket(PortProtocol::Tcp, "::1", 32_768, true)];
+    let moved = choose(&ports("*:81/tcp"), Held { sockets: &taken, own: &own, ..NOTHING }, 0).expect("another one");
+    assert_eq!(written(&moved), "32769:81/tcp", "over IPv6 it is another's");
+    for (at, is_held) in [("0.0.0.0", true), ("192.0.2.1", true), ("::", true), ("::1", false), ("fd00::1", false)] {
+        assert_eq!(meets(&bound("0.0.0.0"), &socket(PortProtocol::Tcp, at, 1, true)), is_held, "{at}");
+    }
+    assert!(!meets(&bound("::"), &socket(PortProtocol::Tcp, "0.0.0.0", 1, true)));
+}
+
 #[test]
 fn s_34_a_port_that_a_process_or_a_container_holds_is_not_taken_from_it() {
     let other = EndpointId::from(TaskId::from_random(1));

@@ -1,5 +1,7 @@
 //! Of loads of the published ports, as text and in few words.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use expect_test::expect;
 use proptest::prelude::*;
 use types::MeshAffinity;
@@ -69,6 +71,10 @@ fn every_kind_of_port_as_text() {
         add map inet rswarm-ports own-port-ranges4 { type ipv4_addr . inet_proto . inet_service : verdict; flags interval; }
         add map inet rswarm-ports own-ports6 { type ipv6_addr . inet_proto . inet_service : verdict; }
         add map inet rswarm-ports own-port-ranges6 { type ipv6_addr . inet_proto . inet_service : verdict; flags interval; }
+        add map inet rswarm-ports all-ports4 { type inet_proto . inet_service : verdict; }
+        add map inet rswarm-ports all-port-ranges4 { type inet_proto . inet_service : verdict; flags interval; }
+        add map inet rswarm-ports all-ports6 { type inet_proto . inet_service : verdict; }
+        add map inet rswarm-ports all-port-ranges6 { type inet_proto . inet_service : verdict; flags interval; }
         add chain inet rswarm-ports nobody
         flush chain inet rswarm-ports nobody
         add rule inet rswarm-ports nobody drop comment "d90ee9ccf6bea1d2 1/1"
@@ -115,6 +121,7 @@ fn p32_ports_of_ipv4_are_relayed_from_ipv6() {
         relayed(PortBind::Address(six), 8090),
         relayed(PortBind::Interface("eth0".to_owned()), 8095),
         relayed(PortBind::Address([192, 0, 2, 1].into()), 8099),
+        relayed(PortBind::Address(Ipv6Addr::UNSPECIFIED.into()), 8097),
     ];
     let own = BTreeMap::from([("eth0".to_owned(), BTreeSet::from([six, [192, 0, 2, 1].into()]))]);
     let rules = PortRules { own, ..rules(&[], &entries) };
@@ -126,6 +133,8 @@ fn p32_ports_of_ipv4_are_relayed_from_ipv6() {
         add rule inet rswarm-ports tcp-8090-20010db8000000000000000000000001 meta nfproto ipv6 meta l4proto tcp redirect to :7274
         add rule inet rswarm-ports tcp-8095-eth0 meta nfproto ipv6 meta l4proto tcp redirect to :7274
         add rule inet rswarm-ports tcp-8099-192.0.2.1 meta nfproto ipv6 meta l4proto tcp redirect to :7274
+        add rule inet rswarm-ports tcp-8097-00000000000000000000000000000000 meta nfproto ipv6 meta l4proto tcp redirect to :7274
+        add element inet rswarm-ports all-ports6 { tcp . 8097 : goto tcp-8097-00000000000000000000000000000000 }
         add element inet rswarm-ports own-ports4 { 127.94.233.160 . tcp . 8090 : goto tcp-8090-20010db8000000000000000000000001 }
         add element inet rswarm-ports own-ports4 { 127.94.233.160 . tcp . 8095 : goto tcp-8095-eth0 }
         add element inet rswarm-ports own-ports4 { 192.0.2.1 . tcp . 8095 : goto tcp-8095-eth0 }
@@ -136,6 +145,26 @@ fn p32_ports_of_ipv4_are_relayed_from_ipv6() {
         add element inet rswarm-ports ports6 { 2001:db8::1 . tcp . 8090 : goto tcp-8090-20010db8000000000000000000000001 }
     "#]]
     .assert_eq(&format!("{}\n", told.join("\n")));
+}
+
+/// E-14: what is open in one family leaves the same number in the other one to somebody else.
+#[test]
+fn e_14_ports_of_one_family_have_maps_of_their_own() {
+    let [four, six] = [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()].map(PortBind::Address);
+    let entries = [
+        entry(&four, PortProtocol::Tcp, (8080, 8080), 80, &["172.17.0.2"]),
+        entry(&six, PortProtocol::Tcp, (8080, 8080), 80, &["fd00::2"]),
+        entry(&four, PortProtocol::Udp, (50, 60), 50, &["172.17.0.2"]),
+    ];
+    let table = loaded(&[], &entries);
+    let all =
+        table.elements.iter().flat_map(|(map, keys)| keys.iter().map(move |(key, to)| format!("{map} {key} {to}")));
+    let wanted = [
+        "all-port-ranges4 udp . 50-60 udp-50-60-0.0.0.0",
+        "all-ports4 tcp . 8080 tcp-8080-0.0.0.0",
+        "all-ports6 tcp . 8080 tcp-8080-00000000000000000000000000000000",
+    ];
+    assert_eq!(all.collect::<Vec<_>>(), wanted);
 }
 
 /// P36: what one change loads does not depend on how many services there are.

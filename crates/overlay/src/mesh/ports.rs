@@ -2,7 +2,7 @@
 //!
 //! A packet is looked up once, when its connection begins: hash tables for single ports, one search tree
 //! for ranges, so a range of ten thousand ports is one element. What is bound to an address or an
-//! interface is looked up before what is open everywhere.
+//! interface is looked up before what is open everywhere, and of that what is open in one family alone first.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +33,7 @@ pub const NOBODY: &str = "nobody";
 pub const SPARED: &str = "spared";
 
 /// Each map's name and the type of its keys; those of ranges hold intervals.
-pub const MAPS: [(&str, &str); 12] = [
+pub const MAPS: [(&str, &str); 16] = [
     ("ports", "inet_proto . inet_service"),
     ("port-ranges", "inet_proto . inet_service"),
     ("ports4", "ipv4_addr . inet_proto . inet_service"),
@@ -46,6 +46,10 @@ pub const MAPS: [(&str, &str); 12] = [
     ("own-port-ranges4", "ipv4_addr . inet_proto . inet_service"),
     ("own-ports6", "ipv6_addr . inet_proto . inet_service"),
     ("own-port-ranges6", "ipv6_addr . inet_proto . inet_service"),
+    ("all-ports4", "inet_proto . inet_service"),
+    ("all-port-ranges4", "inet_proto . inet_service"),
+    ("all-ports6", "inet_proto . inet_service"),
+    ("all-port-ranges6", "inet_proto . inet_service"),
 ];
 
 /// Successive published ports and where they lead.
@@ -161,6 +165,10 @@ impl Entry {
         let of = |single, range| if is_range { range } else { single };
         match &self.bind {
             PortBind::All => (of("ports", "port-ranges"), key),
+            PortBind::Address(at) if at.is_unspecified() => match at {
+                IpAddr::V4(_) => (of("all-ports4", "all-port-ranges4"), key),
+                IpAddr::V6(_) => (of("all-ports6", "all-port-ranges6"), key),
+            },
             PortBind::Address(at @ IpAddr::V4(_)) => (of("ports4", "port-ranges4"), format!("{at} . {key}")),
             PortBind::Address(at) => (of("ports6", "port-ranges6"), format!("{at} . {key}")),
             PortBind::Interface(name) => (of("ports-on", "port-ranges-on"), format!("\"{name}\" . {key}")),
@@ -188,12 +196,13 @@ impl Entry {
         (map, key)
     }
 
-    /// Where else, beside its own element, the process looks for it that leads there from IPv6: what is open at all addresses
-    /// it finds anyway. `own` are the addresses of the interface that it is bound to.
+    /// Where else, beside its own element, the process looks for it that leads there from IPv6: what is open at all addresses,
+    /// or at all of IPv6, it finds anyway. `own` are the addresses of the interface that it is bound to.
     pub(super) fn over_ipv4(&self, own: Option<&BTreeSet<IpAddr>>) -> Vec<(&'static str, String)> {
         let Header::Relayed(_) = self.header else { return Vec::new() };
         let bound: Vec<&IpAddr> = match &self.bind {
             PortBind::All => Vec::new(),
+            PortBind::Address(at) if at.is_unspecified() => Vec::new(),
             PortBind::Address(at) => vec![at],
             PortBind::Interface(_) => own.into_iter().flatten().collect(),
         };

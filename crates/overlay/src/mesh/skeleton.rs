@@ -73,7 +73,14 @@ fn lookups() -> Vec<Chain> {
         Chain::new(
             "by-port",
             None,
-            texts(&["meta l4proto . th dport vmap @ports", "meta l4proto . th dport vmap @port-ranges"]),
+            texts(&[
+                "meta nfproto ipv4 meta l4proto . th dport vmap @all-ports4",
+                "meta nfproto ipv4 meta l4proto . th dport vmap @all-port-ranges4",
+                "meta nfproto ipv6 meta l4proto . th dport vmap @all-ports6",
+                "meta nfproto ipv6 meta l4proto . th dport vmap @all-port-ranges6",
+                "meta l4proto . th dport vmap @ports",
+                "meta l4proto . th dport vmap @port-ranges",
+            ]),
         ),
         Chain::new(
             "by-interface",
@@ -101,6 +108,9 @@ fn lookups() -> Vec<Chain> {
                 "jump by-own-address",
                 "oifname . meta l4proto . th dport vmap @ports-on",
                 "oifname . meta l4proto . th dport vmap @port-ranges-on",
+                // What the process dials that leads from IPv6 may be open at all addresses of IPv6 alone.
+                "ip daddr 127.64.0.0/10 meta l4proto . th dport vmap @all-ports6",
+                "ip daddr 127.64.0.0/10 meta l4proto . th dport vmap @all-port-ranges6",
                 "goto by-port",
             ]),
         ),

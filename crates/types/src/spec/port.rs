@@ -23,10 +23,13 @@ impl fmt::Display for PortProtocol {
 
 impl PortBind {
     /// Whether a node may have an address that is in both, so that one number cannot be published at both. An
-    /// interface may have any address; two interfaces share none.
+    /// interface may have any address; two interfaces share none. `0.0.0.0` and `::` are all addresses of their family.
     pub fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Address(one), Self::Address(two)) => one == two,
+            (Self::Address(one), Self::Address(two)) => {
+                let is_one_all = one.is_unspecified() || two.is_unspecified();
+                one == two || (is_one_all && one.is_ipv4() == two.is_ipv4())
+            }
             (Self::Interface(one), Self::Interface(two)) => one == two,
             _ => true,
         }
@@ -58,6 +61,8 @@ mod tests {
         let interface = |name: &str| PortBind::Interface(name.to_owned());
         assert!(!address("192.0.2.1").overlaps(&address("192.0.2.2")));
         assert!(!address("192.0.2.1").overlaps(&address("::1")));
+        assert!(!address("0.0.0.0").overlaps(&address("::")));
+        assert!(!address("0.0.0.0").overlaps(&address("::1")));
         assert!(!interface("eth0").overlaps(&interface("eth1")));
         let overlapping = [
             (PortBind::All, PortBind::All),
@@ -65,6 +70,8 @@ mod tests {
             (interface("eth0"), PortBind::All),
             (interface("eth0"), address("192.0.2.1")),
             (address("::1"), address("::1")),
+            (address("::1"), address("::")),
+            (address("0.0.0.0"), PortBind::All),
             (interface("eth0"), interface("eth0")),
         ];
         for (one, two) in overlapping {

@@ -203,6 +203,7 @@ impl PortConfig {
 pub enum PortBind {
     #[default]
     All,
+    /// `0.0.0.0` and `::` stand for all of their family, where a container is reached in that alone.
     Address(IpAddr),
     /// Whatever addresses the interface of this name has.
     Interface(String),

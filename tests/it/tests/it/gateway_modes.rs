@@ -101,6 +101,40 @@ fn isolated(d: &Docker) -> Result<()> {
     Ok(())
 }
 
+/// E-14, E-31: where one family is routed the host's port is taken in the other one alone, and what is bound to `0.0.0.0` leaves
+/// IPv6 to others.
+#[test]
+fn docker_e_14_ports_of_one_family() -> Result<()> {
+    if !can_make_hosts("docker_e_14_ports_of_one_family") {
+        return Ok(());
+    }
+    let d = Docker { t: ClusterUnderTest::up("onefamily", 1, 1)? };
+    let (here, here6) = (address(&d.t, "h1", "-4")?, address(&d.t, "h1", "-6")?);
+    let subnets = ["--ipv6", "--subnet", "172.31.47.0/24", "--subnet", "fd00:47::/64"];
+    d.ok(&[&["network", "create", "-o", &format!("{MODE4}=routed")], &subnets[..], &["half"]].concat())?;
+    serve(&d, "six", &["--network", "half", "--hostname", "six", "-p", "8080:80"])?;
+    let ports = "{{json (index .NetworkSettings.Ports \"80/tcp\")}}";
+    d.is("six", ports, r#"[{"HostIp":"::","HostPort":"8080"},{"HostIp":"0.0.0.0","HostPort":""}]"#)?;
+    d.no(125, "port is already allocated", &["run", "-d", "-p", "8080:80", IMAGE, "true"])?;
+    serve(&d, "four", &["--hostname", "four", "-p", "0.0.0.0:8080:80"])?;
+    d.is("four", ports, r#"[{"HostIp":"0.0.0.0","HostPort":"8080"}]"#)?;
+    let server = |from: &str, at: &str| {
+        let url = format!("http://{at}/cgi-bin/who");
+        let ask = ["busybox", "timeout", "2", "wget", "-q", "-O", "-", &url];
+        let said = d.t.lab().run(from, &ask)?;
+        Ok::<_, anyhow::Error>(answer(&said).with_context(|| format!("{at} said {said:?}"))?.1)
+    };
+    for (name, at) in [("four", format!("{here}:8080")), ("six", format!("[{here6}]:8080"))] {
+        until("both answer", DEADLINE, || {
+            let said = server("h2", &at)?;
+            ensure!(said == name, "{at}: {said}");
+            Ok(())
+        })?;
+    }
+    ensure!(server("h1", "127.0.0.1:8080")? == "four");
+    Ok(())
+}
+
 /// E-31, E-14: a network of IPv6 alone: what it is, what its containers have, their names, and their ports over IPv6.
 #[test]
 fn docker_e_31_a_network_of_ipv6_alone() -> Result<()> {

@@ -62,7 +62,7 @@ impl Engine {
             true => self.config().network.binding.map(IpAddr::V4),
             false => binding_of(&self.network_meant(&place.network).ok()?.spec.options).ok()?,
         };
-        let binding = places.iter().find_map(of_place);
+        let binding = places.iter().find_map(of_place).filter(|address| !address.is_unspecified());
         for place in places {
             let (is_internal, given) = self.add_place(&mut wanted, place, record).await?;
             all_internal &= is_internal;
@@ -366,7 +366,6 @@ fn asked_ports(record: &Record) -> Vec<PortRequest> {
 fn port_config(port: &PortRequest, number: Option<u16>) -> PortConfig {
     let bind = match port.address {
         None => PortBind::All,
-        Some(address) if address.is_unspecified() => PortBind::All,
         Some(address) => PortBind::Address(address),
     };
     PortConfig { bind, ..PortConfig::new(port.protocol, port.target, number, PublishMode::Host) }

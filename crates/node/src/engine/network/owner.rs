@@ -213,7 +213,6 @@ impl Owner {
         let of_host = host_ports::of_host(&wanted.ports, ways);
         let mut published = host_ports::choose(&of_host, held, random()).map_err(AttachError::Held)?;
         endpoint.ports = host_ports::ranges(&published);
-        host_ports::show_of_family(&mut published, ways);
         for (is_ipv4, _) in [true, false].into_iter().zip(ways).filter(|(_, way)| *way == WayIn::Routed) {
             let (open, shown) = host_ports::routed(&wanted.ports, is_ipv4);
             if is_ipv4 {

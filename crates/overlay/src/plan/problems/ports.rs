@@ -1,6 +1,10 @@
 //! What of the routing mesh and of published ports cannot be done. Pure.
 
-use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use types::{PortBind, PortProtocol};
 
@@ -25,14 +29,16 @@ impl<'a> Taken<'a> {
         (first, last): (u16, u16),
         who: Cow<'a, str>,
     ) -> Option<String> {
-        let ports = self.0.entry((protocol, bind.clone())).or_default();
-        if let Some((other_first, (other_last, other))) = ports.range(..=last).next_back()
-            && *other_last >= first
-        {
-            let clash = (first.max(*other_first), last.min(*other_last));
-            return Some(format!("port {}/{} is {other} already", span(clash), protocol));
+        for bind in rivals(bind) {
+            let Some(ports) = self.0.get(&(protocol, bind)) else { continue };
+            if let Some((other_first, (other_last, other))) = ports.range(..=last).next_back()
+                && *other_last >= first
+            {
+                let clash = (first.max(*other_first), last.min(*other_last));
+                return Some(format!("port {}/{} is {other} already", span(clash), protocol));
+            }
         }
-        ports.insert(first, (last, who));
+        self.0.entry((protocol, bind.clone())).or_default().insert(first, (last, who));
         None
     }
 
@@ -41,6 +47,16 @@ impl<'a> Taken<'a> {
         if let Some(ports) = self.0.get_mut(&(protocol, bind.clone())) {
             ports.remove(&first);
         }
+    }
+}
+
+/// What a number cannot be bound to twice: at all addresses is at those of both families.
+fn rivals(bind: &PortBind) -> Vec<PortBind> {
+    let [four, six] = [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()].map(PortBind::Address);
+    match bind {
+        PortBind::All => vec![PortBind::All, four, six],
+        PortBind::Address(at) if at.is_unspecified() => vec![PortBind::All, bind.clone()],
+        _ => vec![bind.clone()],
     }
 }
 
@@ -87,7 +103,11 @@ pub fn port_problem(ports: &PublishedPorts, overlay: &OverlayPlan, taken: &mut T
         PortBind::Address(at) => !backends.is_empty() && !backends.keys().any(|to| to.is_ipv4() == at.is_ipv4()),
         _ => false,
     };
-    let problem = span_problem(bind, *published, *target).or_else(|| {
+    let nowhere = match bind {
+        PortBind::Address(at) if at.is_unspecified() => Some(format!("{at} is no address: bind it to none instead")),
+        _ => None,
+    };
+    let problem = span_problem(bind, *published, *target).or(nowhere).or_else(|| {
         if let Some(backend) = stray {
             Some(format!("backend {backend} is in no subnet of the network {}", overlay.name))
         } else if let Some((backend, _)) = idle {
@@ -147,7 +167,6 @@ fn span_problem(bind: &PortBind, (first, last): (u16, u16), target: u16) -> Opti
 
 fn bind_problem(bind: &PortBind) -> Option<String> {
     match bind {
-        PortBind::Address(at) if at.is_unspecified() => Some(format!("{at} is no address: bind it to none instead")),
         PortBind::Interface(name) => {
             let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
             let is_name = !name.is_empty() && name.len() <= LINK_NAME_MAX && name.bytes().all(plain);
@@ -301,7 +320,8 @@ mod tests {
         );
     }
 
-    /// S-34, P31: a clash of host ports is said for the endpoint that came later, with who has the port.
+    /// S-34, P31: a clash of host ports is said for the endpoint that came later, with who has the port. Two may have one number
+    /// in a family each.
     #[test]
     fn p31_a_clash_of_host_ports_is_named() {
         let mut bad = plan(vec![ports((80, 80), 80)]);
@@ -316,11 +336,15 @@ mod tests {
         publish(&mut bad, "b", 3, PortBind::All, (8085, 8085));
         publish(&mut bad, "c", 4, PortBind::All, (80, 80));
         publish(&mut bad, "d", 5, PortBind::Address([192, 0, 2, 1].into()), (80, 80));
+        publish(&mut bad, "e", 6, PortBind::Address(Ipv4Addr::UNSPECIFIED.into()), (9000, 9000));
+        publish(&mut bad, "f", 7, PortBind::Address(Ipv6Addr::UNSPECIFIED.into()), (9000, 9000));
+        publish(&mut bad, "g", 8, PortBind::All, (9000, 9000));
         assert_eq!(
             said(&bad),
             [
                 "published port 8085/tcp: port 8085/tcp is published by a already",
                 "published port 80/tcp: port 80/tcp is published by another service already",
+                "published port 9000/tcp: port 9000/tcp is published by e already",
             ]
         );
     }
