@@ -115,15 +115,20 @@ impl NetworkPlan {
     }
 
     /// Whether the process has to run that does for published ports what the kernel cannot ([`crate::proxy`]): for
-    /// such headers, and to lead from IPv6 to what is there in IPv4 only.
+    /// such headers, and to lead from IPv6 to what is there in IPv4 only, from ::1 to what is there in IPv6 only.
     pub fn needs_port_proxy(&self) -> bool {
-        let of_mesh = self.mesh.iter().filter(|mesh| !mesh.has_ipv6()).flat_map(|mesh| &mesh.ports);
-        let over_ipv4 = self.endpoints.values().filter(|endpoint| self.published4(endpoint).is_some());
-        let of_endpoints = over_ipv4.flat_map(|endpoint| &endpoint.ports);
-        let mut asked = of_mesh.map(|ports| (&ports.bind, ports.protocol));
-        let mut asked_too = of_endpoints.map(|ports| (&ports.bind, ports.protocol));
-        let is_relayed = |(bind, protocol): (&PortBind, PortProtocol)| ports::is_relayed(bind, protocol);
-        self.needs_headers() || (!self.without_relay && (asked.any(is_relayed) || asked_too.any(is_relayed)))
+        let mut of_mesh = self.mesh.iter().filter(|mesh| !mesh.has_ipv6()).flat_map(|mesh| &mesh.ports);
+        let leads_to = |endpoint: &EndpointPlan| {
+            let is_led = match self.published4(endpoint) {
+                Some(_) => ports::is_relayed,
+                None if self.published6(endpoint).is_some() => ports::is_past_loopback,
+                None => return false,
+            };
+            endpoint.ports.iter().any(|ports| is_led(&ports.bind, ports.protocol))
+        };
+        let leads = self.endpoints.values().any(leads_to)
+            || of_mesh.any(|ports| ports::is_relayed(&ports.bind, ports.protocol));
+        self.needs_headers() || (!self.without_relay && leads)
     }
 }
 

@@ -10,8 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use overlay::{HostPorts, NetworkPlan};
-use types::{MeshAffinity, PortBind, PortProtocol};
+use overlay::{HostPorts, Ipv6Range, LocalBridge, LocalDriver, LocalNetworkPlan, LocalPort, MacAddress, NetworkPlan};
+use types::{MeshAffinity, NetworkId, PortBind, PortProtocol};
 
 use support::{daemons::*, eventually, in_host, ingress::*, lab::Program, output, run};
 
@@ -332,12 +332,64 @@ fn e_14_one_number_in_each_family() {
 import socket
 s = socket.create_server(('0.0.0.0', 8090))
 while True: c, _ = s.accept(); c.send(b'own'); c.close()";
-        let mut own = Command::new("nsenter");
-        let own = own.args(["--net=/run/netns/a", "python3", "-c", code]).stdin(Stdio::null());
-        let _own = Program(own.spawn().expect("a process of the host"));
+        let _own = ingress.lab.spawn("a", code);
         let tcp = PortProtocol::Tcp;
         eventually("the host's own has it over IPv4", SOON, async || heard("x", tcp, four, 8090) == "own").await;
         assert_eq!(heard("x", tcp, six, 8090), "half 172.17.0.1");
+    });
+}
+
+/// E-14, E-31: a port of a container that is there in IPv6 only is open at ::1 too, over TCP and UDP; whoever else dials it is
+/// seen by the container as he is.
+#[test]
+fn e_14_the_loopback_of_ipv6_leads_to_ports_of_ipv6() {
+    in_host(|| async {
+        let backends = [("w1", "a")];
+        let mut ingress = Ingress::new(&["a"], &backends);
+        ingress.internal.insert("w1".to_owned());
+        let daemons = ["a"].map(Daemon::start);
+        let mut plan = ingress.plan("a");
+        plan.mesh = None;
+        let network = NetworkId::from_random(77);
+        let [gateway, address] = ["fd00:7::1", "fd00:7::2"].map(|text| text.parse().expect("address"));
+        let local = LocalNetworkPlan {
+            name: "six".to_owned(),
+            ipv4: None,
+            mtu: None,
+            internal: false,
+            driver: LocalDriver::Bridge(LocalBridge::default()),
+            ipv6: Some(Ipv6Range { subnet: "fd00:7::/64".parse().expect("subnet"), gateway }),
+        };
+        plan.locals.insert(network, local);
+        let endpoint = plan.endpoints.get_mut(&"w1".parse().expect("id")).expect("endpoint");
+        endpoint.locals.push(LocalPort {
+            network,
+            address: None,
+            address6: Some(address),
+            link_local: Vec::new(),
+            mac: MacAddress::for_ipv6(address),
+            names: Vec::new(),
+        });
+        let bind = PortBind::Address("::".parse().expect("address"));
+        let port = |protocol| HostPorts { bind: bind.clone(), protocol, published: (8080, 8080), target: 80 };
+        endpoint.ports = BOTH.map(port).to_vec();
+        assert_eq!(plan.problems(), Default::default());
+        daemons[0].apply(&plan).await;
+        let _servers = ingress.serve(&backends).await;
+        let ([_, own], [_, outside]) = (ingress.addresses("a"), ingress.addresses("x"));
+        let loopback: IpAddr = "::1".parse().expect("address");
+        for protocol in BOTH {
+            let said = ingress.ask("a", protocol, (loopback, 8080), 3);
+            let is_led = |line: &String| line.starts_with("w1 ") && line != "w1 ::1";
+            assert!(said.len() == 3 && said.iter().all(is_led), "{protocol:?}: {said:?}");
+            assert_eq!(ingress.ask("x", protocol, (own, 8080), 1), [format!("w1 {outside}")], "{protocol:?}");
+        }
+        let at = u16::try_from(standing("a")["past_loopback"].as_u64().expect("port")).expect("port");
+        for from in ["a", "x"] {
+            let said = ingress.ask(from, PortProtocol::Tcp, (own, at), 1);
+            assert_eq!(said, ["ConnectionRefusedError"], "from {from}: it is at ::1 alone");
+        }
+        assert_eq!(ingress.ask("a", PortProtocol::Tcp, (loopback, at), 1), ["ConnectionResetError"], "past the ports");
     });
 }
 

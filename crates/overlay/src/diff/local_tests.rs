@@ -340,7 +340,8 @@ fn e14_a_port_is_published_over_ipv6() {
     let (bind, protocol) = (types::PortBind::All, types::PortProtocol::Tcp);
     endpoint.ports = vec![HostPorts { bind, protocol, published: (8080, 8080), target: 80 }];
     let mut observed = host();
-    observed.mesh.port_proxy = Some(crate::ProxyPorts { headers: 7273, over_ipv4: Some(7274) });
+    let (over_ipv4, past_loopback) = (Some(7274), Some(7275));
+    observed.mesh.port_proxy = Some(crate::ProxyPorts { headers: 7273, over_ipv4, past_loopback });
     let text = super::port_rules(&plan, &observed).expect("rules").load_over(None).expect("not there yet").ruleset;
     let line = |part: &str| text.lines().position(|line| line.contains(part));
     let (relayed, straight) =
@@ -584,9 +585,23 @@ fn e31_a_bridge_of_ipv6_alone() {
     let ports = vec![HostPorts { bind, protocol, published: (8080, 8080), target: 80 }];
     plan.endpoints.get_mut(&id()).expect("there").ports = ports;
     assert_eq!(plan.problems(), crate::plan::Problems::default());
-    let text = super::port_rules(&plan, &host()).expect("rules").load_over(None).expect("not there yet").ruleset;
-    assert!(text.contains("ip6 saddr ::1 goto nobody") && text.contains("fd00:5::2 . 80"), "{text}");
-    assert!(!text.contains("dnat ip to") && !plan.needs_port_proxy(), "{text}");
+    let mut observed = host();
+    let text = |plan: &NetworkPlan, observed: &Observed| {
+        super::port_rules(plan, observed).expect("rules").load_over(None).expect("not there yet").ruleset
+    };
+    let refuses = "ip6 saddr ::1 goto nobody";
+    let early = text(&plan, &observed);
+    assert!(early.contains(refuses) && early.contains("fd00:5::2 . 80") && !early.contains("dnat ip to"), "{early}");
+    assert!(plan.needs_port_proxy(), "by which ::1 leads there");
+    let (over_ipv4, past_loopback) = (Some(7274), Some(7275));
+    observed.mesh.port_proxy = Some(crate::ProxyPorts { headers: 7273, over_ipv4, past_loopback });
+    let led = text(&plan, &observed);
+    assert!(led.contains("ip6 saddr ::1 meta l4proto tcp redirect to :7275") && !led.contains(":7274"), "{led}");
+    let without = NetworkPlan { without_relay: true, ..plan.clone() };
+    assert!(text(&without, &observed).contains(refuses) && !without.needs_port_proxy());
+    let at = types::PortBind::Address(std::net::Ipv6Addr::LOCALHOST.into());
+    plan.endpoints.get_mut(&id()).expect("there").ports[0].bind = at;
+    assert!(text(&plan, &observed).contains(refuses) && !plan.needs_port_proxy(), "another address has no such port");
 }
 
 /// E-31: what leaves bears the address that was asked for, by family; a bridge that shall have no IPv4 address has none, and

@@ -48,6 +48,9 @@ pub struct ProxyPorts {
     /// Over TCP and UDP, for what comes over IPv6 and is sent on over IPv4; None: this host has no IPv6.
     #[serde(default)]
     pub over_ipv4: Option<u16>,
+    /// The same at ::1 alone, for what comes from there and is sent on from another address.
+    #[serde(default)]
+    pub past_loopback: Option<u16>,
 }
 
 /// [`super::TABLE`] as it is in the kernel.

@@ -87,13 +87,25 @@ pub(super) enum Header {
     /// None; but what comes over IPv6 and cannot go to a backend as it is ends at this port of the same process, which sends
     /// it on over IPv4.
     Relayed(u16),
-    /// None; and nothing from ::1, for whose replies there is neither such a process nor a way back.
-    Straight,
+    /// None; but replies to ::1 do not find back, so what comes from there ends at this port of the same process, which sends it
+    /// on from another address. None: it is refused.
+    Straight(Option<u16>),
 }
 
 /// Whether IPv6 leads to such a port by way of a process, where nothing behind it has IPv6.
 pub fn is_relayed(bind: &PortBind, protocol: PortProtocol) -> bool {
     !matches!(bind, PortBind::Address(IpAddr::V4(_))) && protocol != PortProtocol::Sctp
+}
+
+/// Whether ::1 leads to such a port by way of a process, where what is behind it has IPv6 alone: that looks for the port at
+/// another address of the host.
+pub fn is_past_loopback(bind: &PortBind, protocol: PortProtocol) -> bool {
+    let is_at_all = match bind {
+        PortBind::All => true,
+        PortBind::Address(at) => at.is_ipv6() && at.is_unspecified(),
+        PortBind::Interface(_) => false,
+    };
+    is_at_all && protocol != PortProtocol::Sctp
 }
 
 /// Of this host's own address `at` the one in 127.64.0.0/10 where that process finds the same port over IPv4. Two of a host's
@@ -105,7 +117,8 @@ pub fn over_ipv4(at: Ipv6Addr) -> Ipv4Addr {
 
 /// All of a plan: those of the mesh, then those of single endpoints. `port_proxy` is where [`crate::proxy`] listens.
 pub fn entries(plan: &NetworkPlan, port_proxy: Option<ProxyPorts>) -> Vec<Entry> {
-    let relay = port_proxy.filter(|_| !plan.without_relay).and_then(|ports| ports.over_ipv4);
+    let relays = port_proxy.filter(|_| !plan.without_relay);
+    let (relay, past_loopback) = (relays.and_then(|of| of.over_ipv4), relays.and_then(|of| of.past_loopback));
     let relayed = |bind: &PortBind, protocol| match relay.filter(|_| is_relayed(bind, protocol)) {
         Some(port) => Header::Relayed(port),
         None => Header::None,
@@ -142,7 +155,10 @@ pub fn entries(plan: &NetworkPlan, port_proxy: Option<ProxyPorts>) -> Vec<Entry>
         target: ports.target,
         backends,
         affinity: MeshAffinity::None,
-        header: if is_relayed { relayed(&ports.bind, ports.protocol) } else { Header::Straight },
+        header: match is_relayed {
+            true => relayed(&ports.bind, ports.protocol),
+            false => Header::Straight(past_loopback.filter(|_| is_past_loopback(&ports.bind, ports.protocol))),
+        },
     });
     of_mesh.chain(of_endpoints).collect()
 }
@@ -250,7 +266,11 @@ impl Entry {
             Header::Relayed(port) => {
                 rules.push(format!("meta nfproto ipv6 meta l4proto {} redirect to :{port}", self.protocol.as_str()));
             }
-            Header::Straight => rules.insert(0, format!("ip6 saddr ::1 goto {NOBODY}")),
+            Header::Straight(_) if rules.is_empty() => {}
+            Header::Straight(None) => rules.insert(0, format!("ip6 saddr ::1 goto {NOBODY}")),
+            Header::Straight(Some(port)) => {
+                rules.insert(0, format!("ip6 saddr ::1 meta l4proto {} redirect to :{port}", self.protocol.as_str()));
+            }
             Header::From(None) => rules.clear(),
             Header::From(Some(_)) if rules.is_empty() => {}
             // It comes back with the mark.

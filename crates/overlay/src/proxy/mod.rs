@@ -1,5 +1,6 @@
 //! The process that does for published ports what the kernel cannot: `rswarm port-proxy`, one for all of them. It writes PROXY
-//! protocol headers for those that ask for them, and leads from IPv6 to those that are there in IPv4 only ([`over_ipv4`]).
+//! protocol headers for those that ask for them, and leads from IPv6 to those that are there in IPv4 only, and from ::1 to those
+//! that are there in IPv6 only ([`onward`]).
 //!
 //! The rules of such a port lead to it what comes from clients ([`crate::mesh`]); it dials the same address again with
 //! a mark, by which the same rules lead on to a backend. So it has no configuration, chooses nothing, and needs no
@@ -10,11 +11,11 @@
 mod error;
 mod header;
 mod keeper;
-mod over_ipv4;
+mod onward;
 mod relay;
 mod standing;
 
-use std::{fs, io, net::SocketAddr, path::Path, time::Duration};
+use std::{fs, future::poll_fn, io, net::SocketAddr, path::Path, task::Poll, time::Duration};
 
 use nix::sys::{
     resource::{Resource, getrlimit, setrlimit},
@@ -28,8 +29,7 @@ use tokio::{
 
 pub use error::ProxyError;
 pub use keeper::Keeper;
-use over_ipv4::OverIpv4;
-use relay::Onward;
+use onward::{Onward, Relay};
 use standing::Standing;
 pub use standing::standing;
 
@@ -62,21 +62,27 @@ async fn serve(state_dir: &Path, version: &str) -> Result<(), ProxyError> {
     let most = raise_limit();
     let before = standing::read(state_dir).map(|standing| standing.ports());
     let listeners = Listeners::open(before.map(|ports| ports.headers))?;
-    let relay = OverIpv4::open(before.and_then(|ports| ports.over_ipv4));
+    let relays = [
+        (Onward::OverIpv4, before.and_then(|ports| ports.over_ipv4)),
+        (Onward::PastLoopback, before.and_then(|ports| ports.past_loopback)),
+    ];
+    let relays: Vec<Relay> = relays.into_iter().filter_map(|(onward, before)| Relay::open(onward, before)).collect();
+    let port_of = |onward| relays.iter().find(|relay| relay.onward == onward).map(|relay| relay.port);
+    let (over_ipv4, past_loopback) = (port_of(Onward::OverIpv4), port_of(Onward::PastLoopback));
     let (port, pid) = (listeners.port, std::process::id());
-    let over_ipv4 = relay.as_ref().map(|relay| relay.port);
     // The one from before still takes connections until the lock is asked for.
-    let standing = Standing { pid, version: version.to_owned(), port, over_ipv4 };
+    let standing = Standing { pid, version: version.to_owned(), port, over_ipv4, past_loopback };
     let lock = standing::take(state_dir, &standing).await?;
     tracing::info!(
         port,
         over_ipv4,
+        past_loopback,
         version,
-        "connections get their PROXY protocol header here, and those of IPv6 their way on over IPv4"
+        "connections get their PROXY protocol header here, and those of IPv6 their way on"
     );
     let mut connections = JoinSet::new();
     let mut datagrams = JoinSet::new();
-    if let Some(relay) = &relay {
+    for relay in &relays {
         datagrams.spawn(relay.datagrams());
     }
     loop {
@@ -85,8 +91,8 @@ async fn serve(state_dir: &Path, version: &str) -> Result<(), ProxyError> {
                 Ok((client, _)) => drop(connections.spawn(connection(client, Onward::WithHeader))),
                 Err(error) => not_accepted(&error).await,
             },
-            accepted = accepted_at(relay.as_ref()), if connections.len() < most => match accepted {
-                Ok((client, _)) => drop(connections.spawn(connection(client, Onward::OverIpv4))),
+            accepted = accepted_at(&relays), if connections.len() < most => match accepted {
+                Ok((client, onward)) => drop(connections.spawn(connection(client, onward))),
                 Err(error) => not_accepted(&error).await,
             },
             Some(_) = connections.join_next() => {}
@@ -96,11 +102,13 @@ async fn serve(state_dir: &Path, version: &str) -> Result<(), ProxyError> {
     for client in listeners.waiting() {
         connections.spawn(connection(client, Onward::WithHeader));
     }
-    for client in relay.iter().flat_map(|relay| waiting_at(&relay.streams)) {
-        connections.spawn(connection(client, Onward::OverIpv4));
+    for relay in &relays {
+        for client in waiting_at(&relay.streams) {
+            connections.spawn(connection(client, relay.onward));
+        }
     }
     datagrams.shutdown().await;
-    drop((listeners, relay));
+    drop((listeners, relays));
     drop(lock);
     tracing::info!(connections = connections.len(), "no new connections here; ending with the last one");
     while connections.join_next().await.is_some() {}
@@ -112,11 +120,15 @@ async fn not_accepted(error: &io::Error) {
     tokio::time::sleep(PAUSE).await;
 }
 
-async fn accepted_at(relay: Option<&OverIpv4>) -> io::Result<(TcpStream, SocketAddr)> {
-    match relay {
-        Some(relay) => relay.streams.accept().await,
-        None => std::future::pending().await,
-    }
+async fn accepted_at(relays: &[Relay]) -> io::Result<(TcpStream, Onward)> {
+    let accepted = poll_fn(|context| {
+        let ready = relays.iter().find_map(|relay| match relay.streams.poll_accept(context) {
+            Poll::Ready(accepted) => Some(accepted.map(|(client, _)| (client, relay.onward))),
+            Poll::Pending => None,
+        });
+        ready.map_or(Poll::Pending, Poll::Ready)
+    });
+    accepted.await
 }
 
 async fn connection(client: TcpStream, onward: Onward) {
@@ -185,7 +197,7 @@ impl Listeners {
 fn waiting_at(listener: &TcpListener) -> Vec<TcpStream> {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     let mut waiting = Vec::new();
-    while let std::task::Poll::Ready(Ok((client, _))) = listener.poll_accept(&mut context) {
+    while let Poll::Ready(Ok((client, _))) = listener.poll_accept(&mut context) {
         waiting.push(client);
     }
     waiting

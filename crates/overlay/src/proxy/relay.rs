@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{header::header, over_ipv4::over_ipv4};
+use super::{Onward, header::header};
 use crate::{kernel::begun, mesh::relay_mark};
 
 /// Bytes under way, each direction. Who reads slowly holds up who writes: nothing else is kept.
@@ -21,15 +21,6 @@ const CONNECTS_WITHIN: Duration = Duration::from_secs(5);
 const ATTEMPTS: usize = 3;
 /// A peer that is gone without a word is noticed after two minutes, by these (seconds, and how often).
 const KEEPALIVE: (u32, u32, u32) = (60, 10, 6);
-
-/// Where a connection goes on to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Onward {
-    /// To the published port that was dialled, behind a header.
-    WithHeader,
-    /// From IPv6 to the same port over IPv4, as it is.
-    OverIpv4,
-}
 
 /// Carries the connection to its end. An error of one side is the other's too: both get a reset.
 pub async fn serve(mut client: TcpStream, onward: Onward) -> io::Result<()> {
@@ -43,10 +34,11 @@ pub async fn serve(mut client: TcpStream, onward: Onward) -> io::Result<()> {
 async fn carry(client: &mut TcpStream, onward: Onward) -> io::Result<()> {
     let [from, to] = begun(libc::IPPROTO_TCP, client.peer_addr()?, client.local_addr()?)?;
     prepare(client)?;
-    let (mut backend, first) = match onward {
-        Onward::WithHeader => (connect(Some(relay_mark(from.ip())), to).await?, header(from, to)),
-        Onward::OverIpv4 => (connect(None, over_ipv4(to)?).await?, Vec::new()),
+    let (mark, first) = match onward {
+        Onward::WithHeader => (Some(relay_mark(from.ip())), header(from, to)),
+        Onward::OverIpv4 | Onward::PastLoopback => (None, Vec::new()),
     };
+    let mut backend = connect(mark, onward.again(to)?).await?;
     let carried = match backend.write_all(&first).await {
         Ok(()) => copy_bidirectional_with_sizes(client, &mut backend, BUFFER, BUFFER).await.map(drop),
         Err(error) => Err(error),

@@ -32,11 +32,14 @@ pub struct Standing {
     /// For what comes over IPv6 and is sent on over IPv4.
     #[serde(default)]
     pub over_ipv4: Option<u16>,
+    /// For what comes from ::1 and is sent on from another address.
+    #[serde(default)]
+    pub past_loopback: Option<u16>,
 }
 
 impl Standing {
     pub fn ports(&self) -> ProxyPorts {
-        ProxyPorts { headers: self.port, over_ipv4: self.over_ipv4 }
+        ProxyPorts { headers: self.port, over_ipv4: self.over_ipv4, past_loopback: self.past_loopback }
     }
 }
 

@@ -173,6 +173,7 @@ fn docker_e_31_a_network_of_ipv6_alone() -> Result<()> {
     let at = format!("[{here}]:8080");
     until("the server answers", DEADLINE, || asked(&d.t, "h2", &at))?;
     ensure!(asked(&d.t, "h2", &at)? == there, "it sees the client itself");
+    until("it answers at ::1 too", DEADLINE, || asked(&d.t, "h1", "[::1]:8080"))?;
     until("the world is reached", DEADLINE, || d.inside("one", &["ping", "-6", "-c", "1", "-W", "1", &there]))?;
     d.ok(&["restart", "-t", "0", "web"])?;
     d.is("web", &of_place("{{.GlobalIPv6Address}}"), "fd00:45::9")?;

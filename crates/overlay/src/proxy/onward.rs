@@ -1,12 +1,14 @@
-//! From the host's IPv6 addresses to published ports that are there in IPv4 only, over TCP and UDP.
+//! From the host's IPv6 addresses to published ports that cannot be reached as they were dialled, over TCP and UDP.
 //!
-//! Rules lead here what comes to such a port; it is sent on from 127.0.0.1 to the same port at an address in 127.64.0.0/10 that
-//! stands for the dialled one ([`ports::over_ipv4`]), where the same rules know which of several ports is meant. What was
-//! dialled is asked of the connection tracking, so there is nothing to configure. The container sees its bridge's gateway as
-//! the client.
+//! Rules lead here what comes to a port that is there in IPv4 only; it is sent on from 127.0.0.1 to the same port at an address
+//! in 127.64.0.0/10 that stands for the dialled one ([`ports::over_ipv4`]), where the same rules know which of several ports is
+//! meant. The container sees its bridge's gateway as the client. What comes from ::1 to a port that is there in IPv6 only is
+//! sent on to the same port at another address of this host, which replies find. What was dialled is asked of the connection
+//! tracking, so there is nothing to configure.
 
 use std::{
     collections::HashMap,
+    fs,
     io::{self, IoSlice, IoSliceMut},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
     os::fd::AsRawFd,
@@ -34,8 +36,9 @@ use tokio::{
 use super::listen;
 use crate::{kernel::begun, mesh::ports};
 
-/// Taken if nobody has it; else the kernel chooses.
-const USUAL_PORT: u16 = 7274;
+/// Taken if nobody has them; else the kernel chooses.
+const USUAL_PORT_OVER_IPV4: u16 = 7274;
+const USUAL_PORT_PAST_LOOPBACK: u16 = 7275;
 /// A client that has sent and heard nothing for so long begins anew. The connection tracking remembers a flow of
 /// datagrams that went both ways for two minutes.
 const IDLE: Duration = Duration::from_secs(120);
@@ -44,23 +47,56 @@ const MOST_CLIENTS: usize = 4096;
 /// The largest that UDP carries.
 const LARGEST: usize = 65_535;
 
-/// Two sockets at one port of all addresses of IPv6.
-pub struct OverIpv4 {
+/// `IFA_F_DADFAILED` and `IFA_F_TENTATIVE` (linux/if_addr.h): nobody is reached at such an address.
+const UNUSABLE: u32 = 0x08 | 0x40;
+
+/// How what was dialled goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Onward {
+    /// To the published port that was dialled, behind a header.
+    WithHeader,
+    /// From IPv6 to the same port over IPv4, as it is.
+    OverIpv4,
+    /// From ::1 to the same port at another address of this host, as it is.
+    PastLoopback,
+}
+
+impl Onward {
+    /// Where the port is found again that was dialled.
+    pub fn again(self, dialled: SocketAddr) -> io::Result<SocketAddr> {
+        let at: IpAddr = match (self, dialled.ip()) {
+            (Self::WithHeader, at) => at,
+            (Self::OverIpv4, IpAddr::V6(at)) => ports::over_ipv4(at).into(),
+            (Self::PastLoopback, IpAddr::V6(_)) => own_address()?.into(),
+            (Self::OverIpv4 | Self::PastLoopback, IpAddr::V4(_)) => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        Ok(SocketAddr::new(at, dialled.port()))
+    }
+}
+
+/// Two sockets at one port of IPv6.
+pub struct Relay {
     pub port: u16,
     pub streams: TcpListener,
+    pub onward: Onward,
     datagrams: Arc<UdpSocket>,
 }
 
-impl OverIpv4 {
+impl Relay {
     /// None where the host has no IPv6, or no port left there.
-    pub fn open(before: Option<u16>) -> Option<Self> {
-        before.into_iter().chain([USUAL_PORT, 0, 0, 0]).find_map(|port| Self::at(port).ok())
+    pub fn open(onward: Onward, before: Option<u16>) -> Option<Self> {
+        let (at, usual) = match onward {
+            // Nobody but programs of this host has any business there.
+            Onward::PastLoopback => (Ipv6Addr::LOCALHOST, USUAL_PORT_PAST_LOOPBACK),
+            Onward::OverIpv4 | Onward::WithHeader => (Ipv6Addr::UNSPECIFIED, USUAL_PORT_OVER_IPV4),
+        };
+        before.into_iter().chain([usual, 0, 0, 0]).find_map(|port| Self::at(onward, at, port).ok())
     }
 
-    fn at(port: u16) -> io::Result<Self> {
+    fn at(onward: Onward, at: Ipv6Addr, port: u16) -> io::Result<Self> {
         let streams = TcpSocket::new_v6()?;
         setsockopt(&streams, sockopt::Ipv6V6Only, &true)?;
-        let streams = listen(streams, (Ipv6Addr::UNSPECIFIED, port).into())?;
+        let streams = listen(streams, (at, port).into())?;
         let port = streams.local_addr()?.port();
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let datagrams = socket(AddressFamily::Inet6, SockType::Datagram, flags, None)?;
@@ -68,22 +104,28 @@ impl OverIpv4 {
         setsockopt(&datagrams, sockopt::ReusePort, &true)?;
         setsockopt(&datagrams, sockopt::Ipv6V6Only, &true)?;
         setsockopt(&datagrams, sockopt::Ipv6RecvPacketInfo, &true)?;
-        bind(datagrams.as_raw_fd(), &SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0)))?;
-        Ok(Self { port, streams, datagrams: Arc::new(UdpSocket::from_std(datagrams.into())?) })
+        bind(datagrams.as_raw_fd(), &SockaddrIn6::from(SocketAddrV6::new(at, port, 0, 0)))?;
+        Ok(Self { port, streams, onward, datagrams: Arc::new(UdpSocket::from_std(datagrams.into())?) })
     }
 
     /// Carries datagrams for ever.
     pub fn datagrams(&self) -> impl Future<Output = ()> + Send + 'static {
-        carry(Arc::clone(&self.datagrams))
+        carry(self.onward, Arc::clone(&self.datagrams))
     }
 }
 
-/// Where the port is over IPv4 that was dialled at this address of IPv6.
-pub fn over_ipv4(dialled: SocketAddr) -> io::Result<SocketAddr> {
-    match dialled.ip() {
-        IpAddr::V6(at) => Ok(SocketAddr::new(ports::over_ipv4(at).into(), dialled.port())),
-        IpAddr::V4(_) => Err(io::ErrorKind::InvalidInput.into()),
-    }
+/// Of this host, and neither its loopback's nor a link's own: who dials it has it himself, and replies find him there.
+fn own_address() -> io::Result<Ipv6Addr> {
+    let listed = fs::read_to_string("/proc/self/net/if_inet6")?;
+    listed.lines().find_map(global_address).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+}
+
+/// Of `20010db8000000000000000000000001 02 40 00 80 eth0`: the address, if its scope is 0 and its flags let it be used.
+fn global_address(line: &str) -> Option<Ipv6Addr> {
+    let mut fields = line.split_whitespace();
+    let address = u128::from_str_radix(fields.next()?, 16).ok()?;
+    let (scope, flags) = (fields.nth(2)?, u32::from_str_radix(fields.next()?, 16).ok()?);
+    (scope == "00" && flags & UNUSABLE == 0).then_some(Ipv6Addr::from(address))
 }
 
 /// A client, and the address of this host that it is answered from: what the rules rewrote the dialled one to.
@@ -100,7 +142,7 @@ struct Client {
     replies: Id,
 }
 
-async fn carry(socket: Arc<UdpSocket>) {
+async fn carry(way: Onward, socket: Arc<UdpSocket>) {
     let mut clients: HashMap<Flow, Client> = HashMap::new();
     let mut replies = JoinSet::new();
     let mut buffer = vec![0; LARGEST];
@@ -110,7 +152,7 @@ async fn carry(socket: Arc<UdpSocket>) {
                 // Errors of single datagrams; the socket itself has none.
                 let Ok((length, flow)) = received else { continue };
                 if !clients.contains_key(&flow) && clients.len() < MOST_CLIENTS {
-                    match begin(&socket, flow, &mut replies).await {
+                    match begin(way, &socket, flow, &mut replies).await {
                         Ok(client) => drop(clients.insert(flow, client)),
                         Err(error) => tracing::debug!(%error, from = %flow.client, "a datagram leads nowhere"),
                     }
@@ -156,11 +198,13 @@ fn send(socket: &UdpSocket, bytes: &[u8], flow: Flow) -> io::Result<()> {
     Ok(())
 }
 
-async fn begin(socket: &Arc<UdpSocket>, flow: Flow, replies: &mut JoinSet<Flow>) -> io::Result<Client> {
+async fn begin(way: Onward, socket: &Arc<UdpSocket>, flow: Flow, replies: &mut JoinSet<Flow>) -> io::Result<Client> {
     let own = SocketAddr::new(flow.own.into(), socket.local_addr()?.port());
-    let [_, to] = begun(libc::IPPROTO_UDP, flow.client.into(), own)?;
-    let onward = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?);
-    onward.connect(over_ipv4(to)?).await?;
+    let [_, dialled] = begun(libc::IPPROTO_UDP, flow.client.into(), own)?;
+    let to = way.again(dialled)?;
+    let from: IpAddr = if to.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let onward = Arc::new(UdpSocket::bind((from, 0)).await?);
+    onward.connect(to).await?;
     let is_used = Arc::new(AtomicBool::new(true));
     let answering = answer(Arc::clone(socket), Arc::clone(&onward), Arc::clone(&is_used), flow);
     let replies = replies.spawn(answering).id();
@@ -177,5 +221,35 @@ async fn answer(socket: Arc<UdpSocket>, onward: Arc<UdpSocket>, is_used: Arc<Ato
             Err(_) if is_used.swap(false, Ordering::Relaxed) => {}
             Err(_) => return flow,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// E-14: neither the loopback, nor a link's own, nor one that another host may have.
+    #[test]
+    fn e_14_an_address_that_replies_find() {
+        let given = |line: &str| global_address(line).map(|address| address.to_string());
+        assert_eq!(given("fd000005000000000000000000000001 04 40 00 82      br2"), Some("fd00:5::1".to_owned()));
+        for other in [
+            "00000000000000000000000000000001 01 80 10 80       lo",
+            "fe8000000000000068cf5efffef955b4 05 40 20 c0       v2",
+            "fd000005000000000000000000000001 04 40 00 c0     eth0",
+            "fd000005000000000000000000000001 04 40 00 08     eth0",
+            "",
+        ] {
+            assert_eq!(given(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn e_14_a_port_is_found_again_over_its_own_family() {
+        let (four, six) = (SocketAddr::from(([192, 0, 2, 1], 80)), SocketAddr::from((Ipv6Addr::LOCALHOST, 80)));
+        assert_eq!(Onward::WithHeader.again(four).expect("as it is"), four);
+        let again = Onward::OverIpv4.again(six).expect("over IPv4");
+        assert!(again.is_ipv4() && again.ip().is_loopback() && again.port() == 80, "{again}");
+        assert!(Onward::OverIpv4.again(four).is_err() && Onward::PastLoopback.again(four).is_err());
     }
 }
