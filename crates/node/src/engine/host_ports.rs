@@ -24,8 +24,23 @@ pub(super) enum Conflict {
     Process { protocol: PortProtocol, port: u16, inode: u64 },
     /// Another container of this host publishes it.
     Endpoint { protocol: PortProtocol, port: u16, endpoint: EndpointId },
+    /// It is asked for twice.
+    Twice { protocol: PortProtocol, port: u16 },
     /// Every port of the dynamic range is in use.
     NoneFree { protocol: PortProtocol },
+}
+
+/// A port as it is asked for: at its number, or at the first free one from that up to `last`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct WantedPort {
+    pub port: PortConfig,
+    pub last: Option<u16>,
+}
+
+impl From<PortConfig> for WantedPort {
+    fn from(port: PortConfig) -> Self {
+        Self { port, last: None }
+    }
 }
 
 /// What is held on this host.
@@ -40,28 +55,49 @@ pub(super) struct Held<'a> {
 
 /// The ports with every published one filled in. The same again, with what was chosen before as its own, gives the
 /// same. `random` spreads the dynamic ones.
-pub(super) fn choose(wanted: &[PortConfig], held: Held<'_>, random: u64) -> Result<Vec<PortConfig>, Conflict> {
+pub(super) fn choose(wanted: &[WantedPort], held: Held<'_>, random: u64) -> Result<Vec<PortConfig>, Conflict> {
     let mut chosen: Vec<PortConfig> = Vec::new();
-    let conflict = |port: &PortConfig, number| match has(held.own, port, number) {
-        true => None,
-        false => holder(port, number, held),
-    };
     // Fixed ones first, so that no dynamic one takes what a fixed one names.
-    let (fixed, dynamic): (Vec<_>, Vec<_>) = wanted.iter().partition(|port| port.published.is_some());
-    for port in fixed.into_iter().chain(dynamic) {
-        let own = || of_own(port, held.own, are_alike).filter(|p| is_unused(port, *p, &chosen));
+    let (fixed, dynamic): (Vec<_>, Vec<_>) = wanted.iter().partition(|wanted| wanted.port.published.is_some());
+    for WantedPort { port, last } in fixed.into_iter().chain(dynamic) {
+        let any = PortConfig { published: None, ..port.clone() };
+        let kept = of_own(&any, held.own, are_alike);
         let published = match port.published {
-            Some(number) => conflict(port, number).map_or(Ok(number), Err)?,
-            None => match own().filter(|number| conflict(port, *number).is_none()) {
+            Some(first) => {
+                let numbers = first..=last.unwrap_or(first);
+                let kept = kept.filter(|number| numbers.contains(number));
+                first_free(&any, kept.into_iter().chain(numbers), held, &chosen)?
+            }
+            None => match kept.filter(|number| conflict(&any, *number, held, &chosen).is_none()) {
                 Some(number) => number,
-                None => free(port, held, &chosen, random)?,
+                None => free(&any, held, &chosen, random)?,
             },
         };
-        chosen.push(PortConfig { published: Some(published), ..port.clone() });
+        chosen.push(PortConfig { published: Some(published), ..any });
     }
     // In the order of the spec, which is how people read them.
-    chosen.sort_by_key(|port| wanted.iter().position(|w| w.target == port.target && w.protocol == port.protocol));
+    let is_same = |one: &PortConfig, other: &PortConfig| (one.target, one.protocol) == (other.target, other.protocol);
+    chosen.sort_by_key(|port| wanted.iter().position(|wanted| is_same(&wanted.port, port)));
     Ok(chosen)
+}
+
+/// What Docker says of it.
+pub(super) fn refusal(conflict: &Conflict, wanted: &[WantedPort]) -> String {
+    let (protocol, number) = match conflict {
+        Conflict::Process { protocol, port, .. }
+        | Conflict::Endpoint { protocol, port, .. }
+        | Conflict::Twice { protocol, port } => (*protocol, *port),
+        Conflict::NoneFree { protocol } => return format!("no free port of this host is left for {protocol}"),
+    };
+    let names = |wanted: &&WantedPort| {
+        let first = wanted.port.published.filter(|_| wanted.port.protocol == protocol);
+        first.is_some_and(|first| (first..=wanted.last.unwrap_or(first)).contains(&number))
+    };
+    let address = match wanted.iter().find(names).map(|wanted| &wanted.port.bind) {
+        Some(PortBind::Address(address)) => *address,
+        _ => Ipv4Addr::UNSPECIFIED.into(),
+    };
+    format!("Bind for {address}:{number} failed: port is already allocated")
 }
 
 /// The ports as an endpoint from before has them; those it does not have are left out.
@@ -105,8 +141,8 @@ pub(crate) fn runs(ports: &[PortConfig]) -> Vec<(u16, u16, &PortConfig)> {
 
 /// Those that are ports of this host, for an endpoint that is reached so over IPv4 and over IPv6. What is at all addresses is
 /// at those of one family where it is reached over the host in that alone: the other family's are left to others.
-pub(super) fn of_host(wanted: &[PortConfig], ways: [WayIn; 2]) -> Vec<PortConfig> {
-    let is_published = |port: &&PortConfig| match &port.bind {
+pub(super) fn of_host(wanted: &[WantedPort], ways: [WayIn; 2]) -> Vec<WantedPort> {
+    let is_published = |wanted: &&WantedPort| match &wanted.port.bind {
         PortBind::Address(address) => ways[usize::from(address.is_ipv6())] == WayIn::Published,
         PortBind::All | PortBind::Interface(_) => ways.contains(&WayIn::Published),
     };
@@ -115,17 +151,20 @@ pub(super) fn of_host(wanted: &[PortConfig], ways: [WayIn; 2]) -> Vec<PortConfig
         [false, true] => PortBind::Address(Ipv6Addr::UNSPECIFIED.into()),
         _ => PortBind::All,
     };
-    let of_family = |port: &PortConfig| {
-        let bind = if port.bind == PortBind::All { &at_all } else { &port.bind };
-        PortConfig { bind: bind.clone(), ..port.clone() }
+    let of_family = |wanted: &WantedPort| {
+        let mut wanted = wanted.clone();
+        if wanted.port.bind == PortBind::All {
+            wanted.port.bind.clone_from(&at_all);
+        }
+        wanted
     };
     wanted.iter().filter(is_published).map(of_family).collect()
 }
 
 /// Those that are open at the endpoint's own address of this family, and how they are shown: on no port of this host.
-pub(super) fn routed(wanted: &[PortConfig], is_ipv4: bool) -> (Vec<OpenPorts>, Vec<PortConfig>) {
+pub(super) fn routed(wanted: &[WantedPort], is_ipv4: bool) -> (Vec<OpenPorts>, Vec<PortConfig>) {
     let is_of_family = |bind: &PortBind| !matches!(bind, PortBind::Address(address) if address.is_ipv4() != is_ipv4);
-    let of_family = wanted.iter().filter(|port| is_of_family(&port.bind));
+    let of_family = wanted.iter().map(|wanted| &wanted.port).filter(|port| is_of_family(&port.bind));
     let targets: BTreeSet<(PortProtocol, u16)> = of_family.map(|port| (port.protocol, port.target)).collect();
     let any = if is_ipv4 { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
     let shown = targets.iter().map(|(protocol, target)| PortConfig {
@@ -176,8 +215,32 @@ fn is_at_all(bind: &PortBind) -> bool {
     }
 }
 
-fn is_unused(port: &PortConfig, number: u16, chosen: &[PortConfig]) -> bool {
-    !chosen.iter().any(|other| other.protocol == port.protocol && other.published == Some(number))
+/// Why the port cannot have this number, beside those that were chosen already.
+fn conflict(port: &PortConfig, number: u16, held: Held<'_>, chosen: &[PortConfig]) -> Option<Conflict> {
+    let has_it = |other: &PortConfig| {
+        (other.protocol, other.published) == (port.protocol, Some(number)) && other.bind.overlaps(&port.bind)
+    };
+    match chosen.iter().any(has_it) {
+        true => Some(Conflict::Twice { protocol: port.protocol, port: number }),
+        false if has(held.own, port, number) => None,
+        false => holder(port, number, held),
+    }
+}
+
+fn first_free(
+    port: &PortConfig,
+    numbers: impl Iterator<Item = u16>,
+    held: Held<'_>,
+    chosen: &[PortConfig],
+) -> Result<u16, Conflict> {
+    let mut why = Conflict::NoneFree { protocol: port.protocol };
+    for number in numbers {
+        match conflict(port, number, held, chosen) {
+            None => return Ok(number),
+            Some(conflict) => why = conflict,
+        }
+    }
+    Err(why)
 }
 
 fn holder(port: &PortConfig, number: u16, held: Held<'_>) -> Option<Conflict> {
@@ -203,7 +266,7 @@ fn free(port: &PortConfig, held: Held<'_>, chosen: &[PortConfig], random: u64) -
     // Also not one that a client of this host talks from: its answers would look like the task's.
     let is_free = |number: &u16| {
         let used = |socket: &HostSocket| socket.protocol == port.protocol && socket.port == *number;
-        is_unused(port, *number, chosen) && holder(port, *number, held).is_none() && !held.sockets.iter().any(used)
+        conflict(port, *number, held, chosen).is_none() && !held.sockets.iter().any(used)
     };
     (0..count).map(number).find(is_free).ok_or(Conflict::NoneFree { protocol: port.protocol })
 }

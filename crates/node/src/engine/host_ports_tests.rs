@@ -31,6 +31,22 @@ fn socket(protocol: PortProtocol, address: &str, port: u16, is_listening: bool) 
     HostSocket { protocol, address, port, inode: u64::from(port), is_listening }
 }
 
+fn asked(ports: &[PortConfig]) -> Vec<WantedPort> {
+    ports.iter().cloned().map(WantedPort::from).collect()
+}
+
+fn choose(wanted: &[PortConfig], held: Held<'_>, random: u64) -> Result<Vec<PortConfig>, Conflict> {
+    super::choose(&asked(wanted), held, random)
+}
+
+fn of_host(wanted: &[PortConfig], ways: [WayIn; 2]) -> Vec<PortConfig> {
+    super::of_host(&asked(wanted), ways).into_iter().map(|wanted| wanted.port).collect()
+}
+
+fn routed(wanted: &[PortConfig], is_ipv4: bool) -> (Vec<OpenPorts>, Vec<PortConfig>) {
+    super::routed(&asked(wanted), is_ipv4)
+}
+
 const NOTHING: Held<'_> = Held { sockets: &[], endpoints: &[], own: &[] };
 
 #[test]
@@ -138,6 +154,31 @@ fn s_34_a_dynamic_port_is_free_and_stays_what_it_was() {
     let all: Vec<_> = (DYNAMIC.0..=DYNAMIC.1).map(|n| socket(PortProtocol::Tcp, "0.0.0.0", n, true)).collect();
     let full = choose(&ports("*:80/tcp"), Held { sockets: &all, ..NOTHING }, 5).expect_err("none left");
     assert_eq!(full, Conflict::NoneFree { protocol: PortProtocol::Tcp });
+}
+
+/// E-14: of a range the first free number is taken, and kept while it can be; what is not free is said in Docker's words.
+#[test]
+fn e_14_a_range_gives_the_first_free_number() {
+    let up_to = |text: &str, last| WantedPort { last: Some(last), ..port(text).into() };
+    let sockets = [socket(PortProtocol::Tcp, "0.0.0.0", 8000, true)];
+    let held = Held { sockets: &sockets, ..NOTHING };
+    let wanted = [up_to("8000:80/tcp", 8002), up_to("8000:81/tcp", 8002)];
+    let chosen = super::choose(&wanted, held, 0).expect("two are free");
+    assert_eq!(written(&chosen), "8001:80/tcp 8002:81/tcp");
+    let own = ranges(&chosen[1..]);
+    let again = super::choose(&wanted[1..], Held { own: &own, ..NOTHING }, 0).expect("its own");
+    assert_eq!(written(&again), "8002:81/tcp");
+    let three = [&wanted[..], &[up_to("8000:82/tcp", 8002)]].concat();
+    let refused = super::choose(&three, held, 0).expect_err("none is left");
+    assert_eq!(refusal(&refused, &three), "Bind for 0.0.0.0:8002 failed: port is already allocated");
+    let bound =
+        |at: &str| PortConfig { bind: PortBind::Address(at.parse().expect("an address")), ..port("8000:80/tcp") };
+    let refused = choose(&[bound("192.0.2.1")], held, 0).expect_err("a process has it");
+    let said = refusal(&refused, &asked(&[bound("192.0.2.1")]));
+    assert_eq!(said, "Bind for 192.0.2.1:8000 failed: port is already allocated");
+    assert!(choose(&[bound("0.0.0.0"), bound("::")], NOTHING, 0).is_ok(), "one in each family");
+    let twice = choose(&[port("8000:80/tcp"), bound("::1")], NOTHING, 0).expect_err("at ::1 there are two");
+    assert_eq!(twice, Conflict::Twice { protocol: PortProtocol::Tcp, port: 8000 });
 }
 
 #[test]

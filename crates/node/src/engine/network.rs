@@ -24,7 +24,7 @@ mod start;
 mod view;
 mod wanted;
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 pub(in crate::engine) use self::guests::Coming;
 pub(crate) use self::guests::{Place, Uplink};
@@ -43,7 +43,7 @@ pub(super) use self::{
     containers::{no_container, overlay_port},
     interfaces::interface_of,
     local::{first_ipv4, first_ipv6},
-    wanted::{AttachError, Attached, FoundEndpoint, LocalWanted, Wanted},
+    wanted::{AttachError, Attached, FoundEndpoint, LocalWanted, Publish, Wanted},
 };
 use self::{
     held::Held as HeldPorts,
@@ -178,19 +178,6 @@ impl Network {
         self.ask_local(|reply| owned::Request::Remove { id, reply }).await
     }
 
-    /// `given`: what the cluster gave for it, where it is the cluster that gives addresses.
-    async fn connect_to(
-        &self,
-        id: EndpointId,
-        place: ContainerPlace,
-        given: Option<Vec<IpAddr>>,
-    ) -> Result<(), NetworkError> {
-        self.ask_local(|reply| owned::Request::Connect { id, place: Box::new(place), given, reply }).await
-    }
-
-    async fn disconnect_from(&self, id: EndpointId, network: PlaceIn, unlink: Vec<String>) -> Result<(), NetworkError> {
-        self.ask_local(|reply| owned::Request::Disconnect { id, network, unlink, reply }).await
-    }
 
     /// What the cluster says now. Whatever is attached after this call sees it.
     pub(super) fn set_cluster(&self, network: ClusterNetwork) {

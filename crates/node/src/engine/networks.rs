@@ -4,7 +4,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use overlay::EndpointId;
-use types::{ContainerAttachment, Network, NetworkDriver, NetworkId, NetworkSpec};
+use types::{ContainerAttachment, Network, NetworkDriver, NetworkId, NetworkSpec, PortConfig};
 
 use super::{
     Engine, LocalNetworkView, NetworkError, NetworkErrorKind as Kind,
@@ -12,8 +12,8 @@ use super::{
     events::{Event, EventKind},
     files::use_resolver,
     network::{
-        AttachError, Coming, ContainerNetwork, ContainerPlace, PlaceIn, Uplink, Wanted, interface_of, no_container,
-        overlay_port, predefined_network_id,
+        AttachError, Coming, ContainerNetwork, ContainerPlace, PlaceIn, Publish, Uplink, Wanted, interface_of,
+        no_container, overlay_port, predefined_network_id,
     },
 };
 
@@ -170,28 +170,30 @@ impl Engine {
         let network = place.network;
         let is_clusters = self.is_clusters(network);
         let other = self.unrecorded(container, |_| is_clusters).await?;
-        self.connect_endpoint(other.endpoint, other.name, place).await?;
+        self.connect_endpoint(other.endpoint, other.name, place, None).await?;
         self.tell_all(self.place_event("connect", &other.id, network));
         Ok(())
     }
 
-    /// Of a container that runs. Its resolver learns of names if there were none before.
+    /// Of a container that runs; tells how its ports are published then. Its resolver learns of names if there were none
+    /// before.
     pub(super) async fn connect_endpoint(
         &self,
         id: EndpointId,
         name: Option<String>,
         place: ContainerPlace,
-    ) -> Result<(), NetworkError> {
+        publish: Option<Publish>,
+    ) -> Result<Option<Vec<PortConfig>>, NetworkError> {
         let directory = self.config().run_dir.join("etc").join(id.as_str());
         let has_names = place.network != PlaceIn::Bridge;
-        self.inner.network.connect(id, name, place).await?;
+        let published = self.inner.network.connect(id, name, place, publish).await?;
         if has_names {
             let written = tokio::task::spawn_blocking(move || use_resolver(&directory)).await;
             if let Err(error) = written.map_err(std::io::Error::other).and_then(|written| written) {
                 tracing::warn!(%error, "names of its new network are not known in a container");
             }
         }
-        Ok(())
+        Ok(published)
     }
 
     /// Takes a place away from a container that is there.
@@ -207,7 +209,7 @@ impl Engine {
         let other = self.unrecorded(container, may_go).await?;
         // the host may not know the network any more when nobody is in it
         let event = self.place_event("disconnect", &other.id, network);
-        self.inner.network.disconnect(other.endpoint, network, Vec::new()).await?;
+        self.inner.network.disconnect(other.endpoint, network, Vec::new(), None).await?;
         self.tell_all(event);
         Ok(())
     }

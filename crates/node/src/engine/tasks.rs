@@ -17,8 +17,8 @@ use super::{
     dependencies::{self, Dependencies, TaskFile},
     files::{EtcFiles, HostFiles, read_host_resolv_conf},
     health::{self, HealthSettings},
-    host_ports::Conflict,
-    network::{AttachError, Attached, LocalWanted, Wanted, first_ipv4, first_ipv6, overlay_port},
+    host_ports::{Conflict, WantedPort},
+    network::{AttachError, Attached, LocalWanted, Publish, Wanted, first_ipv4, first_ipv6, overlay_port},
     sockets,
     stop_signal::parse_signal,
     template::Context,
@@ -178,8 +178,7 @@ impl Engine {
         let wanted = Wanted {
             hostname: hostname.to_owned(),
             bridge,
-            ports: a.host_ports.clone(),
-            sockets,
+            publish: Publish { ports: a.host_ports.iter().cloned().map(WantedPort::from).collect(), sockets },
             overlays,
             locals,
             dns: EndpointDns { nameservers: self.dns_of(a).nameservers, ..EndpointDns::default() },
@@ -407,6 +406,7 @@ fn held_by(conflict: &Conflict) -> String {
             (*protocol, *port, owner)
         }
         Conflict::Endpoint { protocol, port, endpoint } => (*protocol, *port, format!("task {}", endpoint.as_str())),
+        Conflict::Twice { protocol, port } => (*protocol, *port, "this task itself".to_owned()),
         Conflict::NoneFree { protocol } => {
             return format!("no free port of this host is left for {protocol}; publish a fixed one");
         }

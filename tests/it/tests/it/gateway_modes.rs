@@ -135,6 +135,47 @@ fn docker_e_14_ports_of_one_family() -> Result<()> {
     Ok(())
 }
 
+/// N-21, E-35, E-14: the ports of a container that runs follow its networks at once: from ports of the host to its own address and
+/// back, to nowhere where all its networks are internal; what somebody else has by then it does not get.
+#[test]
+fn docker_n_21_ports_follow_the_networks_of_a_container() -> Result<()> {
+    if !can_make_hosts("docker_n_21_ports_follow_the_networks_of_a_container") {
+        return Ok(());
+    }
+    let d = Docker { t: ClusterUnderTest::up("portsfollow", 1, 1)? };
+    let here = address(&d.t, "h1", "-4")?;
+    let subnet = "172.31.48.0/24";
+    d.ok(&["network", "create", "usual"])?;
+    d.ok(&["network", "create", "--internal", "inner"])?;
+    d.ok(&["network", "create", "-o", &format!("{MODE4}=routed"), "--subnet", subnet, "routed"])?;
+    d.t.lab().run("h2", &["busybox", "ip", "route", "add", subnet, "via", &here])?;
+    serve(&d, "web", &["--network", "usual", "-p", "8080:80"])?;
+    let on_host = || asked(&d.t, "h2", &format!("{here}:8080"));
+    until("the port of the host answers", DEADLINE, on_host)?;
+
+    d.ok(&["network", "connect", "--gw-priority", "1", "--ip", "172.31.48.9", "routed", "web"])?;
+    until("its own address answers", DEADLINE, || asked(&d.t, "h2", "172.31.48.9"))?;
+    ensure!(on_host().is_err(), "what is routed is on no port of the host");
+    let routed = r#"[{"HostIp":"0.0.0.0","HostPort":""}]"#;
+    d.is("web", "{{json (index .NetworkSettings.Ports \"80/tcp\")}}", routed)?;
+    d.ok(&["network", "disconnect", "routed", "web"])?;
+    until("the port of the host answers again", DEADLINE, on_host)?;
+    ensure!(d.ok(&["port", "web", "80"])?.starts_with("0.0.0.0:8080"));
+
+    d.ok(&["network", "connect", "inner", "web"])?;
+    on_host().context("an internal network takes no port away")?;
+    d.ok(&["network", "disconnect", "usual", "web"])?;
+    ensure!(d.ok(&["port", "web"])?.is_empty() && on_host().is_err(), "all its networks are internal");
+    d.ok(&["network", "connect", "usual", "web"])?;
+    until("the port of the host answers once more", DEADLINE, on_host)?;
+
+    d.ok(&["network", "disconnect", "usual", "web"])?;
+    d.sleeper("taker", &["-p", "8080:80"])?;
+    d.no(1, "Bind for 0.0.0.0:8080 failed: port is already allocated", &["network", "connect", "usual", "web"])?;
+    d.is("web", "{{len .NetworkSettings.Networks}}", "1")?;
+    Ok(())
+}
+
 /// E-31, E-14: a network of IPv6 alone: what it is, what its containers have, their names, and their ports over IPv6.
 #[test]
 fn docker_e_31_a_network_of_ipv6_alone() -> Result<()> {

@@ -1,30 +1,22 @@
 //! A single container's places in networks, its ports and its files in /etc, made anew with each start.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fs, net::IpAddr, path::PathBuf, sync::Arc};
 
 use overlay::{EndpointDns, EndpointId};
-use types::{Network as NetworkObject, NetworkId, PortBind, PortConfig, PublishMode};
+use types::{Network as NetworkObject, NetworkId, PortConfig};
 
 use super::{
     ContainerError, ContainerErrorKind, Engine, Meant, Record, of_runtime,
-    spec::{NamespaceRequest, NetworkRequest, PlaceRequest, PortRequest},
+    spec::{NamespaceRequest, NetworkRequest, PlaceRequest},
     stopping,
 };
 use crate::engine::{
     container_id::task_of_container,
     files::{EtcFiles, HostFiles, read_host_resolv_conf},
-    host_ports::Conflict,
+    host_ports::refusal,
     network::{
-        AttachError, Attached, Coming, ContainerPlace, NetworkError, NetworkErrorKind, PlaceIn, Wanted, binding_of,
-        interface_of,
+        AttachError, Attached, Coming, ContainerPlace, NetworkError, NetworkErrorKind, PlaceIn, Wanted, interface_of,
     },
-    sockets,
 };
 
 /// Where a container is in the network.
@@ -56,47 +48,32 @@ impl Engine {
             ..Wanted::default()
         };
         wanted.dns.links = self.link_names(record).await;
-        let mut all_internal = !places.is_empty();
+        let publish = self.publish(record, &places).await?;
         let (mut coming, mut overlays) = (Vec::new(), Vec::new());
-        let of_place = |place: &PlaceRequest| match place.is_on_bridge() {
-            true => self.config().network.binding.map(IpAddr::V4),
-            false => binding_of(&self.network_meant(&place.network).ok()?.spec.options).ok()?,
-        };
-        let binding = places.iter().find_map(of_place).filter(|address| !address.is_unspecified());
         for place in places {
-            let (is_internal, given) = self.add_place(&mut wanted, place, record).await?;
-            all_internal &= is_internal;
-            if let Some((given, overlay)) = given {
+            if let Some((given, overlay)) = self.add_place(&mut wanted, place, record).await? {
                 coming.push(given);
                 overlays.extend(overlay);
             }
         }
         wanted.bridge |= wanted.locals.is_empty() && self.inner.network.leaves_by_bridge(&overlays);
-        // What has no way out has no way in, as with Docker.
-        let leads_out = !all_internal && !matches!(record.spec.network, NetworkRequest::None);
-        let mut asked = if leads_out { asked_ports(record) } else { Vec::new() };
-        asked.iter_mut().for_each(|port| port.address = port.address.or(binding));
         let has_names = !wanted.locals.is_empty() || !wanted.overlays.is_empty();
-        if !asked.is_empty() {
-            wanted.bridge_for_ports = true;
-            wanted.sockets = tokio::task::spawn_blocking(sockets::of_host).await.map_err(|_| stopping())?;
-        }
-        let attached = self.attach_with_ports(record, wanted, &asked).await?;
+        (wanted.bridge_for_ports, wanted.publish) = (!publish.ports.is_empty(), publish);
+        let attached = self.attach_all(record, wanted).await?;
         drop(coming);
         let Attached { addresses, namespace, ports, .. } = attached;
         Ok(Joined { netns: Some(namespace), addresses, ports, shares_with: None, has_names })
     }
 
-    /// Notes one place; tells whether its network is internal, and of one that the cluster gives what was given, with
-    /// the overlay it is in.
+    /// Notes one place; of one that the cluster gives it tells what was given, with the overlay it is in.
     async fn add_place(
         &self,
         wanted: &mut Wanted,
         request: PlaceRequest,
         record: &Record,
-    ) -> Result<(bool, Option<(Coming<'_>, Option<NetworkId>)>), ContainerError> {
+    ) -> Result<Option<(Coming<'_>, Option<NetworkId>)>, ContainerError> {
         let of_network = |error: NetworkError| ContainerError::new(kind_of(error.kind), error.message);
-        let (network, is_internal) = self.place_in(&request.network)?;
+        let (network, _) = self.place_in(&request.network)?;
         let place = ContainerPlace { hosts: record.host_names(), ..ContainerPlace::new(network, request) };
         let special = interface_of(&place.asked.options).map_err(of_network)?;
         wanted.interfaces.insert(place.network.interface(), special);
@@ -104,17 +81,17 @@ impl Engine {
             place.check_bridge().map_err(of_network)?;
             (wanted.bridge, wanted.bridge_mac) = (true, place.mac().map_err(of_network)?);
             (wanted.bridge_priority, wanted.bridge_link_local) = (place.asked.priority, place.asked.link_local);
-            return Ok((false, None));
+            return Ok(None);
         }
         if let PlaceIn::Network(of) = place.network
             && self.inner.network.gives_addresses(of)
         {
             let asked = self.ask_for(wanted, &record.id, &record.name, of, place).await;
             let (given, is_overlay) = asked.map_err(of_network)?;
-            return Ok((is_internal, Some((given, is_overlay.then_some(of)))));
+            return Ok(Some((given, is_overlay.then_some(of))));
         }
         wanted.locals.extend(place.wanted(&record.name, &record.id).map_err(of_network)?);
-        Ok((is_internal, None))
+        Ok(None)
     }
 
     /// The network that is meant, and whether it is internal.
@@ -164,47 +141,23 @@ impl Engine {
         Ok(Joined { netns, shares_with: Some(id), has_names, ..Joined::default() })
     }
 
-    /// Tries the ports of each range one after the other.
-    async fn attach_with_ports(
-        &self,
-        record: &Record,
-        wanted: Wanted,
-        asked: &[PortRequest],
-    ) -> Result<Attached, ContainerError> {
-        let mut numbers: Vec<Option<u16>> = asked.iter().map(|port| port.host.map(|(first, _)| first)).collect();
+    async fn attach_all(&self, record: &Record, wanted: Wanted) -> Result<Attached, ContainerError> {
         let id: EndpointId =
             record.id.parse().map_err(|_| ContainerError::failed("the container's id is no endpoint id"))?;
-        loop {
-            let ports = asked.iter().zip(&numbers).map(|(port, number)| port_config(port, *number)).collect();
-            let conflict = match self.inner.network.attach(id.clone(), Wanted { ports, ..wanted.clone() }).await {
-                Ok(attached) => return Ok(attached),
-                Err(AttachError::Failed(why)) => {
-                    return Err(ContainerError::failed(format!("failed to set up container networking: {why}")));
-                }
-                Err(AttachError::Held(conflict)) => conflict,
+        let asked = wanted.publish.ports.clone();
+        let attached = self.inner.network.attach(id, wanted).await;
+        attached.map_err(|error| {
+            let why = match error {
+                AttachError::Failed(why) => why,
+                AttachError::Held(conflict) => format!(
+                    "driver failed programming external connectivity on endpoint {} ({}): {}",
+                    record.name,
+                    record.id,
+                    refusal(&conflict, &asked)
+                ),
             };
-            let (protocol, number) = match &conflict {
-                Conflict::Process { protocol, port, .. } | Conflict::Endpoint { protocol, port, .. } => {
-                    (*protocol, *port)
-                }
-                Conflict::NoneFree { protocol } => {
-                    return Err(ContainerError::failed(format!("no free port of this host is left for {protocol}")));
-                }
-            };
-            let is_held =
-                |(port, have): (&PortRequest, &Option<u16>)| port.protocol == protocol && *have == Some(number);
-            let at = asked.iter().zip(&numbers).position(is_held);
-            let more = at.and_then(|at| Some((at, asked[at].host.filter(|(_, last)| number < *last)?)));
-            let Some((at, _)) = more else {
-                let address = at.and_then(|at| asked[at].address).unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-                return Err(ContainerError::failed(format!(
-                    "failed to set up container networking: driver failed programming external connectivity on endpoint \
-                     {} ({}): Bind for {address}:{number} failed: port is already allocated",
-                    record.name, record.id
-                )));
-            };
-            numbers[at] = Some(number + 1);
-        }
+            ContainerError::failed(format!("failed to set up container networking: {why}"))
+        })
     }
 
     /// Where a container's files of /etc are, a task's too.
@@ -343,30 +296,4 @@ pub(super) fn kind_of(kind: NetworkErrorKind) -> ContainerErrorKind {
         NetworkErrorKind::Conflict | NetworkErrorKind::Forbidden => ContainerErrorKind::Conflict,
         NetworkErrorKind::Failed => ContainerErrorKind::Failed,
     }
-}
-
-fn asked_ports(record: &Record) -> Vec<PortRequest> {
-    let mut asked = record.spec.ports.clone();
-    if record.spec.publish_all {
-        let exposed = record.merged.exposed.iter();
-        let missing = exposed.filter(|(number, protocol)| {
-            !record.spec.ports.iter().any(|port| (port.target, port.protocol) == (*number, *protocol))
-        });
-        let any = |(target, protocol): &(u16, _)| PortRequest {
-            target: *target,
-            protocol: *protocol,
-            address: None,
-            host: None,
-        };
-        asked.extend(missing.map(any));
-    }
-    asked
-}
-
-fn port_config(port: &PortRequest, number: Option<u16>) -> PortConfig {
-    let bind = match port.address {
-        None => PortBind::All,
-        Some(address) => PortBind::Address(address),
-    };
-    PortConfig { bind, ..PortConfig::new(port.protocol, port.target, number, PublishMode::Host) }
 }

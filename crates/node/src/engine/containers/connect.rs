@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use types::PortConfig;
+
 use super::{
-    ContainerErrorKind, Engine, Meant, Phase, Single,
+    ContainerErrorKind, Engine, Meant, Phase, Record, Single,
     spec::{NetworkRequest, PlaceRequest},
 };
-use crate::engine::network::{ContainerPlace, NetworkError, NetworkErrorKind as Kind, PlaceIn, interface_of};
+use crate::engine::network::{ContainerPlace, NetworkError, NetworkErrorKind as Kind, PlaceIn, Publish, interface_of};
 
 impl Engine {
     /// The single container that is meant, if it is one with a record.
@@ -45,18 +47,19 @@ impl Engine {
         place.hosts = record.host_names();
         place.asked.network.clone_from(&network);
         let (request, joined) = (place.asked.clone(), place.network);
-        let is_running = record.state.phase == Phase::Running;
-        if is_running {
-            let id = Self::endpoint_of(single)?;
-            self.connect_endpoint(id, Some(record.name.clone()), place).await?;
-        }
         // what does not run has no place yet: it is asked for anew
         match known {
             Some(at) => places[at] = request,
             None => places.push(request),
         }
-        let next = NetworkRequest::Places(places);
-        single.change(&self.inner.containers.store, |record| record.spec.network = next);
+        let is_running = record.state.phase == Phase::Running;
+        let mut published = None;
+        if is_running {
+            let id = Self::endpoint_of(single)?;
+            let publish = self.publish_in(&record, &places).await?;
+            published = self.connect_endpoint(id, Some(record.name.clone()), place, Some(publish)).await?;
+        }
+        self.is_in(single, places, published);
         if is_running {
             self.tell_all(self.place_event("connect", &record.id, joined));
         }
@@ -78,16 +81,32 @@ impl Engine {
         let is_running = record.state.phase == Phase::Running;
         // the host may not know the network any more when nobody is in it
         let event = self.place_event("disconnect", &record.id, network).filter(|_| is_running);
+        let left = places.remove(at);
+        let mut published = None;
         if is_running {
             let id = Self::endpoint_of(single)?;
-            let unlink = places[at].links.iter().map(|(_, alias)| alias.to_ascii_lowercase()).collect();
-            self.inner.network.disconnect(id, network, unlink).await?;
+            let unlink = left.links.iter().map(|(_, alias)| alias.to_ascii_lowercase()).collect();
+            let publish = self.publish_in(&record, &places).await?;
+            published = self.inner.network.disconnect(id, network, unlink, Some(publish)).await?;
         }
-        places.remove(at);
-        let next = NetworkRequest::Places(places);
-        single.change(&self.inner.containers.store, |record| record.spec.network = next);
+        self.is_in(single, places, published);
         self.tell_all(event);
         Ok(())
+    }
+
+    async fn publish_in(&self, record: &Record, places: &[PlaceRequest]) -> Result<Publish, NetworkError> {
+        let publish = self.publish(record, places).await;
+        publish.map_err(|error| NetworkError::new(Kind::Failed, error.message))
+    }
+
+    /// Notes its networks, and how its ports are published now if that may have changed.
+    fn is_in(&self, single: &Single, places: Vec<PlaceRequest>, published: Option<Vec<PortConfig>>) {
+        single.change(&self.inner.containers.store, |record| {
+            record.spec.network = NetworkRequest::Places(places);
+            if let Some(published) = published {
+                record.state.ports = published;
+            }
+        });
     }
 
     pub(super) async fn rename_endpoint(&self, id: &str, old: &str, new: &str) -> Result<(), NetworkError> {

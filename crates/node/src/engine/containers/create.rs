@@ -8,7 +8,7 @@ use super::{
     ContainerError, ContainerErrorKind, Engine, Meant, Record, check, host_limits,
     merge::merge,
     names,
-    spec::{AskedMount, MountForm, NamespaceRequest, NetworkRequest, PlaceRequest, SingleSpec},
+    spec::{AskedMount, MountForm, NamespaceRequest, NetworkRequest, SingleSpec},
     stopping,
     store::{MountPoint, PointKind, State},
 };
@@ -140,18 +140,6 @@ impl Engine {
             // it is asked for again at the start, and missed then
             Err(_) => {}
         }
-    }
-
-    /// What is said of ports that nothing leads to.
-    fn discards_ports(&self, spec: &SingleSpec) -> Option<String> {
-        let NetworkRequest::Places(places) = &spec.network else { return None };
-        let is_internal = |place: &PlaceRequest| self.place_in(&place.network).is_ok_and(|(_, internal)| internal);
-        let asks = !spec.ports.is_empty() || spec.publish_all;
-        (asks && !places.is_empty() && places.iter().all(is_internal)).then(|| {
-            "Published ports are discarded, because all networks of the container are internal: connect it to one that is not, \
-             and start it again"
-                .to_owned()
-        })
     }
 
     /// The image by name or id; what is not here is the client's to pull, which it does on this very text.

@@ -18,6 +18,7 @@ mod merge;
 mod names;
 mod owner;
 mod plan;
+mod ports;
 mod remove;
 mod rename;
 mod restore;

@@ -3,15 +3,15 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use overlay::{BridgePort, EndpointId, EndpointPlan, MacAddress, OverlayPort, plan::is_link_local};
+use overlay::{BridgePort, EndpointId, EndpointPlan, InterfacePlan, MacAddress, OverlayPort, plan::is_link_local};
 use types::{AttachRequest, Attachment, ContainerAttachment, Network as NetworkObject, NetworkId, NodeId};
 
 use super::{
-    LocalWanted, Network, Owner, first_ipv4, first_ipv6, guests, interfaces,
+    LocalWanted, Network, Owner, Publish, first_ipv4, first_ipv6, guests, interfaces,
     local::{NetworkError, NetworkErrorKind as Kind},
-    owned::failed,
+    owned::{self, Published, failed},
 };
-use crate::engine::containers::spec::PlaceRequest;
+use crate::engine::{containers::spec::PlaceRequest, host_ports};
 
 /// Whose network a single container is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,13 +135,14 @@ impl ContainerPlace {
 }
 
 impl Owner {
-    /// Gives a container one more place; all that it has stays as it is.
+    /// Gives a container one more place; all that it has stays as it is, but for the ways of its ports.
     pub(super) async fn connect(
         &mut self,
         id: &EndpointId,
         place: ContainerPlace,
         given: Option<Vec<IpAddr>>,
-    ) -> Result<(), NetworkError> {
+        publish: Option<Publish>,
+    ) -> Result<Published, NetworkError> {
         let before = self.plan.endpoints.get(id).cloned().ok_or_else(|| no_container(id))?;
         let mut next = before.clone();
         let special = interfaces::interface_of(&place.asked.options)?;
@@ -178,16 +179,34 @@ impl Owner {
                 interfaces::add(&mut next, Some(network), special, self.prefix_of(network).as_deref())?;
             }
         }
-        self.replace(id, before, next).await
+        let published = self.move_ports(id, &mut next, publish)?;
+        self.replace(id, before, next).await.map(|()| published)
     }
 
-    /// Takes a place away.
+    /// The ports follow where the endpoint's networks lead now, under the numbers that they have.
+    fn move_ports(
+        &self,
+        id: &EndpointId,
+        next: &mut EndpointPlan,
+        publish: Option<Publish>,
+    ) -> Result<Published, NetworkError> {
+        let Some(publish) = publish else { return Ok(None) };
+        if !publish.ports.is_empty() && self.plan.needs_bridge(next) {
+            next.bridge = Some(self.free_port(id).map_err(failed)?);
+            interfaces::add(next, None, InterfacePlan::default(), None)?;
+        }
+        let published = self.publish(id, next, &publish);
+        published.map(Some).map_err(|conflict| failed(host_ports::refusal(&conflict, &publish.ports)))
+    }
+
+    /// Takes a place away. Ports that cannot be where they would lead then are published no longer.
     pub(super) async fn disconnect(
         &mut self,
         id: &EndpointId,
         network: PlaceIn,
         unlink: &[String],
-    ) -> Result<(), NetworkError> {
+        publish: Option<Publish>,
+    ) -> Result<Published, NetworkError> {
         let before = self.plan.endpoints.get(id).cloned().ok_or_else(|| no_container(id))?;
         let mut next = before.clone();
         interfaces::pin(&mut next);
@@ -214,7 +233,12 @@ impl Owner {
             let message = format!("container {} is not connected to network {name}", super::view::container(id));
             return Err(NetworkError::new(Kind::Forbidden, message));
         }
-        self.replace(id, before, next).await
+        let published = self.move_ports(id, &mut next, publish).unwrap_or_else(|error| {
+            tracing::warn!(%error, container = %super::view::container(id), "a container's ports are published no longer");
+            (next.ports, next.open4, next.open6) = (Vec::new(), Vec::new(), Vec::new());
+            Some(Vec::new())
+        });
+        self.replace(id, before, next).await.map(|()| published)
     }
 
     /// All or nothing.
@@ -258,17 +282,19 @@ impl Owner {
 }
 
 impl Network {
-    /// Gives a container that is there one more place.
+    /// Gives a container that is there one more place, and tells how its ports are published then. None: those of a task
+    /// stay as they are.
     pub(in crate::engine) async fn connect(
         &self,
         id: EndpointId,
         name: Option<String>,
         place: ContainerPlace,
-    ) -> Result<(), NetworkError> {
-        let PlaceIn::Network(network) = place.network else { return self.connect_to(id, place, None).await };
-        if !self.gives_addresses(network) {
-            return self.connect_to(id, place, None).await;
-        }
+        publish: Option<Publish>,
+    ) -> Result<Published, NetworkError> {
+        let network = match place.network {
+            PlaceIn::Network(network) if self.gives_addresses(network) => network,
+            _ => return self.connect_to(id, place, None, publish).await,
+        };
         self.check_mac(network, &place)?;
         let there = guests::place(network, &id);
         if !self.guests.is_there(&there.1) {
@@ -281,7 +307,7 @@ impl Network {
         let name = name.or_else(|| self.guests.name_of(&there.1)).unwrap_or_else(|| there.1.clone());
         let wanted = request(network, &there.1, &name, &place.asked.aliases, place.addresses());
         let coming = self.guests.attach(wanted).await?;
-        let connected = self.connect_to(id, place, Some(coming.addresses.clone())).await;
+        let connected = self.connect_to(id, place, Some(coming.addresses.clone()), publish).await;
         drop(coming);
         if connected.is_err() {
             self.give_back(&there).await;
@@ -289,21 +315,35 @@ impl Network {
         connected
     }
 
-    /// Takes a place away. A task's own places are its service's.
+    async fn connect_to(
+        &self,
+        id: EndpointId,
+        place: ContainerPlace,
+        given: Option<Vec<IpAddr>>,
+        publish: Option<Publish>,
+    ) -> Result<Published, NetworkError> {
+        let place = Box::new(place);
+        self.ask_local(|reply| owned::Request::Connect { id, place, given, publish, reply }).await
+    }
+
+    /// Takes a place away. A task's own places are its service's, and its ports stay as they are.
     pub(in crate::engine) async fn disconnect(
         &self,
         id: EndpointId,
         network: PlaceIn,
         unlink: Vec<String>,
-    ) -> Result<(), NetworkError> {
-        let PlaceIn::Network(of) = network else { return self.disconnect_from(id, network, unlink).await };
-        let there = guests::place(of, &id);
-        let is_held = self.guests.holds(&there);
-        self.disconnect_from(id, network, unlink).await?;
-        if is_held {
+        publish: Option<Publish>,
+    ) -> Result<Published, NetworkError> {
+        let there = match network {
+            PlaceIn::Network(of) => Some(guests::place(of, &id)).filter(|there| self.guests.holds(there)),
+            PlaceIn::Bridge => None,
+        };
+        let disconnect = |reply| owned::Request::Disconnect { id, network, unlink, publish, reply };
+        let published = self.ask_local(disconnect).await?;
+        if let Some(there) = there {
             self.give_back(&there).await;
         }
-        Ok(())
+        Ok(published)
     }
 
     /// Whether a single container's address in this network is the cluster's to give.

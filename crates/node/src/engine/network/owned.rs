@@ -10,10 +10,10 @@ use std::{
 
 use overlay::{EndpointId, EndpointResult, LocalDriver, LocalPort, MacAddress, NetworkPlan, capabilities};
 use tokio::sync::oneshot;
-use types::{Network, NetworkDriver, NetworkId, NetworkSpec, with_causes};
+use types::{Network, NetworkDriver, NetworkId, NetworkSpec, PortConfig, with_causes};
 
 use super::{
-    LocalWanted, Owner, addresses,
+    LocalWanted, Owner, Publish, addresses,
     containers::{ContainerPlace, PlaceIn},
     definition::{Definition, Subnets, whole},
     file,
@@ -23,6 +23,8 @@ use super::{
 use crate::clock::now;
 
 type Reply<T> = oneshot::Sender<Result<T, NetworkError>>;
+/// How the ports are published now; None: as before.
+pub(super) type Published = Option<Vec<PortConfig>>;
 
 /// What is asked about networks of this host.
 #[derive(Debug)]
@@ -39,15 +41,18 @@ pub(super) enum Request {
     Connect {
         id: EndpointId,
         place: Box<ContainerPlace>,
+        /// What the cluster gave for it, where it is the cluster that gives addresses.
         given: Option<Vec<IpAddr>>,
-        reply: Reply<()>,
+        publish: Option<Publish>,
+        reply: Reply<Published>,
     },
     Disconnect {
         id: EndpointId,
         network: PlaceIn,
         /// Names of its own for others that came with the place.
         unlink: Vec<String>,
-        reply: Reply<()>,
+        publish: Option<Publish>,
+        reply: Reply<Published>,
     },
     Rename {
         id: EndpointId,
@@ -68,11 +73,11 @@ impl Owner {
         match request {
             Request::Create { spec, id, reply } => drop(reply.send(self.create(*spec, id).await)),
             Request::Remove { id, reply } => drop(reply.send(self.remove(id).await)),
-            Request::Connect { id, place, given, reply } => {
-                drop(reply.send(self.connect(&id, *place, given).await));
+            Request::Connect { id, place, given, publish, reply } => {
+                drop(reply.send(self.connect(&id, *place, given, publish).await));
             }
-            Request::Disconnect { id, network, unlink, reply } => {
-                drop(reply.send(self.disconnect(&id, network, &unlink).await));
+            Request::Disconnect { id, network, unlink, publish, reply } => {
+                drop(reply.send(self.disconnect(&id, network, &unlink, publish).await));
             }
             Request::Rename { id, old, new, reply } => drop(reply.send(self.rename(&id, &old, &new).await)),
             Request::Namespace { id, reply } => drop(reply.send(self.namespace(&id).await)),

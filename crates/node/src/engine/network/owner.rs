@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, watch};
 use types::{NetworkId, PortConfig, with_causes};
 
 use super::{
-    AttachError, Attached, ClusterNetwork, LocalNetworkView, LocalNetworks, MAX_WAITING, Request, Wanted, guests,
+    AttachError, Attached, ClusterNetwork, LocalNetworkView, LocalNetworks, MAX_WAITING, Publish, Request, Wanted,
+    guests,
     held::{Held as HeldPorts, LOOK_EVERY},
     interfaces,
     local::first_ipv6,
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     clock::random,
-    engine::host_ports::{self, Held},
+    engine::host_ports::{self, Conflict, Held},
     metrics::Metrics,
 };
 
@@ -186,7 +187,10 @@ impl Owner {
             dns: wanted.dns.clone(),
             ..EndpointPlan::default()
         };
-        let published = self.publish(id, &mut endpoint, &wanted)?;
+        if wanted.bridge_for_ports && self.plan.needs_bridge(&endpoint) {
+            endpoint.bridge = Some(self.bridge_port(id, &wanted)?);
+        }
+        let published = self.publish(id, &mut endpoint, &wanted.publish).map_err(AttachError::Held)?;
         interfaces::name_all(&mut endpoint, wanted.interfaces, |network| self.prefix_of(network))?;
         let address = address_of(&endpoint);
         let address6 = address6_of(&endpoint).filter(|six| address != Some(IpAddr::V6(*six)));
@@ -195,24 +199,22 @@ impl Owner {
         Ok(Placed { address, address6, addresses, published })
     }
 
-    /// Gives the endpoint its ports as its networks are reached, and a place on the host's bridge where they lead over it.
-    fn publish(
+    /// Gives the endpoint its ports as its networks are reached.
+    pub(super) fn publish(
         &self,
         id: &EndpointId,
         endpoint: &mut EndpointPlan,
-        wanted: &Wanted,
-    ) -> Result<Vec<PortConfig>, AttachError> {
+        wanted: &Publish,
+    ) -> Result<Vec<PortConfig>, Conflict> {
         let ways = self.plan.ways_in(endpoint);
-        if wanted.bridge_for_ports && self.plan.needs_bridge(endpoint) {
-            endpoint.bridge = Some(self.bridge_port(id, wanted)?);
-        }
         let others = self.plan.endpoints.iter().filter(|(other, _)| *other != id);
         let others: Vec<_> = others.flat_map(|(other, e)| e.ports.iter().map(move |port| (other, port))).collect();
         let own = self.plan.endpoints.get(id).map_or(&[][..], |endpoint| &endpoint.ports);
         let held = Held { sockets: &wanted.sockets, endpoints: &others, own };
         let of_host = host_ports::of_host(&wanted.ports, ways);
-        let mut published = host_ports::choose(&of_host, held, random()).map_err(AttachError::Held)?;
+        let mut published = host_ports::choose(&of_host, held, random())?;
         endpoint.ports = host_ports::ranges(&published);
+        (endpoint.open4, endpoint.open6) = (Vec::new(), Vec::new());
         for (is_ipv4, _) in [true, false].into_iter().zip(ways).filter(|(_, way)| *way == WayIn::Routed) {
             let (open, shown) = host_ports::routed(&wanted.ports, is_ipv4);
             if is_ipv4 {

@@ -13,7 +13,10 @@ use overlay::{
 use types::{Network, NetworkId, OverlayContainer, PortConfig};
 
 use super::{guests::Place, interfaces::InterfaceOf};
-use crate::engine::{host_ports::Conflict, sockets::HostSocket};
+use crate::engine::{
+    host_ports::{Conflict, WantedPort},
+    sockets::HostSocket,
+};
 
 /// A container's place in the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,8 +68,14 @@ pub(in crate::engine) struct Wanted {
     /// In networks of this host, which gives the addresses.
     pub locals: Vec<LocalWanted>,
     pub dns: EndpointDns,
-    /// To be published: on this host, or at its own addresses where its network is routed.
-    pub ports: Vec<PortConfig>,
+    pub publish: Publish,
+}
+
+/// What it shall publish.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(in crate::engine) struct Publish {
+    /// On this host, or at its own addresses where its network is routed.
+    pub ports: Vec<WantedPort>,
     /// What processes of this host hold of its ports.
     pub sockets: Vec<HostSocket>,
 }
