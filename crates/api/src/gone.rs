@@ -1,40 +1,72 @@
-//! Whether a client on the unix socket is still there.
+//! Whether a client that is only read to is still there.
 //!
-//! A client may end its half of a connection and wait for the answer, so the end of what it sends says nothing. Only
-//! the kernel tells the two apart, and on unix sockets alone (EPOLLHUP, epoll_ctl(2)); on TCP it shows at the next write.
+//! A client may end its half of a connection and wait for the answer. On unix sockets the kernel tells that from one who has
+//! closed altogether (EPOLLHUP, epoll_ctl(2)). On TCP both send the same (EPOLLRDHUP): there who says no more is taken for
+//! gone, as other servers of this API take him. That counts only for what is read to him without end ([`crate::server`]).
 
 use std::{future::pending, io, os::fd::AsFd as _};
 
-use tokio::{io::Interest, net::UnixStream};
+use tokio::{
+    io::Interest,
+    net::{TcpStream, UnixStream},
+};
 
 /// One connection's other end.
 #[derive(Default)]
-pub(crate) struct Gone(Option<UnixStream>);
+pub(crate) enum Gone {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+    /// Without a file descriptor to spare nobody is watched.
+    #[default]
+    Unseen,
+}
 
 impl Gone {
-    /// Without a file descriptor to spare nobody is watched.
-    pub(crate) fn of(stream: &UnixStream) -> Self {
+    pub(crate) fn of_unix(stream: &UnixStream) -> Self {
         let own = stream.as_fd().try_clone_to_owned();
-        Self(own.and_then(|fd| UnixStream::from_std(fd.into())).ok())
+        own.and_then(|fd| UnixStream::from_std(fd.into())).map_or(Self::Unseen, Self::Unix)
     }
 
-    /// Until the client has closed its end altogether; for ever where that cannot be seen.
+    pub(crate) fn of_tcp(stream: &TcpStream) -> Self {
+        let own = stream.as_fd().try_clone_to_owned();
+        own.and_then(|fd| TcpStream::from_std(fd.into())).map_or(Self::Unseen, Self::Tcp)
+    }
+
+    /// Until the client is gone; for ever where that cannot be seen.
     pub(crate) async fn wait(&self) {
-        let Some(stream) = &self.0 else { return pending().await };
         loop {
-            match stream.ready(Interest::WRITABLE).await {
-                Ok(ready) if ready.is_write_closed() => return,
-                // Asks to be woken by the next change alone: as a rule one can write.
-                Ok(_) => drop(stream.try_io(Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()))),
+            match self.changed().await {
+                Ok(true) => return,
+                Ok(false) => {}
                 Err(_) => return pending().await,
             }
         }
+    }
+
+    /// Waits for news of the client, and tells whether it is gone.
+    async fn changed(&self) -> io::Result<bool> {
+        // A try that fails asks to be woken by the next change alone: as a rule one can write, and what was sent is not read.
+        let again = || Err::<(), _>(io::Error::from(io::ErrorKind::WouldBlock));
+        let (is_gone, _) = match self {
+            Self::Unix(stream) => {
+                let ready = stream.ready(Interest::WRITABLE).await?;
+                (ready.is_write_closed(), stream.try_io(Interest::WRITABLE, again))
+            }
+            Self::Tcp(stream) => {
+                let ready = stream.ready(Interest::READABLE).await?;
+                (ready.is_read_closed(), stream.try_io(Interest::READABLE, again))
+            }
+            Self::Unseen => pending().await,
+        };
+        Ok(is_gone)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{net::Shutdown, time::Duration};
+    use std::{io::Write as _, net::Shutdown, time::Duration};
+
+    use tokio::{net::TcpListener, time::timeout};
 
     use super::*;
 
@@ -43,12 +75,27 @@ mod tests {
     async fn p35_only_who_has_closed_altogether_is_gone() {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
         ours.set_nonblocking(true).expect("non-blocking");
-        let gone = Gone::of(&UnixStream::from_std(ours).expect("a stream"));
-        let within = |time| tokio::time::timeout(Duration::from_millis(time), gone.wait());
+        let gone = Gone::of_unix(&UnixStream::from_std(ours).expect("a stream"));
+        let within = |time| timeout(Duration::from_millis(time), gone.wait());
         within(50).await.expect_err("it is there");
         theirs.shutdown(Shutdown::Write).expect("half closed");
         within(50).await.expect_err("it waits for the answer");
         drop(theirs);
         within(10_000).await.expect("it is gone");
+    }
+
+    /// P35: on TCP words that nobody has read yet say nothing, their end does.
+    #[tokio::test]
+    async fn p35_on_tcp_who_says_no_more_is_gone() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let mut theirs = std::net::TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+        let (ours, _) = listener.accept().await.expect("accepted");
+        let gone = Gone::of_tcp(&ours);
+        let within = |time| timeout(Duration::from_millis(time), gone.wait());
+        within(50).await.expect_err("it is there");
+        theirs.write_all(b"more").expect("sent");
+        within(50).await.expect_err("it is there and speaks");
+        theirs.shutdown(Shutdown::Write).expect("half closed");
+        within(10_000).await.expect("it says no more");
     }
 }

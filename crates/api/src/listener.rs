@@ -115,15 +115,16 @@ impl Incoming {
     pub(crate) async fn into_stream(self) -> Option<(ApiStream, Caller, Gone)> {
         let (tcp, tls) = match self {
             Self::Unix(stream) => {
-                let (caller, gone) = (Caller::of_unix(&stream), Gone::of(&stream));
+                let (caller, gone) = (Caller::of_unix(&stream), Gone::of_unix(&stream));
                 return Some((Box::new(stream), caller, gone));
             }
             Self::Tcp(tcp, tls) => (tcp, tls),
         };
         let peer = tcp.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
         tcp.set_nodelay(true).ok(); // without it all is only slower
+        let gone = Gone::of_tcp(&tcp);
         match tokio::time::timeout(HANDSHAKE_PATIENCE, tls.accept(tcp)).await {
-            Ok(Ok(stream)) => Some((Box::new(stream), Caller::Address(peer), Gone::default())),
+            Ok(Ok(stream)) => Some((Box::new(stream), Caller::Address(peer), gone)),
             Ok(Err(error)) => {
                 tracing::info!(%error, peer, "a client of the API has no certificate that is accepted here");
                 None

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use hyper::body::Body as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use identity::ApiStream;
 use node::{Engine, membership::Membership};
@@ -109,7 +110,8 @@ async fn accept(listeners: &Listeners, slots: &Arc<Semaphore>) -> (Incoming, Own
     }
 }
 
-/// A client that goes while it is only read to, which may be for ever, takes the connection with it.
+/// A client that goes while it is only read to, which may be for ever, takes the connection with it. An answer that has an end
+/// is written to it, whoever reads it.
 pub(crate) async fn connection(
     stream: ApiStream,
     caller: Caller,
@@ -127,7 +129,8 @@ pub(crate) async fn connection(
             let only_reads = request.method() == hyper::Method::GET;
             told.send_replace(false);
             let answer = api.answer(request).await;
-            told.send_replace(only_reads);
+            let is_endless = answer.body().size_hint().exact().is_none();
+            told.send_replace(only_reads && is_endless);
             Ok::<_, std::convert::Infallible>(answer)
         }
     });

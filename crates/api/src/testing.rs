@@ -386,6 +386,7 @@ fn container_id(task: TaskId) -> String {
 /// A served API; everything ends when it is dropped.
 pub(crate) struct Fake {
     pub(crate) socket: PathBuf,
+    pub(crate) api: Arc<Api>,
     /// What the daemon would say of this host.
     pub(crate) status: watch::Sender<membership::Status>,
     _commands: tokio::sync::mpsc::Receiver<membership::Command>,
@@ -417,9 +418,10 @@ impl Fake {
             membership,
         ));
         let listeners = Listeners::bind(socket.clone(), None, None).await.expect("a socket");
-        let serving = tokio::spawn(serve_api(listeners, api, stopping));
+        let serving = tokio::spawn(serve_api(listeners, Arc::clone(&api), stopping));
         Self {
             socket,
+            api,
             status: served.status,
             _commands: served.commands,
             _directory: directory,

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use anyhow::{Context, Result, ensure};
-use it::{ClusterUnderTest, DEADLINE, IMAGE};
+use it::{ClusterUnderTest, DEADLINE, IMAGE, until};
 use lab::{ExecOptions, ExecOutput};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
@@ -108,7 +108,29 @@ fn e_43_the_api_from_other_hosts() -> Result<()> {
         let refused = shell(&t, "h1", &format!("{client} ps"))?;
         ensure!(!refused.success() && why.split('|').any(|w| refused.stderr.contains(w)), "{client}: {refused:?}");
     }
+    left_streams(&t, &docker)?;
     over_ssh(&t)
+}
+
+/// P35: clients that go while nothing is written to them leave nothing open.
+fn left_streams(t: &ClusterUnderTest, client: &str) -> Result<()> {
+    let pid = t.cluster.daemon("h2")?.context("the daemon runs")?.pid;
+    let open = || Ok::<_, anyhow::Error>(fs::read_dir(format!("/proc/{pid}/fd"))?.count());
+    let before = open()?;
+    let one = format!("busybox timeout -s KILL 20 {client} events");
+    let line = format!("for i in $(busybox seq 20); do {one} & done; wait");
+    t.lab().spawn("h1", "watchers", &["sh", "-c", &line], &[])?;
+    until("they are read to", DEADLINE, || {
+        let now = open()?;
+        ensure!(now >= before + 20, "{before} descriptors before, {now} now");
+        Ok(())
+    })?;
+    until("the daemon has closed their streams", DEADLINE, || {
+        let now = open()?;
+        ensure!(now < before + 10, "{before} descriptors before, {now} now");
+        Ok(())
+    })?;
+    Ok(())
 }
 
 fn over_ssh(t: &ClusterUnderTest) -> Result<()> {
