@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
+use types::Signal;
 
 use crate::{
     error::{Error, Result},
     protocol::Request,
     record::ExitStatus,
     runtime::Runtime,
-    signal::Signal,
 };
 
 /// A killed container ends at once, unless a process of it hangs in the kernel.

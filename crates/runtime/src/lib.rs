@@ -26,7 +26,6 @@ mod record;
 mod rootfs;
 mod runtime;
 pub mod shim;
-mod signal;
 mod subpath;
 mod teardown;
 mod terminal;
@@ -49,5 +48,6 @@ pub use oci::READONLY_PATHS;
 pub use record::{ContainerState, Created, ExitReason, ExitStatus, Status};
 pub use rootfs::make_mount_points;
 pub use runtime::{Runtime, RuntimeConfig};
-pub use signal::{NoSignal, Signal};
 pub use terminal::{Terminal, resize};
+/// What a container can be sent.
+pub use types::{NoSignal, Signal};

@@ -12,6 +12,7 @@ use std::{
 
 use tokio::{process::Command, time::timeout};
 use tracing::warn;
+use types::Signal;
 
 use crate::{
     cgroup::{CgroupLayout, LimitsHere, Stats},
@@ -23,7 +24,6 @@ use crate::{
     oci,
     protocol::{CreateResult, Request, Response},
     record::{ContainerDir, ContainerState, Created, ExitStatus, Record, Status},
-    signal::Signal,
     subpath,
 };
 

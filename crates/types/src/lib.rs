@@ -21,6 +21,7 @@ mod payload;
 mod port_runs;
 pub mod request;
 pub mod resources;
+mod signal;
 pub mod spec;
 pub mod template;
 pub mod time;
@@ -50,6 +51,7 @@ pub use resources::{
     Bytes, BytesError, GenericResource, GenericResourceError, GenericResources, NanoCpus, Resources,
     generic_resource_env, parse_generic_resources,
 };
+pub use signal::{NoSignal, Signal};
 pub use spec::*;
 pub use time::Timestamp;
 pub use usage::{ClusterUsage, HeldUsage, MissingUsage, NodeUsage, TaskUsage, Traffic};

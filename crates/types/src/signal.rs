@@ -1,10 +1,16 @@
-//! The signals that a container can be sent: those with names, and the real-time ones, which `nix` does not know and
-//! which some images are stopped with.
+//! The signals that a container can be sent, as people write them: those with names, and the real-time ones, which some
+//! images are stopped with.
+//!
+//! Read by admission, which refuses what is none, and by the runtime, which sends them.
 
 use std::str::FromStr;
 
-use nix::sys::signal::Signal as Named;
-
+/// The names of 1, 2, 3 and so on (signal(7), without its synonyms).
+const NAMES: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
+    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
+    "PWR", "SYS",
+];
 /// As glibc gives them to programs; the two before are its own.
 const FIRST_REAL_TIME: i32 = 34;
 const LAST: i32 = 64;
@@ -14,9 +20,10 @@ const LAST: i32 = 64;
 pub struct Signal(i32);
 
 impl Signal {
-    pub const SIGKILL: Self = Self(libc::SIGKILL);
-    pub const SIGQUIT: Self = Self(libc::SIGQUIT);
-    pub const SIGTERM: Self = Self(libc::SIGTERM);
+    pub const SIGHUP: Self = Self(1);
+    pub const SIGQUIT: Self = Self(3);
+    pub const SIGKILL: Self = Self(9);
+    pub const SIGTERM: Self = Self(15);
 
     /// The signal of this number, if there is one.
     pub fn numbered(number: i32) -> Option<Self> {
@@ -45,8 +52,7 @@ impl FromStr for Signal {
         if let Some(number) = real_time(name) {
             return Ok(Self(number));
         }
-        let named: Named = format!("SIG{name}").parse().map_err(|_| NoSignal)?;
-        Ok(Self(named as i32))
+        (1..).zip(NAMES).find(|(_, known)| *known == name).map(|(number, _)| Self(number)).ok_or(NoSignal)
     }
 }
 
@@ -74,6 +80,9 @@ mod tests {
             ("SIGQUIT", Some(3)),
             ("quit", Some(3)),
             ("3", Some(3)),
+            ("HUP", Some(1)),
+            ("usr1", Some(10)),
+            ("SIGSYS", Some(31)),
             ("RTMIN", Some(34)),
             ("SIGRTMIN+3", Some(37)),
             ("rtmax-1", Some(63)),
