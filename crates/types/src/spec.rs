@@ -11,6 +11,7 @@ mod network;
 mod node;
 mod platform;
 mod port;
+mod refresh;
 mod schedule;
 mod service;
 mod stated;
@@ -36,6 +37,7 @@ pub use need::{Need, NeedCondition, NeedConditionError};
 pub use network::{IPVLAN_MODE, IpvlanMode, NetworkAttachmentSpec, NetworkDriver, NetworkSpec, SubnetSpec};
 pub use node::{Availability, NodeRole, NodeSpec};
 pub use platform::{Platform, PlatformError};
+pub use refresh::{REFRESH_LABEL, Refresh, RefreshError};
 pub use schedule::{
     SCHEDULE_CONCURRENCY_LABEL, SCHEDULE_LABEL, SCHEDULE_TIMEZONE_LABEL, ScheduleConcurrency, ScheduleError,
     ScheduleSpec,

@@ -384,6 +384,7 @@ fn task_of(view: &ServiceView) -> types::Task {
         desired: types::TaskState::Shutdown,
         not_before: Timestamp::EPOCH,
         running_since: None,
+        refreshed_at: None,
         failures: 0,
         failed_at: Vec::new(),
         reason: String::new(),

@@ -64,6 +64,7 @@ fn task(on: Option<u128>, state: TaskState, error: &str) -> Task {
         failed_at: Vec::new(),
         reason: String::new(),
         running_since: None,
+        refreshed_at: None,
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Task {
     /// Its places in the cluster's networks, in the order of the spec; behind them the one in the ingress network.
     #[serde(default)]
     pub attachments: Vec<Attachment>,
-    /// The service's `spec_version` this task was made from.
+    /// The service's `spec_version` this task was made from, or has its files from.
     pub spec_version: Version,
     /// The service's iteration it belongs to, if that is a job.
     #[serde(default)]
@@ -57,6 +57,16 @@ pub struct Task {
     /// When RUNNING was first recorded, by the leader's clock: how long a run lasted, `monitor`. Set by `apply` alone.
     #[serde(default)]
     pub running_since: Option<Timestamp>,
+    /// When it was given other versions of its secrets and configs while it ran, the last time. Set by `apply` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refreshed_at: Option<Timestamp>,
+}
+
+impl Task {
+    /// Since when it runs with what it has now: what an update watches.
+    pub fn runs_so_since(&self) -> Option<Timestamp> {
+        self.running_since.max(self.refreshed_at)
+    }
 }
 
 /// The place in a service that a task fills.

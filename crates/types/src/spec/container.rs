@@ -148,6 +148,14 @@ impl ContainerSpec {
                 && Self { registry_auth: other.registry_auth.clone(), ..self.clone() } == *other)
     }
 
+    /// Whether a container of the one becomes as good as one of the other when the data of its files changes (P12).
+    pub fn becomes(&self, other: &Self) -> bool {
+        let (old, new) = (&self.dependencies, &other.dependencies);
+        old.len() == new.len()
+            && old.iter().zip(new).all(|(old, new)| old.is_version_of(new))
+            && Self { dependencies: new.clone(), ..self.clone() }.runs_like(other)
+    }
+
     /// Named volumes that each node has for itself: where the data is matters (P41).
     pub fn node_volumes(&self) -> impl Iterator<Item = &str> {
         self.mounts.iter().filter_map(|mount| match &mount.kind {

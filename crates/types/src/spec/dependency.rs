@@ -75,6 +75,11 @@ pub struct DependencyRef {
 }
 
 impl DependencyRef {
+    /// Whether both are the same file of what has the same name, in whatever version.
+    pub fn is_version_of(&self, other: &Self) -> bool {
+        (self.kind, &self.name, &self.file) == (other.kind, &other.name, &other.file)
+    }
+
     /// By which people know it.
     pub fn shown(&self) -> String {
         match (&self.name, self.id) {

@@ -26,6 +26,22 @@ pub struct TaskSpec {
     pub force_update: u64,
 }
 
+impl TaskSpec {
+    /// Whether containers of both have the same around them. What only steers placement or restarting is nothing that a
+    /// container has.
+    pub fn surrounds_like(&self, other: &Self) -> bool {
+        self.resources == other.resources
+            && self.log_driver == other.log_driver
+            && self.networks == other.networks
+            && self.force_update == other.force_update
+    }
+
+    /// Whether what runs by the one runs by the other when the data of its files changes (P12).
+    pub fn becomes(&self, other: &Self) -> bool {
+        self.surrounds_like(other) && self.container.becomes(&other.container)
+    }
+}
+
 /// Limits bind the container; reservations are what the scheduler counts (parity S-40, S-41).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
