@@ -152,6 +152,8 @@ pub enum Change {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,
     },
+    /// One that runs gets the versions of secrets and configs that its service names now, and stays as it is in all else.
+    RefreshTask(TaskId),
     RemoveTask(TaskId),
     /// A single container's new place in a network.
     Attach(Box<ContainerAttachment>),

@@ -6,7 +6,10 @@ mod jobs;
 mod networks;
 mod ports;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use types::{
     Availability, Node, NodeId, NodeState, Service, ServiceMode, Task, TaskState, Timestamp, UpdateOrder, UpdateState,
@@ -151,6 +154,10 @@ fn life(old: &Task, new: &Task) -> Result<(), String> {
     }
     if new.meta.version < old.meta.version {
         return Err(format!("version of task {id} went back"));
+    }
+    let has_new_spec = !Arc::ptr_eq(&old.spec, &new.spec) && old.spec != new.spec;
+    if has_new_spec && (was != TaskState::Running || !old.spec.becomes(&new.spec)) {
+        return Err(format!("task {id}, which was {was}, changed its spec in more than the versions of its files"));
     }
     Ok(())
 }

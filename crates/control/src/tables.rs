@@ -17,6 +17,7 @@ mod needs;
 pub(crate) mod overlay;
 pub(crate) mod pool;
 pub(crate) mod ports;
+mod refresh;
 mod snapshot;
 mod stacks;
 

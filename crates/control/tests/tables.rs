@@ -94,6 +94,36 @@ fn versions_foreign_reports_and_backward_states_are_refused() {
     assert_eq!(admission::report_tasks(&tables, node, &reports, NOW).changes, []);
 }
 
+/// P12: whatever a plan was decided on, only what runs gets other versions of its files, and nothing else.
+#[test]
+fn p12_a_task_is_refreshed_only_while_it_runs_and_only_by_new_data() {
+    let (mut tables, node, service) = small();
+    let (first, second) = (TaskId::from_random(1), TaskId::from_random(2));
+    let refresh = |task| proposal(vec![Change::RefreshTask(task)]);
+    let report = |tables: &Tables, task, state| {
+        let status = Box::new(TaskStatus { state, ..tables.task(task).unwrap().status.clone() });
+        proposal(vec![Change::TaskStatus { task, by: Component::Agent(node), status }])
+    };
+    assert!(tables.apply(4, &refresh(first)).is_err(), "it does not run yet");
+    let running = report(&tables, first, TaskState::Running);
+    tables.apply(5, &running).unwrap();
+    tables.apply(6, &refresh(first)).unwrap();
+    let refreshed = tables.task(first).unwrap();
+    assert_eq!((refreshed.refreshed_at, refreshed.runs_so_since()), (Some(NOW), Some(NOW)));
+
+    let old = tables.service(service).unwrap();
+    let (version, spec) = (old.meta.version, spec::service(Some(&old.spec), &["web", "image=b"]));
+    let change = ServiceChange::Spec(Box::new(spec));
+    let request = WriteRequest::UpdateService { id: service, version, change };
+    let (update, _) = admission::admit(&tables, &request, NOW, &mut || 9).unwrap();
+    tables.apply(7, &update).unwrap();
+    assert!(tables.apply(8, &refresh(first)).is_err(), "another image is another container");
+    let failed = report(&tables, second, TaskState::Failed);
+    tables.apply(9, &failed).unwrap();
+    tables.apply(10, &refresh(second)).unwrap();
+    assert_eq!(tables.task(second).unwrap().refreshed_at, None, "it ended meanwhile, which refuses nothing");
+}
+
 #[test]
 fn assignments_are_whole_first_and_then_differences() {
     use control::assignments::{diff, of_node};

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use types::{
     Bytes, Constraint, ContainerSpec, ImageReference, Mount, MountKind, NanoCpus, OnMissing, REBALANCE_LABEL,
-    RebalancePolicy, ResourceRequirements, Resources, STRATEGY_LABEL, ServiceMode, ServiceSpec, Strategy, TaskSpec,
-    UpdateConfig, stack_of, template,
+    REFRESH_LABEL, RebalancePolicy, ResourceRequirements, Resources, STRATEGY_LABEL, ServiceMode, ServiceSpec,
+    Strategy, TaskSpec, UpdateConfig, stack_of, template,
 };
 
 use crate::Rejection;
@@ -26,6 +26,7 @@ pub(super) fn service(spec: &ServiceSpec) -> Result<(), Rejection> {
     update("rollback", &spec.rollback)?;
     super::ports::check(spec)?;
     steering(spec)?;
+    refresh(spec)?;
     templates(spec)?;
     task(&spec.task)
 }
@@ -68,6 +69,20 @@ fn steering(spec: &ServiceSpec) -> Result<(), Rejection> {
             "service {name}: label {REBALANCE_LABEL}={policy} is for replicated services; a {} service has nothing to even out",
             mode.as_str()
         )),
+    }
+}
+
+/// Whether files can change in containers that stay (P12).
+fn refresh(spec: &ServiceSpec) -> Result<(), Rejection> {
+    let name = &spec.name;
+    match spec.refresh() {
+        Err(why) => invalid(format!("service {name}: {why}")),
+        Ok(Some(_)) if spec.mode.is_job() => invalid(format!(
+            "service {name}: label {REFRESH_LABEL} is for services that go on running; the next tasks of a {} have the new \
+             files by themselves: leave it off",
+            spec.mode.as_str()
+        )),
+        Ok(_) => Ok(()),
     }
 }
 

@@ -136,6 +136,12 @@ impl Draft {
         self.end(id, desired, why, "");
     }
 
+    /// A task that runs gets the versions of secrets and configs that its service names now.
+    pub(super) fn refresh(&mut self, id: TaskId, service: ServiceId) {
+        self.depends_on(service);
+        self.make(Change::RefreshTask(id));
+    }
+
     /// Stops a task that nobody asked to stop; whoever looks is told why.
     pub(super) fn evict(&mut self, id: TaskId, why: &str) {
         self.end(id, TaskState::Shutdown, why, why);

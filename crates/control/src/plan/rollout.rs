@@ -106,6 +106,20 @@ fn replace_waiting<'a>(work: &mut Work<'_>, dirty: &[&'a SlotView]) -> Vec<&'a S
     others
 }
 
+/// What only needs other versions of its files gets them where it is, all at once: nothing stops for it (P12). Gives the
+/// other slots.
+fn refresh<'a>(work: &mut Work<'_>, service: &Service, dirty: &[&'a SlotView]) -> Vec<&'a SlotView> {
+    let mut others = Vec::new();
+    for view in dirty {
+        let stays = view.wanted().filter(|task| slots::is_refreshable(&work.draft, service, task)).last();
+        match stays.map(|task| task.id) {
+            Some(task) => work.draft.refresh(task, service.id),
+            None => others.push(*view),
+        }
+    }
+    others
+}
+
 /// In a slot with an old and a new task the old one goes: when the new one runs or has done its work, or
 /// at once if the service stops first. One that failed for good leaves the old one in its place.
 fn finish_pair(work: &mut Work<'_>, service: &Service, view: &SlotView) {
@@ -133,7 +147,8 @@ fn is_dirty(work: &Work<'_>, service: &Service, view: &SlotView) -> bool {
 /// Starts as many slots as may be under way at once.
 fn advance(work: &mut Work<'_>, service: &Service, views: &[SlotView], dirty: &[&SlotView], started_at: Timestamp) {
     let config = *config(service);
-    let mut order = replace_waiting(work, dirty);
+    let dirty = refresh(work, service, dirty);
+    let mut order = replace_waiting(work, &dirty);
     // what does not run comes before what does
     order.sort_by_key(|view| (view.wanted().any(|task| task.status.state == TaskState::Running), view.slot));
     let parallelism =
@@ -197,8 +212,8 @@ fn too_many_failed(
     let UpdateConfig { monitor, progress_deadline, max_failure_permille, .. } = *config(service);
     let mut failed = Vec::new();
     for view in views {
-        let of_this_rollout =
-            |task: &&Arc<Task>| task.spec_version == service.spec_version && task.meta.created_at >= started_at;
+        let is_new = |task: &Task| task.meta.created_at >= started_at || task.refreshed_at >= Some(started_at);
+        let of_this_rollout = |task: &&Arc<Task>| task.spec_version == service.spec_version && is_new(task);
         let tasks: Vec<Arc<Task>> = view.tasks.iter().map(|(task, _)| task).filter(of_this_rollout).cloned().collect();
         if let Some(task) = tasks.iter().find(|task| task.failures > 0 || failed_early(task, monitor)) {
             let why = tasks.iter().map(|task| &task.status.error).rfind(|error| !error.is_empty());
@@ -226,7 +241,7 @@ fn is_stuck(work: &mut Work<'_>, service: &Service, view: &SlotView, task: &Task
 
 fn failed_early(task: &Task, monitor: Duration) -> bool {
     matches!(task.status.state, TaskState::Failed | TaskState::Rejected)
-        && task.running_since.is_none_or(|since| task.meta.updated_at.since(since) <= monitor)
+        && task.runs_so_since().is_none_or(|since| task.meta.updated_at.since(since) <= monitor)
 }
 
 /// `stuck` says why it is not rolled back, if it should have been.
@@ -266,7 +281,7 @@ fn complete(work: &mut Work<'_>, service: &Service, views: &[SlotView]) {
         }
         let mut wanted = view.wanted();
         let (Some(task), None) = (wanted.next(), wanted.next()) else { return };
-        let Some(since) = task.running_since.filter(|_| task.status.state == TaskState::Running) else { return };
+        let Some(since) = task.runs_so_since().filter(|_| task.status.state == TaskState::Running) else { return };
         if work.must_wait(service.id, since + monitor) {
             return;
         }

@@ -135,23 +135,28 @@ pub(super) fn is_current(tables: &Tables, service: &Service, task: &Task) -> boo
     if task.spec_version == service.spec_version {
         return true;
     }
+    let (old, new) = (&task.spec, &service.task_spec);
+    let same_spec = Arc::ptr_eq(old, new) || (same_container(task, new) && old.surrounds_like(new));
+    same_spec && has_place(tables, service, task)
+}
+
+/// Whether a task that runs becomes what the service's present spec would make when its secrets and configs are other
+/// versions, and its service wants them changed in the container that is there (P12).
+pub(super) fn is_refreshable(tables: &Tables, service: &Service, task: &Task) -> bool {
+    task.status.state == TaskState::Running
+        && matches!(service.spec.refresh(), Ok(Some(_)))
+        && task.spec.becomes(&service.task_spec)
+        && has_place(tables, service, task)
+}
+
+/// Whether the task is where the present spec would have it, and reached as it says.
+fn has_place(tables: &Tables, service: &Service, task: &Task) -> bool {
     // one that still waits would be placed by the spec it was made from
     let suits = match task.node {
         None => task.spec.placement == service.task_spec.placement,
         Some(id) => tables.node(id).is_none_or(|node| super::placement::suits(node, &service.task_spec.placement)),
     };
-    suits && runs_the_same(service, task)
-}
-
-fn runs_the_same(service: &Service, task: &Task) -> bool {
-    let (old, new) = (&task.spec, &service.task_spec);
-    let same_spec = Arc::ptr_eq(old, new)
-        || (same_container(task, new)
-            && old.resources == new.resources
-            && old.log_driver == new.log_driver
-            && old.networks == new.networks
-            && old.force_update == new.force_update);
-    same_spec && task.publishes == service.publishes() && admission::host_ports(&service.spec).eq(&task.host_ports)
+    suits && task.publishes == service.publishes() && admission::host_ports(&service.spec).eq(&task.host_ports)
 }
 
 /// Credentials alone replace no container whose image is there (parity S-21); who still pulls gets the new ones.

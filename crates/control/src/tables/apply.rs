@@ -135,6 +135,7 @@ impl Tables {
             Change::TaskDesired { task, desired, reason } => {
                 self.task_desired(moment, *task, *desired, reason, touched)
             }
+            Change::RefreshTask(id) => self.refresh_task(moment, *id, touched),
             Change::RemoveTask(id) => self.remove_task(*id, touched),
             Change::Attach(guest) => self.attach(moment, guest, touched),
             Change::Detach { network, container } => {
@@ -376,7 +377,7 @@ impl Tables {
     }
 }
 
-fn touch_task(task: &Task, touched: &mut Touched) {
+pub(super) fn touch_task(task: &Task, touched: &mut Touched) {
     touched.services.insert(task.service);
     touched.node_tasks.extend(task.node);
 }
@@ -428,5 +429,6 @@ fn newborn(new: &NewTask, service: &Service, default_log: Option<LogDriver>, mom
         reason: String::new(),
         attachments: new.attachments.clone(),
         running_since: None,
+        refreshed_at: None,
     }
 }

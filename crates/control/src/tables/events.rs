@@ -262,6 +262,9 @@ fn task(old: Option<&Task>, new: &Task, service: &str, node_name: Option<&str>) 
             let word = |state: types::TaskState| state.to_string();
             changed(&mut attributes, "state", (old.status.state, new.status.state), word);
             changed(&mut attributes, "desired", (old.desired, new.desired), word);
+            if old.refreshed_at != new.refreshed_at {
+                attributes.insert("refreshed".to_owned(), "true".to_owned());
+            }
         }
     }
     attributes

@@ -80,6 +80,8 @@ struct Row {
     attachments: Vec<Attachment>,
     #[serde(default)]
     running_since: Option<Timestamp>,
+    #[serde(default)]
+    refreshed_at: Option<Timestamp>,
 }
 
 impl Serialize for Tables {
@@ -138,6 +140,7 @@ fn row(task: &Task, spec: usize) -> Row {
         failed_at: task.failed_at.clone(),
         attachments: task.attachments.clone(),
         running_since: task.running_since,
+        refreshed_at: task.refreshed_at,
     }
 }
 
@@ -187,6 +190,7 @@ impl<'de> Deserialize<'de> for Tables {
                 failed_at: row.failed_at,
                 attachments: row.attachments,
                 running_since: row.running_since,
+                refreshed_at: row.refreshed_at,
             }));
         }
         for (service, slot, home) in snapshot.homes {

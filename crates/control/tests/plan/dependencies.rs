@@ -177,6 +177,128 @@ fn p12_services_follow_a_new_version_by_a_rollout_and_a_rollback_finds_the_old_o
 }
 
 #[test]
+fn p12_with_the_label_tasks_stay_and_get_the_new_version_and_a_rollback_gives_back_the_old_one() {
+    check(
+        "node a
+         secret s1 one
+         config c1 blue
+         service web x2 secret=s1 config=c1 monitor=1s label=rswarm.refresh:signal:HUP
+         service other x1 secret=s1
+         settle
+         new c1 red
+         settle
+         files a
+         rollback web
+         settle
+         files a
+         show",
+        expect![[r#"
+            0s create web.1/1 on a
+            0s create web.2/1 on a
+            0s create other.1/1 on a
+            0s web Updating: update in progress
+            0s refresh web.1/1
+            0s refresh web.2/1
+            1s web Completed: update completed
+              a has [one red]
+            1s refresh web.1/1
+            1s refresh web.2/1
+            6s web RollbackCompleted: rollback completed
+              a has [blue one]
+              other.1/1 on a running (wants running)
+              web.1/1 on a running (wants running)
+              web.2/1 on a running (wants running)
+        "#]],
+    );
+}
+
+#[test]
+fn p12_a_task_that_fails_with_its_new_files_fails_the_update() {
+    check(
+        "node a
+         config c1 good
+         service web config=c1 action=rollback restart=none label=rswarm.refresh:signal:HUP
+         settle
+         wait 10s
+         new c1 bad
+         plan
+         files a
+         report web.1 failed exit 1
+         settle
+         files a
+         show",
+        expect![[r#"
+            0s create web.1/1 on a
+            10s web Updating: update in progress
+            10s refresh web.1/1
+              a has [bad]
+            10s web back to image app
+            10s want web.1/1 shutdown
+            10s create web.1/2 on a
+            15s web RollbackCompleted: rollback completed: the update was undone due to failure or early termination of task web.1/1: exit 1
+              a has [good]
+              web.1/1 on a failed (wants shutdown): exit 1
+              web.1/2 on a running (wants running)
+        "#]],
+    );
+}
+
+/// What does not run yet is replaced, and so is what needs more than other data.
+#[test]
+fn p12_only_what_runs_is_refreshed_and_only_by_other_data() {
+    check(
+        "node a
+         config c1 one
+         service web config=c1 monitor=1s label=rswarm.refresh:none
+         plan
+         new c1 two
+         plan
+         settle
+         update web secrets=- config=c1:/etc/other
+         settle
+         service bad label=rswarm.refresh:restart
+         service night done=1 label=rswarm.refresh:none",
+        expect![[r#"
+            0s create web.1/1 on a
+            0s web Updating: update in progress
+            0s want web.1/1 shutdown
+            0s create web.1/2 on a
+            1s web Completed: update completed
+            1s web Updating: update in progress
+            1s want web.1/2 shutdown
+            1s create web.1/3 on a
+            2s web Completed: update completed
+            refused: service bad: label rswarm.refresh: "restart" does not say what a container gets when its files change; use signal:NAME, such as signal:HUP, or none
+            refused: service night: label rswarm.refresh is for services that go on running; the next tasks of a replicated-job have the new files by themselves: leave it off
+        "#]],
+    );
+}
+
+/// The value names the new version at once; the node hears of it when it is back.
+#[test]
+fn p12_a_task_whose_node_is_away_stays_too() {
+    check(
+        "node a
+         config c1 one
+         service web config=c1 lost-after=10m label=rswarm.refresh:signal:HUP
+         settle
+         silent a
+         wait 2m
+         plan
+         new c1 two
+         plan
+         files a",
+        expect![[r#"
+            0s create web.1/1 on a
+            120s node a unreachable control stream silent for 2m0s; 0 of 0 probing nodes still reach it: its tasks are left alone
+            120s web Updating: update in progress
+            120s refresh web.1/1
+              a has [two]
+        "#]],
+    );
+}
+
+#[test]
 fn x01_the_data_of_a_secret_is_in_no_view_and_no_print() {
     let mut world = World::new();
     world.line("secret s1 hidden");

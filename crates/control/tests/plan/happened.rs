@@ -169,6 +169,34 @@ fn c_39_events_of_nodes_networks_secrets_and_configs() {
     );
 }
 
+#[test]
+fn p12_a_task_tells_that_its_files_changed() {
+    check(
+        "node a
+         config c1 one
+         service web config=c1 label=rswarm.refresh:none
+         settle
+         events
+         new c1 two
+         plan
+         events",
+        expect![[r#"
+            0s create web.1/1 on a
+              node create a
+              config create c1
+              service create web rswarm.refresh=none
+              task create web.1 image=app node.name=a state=assigned
+              task update web.1 image=app node.name=a state.new=running state.old=assigned
+            0s web Updating: update in progress
+            0s refresh web.1/1
+              config update c1
+              service update web rswarm.refresh=none
+              service update web rswarm.refresh=none updatestate.new=updating
+              task update web.1 image=app node.name=a refreshed=true
+        "#]],
+    );
+}
+
 /// C-36: who did not see the steps between learns of what there is now, and of nothing that came and went.
 #[test]
 fn c_36_merged_steps_tell_what_is_there_now() {

@@ -18,7 +18,7 @@ service s0 x3\nservice s1 global\nservice s2 x2 cpu=1\nservice s3 x2 max=1
 service s4 done=5 at-once=2 image=job\nservice s5 global-job image=job\nplan";
 
 /// What may be changed of a service.
-const WORDS: [&str; 83] = [
+const WORDS: [&str; 84] = [
     "needs=s2:healthy",
     "needs=s3:started",
     "needs=s4:completed",
@@ -102,6 +102,7 @@ const WORDS: [&str; 83] = [
     "secret=k1",
     "config=k2",
     "secrets=-",
+    "label=rswarm.refresh:signal:HUP",
 ];
 
 /// What may be made of a node or service that was removed.

@@ -134,6 +134,7 @@ impl World {
                 format!("status {} {}: {words}", self.names[task], status.state)
             }
             Change::TaskDesired { task, desired, .. } => format!("want {} {desired}", self.names[task]),
+            Change::RefreshTask(task) => format!("refresh {}", self.names[task]),
             Change::RemoveTask(task) => format!("forget {}", self.names[task]),
             Change::NodeState { node, state, message } => {
                 format!("node {} {} {message}", self.node_name(*node), format!("{state:?}").to_lowercase())
