@@ -104,6 +104,11 @@ pub struct Assignment {
 }
 
 impl Assignment {
+    /// The versions of secrets and configs that it has as files, in the order of those.
+    pub fn versions(&self) -> impl Iterator<Item = DependencyId> {
+        self.spec.container.dependencies.iter().filter_map(|wanted| wanted.id)
+    }
+
     /// Where the container's lines go; `None`: as the engine has it by itself.
     pub fn log_driver(&self) -> Option<&LogDriver> {
         self.spec.log_driver.as_ref().or(self.default_log.as_ref())

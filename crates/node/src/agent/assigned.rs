@@ -74,8 +74,7 @@ impl Assigned {
 
     /// What a task has as files, as far as it is here.
     pub(crate) fn dependencies_of(&self, assignment: &Assignment) -> Dependencies {
-        let wanted = assignment.spec.container.dependencies.iter().filter_map(|wanted| wanted.id);
-        wanted.filter_map(|id| Some((id, self.set.dependencies.get(&id)?.clone()))).collect()
+        assignment.versions().filter_map(|id| Some((id, self.set.dependencies.get(&id)?.clone()))).collect()
     }
 
     /// A new session numbers its sets anew.

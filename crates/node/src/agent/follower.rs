@@ -395,13 +395,17 @@ impl Follower {
                 self.tell(task, TaskState::Starting, String::new());
                 self.performer.start(task);
             }
+            (Step::Refresh, Some(a)) => {
+                let sent = self.assigned.dependencies_of(&a);
+                self.performer.refresh(a, sent);
+            }
             (Step::Stop, _) => {
                 self.monitors.end(task);
                 self.performer.stop(task, stop);
             }
             (Step::Release, _) => self.performer.release(task),
             (Step::Remove, _) => self.performer.remove(task),
-            (Step::Prepare | Step::Create, None) => local_idle(&mut self.local, task),
+            (Step::Prepare | Step::Create | Step::Refresh, None) => local_idle(&mut self.local, task),
         }
     }
 

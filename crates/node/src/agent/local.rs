@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use types::{PortConfig, TaskId, Timestamp};
+use types::{DependencyId, PortConfig, TaskId, Timestamp};
 
 use crate::engine::health::HealthSettings;
 
@@ -24,6 +24,10 @@ pub(crate) struct LocalTask {
     pub check: Option<HealthSettings>,
     /// Published on this host while it is there.
     pub ports: Vec<PortConfig>,
+    /// Of the secrets and configs that it has as files.
+    pub versions: Vec<DependencyId>,
+    /// The managers were told that these could not be changed.
+    pub is_stale: bool,
     /// Why it must be stopped although it shall run: its check failed too often.
     pub unhealthy: Option<String>,
     /// When it may be stopped, if no host leads anything new to it any more.
@@ -61,6 +65,8 @@ pub(crate) enum Step {
     Create,
     Start,
     Stop,
+    /// Gives the container that runs other versions of its secrets and configs.
+    Refresh,
     /// Gives back all but the log.
     Release,
     /// Removes everything.
@@ -92,6 +98,8 @@ impl LocalTask {
             stop,
             check: None,
             ports: Vec::new(),
+            versions: Vec::new(),
+            is_stale: false,
             unhealthy: None,
             drained_at: None,
             is_led: false,

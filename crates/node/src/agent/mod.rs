@@ -22,6 +22,7 @@ mod perform;
 mod probes;
 mod publish;
 mod reconcile;
+mod refresh;
 mod renewal;
 mod report;
 mod restore;

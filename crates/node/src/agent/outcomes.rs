@@ -47,11 +47,12 @@ impl Follower {
                 let container = ContainerStatus { id, pid, address: prepared.address, ..ContainerStatus::default() };
                 self.containers.insert(task, container);
                 if let Some(local) = self.local.get_mut(&task) {
-                    (local.check, local.ports) = (prepared.health, prepared.ports);
+                    (local.check, local.ports, local.versions) = (prepared.health, prepared.ports, prepared.versions);
                 }
                 self.phase(task, Phase::Created);
                 self.tell(task, TaskState::Ready, String::new());
             }
+            (_, Outcome::Refreshed(versions)) => self.refreshed(task, versions),
             (Step::Start, Outcome::Done) => self.runs(task, now(), false),
             (Step::Release, Outcome::Done) => self.phase(task, Phase::Ended { released: true }),
             (Step::Remove, Outcome::Done) => {
@@ -93,6 +94,7 @@ impl Follower {
                 let state = if step == Step::Start { TaskState::Starting } else { TaskState::Preparing };
                 self.tell(task, state, format!("{text}; trying again"));
             }
+            Step::Refresh => self.not_refreshed(task, &text),
             Step::Stop | Step::Release | Step::Remove => {
                 tracing::warn!(task.id = %task, ?step, error = text, "a step failed; trying again");
             }
@@ -133,7 +135,8 @@ impl Follower {
         self.monitors.end(task);
         if let Some(local) = self.local.get_mut(&task) {
             local.phase = Phase::Ended { released: false };
-            local.busy = None;
+            // who writes its files is waited for before they go
+            local.busy = local.busy.filter(|step| *step == Step::Refresh);
         }
         if self.assigned.set().tasks.contains_key(&task) {
             self.tell(task, state, error);

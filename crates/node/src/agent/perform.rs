@@ -7,7 +7,7 @@ use std::{collections::HashMap, time::Duration};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use types::{Assignment, NodeId, TaskId};
+use types::{Assignment, DependencyId, NodeId, TaskId};
 
 use super::local::{Step, StopPolicy};
 use crate::engine::{
@@ -30,6 +30,7 @@ pub(super) struct Performer {
 pub(super) enum Outcome {
     Prepared(Box<Prepared>),
     Created { pid: u32, prepared: Box<Prepared> },
+    Refreshed(Vec<DependencyId>),
     Done,
     Failed(TaskError),
     Cancelled,
@@ -85,6 +86,17 @@ impl Performer {
     pub(super) fn start(&mut self, task: TaskId) {
         let engine = self.engine.clone();
         self.running.spawn(async move { (task, Step::Start, done(engine.start_task(task).await)) });
+    }
+
+    pub(super) fn refresh(&mut self, assignment: Assignment, sent: Dependencies) {
+        let (engine, node, task) = (self.engine.clone(), self.node, assignment.id);
+        self.running.spawn(async move {
+            let outcome = match engine.refresh_task(&assignment, &sent, node).await {
+                Ok(versions) => Outcome::Refreshed(versions),
+                Err(error) => Outcome::Failed(error),
+            };
+            (task, Step::Refresh, outcome)
+        });
     }
 
     pub(super) fn stop(&mut self, task: TaskId, policy: StopPolicy) {

@@ -125,7 +125,12 @@ fn is_served(assignment: &Assignment) -> bool {
     is_reachable && assignment.state == TaskState::Running
 }
 
-/// Towards RUNNING.
+/// Whether its files are the versions that its spec names.
+fn has_its_files(assignment: &Assignment, task: &LocalTask) -> bool {
+    assignment.versions().eq(task.versions.iter().copied())
+}
+
+/// Towards RUNNING, and with what its spec names while it runs.
 fn advance(
     decision: &mut Decision,
     waiting: &mut BTreeSet<Timestamp>,
@@ -147,6 +152,8 @@ fn advance(
         Phase::Prepared => decision.begin(id, Step::Create),
         Phase::Created => decision.begin(id, Step::Start),
         Phase::Running if task.unhealthy.is_some() => decision.begin(id, Step::Stop),
+        // a container that runs goes on with what it has until the data is here
+        Phase::Running if is_complete && !has_its_files(assignment, task) => decision.begin(id, Step::Refresh),
         Phase::Ended { released: false } => decision.begin(id, Step::Release),
         Phase::Absent | Phase::Running | Phase::Ended { .. } => {}
     }

@@ -1,6 +1,7 @@
 //! Texts in, texts out. A line of assignments: `1 running` (id, desired), then `was=STATE`,
 //! `after=SECONDS`, `net=1` or `port=N` for a place in a network or a host-mode port, `secret=N` for
-//! a secret whose data is not here, `ordered=yes`. A line of local state: `1 PHASE`, then `busy=STEP`, `retry=SECONDS`, `sick=WHY`, `drained=SECONDS`, `led=yes`.
+//! a secret whose data is not here, `sent=N` for one whose data is, `ordered=yes`. A line of local state: `1 PHASE`, then
+//! `busy=STEP`, `retry=SECONDS`, `sick=WHY`, `drained=SECONDS`, `led=yes`, `file=N` for a secret that it has as a file.
 
 use std::{fmt::Write, time::Duration};
 
@@ -16,7 +17,8 @@ fn check(assigned: &str, local: &str, want: Expect) {
 
 /// All at second 100.
 fn decide(assigned: &str, local: &str, source: Source) -> String {
-    let assigned = AssignmentSet { tasks: parse_assigned(assigned), ..AssignmentSet::default() };
+    let (tasks, dependencies) = (parse_assigned(assigned), parse_sent(assigned));
+    let assigned = AssignmentSet { tasks, dependencies, ..AssignmentSet::default() };
     let decision = reconcile(&assigned, source, &parse_local(local), seconds(100));
     let mut text = String::new();
     for action in decision.actions {
@@ -81,8 +83,8 @@ fn parse_assigned(text: &str) -> std::collections::BTreeMap<TaskId, Assignment> 
                     let (protocol, mode) = (types::PortProtocol::Tcp, types::PublishMode::Host);
                     a.host_ports = vec![types::PortConfig::new(protocol, 80, value.parse().ok(), mode)];
                 }
-                "secret" => {
-                    let id = Some(types::DependencyId::from_random(value.parse().expect("a number")));
+                "secret" | "sent" => {
+                    let id = Some(secret(value));
                     let file = types::TargetFile { name: value.to_owned(), uid: 0, gid: 0, mode: 0o444 };
                     let kind = types::DependencyKind::Secret;
                     let wanted = types::DependencyRef { kind, id, name: None, file };
@@ -96,6 +98,21 @@ fn parse_assigned(text: &str) -> std::collections::BTreeMap<TaskId, Assignment> 
         (a.id, a)
     };
     lines(text).map(parse).collect()
+}
+
+fn secret(number: &str) -> types::DependencyId {
+    types::DependencyId::from_random(number.parse().expect("a number"))
+}
+
+/// The data that came with the assignments.
+fn parse_sent(text: &str) -> std::collections::BTreeMap<types::DependencyId, types::AssignedDependency> {
+    let options = lines(text).flat_map(|(_, _, options)| options);
+    let sent = options.filter(|(key, _)| *key == "sent");
+    sent.map(|(_, number)| {
+        let data = types::Payload::new(number.as_bytes().to_vec());
+        (secret(number), types::AssignedDependency { data, is_template: false })
+    })
+    .collect()
 }
 
 fn parse_local(text: &str) -> Local {
@@ -115,6 +132,8 @@ fn parse_local(text: &str) -> Local {
                 ("busy", "prepare") => task.busy = Some(Step::Prepare),
                 ("busy", "start") => task.busy = Some(Step::Start),
                 ("busy", "stop") => task.busy = Some(Step::Stop),
+                ("busy", "refresh") => task.busy = Some(Step::Refresh),
+                ("file", number) => task.versions.push(secret(number)),
                 ("led", _) => task.is_led = true,
                 ("drained", at) => task.drained_at = Some(seconds(at.parse().expect("seconds"))),
                 ("left", _) => task.is_remnant = true,
@@ -422,4 +441,41 @@ fn p05_who_is_still_led_to_drains_longer() {
             wake at 107
         "#]],
     );
+}
+
+/// P12: other data goes into the files of what runs, whoever wrote those, once it is here and unless it is to stop.
+#[test]
+fn p12_what_runs_gets_the_versions_that_its_spec_names() {
+    check(
+        "1 running was=running sent=1 sent=2
+         2 running was=running sent=1 sent=3
+         3 running was=running sent=1
+         4 running was=running secret=4
+         5 running was=running sent=3
+         6 running was=running sent=3
+         7 running was=running sent=3
+         8 shutdown was=running sent=3
+         9 running was=running sent=3
+         10 running was=running",
+        "1 running file=1 file=2
+         2 running file=1 file=2
+         3 running
+         4 running file=1
+         5 running file=1 busy=refresh
+         6 running file=1 retry=120
+         7 running file=1 sick=timeout
+         8 running file=1
+         9 ended file=1
+         10 running",
+        expect![[r#"
+            stop 8
+            refresh 2
+            refresh 3
+            stop 7
+            release 9
+            wake at 120
+        "#]],
+    );
+    let on_its_way_out = "1 shutdown was=running sent=3";
+    assert_eq!(decide(on_its_way_out, "1 running file=1 busy=refresh", Source::Managers), "", "one step at a time");
 }

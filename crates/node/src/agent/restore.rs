@@ -130,7 +130,9 @@ impl Follower {
         let ports = assignment.map(|a| self.engine.known_ports(task, &a.host_ports)).unwrap_or_default();
         let was_healthy = assignment.is_some_and(|a| a.state == TaskState::Running) || self.was_healthy.contains(&task);
         let is_remnant = phase == Phase::Prepared;
-        self.local.insert(task, LocalTask { check: health, ports, is_remnant, ..LocalTask::new(phase, stop) });
+        let versions = self.engine.known_versions(task);
+        let found = LocalTask { check: health, ports, versions, is_remnant, ..LocalTask::new(phase, stop) };
+        self.local.insert(task, found);
         match what {
             FoundWhat::Running { pid, started_at } => {
                 self.containers.entry(task).or_default().pid = pid;

@@ -25,6 +25,9 @@ pub(crate) type Dependencies = BTreeMap<DependencyId, AssignedDependency>;
 /// What placeholders may make of a file: as much as the largest file without any.
 const MAX_EXPANDED: usize = 1_024_000;
 
+/// The name of the note beside the files, which are called by numbers.
+const VERSIONS: &str = "versions";
+
 /// A file as the container shall have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TaskFile {
@@ -80,15 +83,19 @@ fn expanded(
     }
 }
 
-/// Writes the files; gives where each is and where it belongs in the container. What an earlier try left goes.
-/// Blocking.
-pub(super) fn write(directory: &Path, files: &[TaskFile]) -> io::Result<Vec<(PathBuf, String)>> {
+/// Writes the files and notes their versions; gives where each is and where it belongs in the container. What an earlier
+/// try left goes. Blocking.
+pub(super) fn write(
+    directory: &Path,
+    files: &[TaskFile],
+    versions: &[DependencyId],
+) -> io::Result<Vec<(PathBuf, String)>> {
     remove(directory)?;
     if files.is_empty() {
         return Ok(Vec::new());
     }
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    mount_memory(directory, files)?;
+    mount_memory(directory, MsFlags::empty(), memory_of(files))?;
     let mut places = Vec::new();
     for (number, file) in files.iter().enumerate() {
         let path = directory.join(number.to_string());
@@ -98,15 +105,51 @@ pub(super) fn write(directory: &Path, files: &[TaskFile]) -> io::Result<Vec<(Pat
         open.set_permissions(fs::Permissions::from_mode(file.mode))?;
         places.push((path, file.target.clone()));
     }
+    note_versions(directory, versions)?;
     Ok(places)
 }
 
-/// A tmpfs that is as large as its files, and is not swapped out where the kernel knows how not to (since 6.4).
-fn mount_memory(directory: &Path, files: &[TaskFile]) -> io::Result<()> {
+/// Writes other data into the files that are there, for the same targets: a container has each of them as a mount of its
+/// own, and would keep the old one of a file that is made anew. May be repeated. Blocking.
+pub(super) fn rewrite(directory: &Path, files: &[TaskFile]) -> io::Result<()> {
+    let places: Vec<PathBuf> = (0..files.len()).map(|number| directory.join(number.to_string())).collect();
+    let present: u64 =
+        places.iter().map(|place| fs::metadata(place).map(|meta| meta.len())).sum::<io::Result<u64>>()?;
+    // room for both, so that it is never too small for what is in it
+    mount_memory(directory, MsFlags::MS_REMOUNT, memory_of(files) + present)?;
+    for (place, file) in places.iter().zip(files) {
+        // over what is there and cut then: whoever reads meanwhile never finds it empty
+        let mut open = fs::OpenOptions::new().write(true).open(place)?;
+        open.write_all(file.data.bytes())?;
+        open.set_len(file.data.len() as u64)?;
+    }
+    Ok(())
+}
+
+/// Notes, beside the files, which versions they are. Blocking.
+pub(super) fn note_versions(directory: &Path, versions: &[DependencyId]) -> io::Result<()> {
+    let lines: String = versions.iter().map(|id| format!("{id}\n")).collect();
+    fs::write(directory.join(VERSIONS), lines)
+}
+
+/// What was noted last; nothing if that was not finished. Blocking, and memory alone.
+pub(super) fn noted_versions(directory: &Path) -> Vec<DependencyId> {
+    let text = fs::read_to_string(directory.join(VERSIONS)).unwrap_or_default();
+    let ids: Result<Vec<DependencyId>, _> = text.lines().map(str::parse).collect();
+    ids.unwrap_or_default()
+}
+
+/// What a tmpfs needs for the files and the note.
+fn memory_of(files: &[TaskFile]) -> u64 {
     const PAGE: usize = 4096;
     // one page for the directory, and one for each file beside what it fills
-    let bytes: usize = files.iter().map(|file| file.data.len() + 2 * PAGE).sum::<usize>() + PAGE;
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    (files.iter().map(|file| file.data.len() + 2 * PAGE).sum::<usize>() + PAGE) as u64
+}
+
+/// A tmpfs of this size, or with the flag for it another size for the one that is there. It is not swapped out where the
+/// kernel knows how not to (since 6.4).
+fn mount_memory(directory: &Path, flag: MsFlags, bytes: u64) -> io::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | flag;
     let with = |more: &str| {
         let options = format!("mode=0700,size={bytes}{more}");
         mount(Some("tmpfs"), directory, Some("tmpfs"), flags, Some(options.as_str()))
@@ -197,8 +240,11 @@ mod tests {
         let context =
             Context { assignment: &task, node: None, node_hostname: "h", node_os: "linux", node_architecture: "amd64" };
         let files = files(&context, &sent).expect("files");
+        let versions: Vec<DependencyId> = task.versions().collect();
+        assert!(noted_versions(&directory).is_empty(), "nothing is there");
         for _ in 0..2 {
-            let places = write(&directory, &files).expect("written, again too");
+            let places = write(&directory, &files, &versions).expect("written, again too");
+            assert_eq!(noted_versions(&directory), versions);
             assert_eq!(places, [(directory.join("0"), "/run/secrets/pw".to_owned())]);
             let meta = fs::metadata(&places[0].0).expect("the file");
             assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (7, 8, 0o440));
@@ -208,6 +254,50 @@ mod tests {
         }
         remove(&directory).expect("removed");
         remove(&directory).expect("again");
+        assert!(!directory.exists());
+    }
+
+    /// P12: a container has the file itself, so new data goes into that, however much it is.
+    #[test]
+    fn p12_files_change_where_they_are() {
+        if !nix::unistd::Uid::effective().is_root() {
+            eprintln!("only root can mount: not tested");
+            return;
+        }
+        let home = tempfile::tempdir().expect("temporary directory");
+        let directory = home.path().join("task");
+        let made = |text: &str| {
+            let (task, sent) = of_task(&[
+                (DependencyKind::Secret, "pw", "hunter2", false),
+                (DependencyKind::Config, "c", text, false),
+            ]);
+            let context = Context {
+                assignment: &task,
+                node: None,
+                node_hostname: "h",
+                node_os: "linux",
+                node_architecture: "amd64",
+            };
+            files(&context, &sent).expect("files")
+        };
+        let (old, new) = ([1, 2].map(DependencyId::from_random), [1, 3].map(DependencyId::from_random));
+        let places = write(&directory, &made("colour=red"), &old).expect("written");
+        let inode = || fs::metadata(&places[1].0).expect("the file").ino();
+        let before = inode();
+        for text in ["colour=blue".to_owned(), "x".repeat(900_000), "y".repeat(900_000), "short".to_owned()] {
+            rewrite(&directory, &made(&text)).expect("rewritten");
+            assert_eq!(fs::read(&places[1].0).expect("read"), text.as_bytes());
+            assert_eq!(fs::read(&places[0].0).expect("read"), b"hunter2");
+            let meta = fs::metadata(&places[1].0).expect("the file");
+            assert_eq!((meta.ino(), meta.uid(), meta.gid(), meta.mode() & 0o7777), (before, 7, 8, 0o440));
+        }
+        assert_eq!(noted_versions(&directory), old, "until all is done");
+        note_versions(&directory, &new).expect("noted");
+        assert_eq!(noted_versions(&directory), new);
+        fs::write(directory.join(VERSIONS), "cut off in the mid").expect("written");
+        assert!(noted_versions(&directory).is_empty(), "nothing that was not finished counts");
+        remove(&directory).expect("removed");
+        rewrite(&directory, &made("late")).expect_err("there is nothing to change");
         assert!(!directory.exists());
     }
 }

@@ -37,6 +37,7 @@ mod refusal;
 mod sockets;
 mod stop_signal;
 mod streams;
+mod task_files;
 pub(crate) mod tasks;
 mod template;
 pub mod tunnels;

@@ -8,10 +8,10 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use image::RunConfig;
 use overlay::{EndpointDns, EndpointId};
 use runtime::{ExitStatus, Status};
-use types::{Assignment, Attachment, NodeId, PortConfig, PortProtocol, TaskId, Timestamp, with_causes};
+use types::{Assignment, Attachment, DependencyId, NodeId, PortConfig, PortProtocol, TaskId, Timestamp, with_causes};
 
 use super::{
-    Engine,
+    Engine, HostInfo,
     container::{self, BRIDGE, Made, NONE, Planned, is_on_host},
     container_id::{container_id, container_name, task_of_container},
     dependencies::{self, Dependencies, TaskFile},
@@ -53,6 +53,8 @@ pub(crate) struct Prepared {
     pub health: Option<HealthSettings>,
     /// Published on this host, every one with its number.
     pub ports: Vec<PortConfig>,
+    /// Of its secrets and configs, as its files have them.
+    pub versions: Vec<DependencyId>,
 }
 
 /// A task of which something was found at start.
@@ -95,13 +97,7 @@ impl Engine {
         let host = self.info();
         let filled = host.settings.defaults.fill_task(a);
         let a = &*filled;
-        let context = Context {
-            assignment: a,
-            node: Some(node),
-            node_hostname: &host.hostname,
-            node_os: &host.os_type,
-            node_architecture: &host.machine,
-        };
+        let context = context(&host, a, node);
         let planned = container::plan(&context).map_err(refused)?;
         let files = dependencies::files(&context, sent).map_err(refused)?;
         check_binds(&planned).await?;
@@ -131,9 +127,10 @@ impl Engine {
         let mut made = self.make_files(a, &planned, &image, mounted.rootfs, addresses).await?;
         made.volumes.extend(images);
         let (netns, ports) = attached.map(|attached| (attached.namespace, attached.ports)).unzip();
-        let dependencies = self.make_dependencies(a.id, files).await?;
+        let dependencies = self.make_dependencies(a, files).await?;
         let made = Made { netns, dependencies, ..made };
-        Ok(Prepared { planned, image, made, address, health, ports: ports.unwrap_or_default() })
+        let (ports, versions) = (ports.unwrap_or_default(), a.versions().collect());
+        Ok(Prepared { planned, image, made, address, health, ports, versions })
     }
 
     /// How its container finds names.
@@ -241,18 +238,6 @@ impl Engine {
             Ok(Made { rootfs, netns, files, dependencies, volumes: targets, log_path })
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| stopping())?
-    }
-
-    /// Secrets and configs, in memory.
-    async fn make_dependencies(&self, task: TaskId, files: Vec<TaskFile>) -> Result<Vec<(PathBuf, String)>, TaskError> {
-        let directory = self.dependencies_of(task);
-        let written = tokio::task::spawn_blocking(move || dependencies::write(&directory, &files));
-        let failed = |e: std::io::Error| TaskError::Transient(format!("write the task's secrets and configs: {e}"));
-        written.await.map_err(|_| stopping())?.map_err(failed)
-    }
-
-    fn dependencies_of(&self, task: TaskId) -> PathBuf {
-        self.config().run_dir.join("dependencies").join(task.to_string())
     }
 
     /// The container, up to but not including its command; gives its first process.
@@ -419,6 +404,17 @@ fn port_name(protocol: PortProtocol, port: u16) -> String {
     format!("{port}/{protocol}")
 }
 
+/// What placeholders stand for.
+pub(super) fn context<'a>(host: &'a HostInfo, assignment: &'a Assignment, node: NodeId) -> Context<'a> {
+    Context {
+        assignment,
+        node: Some(node),
+        node_hostname: &host.hostname,
+        node_os: &host.os_type,
+        node_architecture: &host.machine,
+    }
+}
+
 async fn check_binds(planned: &Planned) -> Result<(), TaskError> {
     for mount in &planned.mounts {
         let types::MountKind::Bind { source, create, .. } = &mount.kind else { continue };
@@ -451,7 +447,7 @@ fn remove_directory(path: &std::path::Path) -> Result<(), TaskError> {
     }
 }
 
-fn refused(error: impl std::error::Error) -> TaskError {
+pub(super) fn refused(error: impl std::error::Error) -> TaskError {
     refused_chain(&error)
 }
 
@@ -459,7 +455,7 @@ fn refused_chain(error: &dyn std::error::Error) -> TaskError {
     TaskError::Refused(with_causes(error))
 }
 
-fn stopping() -> TaskError {
+pub(super) fn stopping() -> TaskError {
     TaskError::Transient("the engine is stopping".into())
 }
 
@@ -470,7 +466,7 @@ pub(super) fn of_image(error: image::Error) -> TaskError {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "so that it can be given to map_err")]
-fn of_runtime(error: runtime::Error) -> TaskError {
+pub(super) fn of_runtime(error: runtime::Error) -> TaskError {
     let text = with_causes(&error);
     match error {
         runtime::Error::Timeout { .. } | runtime::Error::Io { .. } => TaskError::Transient(text),
