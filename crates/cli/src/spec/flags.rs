@@ -224,6 +224,10 @@ pub(crate) struct SteeringFlags {
     /// Services of higher priority are placed first, and those of lower make way (-1000 to 1000, default 0)
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(crate) priority: Option<i16>,
+    /// When a secret or config that tasks have as a file changes, change the file and keep the containers: signal:NAME sends them
+    /// this then, none nothing (default: replace the tasks)
+    #[arg(long, value_name = "HOW")]
+    pub(crate) refresh: Option<String>,
 }
 
 /// Lists of a new service.

@@ -64,6 +64,7 @@ fn steering(spec: &mut Value, flags: &SteeringFlags) {
         (PULL_LABEL, flags.pull.clone()),
         (STABLE_IP_LABEL, flags.stable_ip.map(|stable| stable.to_string())),
         (PRIORITY_LABEL, flags.priority.map(|number| number.to_string())),
+        (types::REFRESH_LABEL, flags.refresh.clone()),
     ];
     let given = pairs.into_iter().filter_map(|(label, value)| Some(format!("{label}={}", value?)));
     change_map(spec, "Labels", &[], &given.collect::<Vec<_>>());

@@ -111,6 +111,17 @@ fn what_steers_the_planner_is_kept_in_labels() {
 }
 
 #[test]
+fn p12_how_files_change_is_kept_in_a_label() {
+    let spec = created("create --refresh signal:HUP nginx").expect("a spec");
+    assert_eq!(spec["Labels"], json!({ "rswarm.refresh": "signal:HUP" }));
+    check_update(
+        json!({ "Labels": { "a": "b", "rswarm.refresh": "signal:HUP" } }),
+        "update --refresh none web",
+        expect![[r#"{"Labels":{"a":"b","rswarm.refresh":"none"}}"#]],
+    );
+}
+
+#[test]
 fn p13_what_containers_have_of_their_host() {
     check_create(
         "create --privileged --device /dev/kvm --device /dev/a:/dev/b:r --shm-size 128m --pid host --ipc host \

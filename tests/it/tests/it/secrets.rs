@@ -1,6 +1,6 @@
 //! Secrets and configs, driven by the docker CLI and by our own (parity X-01 to X-05, S-63, K-02, P12).
 
-use std::{path::PathBuf, process::Command};
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use it::{ClusterUnderTest, DEADLINE, IMAGE, TaskRow, until};
@@ -86,6 +86,22 @@ fn is_on_no_disk(t: &ClusterUnderTest) -> Result<()> {
 
 fn one(t: &ClusterUnderTest, service: &str) -> Result<TaskRow> {
     Ok(t.running(service, 1)?.0.remove(0))
+}
+
+/// `rswarm KIND VERB… NAME -`, with the data on its standard input.
+fn put(t: &ClusterUnderTest, kind: &str, verb: &[&str], name: &str, text: &str) -> Result<()> {
+    let argv = [&["rswarm", kind][..], verb, &[name, "-"]].concat();
+    let options = ExecOptions { stdin: text.into(), timeout: Some(DEADLINE), ..ExecOptions::default() };
+    let output = t.lab().exec("h1", &argv, &options)?;
+    ensure!(output.success(), "{}: {}", argv.join(" "), output.stderr);
+    Ok(())
+}
+
+/// The host of a task.
+fn host_of(t: &ClusterUnderTest, task: &TaskRow) -> Result<String> {
+    let hosts = t.cluster.hosts();
+    let is_it = |host: &&String| t.node_id(host).is_ok_and(|id| id == task.node);
+    hosts.iter().find(is_it).cloned().context("the task's host")
 }
 
 /// X-01, X-02, X-05, S-63: from making a secret to the file in a container and back.
@@ -197,13 +213,7 @@ fn p12_services_follow_new_data_and_templates_are_filled_in() -> Result<()> {
         return Ok(());
     }
     let t = ClusterUnderTest::up("configversions", 1, 0)?;
-    let put = |kind: &str, verb: &[&str], name: &str, text: &str| {
-        let argv = [&["rswarm", kind][..], verb, &[name, "-"]].concat();
-        let options = ExecOptions { stdin: text.into(), timeout: Some(DEADLINE), ..ExecOptions::default() };
-        let output = t.lab().exec("h1", &argv, &options)?;
-        ensure!(output.success(), "{}: {}", argv.join(" "), output.stderr);
-        Ok(())
-    };
+    let put = |kind: &str, verb: &[&str], name: &str, text: &str| put(&t, kind, verb, name, text);
     put("secret", &["create", "-l", "tier=db"], "pw", VALUE)?;
     put("config", &["create"], "plain", "one")?;
     put(
@@ -255,6 +265,109 @@ fn p12_services_follow_new_data_and_templates_are_filled_in() -> Result<()> {
     Ok(())
 }
 
+/// Says what it has read, at its start and whenever it is told to read again.
+const READER: &str = "trap 'echo again $(cat /conf)' HUP; echo first $(cat /conf); while :; do sleep 1 & wait $!; done";
+/// From the request to the file in the container and the signal to its process (P12).
+const SOON: Duration = Duration::from_secs(5);
+
+/// A template that cannot be filled in: its tasks say so, run on, and have the next version that can.
+fn says_what_cannot_be_written(t: &ClusterUnderTest, task: &TaskRow, host: &str) -> Result<()> {
+    put(t, "config", &["update"], "tmpl", "{{.Task.Colour}}")?;
+    until("both tasks say what is wrong", DEADLINE, || {
+        for task in t.running("web", 2)?.0 {
+            ensure!(task.error.contains("config tmpl is a template that cannot be filled in"), "{task:?}");
+        }
+        Ok(())
+    })?;
+    put(t, "config", &["update"], "tmpl", "good")?;
+    until("the file that can be written, and no more complaint", DEADLINE, || {
+        let found = read(t, host, task, "/etc/t")?;
+        ensure!(found == "good", "{found:?}");
+        let complains = t.running("web", 2)?.0.into_iter().find(|task| !task.error.is_empty());
+        ensure!(complains.is_none(), "{complains:?}");
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// P12: with `--refresh signal:HUP` the files of running containers change and their processes are told, on all hosts and
+/// within five seconds; the containers stay. Back again too, and when the host's daemon comes back later.
+#[test]
+fn p12_files_of_running_containers_change_and_they_are_signalled() -> Result<()> {
+    if !can_make_hosts("p12_files_of_running_containers_change_and_they_are_signalled") {
+        return Ok(());
+    }
+    let t = ClusterUnderTest::up("refresh", 1, 1)?;
+    put(&t, "secret", &["create"], "pw", VALUE)?;
+    put(&t, "config", &["create"], "conf", "one")?;
+    put(&t, "config", &["create", "--template-driver", "golang"], "tmpl", "slot {{.Task.Slot}} {{config \"conf\"}}")?;
+    let service = ["service", "create", "-d", "--name", "web", "--replicas", "2", "--refresh", "signal:HUP"];
+    let files =
+        ["--secret", "pw", "--config", "source=conf,target=/conf", "--config", "source=tmpl,target=/etc/t,mode=0400"];
+    t.cli("h1", &[&service[..], &files, &[IMAGE, "sh", "-c", READER]].concat())?;
+    let tasks = t.running("web", 2)?.0;
+    let hosts = tasks.iter().map(|task| host_of(&t, task)).collect::<Result<Vec<_>>>()?;
+    ensure!(hosts[0] != hosts[1], "one on each host: {hosts:?}");
+    let said = |line: &str, count: usize| {
+        let logs = t.cli("h1", &["service", "logs", "--raw", "web"])?;
+        let found = logs.lines().filter(|said| *said == line).count();
+        ensure!(found == count, "{line:?} {found} times, not {count}: {logs}");
+        Ok(())
+    };
+    let hold = |path: &str, wanted: &dyn Fn(&TaskRow) -> String| {
+        for (task, host) in tasks.iter().zip(&hosts) {
+            let found = read(&t, host, task, path)?;
+            ensure!(found == wanted(task), "{host} has {found:?} at {path}");
+        }
+        Ok(())
+    };
+    until("both have read the file", DEADLINE, || said("first one", 2))?;
+
+    put(&t, "config", &["update"], "conf", "two")?;
+    until("both have and read the new file", SOON, || {
+        hold("/conf", &|_| "two".to_owned())?;
+        hold("/etc/t", &|task| format!("slot {} two", task.slot))?;
+        said("again two", 2)
+    })?;
+    ensure!(stat(&t, &hosts[0], &tasks[0], "/etc/t")? == "0:0:400");
+    let long = VALUE.repeat(10_000);
+    put(&t, "secret", &["update"], "pw", &long)?;
+    until("the longer secret", SOON, || hold("/run/secrets/pw", &|_| long.clone()))?;
+    is_on_no_disk(&t)?;
+    t.cli("h1", &["service", "rollback", "-d", "web"])?;
+    until("the secret from before", SOON, || hold("/run/secrets/pw", &|_| VALUE.to_owned()))?;
+    hold("/conf", &|_| "two".to_owned())?;
+
+    // the value has the new version at once, a host without a daemon when it is back
+    t.cluster.stop_daemon("h2", Signal::SIGKILL)?;
+    put(&t, "config", &["update"], "conf", "three")?;
+    let here = hosts.iter().position(|host| host == "h1").context("a task on the manager")?;
+    let has_three = |at: usize| {
+        let found = read(&t, &hosts[at], &tasks[at], "/conf")?;
+        ensure!(found == "three", "{found:?}");
+        Ok(())
+    };
+    until("the file on the manager", SOON, || has_three(here))?;
+    has_three(1 - here).expect_err("nobody writes it there");
+    t.cluster.start_daemon("h2")?;
+    until("the file on the worker", DEADLINE, || has_three(1 - here))?;
+    until("both have read it", DEADLINE, || said("again three", 2))?;
+    until("a completed update", DEADLINE, || {
+        let state = t.first()?.get("/services/web")?["UpdateStatus"]["State"].clone();
+        ensure!(state == "completed", "{state}");
+        Ok(())
+    })?;
+
+    says_what_cannot_be_written(&t, &tasks[0], &hosts[0])?;
+    let seen = |task: &TaskRow| (task.id.clone(), task.container.clone(), task.pid);
+    let before: Vec<_> = tasks.iter().map(seen).collect();
+    let after: Vec<_> = t.running("web", 2)?.0.iter().map(seen).collect();
+    ensure!(before == after, "the same containers all the time: {before:?}, {after:?}");
+    ensure!(t.tasks("web")?.len() == 2, "and no others");
+    ensure!(t.cli_fails("h1", &["service", "update", "-d", "--refresh", "often", "web"])?.contains("use signal:NAME"));
+    Ok(())
+}
+
 const SHOP: &str = r#"version: "3.8"
 services:
   web:
@@ -300,15 +413,10 @@ fn k02_docker_deploys_a_stack_with_secrets_and_configs() -> Result<()> {
     d.ok("secret create outside app.conf")?;
     let deploy = "stack deploy --detach=true --resolve-image never -c shop.yml shop";
     d.ok(deploy)?;
-    let host = |task: &TaskRow| -> Result<String> {
-        let hosts = t.cluster.hosts();
-        let is_it = |host: &&String| t.node_id(host).is_ok_and(|id| id == task.node);
-        hosts.iter().find(is_it).cloned().context("the task's host")
-    };
     let hold = |wanted: &str| {
         until(&format!("two tasks with {wanted:?}"), DEADLINE, || {
             for task in t.running("shop_web", 2)?.0 {
-                let host = host(&task)?;
+                let host = host_of(&t, &task)?;
                 let found = read(&t, &host, &task, "/etc/app.conf")?;
                 ensure!(found == wanted, "{found:?}");
                 ensure!(read(&t, &host, &task, "/run/secrets/pw")? == VALUE);
