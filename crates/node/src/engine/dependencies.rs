@@ -282,8 +282,7 @@ mod tests {
         };
         let (old, new) = ([1, 2].map(DependencyId::from_random), [1, 3].map(DependencyId::from_random));
         let places = write(&directory, &made("colour=red"), &old).expect("written");
-        let inode = || fs::metadata(&places[1].0).expect("the file").ino();
-        let before = inode();
+        let before = fs::metadata(&places[1].0).expect("the file").ino();
         for text in ["colour=blue".to_owned(), "x".repeat(900_000), "y".repeat(900_000), "short".to_owned()] {
             rewrite(&directory, &made(&text)).expect("rewritten");
             assert_eq!(fs::read(&places[1].0).expect("read"), text.as_bytes());

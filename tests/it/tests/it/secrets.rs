@@ -270,6 +270,18 @@ const READER: &str = "trap 'echo again $(cat /conf)' HUP; echo first $(cat /conf
 /// From the request to the file in the container and the signal to its process (P12).
 const SOON: Duration = Duration::from_secs(5);
 
+/// Two tasks of a service that reads a config whenever it gets SIGHUP, with a secret and a template beside it.
+fn readers(t: &ClusterUnderTest) -> Result<Vec<TaskRow>> {
+    put(t, "secret", &["create"], "pw", VALUE)?;
+    put(t, "config", &["create"], "conf", "one")?;
+    put(t, "config", &["create", "--template-driver", "golang"], "tmpl", "slot {{.Task.Slot}} {{config \"conf\"}}")?;
+    let service = ["service", "create", "-d", "--name", "web", "--replicas", "2", "--refresh", "signal:HUP"];
+    let files =
+        ["--secret", "pw", "--config", "source=conf,target=/conf", "--config", "source=tmpl,target=/etc/t,mode=0400"];
+    t.cli("h1", &[&service[..], &files, &[IMAGE, "sh", "-c", READER]].concat())?;
+    Ok(t.running("web", 2)?.0)
+}
+
 /// A template that cannot be filled in: its tasks say so, run on, and have the next version that can.
 fn says_what_cannot_be_written(t: &ClusterUnderTest, task: &TaskRow, host: &str) -> Result<()> {
     put(t, "config", &["update"], "tmpl", "{{.Task.Colour}}")?;
@@ -298,14 +310,7 @@ fn p12_files_of_running_containers_change_and_they_are_signalled() -> Result<()>
         return Ok(());
     }
     let t = ClusterUnderTest::up("refresh", 1, 1)?;
-    put(&t, "secret", &["create"], "pw", VALUE)?;
-    put(&t, "config", &["create"], "conf", "one")?;
-    put(&t, "config", &["create", "--template-driver", "golang"], "tmpl", "slot {{.Task.Slot}} {{config \"conf\"}}")?;
-    let service = ["service", "create", "-d", "--name", "web", "--replicas", "2", "--refresh", "signal:HUP"];
-    let files =
-        ["--secret", "pw", "--config", "source=conf,target=/conf", "--config", "source=tmpl,target=/etc/t,mode=0400"];
-    t.cli("h1", &[&service[..], &files, &[IMAGE, "sh", "-c", READER]].concat())?;
-    let tasks = t.running("web", 2)?.0;
+    let tasks = readers(&t)?;
     let hosts = tasks.iter().map(|task| host_of(&t, task)).collect::<Result<Vec<_>>>()?;
     ensure!(hosts[0] != hosts[1], "one on each host: {hosts:?}");
     let said = |line: &str, count: usize| {
