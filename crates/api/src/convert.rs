@@ -9,6 +9,7 @@ pub(crate) mod claim;
 pub(crate) mod container;
 pub(crate) mod credentials;
 pub(crate) mod dependency;
+pub(crate) mod disk_usage;
 pub(crate) mod doctor;
 pub(crate) mod endpoint;
 pub(crate) mod event;

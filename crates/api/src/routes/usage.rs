@@ -1,4 +1,4 @@
-//! `/system/df`: what this host's objects take on the disk (parity E-24, E-42).
+//! `/system/df`: what this host's objects take on the disk (parity E-24, E-42). With `summary=true`, which is ours, numbers in place of lists.
 
 use axum::{
     Json, Router,
@@ -13,7 +13,7 @@ use super::{
     engine, query,
 };
 use crate::{
-    convert::{image::write_summary, volume},
+    convert::{disk_usage, image::write_summary, volume},
     error::{ApiError, ApiResult},
     router::Shared,
 };
@@ -25,7 +25,8 @@ pub(crate) fn routes() -> Router<Shared> {
 const KINDS: [&str; 4] = ["container", "image", "volume", "build-cache"];
 
 async fn usage(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Json<Value>> {
-    let wanted = query(raw).all("type");
+    let query = query(raw);
+    let wanted = query.all("type");
     if let Some(unknown) = wanted.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
         let known = KINDS.join(", ");
         return Err(ApiError::bad_request(format!("unknown object type: {unknown}: known are {known}")));
@@ -48,7 +49,10 @@ async fn usage(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Json<Va
         // images are not built here
         answer.insert("BuildCache".into(), json!([]));
     }
-    Ok(Json(answer.into()))
+    Ok(Json(match query.flag("summary") {
+        true => disk_usage::summary(&answer),
+        false => answer.into(),
+    }))
 }
 
 fn images(engine: &Engine) -> (u64, Value) {

@@ -47,10 +47,11 @@ pub(crate) struct DfArgs {
 }
 
 pub(super) async fn df(client: &Client, arguments: DfArgs) -> anyhow::Result<()> {
-    let found = client.get("/system/df").await?;
     if !arguments.verbose {
+        let found = client.get("/system/df?summary=true").await?;
         return print(&render(&LAYOUT, &Style { format: arguments.format, quiet: false }, &summary(&found))?);
     }
+    let found = client.get("/system/df").await?;
     print(&each(&found, &arguments.format, jiff::Timestamp::now().as_second())?)
 }
 
@@ -93,47 +94,25 @@ fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)
 }
 
+/// What lines are called, and the numbers that the daemon gives for them.
+const KINDS: [(&str, &str); 4] =
+    [("Images", "Images"), ("Containers", "Containers"), ("Local Volumes", "Volumes"), ("Build Cache", "BuildCache")];
+
 /// One line for each kind: how many, how many in use, bytes, and bytes of those that are not in use.
 fn summary(found: &Value) -> Vec<Row> {
-    let line = |kind: &str, total: usize, active: usize, size: u64, free: u64| {
-        let percent = (free * 100).checked_div(size).map_or_else(String::new, |percent| format!(" ({percent}%)"));
+    let line = |(title, kind): &(&str, &str)| {
+        let count = |field: &str| number(&found[*kind][field]);
+        let (size, spare) = (count("TotalSize"), count("Reclaimable"));
+        let percent = (spare * 100).checked_div(size).map_or_else(String::new, |percent| format!(" ({percent}%)"));
         Row::from([
-            ("Type", kind.to_owned()),
-            ("TotalCount", total.to_string()),
-            ("Active", active.to_string()),
+            ("Type", (*title).to_owned()),
+            ("TotalCount", count("TotalCount").to_string()),
+            ("Active", count("ActiveCount").to_string()),
             ("Size", decimal_size(size)),
-            ("Reclaimable", format!("{}{percent}", decimal_size(free))),
+            ("Reclaimable", format!("{}{percent}", decimal_size(spare))),
         ])
     };
-    let count = |field: &str| items(&found[field]).count();
-    let used_images: Vec<&Value> = items(&found["Images"]).filter(|image| number(&image["Containers"]) > 0).collect();
-    let layers = number(&found["LayersSize"]);
-    let used_bytes: u64 =
-        used_images.iter().map(|image| number(&image["Size"]).saturating_sub(number(&image["SharedSize"]))).sum();
-    let is_up = |one: &&Value| matches!(one["State"].as_str(), Some("running" | "paused" | "restarting"));
-    let own = |one: &Value| number(&one["SizeRw"]);
-    let down = items(&found["Containers"]).filter(|one| !is_up(one));
-    let is_used = |one: &&Value| number(&one["UsageData"]["RefCount"]) > 0;
-    let bytes = |one: &Value| number(&one["UsageData"]["Size"]);
-    let unused = items(&found["Volumes"]).filter(|one| !is_used(one));
-    vec![
-        line("Images", count("Images"), used_images.len(), layers, layers.saturating_sub(used_bytes)),
-        line(
-            "Containers",
-            count("Containers"),
-            items(&found["Containers"]).filter(is_up).count(),
-            items(&found["Containers"]).map(own).sum(),
-            down.map(own).sum(),
-        ),
-        line(
-            "Local Volumes",
-            count("Volumes"),
-            items(&found["Volumes"]).filter(is_used).count(),
-            items(&found["Volumes"]).map(bytes).sum(),
-            unused.map(bytes).sum(),
-        ),
-        line("Build Cache", 0, 0, 0, 0),
-    ]
+    KINDS.iter().map(line).collect()
 }
 
 #[cfg(test)]
