@@ -10,7 +10,7 @@ use serde_json::Value;
 use types::NodeId;
 
 use super::{
-    forward::{as_answer, broken, connect, send},
+    question,
     resolve::{self, There},
 };
 use crate::{
@@ -20,8 +20,6 @@ use crate::{
 
 /// Below which a node answers only managers.
 pub(super) const ROUTES: &str = "/migration/";
-/// An answer that is no data.
-const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// One end of the way.
 pub(crate) struct Carrier {
@@ -63,15 +61,7 @@ impl Carrier {
         }
         let request = request.method(method).body(body);
         let request = request.map_err(|error| ApiError::bad_request(format!("volume {}: {error}", self.volume)))?;
-        let stream = connect(&self.there, &format!("volume {}", self.volume)).await?;
-        let (response, driver) = send(stream, request).await.map_err(|error| broken(&self.there, &error))?;
-        let answer = as_answer(response, driver);
-        if answer.status().is_success() {
-            return Ok(answer);
-        }
-        let (status, value) = (answer.status(), self.value(answer).await?);
-        let message = value["message"].as_str().unwrap_or_default();
-        Err(ApiError::new(status, format!("node {}: {message}", self.hostname())))
+        question::stream(&self.there, &format!("volume {}", self.volume), request).await
     }
 
     /// The answer as JSON; null if it says nothing.
@@ -80,17 +70,6 @@ impl Carrier {
     /// As [`Self::stream`].
     pub(crate) async fn ask(&self, method: Method, rest: &str, body: Body) -> ApiResult<Value> {
         let answer = self.stream(method, rest, body).await?;
-        self.value(answer).await
-    }
-
-    async fn value(&self, answer: Response) -> ApiResult<Value> {
-        let failed =
-            |error: String| ApiError::unavailable(format!("read the answer of node {}: {error}", self.hostname()));
-        let bytes = axum::body::to_bytes(answer.into_body(), MAX_ANSWER_BYTES).await;
-        let bytes = bytes.map_err(|error| failed(error.to_string()))?;
-        if bytes.is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))
+        question::value(&self.there, answer).await
     }
 }

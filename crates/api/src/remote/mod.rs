@@ -10,6 +10,7 @@ mod carrier;
 mod forward;
 mod guard;
 mod ids;
+mod question;
 mod relay;
 mod resolve;
 mod serve;
