@@ -19,9 +19,9 @@ use crate::{
     host::Host,
     remote::{self, Turn},
     routes::{
-        archive, attach, backup, containers, dependencies, distribution, doctor, events, exec, export, forward, images,
-        logs, metrics, networks, nodes, plugins, rebalance, registries, services, stacks, swarm, system, tasks,
-        unsupported, usage, volumes,
+        archive, attach, backup, containers, dependencies, distribution, doctor, events, everywhere, exec, export,
+        forward, images, logs, metrics, networks, nodes, plugins, rebalance, registries, services, stacks, swarm,
+        system, tasks, unsupported, usage, volumes,
     },
 };
 
@@ -179,6 +179,7 @@ fn router(shared: Shared) -> Router {
         .merge(rebalance::routes())
         .merge(registries::routes())
         .merge(events::routes())
+        .merge(everywhere::routes())
         .merge(images::routes())
         .merge(metrics::routes())
         .merge(plugins::routes())

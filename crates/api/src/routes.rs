@@ -8,6 +8,7 @@ pub(crate) mod dependencies;
 pub(crate) mod distribution;
 pub(crate) mod doctor;
 pub(crate) mod events;
+pub(crate) mod everywhere;
 pub(crate) mod exec;
 pub(crate) mod export;
 pub(crate) mod forward;

@@ -33,7 +33,7 @@ use types::{Check, NodeId, ReadReply, TaskId, TaskReport, TaskState, Timestamp};
 use crate::{
     host::{Done, Host},
     listener::Listeners,
-    router::Api,
+    router::{Api, Shared},
     server::serve_api,
 };
 
@@ -220,7 +220,8 @@ fn node(number: u128, manager: bool) -> types::Node {
             state: types::NodeState::Ready,
             message: String::new(),
             since: now(),
-            address: Some([10, 0, 0, u8::try_from(number).expect("few nodes")].into()),
+            // where nobody answers, and says so at once
+            address: Some([127, 0, 0, u8::try_from(number).expect("few nodes")].into()),
             unreachable_peers: Vec::new(),
         },
         description: Some(types::NodeDescription {
@@ -387,6 +388,8 @@ fn container_id(task: TaskId) -> String {
 pub(crate) struct Fake {
     pub(crate) socket: PathBuf,
     pub(crate) api: Arc<Api>,
+    /// What its routes reach.
+    pub(crate) shared: Shared,
     /// What the daemon would say of this host.
     pub(crate) status: watch::Sender<membership::Status>,
     _commands: tokio::sync::mpsc::Receiver<membership::Command>,
@@ -413,15 +416,15 @@ impl Fake {
         let (membership, served) = membership::channel();
         let (stop, stopping) = watch::channel(false);
         let socket = directory.path().join("api.sock");
-        let api = Arc::new(Api::new(
-            Arc::new(FakeHost { info: host_info().into(), images, networks: Mutex::default() }),
-            membership,
-        ));
+        let host: Arc<dyn Host> = Arc::new(FakeHost { info: host_info().into(), images, networks: Mutex::default() });
+        let shared = Shared { host: Arc::clone(&host), membership: membership.clone() };
+        let api = Arc::new(Api::new(host, membership));
         let listeners = Listeners::bind(socket.clone(), None, None).await.expect("a socket");
         let serving = tokio::spawn(serve_api(listeners, Arc::clone(&api), stopping));
         Self {
             socket,
             api,
+            shared,
             status: served.status,
             _commands: served.commands,
             _directory: directory,

@@ -25,6 +25,7 @@ macro_rules! docker {
 
 mod backup;
 mod dependencies;
+mod everywhere;
 mod half_closed;
 mod images;
 mod lock;

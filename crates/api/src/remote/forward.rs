@@ -16,7 +16,13 @@ use node::tunnels;
 use serde_json::Value;
 use tokio::{io::AsyncWriteExt as _, task::JoinHandle};
 
-use super::{Caller, Target, guard::ON_BEHALF, ids, relay, resolve::There, target::Work};
+use super::{
+    Caller, Target,
+    guard::ON_BEHALF,
+    ids, relay,
+    resolve::{self, There},
+    target::Work,
+};
 use crate::{
     error::{ApiError, ApiResult},
     hijack::{Head, Slot},
@@ -96,7 +102,8 @@ pub(super) async fn connect(there: &There, what: &str) -> ApiResult<TlsStream> {
             false => "managers reach nodes there: see that its daemon runs and that no firewall or NAT is between them",
         };
         ApiError::unavailable(format!(
-            "node {hostname}, which has {what}, does not answer at {address}, TCP port {port}: {error}; {advice}"
+            "{} does not answer at {address}, TCP port {port}: {error}; {advice}",
+            resolve::named(hostname, what)
         ))
     })
 }

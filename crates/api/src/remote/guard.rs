@@ -56,8 +56,8 @@ pub(super) async fn check(
 }
 
 /// A line for a request that every manager may make.
-pub(super) fn note(manager: NodeId, Asked { what, caller }: Asked) {
-    tracing::info!(manager.id = %manager, caller, what, "a manager carries a volume");
+pub(super) fn note(manager: NodeId, Asked { what, caller }: Asked, why: &str) {
+    tracing::info!(manager.id = %manager, caller, what, "{why}");
 }
 
 async fn judge(shared: &Shared, target: Option<&Target>) -> ApiResult<String> {

@@ -10,6 +10,7 @@ mod carrier;
 mod forward;
 mod guard;
 mod ids;
+mod keeper;
 mod question;
 mod relay;
 mod resolve;
@@ -22,7 +23,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-pub(crate) use self::{caller::Caller, carrier::Carrier, serve::serve, target::Target};
+pub(crate) use self::{caller::Caller, carrier::Carrier, keeper::Keeper, serve::serve, target::Target};
 use self::{guard::Asked, resolve::Place, target::Work};
 use crate::{
     error::{ApiError, ApiResult},
@@ -51,7 +52,11 @@ async fn turn(shared: &Shared, mut request: Request<Body>) -> ApiResult<Turn> {
     if let Caller::Manager(manager) = &caller {
         if request.uri().path().starts_with(carrier::ROUTES) {
             // the routes themselves see to it that nobody uses the volume
-            guard::note(*manager, Asked::of(&request));
+            guard::note(*manager, Asked::of(&request), "a manager carries a volume");
+            return Ok(Turn::Here(request));
+        }
+        if keeper::is_open(request.method(), request.uri().path()) {
+            guard::note(*manager, Asked::of(&request), "a manager asks about the whole host");
             return Ok(Turn::Here(request));
         }
         guard::check(shared, *manager, target.as_ref(), Asked::of(&request)).await?;

@@ -67,12 +67,16 @@ pub(super) async fn place(shared: &Shared, target: &Target) -> ApiResult<Place> 
     })
 }
 
-/// Any node of the cluster, this one too: a manager asks itself by the same way.
+/// Any node of the cluster, this one too: a manager asks itself by the same way. `what`: which of the things it has is meant.
 pub(super) async fn node(shared: &Shared, name: &str, what: &str) -> ApiResult<There> {
-    let view = cluster::node(&shared.membership, name).await?;
+    way(shared, &cluster::node(&shared.membership, name).await?.node, what)
+}
+
+/// The same of a node that is known; nothing that it has is meant if `what` is empty.
+pub(super) fn way(shared: &Shared, node: &Node, what: &str) -> ApiResult<There> {
     let identity = shared.membership.status().identity;
     let identity = identity.ok_or_else(|| ApiError::unavailable(crate::error::NOT_IN_A_CLUSTER))?;
-    match there(&view.node, String::new(), what)? {
+    match there(node, String::new(), what)? {
         Decision::There { node, hostname, address, id } => Ok(There { node, hostname, address, id, identity }),
         Decision::Here(_) => Err(ApiError::internal("a node is no container")),
     }
@@ -215,19 +219,30 @@ fn decide(task: &Task, node: Option<&Node>, own: NodeId, target: &Target) -> Api
     }
 }
 
+/// `node w1, which has web.1,`, for what is wrong with it.
+pub(super) fn named(hostname: &str, what: &str) -> String {
+    match what {
+        "" => format!("node {hostname}"),
+        what => format!("node {hostname}, which has {what},"),
+    }
+}
+
 fn there(node: &Node, id: String, name: &str) -> ApiResult<Decision> {
-    let hostname = node.description.as_ref().map(|description| description.hostname.clone());
-    let hostname = hostname.filter(|text| !text.is_empty()).unwrap_or_else(|| node.id.to_string());
+    let hostname = match node.shown_name() {
+        "" => node.id.to_string(),
+        name => name.to_owned(),
+    };
+    let named = named(&hostname, name);
     let message = match node.status.message.as_str() {
         "" => String::new(),
         text => format!(" ({text})"),
     };
     match (node.status.state, node.status.address) {
         (NodeState::Down, _) => Err(ApiError::unavailable(format!(
-            "node {hostname}, which has {name}, is down{message}; see `node ls`, and try again once it is back"
+            "{named} is down{message}; see `node ls`, and try again once it is back"
         ))),
         (_, None) => Err(ApiError::unavailable(format!(
-            "node {hostname}, which has {name}, has not said yet where it is reached; try again once it is ready"
+            "{named} has not said yet where it is reached; try again once it is ready"
         ))),
         (_, Some(address)) => Ok(Decision::There { node: node.id, hostname, address, id }),
     }

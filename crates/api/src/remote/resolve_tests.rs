@@ -101,6 +101,8 @@ fn p_21_a_node_that_cannot_be_asked_is_said_with_its_name() {
     let task = task(Some(2), TaskState::Running, "");
     let down = say("exec", &task, Some(&node(2, NodeState::Down, Some([192, 0, 2, 2].into()))));
     assert!(down.starts_with("503 node w1, which has web.1, is down (heartbeats stopped)"), "{down}");
+    let whole = there(&node(2, NodeState::Down, None), String::new(), "").expect_err("it is down").message;
+    assert!(whole.starts_with("node w1 is down (heartbeats stopped)"), "{whole}");
     let nowhere = say("exec", &task, Some(&node(2, NodeState::Unknown, None)));
     assert!(nowhere.starts_with("503 node w1, which has web.1, has not said yet"), "{nowhere}");
     let gone = say("logs", &task, None);

@@ -44,6 +44,12 @@ pub(super) struct Filter {
     layers: std::collections::BTreeMap<String, Vec<String>>,
 }
 
+/// # Errors
+/// Names the filter of a prune that is not known, or the value that is wrong.
+pub(crate) fn check_prune(wanted: &Filters) -> ApiResult<()> {
+    Filter::of_prune(wanted).map(drop)
+}
+
 impl Filter {
     pub(super) fn of_list(wanted: &Filters, views: &[ContainerView], images: &Store) -> ApiResult<Self> {
         check_keys(wanted, &OF_LIST)?;

@@ -15,6 +15,7 @@ use axum::{
 };
 
 pub(crate) use self::{
+    filter::check_prune,
     list::{measure, summary},
     versions::CHECKS_MOUNTS,
 };
