@@ -181,12 +181,12 @@ pub(super) async fn prune(client: &Client, arguments: PruneArgs) -> anyhow::Resu
         return Ok(());
     }
     let answer = client.post(&format!("/containers/prune{}", filters_query(&arguments.filter)), None).await?;
-    print(&pruned("Containers", &answer["ContainersDeleted"], &answer["SpaceReclaimed"]))
+    print(&deleted("Containers", &answer["ContainersDeleted"]))?;
+    print(&format!("Total reclaimed space: {}\n", decimal_size(answer["SpaceReclaimed"].as_u64().unwrap_or(0))))
 }
 
-/// As docker tells of what went.
-pub(crate) fn pruned(what: &str, removed: &Value, bytes: &Value) -> String {
+/// As docker tells of what went; nothing if nothing did.
+pub(crate) fn deleted(what: &str, removed: &Value) -> String {
     let names: String = items(removed).map(|name| format!("{}\n", text(name))).collect();
-    let list = if names.is_empty() { names } else { format!("Deleted {what}:\n{names}\n") };
-    format!("{list}Total reclaimed space: {}\n", decimal_size(bytes.as_u64().unwrap_or(0)))
+    if names.is_empty() { names } else { format!("Deleted {what}:\n{names}\n") }
 }

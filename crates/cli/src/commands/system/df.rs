@@ -3,7 +3,10 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::super::{container::list, image, tasks::items, volume};
+use super::{
+    super::{container::list, image, tasks::items, volume},
+    cluster_df,
+};
 use crate::{
     client::Client,
     output::{
@@ -38,6 +41,9 @@ const VOLUMES: Layout = Layout { table: "{{.Name}}\t{{.Links}}\t{{.Size}}", ..vo
 
 #[derive(Debug, Args)]
 pub(crate) struct DfArgs {
+    /// Of all nodes, a line each and their sums; asked of a manager
+    #[arg(long)]
+    cluster: bool,
     /// Format the output: table, table TEMPLATE, json, or a Go template
     #[arg(long, default_value = "")]
     format: String,
@@ -47,6 +53,13 @@ pub(crate) struct DfArgs {
 }
 
 pub(super) async fn df(client: &Client, arguments: DfArgs) -> anyhow::Result<()> {
+    if arguments.cluster {
+        anyhow::ensure!(
+            !arguments.verbose,
+            "--verbose shows each object of one host: leave it out, or ask that host, as in `rswarm -H ssh://HOST system df -v`"
+        );
+        return cluster_df::df(client, arguments.format).await;
+    }
     if !arguments.verbose {
         let found = client.get("/system/df?summary=true").await?;
         return print(&render(&LAYOUT, &Style { format: arguments.format, quiet: false }, &summary(&found))?);
