@@ -12,6 +12,7 @@ mod corners;
 mod cycles;
 mod daemon_settings;
 mod devices;
+mod disks;
 mod docker_cli;
 mod doctor;
 mod drivers;
