@@ -31,6 +31,12 @@ impl std::ops::Index<&str> for Row {
 }
 
 impl Row {
+    /// With one more field.
+    pub(crate) fn with(mut self, field: &'static str, text: String) -> Self {
+        self.fields.insert(field, text);
+        self
+    }
+
     /// With the API's labels: all of them in the field `Labels`, and each by its key.
     pub(crate) fn with_labels(mut self, labels: &Value) -> Self {
         let value = |value: &Value| value.as_str().unwrap_or_default().to_owned();

@@ -59,25 +59,27 @@ pub(super) async fn check_update(client: &Client, arguments: CheckUpdateArgs) ->
         services.push(fetch(client, name).await?);
     }
     let asked = stream::iter(&services).map(|service| look_at(client, service));
-    let found: Vec<(Row, Option<String>)> = asked.buffered(AT_ONCE).collect().await;
-    let (rows, unknown): (Vec<Row>, Vec<Option<String>>) = found.into_iter().unzip();
-    let is_shown = |row: &Row| !arguments.quiet || is_newer(row);
-    let rows: Vec<Row> = rows.into_iter().filter(is_shown).collect();
+    let found: Vec<Found> = asked.buffered(AT_ONCE).collect().await;
+    let unknown: Vec<String> = found.iter().filter_map(|found| found.unknown.clone()).collect();
+    let shown = found.into_iter().filter(|found| !arguments.quiet || found.is_newer);
+    let rows: Vec<Row> = shown.map(|found| found.row).collect();
     print(&render(&LAYOUT, &Style { format: arguments.format, quiet: arguments.quiet }, &rows)?)?;
-    let unknown: Vec<String> = unknown.into_iter().flatten().collect();
     anyhow::ensure!(unknown.is_empty(), "{}", unknown.join("\n"));
     Ok(())
 }
 
-fn is_newer(row: &Row) -> bool {
-    !row["Newest"].is_empty() && row["Newest"] != row["Current"]
+/// What was found out about one service.
+struct Found {
+    row: Row,
+    is_newer: bool,
+    /// Why nothing was.
+    unknown: Option<String>,
 }
 
-/// Its row, and why nothing is known.
-async fn look_at(client: &Client, service: &Value) -> (Row, Option<String>) {
+async fn look_at(client: &Client, service: &Value) -> Found {
     let image = text(&service["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"]);
     let name = text(&service["Spec"]["Name"]);
-    let (mut newest, mut failed) = (String::new(), None);
+    let (mut newest, mut unknown) = (String::new(), None);
     let status = match Pinned::of(&image) {
         Err(why) => why.to_owned(),
         Ok(pinned) => match look_up(client, &pinned.tagged).await {
@@ -86,12 +88,13 @@ async fn look_at(client: &Client, service: &Value) -> (Row, Option<String>) {
                 status(&pinned.digest, &digest)
             }
             Err(error) => {
-                failed = Some(format!("service {name}: image {} was not looked up: {error:#}", pinned.tagged));
+                unknown = Some(format!("service {name}: image {} was not looked up: {error:#}", pinned.tagged));
                 "unknown".to_owned()
             }
         },
     };
     let (shown, current) = image.split_once('@').unwrap_or((&image, ""));
+    let is_newer = !newest.is_empty() && newest != current;
     let row = Row::from([
         ("Name", name),
         ("Image", shown.to_owned()),
@@ -99,7 +102,7 @@ async fn look_at(client: &Client, service: &Value) -> (Row, Option<String>) {
         ("Newest", newest),
         ("Status", status),
     ]);
-    (row, failed)
+    Found { row, is_newer, unknown }
 }
 
 fn status(current: &str, newest: &str) -> String {

@@ -79,9 +79,8 @@ fn row(id: String, name: String, numbers: &Numbers) -> Row {
     let sum = |which: usize| decimal_size(numbers.iter().fold(0, |sum: u64, kind| sum.saturating_add(kind[which])));
     let mut row = Row::from([("ID", id), ("Node", name), ("Size", sum(1)), ("Reclaimable", sum(2))]);
     for ([count, size, spare], [n, bytes, spare_bytes]) in KINDS.into_iter().zip(numbers) {
-        row.insert(count, n.to_string());
-        row.insert(size, decimal_size(*bytes));
-        row.insert(spare, decimal_size(*spare_bytes));
+        let texts = [(count, n.to_string()), (size, decimal_size(*bytes)), (spare, decimal_size(*spare_bytes))];
+        row = texts.into_iter().fold(row, |row, (field, text)| row.with(field, text));
     }
     row
 }
