@@ -3,37 +3,14 @@
 
 mod support;
 
-use std::{
-    net::{Ipv4Addr, Ipv6Addr},
-    path::Path,
-};
+use std::{net::Ipv4Addr, path::Path};
 
 use overlay::{
-    EndpointPlan, Ipv4Range, Ipv6Range, Kernel, LocalBridge, LocalDriver, LocalNetworkPlan, LocalPort, MacAddress,
-    NetworkPlan, ParentLink, diff, explain,
+    EndpointPlan, Ipv4Range, LocalBridge, LocalDriver, LocalNetworkPlan, LocalPort, NetworkPlan, ParentLink,
     plan::{bridge_name, local_veth_name},
 };
-use support::*;
+use support::{locals::*, *};
 use types::{IpvlanMode, NetworkId};
-
-fn network(number: u8) -> NetworkId {
-    NetworkId::from_random(number.into())
-}
-
-fn bridge(number: u8, internal: bool) -> (NetworkId, LocalNetworkPlan) {
-    let plan = LocalNetworkPlan {
-        name: format!("net{number}"),
-        ipv4: Some(Ipv4Range {
-            subnet: format!("172.30.{number}.0/24").parse().expect("subnet"),
-            gateway: Ipv4Addr::new(172, 30, number, 1),
-        }),
-        mtu: None,
-        internal,
-        driver: LocalDriver::Bridge(LocalBridge::default()),
-        ipv6: None,
-    };
-    (network(number), plan)
-}
 
 fn macvlan(parent: &str) -> (NetworkId, LocalNetworkPlan) {
     let plan = LocalNetworkPlan {
@@ -47,18 +24,6 @@ fn macvlan(parent: &str) -> (NetworkId, LocalNetworkPlan) {
     (network(9), plan)
 }
 
-fn port(network: NetworkId, address: [u8; 4], name: &str) -> LocalPort {
-    let address = Ipv4Addr::from(address);
-    LocalPort {
-        network,
-        address: Some(address),
-        address6: None,
-        link_local: Vec::new(),
-        mac: MacAddress::for_ipv4(address),
-        names: vec![name.to_owned()],
-    }
-}
-
 /// The usual bridge with nobody on it, these networks, and endpoints in them.
 fn plan(networks: &[(NetworkId, LocalNetworkPlan)], endpoints: &[(&str, &[LocalPort])]) -> NetworkPlan {
     let endpoint = |(id, ports): &(&str, &[LocalPort])| {
@@ -67,16 +32,6 @@ fn plan(networks: &[(NetworkId, LocalNetworkPlan)], endpoints: &[(&str, &[LocalP
     };
     let endpoints = endpoints.iter().map(endpoint).collect();
     NetworkPlan { locals: networks.iter().cloned().collect(), endpoints, ..support::plan(&[]) }
-}
-
-async fn failures(kernel: &Kernel, plan: &NetworkPlan) -> Vec<String> {
-    let steps = diff(plan, &kernel.observe().await.expect("observe"));
-    kernel.apply(steps).await.iter().map(|failure| explain(&failure.error)).collect()
-}
-
-async fn apply(kernel: &Kernel, plan: &NetworkPlan) {
-    assert_eq!(failures(kernel, plan).await, [""; 0]);
-    assert_eq!(diff(plan, &kernel.observe().await.expect("observe")), [], "the second time there is nothing to do");
 }
 
 fn links() -> Vec<String> {
@@ -90,7 +45,7 @@ fn links() -> Vec<String> {
 fn e_31_bridges_are_apart() {
     in_host(|| async {
         outside_world();
-        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let kernel = kernel();
         let (a, b) = (network(1), network(2));
         let two = port(a, [172, 30, 1, 2], "a");
         let mut plan = plan(
@@ -125,7 +80,7 @@ fn e_31_bridges_are_apart() {
 #[test]
 fn e_31_a_bridge_has_the_name_that_its_user_chose() {
     in_host(|| async {
-        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let kernel = kernel();
         let named = |name: &str| {
             let (id, plan) = bridge(1, false);
             let driver = LocalDriver::Bridge(LocalBridge { name: Some(name.to_owned()), ..LocalBridge::default() });
@@ -154,7 +109,7 @@ fn e_31_a_bridge_has_the_name_that_its_user_chose() {
 fn e_31_endpoints_of_a_bridge_can_be_kept_apart() {
     in_host(|| async {
         outside_world();
-        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let kernel = kernel();
         let (id, plan_of_it) = bridge(1, false);
         let driver = LocalDriver::Bridge(LocalBridge { apart: true, ..LocalBridge::default() });
         let (a, b) = (port(id, [172, 30, 1, 2], "a"), port(id, [172, 30, 1, 3], "b"));
@@ -174,7 +129,7 @@ fn e_31_endpoints_of_a_bridge_can_be_kept_apart() {
 fn e_50_endpoints_of_the_hosts_bridge_can_be_kept_apart() {
     in_host(|| async {
         outside_world();
-        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let kernel = kernel();
         let mut plan = support::plan(&[("a", [0, 2]), ("b", [0, 3])]);
         plan.bridge.as_mut().expect("a bridge").apart = true;
         apply(&kernel, &plan).await;
@@ -188,19 +143,6 @@ fn e_50_endpoints_of_the_hosts_bridge_can_be_kept_apart() {
     });
 }
 
-/// A bridge with IPv6 beside the IPv4 of [`bridge`].
-fn bridge6(number: u8, internal: bool) -> (NetworkId, LocalNetworkPlan) {
-    let (id, plan) = bridge(number, internal);
-    let subnet = format!("fd00:{number}::/64").parse().expect("subnet");
-    let ipv6 = Some(Ipv6Range { subnet, gateway: Ipv6Addr::new(0xfd00, number.into(), 0, 0, 0, 0, 0, 1) });
-    (id, LocalNetworkPlan { ipv6, ..plan })
-}
-
-fn port6(number: u8, last: u8, name: &str) -> LocalPort {
-    let address6 = Some(Ipv6Addr::new(0xfd00, number.into(), 0, 0, 0, 0, 0, last.into()));
-    LocalPort { address6, ..port(network(number), [172, 30, number, last], name) }
-}
-
 /// E-31: IPv6 in a bridge is as IPv4 is: neighbours, the world under the host's own address, nothing between two bridges.
 /// Addresses are usable at once, and what somebody changes comes again.
 #[test]
@@ -209,7 +151,7 @@ fn e_31_a_bridge_speaks_ipv6() {
         outside_world();
         ip("address add fd00:ff::1/64 dev up0 nodad");
         ip("-n outside address add fd00:ff::2/64 dev eth0 nodad");
-        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let kernel = kernel();
         let mut with_more = port6(1, 3, "b");
         with_more.link_local = ["169.254.8.8", "fe80::8"].map(|text| text.parse().expect("address")).into();
         let networks = [bridge6(1, false), bridge6(2, false), bridge6(3, true)];
@@ -247,7 +189,7 @@ fn e_31_a_bridge_speaks_ipv6() {
 fn n_06_an_internal_bridge_has_no_way_out() {
     in_host(|| async {
         outside_world();
-        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let kernel = kernel();
         let a = network(1);
         let ports = [port(a, [172, 30, 1, 2], "a"), port(a, [172, 30, 1, 3], "b")];
         apply(&kernel, &plan(&[bridge(1, true)], &[("a", &ports[..1]), ("b", &ports[1..])])).await;
@@ -263,7 +205,7 @@ fn n_06_an_internal_bridge_has_no_way_out() {
 #[test]
 fn n_21_a_place_that_goes_leaves_the_others_alone() {
     in_host(|| async {
-        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let kernel = kernel();
         let ports = [port(network(1), [172, 30, 1, 2], "a"), port(network(2), [172, 30, 2, 2], "a")];
         let both = [bridge(1, false), bridge(2, false)];
         let mut before = plan(&both, &[("a", &ports)]);
@@ -292,7 +234,7 @@ fn n_10_macvlan_is_a_neighbour_on_the_parent() {
     in_host(|| async {
         outside_world();
         let before = run("ip -j -d link show up0");
-        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let kernel = kernel();
         let ports = [port(network(9), [192, 0, 2, 7], "a"), port(network(9), [192, 0, 2, 8], "b")];
         let plan = plan(&[macvlan("up0")], &[("a", &ports[..1]), ("b", &ports[1..])]);
         apply(&kernel, &plan).await;
@@ -333,7 +275,7 @@ fn e_33_ipvlan_is_on_the_parent() {
     in_host(|| async {
         outside_world();
         let parent_mac = json("ip -j link show up0")[0]["address"].clone();
-        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let kernel = kernel();
         let ports = [port(network(9), [192, 0, 2, 7], "a"), port(network(9), [192, 0, 2, 8], "b")];
         let neighbours = plan(&[ipvlan("up0", IpvlanMode::L2, 2)], &[("a", &ports[..1]), ("b", &ports[1..])]);
         let can = overlay::capabilities().await.expect("capabilities");
@@ -391,7 +333,7 @@ fn e_33_ipvlan_is_on_the_parent() {
 #[test]
 fn a_parent_that_is_missing_is_named() {
     in_host(|| async {
-        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let kernel = kernel();
         let ports = [port(network(9), [192, 0, 2, 7], "a")];
         let said = failures(&kernel, &plan(&[macvlan("nope0")], &[("a", &ports)])).await;
         let wanted = "network lan needs the interface nope0, which this host does not have: `ip link` lists what there \
@@ -405,7 +347,7 @@ fn a_parent_that_is_missing_is_named() {
 fn n_10_a_vlan_comes_and_goes_with_its_users() {
     in_host(|| async {
         outside_world();
-        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let kernel = kernel();
         let ports = [port(network(9), [192, 0, 2, 7], "a")];
         let plan = plan(&[macvlan("up0.50")], &[("a", &ports)]);
         let can = overlay::capabilities().await.expect("capabilities");
@@ -431,7 +373,7 @@ fn n_10_a_vlan_comes_and_goes_with_its_users() {
 #[test]
 fn e_17_none_is_a_loopback_alone() {
     in_host(|| async {
-        let kernel = Kernel::new(Path::new(RUN_DIR));
+        let kernel = kernel();
         apply(&kernel, &plan(&[], &[("a", &[])])).await;
         let inside = json(&format!("nsenter --net={} ip -j addr", namespace_of("a").display()));
         assert_eq!(inside.as_array().map(Vec::len), Some(1), "{inside}");

@@ -4,54 +4,25 @@
 mod support;
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr},
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use overlay::{
-    BridgeGateway, EndpointPlan, Ipv4Range, Ipv6Range, Kernel, LocalBridge, LocalDriver, LocalNetworkPlan, LocalPort,
-    MacAddress, NetworkPlan, OpenPorts, diff, explain, plan::bridge_name,
+    BridgeGateway, EndpointPlan, LocalBridge, LocalDriver, LocalNetworkPlan, NetworkPlan, OpenPorts, plan::bridge_name,
 };
-use support::*;
+use support::{locals::*, *};
 use types::{GatewayMode, NetworkId, PortProtocol};
 
 const OUTSIDE: &str = "/run/netns/outside";
 
-fn network(number: u8) -> NetworkId {
-    NetworkId::from_random(number.into())
-}
-
 /// A bridge of both families that are reached in this mode.
-fn bridge(number: u8, mode: GatewayMode) -> (NetworkId, LocalNetworkPlan) {
+fn with_mode(number: u8, mode: GatewayMode) -> (NetworkId, LocalNetworkPlan) {
     let gateway = BridgeGateway { mode, ..BridgeGateway::default() };
     let driver = LocalDriver::Bridge(LocalBridge { gateway4: gateway, gateway6: gateway, ..LocalBridge::default() });
-    let subnet = format!("fd00:{number}::/64").parse().expect("subnet");
-    let plan = LocalNetworkPlan {
-        name: format!("net{number}"),
-        ipv4: Some(Ipv4Range {
-            subnet: format!("172.30.{number}.0/24").parse().expect("subnet"),
-            gateway: Ipv4Addr::new(172, 30, number, 1),
-        }),
-        mtu: None,
-        internal: mode == GatewayMode::Isolated,
-        driver,
-        ipv6: Some(Ipv6Range { subnet, gateway: Ipv6Addr::new(0xfd00, number.into(), 0, 0, 0, 0, 0, 1) }),
-    };
-    (network(number), plan)
-}
-
-fn port(number: u8, last: u8) -> LocalPort {
-    let address = Ipv4Addr::new(172, 30, number, last);
-    LocalPort {
-        network: network(number),
-        address: Some(address),
-        address6: Some(Ipv6Addr::new(0xfd00, number.into(), 0, 0, 0, 0, 0, last.into())),
-        link_local: Vec::new(),
-        mac: MacAddress::for_ipv4(address),
-        names: Vec::new(),
-    }
+    let (id, plan) = bridge6(number, mode == GatewayMode::Isolated);
+    (id, LocalNetworkPlan { driver, ..plan })
 }
 
 /// The first of each bridge is `1-2`, of the second network `2-2`, and so on.
@@ -59,18 +30,11 @@ fn plan(networks: Vec<(NetworkId, LocalNetworkPlan)>, ports: &[(u8, u8)]) -> Net
     let endpoint = |(number, last): &(u8, u8)| {
         let id = format!("{number}-{last}");
         let endpoint =
-            EndpointPlan { locals: vec![port(*number, *last)], hostname: id.clone(), ..EndpointPlan::default() };
+            EndpointPlan { locals: vec![port6(*number, *last, &id)], hostname: id.clone(), ..EndpointPlan::default() };
         (id.parse().expect("id"), endpoint)
     };
     let endpoints = ports.iter().map(endpoint).collect();
     NetworkPlan { locals: networks.into_iter().collect(), endpoints, ..support::plan(&[]) }
-}
-
-async fn apply(kernel: &Kernel, plan: &NetworkPlan) {
-    let steps = diff(plan, &kernel.observe().await.expect("observe"));
-    let failed: Vec<String> = kernel.apply(steps).await.iter().map(|failure| explain(&failure.error)).collect();
-    assert_eq!(failed, [""; 0]);
-    assert_eq!(diff(plan, &kernel.observe().await.expect("observe")), [], "the second time there is nothing to do");
 }
 
 /// The world around this host, which has IPv6 too and knows the way to the first networks.
@@ -136,8 +100,8 @@ fn asks(from: &Path, to: &str, port: u16) -> Option<String> {
 fn e_31_an_unprotected_bridge_lets_in_whoever_knows_the_way() {
     in_host(|| async {
         world_with_routes();
-        let kernel = Kernel::new(Path::new(RUN_DIR));
-        let networks = vec![bridge(1, GatewayMode::NatUnprotected), bridge(2, GatewayMode::Nat)];
+        let kernel = kernel();
+        let networks = vec![with_mode(1, GatewayMode::NatUnprotected), with_mode(2, GatewayMode::Nat)];
         let mut plan = plan(networks, &[(1, 2), (2, 2)]);
         plan.endpoints.extend(support::plan(&[("on-bridge", [0, 2])]).endpoints);
         apply(&kernel, &plan).await;
@@ -163,10 +127,10 @@ fn e_31_an_unprotected_bridge_lets_in_whoever_knows_the_way() {
 fn e_31_a_routed_bridge_is_open_where_it_publishes() {
     in_host(|| async {
         world_with_routes();
-        let kernel = Kernel::new(Path::new(RUN_DIR));
-        let mut internal = bridge(3, GatewayMode::Nat);
+        let kernel = kernel();
+        let mut internal = with_mode(3, GatewayMode::Nat);
         internal.1.internal = true;
-        let networks = vec![bridge(1, GatewayMode::Routed), bridge(2, GatewayMode::Nat), internal];
+        let networks = vec![with_mode(1, GatewayMode::Routed), with_mode(2, GatewayMode::Nat), internal];
         let mut plan = plan(networks, &[(1, 2), (1, 3), (2, 2), (3, 2)]);
         let endpoint = plan.endpoints.get_mut(&"1-2".parse().expect("id")).expect("there");
         let open = [(80, 81), (81, 82)].map(|ports| OpenPorts { protocol: PortProtocol::Tcp, ports });
@@ -201,8 +165,8 @@ fn e_31_a_routed_bridge_is_open_where_it_publishes() {
 fn e_31_an_isolated_bridge_has_neighbours_alone() {
     in_host(|| async {
         world_with_routes();
-        let kernel = Kernel::new(Path::new(RUN_DIR));
-        let plan = plan(vec![bridge(1, GatewayMode::Isolated)], &[(1, 2), (1, 3)]);
+        let kernel = kernel();
+        let plan = plan(vec![with_mode(1, GatewayMode::Isolated)], &[(1, 2), (1, 3)]);
         apply(&kernel, &plan).await;
         let addresses = json(&format!("ip -j address show dev {}", bridge_name(network(1))));
         let own = addresses[0]["addr_info"].as_array().expect("list");
@@ -224,8 +188,8 @@ fn e_31_an_isolated_bridge_has_neighbours_alone() {
 #[test]
 fn e_31_an_inhibited_bridge_leaves_the_gateway_to_another() {
     in_host(|| async {
-        let kernel = Kernel::new(Path::new(RUN_DIR));
-        let mut net = bridge(1, GatewayMode::Nat);
+        let kernel = kernel();
+        let mut net = with_mode(1, GatewayMode::Nat);
         let gateway4 = BridgeGateway { inhibited: true, ..BridgeGateway::default() };
         net.1.driver = LocalDriver::Bridge(LocalBridge { gateway4, ..LocalBridge::default() });
         let plan = plan(vec![net], &[(1, 2)]);
@@ -255,12 +219,12 @@ fn e_31_what_leaves_bears_the_address_that_was_chosen() {
         world_with_routes();
         ip("address add 192.0.2.77/24 dev up0");
         ip("address add fd00:ff::77/64 dev up0 nodad");
-        let kernel = Kernel::new(Path::new(RUN_DIR));
-        let mut net = bridge(4, GatewayMode::Nat);
+        let kernel = kernel();
+        let mut net = with_mode(4, GatewayMode::Nat);
         let [gateway4, gateway6] = ["192.0.2.77", "fd00:ff::77"]
             .map(|source| BridgeGateway { source: source.parse().ok(), ..BridgeGateway::default() });
         net.1.driver = LocalDriver::Bridge(LocalBridge { gateway4, gateway6, ..LocalBridge::default() });
-        let plan = plan(vec![net, bridge(5, GatewayMode::Nat)], &[(4, 2), (5, 2)]);
+        let plan = plan(vec![net, with_mode(5, GatewayMode::Nat)], &[(4, 2), (5, 2)]);
         apply(&kernel, &plan).await;
         let _server = serve_at(Path::new(OUTSIDE), &[80]).await;
         let sees = |from: &str, to: &str| asks(&namespace_of(from), to, 80);

@@ -10,10 +10,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use overlay::{HostPorts, Ipv6Range, LocalBridge, LocalDriver, LocalNetworkPlan, LocalPort, MacAddress, NetworkPlan};
-use types::{MeshAffinity, NetworkId, PortBind, PortProtocol};
+use overlay::{HostPorts, LocalNetworkPlan, LocalPort, NetworkPlan};
+use types::{MeshAffinity, PortBind, PortProtocol};
 
-use support::{daemons::*, eventually, in_host, ingress::*, lab::Program, output, run};
+use support::{
+    daemons::*,
+    eventually, in_host,
+    ingress::*,
+    lab::Program,
+    locals::{bridge6, port6},
+    output, run,
+};
 
 const SOON: Duration = Duration::from_secs(5);
 const BOTH: [PortProtocol; 2] = [PortProtocol::Tcp, PortProtocol::Udp];
@@ -350,26 +357,10 @@ fn e_14_the_loopback_of_ipv6_leads_to_ports_of_ipv6() {
         let daemons = ["a"].map(Daemon::start);
         let mut plan = ingress.plan("a");
         plan.mesh = None;
-        let network = NetworkId::from_random(77);
-        let [gateway, address] = ["fd00:7::1", "fd00:7::2"].map(|text| text.parse().expect("address"));
-        let local = LocalNetworkPlan {
-            name: "six".to_owned(),
-            ipv4: None,
-            mtu: None,
-            internal: false,
-            driver: LocalDriver::Bridge(LocalBridge::default()),
-            ipv6: Some(Ipv6Range { subnet: "fd00:7::/64".parse().expect("subnet"), gateway }),
-        };
-        plan.locals.insert(network, local);
+        let (network, local) = bridge6(7, false);
+        plan.locals.insert(network, LocalNetworkPlan { ipv4: None, ..local });
         let endpoint = plan.endpoints.get_mut(&"w1".parse().expect("id")).expect("endpoint");
-        endpoint.locals.push(LocalPort {
-            network,
-            address: None,
-            address6: Some(address),
-            link_local: Vec::new(),
-            mac: MacAddress::for_ipv6(address),
-            names: Vec::new(),
-        });
+        endpoint.locals.push(LocalPort { address: None, ..port6(7, 2, "w1") });
         let bind = PortBind::Address("::".parse().expect("address"));
         let port = |protocol| HostPorts { bind: bind.clone(), protocol, published: (8080, 8080), target: 80 };
         endpoint.ports = BOTH.map(port).to_vec();

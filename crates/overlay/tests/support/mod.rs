@@ -4,6 +4,7 @@
 pub mod daemons;
 pub mod ingress;
 pub mod lab;
+pub mod locals;
 
 use std::{
     collections::BTreeMap,
