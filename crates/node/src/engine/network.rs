@@ -178,7 +178,6 @@ impl Network {
         self.ask_local(|reply| owned::Request::Remove { id, reply }).await
     }
 
-
     /// What the cluster says now. Whatever is attached after this call sees it.
     pub(super) fn set_cluster(&self, network: ClusterNetwork) {
         self.cluster.send_if_modified(|known| {
