@@ -91,6 +91,12 @@ impl Engine {
         self.announce_end(&record, given_back);
     }
 
+    /// The same for one that ended while no daemon ran: as with dockerd, that is no news.
+    pub(super) async fn note_past_end(&self, single: &Single, exit: &ExitStatus) {
+        let _turn = single.turn.lock().await;
+        self.settle(single, exit).await;
+    }
+
     /// Under its turn.
     async fn settle(&self, single: &Single, exit: &ExitStatus) -> Record {
         if let Err(error) = self.part(&single.id).await {

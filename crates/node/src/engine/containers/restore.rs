@@ -59,7 +59,7 @@ impl Engine {
             Some((Status::Stopped(exit), _)) if phase == Phase::Running => {
                 let asked = single.lock().state.is_hand_stopped;
                 single.news.send_modify(|news| news.is_stop_asked = asked);
-                self.note_end(single, &exit).await;
+                self.note_past_end(single, &exit).await;
             }
             None if phase == Phase::Running => {
                 let exit = ExitStatus {
@@ -72,7 +72,7 @@ impl Engine {
                 };
                 let asked = single.lock().state.is_hand_stopped;
                 single.news.send_modify(|news| news.is_stop_asked = asked);
-                self.note_end(single, &exit).await;
+                self.note_past_end(single, &exit).await;
             }
             // A start that was broken off before its command ran.
             Some((Status::Created, _)) => {

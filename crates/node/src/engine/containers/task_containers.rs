@@ -25,9 +25,9 @@ struct TaskContainer {
 }
 
 impl TaskContainers {
-    /// One of an earlier process, which told what had become of it by then. Whether that was its end the agent knows.
+    /// One of an earlier process. What became of it by now is no news, its end neither, as with dockerd.
     pub(super) fn found(&self, state: &ContainerState) {
-        let is_running = state.status != Status::Created;
+        let is_running = matches!(state.status, Status::Running | Status::Paused);
         let record = record_of_labels(&state.id, &state.labels);
         self.all().insert(state.id.clone(), TaskContainer { record, is_running });
     }
@@ -170,7 +170,7 @@ mod tests {
     fn e_42_what_is_found_is_no_news() {
         assert!(found(Status::Running).ended(ID, &exit(0, false)).is_some());
         let ended = found(Status::Stopped(exit(1, false)));
-        assert!(ended.ended(ID, &exit(1, false)).is_some(), "while no daemon ran");
+        assert_eq!(ended.ended(ID, &exit(1, false)), None, "it ended while no daemon ran");
         assert_eq!(action(ended.removed(ID)).as_deref(), Some("destroy"));
         let made = found(Status::Created);
         assert!(made.started(ID).is_some() && made.ended(ID, &exit(0, false)).is_some());
