@@ -34,7 +34,7 @@ fn with(change: impl FnOnce(&mut TaskSpec)) -> Assignment {
 fn config(assignment: &Assignment) -> ContainerConfig {
     let planned = plan(&context(assignment)).expect("a good spec");
     let mut volumes: BTreeMap<_, _> =
-        image_volumes(&planned, &image()).map(|t| (t, PathBuf::from("/anonymous"))).collect();
+        image_volumes(&planned, &image()).map(|t| (t, PathBuf::from("/volumes/5e1f/_data"))).collect();
     for mount in &planned.mounts {
         volumes.insert(mount.target.clone(), "/named".into());
     }
@@ -123,8 +123,8 @@ fn s_75_a_container_says_whose_it_is() {
     assert_eq!(shown["own"], "of the user");
 }
 
-/// E-23, E-42: what is shown and told of a task's container is found on it: name, image, labels, and the ports that its
-/// image says it has.
+/// E-23, E-42: what is shown and told of a task's container is found on it: name, image, labels, and the ports and volumes
+/// that its image says it has.
 #[test]
 fn e_23_a_container_bears_what_is_shown_of_it() {
     let made = config(&with(|task| {
@@ -135,6 +135,9 @@ fn e_23_a_container_bears_what_is_shown_of_it() {
     assert_eq!(shown.name, format!("web.1.{}", assignment(1).id));
     let exposed: Vec<_> = shown.merged.exposed.into_iter().collect();
     assert_eq!(exposed, [(53, types::PortProtocol::Udp), (80, types::PortProtocol::Tcp)]);
+    let volumes: Vec<_> = shown.points.iter().map(|point| (point.target.as_str(), point.volume().cloned())).collect();
+    let name = || Some("5e1f".to_owned());
+    assert_eq!(volumes, [("/data", name()), ("/logs", name())]);
     let labels = shown.merged.labels;
     assert_eq!(labels["tier"], "front");
     assert!(labels.keys().all(|key| !key.starts_with("rswarm.")), "{labels:?}");

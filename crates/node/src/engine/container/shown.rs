@@ -1,7 +1,7 @@
 //! What of a task's container is shown beside single containers: its record, which travels with it as a label, so
 //! that a daemon that finds it can show it without its assignment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use image::RunConfig;
 use runtime::ContainerConfig;
@@ -71,8 +71,10 @@ fn directory_of(made: &Made, target: &str) -> PathBuf {
     made.volumes.get(target).cloned().unwrap_or_default()
 }
 
+/// Of one that the user gave no name, the directory says it: `volumes/<name>/_data`.
 fn anonymous(source: PathBuf) -> PointKind {
-    PointKind::Volume { name: String::new(), source, is_anonymous: true, subpath: String::new() }
+    let name = source.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
+    PointKind::Volume { name, source, is_anonymous: true, subpath: String::new() }
 }
 
 fn point(m: &super::PlannedMount, made: &Made) -> MountPoint {
