@@ -76,9 +76,7 @@ impl Monitors {
 async fn watch(engine: Engine, task: TaskId, mut health: Health, news: mpsc::Sender<(TaskId, HealthNews)>) {
     loop {
         tokio::time::sleep(health.pause(now())).await;
-        let began = now();
-        let Some(finding) = engine.check_health(task, health.settings()).await else { continue };
-        let Some(change) = health.take(began, finding) else { continue };
+        let Some(change) = engine.look_at_task(task, &mut health).await else { continue };
         let is_last = matches!(change, HealthNews::Unhealthy(_));
         if news.send((task, change)).await.is_err() || is_last {
             return;

@@ -1,7 +1,7 @@
 //! Whether a container is well: how it is found out, and what the findings mean (parity S-58). Pure but for
 //! [`Engine::check_health`], the asking itself.
 //!
-//! Called by the agent, which keeps one monitor per container that has a check. The rules are Docker's
+//! Called for each container that has a check (`containers::health`). The rules are Docker's
 //! (moby `daemon/health.go`), defaults included. The settings travel with the container as a label, so that
 //! a daemon that finds it goes on with the same check even if the image is gone.
 
@@ -10,12 +10,11 @@ use std::time::Duration;
 use image::RunConfig;
 use runtime::{Captured, ExecConfig, ExecEnd, Status};
 use serde::{Deserialize, Serialize};
-use types::{HealthCheck, HealthTest, TaskId, Timestamp, with_causes};
+use types::{HealthCheck, HealthTest, Timestamp, with_causes};
 
 use super::{
     Engine,
     container::SpecError,
-    container_id,
     exec::{CODE_UNKNOWN, Probe},
 };
 
@@ -123,6 +122,11 @@ impl Health {
         &self.settings
     }
 
+    /// Those in a row that count.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// From the end of one check, or from the start, to the next check.
     pub(crate) fn pause(&self, now: Timestamp) -> Duration {
         let is_starting = !self.is_healthy && now.since(self.started_at) < self.settings.start_period;
@@ -155,12 +159,7 @@ impl Health {
 
 impl Engine {
     /// Asks a container once. A check that cannot be executed failed, as in Docker; what does not run is not asked.
-    pub(crate) async fn check_health(&self, task: TaskId, settings: &HealthSettings) -> Option<Finding> {
-        self.check_health_of(&container_id(task), settings).await.map(|look| look.finding)
-    }
-
-    /// The same for any container.
-    pub(super) async fn check_health_of(&self, id: &str, settings: &HealthSettings) -> Option<Look> {
+    pub(super) async fn check_health(&self, id: &str, settings: &HealthSettings) -> Option<Look> {
         let command = ExecConfig { args: settings.args.clone(), ..ExecConfig::default() };
         let runtime = &self.inner.runtime;
         if !runtime.state(id).await.is_ok_and(|state| state.status == Status::Running) {
