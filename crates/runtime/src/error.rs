@@ -93,9 +93,9 @@ mod tests {
             Error::Failed { id: "c".into(), operation: "create it", reason: reason.to_owned() }.exit_code()
         };
         for (reason, wanted) in [
-            ("cannot enter the directory /none: No such file or directory", 127),
-            ("cannot enter the directory /etc/passwd: Not a directory", 127),
-            ("cannot enter the directory /root: Permission denied", 126),
+            ("cannot enter the directory /none: no such file or directory; make it in the container", 127),
+            ("cannot enter the directory /etc/passwd: not a directory; choose another", 127),
+            ("cannot enter the directory /root: permission denied; choose another", 126),
             ("exec: \"/tmp\": is a directory: unknown", 126),
             ("it is paused", 128),
         ] {

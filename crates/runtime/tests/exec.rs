@@ -93,9 +93,12 @@ async fn s_58_codes_output_and_failures() {
     let command = |name: &str| ExecConfig { args: vec![name.to_owned()], ..ExecConfig::default() };
     assert!(matches!(fails(command("nothing")).await, Error::CommandNotFound { .. }));
     assert!(matches!(fails(command("/etc/data")).await, Error::CommandNotExecutable { .. }));
-    for directory in ["/nowhere", "/etc/data"] {
+    for (directory, why) in [
+        ("/nowhere", "no such file or directory; make it in the container, or choose another with --workdir"),
+        ("/etc/data", "not a directory; choose another with --workdir"),
+    ] {
         let lost = fails(ExecConfig { cwd: directory.into(), ..line("true") }).await;
-        assert!(lost.to_string().contains(&format!("cannot enter the directory {directory}")), "{lost}");
+        assert!(lost.to_string().ends_with(&format!("cannot enter the directory {directory}: {why}")), "{lost}");
         assert_eq!(lost.exit_code(), 127, "{lost}");
     }
     // Found, and the kernel does not execute it: it counts as begun.

@@ -11,6 +11,7 @@ use std::{
     io::Write,
     mem::ManuallyDrop,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    path::Path,
 };
 
 use libcontainer::{
@@ -181,11 +182,21 @@ fn prepare(command: &Command, filter: Option<&LinuxSeccomp>) -> Result<(), Failu
     install(filter.filter(|_| !no_new_privileges))?;
     drop_capabilities(command, syscall.as_ref())?;
     if entered.is_err() {
-        chdir(cwd).map_err(|errno| format!("cannot enter the directory {}: {}", cwd.display(), errno.desc()))?;
+        chdir(cwd).map_err(|errno| not_entered(cwd, errno))?;
     }
     // A directory of the host, reached through something that was open, has no name here.
     getcwd().map_err(|_| format!("the directory {} is outside the container", cwd.display()))?;
     install(filter.filter(|_| no_new_privileges))
+}
+
+/// Ends with what to do: commands and containers are given their directory alike.
+fn not_entered(cwd: &Path, errno: Errno) -> String {
+    let what_next = match errno {
+        Errno::ENOENT => "make it in the container, or choose another with --workdir",
+        Errno::EACCES => "choose another with --workdir, or another user",
+        _ => "choose another with --workdir",
+    };
+    format!("cannot enter the directory {}: {}; {what_next}", cwd.display(), errno.desc().to_lowercase())
 }
 
 /// Capabilities stay permitted until they are dropped on purpose.

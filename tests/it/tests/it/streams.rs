@@ -36,9 +36,12 @@ fn cluster_e_28_exec() -> Result<()> {
         let said = run(&[command], Value::Null)?;
         ensure!(said.code == Some(code) && text(&said.stderr).contains(words), "{said:?}");
     }
-    for directory in ["/none", "/etc/passwd"] {
+    for (directory, words) in [
+        ("/none", "cannot enter the directory /none: no such file or directory; make it in the container"),
+        ("/etc/passwd", "cannot enter the directory /etc/passwd: not a directory; choose another with --workdir"),
+    ] {
         let said = run(&["true"], json!({ "WorkingDir": directory }))?;
-        ensure!(said.code == Some(127) && text(&said.stderr).contains(directory), "{said:?}");
+        ensure!(said.code == Some(127) && text(&said.stderr).contains(words), "{said:?}");
     }
     run(&["sh", "-c", "echo '#!/none' > /tmp/lost; chmod +x /tmp/lost"], Value::Null)?;
     let said = run(&["/tmp/lost"], Value::Null)?;
