@@ -56,6 +56,7 @@ mod storage;
 mod streams;
 mod survive;
 mod swarm_cli;
+mod ties;
 mod user_networks;
 mod waits;
 mod written;

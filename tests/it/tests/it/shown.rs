@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{can_make_hosts, containers::Docker};
 
 /// Unix time as a client writes it.
-fn in_seconds(ahead: u64) -> Result<String> {
+pub(crate) fn in_seconds(ahead: u64) -> Result<String> {
     Ok((SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + ahead).to_string())
 }
 
@@ -94,6 +94,39 @@ fn docker_e_41_health_checks_are_told() -> Result<()> {
             Ok(())
         })?;
     }
+    Ok(())
+}
+
+/// E-28, E-41: a task's container shows how its last health checks went, as a single one does.
+#[test]
+fn docker_e_41_health_log_of_a_task() -> Result<()> {
+    if !can_make_hosts("docker_e_41_health_log_of_a_task") {
+        return Ok(());
+    }
+    let d = Docker::up("shownlog")?;
+    let check = "echo looked; test -e /tmp/ready";
+    d.t.create("web", 1, &["--health-cmd", check, "--health-interval", "200ms", "--health-retries", "1000"])?;
+    let (container, _) = until("its container runs", DEADLINE, || {
+        let listed = d.ok(&["ps", "-q", "--no-trunc", "--filter", "name=web.1"])?;
+        ensure!(!listed.is_empty(), "none yet");
+        Ok(listed)
+    })?;
+    let health = || Ok::<Value, anyhow::Error>(serde_json::from_str(&d.field(&container, "{{json .State.Health}}")?)?);
+    until("its failures are shown, the last of them whole", DEADLINE, || {
+        let health = health()?;
+        let log = health["Log"].as_array().context("a log")?;
+        ensure!(health["Status"] == "starting" && health["FailingStreak"].as_u64() > Some(5), "{health}");
+        ensure!(log.len() == 5 && log.iter().all(|look| look["ExitCode"] == 1), "{health}");
+        ensure!(log.iter().all(|look| look["Output"] == "looked\n"), "{health}");
+        Ok(())
+    })?;
+    d.ok(&["exec", &container, "touch", "/tmp/ready"])?;
+    until("it is healthy", DEADLINE, || {
+        let health = health()?;
+        ensure!(health["Status"] == "healthy" && health["FailingStreak"] == 0, "{health}");
+        ensure!(health["Log"][4]["ExitCode"] == 0, "{health}");
+        Ok(())
+    })?;
     Ok(())
 }
 
