@@ -33,8 +33,8 @@ pub use registry::{
     resolve_digest, search,
 };
 pub use store::{
-    DiskUsage, ImageDetail, ImageManifests, ImageSummary, ImageUsage, ManifestKind, ManifestView, Mounted, Removed,
-    SnapshotInfo, StorageDriver, Store, Swept, Transfers,
+    DiskUsage, Held, ImageDetail, ImageManifests, ImageSummary, ImageUsage, ManifestKind, ManifestView, Mounted,
+    Removed, SnapshotInfo, StorageDriver, Store, Swept, TaskImage, Transfers,
 };
 pub use tree::{Change, ChangeKind, ExtractOptions, PathStat, Root, TreeError, TreeMount, sum_below};
 pub use types::ImageReference;

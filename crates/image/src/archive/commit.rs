@@ -86,7 +86,7 @@ impl Store {
                 let tags = options.reference.into_iter().map(ImageReference::with_default_tag).collect();
                 let parent = Some(snapshot.image);
                 let record = ImageRecord { manifest, indexes: BTreeSet::new(), parent, layers, config };
-                inner.add_image(NewImage { id: id.clone(), record, tags, repo_digest: None })?;
+                inner.add_image(NewImage { id: id.clone(), record, tags, repo_digest: None, is_brought: false })?;
                 Ok(id)
             })
             .await;

@@ -90,7 +90,13 @@ impl Store {
             let id = config_file.digest.clone();
             let references: Vec<_> = options.reference.into_iter().map(ImageReference::with_default_tag).collect();
             let record = ImageRecord { manifest, indexes: BTreeSet::new(), parent: None, layers: vec![record], config };
-            inner.add_image(NewImage { id: id.clone(), record, tags: references.clone(), repo_digest: None })?;
+            inner.add_image(NewImage {
+                id: id.clone(),
+                record,
+                tags: references.clone(),
+                repo_digest: None,
+                is_brought: false,
+            })?;
             Ok(LoadedImage { id, references })
         })
         .await

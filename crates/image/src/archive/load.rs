@@ -306,7 +306,7 @@ impl Store {
                 layers: layers?,
                 config: stored.config,
             };
-            images.push(NewImage { id: stored.id, record, tags: names, repo_digest: None });
+            images.push(NewImage { id: stored.id, record, tags: names, repo_digest: None, is_brought: false });
         }
         let loaded = images.iter().map(|i| LoadedImage { id: i.id.clone(), references: i.tags.clone() }).collect();
         self.run("recording images", move |inner| images.into_iter().try_for_each(|image| inner.add_image(image)))

@@ -47,6 +47,8 @@ pub struct PullOptions {
     pub also_runs: Vec<Platform>,
     /// Base URLs tried before Docker Hub.
     pub mirrors: Vec<String>,
+    /// For a task, and no user asked for it: the image may be collected when nothing needs it any more.
+    pub for_task: bool,
 }
 
 impl PullOptions {
@@ -183,7 +185,7 @@ impl Store {
         options: &PullOptions,
     ) -> Result<Option<Digest>> {
         let key = format!("{}@{digest}", reference.name());
-        let wanted = options.platform.clone();
+        let (wanted, for_task) = (options.platform.clone(), options.for_task);
         let reference = reference.clone();
         self.run("looking for the image", move |inner| {
             inner.change(|catalog, _| {
@@ -194,6 +196,9 @@ impl Store {
                 }
                 if reference.digest.is_none() {
                     catalog.tag(&id, &reference, jiff::Timestamp::now());
+                }
+                if !for_task {
+                    catalog.claim(&id);
                 }
                 Ok(Some(id))
             })
@@ -262,7 +267,7 @@ impl Store {
         let pairs: Vec<(Digest, Digest)> = pairs.into_iter().map(|(d, diff_id)| (d.digest, diff_id)).collect();
         // All are there: this only collects their sizes.
         let layers = self.ensure_layers(&pairs, &Progress::none()).await?;
-        self.record(found, names, layers, config).await
+        self.record(found, names, layers, config, options.for_task).await
     }
 
     async fn record(
@@ -271,6 +276,7 @@ impl Store {
         names: Names,
         layers: Vec<LayerRecord>,
         config: ImageConfig,
+        is_brought: bool,
     ) -> Result<PulledImage> {
         let id = found.manifest.config.digest.clone();
         let pulled = PulledImage { id: id.clone(), digest: found.root.clone(), is_new: true };
@@ -278,7 +284,7 @@ impl Store {
             inner.put_blob(&found.manifest_bytes)?;
             let indexes = found.indexes.iter().map(|bytes| inner.put_blob(bytes)).collect::<Result<_>>()?;
             let record = ImageRecord { manifest: found.manifest_digest, indexes, parent: None, layers, config };
-            inner.add_image(NewImage { id, record, tags: names.tags, repo_digest: names.repo_digest })
+            inner.add_image(NewImage { id, record, tags: names.tags, repo_digest: names.repo_digest, is_brought })
         })
         .await?;
         Ok(pulled)

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use types::ImageReference;
 
+use super::uses::TaskUse;
 use crate::{
     config::ImageConfig,
     digest::Digest,
@@ -29,6 +30,9 @@ pub(crate) struct Catalog {
     /// When an image got a tag last (RFC 3339), by its id.
     #[serde(default)]
     pub tagged: BTreeMap<Digest, String>,
+    /// What tasks do with an image, by its id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub uses: BTreeMap<Digest, TaskUse>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,6 +82,7 @@ impl Default for Catalog {
             tags: BTreeMap::new(),
             digests: BTreeMap::new(),
             tagged: BTreeMap::new(),
+            uses: BTreeMap::new(),
         }
     }
 }
@@ -167,6 +172,7 @@ impl Catalog {
         if users.idle.is_empty() {
             self.images.remove(&id);
             self.tagged.remove(&id);
+            self.uses.remove(&id);
             removed.push(Removed::Deleted(id));
         }
         Ok(removed)

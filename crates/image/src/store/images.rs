@@ -118,12 +118,20 @@ pub(crate) struct NewImage {
     pub tags: Vec<ImageReference>,
     /// `name` and manifest digest as known to a registry.
     pub repo_digest: Option<(String, Digest)>,
+    /// It came for a task; no user asked for it.
+    pub is_brought: bool,
 }
 
 impl Inner {
     /// Makes an image known, under its names.
     pub(crate) fn add_image(&self, new: NewImage) -> Result<()> {
         self.change(|catalog, _| {
+            match (new.is_brought, catalog.images.contains_key(&new.id)) {
+                (false, _) => catalog.claim(&new.id),
+                (true, false) => catalog.bring(&new.id),
+                // whose it was it stays
+                (true, true) => {}
+            }
             let mut record = new.record;
             if let Some(known) = catalog.images.get(&new.id) {
                 record.indexes.extend(known.indexes.iter().cloned());
@@ -190,6 +198,7 @@ impl Store {
             inner.change(|catalog, _| {
                 let id = catalog.lookup(&name)?;
                 catalog.tag(&id, &reference, jiff::Timestamp::now());
+                catalog.claim(&id);
                 Ok(())
             })
         })

@@ -20,6 +20,7 @@ mod snapshots;
 mod sweep;
 mod transfers;
 mod usage;
+mod uses;
 mod views;
 
 use std::{
@@ -43,6 +44,7 @@ pub use sweep::Swept;
 use tokio::sync::Semaphore;
 pub use transfers::Transfers;
 pub use usage::{DiskUsage, ImageUsage};
+pub use uses::{Held, TaskImage};
 
 use crate::{
     digest::Digest,
