@@ -11,7 +11,9 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::{ArgGroup, CommandFactory as _, FromArgMatches as _, Parser, parser::ValueSource};
 use identity::{ApiAcceptor, PemFiles};
-use node::engine::{BridgeDefaults, ContainerDefaults, HostNetwork, Settings, StorageDriver, Transfers};
+use node::engine::{
+    BridgeDefaults, ContainerDefaults, HostNetwork, ImageGc, Percent, Settings, StorageDriver, Transfers,
+};
 use overlay::{Cidr, EncryptionChoice};
 
 /// Docker's port for its API with TLS.
@@ -80,6 +82,13 @@ pub struct Config {
     /// So many are sent to registries at once
     #[arg(long, value_name = "COUNT", default_value_t = limit(Transfers::default().uploads))]
     pub max_concurrent_uploads: NonZeroUsize,
+    /// When the disk is fuller than so many percent, images that tasks brought here and nothing needs any more are removed,
+    /// the least recently used first; 0 or off: never. What was pulled, loaded or built by hand is never removed
+    #[arg(long, value_name = "PERCENT", default_value = "85")]
+    pub image_gc_high: Percent,
+    /// So full it may stay then
+    #[arg(long, value_name = "PERCENT", default_value = "80")]
+    pub image_gc_low: Percent,
     /// A registry that is spoken to without TLS; may be given several times
     #[arg(long, value_name = "HOST[:PORT]")]
     pub insecure_registry: Vec<String>,
@@ -177,6 +186,7 @@ impl Config {
                 bail!("{registry:?} cannot be a registry; write HOST[:PORT], of a mirror its URL");
             }
         }
+        let image_gc = ImageGc::new(self.image_gc_high, self.image_gc_low).map_err(anyhow::Error::msg)?;
         Ok(Settings {
             debug: self.debug,
             labels,
@@ -188,6 +198,7 @@ impl Config {
                 uploads: self.max_concurrent_uploads.get(),
                 attempts: self.of_file.download_attempts,
             },
+            image_gc,
             defaults: self.of_file.defaults.clone(),
             bridge_defaults: self.of_file.bridge_defaults.clone(),
         })
@@ -313,6 +324,24 @@ mod tests {
         ]);
         let error = config.expect("flags").tcp().err().map(|e| format!("{e:#}")).unwrap_or_default();
         assert!(error.contains("read /a"), "{error}");
+    }
+
+    /// P27: when images are collected, or why not so.
+    #[test]
+    fn p27_images_are_collected_between_two_shares_of_the_disk() {
+        let settings = |words: &[&str]| {
+            let config = Config::try_parse_from([&["rswarm daemon"], words].concat()).map_err(|e| e.to_string())?;
+            config.settings().map(|settings| settings.image_gc).map_err(|error| error.to_string())
+        };
+        assert_eq!(settings(&[]), Ok(ImageGc::Between { high: 85, low: 80 }));
+        assert_eq!(
+            settings(&["--image-gc-high", "70", "--image-gc-low", "60"]),
+            Ok(ImageGc::Between { high: 70, low: 60 })
+        );
+        assert_eq!(settings(&["--image-gc-high", "off"]), Ok(ImageGc::Never));
+        let refused = |words: &[&str]| settings(words).expect_err("makes no sense");
+        assert!(refused(&["--image-gc-high", "70"]).starts_with("image-gc-low 80 is above image-gc-high 70"));
+        assert!(refused(&["--image-gc-high", "101"]).contains("\"101\" is no share of a disk"));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The configuration file of the daemon, `daemon.json`: Docker's keys, as far as there is such a setting here.
+//! The configuration file of the daemon, `daemon.json`: Docker's keys, as far as there is such a setting here, and a few of
+//! rswarm's own, named as their flags.
 //!
 //! Read at the start and again on SIGHUP. It is taken whole or not at all: an unknown key, a wrong value, or a key whose
 //! flag is given too is refused by name. A key of Docker's without a setting here is refused with what rswarm does instead
@@ -9,6 +10,7 @@ mod network;
 mod of_file;
 mod once;
 mod others;
+mod percent;
 mod programs;
 
 use std::{
@@ -29,6 +31,7 @@ use types::Labels;
 use self::{
     of_file::{Limit, Pool, Size},
     once::Once,
+    percent::Share,
     programs::Program,
 };
 use crate::config::Config;
@@ -49,6 +52,8 @@ struct ConfigFile {
     max_concurrent_downloads: Option<NonZeroUsize>,
     max_concurrent_uploads: Option<NonZeroUsize>,
     max_download_attempts: Option<NonZeroU32>,
+    image_gc_high: Option<Share>,
+    image_gc_low: Option<Share>,
     default_network_opts: Option<BTreeMap<String, Labels>>,
     // of containers that are made from then on, read again on SIGHUP
     log_driver: Option<String>,
@@ -131,6 +136,7 @@ impl Config {
         file.check_taken()?;
         let of_file = file.of_file()?;
         let (program, listen) = (file.program()?, file.listen()?);
+        let [high, low] = file.image_gc()?;
         let driver: Option<StorageDriver> =
             file.storage_driver.map(|name| name.parse()).transpose().map_err(anyhow::Error::msg)?;
         let mut config = Self { of_file, ..self.clone() };
@@ -153,6 +159,8 @@ impl Config {
         take(&mut config.max_concurrent_downloads, downloads, given, key, same)?;
         let (key, same) = ("max_concurrent_uploads", "max-concurrent-uploads");
         take(&mut config.max_concurrent_uploads, uploads, given, key, same)?;
+        take(&mut config.image_gc_high, high, given, "image_gc_high", "image-gc-high")?;
+        take(&mut config.image_gc_low, low, given, "image_gc_low", "image-gc-low")?;
         take(&mut config.state_dir, file.data_root, given, "state_dir", "data-root")?;
         take(&mut config.run_dir, file.exec_root, given, "run_dir", "exec-root")?;
         take(&mut config.storage_driver, driver.map(Some), given, "storage_driver", "storage-driver")?;
@@ -203,6 +211,8 @@ fn take<T>(slot: &mut T, value: Option<T>, given: &BTreeSet<String>, flag: &str,
 
 #[cfg(test)]
 mod tests {
+    use node::engine::ImageGc;
+
     use super::*;
 
     pub(super) fn read(arguments: &[&str], text: &str) -> Result<Config, String> {
@@ -229,6 +239,17 @@ mod tests {
         assert_eq!(config.fixed_changes(&config), Vec::<&str>::new());
     }
 
+    /// P27: read again without a restart, as numbers or words.
+    #[test]
+    fn p27_the_file_says_when_images_are_collected() {
+        let gc = |text: &str| read(&[], text).expect("a good file").settings().map(|settings| settings.image_gc);
+        let between = |high, low| ImageGc::Between { high, low };
+        assert_eq!(gc(r#"{"image-gc-high": 60, "image-gc-low": "50"}"#).expect("good"), between(60, 50));
+        assert_eq!(gc(r#"{"image-gc-high": "off"}"#).expect("good"), ImageGc::Never);
+        assert_eq!(gc("{}").expect("good"), between(85, 80));
+        assert!(gc(r#"{"image-gc-low": 90}"#).expect_err("above the high one").to_string().contains("set the low one"));
+    }
+
     /// E-50
     #[test]
     fn e_50_what_is_not_understood_is_refused_by_name() {
@@ -238,6 +259,10 @@ mod tests {
         assert!(refused(&[], r#"{"max-concurrent-uploads": 0}"#).contains("nonzero"));
         assert!(refused(&[], r#"{"storage-driver": "aufs"}"#).contains("name one of overlay2"));
         assert!(refused(&[], r#"{"debug": true, "debug": false}"#).contains("duplicate field `debug`"));
+        let none = "\"image-gc-low\": \"many\" is no share of a disk: write 1 to 100 percent, or off";
+        assert_eq!(refused(&[], r#"{"image-gc-low": "many"}"#), none);
+        let both = refused(&["--image-gc-high", "70"], r#"{"image-gc-high": 60}"#);
+        assert_eq!(both, "\"image-gc-high\" is set here and by --image-gc-high; keep one of them");
         let both = refused(&["--label", "a=1"], r#"{"labels": ["b=2"]}"#);
         assert_eq!(both, "\"labels\" is set here and by --label; keep one of them");
         let missing = Config::from_words(["rswarm daemon", "--config-file", "/nowhere"]).expect("flags").with_file();

@@ -29,6 +29,9 @@ pub(crate) struct Metrics {
     /// From a plan to a network that is as it says.
     pub(crate) network_applied: Histogram,
     pub(crate) network_failures: Counter,
+    /// Removed to make room.
+    pub(crate) images_collected: Counter,
+    pub(crate) image_bytes_collected: Counter,
     containers: Family<Labels<1>, Gauge>,
     images: Gauge,
     volumes: Gauge,
@@ -53,6 +56,9 @@ impl Metrics {
         let health_checks_failed = counter("engine_daemon_health_checks_failed", "Those that failed");
         let network_failures =
             counter("rswarm_engine_network_apply_failures", "Plans that the network was not brought to");
+        let images_collected =
+            counter("rswarm_engine_images_collected", "Images that were removed because the disk got full");
+        let image_bytes_collected = counter("rswarm_engine_image_bytes_collected", "Bytes that this gave free");
         let network_applied = Histogram::new(APPLY_BUCKETS);
         let help = "Time to bring the host's network to its plan";
         registry.register("rswarm_engine_network_apply_seconds", help, network_applied.clone());
@@ -79,6 +85,8 @@ impl Metrics {
             health_checks_failed,
             network_applied,
             network_failures,
+            images_collected,
+            image_bytes_collected,
             containers,
             images,
             volumes,
@@ -124,6 +132,7 @@ mod tests {
         let metrics = Metrics::new(&host, 2, 1 << 30);
         metrics.clone().restarts.inc();
         metrics.network_applied.observe(0.02);
+        metrics.image_bytes_collected.inc_by(7);
         let text = metrics.text(ContainerCounts { running: 3, paused: 0, stopped: 1 }, 2, 5);
         for line in [
             "# TYPE engine_daemon_container_states_containers gauge",
@@ -132,6 +141,8 @@ mod tests {
             "rswarm_engine_images 2",
             "rswarm_engine_volumes 5",
             "rswarm_engine_container_restarts_total 1",
+            "rswarm_engine_images_collected_total 0",
+            "rswarm_engine_image_bytes_collected_total 7",
             "rswarm_engine_network_apply_seconds_bucket{le=\"0.025\"} 1",
             "rswarm_engine_network_apply_seconds_bucket{le=\"0.01\"} 0",
         ] {

@@ -20,7 +20,7 @@ use types::{
 use super::{
     AgentConfig, AgentEvent, AgentStatus,
     assigned::{Assigned, Saved},
-    described, ends, image_server,
+    described, ends, image_care, image_server,
     keeper::Keeper,
     local::{Local, LocalTask, Phase, Step, StopPolicy},
     monitors::Monitors,
@@ -37,6 +37,7 @@ use crate::{
     clock::now,
     engine::{
         ClusterNetwork, Engine, Uplink,
+        image_gc::AssignedImages,
         peers::ImageLink,
         tasks::{Found, Prepared, TaskError},
     },
@@ -98,6 +99,7 @@ impl Follower {
         let side = CancellationToken::new();
         let mut beside = self.start_beside(session_events, probe_updates, &side);
         self.set_network();
+        self.set_images();
         let mut has_left = false;
         loop {
             self.act();
@@ -199,6 +201,7 @@ impl Follower {
             stop.clone(),
         );
         beside.spawn(images);
+        beside.spawn(image_care::run(self.engine.clone(), stop.clone()));
         beside.spawn(probes::hand_up(self.engine.clone(), probe_updates));
         beside
     }
@@ -290,6 +293,14 @@ impl Follower {
         self.keeper.mark();
         self.has_heard = true;
         self.set_network();
+        self.set_images();
+    }
+
+    /// What the engine must not remove to make room. While no assignments are known it removes nothing.
+    fn set_images(&self) {
+        if self.assigned.is_known() {
+            self.engine.set_assigned_images(AssignedImages::of(self.assigned.set()));
+        }
     }
 
     fn set_network(&self) {
@@ -328,6 +339,7 @@ impl Follower {
         self.assigned = Assigned::restore(Some(types::AssignmentSet::default()));
         self.has_heard = true;
         self.set_network();
+        self.set_images();
         self.claim();
         self.leaving = Some(reply);
     }

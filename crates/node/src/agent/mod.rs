@@ -11,6 +11,7 @@ mod described;
 mod doctor_server;
 mod ends;
 mod follower;
+mod image_care;
 mod image_server;
 mod keeper;
 mod local;

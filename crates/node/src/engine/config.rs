@@ -7,6 +7,7 @@ use image::{StorageDriver, Transfers};
 use super::{
     defaults::ContainerDefaults,
     events::{Event, EventKind},
+    image_gc::ImageGc,
     network::{BridgeDefaults, HostNetwork},
 };
 
@@ -54,6 +55,8 @@ pub struct Settings {
     pub registry_mirrors: Vec<String>,
     /// Blobs that go over the network at once, each way.
     pub transfers: Transfers,
+    /// When images that tasks brought are removed to make room.
+    pub image_gc: ImageGc,
     /// For containers that are made from now on.
     pub defaults: ContainerDefaults,
     /// For bridge networks of this host that are made from now on.

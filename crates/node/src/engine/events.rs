@@ -16,6 +16,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use image::Removed;
 use tokio::sync::watch;
 use types::ClusterEvents;
 
@@ -221,6 +222,17 @@ impl Events {
         let number = rings.newest;
         rings.own.add(number, Event { time_ns, ..event }, false);
         self.shared.newest.send_replace(number);
+    }
+
+    /// Tells what was taken away from the image `id`: by a user, or to make room.
+    pub fn tell_removed_images(&self, id: &str, removed: &[Removed]) {
+        for item in removed {
+            let (action, actor, name) = match item {
+                Removed::Untagged(name) => ("untag", id, name.as_str()),
+                Removed::Deleted(digest) => ("delete", digest.as_str(), digest.as_str()),
+            };
+            self.publish(Event::new(EventKind::Image, action, actor).with("name", name));
+        }
     }
 
     /// Tells what the manager of this host says of the cluster. A step that was told before is not told again.

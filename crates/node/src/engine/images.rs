@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use image::{Credentials, Progress, PullOptions};
+use image::{Credentials, Held, Progress, PullOptions};
 use tokio::sync::Mutex;
 use types::{
     Assignment, ImageReference, PULL_LABEL, Payload, Placement, Platform, PullPolicy, pull_policy, with_causes,
@@ -15,6 +15,7 @@ use types::{
 use super::{
     Engine,
     events::{Event, EventKind},
+    image_gc::{user_of, user_of_mount},
     tasks::{TaskError, of_image},
 };
 use crate::clock::{Backoff, random};
@@ -53,20 +54,45 @@ impl Engine {
         self.inner.events.publish(event);
     }
 
-    /// The images of a task, brought here where they are not: gives the name under which the store knows its own. The
-    /// spec's credentials are for its own image's registry, and shown to no other.
-    pub(super) async fn ensure_images(&self, a: &Assignment) -> Result<String, TaskError> {
+    /// The images of a task, brought here where they are not: gives the name under which the store knows its own, and
+    /// what keeps all of them until the task's container does. The spec's credentials are for its own image's registry,
+    /// and shown to no other.
+    pub(super) async fn ensure_images(&self, a: &Assignment) -> Result<(String, Vec<Held>), TaskError> {
         let container = &a.spec.container;
         // judged when the service was admitted
         let policy = pull_policy(&a.service_labels).unwrap_or_default();
         let none = Payload::default();
-        for (source, image) in container.mounted_images() {
+        let mut all = Vec::new();
+        for (at, (source, image)) in container.mounted_images().enumerate() {
             let own = if image.registry == container.image.registry { &container.registry_auth } else { &none };
             let auths = [own, a.mount_auths.get(source).unwrap_or(&none)];
-            self.ensure_image(image, &auths, &a.spec.placement, policy).await?;
+            let found = self.ensure_image(image, &auths, &a.spec.placement, policy, &user_of_mount(a, at)).await?;
+            all.push(found.1);
         }
         let auths = [&container.registry_auth, &a.registry_auth];
-        self.ensure_image(container.image.clone(), &auths, &a.spec.placement, policy).await
+        let image = container.image.clone();
+        let own = self.ensure_image(image, &auths, &a.spec.placement, policy, &user_of(a)).await?;
+        all.push(own.1);
+        Ok((own.0, all))
+    }
+
+    /// An image that is here, which this user now has.
+    async fn hold_image(&self, name: &str, user: &str) -> Result<Option<Held>, TaskError> {
+        let held = match self.inner.images.hold(name) {
+            Ok(held) => held,
+            Err(image::Error::NoSuchImage(_)) => return Ok(None),
+            Err(error) => return Err(of_image(error)),
+        };
+        // a task does not fail for that: at worst its image goes sooner than another
+        if let Err(error) = self.inner.images.note_use(&held, user).await {
+            tracing::warn!(
+                image = name,
+                user,
+                error = with_causes(&error),
+                "who uses an image could not be written down"
+            );
+        }
+        Ok(Some(held))
     }
 
     /// The name under which the store knows an image. Of the credentials the first are tried that there are, then the next (P17).
@@ -76,26 +102,37 @@ impl Engine {
         auths: &[&Payload],
         placement: &Placement,
         policy: PullPolicy,
-    ) -> Result<String, TaskError> {
+        user: &str,
+    ) -> Result<(String, Held), TaskError> {
         let reference = image.with_default_tag();
         let name = reference.to_string();
         let is_asked_anew = policy == PullPolicy::Always && reference.digest.is_none();
-        if !is_asked_anew && self.inner.images.get(&name).is_ok() {
-            return Ok(name);
+        if !is_asked_anew && let Some(held) = self.hold_image(&name, user).await? {
+            return Ok((name, held));
         }
         let turn = self.inner.pulls.turn(&reference).await;
         let _turn = turn.lock().await;
-        match self.inner.images.get(&name) {
-            Ok(_) if !is_asked_anew => return Ok(name),
-            Ok(_) | Err(image::Error::NoSuchImage(_)) => {}
-            Err(error) => return Err(of_image(error)),
+        if !is_asked_anew && let Some(held) = self.hold_image(&name, user).await? {
+            return Ok((name, held));
         }
+        self.collect_images().await;
         let options = self.pull_options(auths, placement);
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut attempt = 1;
         loop {
             let failed = match self.bring(&reference, &options, policy).await {
-                Ok(()) => return Ok(name),
+                Ok(()) => match self.hold_image(&name, user).await? {
+                    Some(held) => {
+                        // it may have been a large one
+                        self.collect_images().await;
+                        return Ok((name, held));
+                    }
+                    None => Failed {
+                        registry: "it was removed again at once".into(),
+                        is_transient: true,
+                        ..Failed::default()
+                    },
+                },
                 Err(failed) => failed,
             };
             if !failed.is_transient || attempt >= ATTEMPTS {
@@ -119,6 +156,7 @@ impl Engine {
             mirrors: info.settings.registry_mirrors.clone(),
             any_platform: placement.platforms.iter().any(Platform::is_any),
             also_runs: also_runs.clone(),
+            for_task: true,
             ..PullOptions::default()
         };
         let known: Vec<PullOptions> =

@@ -23,6 +23,7 @@ mod frame;
 pub(crate) mod health;
 mod host_info;
 pub(crate) mod host_ports;
+pub(crate) mod image_gc;
 mod images;
 mod lock;
 mod log_driver;
@@ -62,6 +63,7 @@ pub use exec::{ExecSession, ExecSpec, ExecView};
 pub use frame::{FRAME_HEADER, FrameKind, frame_header};
 pub use host_info::HostInfo;
 pub use image::{StorageDriver, Transfers};
+pub use image_gc::{ImageGc, Percent};
 pub use log_driver::{DRIVERS as LOG_DRIVERS, shown_in_logs};
 pub use logs::{LogLine, LogOptions, LogStream};
 pub use network::{
@@ -82,6 +84,7 @@ use self::{
     dial::Dials,
     events::Events,
     exec::Execs,
+    image_gc::ImageCollector,
     images::Pulls,
     lock::StateLock,
     network::{FoundEndpoint, Network},
@@ -126,6 +129,7 @@ struct Inner {
     events: Events,
     containers: Containers,
     pulls: Pulls,
+    collector: ImageCollector,
     peers: Peers,
     tunnels: Tunnels,
     dials: Dials,
@@ -183,6 +187,7 @@ impl Engine {
             events,
             containers: singles,
             pulls,
+            collector: ImageCollector::default(),
             peers: Peers::default(),
             tunnels: Tunnels::default(),
             dials: Dials::default(),

@@ -5,7 +5,7 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use image::RunConfig;
+use image::{Held, RunConfig};
 use overlay::{EndpointDns, EndpointId};
 use runtime::{ExitStatus, Status};
 use types::{Assignment, Attachment, DependencyId, NodeId, PortConfig, PortProtocol, TaskId, Timestamp, with_causes};
@@ -39,6 +39,8 @@ pub(crate) struct Checked {
     planned: Planned,
     /// The image's name in the store.
     image: String,
+    /// Keeps its images until its container does.
+    held: Vec<Held>,
     files: Vec<TaskFile>,
 }
 
@@ -101,15 +103,15 @@ impl Engine {
         let planned = container::plan(&context).map_err(refused)?;
         let files = dependencies::files(&context, sent).map_err(refused)?;
         check_binds(&planned).await?;
-        let image = self.ensure_images(a).await?;
-        Ok(Checked { planned, image, files })
+        let (image, held) = self.ensure_images(a).await?;
+        Ok(Checked { planned, image, held, files })
     }
 
     /// Root filesystem, volumes, files and network of a task.
     pub(crate) async fn prepare_task(&self, a: &Assignment, checked: Checked) -> Result<Prepared, TaskError> {
         let filled = self.info().settings.defaults.fill_task(a);
         let a = &*filled;
-        let Checked { planned, image, files } = checked;
+        let Checked { planned, image, held: _held, files } = checked;
         let id = container_id(a.id);
         let (mounted, attached) = {
             let _turn = self.inner.turns.acquire().await.map_err(|_| stopping())?;

@@ -38,12 +38,8 @@ impl Announcer {
 
     /// What `rmi` and prune took away from the image `id`.
     pub(super) fn tell_removed(&self, id: &str, removed: &[Removed]) {
-        let nothing = BTreeMap::new();
-        for item in removed {
-            match item {
-                Removed::Untagged(name) => self.publish("untag", id, name, &nothing),
-                Removed::Deleted(digest) => self.publish("delete", digest.as_str(), digest.as_str(), &nothing),
-            }
+        if let Some(events) = &self.events {
+            events.tell_removed_images(id, removed);
         }
     }
 
