@@ -57,7 +57,17 @@ impl Engine {
 
     /// Makes room if the disk with the images is too full. Who cannot wait for the end may stop waiting.
     pub(super) async fn collect_images(&self) {
-        let limits = self.info().settings.image_gc;
+        self.make_room(self.info().settings.image_gc).await;
+    }
+
+    /// Removes all that may go: an image did not fit.
+    pub(super) async fn collect_all_images(&self) {
+        if self.info().settings.image_gc != ImageGc::Never {
+            self.make_room(ImageGc::ALL).await;
+        }
+    }
+
+    async fn make_room(&self, limits: ImageGc) {
         if limits == ImageGc::Never {
             return;
         }

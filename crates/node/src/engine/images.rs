@@ -140,6 +140,9 @@ impl Engine {
             }
             tracing::info!(image = reference.familiar(), attempt, error = failed.registry, "pull failed, trying again");
             attempt += 1;
+            if failed.is_disk_full {
+                self.collect_all_images().await;
+            }
             tokio::time::sleep(backoff.pause(random())).await;
         }
     }
@@ -208,6 +211,7 @@ impl Engine {
                     }
                     Err(error) => {
                         failed.is_transient = error.is_transient();
+                        failed.is_disk_full = matches!(error, image::Error::NoSpace { .. });
                         failed.registry = with_causes(&error);
                     }
                 },
@@ -242,6 +246,7 @@ struct Failed {
     /// Empty where there is no other node.
     nodes: String,
     is_transient: bool,
+    is_disk_full: bool,
 }
 
 impl Failed {

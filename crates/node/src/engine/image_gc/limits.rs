@@ -46,6 +46,9 @@ impl Default for ImageGc {
 }
 
 impl ImageGc {
+    /// Until nothing is left that may go.
+    pub(super) const ALL: Self = Self::Between { high: 0, low: 0 };
+
     /// Between these two; never, if one of them is off.
     ///
     /// # Errors
@@ -134,6 +137,7 @@ mod tests {
         assert_eq!(is(800), (false, true, 80));
         let full = disk(1000);
         assert!(!ImageGc::Never.is_too_full(full) && ImageGc::Never.is_enough(full));
+        assert!(ImageGc::ALL.is_too_full(disk(1)) && !ImageGc::ALL.is_enough(disk(1)));
         assert_eq!(disk(100).without(300), disk(0), "never below nothing");
         assert_eq!(disk(100).emptier(disk(90)), disk(90));
         assert_eq!(Disk { used: 0, free: 0 }.percent(), 0);
