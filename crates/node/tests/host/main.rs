@@ -4,6 +4,7 @@
 //! The binary is also the shim and the data plane process of that host.
 
 mod health;
+mod images;
 mod leftovers;
 mod manager;
 mod networks;

@@ -1,13 +1,14 @@
 //! What is tried on the host.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::{
+    mount::{MntFlags, umount2},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -18,7 +19,7 @@ use types::{
 };
 
 use crate::{
-    health,
+    health, images,
     manager::{FakeManager, Heard},
 };
 
@@ -43,6 +44,11 @@ pub struct Host {
 impl Host {
     fn netd(&self) -> overlay::Client {
         overlay::Client::new(&self.dir.path().join("run/netd.sock"))
+    }
+
+    /// Where the images are, which is a disk of its own.
+    pub fn images(&self) -> PathBuf {
+        self.dir.path().join("state/images")
     }
 
     pub async fn engine(&self) -> Result<Engine> {
@@ -140,6 +146,7 @@ pub fn passed(name: &str, began: Instant) {
 
 pub async fn all() -> Result<()> {
     let host = Host { dir: tempfile::tempdir()?, manager: FakeManager::start(now()).await? };
+    images::mount_disk(&host.images())?;
     let outcome = scenes(&host).await;
     let cleaned = clean_up(&host, &host.netd()).await;
     host.manager.stop().await;
@@ -161,6 +168,9 @@ async fn scenes(host: &Host) -> Result<()> {
     let began = Instant::now();
     crate::networks::single_containers(&engine).await?;
     passed("networks of the host, and single containers in them", began);
+    let began = Instant::now();
+    images::make_room(host, &engine).await?;
+    passed("old images make room for new ones", began);
     let began = Instant::now();
     agent.leave().await;
     ensure!(engine.containers().await?.is_empty(), "containers are left after leaving");
@@ -330,6 +340,7 @@ async fn clean_up(host: &Host, client: &overlay::Client) -> Result<()> {
     }
     client.apply(&overlay::NetworkPlan::default()).await?;
     client.shutdown().await?;
+    umount2(&host.images(), MntFlags::MNT_DETACH)?;
     let mounts = std::fs::read_to_string("/proc/self/mounts")?;
     let left: Vec<&str> = mounts.lines().filter(|l| l.contains(&*root.to_string_lossy())).collect();
     if !left.is_empty() {
