@@ -16,6 +16,7 @@ use super::{
     Engine,
     events::{Event, EventKind},
     image_gc::{user_of, user_of_mount},
+    peers::NotGiven,
     tasks::{TaskError, of_image},
 };
 use crate::clock::{Backoff, random};
@@ -135,7 +136,8 @@ impl Engine {
                 },
                 Err(failed) => failed,
             };
-            if !failed.is_transient || attempt >= ATTEMPTS {
+            let may_help = failed.is_transient || failed.is_disk_full;
+            if !may_help || attempt >= ATTEMPTS {
                 return Err(TaskError::Refused(failed.text(&reference)));
             }
             tracing::info!(image = reference.familiar(), attempt, error = failed.registry, "pull failed, trying again");
@@ -201,7 +203,10 @@ impl Engine {
                         self.announce_pull(reference);
                         return Ok(());
                     }
-                    Err(why) => failed.nodes = why,
+                    Err(NotGiven { why, is_disk_full }) => {
+                        failed.nodes = why;
+                        failed.is_disk_full |= is_disk_full;
+                    }
                 },
                 Source::Registry => match self.pull(reference, options).await {
                     Ok(pulled) => {
@@ -211,7 +216,7 @@ impl Engine {
                     }
                     Err(error) => {
                         failed.is_transient = error.is_transient();
-                        failed.is_disk_full = matches!(error, image::Error::NoSpace { .. });
+                        failed.is_disk_full |= matches!(error, image::Error::NoSpace { .. });
                         failed.registry = with_causes(&error);
                     }
                 },

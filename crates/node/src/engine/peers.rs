@@ -66,6 +66,21 @@ struct Answer {
     offer: Result<Option<Offer>, String>,
 }
 
+/// Why no node gave an image.
+#[derive(Debug)]
+pub(super) struct NotGiven {
+    /// For people; empty where there is no other node.
+    pub why: String,
+    /// It did not fit on this node's disk.
+    pub is_disk_full: bool,
+}
+
+impl From<String> for NotGiven {
+    fn from(why: String) -> Self {
+        Self { why, is_disk_full: false }
+    }
+}
+
 impl Engine {
     /// For as long as a manager is reached.
     pub(crate) fn set_image_link(&self, link: Option<ImageLink>) {
@@ -88,19 +103,24 @@ impl Engine {
     /// Brings an image from the nodes that have it.
     ///
     /// # Errors
-    /// Why not, for people; empty where there is no other node.
+    /// Why not.
     pub(super) async fn image_from_peers(
         &self,
         reference: &ImageReference,
         options: &PullOptions,
-    ) -> Result<PulledImage, String> {
+    ) -> Result<PulledImage, NotGiven> {
         let link = self.inner.peers.link.borrow().clone();
-        let link = link.ok_or("no manager is reached that could name them")?;
+        let link = link.ok_or_else(|| "no manager is reached that could name them".to_owned())?;
         let holders = holders(&link, reference).await?;
         let count = holders.len();
         let answers =
             stream::iter(holders.clone()).map(|holder| ask(holder, reference)).buffer_unordered(ASKED_AT_ONCE);
         let mut failed = Vec::new();
+        let mut is_disk_full = false;
+        let mut told = |error: &image::Error| {
+            is_disk_full |= matches!(error, image::Error::NoSpace { .. });
+            with_causes(error)
+        };
         // a digest is the same wherever it is; of a tag's images the newest is the one that is meant
         match reference.digest {
             Some(_) => {
@@ -114,7 +134,7 @@ impl Engine {
                             let sources = std::iter::once(holder).chain(others).take(MAX_SOURCES).collect();
                             match self.take(reference, (offer, sources), options).await {
                                 Ok(pulled) => return Ok(pulled),
-                                Err(why) => failed.push(format!("{address}: {why}")),
+                                Err(error) => failed.push(format!("{address}: {}", told(&error))),
                             }
                         }
                         Err(why) => failed.push(format!("{address}: {why}")),
@@ -128,12 +148,14 @@ impl Engine {
                     let first = sources.first().map(|holder| holder.address);
                     match self.take(reference, (offer, sources), options).await {
                         Ok(pulled) => return Ok(pulled),
-                        Err(why) => failed.push(first.map_or_else(String::new, |ip| format!("{ip}: ")) + &why),
+                        Err(error) => {
+                            failed.push(first.map_or_else(String::new, |ip| format!("{ip}: ")) + &told(&error));
+                        }
                     }
                 }
             }
         }
-        Err(none_had_it(count, &failed))
+        Err(NotGiven { why: none_had_it(count, &failed), is_disk_full })
     }
 
     async fn take(
@@ -141,9 +163,9 @@ impl Engine {
         reference: &ImageReference,
         (offer, holders): (Offer, Vec<Holder>),
         options: &PullOptions,
-    ) -> Result<PulledImage, String> {
+    ) -> Result<PulledImage, image::Error> {
         let source = Arc::new(Blobs { image: reference.to_string(), holders });
-        self.inner.images.pull_from_peers(reference, offer, source, options).await.map_err(|error| with_causes(&error))
+        self.inner.images.pull_from_peers(reference, offer, source, options).await
     }
 }
 
