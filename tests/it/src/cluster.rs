@@ -110,6 +110,13 @@ impl ClusterUnderTest {
         Ok(this)
     }
 
+    /// A cluster of daemons without any image, whose last host has a disk of so many bytes.
+    pub fn with_small_disk(test: &str, managers: usize, workers: usize, bytes: u64) -> Result<Self> {
+        let mut spec = LabSpec::new(Guard::name(test)?, managers + workers, rswarm_binary()?);
+        spec.hosts.last_mut().context("a host")?.disk_bytes = Some(bytes);
+        Self::on(&spec, managers, workers)
+    }
+
     fn on(spec: &LabSpec, managers: usize, workers: usize) -> Result<Self> {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let guard = Guard::up_with(spec)?;

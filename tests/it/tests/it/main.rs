@@ -25,6 +25,7 @@ mod health;
 mod host_ports;
 mod hostile;
 mod hosts;
+mod image_gc;
 mod images;
 mod inject;
 mod ipv6;
