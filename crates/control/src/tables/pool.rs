@@ -22,7 +22,7 @@ struct SubnetPool {
     /// First to last address of each free stretch.
     free: OrdMap<u128, u128>,
     usage: SubnetUsage,
-    /// The address given out last.
+    /// The address given out last, but for those that were asked for.
     cursor: u128,
 }
 
@@ -184,6 +184,8 @@ impl SubnetPool {
             return;
         }
         let number = number(address);
+        // one that somebody asked for does not turn the round back
+        let is_next = self.next() == Some(address);
         let Some((first, last)) = self.stretch(number) else { return };
         self.free.remove(&first);
         if first < number {
@@ -193,7 +195,9 @@ impl SubnetPool {
             self.free.insert(number + 1, last);
         }
         self.usage.used += 1;
-        self.cursor = number;
+        if is_next {
+            self.cursor = number;
+        }
     }
 
     fn release(&mut self, address: IpAddr) {

@@ -114,7 +114,21 @@ fn p49_what_is_reserved_counts_for_more_than_how_many_tasks_there_are() {
          plan
          service even x4 cpu=1 rebalance=on
          plan",
-        expect![[""]],
+        expect![[r#"
+            0s create seed.1/1 on a
+            0s create web.1/1 on d
+            0s create web.2/1 on b
+            0s create web.3/1 on c
+            0s create web.4/1 on a
+            0s create web.5/1 on d
+            0s create web.6/1 on b
+            0s create web.7/1 on c
+            0s create web.8/1 on d
+            0s create even.1/1 on c
+            0s create even.2/1 on b
+            0s create even.3/1 on a
+            0s create even.4/1 on d
+        "#]],
     );
 }
 
@@ -134,7 +148,14 @@ fn p13_a_cluster_may_deny_services_its_hosts() {
          stack shop | service shop_web privileged=yes
          privileged allowed
          update web privileged=yes",
-        expect![[""]],
+        expect![[r#"
+            refused: label rswarm.privileged: "sometimes" is neither allowed nor denied
+            refused: service web asks for privileged containers, which this cluster denies to services (label rswarm.privileged=denied of the cluster): leave it out, or have its administrator allow it with `rswarm swarm update --privileged-services allowed`
+            refused: service web asks for capability CAP_SYS_ADMIN, which this cluster denies to services (label rswarm.privileged=denied of the cluster): leave it out, or have its administrator allow it with `rswarm swarm update --privileged-services allowed`
+            refused: service web asks for privileged containers, which this cluster denies to services (label rswarm.privileged=denied of the cluster): leave it out, or have its administrator allow it with `rswarm swarm update --privileged-services allowed`
+            refused: service old asks for capability CAP_SYS_ADMIN, which this cluster denies to services (label rswarm.privileged=denied of the cluster): leave it out, or have its administrator allow it with `rswarm swarm update --privileged-services allowed`
+            refused: nothing of stack shop was changed: service shop_web asks for privileged containers, which this cluster denies to services (label rswarm.privileged=denied of the cluster): leave it out, or have its administrator allow it with `rswarm swarm update --privileged-services allowed`
+        "#]],
     );
 }
 

@@ -17,7 +17,7 @@ use tokio::{
     process::Command,
     task::JoinHandle,
 };
-use types::TaskState;
+use types::{Assignment, TaskState};
 
 use crate::scene::{Host, IMAGE, is, set, task};
 
@@ -52,6 +52,10 @@ async fn update(host: &Host, engine: &Engine, registry: &Registry) -> Result<()>
         let whole = used + disk.blocks_available();
         ensure!(used * 100 <= HIGH * whole, "{used} of {whole} blocks are used with image {n}");
         ensure!(has(&registry.name(n)) && has(&registry.name((n - 1).max(1))), "image {n} and the one before");
+        // the next comes when this one has ended, as in an update
+        let stopped = Assignment { desired: TaskState::Shutdown, ..task.clone() };
+        host.manager.assign(set([stopped])).await;
+        host.manager.wait("a task that stops", |heard| is(heard, task.id, TaskState::Shutdown)).await?;
     }
     ensure!(!has(&registry.name(1)), "the oldest makes room");
     ensure!(has(IMAGE), "what was loaded by hand stays, though it is older");
