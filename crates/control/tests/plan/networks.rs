@@ -254,16 +254,16 @@ fn p42_the_next_task_of_a_slot_has_its_addresses_again_where_that_is_wanted() {
             0s want db.2/1 shutdown
             0s create db.2/2 on b 10.1.0.5
             0s want web.2/1 shutdown
-            0s create web.2/2 on b 10.1.0.7
+            0s create web.2/2 on b 10.1.0.8
             0s db Updating: update in progress
             0s want db.1/1 shutdown
             0s create db.1/2 on a 10.1.0.4
             0s want db.2/2 shutdown
             0s create db.2/3 on b 10.1.0.5
             5s db Completed: update completed
-            5s other has addresses n1 [10.1.0.8]
-            5s create other.1/1 on b 10.1.0.9
-            5s create other.2/1 on a 10.1.0.10
+            5s other has addresses n1 [10.1.0.9]
+            5s create other.1/1 on b 10.1.0.10
+            5s create other.2/1 on a 10.1.0.11
         "#]],
     );
 }
@@ -505,7 +505,7 @@ fn single_containers_in_attachable_networks_n_12() {
             0s create db.1/1 on a 10.1.0.3
               c1 in web at 10.1.0.4 [] told to a b c
               c2 in web at 10.1.0.9 [db,front] told to a b c
-              c3 in web at 10.1.0.10 [] told to a b c
+              c3 in web at 10.1.0.5 [] told to a b c
             refused: container c2 is in network web on node 00000000000alio6svwp1hpfl: remove it there first
             refused: network web: address 10.1.0.9 is already in use, or not to be given out: choose another, or none
             refused: network web: no configured subnet contains IP address 10.2.0.9
@@ -515,7 +515,7 @@ fn single_containers_in_attachable_networks_n_12() {
             refused: network web is in use by service db: update or remove them first
             refused: container c1 is one of node 00000000000alio6svwp1hpfl, which alone may take it out of a network
               c2 in web at 10.1.0.9 [other] told to a b c
-              c3 in web at 10.1.0.10 [] told to a b c
+              c3 in web at 10.1.0.5 [] told to a b c
               web vni 4096 10.1.0.0/24 gateway 10.1.0.1 (5 of 254 used)
               closed vni 4097 10.0.0.0/24 gateway 10.0.0.1 (1 of 254 used)
         "#]],
