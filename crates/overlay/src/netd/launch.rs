@@ -17,8 +17,8 @@ use nix::{
 use super::{NetdConfig, NetdError, lock, protocol::Hello};
 use crate::Client;
 
-/// Starting takes milliseconds; a machine under load may need this long.
-const COMES_UP: Duration = Duration::from_secs(10);
+/// Starting takes milliseconds; a machine under load may need this long. One that ends is noticed at once.
+const COMES_UP: Duration = Duration::from_secs(60);
 /// Ending takes milliseconds too. After this it is killed: the network stays, as its state is in the kernel.
 const GOES_DOWN: Duration = Duration::from_secs(3);
 /// One that runs says hello at once; one that does not within this hangs, and is replaced.
