@@ -204,11 +204,14 @@ impl Engine {
         Ok(ExecView { id, container, spec, is_running, pid, code })
     }
 
-    /// Ids of the commands that run in a container.
+    /// Ids of the commands of a container that have not ended, in the order in which they were made.
     pub fn execs_of(&self, container: &str) -> Vec<String> {
-        let running =
-            |entry: &&Arc<Entry>| entry.container.id == container && matches!(*entry.stage(), Stage::Running { .. });
-        self.inner.execs.all().values().filter(running).map(|entry| entry.id.clone()).collect()
+        let is_open = |entry: &Entry| !matches!(*entry.stage(), Stage::Ended { .. });
+        let all = self.inner.execs.all();
+        let own = all.values().filter(|entry| entry.container.id == container && is_open(entry));
+        let mut own: Vec<(Instant, String)> = own.map(|entry| (entry.made_at, entry.id.clone())).collect();
+        own.sort();
+        own.into_iter().map(|(_, id)| id).collect()
     }
 
     /// Sets the size of a command's terminal.

@@ -259,6 +259,25 @@ fn docker_e_23_what_there_is_not() -> Result<()> {
     let limit = used["pids_stats"].get("limit");
     ensure!(if is_v1 { limit.is_none() } else { limit == Some(&json!(u64::MAX)) }, "{limit:?}");
     ensure!(used["blkio_stats"]["io_queue_recursive"].is_array() == is_v1, "{}", used["blkio_stats"]);
+    let both = api.request("GET", "/containers/old/stats?one-shot=1", "application/json", &[])?;
+    ensure!(both.status == 400 && both.text().contains("cannot have stream=true and one-shot=true"), "{}", both.text());
+    // E-25: a command is listed from when it is made until it has ended
+    let made = api.post("/containers/old/exec", &json!({ "Cmd": ["true"] }))?;
+    ensure!(api.get("/containers/old/json")?["ExecIDs"] == json!([made["Id"]]), "{made}");
+    api.post(&format!("/exec/{}/start", made["Id"].as_str().unwrap_or_default()), &json!({ "Detach": true }))?;
+    until("nothing runs in it but itself", DEADLINE, || {
+        ensure!(api.get("/containers/old/json")?["ExecIDs"].is_null());
+        Ok(())
+    })?;
+    // E-35: nobody is found by a name on the host's bridge
+    let alias =
+        json!({ "Image": IMAGE, "NetworkingConfig": { "EndpointsConfig": { "bridge": { "Aliases": ["x"] } } } });
+    let alias = api.request("POST", "/containers/create", "application/json", alias.to_string().as_bytes())?;
+    ensure!(
+        alias.status == 400 && alias.text().contains("only for containers in user defined networks"),
+        "{}",
+        alias.text()
+    );
 
     let image = || d.ok(&["ps", "--no-trunc", "--filter", "name=old", "--format", "{{.Image}}"]);
     ensure!(image()? == "mine:1");

@@ -8,7 +8,7 @@ use node::{
     Engine,
     engine::containers::{ContainerStatusView, ContainerView},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use types::Timestamp;
 
 use super::{filter::Filter, versions};
@@ -72,6 +72,10 @@ pub(crate) async fn inspect(
     // a container keeps the driver that it was made with; what ended in a task has none
     let driver = engine.images().snapshot_driver(&view.id).unwrap_or(engine.images().driver());
     let mut detail = show::detail(&view, sizes, driver);
+    let execs = engine.execs_of(&view.id);
+    if !execs.is_empty() {
+        detail["ExecIDs"] = json!(execs);
+    }
     versions::show_detail(&mut detail, version);
     Ok(Json(detail))
 }

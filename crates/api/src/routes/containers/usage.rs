@@ -17,7 +17,13 @@ use node::{
 };
 use serde_json::{Value, json};
 
-use crate::{convert::single::usage::write, error::ApiResult, host::engine, router::Shared, routes::query};
+use crate::{
+    convert::single::usage::write,
+    error::{ApiError, ApiResult},
+    host::engine,
+    router::Shared,
+    routes::query,
+};
 
 /// Between two readings, as clients expect.
 const EVERY: Duration = Duration::from_secs(1);
@@ -31,10 +37,15 @@ pub(crate) async fn top(State(shared): State<Shared>, Path(id): Path<String>, ra
 /// and with `one-shot=1` only that one.
 pub(crate) async fn stats(State(shared): State<Shared>, Path(id): Path<String>, raw: RawQuery) -> ApiResult<Response> {
     let query = query(raw);
+    let is_stream = query.get("stream").is_empty() || query.flag("stream");
+    if is_stream && query.flag("one-shot") {
+        // Docker's own words
+        return Err(ApiError::bad_request("cannot have stream=true and one-shot=true"));
+    }
     let engine = engine(&shared)?.clone();
     let found = engine.find_container(&id).await?;
     let first = engine.container_usage(&found.id).await?;
-    if !query.get("stream").is_empty() && !query.flag("stream") {
+    if !is_stream {
         if query.flag("one-shot") || !first.is_running {
             return Ok(Json(write(&found.id, &found.name, None, &first)).into_response());
         }

@@ -103,9 +103,15 @@ impl ContainerPlace {
         }
     }
 
-    /// On the host's bridge nobody chooses his address.
+    /// On the host's bridge nobody chooses his address, and nobody is found by a name.
     pub(in crate::engine) fn check_bridge(&self) -> Result<(), NetworkError> {
-        let PlaceRequest { address, address6, link_local, .. } = &self.asked;
+        let PlaceRequest { address, address6, link_local, aliases, .. } = &self.asked;
+        if !aliases.is_empty() {
+            // Docker's own words
+            let message = "invalid config for network bridge: invalid endpoint settings:\nnetwork-scoped alias is supported \
+                           only for containers in user defined networks";
+            return Err(NetworkError::new(Kind::Invalid, message));
+        }
         if let Some(strange) = link_local.iter().find(|address| address.is_ipv6() || !is_link_local(address)) {
             let message = format!(
                 "invalid link-local IP address {strange}: the host's bridge has no IPv6, and of IPv4 they are of \
