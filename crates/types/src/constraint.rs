@@ -33,6 +33,8 @@ pub struct Constraint {
     pub rule: Rule,
     /// Nodes that satisfy it come first, the others when no such node takes a task.
     pub soft: bool,
+    /// As it was given: clients compare it with what they asked for.
+    text: String,
 }
 
 /// What must hold of it. A label that is not there is empty, but does not exist.
@@ -155,7 +157,7 @@ impl FromStr for Constraint {
         for value in values {
             check_value(text, &key, value)?;
         }
-        Ok(Self { key, rule, soft })
+        Ok(Self { key, rule, soft, text: text.to_owned() })
     }
 }
 
@@ -267,19 +269,7 @@ impl fmt::Display for ConstraintKey {
 
 impl fmt::Display for Constraint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = &self.key;
-        if self.soft {
-            f.write_str("~")?;
-        }
-        match &self.rule {
-            Rule::Equal(value) => write!(f, "{key}=={value}"),
-            Rule::NotEqual(value) => write!(f, "{key}!={value}"),
-            Rule::In(values) => write!(f, "{key} in ({})", values.join(",")),
-            Rule::NotIn(values) => write!(f, "{key} not in ({})", values.join(",")),
-            Rule::Exists => write!(f, "{key} exists"),
-            Rule::NotExists => write!(f, "{key} not exists"),
-            Rule::Compare(how, number) => write!(f, "{key}{}{number}", how.as_str()),
-        }
+        f.write_str(&self.text)
     }
 }
 
@@ -326,11 +316,17 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Constraint>().expect(text).to_string(), text);
         }
-        let shown = |text: &str| text.parse::<Constraint>().expect(text).to_string();
-        assert_eq!(shown(" node.id == x "), "node.id==x");
-        assert_eq!(shown("node.labels.zone  NOT IN( a , b )"), "node.labels.zone not in (a,b)");
-        assert_eq!(shown("node.labels.disks > 4.50"), "node.labels.disks>4.5");
-        assert_eq!(shown("~ node.labels.gpu exists"), "~node.labels.gpu exists");
+        // the text is its owner's, the meaning is not
+        for (text, meaning) in [
+            (" node.id == x ", "node.id==x"),
+            ("node.labels.zone  NOT IN( a , b )", "node.labels.zone not in (a,b)"),
+            ("node.labels.disks > 4.50", "node.labels.disks>4.5"),
+            ("~ node.labels.gpu exists", "~node.labels.gpu exists"),
+        ] {
+            let [given, plain] = [text, meaning].map(|text| text.parse::<Constraint>().expect(text));
+            assert_eq!(given.to_string(), text, "S-30: clients compare it with what they asked for");
+            assert_eq!((given.key, given.rule, given.soft), (plain.key, plain.rule, plain.soft), "{text}");
+        }
     }
 
     #[test]

@@ -133,6 +133,46 @@ fn p49_what_is_reserved_counts_for_more_than_how_many_tasks_there_are() {
 }
 
 #[test]
+fn p42_the_next_task_of_a_slot_has_its_addresses_again_where_that_is_wanted() {
+    check(
+        "node a
+         node b
+         network n1 subnet=10.1.0.0/28
+         service db x2 net=n1 label=rswarm.network.stable-ip:true
+         service web x2 net=n1
+         settle
+         report db.2 failed
+         report web.2 failed
+         settle
+         update db force
+         settle
+         service other x2 net=n1
+         settle",
+        expect![[r#"
+            0s db has addresses n1 [10.1.0.2]
+            0s web has addresses n1 [10.1.0.3]
+            0s create db.1/1 on a 10.1.0.4
+            0s create db.2/1 on b 10.1.0.5
+            0s create web.1/1 on a 10.1.0.6
+            0s create web.2/1 on b 10.1.0.7
+            0s want db.2/1 shutdown
+            0s create db.2/2 on b 10.1.0.5
+            0s want web.2/1 shutdown
+            0s create web.2/2 on b 10.1.0.8
+            0s db Updating: update in progress
+            0s want db.1/1 shutdown
+            0s create db.1/2 on a 10.1.0.4
+            0s want db.2/2 shutdown
+            0s create db.2/3 on b 10.1.0.5
+            5s db Completed: update completed
+            5s other has addresses n1 [10.1.0.9]
+            5s create other.1/1 on b 10.1.0.10
+            5s create other.2/1 on a 10.1.0.11
+        "#]],
+    );
+}
+
+#[test]
 fn p13_a_cluster_may_deny_services_its_hosts() {
     check(
         "node a
