@@ -23,6 +23,22 @@ const CAPABILITY: &str = "security.capability";
 const CAPABILITY_MAX: usize = 256;
 /// Each level holds a descriptor open.
 const MAX_DEPTH: usize = 1000;
+/// File systems that the kernel makes up (linux/magic.h): in the order of proc, sysfs, cgroup, cgroup2, devpts, mqueue, securityfs,
+/// debugfs, tracefs and bpf.
+const MADE_UP: [u64; 10] = [
+    0x9fa0,
+    0x6265_6572,
+    0x27_e0eb,
+    0x6367_7270,
+    0x1cd1,
+    0x1980_0202,
+    0x7363_6673,
+    0x6462_6720,
+    0x7472_6163,
+    0xcafe_4a11,
+];
+/// linux/magic.h
+const TMPFS: u64 = 0x0102_1994;
 /// What fits into a header; longer names have an entry of their own before it.
 const NAME_MAX: usize = 100;
 
@@ -146,6 +162,9 @@ impl<W: Write> Packer<W> {
             FileType::Directory => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let directory = fs::openat(parent, name, flags, Mode::empty()).map_err(failed("open"))?;
+                if is_the_kernels(parent, name, directory.as_fd(), depth).map_err(failed("look at"))? {
+                    return self.directory_itself(directory.as_fd(), as_name, &stat).map(drop);
+                }
                 self.directory(directory.as_fd(), as_name, &stat, depth)
             }
             FileType::RegularFile => self.file(parent, name, as_name, &stat),
@@ -169,10 +188,16 @@ impl<W: Write> Packer<W> {
         stat: &Stat,
         depth: usize,
     ) -> Result<(), TreeError> {
+        let name = self.directory_itself(directory, name, stat)?;
+        self.children(directory, &name, depth + 1)
+    }
+
+    /// Without what is in it; gives the name that it has in the tar.
+    fn directory_itself(&mut self, directory: BorrowedFd<'_>, name: &[u8], stat: &Stat) -> Result<Vec<u8>, TreeError> {
         let name = if name.ends_with(b"/") { name.to_vec() } else { [name, b"/"].concat() };
         self.records(&name, stat, Some(directory))?;
         self.append(&mut header(stat, EntryType::Directory, 0), &name, None, io::empty())?;
-        self.children(directory, &name, depth + 1)
+        Ok(name)
     }
 
     fn file(&mut self, parent: BorrowedFd<'_>, name: &[u8], as_name: &[u8], stat: &Stat) -> Result<(), TreeError> {
@@ -262,6 +287,16 @@ impl<W: Write> Packer<W> {
         header.set_cksum();
         self.tar.append(header, data).map_err(TreeError::WriteArchive)
     }
+}
+
+/// Whether a directory within what is taken is where the kernel shows itself or its devices: of a container that runs they are there
+/// to be seen, but are no files of it.
+fn is_the_kernels(parent: BorrowedFd<'_>, name: &[u8], directory: BorrowedFd<'_>, depth: usize) -> Result<bool, Errno> {
+    if fs::fstat(parent)?.st_dev == fs::fstat(directory)?.st_dev {
+        return Ok(false);
+    }
+    let kind = u64::try_from(fs::fstatfs(directory)?.f_type).unwrap_or(0);
+    Ok(MADE_UP.contains(&kind) || kind == TMPFS && depth == 1 && name == b"dev")
 }
 
 fn header(stat: &Stat, kind: EntryType, size: u64) -> Header {

@@ -1,6 +1,6 @@
 //! Corners of single containers that clients' own test suites look at (parity E-13 to E-41).
 
-use std::fs;
+use std::{fs, path::Path};
 
 use anyhow::{Result, ensure};
 use it::IMAGE;
@@ -28,6 +28,15 @@ fn docker_e_28_cp_and_commit_of_what_does_not_run() -> Result<()> {
     d.ok(&["cp", "reader:/vol/data", &local("again")])?;
     ensure!(fs::read_to_string(local("again"))? == "kept\n");
     d.no(1, "read-only", &["cp", &local("more"), "reader:/vol/other"])?;
+
+    // all of one that runs: what the kernel shows in it is no file of its own
+    d.ok(&["run", "-d", "--name", "whole", IMAGE, "sleep", "100000"])?;
+    d.ok(&["cp", "whole:/", &local("whole")])?;
+    for directory in ["proc", "sys", "dev"] {
+        let inside = fs::read_dir(local(&format!("whole/{directory}")))?.count();
+        ensure!(inside == 0, "{inside} things of /{directory} were copied");
+    }
+    ensure!(Path::new(&local("whole/etc")).is_dir());
 
     d.ok(&["commit", "ended", "made:1"])?;
     ensure!(d.ok(&["run", "--rm", "made:1", "cat", "/own"])? == "own");
