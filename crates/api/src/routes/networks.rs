@@ -17,7 +17,11 @@ use axum::{
     extract::{Path, RawQuery, State},
     http::StatusCode,
 };
-use node::engine::{NetworkErrorKind, predefined_network};
+use node::engine::{
+    NetworkErrorKind,
+    events::{Event, EventKind},
+    predefined_network,
+};
 use serde_json::{Value, json};
 use types::{Filters, Name, NetworkId, NetworkView, ReadReply, ReadRequest, WriteReply, WriteRequest};
 
@@ -289,6 +293,9 @@ pub(crate) async fn prune(State(shared): State<Shared>, raw: RawQuery) -> ApiRes
             Err(error) if error.status.is_client_error() => {}
             Err(error) => return Err(error),
         }
+    }
+    if let Some(engine) = shared.host.engine() {
+        engine.events().publish(Event::new(EventKind::Network, "prune", "").with("reclaimed", "0"));
     }
     Ok(Json(json!({ "NetworksDeleted": (!deleted.is_empty()).then_some(deleted) })))
 }

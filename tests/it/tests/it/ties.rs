@@ -68,6 +68,12 @@ fn docker_e_42_a_run_tells_what_it_has() -> Result<()> {
     ensure!(events[3]["Actor"]["ID"] == network.as_str(), "{}", events[3]);
     let place = json!({ "container": &id, "name": "back", "type": "bridge" });
     ensure!(*said(3) == place && *said(5) == place, "{events:?}");
+    d.ok(&["system", "prune", "-f"])?;
+    let until = in_seconds(1)?;
+    let format = "{{.Type}} {{.Actor.Attributes.reclaimed}}";
+    let pruned = ["events", "--since", &since, "--until", &until, "--filter", "event=prune", "--format", format];
+    let pruned = d.ok(&pruned)?;
+    ensure!(["container 0", "network 0", "image 0"].iter().all(|line| pruned.lines().any(|told| told == *line)), "{pruned}");
     Ok(())
 }
 

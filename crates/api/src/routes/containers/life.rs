@@ -5,7 +5,10 @@ use axum::{
     extract::{Path, RawQuery, State},
     http::StatusCode,
 };
-use node::engine::containers::ContainerStatusView;
+use node::engine::{
+    containers::ContainerStatusView,
+    events::{Event, EventKind},
+};
 use serde_json::{Value, json};
 
 use super::{filter::Filter, versions};
@@ -134,6 +137,7 @@ pub(crate) async fn prune(State(shared): State<Shared>, raw: RawQuery) -> ApiRes
             bytes += own;
         }
     }
+    engine.events().publish(Event::new(EventKind::Container, "prune", "").with("reclaimed", bytes.to_string()));
     let removed = (!removed.is_empty()).then_some(removed);
     Ok(Json(json!({ "ContainersDeleted": removed, "SpaceReclaimed": bytes })))
 }
