@@ -73,7 +73,10 @@ fn docker_e_42_a_run_tells_what_it_has() -> Result<()> {
     let format = "{{.Type}} {{.Actor.Attributes.reclaimed}}";
     let pruned = ["events", "--since", &since, "--until", &until, "--filter", "event=prune", "--format", format];
     let pruned = d.ok(&pruned)?;
-    ensure!(["container 0", "network 0", "image 0"].iter().all(|line| pruned.lines().any(|told| told == *line)), "{pruned}");
+    ensure!(
+        ["container 0", "network 0", "image 0"].iter().all(|line| pruned.lines().any(|told| told == *line)),
+        "{pruned}"
+    );
     Ok(())
 }
 
