@@ -1,14 +1,28 @@
-//! The Dockerfile instructions `import --change` understands. Pure: text in, configuration changed.
+//! The Dockerfile instructions that `commit --change` and `import --change` understand. Pure: text in, configuration changed.
 
 use crate::{
     config::{Empty, Healthcheck, RunConfig},
     error::{Error, Result},
 };
 
-const KNOWN: &str = "CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR";
+const KNOWN: &str = "CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR";
 
-/// Applies one instruction such as `CMD ["sh"]` or `ENV A=1 B="two words"`.
-pub(super) fn apply_change(config: &mut RunConfig, instruction: &str) -> Result<()> {
+/// Applies instructions such as `CMD ["sh"]` or `ENV A=1 B="two words"`, one after the other. An entrypoint takes the command
+/// away that was there for another one, but not one of these instructions (moby `dispatchEntrypoint`).
+pub(super) fn apply_changes(config: &mut RunConfig, instructions: &[String]) -> Result<()> {
+    let mut has_command = false;
+    for instruction in instructions {
+        match apply_change(config, instruction)?.as_str() {
+            "CMD" => has_command = true,
+            "ENTRYPOINT" if !has_command => config.cmd.clear(),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Gives its word.
+fn apply_change(config: &mut RunConfig, instruction: &str) -> Result<String> {
     let bad = |reason: String| Error::BadChange { instruction: instruction.to_owned(), reason };
     let trimmed = instruction.trim();
     let (word, rest) = trimmed.split_once(char::is_whitespace).unwrap_or((trimmed, ""));
@@ -26,7 +40,17 @@ pub(super) fn apply_change(config: &mut RunConfig, instruction: &str) -> Result<
         "ENTRYPOINT" => config.entrypoint = command(rest),
         "USER" => config.user = rest.to_owned(),
         "WORKDIR" => config.working_dir = join_path(&config.working_dir, rest),
-        "STOPSIGNAL" => config.stop_signal = rest.to_owned(),
+        "STOPSIGNAL" => {
+            rest.parse::<types::Signal>().map_err(|_| bad(format!("invalid signal: {rest}")))?;
+            rest.clone_into(&mut config.stop_signal);
+        }
+        "ONBUILD" => {
+            let inner = rest.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
+            if matches!(inner.as_str(), "ONBUILD" | "FROM" | "MAINTAINER") {
+                return Err(bad(format!("{inner} isn't allowed as an ONBUILD trigger")));
+            }
+            config.on_build.push(rest.to_owned());
+        }
         "ENV" => {
             for (name, value) in pairs(rest).map_err(bad)? {
                 let prefix = format!("{name}=");
@@ -37,7 +61,8 @@ pub(super) fn apply_change(config: &mut RunConfig, instruction: &str) -> Result<
         "LABEL" => config.labels.extend(pairs(rest).map_err(bad)?),
         "EXPOSE" => {
             for port in rest.split_whitespace() {
-                config.exposed_ports.insert(exposed(port).map_err(bad)?, Empty {});
+                let ports = exposed(port).map_err(bad)?;
+                config.exposed_ports.extend(ports.into_iter().map(|port| (port, Empty {})));
             }
         }
         "VOLUME" => {
@@ -47,7 +72,7 @@ pub(super) fn apply_change(config: &mut RunConfig, instruction: &str) -> Result<
         "HEALTHCHECK" => config.healthcheck = Some(healthcheck(rest).map_err(bad)?),
         other => return Err(bad(format!("unknown instruction {other}; known are {KNOWN}"))),
     }
-    Ok(())
+    Ok(word)
 }
 
 /// With `$NAME` and `${NAME}` of the image's variables put in, unless in single quotes or behind a backslash; one that
@@ -145,15 +170,17 @@ fn words(text: &str) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-/// `80` -> `80/tcp`; ranges as they are.
-fn exposed(port: &str) -> Result<String, String> {
+/// `80` -> `80/tcp`, and each port of a range.
+fn exposed(port: &str) -> Result<Vec<String>, String> {
     let (ports, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
     let protocol = protocol.to_ascii_lowercase();
-    let valid = ports.splitn(2, '-').all(|p| p.parse::<u16>().is_ok_and(|p| p > 0));
-    if !valid || !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
-        return Err(format!("{port:?} is not a port such as 80, 53/udp or 8000-8010/tcp"));
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    match (first.parse::<u16>(), last.parse::<u16>()) {
+        (Ok(first @ 1..), Ok(last)) if first <= last && matches!(protocol.as_str(), "tcp" | "udp" | "sctp") => {
+            Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+        }
+        _ => Err(format!("{port:?} is not a port such as 80, 53/udp or 8000-8010/tcp")),
     }
-    Ok(format!("{ports}/{protocol}"))
 }
 
 /// `NONE`, or options and `CMD …`.
@@ -215,8 +242,20 @@ mod tests {
 
     fn apply(changes: &[&str]) -> Result<RunConfig> {
         let mut config = RunConfig::default();
-        changes.iter().try_for_each(|change| apply_change(&mut config, change))?;
+        let changes: Vec<String> = changes.iter().map(|change| (*change).to_owned()).collect();
+        apply_changes(&mut config, &changes)?;
         Ok(config)
+    }
+
+    /// E-18: a command belongs to the entrypoint that it was written for.
+    #[test]
+    fn e_18_an_entrypoint_takes_the_command_away() {
+        let mut config = RunConfig { cmd: vec!["old".into()], ..RunConfig::default() };
+        let entrypoint = r#"ENTRYPOINT ["run"]"#.to_owned();
+        apply_changes(&mut config, std::slice::from_ref(&entrypoint)).expect("good");
+        assert_eq!((config.entrypoint, config.cmd.len()), (vec!["run".to_owned()], 0));
+        let both = apply(&[r#"CMD ["it"]"#, &entrypoint, "ONBUILD RUN make"]).expect("good");
+        assert_eq!((both.cmd, both.on_build), (vec!["it".to_owned()], vec!["RUN make".to_owned()]));
     }
 
     #[test]
@@ -229,7 +268,7 @@ mod tests {
             "WORKDIR /srv",
             "WORKDIR app",
             "USER 1000:1000",
-            "EXPOSE 80 53/UDP 8000-8010/tcp",
+            "EXPOSE 80 53/UDP 8000-8001/tcp",
             r#"LABEL x="y z""#,
             r#"VOLUME ["/data"]"#,
             "VOLUME /a /b",
@@ -241,7 +280,7 @@ mod tests {
         assert_eq!(config.entrypoint, ["/bin/sh", "-c", "run me"]);
         assert_eq!(config.env, ["B=two words", "C=it is", "A=1 2 3"]);
         assert_eq!(config.working_dir, "/srv/app");
-        assert_eq!(config.exposed_ports.keys().collect::<Vec<_>>(), ["53/udp", "80/tcp", "8000-8010/tcp"]);
+        assert_eq!(config.exposed_ports.keys().collect::<Vec<_>>(), ["53/udp", "80/tcp", "8000/tcp", "8001/tcp"]);
         assert_eq!(config.labels.get("x").map(String::as_str), Some("y z"));
         assert_eq!(config.volumes.keys().collect::<Vec<_>>(), ["/a", "/b", "/data"]);
         let check = config.healthcheck.expect("set");
@@ -267,6 +306,9 @@ mod tests {
             ("LABEL a=\"b", "not closed"),
             ("EXPOSE 0", "not a port"),
             ("EXPOSE 80/icmp", "not a port"),
+            ("EXPOSE 90-80", "not a port"),
+            ("STOPSIGNAL BAD", "invalid signal: BAD"),
+            ("ONBUILD FROM x", "FROM isn't allowed as an ONBUILD trigger"),
             ("HEALTHCHECK --interval=5 CMD x", "not a duration"),
             ("HEALTHCHECK true", "want NONE or CMD"),
         ];

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use types::ImageReference;
 
-use super::{changes::apply_change, load::manifest_of};
+use super::{changes::apply_changes, load::manifest_of};
 use crate::{
     config::{HistoryEntry, RunConfig},
     digest::Digest,
@@ -49,9 +49,7 @@ impl Store {
         if let Some(own) = options.config {
             config.config = merged(config.config, own);
         }
-        for change in &options.changes {
-            apply_change(&mut config.config, change)?;
-        }
+        apply_changes(&mut config.config, &options.changes)?;
         let container = container.to_owned();
         let _core = self.inner.unpacking.acquire().await.map_err(|_| Error::Interrupted("unpacking".to_owned()))?;
         let committed = self

@@ -7,7 +7,7 @@ use tokio_util::io::SyncIoBridge;
 use types::ImageReference;
 
 use super::{
-    changes::apply_change,
+    changes::apply_changes,
     load::{LoadedImage, make_manifest},
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub struct ImportOptions {
     pub reference: Option<ImageReference>,
-    /// Dockerfile instructions: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, STOPSIGNAL, USER,
+    /// Dockerfile instructions: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER,
     /// VOLUME, WORKDIR.
     pub changes: Vec<String>,
     pub message: String,
@@ -41,7 +41,7 @@ impl ImportOptions {
 
     fn config(&self) -> Result<ImageConfig> {
         let mut config = ImageConfig::default();
-        self.changes.iter().try_for_each(|change| apply_change(&mut config.config, change))?;
+        apply_changes(&mut config.config, &self.changes)?;
         Ok(config)
     }
 }
