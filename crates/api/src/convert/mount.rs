@@ -28,6 +28,9 @@ fn read(from: &mut Object<'_>) -> Result<Mount, FieldError> {
     if !target.starts_with('/') {
         return Err(from.bad("Target", format!("{target:?} is not an absolute path in the container")));
     }
+    if target.trim_end_matches('/').is_empty() {
+        return Err(from.bad("Target", "invalid specification: destination can't be '/'"));
+    }
     let consistency = from.string("Consistency")?;
     if !matches!(consistency.as_str(), "" | "default" | "consistent" | "cached" | "delegated") {
         return Err(from.bad("Consistency", format!("{consistency:?} is unknown; use default")));

@@ -8,7 +8,7 @@ use types::{DeviceRequest, DnsConfig, Labels, LogDriver};
 use super::{
     limits, mounts, network,
     security::{self, NameSpaces},
-    spec::{DeviceRuleRequest, Limits, RestartPolicy, SingleSpec, Streams},
+    spec::{DeviceRuleRequest, Limits, NetworkRequest, RestartPolicy, SingleSpec, Streams},
 };
 use crate::convert::{
     claim, container, exec,
@@ -80,10 +80,44 @@ pub(super) fn read(mut from: Object<'_>) -> Result<SingleSpec, FieldError> {
         oom_score_adj: container::read_oom_score_adj(&mut host)?,
         log: read_log(&mut host)?,
     };
+    if let Some(text) = conflict(&spec) {
+        return Err(host.bad("NetworkMode", text));
+    }
     read_what_means_nothing(&mut from, &mut host)?;
     host.finish()?;
     from.finish()?;
     Ok(spec)
+}
+
+/// What a container cannot have of its own that shares the network of another one, or the host's; in Docker's words (moby
+/// `runconfig/errors.go`).
+fn conflict(spec: &SingleSpec) -> Option<&'static str> {
+    let is_shared = matches!(spec.network, NetworkRequest::Container(_));
+    let conflicts = [
+        (is_shared && !spec.hostname.is_empty(), "conflicting options: hostname and the network mode"),
+        (
+            is_shared && !spec.links.is_empty(),
+            "conflicting options: container type network can't be used with links. This would result in undefined behavior",
+        ),
+        (is_shared && !spec.dns.nameservers.is_empty(), "conflicting options: dns and the network mode"),
+        (
+            is_shared && !spec.extra_hosts.is_empty(),
+            "conflicting options: custom host-to-IP mapping and the network mode",
+        ),
+        (
+            is_shared && (!spec.ports.is_empty() || spec.publish_all),
+            "conflicting options: port publishing and the container type network mode",
+        ),
+        (
+            is_shared && !spec.exposed.is_empty(),
+            "conflicting options: port exposing and the container type network mode",
+        ),
+        (
+            matches!(spec.network, NetworkRequest::Host) && !spec.links.is_empty(),
+            "conflicting options: host type networking can't be used with links. This would result in undefined behavior",
+        ),
+    ];
+    conflicts.into_iter().find(|(is_so, _)| *is_so).map(|(_, text)| text)
 }
 
 fn read_image(from: &mut Object<'_>) -> Result<String, FieldError> {

@@ -262,6 +262,39 @@ fn e_17_addresses_of_interfaces() {
     refuses(&host, "conflicting options: mac-address and the network mode");
 }
 
+/// E-14, E-35: who shares a network has what the other one has, and is not given in silence what cannot be his own.
+#[test]
+fn e_35_a_shared_network_has_nothing_of_ones_own() {
+    let shared = || json!({ "Image": "a", "HostConfig": { "NetworkMode": "container:db" } });
+    assert!(create(&shared()).is_ok());
+    for (field, value, part) in [
+        ("Hostname", json!("x"), "hostname and the network mode"),
+        ("ExposedPorts", json!({ "80/tcp": {} }), "port exposing and the container type network mode"),
+    ] {
+        let mut body = shared();
+        body[field] = value;
+        refuses(&body, &format!("conflicting options: {part}"));
+    }
+    for (field, value, part) in [
+        ("Links", json!(["db:store"]), "container type network can't be used with links"),
+        ("Dns", json!(["1.1.1.1"]), "dns and the network mode"),
+        ("ExtraHosts", json!(["a:1.1.1.1"]), "custom host-to-IP mapping and the network mode"),
+        (
+            "PortBindings",
+            json!({ "80/tcp": [{ "HostPort": "80" }] }),
+            "port publishing and the container type network mode",
+        ),
+        ("PublishAllPorts", json!(true), "port publishing and the container type network mode"),
+    ] {
+        let mut body = shared();
+        body["HostConfig"][field] = value;
+        refuses(&body, &format!("conflicting options: {part}"));
+    }
+    let root =
+        json!({ "Image": "a", "HostConfig": { "Mounts": [{ "Type": "volume", "Source": "v", "Target": "/" }] } });
+    refuses(&root, "destination can't be '/'");
+}
+
 #[test]
 fn e_25_update() {
     let wanted = change(&json!({"Memory": 67108864, "RestartPolicy": {"Name": "always"}})).expect("good");

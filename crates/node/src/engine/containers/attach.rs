@@ -7,7 +7,7 @@ use types::{Network as NetworkObject, NetworkId, PortConfig};
 
 use super::{
     ContainerError, ContainerErrorKind, Engine, Meant, Record, of_runtime,
-    spec::{NamespaceRequest, NetworkRequest, PlaceRequest},
+    spec::{NamespaceRequest, NetworkRequest, PlaceRequest, SingleSpec},
     stopping,
 };
 use crate::engine::{
@@ -63,6 +63,16 @@ impl Engine {
         drop(coming);
         let Attached { addresses, namespace, ports, .. } = attached;
         Ok(Joined { netns: Some(namespace), addresses, ports, shares_with: None, has_names })
+    }
+
+    /// Refuses what a place on the host's bridge cannot have, before there is a container.
+    pub(super) fn check_bridge_place(spec: &SingleSpec) -> Result<(), ContainerError> {
+        let NetworkRequest::Places(places) = &spec.network else { return Ok(()) };
+        for request in places.iter().filter(|place| place.is_on_bridge()) {
+            let place = ContainerPlace::new(PlaceIn::Bridge, request.clone());
+            place.check_bridge().map_err(|error| ContainerError::new(kind_of(error.kind), error.message))?;
+        }
+        Ok(())
     }
 
     /// Notes one place; of one that the cluster gives it tells what was given, with the overlay it is in.

@@ -36,12 +36,19 @@ impl Engine {
 
     /// What is said of ports that nothing leads to.
     pub(super) fn discards_ports(&self, spec: &SingleSpec) -> Option<String> {
-        let NetworkRequest::Places(places) = &spec.network else { return None };
-        let asks = !spec.ports.is_empty() || spec.publish_all;
-        (asks && !places.is_empty() && self.are_internal(places)).then(|| {
-            "Published ports are discarded, because all networks of the container are internal: connect it to one that is not"
-                .to_owned()
-        })
+        if spec.ports.is_empty() && !spec.publish_all {
+            return None;
+        }
+        let why = match &spec.network {
+            // Docker's own words
+            NetworkRequest::Host => "Published ports are discarded when using host network mode",
+            NetworkRequest::Places(places) if !places.is_empty() && self.are_internal(places) => {
+                "Published ports are discarded, because all networks of the container are internal: connect it to one that \
+                 is not"
+            }
+            _ => return None,
+        };
+        Some(why.to_owned())
     }
 
     /// Whether none of these networks has a way out.

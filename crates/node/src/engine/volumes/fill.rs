@@ -9,9 +9,9 @@ use std::{
 
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
 
-/// Copies what the image has at `target`. The image decides what its links say, so the place is looked
+/// Copies what the image has at `target`; gives whether there was anything. The image decides what its links say, so the place is looked
 /// up with the container's root as root: nothing of the host can be reached.
-pub(super) fn copy_up(rootfs: &Path, target: &str, data: &Path) -> io::Result<()> {
+pub(super) fn copy_up(rootfs: &Path, target: &str, data: &Path) -> io::Result<bool> {
     let root = fs::File::open(rootfs)?;
     let how = OpenHow::new()
         .flags(OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC)
@@ -19,12 +19,13 @@ pub(super) fn copy_up(rootfs: &Path, target: &str, data: &Path) -> io::Result<()
     let found: OwnedFd = match openat2(&root, Path::new(target), how) {
         Ok(fd) => fd,
         // Nothing there, or a file: an empty directory is what the container gets.
-        Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => return Ok(()),
+        Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => return Ok(false),
         Err(errno) => return Err(errno.into()),
     };
     // The magic link stands for the open directory itself, so no name on the way is looked up again.
     let source = PathBuf::from(format!("/proc/self/fd/{}/", found.as_raw_fd()));
-    copy_directory(&source, data)
+    copy_directory(&source, data)?;
+    Ok(fs::read_dir(data)?.next().is_some())
 }
 
 /// Names below are looked up without following links: each entry is taken for what it is.

@@ -192,10 +192,12 @@ impl Volumes {
         self.mount(name, &record)?;
         if let Some(rootfs) = wanted.copy_from.filter(|_| !record.filled) {
             let is_empty = fs::read_dir(&data).map_err(io_error(name, "read it"))?.next().is_none();
-            if is_empty {
-                fill::copy_up(rootfs, wanted.target, &data).map_err(io_error(name, "fill it from the image"))?;
-            }
-            record.filled = true;
+            // one that got nothing may still get something at another place
+            record.filled = if is_empty {
+                fill::copy_up(rootfs, wanted.target, &data).map_err(io_error(name, "fill it from the image"))?
+            } else {
+                true
+            };
         }
         record.users.insert(wanted.owner.to_owned());
         self.keep(name, record)?;
