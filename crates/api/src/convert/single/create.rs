@@ -80,13 +80,16 @@ pub(super) fn read(mut from: Object<'_>) -> Result<SingleSpec, FieldError> {
         oom_score_adj: container::read_oom_score_adj(&mut host)?,
         log: read_log(&mut host)?,
     };
-    if let Some(text) = conflict(&spec) {
-        return Err(host.bad("NetworkMode", text));
-    }
+    conflict(&spec).map_or(Ok(()), |text| Err(host.bad("NetworkMode", text)))?;
+    finish(from, host)?;
+    Ok(spec)
+}
+
+/// What is left of a body when all that means something was taken.
+fn finish(mut from: Object<'_>, mut host: Object<'_>) -> Result<(), FieldError> {
     read_what_means_nothing(&mut from, &mut host)?;
     host.finish()?;
-    from.finish()?;
-    Ok(spec)
+    from.finish()
 }
 
 /// What a container cannot have of its own that shares the network of another one, or the host's; in Docker's words (moby
