@@ -18,6 +18,8 @@ pub(crate) struct LocalTask {
     pub phase: Phase,
     /// What is being done to it right now: one thing at a time.
     pub busy: Option<Step>,
+    /// It was stopped, and its end is still to be seen.
+    pub is_stopped: bool,
     /// How to stop it; kept here because the assignment may be gone when it must stop.
     pub stop: StopPolicy,
     /// How to see whether it is well; `None` without a health check.
@@ -95,6 +97,7 @@ impl LocalTask {
         Self {
             phase,
             busy: None,
+            is_stopped: false,
             stop,
             check: None,
             ports: Vec::new(),

@@ -27,6 +27,7 @@ impl Follower {
         if let Some(local) = self.local.get_mut(&task) {
             // A container that was stopped is busy until its end was seen.
             let waits_for_end = step == Step::Stop && matches!(outcome, Outcome::Done) && local.phase == Phase::Running;
+            local.is_stopped |= waits_for_end;
             if !waits_for_end && local.busy == Some(step) {
                 local.busy = None;
             }
@@ -135,8 +136,9 @@ impl Follower {
         self.monitors.end(task);
         if let Some(local) = self.local.get_mut(&task) {
             local.phase = Phase::Ended { released: false };
-            // who writes its files is waited for before they go
-            local.busy = local.busy.filter(|step| *step == Step::Refresh);
+            // who writes its files, or has something to tell of its end, is waited for before it goes
+            let is_under_way = |step: &Step| *step == Step::Refresh || *step == Step::Stop && !local.is_stopped;
+            local.busy = local.busy.filter(is_under_way);
         }
         if self.assigned.set().tasks.contains_key(&task) {
             self.tell(task, state, error);
