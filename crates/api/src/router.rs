@@ -6,7 +6,11 @@ use axum::{
     Router,
     body::Body,
     extract::Request,
-    http::{HeaderName, HeaderValue, StatusCode, Uri, header::CONTENT_TYPE, uri::PathAndQuery},
+    http::{
+        HeaderName, HeaderValue, StatusCode, Uri,
+        header::{CONTENT_LENGTH, CONTENT_TYPE, UPGRADE},
+        uri::PathAndQuery,
+    },
     response::{IntoResponse as _, Response},
     routing::{delete, get, post},
 };
@@ -27,6 +31,8 @@ use crate::{
 
 /// The framework's refusals are a sentence.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
+/// As much as Go's servers read of what nobody asked for.
+const SMALL_BODY_BYTES: usize = 256 << 10;
 
 /// The last parts of paths that are about one container.
 const OF_ONE_CONTAINER: [&str; 20] = [
@@ -114,11 +120,26 @@ impl Api {
             Turn::Here(request) => request,
             Turn::Answered(response) => return response,
         };
-        match self.router.clone().oneshot(request).await {
+        match self.router.clone().oneshot(with_small_body(request).await).await {
             Ok(response) => response,
             Err(never) => match never {},
         }
     }
+}
+
+/// With its body read, where that is small. A client that is answered before it has written all of it, which no handler may
+/// have asked for, gets an error of its socket in place of the answer; Go's servers read what is left first.
+async fn with_small_body(request: Request) -> Request {
+    let headers = request.headers();
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let is_small = length.is_some_and(|length| (1..=SMALL_BODY_BYTES).contains(&length));
+    if !is_small || headers.contains_key(UPGRADE) {
+        return request;
+    }
+    let (parts, body) = request.into_parts();
+    // of a body that broke off nothing is left: it is judged as if there were none
+    let bytes = axum::body::to_bytes(body, SMALL_BODY_BYTES).await.unwrap_or_default();
+    Request::from_parts(parts, Body::from(bytes))
 }
 
 /// Refusals of the framework itself, of a path that is no UTF-8 for example, as clients read ours.

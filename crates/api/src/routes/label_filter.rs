@@ -1,4 +1,4 @@
-//! `label` and `label!` of filters, which all kinds of objects share; and refusing the filters nobody knows.
+//! `label` and `label!` of filters, which all kinds of objects share, and names; and refusing the filters nobody knows.
 
 use types::{Filters, Labels};
 
@@ -8,6 +8,11 @@ use crate::error::{ApiError, ApiResult};
 pub(crate) fn fits(labels: &Labels, filters: &Filters) -> bool {
     let values = |key: &str| filters.get(key).into_iter().flatten();
     values("label").all(|wanted| has(labels, wanted)) && !values("label!").any(|unwanted| has(labels, unwanted))
+}
+
+/// Names are looked for by a regular expression, as in Docker (moby `filters.Args.Match`); what is none is a name.
+pub(crate) fn fits_name(name: &str, pattern: &str) -> bool {
+    regex_lite::Regex::new(pattern).map_or_else(|_| name == pattern, |pattern| pattern.is_match(name))
 }
 
 fn has(labels: &Labels, wanted: &str) -> bool {

@@ -109,7 +109,7 @@ pub(crate) async fn list(
             let locals = shared.host.local_networks();
             let bridge = locals.first().filter(|view| name == "bridge" && view.network.is_none());
             shown.push(match bridge {
-                Some(bridge) if is_detailed => write_bridge_inspected(bridge, ""),
+                Some(bridge) if is_detailed => with_names(&shared, write_bridge_inspected(bridge, "")),
                 Some(bridge) => write_bridge(bridge, ""),
                 None => write_predefined(name, driver, ""),
             });
@@ -140,7 +140,7 @@ pub(crate) async fn inspect(
     let locals = shared.host.local_networks();
     let name = predefined_network(&name).map_or(name, str::to_owned);
     if let Some(bridge) = locals.first().filter(|view| name == "bridge" && view.network.is_none()) {
-        return Ok(Json(write_bridge_inspected(bridge, scope)));
+        return Ok(Json(with_names(&shared, write_bridge_inspected(bridge, scope))));
     }
     if let Some(found) = predefined(&name, scope) {
         return Ok(Json(found));
@@ -259,6 +259,19 @@ pub(crate) async fn remove(State(shared): State<Shared>, Path(name): Path<String
             Err(error) => return Err(error),
         }
     }
+}
+
+/// On the host's bridge, where nobody is found by a name, containers are shown by the names that they have.
+fn with_names(shared: &Shared, mut bridge: Value) -> Value {
+    if let (Some(engine), Some(containers)) = (shared.host.engine(), bridge["Containers"].as_object_mut()) {
+        let names = engine.container_names();
+        for (id, place) in containers {
+            if let Some(name) = names.get(id) {
+                place["Name"] = json!(name);
+            }
+        }
+    }
+    bridge
 }
 
 /// Removes the networks of this host and, on a manager, of the cluster that nothing uses. One that is taken into

@@ -55,7 +55,7 @@ fn fits(volume: &VolumeView, filters: &Filters, dangling: Option<bool>) -> bool 
     let any =
         |key: &str, fits: &dyn Fn(&str) -> bool| filters.get(key).is_none_or(|values| values.iter().any(|v| fits(v)));
     any("driver", &|driver| driver == volume.driver)
-        && any("name", &|part| volume.name.contains(part))
+        && any("name", &|pattern| label_filter::fits_name(&volume.name, pattern))
         && dangling.is_none_or(|dangling| dangling == volume.users.is_empty())
         && label_filter::fits(&volume.labels, filters)
 }

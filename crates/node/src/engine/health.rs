@@ -77,6 +77,33 @@ pub(super) fn settings(spec: Option<&HealthCheck>, image: &RunConfig) -> Result<
     }))
 }
 
+/// The check as clients read it: each field the spec's, else the image's.
+pub(super) fn merged(spec: Option<&HealthCheck>, image: &RunConfig) -> Option<HealthCheck> {
+    let Some(own) = &image.healthcheck else { return spec.cloned() };
+    let test = match spec.map_or(&HealthTest::Image, |check| &check.test) {
+        HealthTest::Image => match &own.test[..] {
+            [kind] if kind == "NONE" => HealthTest::None,
+            [kind, words @ ..] if kind == "CMD" => HealthTest::Command(words.to_vec()),
+            [_, script] => HealthTest::Shell(script.clone()),
+            _ => return spec.cloned(),
+        },
+        test => test.clone(),
+    };
+    let time = |given: Option<Duration>, ns: i64| match given.filter(|time| !time.is_zero()) {
+        Some(given) => given,
+        None => Duration::from_nanos(u64::try_from(ns).unwrap_or(0)),
+    };
+    let retries = spec.map(|check| check.retries).filter(|count| *count > 0);
+    Some(HealthCheck {
+        test,
+        interval: time(spec.map(|check| check.interval), own.interval),
+        timeout: time(spec.map(|check| check.timeout), own.timeout),
+        start_period: time(spec.map(|check| check.start_period), own.start_period),
+        start_interval: time(spec.map(|check| check.start_interval), own.start_interval),
+        retries: retries.unwrap_or_else(|| u32::try_from(own.retries).unwrap_or(0)),
+    })
+}
+
 fn shell(script: &str, image: &RunConfig) -> Vec<String> {
     let shell = if image.shell.is_empty() { vec!["/bin/sh".to_owned(), "-c".to_owned()] } else { image.shell.clone() };
     [shell, vec![script.to_owned()]].concat()

@@ -258,7 +258,10 @@ impl Engine {
     /// As [`Engine::containers`].
     pub async fn container_counts(&self) -> Result<ContainerCounts, EngineError> {
         let mut counts = ContainerCounts::default();
-        for container in self.containers().await? {
+        let started = self.containers().await?;
+        let is_started = |id: &String| started.iter().any(|container| container.id == *id);
+        counts.stopped += self.inner.containers.ids().iter().filter(|id| !is_started(id)).count();
+        for container in &started {
             match container.status {
                 Status::Running => counts.running += 1,
                 Status::Paused => counts.paused += 1,

@@ -290,6 +290,41 @@ fn docker_e_23_what_there_is_not() -> Result<()> {
     Ok(())
 }
 
+/// E-17, E-23, E-29, E-31, E-41, E-42: names are looked for by regular expressions, what never ran is counted, containers on the host's
+/// bridge are shown by their names, and a check that the image has is the container's.
+#[test]
+fn docker_e_23_what_scripts_ask_for() -> Result<()> {
+    if !can_make_hosts("docker_e_23_what_scripts_ask_for") {
+        return Ok(());
+    }
+    let d = Docker::up("shownscripts")?;
+    for name in ["rx1", "rx12"] {
+        d.ok(&["network", "create", name])?;
+        d.ok(&["volume", "create", name])?;
+        d.ok(&["create", "--name", name, IMAGE, "true"])?;
+    }
+    for (what, format) in [("network", "{{.Name}}"), ("volume", "{{.Name}}"), ("container", "{{.Names}}")] {
+        let all: &[&str] = if what == "container" { &["-a"] } else { &[] };
+        let found = |filter: &str| {
+            let base = [what, "ls", "--format", format, "--filter", filter];
+            d.ok(&[&base[..], all].concat()).map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+        };
+        ensure!(found("name=^rx1$")? == ["rx1"], "{what}: {:?}", found("name=^rx1$")?);
+        ensure!(found("name=rx.2")? == ["rx12"] && found("name=x1")?.len() == 2, "{what}: {:?}", found("name=rx.2")?);
+    }
+    let counts = d.ok(&["info", "--format", "{{.Containers}} {{.ContainersStopped}} {{.ContainersRunning}}"])?;
+    ensure!(counts == "2 2 0", "{counts}");
+    d.sleeper("named", &[])?;
+    let names = ["network", "inspect", "bridge", "--format", "{{range .Containers}}{{.Name}} {{end}}"];
+    ensure!(d.ok(&names)?.trim() == "named", "{}", d.ok(&names)?);
+    let check = "HEALTHCHECK --interval=2s --retries=3 CMD true";
+    d.ok(&["commit", "--change", check, "rx1", "checked:1"])?;
+    d.ok(&["run", "-d", "--name", "checked", "--health-retries", "7", "checked:1", "sleep", "10000"])?;
+    let shown: serde_json::Value = serde_json::from_str(&d.field("checked", "{{json .Config.Healthcheck}}")?)?;
+    ensure!(shown == json!({ "Test": ["CMD-SHELL", "true"], "Interval": 2_000_000_000, "Retries": 7 }), "{shown}");
+    Ok(())
+}
+
 /// C-26, S-30, S-75: containers of tasks say whose they are and where; nodes say their machine in the kernel's words.
 #[test]
 fn docker_s_75_containers_of_tasks() -> Result<()> {

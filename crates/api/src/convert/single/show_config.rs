@@ -41,7 +41,7 @@ pub(crate) fn config(view: &ContainerView) -> Value {
         .set("StdinOnce", streams.stdin_once)
         .set("Env", &merged.env)
         .set("Cmd", words(&merged.command))
-        .some("Healthcheck", spec.health.as_ref().map(container::write_health))
+        .some("Healthcheck", merged.health.as_ref().or(spec.health.as_ref()).map(container::write_health))
         .set("Image", if spec.image.is_empty() { &view.image } else { &spec.image })
         .set("Volumes", (!volumes.is_empty()).then_some(volumes))
         .set("WorkingDir", &merged.dir)

@@ -10,6 +10,7 @@ use super::list::now;
 use crate::{
     convert::time,
     error::{ApiError, ApiResult},
+    routes::label_filter,
 };
 
 const OF_LIST: [&str; 16] = [
@@ -154,17 +155,9 @@ fn bare(name: &str) -> &str {
     name.strip_prefix('/').unwrap_or(name)
 }
 
-/// A part of the name; `^` and `$` hold it to the ends, with Docker's `/` before it or not.
+/// With Docker's `/` before it or not.
 fn names(name: &str, pattern: &str) -> bool {
-    let (pattern, at_start) = pattern.strip_prefix('^').map_or((pattern, false), |rest| (rest, true));
-    let (pattern, at_end) = pattern.strip_suffix('$').map_or((pattern, false), |rest| (rest, true));
-    let part = bare(pattern);
-    match (at_start, at_end) {
-        (true, true) => name == part,
-        (true, false) => name.starts_with(part),
-        (false, true) => name.ends_with(part),
-        (false, false) => name.contains(part),
-    }
+    label_filter::fits_name(name, pattern) || label_filter::fits_name(&format!("/{name}"), pattern)
 }
 
 fn mounts(view: &ContainerView, wanted: &str) -> bool {

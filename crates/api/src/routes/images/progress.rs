@@ -50,7 +50,8 @@ where
 
 type Working<F> = std::pin::Pin<Box<F>>;
 
-async fn begin<F, L, T>(work: impl FnOnce(Progress) -> F, last_lines: L) -> (Option<ProgressEvent>, State<F, L, T>)
+/// With what was said before there was an answer.
+async fn begin<F, L, T>(work: impl FnOnce(Progress) -> F, last_lines: L) -> (Vec<ProgressEvent>, State<F, L, T>)
 where
     F: Future<Output = image::Result<T>>,
 {
@@ -59,18 +60,23 @@ where
     let mut events = ReceiverStream::new(receiver);
     tokio::select! {
         biased;
-        Some(event) = events.next() => (Some(event), State::Working { working, events, last_lines }),
-        result = &mut working => (None, State::Ended(result, last_lines)),
+        Some(event) = events.next() => (vec![event], State::Working { working, events, last_lines }),
+        result = &mut working => (said(&mut events), State::Ended(result, last_lines)),
     }
 }
 
-fn streamed<F, L, T>(first: Option<ProgressEvent>, state: State<F, L, T>) -> Response
+/// What waits to be told.
+fn said(events: &mut ReceiverStream<ProgressEvent>) -> Vec<ProgressEvent> {
+    std::iter::from_fn(|| events.as_mut().try_recv().ok()).collect()
+}
+
+fn streamed<F, L, T>(first: Vec<ProgressEvent>, state: State<F, L, T>) -> Response
 where
     F: Future<Output = image::Result<T>> + Send + 'static,
     L: FnOnce(T) -> Vec<Value> + Send + 'static,
     T: Send + 'static,
 {
-    let first = streams::iter(first.map(|event| event_line(&event)));
+    let first = streams::iter(first.into_iter().map(|event| event_line(&event)));
     let rest = streams::unfold(state, step).flat_map(streams::iter);
     let lines = first.chain(rest).map(|line| Ok::<_, std::convert::Infallible>(bytes_of(&line)));
     ([(CONTENT_TYPE, "application/json")], Body::from_stream(lines)).into_response()
@@ -94,11 +100,7 @@ where
                 Some((vec![event_line(&event)], State::Working { working, events, last_lines }))
             }
             result = &mut working => {
-                let mut lines: Vec<Value> = Vec::new();
-                while let Ok(event) = events.as_mut().try_recv() {
-                    lines.push(event_line(&event));
-                }
-                Some((lines, State::Ended(result, last_lines)))
+                Some((said(&mut events).iter().map(event_line).collect(), State::Ended(result, last_lines)))
             }
         },
         State::Ended(Ok(value), last_lines) => Some((last_lines(value), State::Done)),

@@ -7,6 +7,7 @@ use types::{Filters, Labels, Network, Timestamp};
 use crate::{
     convert::{network::driver_name, time},
     error::{ApiError, ApiResult},
+    routes::label_filter,
 };
 
 /// What filters look at.
@@ -98,7 +99,7 @@ impl<'a> Criteria<'a> {
     pub(crate) fn fits(&self, subject: &Subject<'_>) -> bool {
         let kind = if subject.is_builtin { "builtin" } else { "custom" };
         self.any("id", |value| subject.id.starts_with(value))
-            && self.any("name", |value| subject.name.contains(value))
+            && self.any("name", |value| label_filter::fits_name(subject.name, value))
             && self.any("driver", |value| subject.driver == value)
             && self.any("scope", |value| subject.scope == value)
             && self.any("type", |value| kind == value)

@@ -48,6 +48,7 @@ pub(super) fn of_task(
         image: String::new(),
         spec: single_spec(a, config),
         merged: Merged {
+            health: None,
             entrypoint,
             command,
             env: config.env.clone(),

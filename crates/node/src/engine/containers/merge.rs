@@ -8,7 +8,7 @@ use super::{
     spec::{NetworkRequest, SingleSpec},
     store::Merged,
 };
-use crate::engine::container::merge_env;
+use crate::engine::{container::merge_env, health};
 
 /// The container's own command and surroundings.
 ///
@@ -51,6 +51,7 @@ pub(super) fn merge(spec: &SingleSpec, image: &RunConfig, id: &str, host_name: &
         stop_signal: or(&spec.stop_signal, &image.stop_signal),
         exposed,
         volumes: image.volumes.keys().cloned().collect(),
+        health: health::merged(spec.health.as_ref(), image),
     })
 }
 

@@ -133,6 +133,11 @@ impl Containers {
         self.all.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
+    /// Of all, also of those that were never started.
+    pub(super) fn ids(&self) -> Vec<String> {
+        self.list().iter().map(|single| single.id.clone()).collect()
+    }
+
     fn list(&self) -> Vec<Arc<Single>> {
         self.all.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }

@@ -64,6 +64,9 @@ pub struct Merged {
     pub exposed: std::collections::BTreeSet<(u16, types::PortProtocol)>,
     /// The image's own.
     pub volumes: Vec<String>,
+    /// What was asked for over the image's, as clients read it.
+    #[serde(default)]
+    pub health: Option<types::HealthCheck>,
 }
 
 /// Something of the host, at a place in the container.

@@ -115,6 +115,11 @@ impl Engine {
         Ok(views)
     }
 
+    /// The names of single containers, by id.
+    pub fn container_names(&self) -> BTreeMap<String, String> {
+        self.inner.containers.list().iter().map(|single| (single.id.clone(), single.record().name)).collect()
+    }
+
     /// One container.
     ///
     /// # Errors
