@@ -41,13 +41,22 @@ fn add(mounts: &mut Vec<AskedMount>, mount: Mount, form: MountForm) -> Result<()
     Ok(())
 }
 
+/// Without what only leads astray, as in Docker: `/a/../b/` is `/b`.
 fn absolute(target: &str) -> Result<String, String> {
     if !target.starts_with('/') {
         return Err(format!("invalid mount path: '{target}' mount path must be absolute"));
     }
-    match target.trim_end_matches('/') {
-        "" => Err("invalid volume specification: destination can't be '/'".to_owned()),
-        trimmed => Ok(trimmed.to_owned()),
+    let mut parts = Vec::new();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    match parts.is_empty() {
+        true => Err("invalid volume specification: destination can't be '/'".to_owned()),
+        false => Ok(format!("/{}", parts.join("/"))),
     }
 }
 
