@@ -352,7 +352,7 @@ mod tests {
                 "Resources": { "Limits": {}, "Reservations": {} },
                 "RestartPolicy": { "Condition": "any", "Delay": 5_000_000_000_u64, "MaxAttempts": 0 },
                 "Networks": [{ "Aliases": ["a"], "Target": "id" }], "ForceUpdate": 3, "Runtime": "container",
-                "Placement": { "Constraints": ["node.role==manager"] },
+                "Placement": { "Constraints": ["node.role == manager"] },
             },
             "UpdateConfig": { "Parallelism": 1, "FailureAction": "pause", "Monitor": 5_000_000_000_u64, "MaxFailureRatio": 0,
                 "Order": "stop-first" },
