@@ -201,11 +201,6 @@ fn normal(spec: &Value, networks: &BTreeMap<String, String>) -> Value {
             attachment["Target"] = name.as_str().into();
         }
     }
-    for constraint in spec["TaskTemplate"]["Placement"]["Constraints"].as_array_mut().into_iter().flatten() {
-        if let Ok(read) = text(constraint).parse::<types::Constraint>() {
-            *constraint = read.to_string().into();
-        }
-    }
     let image = text(&spec["Labels"][IMAGE]);
     let actual = text(&spec["TaskTemplate"]["ContainerSpec"]["Image"]);
     // one with a digest is the one that the label names
