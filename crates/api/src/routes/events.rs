@@ -55,7 +55,8 @@ async fn watch(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Respons
         must_be_reached(&shared, from).await?;
     }
     let events = engine(&shared)?.events();
-    let past = |event: &Event| since.is_some_and(|since| event.time_ns >= since.as_unix_ns());
+    // who names an end alone means all that is known before it, as in Docker
+    let past = |event: &Event| since.map_or(until.is_some(), |since| event.time_ns >= since.as_unix_ns());
     let reader = match from {
         Some(from) => events.resume(from, past).map_err(refused)?,
         None => events.read(past),

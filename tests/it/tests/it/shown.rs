@@ -317,6 +317,18 @@ fn docker_e_23_what_scripts_ask_for() -> Result<()> {
     d.sleeper("named", &[])?;
     let names = ["network", "inspect", "bridge", "--format", "{{range .Containers}}{{.Name}} {{end}}"];
     ensure!(d.ok(&names)?.trim() == "named", "{}", d.ok(&names)?);
+    let created = d.ok(&[
+        "events",
+        "--until",
+        "0s",
+        "--filter",
+        "event=create",
+        "--filter",
+        "type=container",
+        "--format",
+        "{{.Type}}",
+    ])?;
+    ensure!(created.lines().count() == 3, "an end alone means all before it: {created}");
     let check = "HEALTHCHECK --interval=2s --retries=3 CMD true";
     d.ok(&["commit", "--change", check, "rx1", "checked:1"])?;
     d.ok(&["run", "-d", "--name", "checked", "--health-retries", "7", "checked:1", "sleep", "10000"])?;

@@ -58,7 +58,8 @@ async fn pull(
     let reference = joined(image, query.get("tag"))?;
     let info = shared.host.info();
     let options = PullOptions {
-        credentials: registry_credentials(headers)?,
+        // what is none is as good as none (moby `image_routes.go`): some clients always send something
+        credentials: registry_credentials(headers).unwrap_or(None),
         insecure_registries: info.settings.insecure_registries.clone(),
         mirrors: info.settings.registry_mirrors.clone(),
         platform,
@@ -187,7 +188,8 @@ pub(super) async fn of_one(
 async fn push(shared: &Shared, headers: &HeaderMap, name: &str, tag: &str) -> ApiResult<Response> {
     let wanted = joined(name, tag)?;
     let options = PushOptions {
-        credentials: registry_credentials(headers)?,
+        // what is none is as good as none (moby `image_routes.go`): some clients always send something
+        credentials: registry_credentials(headers).unwrap_or(None),
         insecure_registries: shared.host.info().settings.insecure_registries.clone(),
     };
     let (store, announcer) = (shared.host.images().clone(), Announcer::of(shared));
@@ -245,10 +247,13 @@ pub(super) async fn prune(State(shared): State<Shared>, raw: RawQuery) -> ApiRes
     Ok(Json(json!({ "ImagesDeleted": deleted, "SpaceReclaimed": swept.bytes })))
 }
 
-/// Clients send name and tag (or digest) apart, or both in the name.
+/// Clients send name and tag (or digest) apart, or both in the name; of two tags the one apart counts, as in Docker.
 fn joined(name: &str, tag: &str) -> ApiResult<ImageReference> {
+    let named = name.parse::<ImageReference>().ok().filter(|named| named.tag.is_some() && named.digest.is_none());
+    let name =
+        &named.map_or_else(|| name.to_owned(), |named| if tag.is_empty() { name.to_owned() } else { named.name() });
     let text = match tag {
-        "" => name.to_owned(),
+        "" => name.clone(),
         digest if digest.starts_with("sha256:") => format!("{name}@{digest}"),
         tag => format!("{name}:{tag}"),
     };
@@ -276,4 +281,23 @@ async fn read_to_the_end(body: Body) {
 
 fn reader(body: Body) -> impl AsyncRead + Unpin + Send + 'static {
     StreamReader::new(Box::pin(body.into_data_stream().map_err(std::io::Error::other)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e_03_of_two_tags_the_one_apart_counts() {
+        let shown = |name: &str, tag: &str| joined(name, tag).map(|reference| reference.familiar()).ok();
+        for (name, tag, wanted) in [
+            ("busybox", "1", "busybox:1"),
+            ("busybox:uclibc", "", "busybox:uclibc"),
+            ("busybox:uclibc", "uclibc", "busybox:uclibc"),
+            ("reg:5000/a:1", "2", "reg:5000/a:2"),
+        ] {
+            assert_eq!(shown(name, tag).as_deref(), Some(wanted), "{name} {tag}");
+        }
+        assert_eq!(shown("busybox", "a b"), None);
+    }
 }
