@@ -76,6 +76,16 @@ pub fn listen_address(text: &str, interfaces: &[InterfaceAddress]) -> Result<Soc
     Ok(SocketAddr::new(address, port.unwrap_or(DEFAULT_CONTROL_PORT)))
 }
 
+/// All addresses of IPv4 are none of IPv6: who is called by one of the latter listens at those too (P23).
+pub fn within_reach(listen: SocketAddr, advertise: SocketAddr) -> SocketAddr {
+    match listen.ip() {
+        IpAddr::V4(any) if any.is_unspecified() && advertise.is_ipv6() => {
+            SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), listen.port())
+        }
+        _ => listen,
+    }
+}
+
 /// What other hosts call this one: `--advertise-addr`, or the one address this host has, or the
 /// one it reaches its manager from (`towards_manager`, on join).
 pub fn advertise_address(
@@ -190,6 +200,17 @@ mod tests {
         assert_eq!(advertise("eth1:4000", ANY, &two), "192.168.1.5:4000");
         assert_eq!(advertise("", "10.0.0.5:99", &two), "10.0.0.5:99");
         assert_eq!(advertise("[fd00::5]:1", ANY, &two), "[fd00::5]:1");
+    }
+
+    #[test]
+    fn p23_who_is_called_by_ipv6_listens_there() {
+        let listens = |listen: &str, advertise: &str| {
+            let parse = |text: &str| text.parse().expect("test address");
+            within_reach(parse(listen), parse(advertise)).to_string()
+        };
+        assert_eq!(listens(ANY, "[fd00::5]:2377"), "[::]:2377");
+        assert_eq!(listens(ANY, "10.0.0.5:2377"), ANY);
+        assert_eq!(listens("10.0.0.5:99", "[fd00::5]:99"), "10.0.0.5:99", "as it was asked for");
     }
 
     /// C-02, C-04: every place that can be named at init and join.

@@ -225,6 +225,7 @@ pub fn places(
     let listen = addresses::listen_address(listen, interfaces)?;
     let advertise = addresses::advertise_address(advertise, listen, towards_manager, interfaces)?;
     let data_address = addresses::data_address(data_path, advertise.ip(), interfaces)?;
+    let listen = addresses::within_reach(listen, advertise);
     Ok(MemberFile { listen, advertise, data_address, managers: Vec::new() })
 }
 
