@@ -133,9 +133,10 @@ def markers(machines, endpoints, report):
 
 def carry(sender, receiver, address, repeat):
     """Sends the marker many times over TCP and counts what arrived."""
-    receiver('rm -f /tmp/got; socat -u TCP4-LISTEN:5001,reuseaddr CREATE:/tmp/got > /dev/null 2>&1 & sleep 1')
+    family, to = ('TCP6', f'[{address}]') if ':' in address else ('TCP4', address)
+    receiver(f'rm -f /tmp/got; socat -u {family}-LISTEN:5001,reuseaddr CREATE:/tmp/got > /dev/null 2>&1 & sleep 1')
     text = MARKER.decode()
-    sender(f'i=0; while [ $i -lt {repeat} ]; do echo {text}; i=$((i+1)); done | socat -u - TCP4:{address}:5001', 240)
+    sender(f'i=0; while [ $i -lt {repeat} ]; do echo {text}; i=$((i+1)); done | socat -u - {family}:{to}:5001', 240)
     got = receiver('n=0; while [ $n -lt 20 ]; do c=$(grep -c marker /tmp/got); [ "$c" = %d ] && break; n=$((n+1)); sleep 1; done; echo $c' % repeat)
     if got != str(repeat):
         raise Failed(f'{got} of {repeat} lines arrived at {address}')
