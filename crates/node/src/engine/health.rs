@@ -48,60 +48,52 @@ pub(crate) struct HealthSettings {
 /// # Errors
 /// When the image's own is not one.
 pub(super) fn settings(spec: Option<&HealthCheck>, image: &RunConfig) -> Result<Option<HealthSettings>, SpecError> {
-    let own = image.healthcheck.as_ref();
-    let args = match spec.map_or(&HealthTest::Image, |check| &check.test) {
-        HealthTest::None => None,
-        HealthTest::Command(words) => Some(words.clone()),
-        HealthTest::Shell(script) => Some(shell(script, image)),
-        HealthTest::Image => match own.map_or(&[][..], |check| &check.test) {
-            [] => None,
-            [kind] if kind == "NONE" => None,
-            [kind, words @ ..] if kind == "CMD" && !words.is_empty() => Some(words.to_vec()),
-            [kind, script] if kind == "CMD-SHELL" => Some(shell(script, image)),
-            other => return Err(SpecError::ImageHealthCheck(other.join(" "))),
-        },
+    let Some(check) = merged(spec, image)? else { return Ok(None) };
+    let args = match &check.test {
+        HealthTest::None | HealthTest::Image => return Ok(None),
+        HealthTest::Command(words) => words.clone(),
+        HealthTest::Shell(script) => shell(script, image),
     };
-    let Some(args) = args else { return Ok(None) };
-    let time = |given: Option<Duration>, ns: Option<i64>, default: Duration| {
-        let of_image = ns.and_then(|ns| u64::try_from(ns).ok()).map(Duration::from_nanos);
-        [given, of_image].into_iter().flatten().find(|time| !time.is_zero()).unwrap_or(default)
-    };
-    let retries = [spec.map(|check| check.retries), own.and_then(|check| u32::try_from(check.retries).ok())];
+    let time = |given: Duration, default: Duration| if given.is_zero() { default } else { given };
     Ok(Some(HealthSettings {
         args,
-        interval: time(spec.map(|c| c.interval), own.map(|c| c.interval), DEFAULT_INTERVAL),
-        timeout: time(spec.map(|c| c.timeout), own.map(|c| c.timeout), DEFAULT_TIMEOUT),
-        start_period: time(spec.map(|c| c.start_period), own.map(|c| c.start_period), Duration::ZERO),
-        start_interval: time(spec.map(|c| c.start_interval), own.map(|c| c.start_interval), DEFAULT_START_INTERVAL),
-        retries: retries.into_iter().flatten().find(|count| *count > 0).unwrap_or(DEFAULT_RETRIES),
+        interval: time(check.interval, DEFAULT_INTERVAL),
+        timeout: time(check.timeout, DEFAULT_TIMEOUT),
+        start_period: check.start_period,
+        start_interval: time(check.start_interval, DEFAULT_START_INTERVAL),
+        retries: if check.retries == 0 { DEFAULT_RETRIES } else { check.retries },
     }))
 }
 
-/// The check as clients read it: each field the spec's, else the image's.
-pub(super) fn merged(spec: Option<&HealthCheck>, image: &RunConfig) -> Option<HealthCheck> {
-    let Some(own) = &image.healthcheck else { return spec.cloned() };
+/// The check as clients read it, without defaults; what to ask is still [`HealthTest::Image`] where the image has none.
+///
+/// # Errors
+/// When the image's own is not one.
+pub(super) fn merged(spec: Option<&HealthCheck>, image: &RunConfig) -> Result<Option<HealthCheck>, SpecError> {
+    let Some(own) = &image.healthcheck else { return Ok(spec.cloned()) };
     let test = match spec.map_or(&HealthTest::Image, |check| &check.test) {
         HealthTest::Image => match &own.test[..] {
+            [] => HealthTest::Image,
             [kind] if kind == "NONE" => HealthTest::None,
-            [kind, words @ ..] if kind == "CMD" => HealthTest::Command(words.to_vec()),
-            [_, script] => HealthTest::Shell(script.clone()),
-            _ => return spec.cloned(),
+            [kind, words @ ..] if kind == "CMD" && !words.is_empty() => HealthTest::Command(words.to_vec()),
+            [kind, script] if kind == "CMD-SHELL" => HealthTest::Shell(script.clone()),
+            other => return Err(SpecError::ImageHealthCheck(other.join(" "))),
         },
         test => test.clone(),
     };
-    let time = |given: Option<Duration>, ns: i64| match given.filter(|time| !time.is_zero()) {
-        Some(given) => given,
-        None => Duration::from_nanos(u64::try_from(ns).unwrap_or(0)),
+    let time = |given: Option<Duration>, ns: i64| {
+        let of_image = || Duration::from_nanos(u64::try_from(ns).unwrap_or(0));
+        given.filter(|time| !time.is_zero()).unwrap_or_else(of_image)
     };
     let retries = spec.map(|check| check.retries).filter(|count| *count > 0);
-    Some(HealthCheck {
+    Ok(Some(HealthCheck {
         test,
         interval: time(spec.map(|check| check.interval), own.interval),
         timeout: time(spec.map(|check| check.timeout), own.timeout),
         start_period: time(spec.map(|check| check.start_period), own.start_period),
         start_interval: time(spec.map(|check| check.start_interval), own.start_interval),
         retries: retries.unwrap_or_else(|| u32::try_from(own.retries).unwrap_or(0)),
-    })
+    }))
 }
 
 fn shell(script: &str, image: &RunConfig) -> Vec<String> {

@@ -249,13 +249,15 @@ pub(super) async fn prune(State(shared): State<Shared>, raw: RawQuery) -> ApiRes
 
 /// Clients send name and tag (or digest) apart, or both in the name; of two tags the one apart counts, as in Docker.
 fn joined(name: &str, tag: &str) -> ApiResult<ImageReference> {
-    let named = name.parse::<ImageReference>().ok().filter(|named| named.tag.is_some() && named.digest.is_none());
-    let name =
-        &named.map_or_else(|| name.to_owned(), |named| if tag.is_empty() { name.to_owned() } else { named.name() });
+    // a colon behind the last slash is not that of a registry's port
+    let bare = match name.rsplit_once(':') {
+        Some((bare, own)) if !own.contains('/') && !bare.contains('@') => bare,
+        _ => name,
+    };
     let text = match tag {
-        "" => name.clone(),
-        digest if digest.starts_with("sha256:") => format!("{name}@{digest}"),
-        tag => format!("{name}:{tag}"),
+        "" => name.to_owned(),
+        digest if digest.starts_with("sha256:") => format!("{bare}@{digest}"),
+        tag => format!("{bare}:{tag}"),
     };
     text.parse().map_err(|why: types::ImageReferenceError| ApiError::bad_request(why.to_string()))
 }

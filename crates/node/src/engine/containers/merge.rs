@@ -1,7 +1,7 @@
 //! What the user asks and what the image says, made one. Pure.
 
 use image::RunConfig;
-use types::PortProtocol;
+use types::{PortProtocol, with_causes};
 
 use super::{
     error::ContainerError,
@@ -51,7 +51,7 @@ pub(super) fn merge(spec: &SingleSpec, image: &RunConfig, id: &str, host_name: &
         stop_signal: or(&spec.stop_signal, &image.stop_signal),
         exposed,
         volumes: image.volumes.keys().cloned().collect(),
-        health: health::merged(spec.health.as_ref(), image),
+        health: health::merged(spec.health.as_ref(), image).map_err(|e| ContainerError::invalid(with_causes(&e)))?,
     })
 }
 
