@@ -317,17 +317,11 @@ fn docker_e_23_what_scripts_ask_for() -> Result<()> {
     d.sleeper("named", &[])?;
     let names = ["network", "inspect", "bridge", "--format", "{{range .Containers}}{{.Name}} {{end}}"];
     ensure!(d.ok(&names)?.trim() == "named", "{}", d.ok(&names)?);
-    let created = d.ok(&[
-        "events",
-        "--until",
-        "0s",
-        "--filter",
-        "event=create",
-        "--filter",
-        "type=container",
-        "--format",
-        "{{.Type}}",
-    ])?;
+    // docker's command line cuts `0s` to whole seconds
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let until = format!("{}.{:09}", now.as_secs(), now.subsec_nanos());
+    let only = ["--filter", "event=create", "--filter", "type=container", "--format", "{{.Type}}"];
+    let created = d.ok(&[&["events", "--until", until.as_str()], &only[..]].concat())?;
     ensure!(created.lines().count() == 3, "an end alone means all before it: {created}");
     let check = "HEALTHCHECK --interval=2s --retries=3 CMD true";
     d.ok(&["commit", "--change", check, "rx1", "checked:1"])?;
