@@ -142,6 +142,29 @@ fn assignments_are_whole_first_and_then_differences() {
 }
 
 #[test]
+fn s_01_a_removed_service_is_nobodys_to_find_while_its_tasks_end() {
+    let (mut tables, _, service) = small();
+    let version = tables.service(service).unwrap().meta.version;
+    let (remove, _) = admission::admit(&tables, &WriteRequest::RemoveService(service), NOW, &mut || 9).unwrap();
+    tables.apply(4, &remove).unwrap();
+    let read = |request| control::view::read(&tables, &request);
+    for text in ["web".to_owned(), service.to_string(), service.to_string()[..24].to_owned()] {
+        let of_it = [("service".to_owned(), vec![text.clone()])].into();
+        for request in [ReadRequest::Service(text.clone()), ReadRequest::Tasks(of_it)] {
+            let error = read(request).unwrap_err();
+            assert!(matches!(error, Rejection::NotFound { .. }), "{text}: {error}");
+        }
+    }
+    let update = WriteRequest::UpdateService { id: service, version, change: ServiceChange::Rollback };
+    let error = admission::admit(&tables, &update, NOW, &mut || 9).unwrap_err();
+    assert!(matches!(error, Rejection::NotFound { .. }), "{error}");
+    // what ends by itself needs it until then
+    assert!(tables.service(service).is_some_and(|service| service.removing));
+    let all = read(ReadRequest::Tasks(Filters::new())).unwrap();
+    assert!(matches!(all, ReadReply::Tasks(tasks) if tasks.len() == 2));
+}
+
+#[test]
 fn reads_find_by_id_name_and_prefix_and_refuse_unknown_filters() {
     let (tables, _, service) = small();
     let read = |request| control::view::read(&tables, &request);

@@ -67,7 +67,7 @@ pub(super) fn update(
 ) -> Result<Proposal, Rejection> {
     let service = find(tables, id)?;
     if service.removing {
-        return Err(Rejection::FailedPrecondition(format!("service {} is being removed", service.spec.name)));
+        return Err(Rejection::not_found("service", &service.spec.name));
     }
     if !service.meta.is_known_at(version) {
         return Err(Rejection::out_of_sequence("service", &service.spec.name));

@@ -25,14 +25,16 @@ pub(super) fn hostname(node: &Node) -> &str {
     node.description.as_ref().map_or("", |description| description.hostname.as_str())
 }
 
+/// One that is being removed is there only until its tasks have ended, and nobody's to find any more.
 pub(crate) fn service<'a>(tables: &'a Tables, text: &str) -> Result<&'a Arc<Service>, Rejection> {
-    if let Some(found) = text.parse().ok().and_then(|id| tables.service(id)) {
+    let stays = |service: &&Arc<Service>| !service.removing;
+    if let Some(found) = text.parse().ok().and_then(|id| tables.service(id)).filter(stays) {
         return Ok(found);
     }
     if let Some(found) = text.parse::<Name>().ok().and_then(|name| tables.service_by_name(&name)) {
         return Ok(found);
     }
-    by_prefix("service", text, tables.services().map(|s| (s.id, s)))
+    by_prefix("service", text, tables.services().filter(stays).map(|s| (s.id, s)))
 }
 
 pub(super) fn network<'a>(tables: &'a Tables, text: &str) -> Result<&'a Arc<Network>, Rejection> {

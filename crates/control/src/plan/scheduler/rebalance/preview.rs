@@ -49,9 +49,6 @@ pub(crate) fn preview(tables: &Tables, names: &[String], now: Timestamp) -> Resu
 /// Why a service that was named cannot be evened out, and what to do.
 fn refusal(service: &Service) -> Option<String> {
     let name = &service.spec.name;
-    if service.removing {
-        return Some(format!("service {name} is being removed"));
-    }
     if !is_replicated(service) {
         let mode = service.spec.mode.as_str();
         return Some(format!("service {name} is {mode}: there is nothing to even out, leave it out"));
