@@ -30,7 +30,7 @@ pub use node::{LEFT_MESSAGE, describe_node, join_node, set_raft_member, set_role
 pub(crate) use ports::host_ports;
 pub use registry::renew as renew_registry;
 pub use report::report_tasks;
-pub(crate) use service::{replaces_tasks, rolled_back};
+pub(crate) use service::{replaces_tasks, undone};
 pub use subnets::route_conflicts;
 pub use survival::sole_manager;
 

@@ -307,6 +307,7 @@ fn service() -> ServiceView {
         meta,
         task_spec: std::sync::Arc::new(spec.task.clone()),
         previous: Some(std::sync::Arc::clone(&spec)),
+        repeated: false,
         revision: 2,
         revised_at: Timestamp::EPOCH,
         earlier: Vec::new(),

@@ -83,7 +83,7 @@ fn kept_auth(service: &Service, from: &str) -> ApiResult<Payload> {
     let auth_of = |spec: &ServiceSpec| spec.task.container.registry_auth.clone();
     match from {
         "" | "spec" => Ok(auth_of(&service.spec)),
-        "previous-spec" => match &service.previous {
+        "previous-spec" => match service.shown_previous() {
             Some(previous) => Ok(auth_of(previous)),
             None => Err(ApiError::bad_request(format!(
                 "service {} does not have a previous spec: leave registryAuthFrom=previous-spec out",

@@ -69,9 +69,11 @@ async fn s_21_credentials_are_taken_and_shown_nowhere() {
             {"message":"unsupported registryAuthFrom value \"thin-air\": it is spec or previous-spec"}"#]],
     )
     .await;
-    // the spec without them is the spec with those it had: nothing has changed, so nothing can be rolled back to
-    answer(&fake, &update(""), &spec("web")).await;
+    // the spec without them is the spec with those it had: nothing has changed, which clients see by both being equal
     assert_eq!(answer(&fake, "GET /services/web", "").await["PreviousSpec"], Value::Null);
+    answer(&fake, &update(""), &spec("web")).await;
+    let service = answer(&fake, "GET /services/web", "").await;
+    assert_eq!((&service["PreviousSpec"], &service["Revision"]), (&service["Spec"], &json!(1)));
     check(
         &fake,
         "POST /services/create HTTP/1.1\r\nX-Registry-Auth: %%\r\nX-Rest:",

@@ -42,6 +42,7 @@ pub(super) fn fresh(tables: &Tables, spec: &ServiceSpec, now: Timestamp, ids: Id
         spec: Arc::new(spec),
         spec_version: Version::default(),
         previous: None,
+        repeated: false,
         revision: 1,
         revised_at: now,
         earlier: Vec::new(),
@@ -77,7 +78,10 @@ pub(super) fn update(
             needs::check(tables, spec, Some(&service.spec))?;
             with_spec(tables, service, spec, now)?
         }
-        ServiceChange::Rollback => rolled_back(tables, service, now, "rollback requested".to_owned())?,
+        ServiceChange::Rollback => {
+            let target = service.previous.as_ref().or(service.shown_previous());
+            to_previous(tables, service, target, now, "rollback requested".to_owned())?
+        }
         ServiceChange::RollbackTo(number) => back_to_revision(tables, service, *number, now)?,
         ServiceChange::PauseUpdate => paused(service)?,
         ServiceChange::ResumeUpdate => resumed(service, now)?,
@@ -112,24 +116,40 @@ pub(super) fn with_spec(
     // an update that touches no task leaves a running rollout as it is
     let update = if replaces { None } else { service.update.clone() };
     // one that changes nothing leaves what it can be rolled back to
-    let next = if spec == &**old { service.clone() } else { service.revised(Arc::new(spec.clone()), now) };
+    let next = match spec == &**old {
+        true => Service { repeated: true, ..service.clone() },
+        false => service.revised(Arc::new(spec.clone()), now),
+    };
     let published = ports::published(tables, service.id, spec, &service.published)?;
     let job = job::after_change(service, spec, now)?;
     Ok(Service { update, job, published, ..next })
 }
 
-/// The service with its previous spec, which can be rolled back no further (parity S-13).
+/// The service as it was before an update that failed. That one is not its previous spec: nothing leads to it by
+/// itself again (parity S-13).
 ///
 /// # Errors
-/// It has none, or one with networks, secrets or configs that are gone or ports that are another service's by now.
-pub(crate) fn rolled_back(
+/// There is no spec before, or one with networks, secrets or configs that are gone or ports that are another service's
+/// by now.
+pub(crate) fn undone(
     tables: &Tables,
     service: &Service,
     now: Timestamp,
     message: String,
 ) -> Result<Service, Rejection> {
-    match service.previous.clone() {
-        Some(spec) => back_to(tables, service, (spec, "its previous spec"), now, message),
+    let next = to_previous(tables, service, service.previous.as_ref(), now, message)?;
+    Ok(Service { previous: None, ..next })
+}
+
+fn to_previous(
+    tables: &Tables,
+    service: &Service,
+    target: Option<&Arc<ServiceSpec>>,
+    now: Timestamp,
+    message: String,
+) -> Result<Service, Rejection> {
+    match target {
+        Some(spec) => back_to(tables, service, (Arc::clone(spec), "its previous spec"), now, message),
         None => {
             Err(Rejection::FailedPrecondition(format!("service {} does not have a previous spec", service.spec.name)))
         }
@@ -179,6 +199,7 @@ pub(super) fn as_in_stack(
     back_to(tables, service, (spec, &which), now, message)
 }
 
+/// What it was until now is its previous spec then, so that who goes back twice is where he was, as in Docker.
 fn back_to(
     tables: &Tables,
     service: &Service,
@@ -205,7 +226,8 @@ fn back_to(
     let update = UpdateStatus { state: UpdateState::RollbackStarted, started_at: now, completed_at: None, message };
     // a job has no rollout: going back is another iteration
     let update = job.is_none().then_some(update);
-    Ok(Service { previous: None, update, job, published, ..service.revised(spec, now) })
+    let next = if spec == service.spec { service.clone() } else { service.revised(spec, now) };
+    Ok(Service { update, job, published, ..next })
 }
 
 fn paused(service: &Service) -> Result<Service, Rejection> {

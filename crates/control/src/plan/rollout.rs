@@ -45,12 +45,17 @@ pub(super) fn run(work: &mut Work<'_>, service: &Service) {
     let dirty: Vec<&SlotView> = views.iter().filter(|view| is_dirty(work, service, view)).collect();
     let running = matches!(state, Some(UpdateState::Updating | UpdateState::RollbackStarted));
     if !running {
-        if let Some(why) = held(work, service, &dirty) {
+        // what was taken back stays so until another spec comes: if it fails it has nowhere to go, least of all forward
+        let (state, what) = match is_rollback(service) {
+            true => (UpdateState::RollbackStarted, "rollback"),
+            false => (UpdateState::Updating, "update"),
+        };
+        if let Some(why) = held(work, service, &dirty).filter(|_| state == UpdateState::Updating) {
             return hold(work, service, &dirty, &why);
         }
         if !dirty.is_empty() {
-            let (started_at, message) = (work.now(), "update in progress".to_owned());
-            set(work, service, UpdateStatus { state: UpdateState::Updating, started_at, completed_at: None, message });
+            let (started_at, message) = (work.now(), format!("{what} in progress"));
+            set(work, service, UpdateStatus { state, started_at, completed_at: None, message });
             advance(work, service, &views, &dirty, started_at);
         }
         return;
@@ -262,7 +267,7 @@ fn roll_back(work: &mut Work<'_>, service: &Service, why: &str) {
         // a rollback that fails has nowhere further back to go
         return pause(work, service, why, None);
     }
-    match admission::rolled_back(&work.draft, service, work.now(), message) {
+    match admission::undone(&work.draft, service, work.now(), message) {
         Ok(next) => {
             let new_spec = admission::replaces_tasks(&service.spec, &next.spec);
             work.draft.depends_on(service.id);

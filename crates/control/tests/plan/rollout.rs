@@ -1,8 +1,12 @@
 //! How a changed spec reaches the tasks.
 
-use expect_test::expect;
+use std::sync::Arc;
 
-use crate::check;
+use control::{Change, Proposal};
+use expect_test::expect;
+use types::{Service, ServiceSpec, UpdateState};
+
+use crate::{check, script::World};
 
 #[test]
 fn slots_follow_one_after_the_other() {
@@ -135,10 +139,12 @@ fn p_46_a_constraint_that_all_nodes_satisfy_restarts_nothing_and_one_that_does_n
     );
 }
 
+/// S-13: a rollback by hand is taken back by another.
 #[test]
-fn force_and_rollback_by_hand() {
+fn s_13_force_and_rollback_by_hand_to_and_fro() {
     check(
-        "node a\nservice web x1\nsettle\nupdate web force\nsettle\nupdate web image=b\nsettle\nrollback web\nsettle\nrollback web",
+        "node a\nservice web x1\nsettle\nupdate web force\nsettle\nupdate web image=b\nsettle\nrollback web\nsettle
+         rollback web\nsettle\nrevisions web",
         expect![[r#"
             0s create web.1/1 on a
             0s web Updating: update in progress
@@ -152,9 +158,74 @@ fn force_and_rollback_by_hand() {
             10s want web.1/3 shutdown
             10s create web.1/4 on a
             15s web RollbackCompleted: rollback completed
-            refused: service web does not have a previous spec
+            15s want web.1/4 shutdown
+            15s create web.1/5 on a
+            20s web RollbackCompleted: rollback completed
+              1=app 2=app 3=b 4=app 5=b
         "#]],
     );
+}
+
+fn only_service(world: &World) -> Service {
+    let mut all = world.tables.services();
+    let only = all.next().expect("a service of the script");
+    assert!(all.next().is_none(), "a second service");
+    (**only).clone()
+}
+
+fn image(spec: &ServiceSpec) -> String {
+    spec.task.container.image.familiar()
+}
+
+/// S-13: an update that changes nothing shows the spec as its own previous one, by which Shepherd sees that nothing
+/// changed. It makes no revision, and a rollback goes back to what was another.
+#[test]
+fn s_13_an_update_that_changes_nothing_is_none_to_go_back_from() {
+    let mut world = World::new();
+    for line in ["node a", "service web", "settle", "update web image=b", "settle"] {
+        world.line(line);
+    }
+    let web = only_service(&world);
+    assert_eq!(image(web.shown_previous().expect("it was updated")), "app");
+    world.line("update web image=b");
+    let web = only_service(&world);
+    assert_eq!((web.shown_previous(), web.revision), (Some(&web.spec), 2));
+    world.line("rollback web");
+    let web = only_service(&world);
+    assert_eq!(image(&web.spec), "app");
+    assert_eq!(image(web.shown_previous().expect("it was rolled back")), "b");
+    // what has never been another goes back to itself
+    let mut world = World::new();
+    for line in ["node a", "service web", "update web x1", "rollback web", "settle"] {
+        world.line(line);
+    }
+    let web = only_service(&world);
+    assert_eq!((image(&web.spec).as_str(), web.revision), ("app", 1));
+    assert_eq!(web.update.map(|update| update.state), Some(UpdateState::RollbackCompleted), "{}", world.out);
+}
+
+/// S-09, S-13: the previous spec of what was rolled back by hand is the newer one, and only somebody who asks leads to it.
+#[test]
+fn s_13_what_was_rolled_back_by_hand_never_goes_forward_by_itself() {
+    let mut world = World::new();
+    for line in ["node a", "service web action=rollback", "settle", "update web image=b", "settle"] {
+        world.line(line);
+    }
+    for line in ["rollback web", "settle"] {
+        world.line(line);
+    }
+    let web = only_service(&world);
+    assert_eq!(web.update.as_ref().map(|update| update.state), Some(UpdateState::RollbackCompleted));
+    // its tasks are old again without an update, and the new ones fail
+    let mut spec = (*web.spec).clone();
+    spec.task.container.image = "bad".parse().unwrap();
+    let next = Service { update: web.update.clone(), ..web.revised(Arc::new(spec), world.now) };
+    let changes = vec![Change::PutService { service: Box::new(next), new_spec: true }];
+    world.apply(&Proposal { at: world.now, expects: Vec::new(), changes });
+    world.line("settle 1s");
+    let web = only_service(&world);
+    assert_eq!(web.update.map(|update| update.state), Some(UpdateState::RollbackPaused), "{}", world.out);
+    assert_eq!(image(&web.spec), "bad");
 }
 
 #[test]
@@ -318,9 +389,8 @@ fn s_13_ten_revisions_are_kept_and_any_can_be_gone_back_to() {
             0s want web.1/1 shutdown
             0s create web.1/2 on a
             5s web RollbackCompleted: rollback completed
-            refused: service web does not have a previous spec
-              4=v4 5=v5 6=v6 7=v7 8=v8 9=v9 10=v10 11=v11 12=v12 13=v3
-              4=v4 5=v5 6=v6 7=v7 8=v8 9=v9 10=v10 11=v11 12=v12 13=v3 14=v3
+              4=v4 5=v5 6=v6 7=v7 8=v8 9=v9 10=v10 11=v11 12=v12 13=v3 14=v12
+              5=v5 6=v6 7=v7 8=v8 9=v9 10=v10 11=v11 12=v12 13=v3 14=v12 15=v3
         "#]],
     );
 }

@@ -22,6 +22,9 @@ pub struct Service {
     /// The spec before the present one, for `rollback`.
     #[serde(default)]
     pub previous: Option<Arc<ServiceSpec>>,
+    /// The last update asked for what was so already: see [`Service::shown_previous`].
+    #[serde(default)]
+    pub repeated: bool,
     /// The number of the present spec: 1 at the beginning, one more with each change.
     #[serde(default)]
     pub revision: u64,
@@ -71,7 +74,14 @@ impl Service {
         let surplus = earlier.len().saturating_sub(KEPT_REVISIONS);
         earlier.drain(..surplus);
         let previous = Some(Arc::clone(&self.spec));
-        Self { spec, previous, revision: self.revision + 1, revised_at: now, earlier, ..self.clone() }
+        let revision = self.revision + 1;
+        Self { spec, previous, repeated: false, revision, revised_at: now, earlier, ..self.clone() }
+    }
+
+    /// Docker takes the spec before an update for the previous one even if that changed nothing, and clients compare
+    /// the two to learn whether it did. A rollback goes back to what was different.
+    pub fn shown_previous(&self) -> Option<&Arc<ServiceSpec>> {
+        if self.repeated { Some(&self.spec) } else { self.previous.as_ref() }
     }
 
     /// The specs that it may be given back: the one before, and the earlier revisions.
