@@ -23,6 +23,11 @@ impl DependencyName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// As [`crate::Name::reads_like`].
+    pub fn reads_like(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
 }
 
 impl FromStr for DependencyName {

@@ -38,6 +38,11 @@ impl Name {
         &self.0
     }
 
+    /// Whether people would take the two for one. Docker has but one of such names of a kind.
+    pub fn reads_like(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+
     /// Of a network of one host, which may be called almost anything (moby `libnetwork`: all but blanks alone). Names in
     /// the cluster are stricter.
     ///

@@ -136,6 +136,11 @@ fn read_reference(kind: DependencyKind, mut from: Object<'_>) -> Result<Dependen
     if from.has("Runtime") {
         return Err(from.bad("Runtime", "a config is used by the runtime on Windows only: give a File"));
     }
+    if !from.has("File") {
+        let why =
+            format!("malformed {kind} reference, no target provided: give the file that it shall be in the container");
+        return Err(from.bad("File", why));
+    }
     let mut file = from.object("File")?;
     let default = || name.as_ref().map(ToString::to_string).unwrap_or_default();
     let target = Some(file.string("Name")?).filter(|target| !target.is_empty()).unwrap_or_else(default);
@@ -224,6 +229,7 @@ mod tests {
             (json!({ "SecretID": "x" }), "an id has 25 characters"),
             (json!({ "SecretName": "a", "File": { "UID": "root" } }), "UID: \"root\" is not a number"),
             (json!({ "SecretName": "a", "Runtime": {} }), "Windows"),
+            (json!({ "SecretName": "a" }), "Secrets[0].File: malformed secret reference, no target provided"),
         ] {
             let body = json!({ "Secrets": [wanted] });
             let error = read_references(&mut Object::root(&body).expect("an object")).expect_err("refused");

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use types::{
-    DisconnectPolicy, Name, NetworkAttachmentSpec, Rebalance, Reconcile, Service, ServiceSpec, ServiceView, Stated,
-    TaskSpec, Timestamp, UpdateConfig, UpdateState, UpdateStatus,
+    DisconnectPolicy, Name, NetworkAttachmentSpec, Rebalance, Reconcile, Service, ServiceMode, ServiceSpec,
+    ServiceView, Stated, TaskSpec, Timestamp, UpdateConfig, UpdateState, UpdateStatus,
 };
 
 use super::{
@@ -199,8 +199,12 @@ fn write_network(network: &NetworkAttachmentSpec) -> Value {
 /// A service as the API lists it; `with_status` adds the task counts.
 pub(crate) fn write(view: &ServiceView, with_status: bool, networks: &Networks) -> Value {
     let service = &view.service;
-    let status =
-        || json!({ "RunningTasks": view.running, "DesiredTasks": view.desired, "CompletedTasks": view.completed });
+    let desired = match service.spec.mode {
+        // in Docker as many as may run at once, also when all are done
+        ServiceMode::ReplicatedJob { max_concurrent, .. } => max_concurrent,
+        _ => view.desired,
+    };
+    let status = || json!({ "RunningTasks": view.running, "DesiredTasks": desired, "CompletedTasks": view.completed });
     Fields::new()
         .set("ID", service.id)
         .put("Version", json!({ "Index": service.meta.version }))

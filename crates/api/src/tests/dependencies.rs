@@ -93,7 +93,7 @@ async fn x01_x05_life_of_secrets_and_configs() {
     parsed(&fake, &format!("POST /secrets/pw/update?version={version}"), r#"{"Name":"pw","Labels":{"tier":"web"}}"#)
         .await;
     let service = r#"{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"a",
-        "Secrets":[{"SecretName":"pw","File":{"Name":"pw","UID":"0","GID":"0","Mode":292}}],"Configs":[{"ConfigName":"conf"}]}}}"#;
+        "Secrets":[{"SecretName":"pw","File":{"Name":"pw","UID":"0","GID":"0","Mode":292}}],"Configs":[{"ConfigName":"conf","File":{}}]}}}"#;
     parsed(&fake, "POST /services/create", service).await;
     let shown = parsed(&fake, "GET /services/web", "").await;
     assert_eq!(shown.pointer("/Spec/TaskTemplate/ContainerSpec/Secrets/0/SecretID"), Some(&json!(id)));
@@ -134,7 +134,7 @@ async fn x01_x05_life_of_secrets_and_configs() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn x01_unknown_secrets_are_named() {
     let fake = Fake::manager().await;
-    let service = r#"{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"a","Secrets":[{"SecretName":"nope"}]}}}"#;
+    let service = r#"{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"a","Secrets":[{"SecretName":"nope","File":{"Name":"nope"}}]}}}"#;
     check(
         &fake,
         "POST /services/create",

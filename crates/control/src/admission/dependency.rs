@@ -25,8 +25,9 @@ pub(super) fn create(
 ) -> Result<(Proposal, DependencyId), Rejection> {
     tables.cluster().ok_or_else(|| Rejection::not_found("cluster", "default"))?;
     check_data(tables, spec)?;
-    if tables.dependency_by_name(spec.kind, &spec.name).is_some() {
-        return Err(Rejection::already_exists(&spec.kind.to_string(), &spec.name));
+    let mut others = tables.dependencies().filter(|other| other.spec.kind == spec.kind && !other.superseded);
+    if let Some(other) = others.find(|other| other.spec.name.reads_like(&spec.name)) {
+        return Err(Rejection::already_exists(&spec.kind.to_string(), &other.spec.name));
     }
     let id = DependencyId::from_random(ids());
     let new = Dependency { id, meta: Meta::default(), spec: Arc::new(spec.clone()), superseded: false };

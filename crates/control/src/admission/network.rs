@@ -53,6 +53,9 @@ pub(super) fn create(
         }
         return Err(Rejection::already_exists("network", &spec.name));
     }
+    if let Some(other) = tables.networks().find(|other| other.spec.name.reads_like(&spec.name)) {
+        return Err(Rejection::already_exists("network", &other.spec.name));
+    }
     let spec = configured(tables, spec)?;
     check(tables, &spec)?;
     let mut network = Network {

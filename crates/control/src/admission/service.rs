@@ -28,8 +28,9 @@ pub(super) fn fresh(tables: &Tables, spec: &ServiceSpec, now: Timestamp, ids: Id
     tables.cluster().ok_or_else(|| Rejection::not_found("cluster", "default"))?;
     validate::service(spec)?;
     privileges::check(tables, spec, None)?;
-    if tables.service_by_name(&spec.name).is_some() {
-        return Err(Rejection::already_exists("service", &spec.name));
+    let mut others = tables.services().filter(|other| !other.removing);
+    if let Some(other) = others.find(|other| other.spec.name.reads_like(&spec.name)) {
+        return Err(Rejection::already_exists("service", &other.spec.name));
     }
     let spec = dependency::resolved(tables, attachments::resolved(tables, spec)?)?;
     let id = ServiceId::from_random(ids());

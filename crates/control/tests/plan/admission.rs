@@ -29,6 +29,29 @@ fn services_are_refused_with_the_reason() {
     );
 }
 
+/// S-01, N-02, X-01: names of a kind that differ in case alone are one, as people read them and DNS does.
+#[test]
+fn s_01_names_that_differ_in_case_alone_are_refused() {
+    check(
+        "service web
+         service WEB
+         network n
+         network N
+         secret s x
+         secret S x
+         config S x
+         config s x
+         remove web
+         service Web",
+        expect![[r#"
+            refused: name conflicts with an existing object: service web already exists
+            refused: name conflicts with an existing object: network n already exists
+            refused: name conflicts with an existing object: secret s already exists
+            refused: name conflicts with an existing object: config S already exists
+        "#]],
+    );
+}
+
 fn refused(change: impl FnOnce(&mut ServiceSpec)) -> String {
     let world = World::new();
     let mut spec = crate::spec::service(None, &["web"]);

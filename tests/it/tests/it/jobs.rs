@@ -97,9 +97,9 @@ fn cluster_s04_docker_runs_replicated_jobs() -> Result<()> {
     ensure!(traces(&t, "done-")?.len() == 5, "{:?}", traces(&t, "done-")?);
     let most = most_at_once(&traces(&t, "done-")?)?;
     ensure!((1..=2).contains(&most), "{most} ran at once: {:?}", traces(&t, "done-")?);
-    ensure!(replicas(&t, "h1", "five")? == "replicated job 0/0 (5/5 completed)", "{}", replicas(&t, "h1", "five")?);
+    ensure!(replicas(&t, "h1", "five")? == "replicated job 0/2 (5/5 completed)", "{}", replicas(&t, "h1", "five")?);
     let listed = t.cli("h1", &["service", "ls"])?;
-    ensure!(listed.contains("replicated job") && listed.contains("0/0 (5/5 completed)"), "{listed}");
+    ensure!(listed.contains("replicated job") && listed.contains("0/2 (5/5 completed)"), "{listed}");
     let ps = docker(&t, "h1", &["service", "ps", "five", "--format", "{{.DesiredState}} {{.CurrentState}}"])?;
     ensure!(ps.lines().filter(|line| line.starts_with("Complete Complete")).count() == 5, "{ps}");
     let own = t.cli("h1", &["service", "ps", "five", "--format", "{{.Name}}"])?;
@@ -177,7 +177,7 @@ fn cluster_s04_a_job_completes_exactly_though_its_leader_dies() -> Result<()> {
         Ok(())
     })?;
     t.lab().kill(&leader)?;
-    waits_for(&t, &other, "job", "replicated job 0/0 (9/9 completed)")?;
+    waits_for(&t, &other, "job", "replicated job 0/3 (9/9 completed)")?;
     let done = traces(&t, "done-")?;
     for slot in 0..9 {
         ensure!(done.keys().any(|name| name.starts_with(&format!("done-{slot}-"))), "slot {slot} of {done:?}");
@@ -213,7 +213,7 @@ fn cluster_p26_schedules_run_jobs_and_stacks_deploy_them() -> Result<()> {
     fs::write(&file, stack)?;
     let file = file.display().to_string();
     docker(&t, "h1", &["stack", "deploy", "--resolve-image", "never", "--detach=true", "-c", &file, "s"])?;
-    waits_for(&t, "h1", "s_once", "replicated job 0/0 (2/2 completed)")?;
+    waits_for(&t, "h1", "s_once", "replicated job 0/2 (2/2 completed)")?;
     let before = inspect(&t, "s_nightly")?["JobStatus"].clone();
     let next = before["NextRun"].as_str().context("a next run")?.to_owned();
     ensure!(before["LastExecution"] == "0001-01-01T00:00:00Z" || traces(&t, "nightly")?.len() == 1, "{before}");
@@ -226,7 +226,7 @@ fn cluster_p26_schedules_run_jobs_and_stacks_deploy_them() -> Result<()> {
         ensure!(job["NextRun"] != next.as_str(), "{job}");
         Ok(())
     })?;
-    waits_for(&t, "h1", "s_nightly", "replicated job 0/0 (1/1 completed)")?;
+    waits_for(&t, "h1", "s_nightly", "replicated job 0/1 (1/1 completed)")?;
 
     // our own command line does not wait for the night
     let arguments = ["service", "create", "--name", "later", "--mode", "replicated-job", "--schedule", "0 3 * * *"];
@@ -234,7 +234,7 @@ fn cluster_p26_schedules_run_jobs_and_stacks_deploy_them() -> Result<()> {
     ensure!(shown.contains("its schedule is due at") && shown.contains("T21:30:00Z"), "{shown}");
     ensure!(t.tasks("later")?.is_empty(), "{:#?}", t.tasks("later")?);
     t.cli("h1", &["service", "update", "--force", "--quiet", "later"])?;
-    waits_for(&t, "h1", "later", "replicated job 0/0 (1/1 completed)")?;
+    waits_for(&t, "h1", "later", "replicated job 0/1 (1/1 completed)")?;
     Ok(())
 }
 

@@ -70,11 +70,11 @@ fn s06_the_status_of_a_job_is_dockers_and_tells_the_next_run() {
     view.service.spec = std::sync::Arc::new(spec);
     let at = Timestamp::from_unix_ms(1_700_000_000_000);
     view.service.job = Some(JobStatus { iteration: 3, last_execution: Some(at), next_run: Some(at), skipped: None });
-    (view.running, view.desired, view.completed) = (1, 2, 3);
+    (view.running, view.desired, view.completed) = (0, 0, 5);
     let written = write(&view, true, &Networks::new());
     expect![[r#"
         {"JobIteration":{"Index":3},"LastExecution":"2023-11-14T22:13:20Z","NextRun":"2023-11-14T22:13:20Z"}
-        {"RunningTasks":1,"DesiredTasks":2,"CompletedTasks":3}"#]]
+        {"RunningTasks":0,"DesiredTasks":2,"CompletedTasks":5}"#]]
     .assert_eq(&format!("{}\n{}", written["JobStatus"], written["ServiceStatus"]));
     view.service.job = Some(JobStatus::waiting());
     let written = write(&view, false, &Networks::new());
