@@ -1,6 +1,7 @@
 //! What users want: specs of services, tasks, containers, nodes and the cluster.
 
 mod cluster;
+mod confinement;
 mod container;
 mod dependency;
 mod device;
@@ -22,6 +23,7 @@ pub use cluster::{
     AddressPools, CaConfig, ClusterSpec, DEFAULT_CONTROL_PORT, DEFAULT_DATA_PATH_PORT, DEFAULT_PROBE_PORT,
     DispatcherConfig, EncryptionConfig, OrchestrationConfig, RaftConfig,
 };
+pub use confinement::{AppArmorMode, SelinuxLabel};
 pub use container::{
     ContainerSpec, DeviceRequest, DnsConfig, HealthCheck, HealthTest, HostConfig, Mount, MountKind, Seccomp, Ulimit,
     is_mount_subpath, is_tmpfs_option, is_volume_name,

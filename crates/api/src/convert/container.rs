@@ -5,8 +5,8 @@ use std::{net::IpAddr, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
 use types::{
-    Bytes, ContainerSpec, DependencyKind, DnsConfig, HealthCheck, HealthTest, HostConfig, ImageReference, Seccomp,
-    Ulimit,
+    AppArmorMode, Bytes, ContainerSpec, DependencyKind, DnsConfig, HealthCheck, HealthTest, HostConfig, ImageReference,
+    Seccomp, SelinuxLabel, Ulimit,
 };
 
 use super::{
@@ -25,7 +25,8 @@ pub(crate) fn read(mut from: Object<'_>) -> Result<ContainerSpec, FieldError> {
         return Err(from.bad("Isolation", format!("{isolation:?} exists on Windows only; leave it out")));
     }
     let default = ContainerSpec::of_image(image.with_default_tag());
-    let Privileges { seccomp, no_new_privileges, selinux_disabled } = read_privileges(from.object("Privileges")?)?;
+    let Privileges { seccomp, no_new_privileges, selinux_disabled, selinux_label, apparmor } =
+        read_privileges(from.object("Privileges")?)?;
     let spec = ContainerSpec {
         labels: from.labels("Labels")?,
         command: from.strings("Command")?,
@@ -56,6 +57,8 @@ pub(crate) fn read(mut from: Object<'_>) -> Result<ContainerSpec, FieldError> {
         seccomp,
         no_new_privileges,
         selinux_disabled,
+        selinux_label,
+        apparmor,
         ..default
     };
     from.finish()?;
@@ -88,19 +91,22 @@ struct Privileges {
     seccomp: Seccomp,
     no_new_privileges: bool,
     selinux_disabled: bool,
+    selinux_label: SelinuxLabel,
+    apparmor: Option<AppArmorMode>,
 }
 
 fn read_privileges(mut from: Object<'_>) -> Result<Privileges, FieldError> {
     let no_new_privileges = from.boolean("NoNewPrivileges")?;
     let mut selinux = from.object("SELinuxContext")?;
-    // No container of ours has a label of SELinux: it is off where that is asked for.
     let selinux_disabled = selinux.boolean("Disable")?;
-    for field in ["User", "Role", "Type", "Level"] {
-        if !selinux.string(field)?.is_empty() {
-            return Err(selinux.bad(field, "SELinux is not supported; leave it out, or give Disable"));
-        }
-    }
+    let selinux_label = SelinuxLabel {
+        user: selinux.string("User")?,
+        role: selinux.string("Role")?,
+        kind: selinux.string("Type")?,
+        level: selinux.string("Level")?,
+    };
     selinux.finish()?;
+    let apparmor = read_apparmor(from.object("AppArmor")?)?;
     let mut seccomp = from.object("Seccomp")?;
     let mode = seccomp.string("Mode")?;
     let profile = seccomp.string("Profile")?;
@@ -116,7 +122,19 @@ fn read_privileges(mut from: Object<'_>) -> Result<Privileges, FieldError> {
     };
     seccomp.finish()?;
     from.finish()?;
-    Ok(Privileges { seccomp: read, no_new_privileges, selinux_disabled })
+    Ok(Privileges { seccomp: read, no_new_privileges, selinux_disabled, selinux_label, apparmor })
+}
+
+fn read_apparmor(mut from: Object<'_>) -> Result<Option<AppArmorMode>, FieldError> {
+    let mode = from.string("Mode")?;
+    let mode = match mode.as_str() {
+        "" => None,
+        "default" => Some(AppArmorMode::Default),
+        "disabled" => Some(AppArmorMode::Disabled),
+        other => return Err(from.bad("Mode", format!("{other:?} is unknown; use default or disabled"))),
+    };
+    from.finish()?;
+    Ok(mode)
 }
 
 /// Docker's clients send the profile as base64 (Go's encoding of bytes); plain JSON text is taken too.
@@ -259,9 +277,14 @@ fn write_privileges(spec: &ContainerSpec) -> Value {
         Seccomp::Unconfined => Some(json!({ "Mode": "unconfined" })),
         Seccomp::Profile(profile) => Some(json!({ "Mode": "custom", "Profile": BASE64.encode(profile) })),
     };
+    let SelinuxLabel { user, role, kind, level } = &spec.selinux_label;
+    let selinux =
+        || json!({ "Disable": spec.selinux_disabled, "User": user, "Role": role, "Type": kind, "Level": level });
+    let is_said = spec.selinux_disabled || !spec.selinux_label.is_empty();
     Fields::new()
-        .some("SELinuxContext", spec.selinux_disabled.then(|| json!({ "Disable": true })))
+        .some("SELinuxContext", is_said.then(selinux))
         .some("Seccomp", seccomp)
+        .some("AppArmor", spec.apparmor.map(|mode| json!({ "Mode": mode.as_str() })))
         .unless_empty("NoNewPrivileges", spec.no_new_privileges)
         .done()
 }
@@ -298,6 +321,24 @@ fn write_dns(dns: &DnsConfig) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// S-54: without SELinux and AppArmor what is said of them changes nothing and is shown as it was said.
+    #[test]
+    fn s_54_labels_and_profiles_of_no_meaning_come_back() {
+        let shown = |privileges: Value| {
+            let body = json!({ "Image": "a", "Privileges": privileges });
+            read(Object::root(&body).expect("an object")).map(|spec| write(&spec)["Privileges"].clone())
+        };
+        let label = json!({ "Disable": true, "User": "u", "Role": "r", "Type": "t", "Level": "l" });
+        for said in [
+            json!({ "SELinuxContext": label, "AppArmor": { "Mode": "disabled" } }),
+            json!({ "AppArmor": { "Mode": "default" } }),
+        ] {
+            assert_eq!(shown(said.clone()).expect("good"), said);
+        }
+        let error = shown(json!({ "AppArmor": { "Mode": "mine" } })).expect_err("no mode").to_string();
+        assert!(error.contains("Privileges.AppArmor.Mode: \"mine\" is unknown; use default or disabled"), "{error}");
+    }
 
     /// S-55: none at all is something else than none asked for.
     #[test]

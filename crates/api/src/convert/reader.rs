@@ -11,7 +11,6 @@ use types::Labels;
 
 /// Fields of the API (moby `api/swagger.yaml`, 1.51) that no conversion takes, or not everywhere.
 const NOT_HERE: &[&str] = &[
-    "AppArmor",
     "BindOptions",
     "Cgroup",
     "ClusterOptions",

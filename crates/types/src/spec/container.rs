@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, DependencyRef, DeviceClaim, ImageReference, Labels, Payload};
+use crate::{AppArmorMode, Bytes, DependencyRef, DeviceClaim, ImageReference, Labels, Payload, SelinuxLabel};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerSpec {
@@ -72,6 +72,10 @@ pub struct ContainerSpec {
     /// It asks for no label of SELinux, which no container has here.
     #[serde(default)]
     pub selinux_disabled: bool,
+    #[serde(default, skip_serializing_if = "SelinuxLabel::is_empty")]
+    pub selinux_label: SelinuxLabel,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apparmor: Option<AppArmorMode>,
     #[serde(default)]
     pub seccomp: Seccomp,
     #[serde(default)]
@@ -214,6 +218,8 @@ impl ContainerSpec {
             ulimits: Vec::new(),
             no_new_privileges: false,
             selinux_disabled: false,
+            selinux_label: SelinuxLabel::default(),
+            apparmor: None,
             seccomp: Seccomp::Default,
             oom_score_adj: 0,
             dependencies: Vec::new(),
