@@ -21,8 +21,8 @@ pub use job::JobStatus;
 pub use migration::{Migration, MigrationKey, MigrationStep};
 pub use network::{Attachment, ContainerAttachment, Network, Subnet, VirtualIp};
 pub use node::{
-    MAX_DEVICES, MAX_PEER_PROBLEMS, MAX_PLATFORMS, MAX_PORT_TROUBLES, Node, NodeDescription, NodeState, NodeStatus,
-    PeerProblem, RaftMember,
+    Drivers, MAX_DEVICES, MAX_PEER_PROBLEMS, MAX_PLATFORMS, MAX_PORT_TROUBLES, Node, NodeDescription, NodeState,
+    NodeStatus, PeerProblem, RaftMember,
 };
 pub use rebalance::{Rebalance, RebalanceMove, RebalanceState, RebalanceView};
 pub use registry::{MAX_REGISTRIES, RegistryLogin, RegistryScope, RegistryScopeError};

@@ -66,7 +66,12 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
         .set("DriverStatus", json!(host.storage_status))
         .set(
             "Plugins",
-            json!({ "Volume": ["local"], "Network": ["bridge", "host", "ipvlan", "macvlan", "null", "overlay"], "Authorization": null, "Log": node::engine::LOG_DRIVERS }),
+            json!({
+                "Volume": node::engine::VOLUME_DRIVERS,
+                "Network": node::engine::NETWORK_DRIVERS,
+                "Authorization": null,
+                "Log": node::engine::LOG_DRIVERS,
+            }),
         );
     programs(counts(limits(fields, facts), facts.daemon), host)
         .set("IPv4Forwarding", true)

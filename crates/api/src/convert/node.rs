@@ -1,7 +1,7 @@
 //! Nodes: `NodeView` to Docker's `Node`, and a `NodeSpec` from a request.
 
 use serde_json::{Value, json};
-use types::{Availability, NodeDescription, NodeRole, NodeSpec, NodeState, NodeView, PeerProblem, Platform};
+use types::{Availability, Drivers, NodeDescription, NodeRole, NodeSpec, NodeState, NodeView, PeerProblem, Platform};
 
 use super::{
     policy,
@@ -80,6 +80,7 @@ fn write_description(description: &NodeDescription) -> Value {
     let engine = Fields::new()
         .set("EngineVersion", &description.engine_version)
         .unless_empty("Labels", &description.engine_labels)
+        .unless_empty("Plugins", write_drivers(&description.drivers))
         .done();
     Fields::new()
         .set("Hostname", &description.hostname)
@@ -88,6 +89,15 @@ fn write_description(description: &NodeDescription) -> Value {
         .set("Engine", engine)
         .set("TLSInfo", write_tls_info(description))
         .done()
+}
+
+/// In Docker's order: by kind, then by name.
+fn write_drivers(drivers: &Drivers) -> Vec<Value> {
+    let kinds = [("Log", &drivers.logs), ("Network", &drivers.networks), ("Volume", &drivers.volumes)];
+    let of_kind = |(kind, names): (&str, &Vec<String>)| -> Vec<Value> {
+        names.iter().map(|name| json!({ "Type": kind, "Name": name })).collect()
+    };
+    kinds.into_iter().flat_map(of_kind).collect()
 }
 
 /// Specs have Go's words for architectures (`amd64`), nodes the kernel's (`x86_64`).

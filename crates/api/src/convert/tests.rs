@@ -405,6 +405,11 @@ fn node_view() -> types::NodeView {
         engine_version: "0.1.0".into(),
         engine_labels: types::Labels::from([("disk".into(), "ssd".into())]),
         tls_issuer_pem: "PEM".into(),
+        drivers: types::Drivers {
+            logs: vec!["json-file".into(), "none".into()],
+            networks: vec!["overlay".into()],
+            volumes: vec!["local".into()],
+        },
         ..types::NodeDescription::default()
     };
     let node = types::Node {
@@ -453,6 +458,14 @@ fn nodes_fit_the_schema_and_their_specs_come_back() {
         json!({ "Leader": true, "Reachability": "reachable", "Addr": "10.0.0.1:2377" })
     );
     assert_eq!(written["Description"]["Platform"], json!({ "Architecture": "x86_64", "OS": "linux" }));
+    // C-26: what an older node does not tell is left out
+    let plugin = |kind: &str, name: &str| json!({ "Type": kind, "Name": name });
+    let plugins = [("Log", "json-file"), ("Log", "none"), ("Network", "overlay"), ("Volume", "local")];
+    let plugins: Vec<Value> = plugins.into_iter().map(|(kind, name)| plugin(kind, name)).collect();
+    assert_eq!(written["Description"]["Engine"]["Plugins"], json!(plugins));
+    let mut older = node_view();
+    older.node.description.as_mut().expect("described").drivers = types::Drivers::default();
+    assert_eq!(node::write(&older)["Description"]["Engine"].get("Plugins"), None);
     assert_eq!(node::read_spec(&written["Spec"]).expect("own output"), node_view().node.spec);
     let error = node::read_spec(&json!({ "Role": "boss", "Availability": "active" })).expect_err("no role");
     assert_eq!(error.to_string(), r#"Role: "boss" is no role; use worker or manager"#);

@@ -8,9 +8,12 @@ use std::{
 };
 
 use image::StorageDriver;
-use types::{Bytes, NanoCpus, NodeDescription, Platform, Resources};
+use types::{Bytes, Drivers, NanoCpus, NodeDescription, Platform, Resources};
 
-use super::{EngineConfig, config::Settings, preflight::CgroupFacts};
+use super::{EngineConfig, LOG_DRIVERS, config::Settings, preflight::CgroupFacts};
+
+pub const NETWORK_DRIVERS: [&str; 6] = ["bridge", "host", "ipvlan", "macvlan", "null", "overlay"];
+pub const VOLUME_DRIVERS: [&str; 1] = ["local"];
 
 /// Facts of the host, which do not change while the daemon runs, and its settings, which may.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +108,11 @@ impl HostInfo {
             engine_version: self.engine_version.clone(),
             engine_labels: self.settings.labels.clone(),
             tls_issuer_pem,
+            drivers: Drivers {
+                logs: LOG_DRIVERS.map(str::to_owned).into(),
+                networks: NETWORK_DRIVERS.map(str::to_owned).into(),
+                volumes: VOLUME_DRIVERS.map(str::to_owned).into(),
+            },
             ..NodeDescription::default()
         }
     }

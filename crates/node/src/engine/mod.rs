@@ -61,7 +61,7 @@ pub use devices::CDI_DIRECTORIES;
 pub use error::EngineError;
 pub use exec::{ExecSession, ExecSpec, ExecView};
 pub use frame::{FRAME_HEADER, FrameKind, frame_header};
-pub use host_info::HostInfo;
+pub use host_info::{HostInfo, NETWORK_DRIVERS, VOLUME_DRIVERS};
 pub use image::{StorageDriver, Transfers};
 pub use image_gc::{ImageGc, Percent};
 pub use log_driver::{DRIVERS as LOG_DRIVERS, shown_in_logs};

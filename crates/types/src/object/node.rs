@@ -100,6 +100,24 @@ pub struct NodeDescription {
     /// Devices as vendors name them (`acme.com/gpu=0`), for services that claim some. At most [`MAX_DEVICES`].
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub devices: BTreeSet<String>,
+    /// Nodes of versions that did not say it have none here.
+    #[serde(skip_serializing_if = "Drivers::is_empty")]
+    pub drivers: Drivers,
+}
+
+/// What a node can make networks, volumes and logs with, by name and in order.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Drivers {
+    pub logs: Vec<String>,
+    pub networks: Vec<String>,
+    pub volumes: Vec<String>,
+}
+
+impl Drivers {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Platforms that are told of one node: all architectures there are emulators for are fewer.

@@ -290,7 +290,8 @@ fn docker_c_13_nodes_and_settings_of_the_cluster() -> Result<()> {
         "pause ready linux",
     )?;
     d.says("node inspect self --format {{.ManagerStatus.Leader}}~{{.Description.Hostname}}", "true h1")?;
-    for part in ["Hostname:", "Availability:", "Pause", "Operating System:", "Platform", "Engine Version:"] {
+    let drivers = "bridge, host, ipvlan, macvlan, null, overlay";
+    for part in ["Hostname:", "Availability:", "Pause", "Operating System:", "Platform", drivers, "Engine Version:"] {
         d.shows("node inspect --pretty h4", part)?;
     }
     d.fails("node inspect nope", "node nope not found")?;

@@ -1,6 +1,6 @@
 //! `node inspect --pretty`.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde_json::{Value, json};
 
@@ -48,10 +48,25 @@ pub(super) fn node(node: &Value) -> String {
     line(0, "Resources", String::new());
     line(1, "CPUs", (description["Resources"]["NanoCPUs"].as_u64().unwrap_or(0) / 1_000_000_000).to_string());
     line(1, "Memory", binary_size(description["Resources"]["MemoryBytes"].as_u64().unwrap_or(0)));
+    plugins(&description["Engine"]["Plugins"], &mut line);
     line(0, "Engine Version", text(&description["Engine"]["EngineVersion"]));
     labels(&description["Engine"]["Labels"], &mut line);
     out.push('\n');
     out
+}
+
+/// What the node makes networks, volumes and logs with.
+fn plugins(plugins: &Value, line: &mut impl FnMut(usize, &str, String)) {
+    let mut kinds: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for plugin in items(plugins) {
+        kinds.entry(text(&plugin["Type"])).or_default().push(text(&plugin["Name"]));
+    }
+    if !kinds.is_empty() {
+        line(0, "Plugins", String::new());
+    }
+    for (kind, names) in &kinds {
+        line(1, kind, names.join(", "));
+    }
 }
 
 fn labels(labels: &Value, line: &mut impl FnMut(usize, &str, String)) {
