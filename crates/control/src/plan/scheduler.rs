@@ -8,6 +8,7 @@ mod explain;
 mod filter;
 pub(super) mod neighbours;
 mod preempt;
+mod ramp;
 mod rebalance;
 mod spread;
 
@@ -35,6 +36,7 @@ use explain::Reasons;
 use filter::Ask;
 use neighbours::Neighbours;
 pub(super) use preempt::make_way;
+use ramp::Ramp;
 pub(crate) use rebalance::preview;
 pub(super) use rebalance::{MOVED, Moves, is_wanted as is_rebalanced, run as rebalance};
 
@@ -117,7 +119,7 @@ pub(crate) fn why_not_on(tables: &Tables, service: &Service, node: NodeId, now: 
     let neighbours = Neighbours::of(&draft, service);
     let host_ports: Vec<PortConfig> = admission::host_ports(&service.spec).cloned().collect();
     let (spec, order) = (&service.task_spec, order(tables, service, &service.task_spec));
-    let ask = Ask { spec, host_ports: &host_ports, neighbours: &neighbours, order };
+    let ask = Ask { spec, host_ports: &host_ports, neighbours: &neighbours, order, ramp: None };
     let candidate = Standpoint::new(&draft, service).candidate(node)?;
     explain::of_node(&ask, &candidate)
 }
@@ -137,7 +139,7 @@ impl Group {
 
     fn ask<'a>(&'a self, tables: &Tables, service: &Service, neighbours: &'a Neighbours) -> Ask<'a> {
         let order = order(tables, service, &self.spec);
-        Ask { spec: &self.spec, host_ports: &self.host_ports, neighbours, order }
+        Ask { spec: &self.spec, host_ports: &self.host_ports, neighbours, order, ramp: None }
     }
 }
 
@@ -297,8 +299,15 @@ fn place(work: &mut Work<'_>, service: &Service, group: &Group) -> bool {
         left |= !settled;
     }
     let nodes = Standpoint { draft: &work.draft, service, presence };
+    // what is evened out goes where it was said to go, a few tasks at a time, and what fills nodes up takes new ones last
+    let ramps = ask.order != Order::Full && !is_rebalanced(&work.draft, service);
+    let new_field = || {
+        let candidates: Vec<Candidate<'_>> = nodes.all().collect();
+        let ramp = if ramps { Ramp::of(&candidates, nodes.draft.now()) } else { None };
+        spread::Field::new(Ask { ramp, ..ask }, candidates)
+    };
     let mut field: Option<spread::Field<'_>> = None;
-    let mut take = || field.get_or_insert_with(|| spread::Field::new(ask, nodes.all().collect())).take();
+    let mut take = || field.get_or_insert_with(new_field).take();
     let placed: Vec<_> = free.into_iter().map(|task| (task, take())).collect();
     for (task, node) in placed {
         left |= !settle(work, service, group, task, node);

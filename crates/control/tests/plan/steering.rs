@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use crate::check;
+use crate::{check, script::World};
 
 #[test]
 fn s_30_wishes_are_followed_while_they_can_be() {
@@ -130,6 +130,35 @@ fn p49_what_is_reserved_counts_for_more_than_how_many_tasks_there_are() {
             0s create even.4/1 on d
         "#]],
     );
+}
+
+/// Half of what the others have is enough in its first minute; that a service has no two tasks on one node matters more.
+#[test]
+fn p49_a_new_node_does_not_get_everything_at_once() {
+    let mut world = World::new();
+    for line in ["node a", "node b", "service base x40", "plan", "agents", "wait 2m", "node c", "wait 1s"] {
+        world.line(line);
+    }
+    let tasks = |world: &World, name: &str| world.tables.load(world.nodes[name]).tasks;
+    let deploy = |world: &mut World, numbers: std::ops::Range<u32>| {
+        numbers.for_each(|number| world.line(&format!("service s{number} x1")));
+        world.line("plan");
+    };
+    deploy(&mut world, 0..30);
+    let (others, new) = (tasks(&world, "a") + tasks(&world, "b"), tasks(&world, "c"));
+    assert!((10..=others / 4 + 1).contains(&new), "{new} beside {others}: {}", world.out);
+    world.line("service apart x3");
+    world.line("plan");
+    assert_eq!(tasks(&world, "c"), new + 1, "{}", world.out);
+    // it is no longer new, and the emptiest
+    world.line("wait 1m");
+    deploy(&mut world, 30..40);
+    assert_eq!(tasks(&world, "c"), new + 11, "{}", world.out);
+    // what fits nowhere else waits for nothing
+    for line in ["node d", "wait 1s", "service only x30 constraint=node.hostname==d", "plan"] {
+        world.line(line);
+    }
+    assert_eq!(tasks(&world, "d"), 30, "{}", world.out);
 }
 
 #[test]

@@ -22,8 +22,9 @@ pub(super) enum Order {
     Full,
 }
 
-/// Lower is better: no recent failures, few wishes left open, then as the order says, and a fixed toss-up.
-pub(super) type Rank = (bool, usize, u64, u64, u64);
+/// Lower is better: no recent failures, few wishes left open, no task of the service yet (unless nodes are filled up),
+/// not held back for being new, then as the order says, and a fixed toss-up.
+pub(super) type Rank = (bool, usize, u64, bool, u64, u64, u64);
 
 pub(super) struct Candidate<'a> {
     pub(super) node: &'a Node,
@@ -34,7 +35,8 @@ pub(super) struct Candidate<'a> {
     pub(super) held: &'a NodeLoad,
     /// Tasks of the service here.
     pub(super) service_tasks: u64,
-    tasks: u64,
+    /// Of all services.
+    pub(super) tasks: u64,
     /// The service keeps failing here, or was rejected.
     pub(super) fails: bool,
     tie: u64,
@@ -72,12 +74,13 @@ impl<'a> Candidate<'a> {
     }
 
     pub(super) fn rank(&self, ask: &Ask<'_>) -> Rank {
-        let (first, second) = match ask.order {
-            Order::Even => (self.service_tasks, self.load()),
-            Order::Light => (self.service_tasks.min(1), self.load()),
-            Order::Full => (u64::MAX - self.load(), 0),
+        let (beside, first, second) = match ask.order {
+            Order::Even => (self.service_tasks.min(1), self.service_tasks, self.load()),
+            Order::Light => (self.service_tasks.min(1), self.load(), 0),
+            Order::Full => (0, u64::MAX - self.load(), 0),
         };
-        (self.fails, ask.unmet_wishes(self), first, second, self.tie)
+        let is_held_back = ask.ramp.is_some_and(|ramp| ramp.holds_back(self));
+        (self.fails, ask.unmet_wishes(self), beside, is_held_back, first, second, self.tie)
     }
 
     /// Thousandths of the node that are reserved, of whichever is scarcer, plus a little for each task.
