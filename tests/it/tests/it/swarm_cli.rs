@@ -253,8 +253,12 @@ fn docker_s_07_updates_rollbacks_and_lists() -> Result<()> {
     d.shows("service logs --timestamps --no-task-ids talk", "talk.1@")?;
     d.fails("service logs nope", "no such task or service: nope")?;
 
+    let id = d.ok("service inspect web --format {{.ID}}")?.trim().to_owned();
     d.shows("service rm web other", "web\nother")?;
     d.fails("service rm web", "service web not found")?;
+    // its tasks are still being stopped
+    d.fails(&format!("service inspect {id}"), "no such service")?;
+    d.fails(&format!("service ps {id}"), "no such service")?;
     Ok(())
 }
 
