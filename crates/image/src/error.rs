@@ -86,6 +86,11 @@ pub enum Error {
              that it is listed as insecure"
     )]
     RegistryUnreachable { registry: String, reason: String },
+    #[error(
+        "registry {registry} shows a certificate that is not trusted here: {reason}. Put the certificate of its CA into \
+             /etc/docker/certs.d/{registry}/ca.crt on this host, it counts from the next try on; or list the registry as insecure"
+    )]
+    RegistryUntrusted { registry: String, reason: String },
     #[error("registry {registry} answers {status} for {what}: {message}")]
     RegistryStatus { registry: String, status: u16, what: String, message: String },
     #[error("registry {registry} breaks the protocol: {reason}")]

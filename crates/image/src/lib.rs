@@ -29,8 +29,8 @@ pub use peer::{BlobReader, BlobSource, Offer};
 pub use platform::Platform;
 pub use progress::{Progress, ProgressEvent, ProgressStatus};
 pub use registry::{
-    Credentials, PullOptions, PulledImage, PushOptions, PushedImage, Resolved, SearchResult, ask_helper, check_login,
-    resolve_digest, search,
+    CertificateDirectories, Credentials, PullOptions, PulledImage, PushOptions, PushedImage, Resolved, SearchResult,
+    ask_helper, check_login, resolve_digest, search,
 };
 pub use store::{
     DiskUsage, Held, ImageDetail, ImageManifests, ImageSummary, ImageUsage, ManifestKind, ManifestView, Mounted,

@@ -81,8 +81,7 @@ async fn log_in(State(shared): State<Shared>, JsonBody(body): JsonBody) -> ApiRe
         (true, false) => Credentials::Basic { username, password },
         (true, true) => return Err(ApiError::bad_request("username is missing: give a user name and a password")),
     };
-    let insecure = &shared.host.info().settings.insecure_registries.clone();
-    match check_login(&server, credentials, insecure).await {
+    match check_login(&server, &registries::login_with(&shared, credentials)).await {
         Ok(()) => Ok(Json(json!({ "Status": "Login Succeeded", "IdentityToken": "" }))),
         Err(error @ image::Error::Unauthorized { .. }) => {
             Err(ApiError::new(StatusCode::UNAUTHORIZED, error.to_string()))

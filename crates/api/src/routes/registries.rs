@@ -10,7 +10,7 @@ use axum::{
     http::StatusCode,
     routing::get,
 };
-use node::image::{self, Credentials, ask_helper, check_login};
+use node::image::{self, Credentials, PushOptions, ask_helper, check_login};
 use serde_json::{Value, json};
 use types::{
     ImageReference, Payload, ReadReply, ReadRequest, RegistryLogin, RegistryRenewal, RegistryScope, Timestamp,
@@ -61,8 +61,7 @@ async fn put(State(shared): State<Shared>, raw: RawQuery, JsonBody(body): JsonBo
     };
     let login = RegistryLogin { username, auth: Payload::new(credentials.pack()), renewal };
     if query.get("check") != "false" {
-        let insecure = &shared.host.info().settings.insecure_registries.clone();
-        check_login(scope.host(), credentials, insecure).await.map_err(refused)?;
+        check_login(scope.host(), &login_with(&shared, credentials)).await.map_err(refused)?;
     }
     cluster::write(&shared.membership, &WriteRequest::PutRegistry { scope, login }).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -113,6 +112,15 @@ async fn remove(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Status
 
 fn scope(text: &str) -> ApiResult<RegistryScope> {
     text.parse().map_err(|why: types::RegistryScopeError| ApiError::bad_request(why.to_string()))
+}
+
+/// How a registry is asked whether it takes credentials.
+pub(super) fn login_with(shared: &Shared, credentials: Credentials) -> PushOptions {
+    PushOptions {
+        credentials: Some(credentials),
+        insecure_registries: shared.host.info().settings.insecure_registries.clone(),
+        ..PushOptions::default()
+    }
 }
 
 fn refused(error: image::Error) -> ApiError {

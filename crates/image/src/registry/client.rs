@@ -45,14 +45,17 @@ pub(super) struct Fetched {
 }
 
 impl Registry {
-    pub(super) fn new(endpoint: Endpoint, repository: &str, credentials: Option<Credentials>) -> Self {
+    /// Where it is known how the registry speaks; else [`Registry::open`].
+    pub(super) fn new(http: Http, endpoint: Endpoint, repository: &str, credentials: Option<Credentials>) -> Self {
+        // a password goes without TLS to whom the host's settings name for that
+        let credentials = credentials.filter(|_| endpoint.is_insecure || endpoint.wants_tls());
         let authorization = match &credentials {
             Some(Credentials::RegistryToken(token)) => Some(format!("Bearer {token}")),
             _ => None,
         };
         let repository = repository.to_owned();
         let (scopes, authorization) = (Vec::new(), Mutex::new(authorization));
-        Self { http: Http::new(), endpoint, repository, credentials, scopes, authorization }
+        Self { http, endpoint, repository, credentials, scopes, authorization }
     }
 
     /// For a push, one token serves all requests: it may also read the repositories that blobs are mounted from.
@@ -159,7 +162,7 @@ impl Registry {
             token: Option<String>,
             access_token: Option<String>,
         }
-        if self.endpoint.base.starts_with("https://") && self.credentials.is_some() && !realm.starts_with("https://") {
+        if self.endpoint.wants_tls() && self.credentials.is_some() && !realm.starts_with("https://") {
             return Err(self.protocol(format!("it wants the credentials sent to {realm:?}, which has no TLS")));
         }
         let service = service.map(|s| format!("&service={}", percent_encode(s))).unwrap_or_default();
@@ -237,6 +240,7 @@ impl Registry {
     pub(super) fn failed(&self, error: HttpError) -> Error {
         match error {
             HttpError::Unreachable(reason) => self.unreachable(reason),
+            HttpError::Untrusted(reason) => Error::RegistryUntrusted { registry: self.endpoint.host.clone(), reason },
             HttpError::Protocol(reason) => self.protocol(reason),
         }
     }

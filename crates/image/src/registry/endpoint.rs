@@ -12,26 +12,71 @@ const DOCKER_HUB: &str = "docker.io";
 /// Docker Hub's name is not where its registry answers.
 const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
 
+/// Where a registry may be, before anybody found out how it speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Candidate {
+    /// `host[:port]`, of a mirror perhaps with a path.
+    place: String,
+    /// `host[:port]`, for messages and the directory of its certificates.
+    pub host: String,
+    /// The first that is answered counts.
+    pub schemes: &'static [&'static str],
+    /// Anybody's certificate will do, and credentials may go without TLS.
+    pub is_insecure: bool,
+}
+
 /// A base URL without a path behind the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
     pub base: String,
     /// For messages.
     pub host: String,
+    /// As of a [`Candidate`].
+    pub is_insecure: bool,
 }
 
 impl Endpoint {
-    fn new(scheme: &str, host: &str) -> Self {
-        Self { base: format!("{scheme}://{host}"), host: host.to_owned() }
+    /// Whether nothing that it names may be without TLS.
+    pub(super) fn wants_tls(&self) -> bool {
+        !self.is_insecure && self.base.starts_with("https://")
+    }
+}
+
+impl Candidate {
+    fn new(schemes: &'static [&'static str], place: &str, insecure: &[String], known: &Addresses) -> Self {
+        let host = authority_of(place);
+        let is_insecure = is_insecure(host, insecure, known);
+        Self { place: place.to_owned(), host: host.to_owned(), schemes, is_insecure }
+    }
+
+    /// A host: one that is insecure is spoken to with TLS first, and without where it has none.
+    fn host(place: &str, insecure: &[String], known: &Addresses) -> Self {
+        let verified = Self::new(&["https"], place, insecure, known);
+        match verified.is_insecure {
+            true => Self { schemes: &["https", "http"], ..verified },
+            false => verified,
+        }
+    }
+
+    /// One that is neither listed nor looked up.
+    pub(super) fn verified(host: &str) -> Self {
+        Self { place: host.to_owned(), host: host.to_owned(), schemes: &["https"], is_insecure: false }
+    }
+
+    fn hub() -> Self {
+        Self { host: DOCKER_HUB.to_owned(), ..Self::verified(DOCKER_HUB_HOST) }
+    }
+
+    pub(super) fn endpoint(&self, scheme: &str) -> Endpoint {
+        Endpoint { base: format!("{scheme}://{}", self.place), host: self.host.clone(), is_insecure: self.is_insecure }
     }
 }
 
 /// Addresses of hosts that are named and not written as an address.
 type Addresses = BTreeMap<String, Vec<IpAddr>>;
 
-/// The endpoints to try, in order: mirrors (of Docker Hub only), then the registry itself; one that may
-/// do without TLS is tried without it first.
-pub(super) async fn endpoints(reference: &ImageReference, mirrors: &[String], insecure: &[String]) -> Vec<Endpoint> {
+/// Where to try, in order: mirrors (of Docker Hub only), then the registry itself.
+pub(super) async fn candidates(reference: &ImageReference, mirrors: &[String], insecure: &[String]) -> Vec<Candidate> {
     let mut known = Addresses::new();
     for authority in named(reference, mirrors) {
         if !is_insecure(authority, insecure, &known) {
@@ -44,36 +89,40 @@ pub(super) async fn endpoints(reference: &ImageReference, mirrors: &[String], in
     in_order(reference, mirrors, insecure, &known)
 }
 
-/// Hosts of which the address decides whether they are spoken to without TLS.
+/// The registry itself, for what no mirror does.
+pub(super) async fn candidate(reference: &ImageReference, insecure: &[String]) -> Candidate {
+    candidates(reference, &[], insecure).await.pop().expect("the registry itself is the last")
+}
+
+/// Hosts of which the address decides whether they are insecure.
 fn named<'a>(reference: &'a ImageReference, mirrors: &'a [String]) -> Vec<&'a str> {
     match reference.registry == DOCKER_HUB {
-        true => mirrors.iter().map(|m| m.trim_end_matches('/')).filter(|mirror| !mirror.contains("://")).collect(),
+        true => mirrors.iter().map(|mirror| authority_of(split_scheme(mirror).1)).collect(),
         false => vec![&reference.registry],
     }
 }
 
-fn in_order(reference: &ImageReference, mirrors: &[String], insecure: &[String], known: &Addresses) -> Vec<Endpoint> {
-    let mut list = Vec::new();
-    if reference.registry == DOCKER_HUB {
-        for mirror in mirrors {
-            let mirror = mirror.trim_end_matches('/');
-            match mirror.split_once("://") {
-                Some((scheme, host)) => list.push(Endpoint::new(scheme, host)),
-                None => push_host(&mut list, mirror, insecure, known),
-            }
-        }
-        list.push(Endpoint { base: format!("https://{DOCKER_HUB_HOST}"), host: DOCKER_HUB.to_owned() });
-        return list;
+fn in_order(reference: &ImageReference, mirrors: &[String], insecure: &[String], known: &Addresses) -> Vec<Candidate> {
+    if reference.registry != DOCKER_HUB {
+        return vec![Candidate::host(&reference.registry, insecure, known)];
     }
-    push_host(&mut list, &reference.registry, insecure, known);
-    list
+    let mirror = |written: &String| match split_scheme(written) {
+        (Some("http"), place) => Candidate::new(&["http"], place, insecure, known),
+        (Some(_), place) => Candidate::new(&["https"], place, insecure, known),
+        (None, place) => Candidate::host(place, insecure, known),
+    };
+    mirrors.iter().map(mirror).chain([Candidate::hub()]).collect()
 }
 
-fn push_host(list: &mut Vec<Endpoint>, host: &str, insecure: &[String], known: &Addresses) {
-    if is_insecure(host, insecure, known) {
-        list.push(Endpoint::new("http", host));
-    }
-    list.push(Endpoint::new("https", host));
+/// The scheme of a mirror, where one is written, and the rest.
+fn split_scheme(mirror: &str) -> (Option<&str>, &str) {
+    let mirror = mirror.trim_end_matches('/');
+    mirror.split_once("://").map_or((None, mirror), |(scheme, place)| (Some(scheme), place))
+}
+
+/// Without a path.
+fn authority_of(place: &str) -> &str {
+    place.split('/').next().unwrap_or(place)
 }
 
 /// Hosts at loopback addresses, and hosts and networks (CIDR) in the list.
@@ -119,12 +168,17 @@ fn same_v6(a: Ipv6Addr, b: Ipv6Addr, prefix: u32) -> bool {
 mod tests {
     use super::*;
 
-    fn check(reference: &str, mirrors: &[&str], insecure: &[&str], expected: &[&str]) {
+    fn found(reference: &str, mirrors: &[&str], insecure: &[&str]) -> Vec<Candidate> {
         let owned = |list: &[&str]| list.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
         let known = [("local.test", "127.0.0.1"), ("near.test", "10.1.2.3")];
         let known = known.map(|(name, address)| (name.to_owned(), vec![address.parse().expect("address")])).into();
-        let found = in_order(&reference.parse().expect(reference), &owned(mirrors), &owned(insecure), &known);
-        assert_eq!(found.iter().map(|e| e.base.as_str()).collect::<Vec<_>>(), expected, "{reference}");
+        in_order(&reference.parse().expect(reference), &owned(mirrors), &owned(insecure), &known)
+    }
+
+    fn check(reference: &str, mirrors: &[&str], insecure: &[&str], expected: &[&str]) {
+        let found = found(reference, mirrors, insecure);
+        let bases = found.iter().flat_map(|c| c.schemes.iter().map(|scheme| c.endpoint(scheme).base));
+        assert_eq!(bases.collect::<Vec<_>>(), expected, "{reference}");
     }
 
     #[test]
@@ -134,20 +188,41 @@ mod tests {
         check("nginx", &["https://m.test/", "10.0.0.1:5000"], &[], &["https://m.test", "https://10.0.0.1:5000", hub]);
         check("r.test/x", &["https://m.test"], &[], &["https://r.test"]);
         for loopback in ["localhost:5000", "127.0.0.1:5000", "127.9.9.9", "[::1]:5000"] {
-            let (http, https) = (format!("http://{loopback}"), format!("https://{loopback}"));
-            check(&format!("{loopback}/x"), &[], &[], &[&http, &https]);
+            let (https, http) = (format!("https://{loopback}"), format!("http://{loopback}"));
+            check(&format!("{loopback}/x"), &[], &[], &[&https, &http]);
         }
-        let both = ["http://10.1.2.3:5000", "https://10.1.2.3:5000"];
+        let both = ["https://10.1.2.3:5000", "http://10.1.2.3:5000"];
         for insecure in ["10.1.2.3:5000", "10.1.2.3", "10.1.0.0/16", "0.0.0.0/0"] {
             check("10.1.2.3:5000/x", &[], &[insecure], &both);
         }
-        let named = ["http://near.test:5000", "https://near.test:5000"];
+        let named = ["https://near.test:5000", "http://near.test:5000"];
         check("near.test:5000/x", &[], &["10.1.0.0/16"], &named);
-        check("near.test:5000/x", &[], &["10.2.0.0/16"], &named[1..]);
-        check("local.test/x", &[], &[], &["http://local.test", "https://local.test"]);
+        check("near.test:5000/x", &[], &["10.2.0.0/16"], &named[..1]);
+        check("local.test/x", &[], &[], &["https://local.test", "http://local.test"]);
         check("nginx", &["near.test:5000"], &["10.1.0.0/16"], &[&named[..], &[hub]].concat());
         for other in ["10.2.0.0/16", "10.1.2.3:5001", "10.1.2.3/33", "x/8"] {
-            check("10.1.2.3:5000/x", &[], &[other], &both[1..]);
+            check("10.1.2.3:5000/x", &[], &[other], &both[..1]);
         }
+    }
+
+    /// E-50: a mirror is spoken to as it is written, and is as insecure as the list says.
+    #[test]
+    fn e_50_a_written_scheme_of_a_mirror_is_the_only_one() {
+        let mirrors = ["http://m.test/a/", "http://near.test:80", "https://near.test:5000/", "https://[::1]:5000"];
+        let found = found("nginx", &mirrors, &["10.1.0.0/16"]);
+        let said: Vec<_> =
+            found.iter().map(|c| (c.endpoint(c.schemes[0]).base, c.schemes.len(), c.is_insecure)).collect();
+        let of = |base: &str, is_insecure| (base.to_owned(), 1, is_insecure);
+        assert_eq!(
+            said,
+            [
+                of("http://m.test/a", false),
+                of("http://near.test:80", true),
+                of("https://near.test:5000", true),
+                of("https://[::1]:5000", true),
+                of("https://registry-1.docker.io", false),
+            ]
+        );
+        assert_eq!(found[0].host, "m.test");
     }
 }

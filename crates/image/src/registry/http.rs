@@ -1,6 +1,6 @@
 //! HTTP requests with redirects and deadlines. Called by the registry client only.
 //! It never sends `Authorization` to another host than the one it was made for, and never follows from
-//! TLS to plain text.
+//! TLS to plain text, unless the registry is insecure.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
@@ -9,16 +9,17 @@ use hyper::{
     body::{Frame, Incoming},
     header,
 };
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls::ClientConfig;
 use std::{
+    error::Error as StdError,
     io,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -40,7 +41,38 @@ const MAX_REDIRECTS: usize = 5;
 #[derive(Debug)]
 pub(super) enum HttpError {
     Unreachable(String),
+    /// It shows a certificate that is not taken.
+    Untrusted(String),
     Protocol(String),
+}
+
+impl HttpError {
+    /// Of a request without an answer.
+    fn of(error: &(dyn StdError + 'static)) -> Self {
+        match certificate_error(error) {
+            Some(why) => Self::Untrusted(why.to_string()),
+            None => Self::Unreachable(with_causes(error)),
+        }
+    }
+
+    pub(super) fn into_reason(self) -> String {
+        match self {
+            Self::Unreachable(reason) | Self::Protocol(reason) => reason,
+            Self::Untrusted(reason) => format!("its certificate is not taken: {reason}"),
+        }
+    }
+}
+
+/// What was wrong with a certificate, where that is the cause.
+fn certificate_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::CertificateError> {
+    if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref::<rustls::Error>() {
+        return Some(why);
+    }
+    // what an error of the system's kind wraps is not its source
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => certificate_error(inner),
+        None => certificate_error(error.source()?),
+    }
 }
 
 pub(super) struct Ask<'a> {
@@ -66,20 +98,19 @@ type Body = UnsyncBoxBody<Bytes, io::Error>;
 /// A pool of connections; lives as long as one pull or push.
 pub(super) struct Http {
     client: Client<HttpsConnector<HttpConnector>, Body>,
+    /// Whether a redirect may lead from TLS to plain text.
+    is_insecure: bool,
 }
 
 impl Http {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(tls: ClientConfig, is_insecure: bool) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls().clone())
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
-        Self { client: Client::builder(TokioExecutor::new()).build(connector) }
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
+        Self { client: Client::builder(TokioExecutor::new()).build(connector), is_insecure }
     }
 
     /// Sends, follows redirects, gives the first other answer.
@@ -99,7 +130,7 @@ impl Http {
             let sent = tokio::time::timeout(SILENCE_TIMEOUT, self.client.request(request)).await;
             let response = match sent {
                 Ok(Ok(response)) => response,
-                Ok(Err(error)) => return Err(HttpError::Unreachable(with_causes(&error))),
+                Ok(Err(error)) => return Err(HttpError::of(&error)),
                 Err(_) => {
                     return Err(HttpError::Unreachable(format!("no answer within {} s", SILENCE_TIMEOUT.as_secs())));
                 }
@@ -111,7 +142,7 @@ impl Http {
             };
             let next =
                 join_url(&uri, location).ok_or_else(|| HttpError::Protocol(format!("bad redirect to {location:?}")))?;
-            if uri.scheme_str() == Some("https") && next.scheme_str() != Some("https") {
+            if !self.is_insecure && uri.scheme_str() == Some("https") && next.scheme_str() != Some("https") {
                 return Err(HttpError::Protocol(format!("redirect from https to {next}, which has no TLS")));
             }
             if origin(&uri) != origin(&next) {
@@ -153,7 +184,7 @@ impl Http {
         loop {
             match tokio::time::timeout(SILENCE_TIMEOUT, answer.as_mut()).await {
                 Ok(Ok(response)) => return Ok(response),
-                Ok(Err(error)) => return Err(HttpError::Unreachable(with_causes(&error))),
+                Ok(Err(error)) => return Err(HttpError::of(&error)),
                 Err(_) => {
                     let now = sent.load(Ordering::Relaxed);
                     if now == before {
@@ -207,25 +238,6 @@ pub(super) fn join_url(base: &Uri, location: &str) -> Option<Uri> {
         format!("{scheme}://{authority}{directory}/{location}")
     };
     text.parse().ok()
-}
-
-/// The system's certificate authorities; none is no reason to refuse registries without TLS.
-fn tls() -> &'static ClientConfig {
-    static TLS: OnceLock<ClientConfig> = OnceLock::new();
-    TLS.get_or_init(|| {
-        let builder = || {
-            ClientConfig::builder_with_provider(ring::default_provider().into())
-                .with_safe_default_protocol_versions()
-                .expect("ring has suites for the default versions")
-        };
-        match builder().with_native_roots() {
-            Ok(config) => config.with_no_client_auth(),
-            Err(error) => {
-                tracing::warn!(%error, "no certificate authorities on this host (install ca-certificates): registries with TLS cannot be verified");
-                builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth()
-            }
-        }
-    })
 }
 
 #[cfg(test)]

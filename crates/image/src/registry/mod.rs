@@ -8,10 +8,12 @@ mod client;
 mod endpoint;
 mod helper;
 mod http;
+mod open;
 mod pull;
 mod push;
 mod resolve;
 mod search;
+mod tls;
 mod upload;
 
 pub use auth::Credentials;
@@ -21,3 +23,4 @@ pub use pull::{PullOptions, PulledImage};
 pub use push::{PushOptions, PushedImage};
 pub use resolve::{Resolved, resolve_digest};
 pub use search::{SearchResult, check_login, search};
+pub use tls::CertificateDirectories;

@@ -11,8 +11,9 @@ use super::{
     auth::Credentials,
     blob::Download,
     client::{Fetched, Registry},
-    endpoint::endpoints,
+    endpoint::candidates,
     resolve::find,
+    tls::CertificateDirectories,
 };
 use crate::{
     archive::choose_entry,
@@ -37,8 +38,11 @@ pub(crate) const MAX_NESTING: usize = 2;
 #[derive(Debug, Clone, Default)]
 pub struct PullOptions {
     pub credentials: Option<Credentials>,
-    /// Hosts (`host`, `host:port`) and networks (CIDR) spoken to without TLS; loopback always is.
+    /// Hosts (`host`, `host:port`) and networks (CIDR) of which any certificate is taken, and which may do without TLS;
+    /// loopback always is.
     pub insecure_registries: Vec<String>,
+    /// Of the others: which certificates are trusted beside the system's.
+    pub certificates: CertificateDirectories,
     /// This host's where not given.
     pub platform: Option<Platform>,
     /// Take an image whatever platform it claims, as long as it is the only one.
@@ -155,8 +159,14 @@ impl Store {
     ) -> Result<Vec<ImageReference>> {
         let mut first_error = None;
         let mut tags = None;
-        for endpoint in endpoints(repository, &options.mirrors, &options.insecure_registries).await {
-            match Registry::new(endpoint, &repository.repository, options.credentials.clone()).tags().await {
+        for candidate in candidates(repository, &options.mirrors, &options.insecure_registries).await {
+            let (name, credentials) = (&repository.repository, options.credentials.clone());
+            let opened = Registry::open(&candidate, name, credentials, &options.certificates).await;
+            let found = match opened {
+                Ok(registry) => registry.tags().await,
+                Err(error) => Err(error),
+            };
+            match found {
                 Ok(found) => {
                     tags = Some(found);
                     break;

@@ -16,7 +16,8 @@ use types::ImageReference;
 use super::{
     auth::Credentials,
     client::Registry,
-    endpoint::endpoints,
+    endpoint::candidate,
+    tls::CertificateDirectories,
     upload::{Begun, LocalBlob},
 };
 use crate::{
@@ -33,12 +34,14 @@ const ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
-/// How to push.
+/// How to push and to log in.
 #[derive(Debug, Clone, Default)]
 pub struct PushOptions {
     pub credentials: Option<Credentials>,
     /// As for a pull.
     pub insecure_registries: Vec<String>,
+    /// As for a pull.
+    pub certificates: CertificateDirectories,
 }
 
 /// What a push ended with.
@@ -151,18 +154,12 @@ impl Store {
         blobs.retain(|(blob, _)| seen.insert(blob.digest.clone()));
         let sources = self.sources(reference, &blobs);
         let repositories: BTreeSet<String> = sources.values().cloned().collect();
-        let mut first_error = None;
-        for endpoint in endpoints(reference, &[], &options.insecure_registries).await {
-            let registry = Registry::new(endpoint, &reference.repository, options.credentials.clone());
-            let registry = registry.with_push_scopes(repositories.iter().cloned());
-            match registry.ping().await {
-                Ok(()) => return Ok(Parcel { registry, blobs, sources }),
-                Err(error) => {
-                    first_error.get_or_insert(error);
-                }
-            }
-        }
-        Err(first_error.unwrap_or_else(|| Error::NothingToPush(reference.familiar())))
+        let candidate = candidate(reference, &options.insecure_registries).await;
+        let (name, credentials) = (&reference.repository, options.credentials.clone());
+        let registry = Registry::open(&candidate, name, credentials, &options.certificates).await?;
+        // nobody there is known now, not after all tries of each blob
+        registry.ping().await.map_err(|e| registry.failed(e))?;
+        Ok(Parcel { registry: registry.with_push_scopes(repositories), blobs, sources })
     }
 
     /// Repositories of the same registry that were seen with one of the blobs.

@@ -5,7 +5,7 @@ use types::ImageReference;
 
 use super::{
     client::{Fetched, Registry},
-    endpoint::endpoints,
+    endpoint::{Candidate, candidates},
     pull::PullOptions,
 };
 use crate::{
@@ -57,14 +57,24 @@ pub async fn resolve_digest(reference: &ImageReference, options: &PullOptions) -
 pub(super) async fn find(reference: &ImageReference, options: &PullOptions) -> Result<(Registry, Fetched)> {
     let wanted = reference.digest.as_deref().or(reference.tag.as_deref()).unwrap_or("latest");
     let mut errors = Vec::new();
-    for endpoint in endpoints(reference, &options.mirrors, &options.insecure_registries).await {
-        let registry = Registry::new(endpoint, &reference.repository, options.credentials.clone());
-        match patiently(&registry, wanted).await {
-            Ok(fetched) => return Ok((registry, fetched)),
+    for candidate in candidates(reference, &options.mirrors, &options.insecure_registries).await {
+        match find_at(&candidate, &reference.repository, wanted, options).await {
+            Ok(found) => return Ok(found),
             Err(error) => errors.push(error),
         }
     }
     Err(most_telling(errors).unwrap_or_else(|| Error::NoSuchImage(reference.familiar())))
+}
+
+async fn find_at(
+    candidate: &Candidate,
+    repository: &str,
+    wanted: &str,
+    options: &PullOptions,
+) -> Result<(Registry, Fetched)> {
+    let registry = Registry::open(candidate, repository, options.credentials.clone(), &options.certificates).await?;
+    let fetched = patiently(&registry, wanted).await?;
+    Ok((registry, fetched))
 }
 
 async fn patiently(registry: &Registry, wanted: &str) -> Result<Fetched> {

@@ -6,10 +6,12 @@ use serde::Deserialize;
 use types::ImageReference;
 
 use super::{
-    auth::{Credentials, percent_encode},
+    auth::percent_encode,
     client::Registry,
-    endpoint::{Endpoint, endpoints},
+    endpoint::{Candidate, candidate},
     http::read_body,
+    push::PushOptions,
+    tls::CertificateDirectories,
 };
 use crate::{
     document::{MAX_MANIFEST_BYTES, null_default},
@@ -17,7 +19,7 @@ use crate::{
 };
 
 /// Docker Hub's index, the only registry with a search.
-const HUB_INDEX: &str = "https://index.docker.io";
+const HUB_INDEX: &str = "index.docker.io";
 
 /// One repository of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -40,9 +42,9 @@ pub async fn search(term: &str, limit: u64) -> Result<Vec<SearchResult>> {
     struct Answer {
         results: Vec<SearchResult>,
     }
-    let endpoint = Endpoint { base: HUB_INDEX.to_owned(), host: "index.docker.io".to_owned() };
-    let registry = Registry::new(endpoint, "", None);
-    let url = format!("{HUB_INDEX}/v1/search?q={}&n={limit}", percent_encode(term));
+    let candidate = Candidate::verified(HUB_INDEX);
+    let registry = Registry::open(&candidate, "", None, &CertificateDirectories::default()).await?;
+    let url = format!("https://{HUB_INDEX}/v1/search?q={}&n={limit}", percent_encode(term));
     let what = format!("search for {term:?}");
     let answer = registry.request(Method::GET, &url, &[], Bytes::new(), &what).await?;
     if !answer.status().is_success() {
@@ -53,25 +55,16 @@ pub async fn search(term: &str, limit: u64) -> Result<Vec<SearchResult>> {
     Ok(answer.results)
 }
 
-/// Whether a registry (`host[:port]`, empty for Docker Hub) takes these credentials.
+/// Whether a registry (`host[:port]`, empty for Docker Hub) takes the credentials.
 ///
 /// # Errors
 /// [`Error::Unauthorized`] where it does not, [`Error::RegistryUnreachable`] where nobody is there.
-pub async fn check_login(server: &str, credentials: Credentials, insecure_registries: &[String]) -> Result<()> {
+pub async fn check_login(server: &str, options: &PushOptions) -> Result<()> {
     let host = server.trim_start_matches("https://").trim_start_matches("http://");
     let host = host.split('/').next().unwrap_or_default();
     // The endpoints of a registry are found by a name in it.
     let name = if matches!(host, "" | "index.docker.io" | "docker.io") { "x".to_owned() } else { format!("{host}/x") };
     let reference: ImageReference = name.parse()?;
-    let mut first_error = None;
-    for endpoint in endpoints(&reference, &[], insecure_registries).await {
-        let registry = Registry::new(endpoint, "", Some(credentials.clone()));
-        match registry.log_in().await {
-            Err(error @ (Error::RegistryUnreachable { .. } | Error::RegistryProtocol { .. })) => {
-                first_error.get_or_insert(error);
-            }
-            other => return other,
-        }
-    }
-    first_error.map_or(Ok(()), Err)
+    let candidate = candidate(&reference, &options.insecure_registries).await;
+    Registry::open(&candidate, "", options.credentials.clone(), &options.certificates).await?.log_in().await
 }

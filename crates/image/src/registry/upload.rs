@@ -69,7 +69,7 @@ impl Registry {
         let location = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
         let place = base.zip(location).and_then(|(base, location)| join_url(&base, location));
         let place = place.ok_or_else(|| self.protocol("it does not say where to send a blob".to_owned()))?;
-        if self.endpoint.base.starts_with("https://") && place.scheme_str() != Some("https") {
+        if self.endpoint.wants_tls() && place.scheme_str() != Some("https") {
             return Err(self.protocol(format!("it wants {what} sent to {place}, which has no TLS")));
         }
         Ok(Begun::At(place.to_string()))
@@ -99,18 +99,6 @@ impl Registry {
         let headers = [(header::CONTENT_TYPE, media_type.to_owned())];
         let answer = self.request(Method::PUT, &url, &headers, bytes.into(), &what).await?;
         if answer.status().is_success() { Ok(()) } else { Err(self.refusal(answer, &what).await) }
-    }
-
-    /// Whether anybody speaks the registry's protocol there at all.
-    pub(super) async fn ping(&self) -> Result<()> {
-        let ask = super::http::Ask {
-            method: Method::GET,
-            url: format!("{}/v2/", self.endpoint.base),
-            headers: &[],
-            authorization: None,
-            body: Bytes::new(),
-        };
-        self.http.send(ask).await.map(drop).map_err(|e| self.failed(e))
     }
 
     /// Whether the registry takes the credentials.

@@ -191,6 +191,7 @@ async fn push(shared: &Shared, headers: &HeaderMap, name: &str, tag: &str) -> Ap
         // what is none is as good as none (moby `image_routes.go`): some clients always send something
         credentials: registry_credentials(headers).unwrap_or(None),
         insecure_registries: shared.host.info().settings.insecure_registries.clone(),
+        ..PushOptions::default()
     };
     let (store, announcer) = (shared.host.images().clone(), Announcer::of(shared));
     let references = match wanted.tag.is_none() && wanted.digest.is_none() {
