@@ -14,7 +14,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use rustls::ClientConfig;
+use rustls::{CertificateError, ClientConfig};
 use std::{
     error::Error as StdError,
     io,
@@ -50,6 +50,10 @@ impl HttpError {
     /// Of a request without an answer.
     fn of(error: &(dyn StdError + 'static)) -> Self {
         match certificate_error(error) {
+            // one of a CA that a server shows as its own is among the others: nobody signed it either
+            Some(CertificateError::UnknownIssuer | CertificateError::Other(_)) => {
+                Self::Untrusted("nobody who is known here signed it".to_owned())
+            }
             Some(why) => Self::Untrusted(why.to_string()),
             None => Self::Unreachable(with_causes(error)),
         }
@@ -64,7 +68,7 @@ impl HttpError {
 }
 
 /// What was wrong with a certificate, where that is the cause.
-fn certificate_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::CertificateError> {
+fn certificate_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a CertificateError> {
     if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref::<rustls::Error>() {
         return Some(why);
     }

@@ -2,6 +2,7 @@
 //! archives made in memory.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod keeper;
 pub mod server;
 
 use std::{
