@@ -89,8 +89,8 @@ pub struct Config {
     /// So full it may stay then
     #[arg(long, value_name = "PERCENT", default_value = "80")]
     pub image_gc_low: Percent,
-    /// A registry that is spoken to without TLS; may be given several times
-    #[arg(long, value_name = "HOST[:PORT]")]
+    /// A registry, or a network of them, that may show any certificate and do without TLS; may be given several times
+    #[arg(long, value_name = "HOST[:PORT]|CIDR")]
     pub insecure_registry: Vec<String>,
     /// A registry asked for Docker Hub's images first; may be given several times
     #[arg(long, value_name = "URL")]

@@ -49,7 +49,7 @@ pub struct Settings {
     pub labels: types::Labels,
     /// What this host has besides CPUs and memory, for services that reserve it.
     pub generic_resources: types::GenericResources,
-    /// Registries (`host[:port]`) spoken to without TLS or without checking it.
+    /// Registries (`host[:port]`, networks) spoken to with TLS without checking it, or without TLS.
     pub insecure_registries: Vec<String>,
     /// Base URLs or hosts asked for Docker Hub's images before Docker Hub itself.
     pub registry_mirrors: Vec<String>,
