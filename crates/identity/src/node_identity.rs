@@ -1,6 +1,10 @@
 //! Who this node is: its key and certificate, and the TLS made from them.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use rustls::{
     ClientConfig, ServerConfig,
@@ -23,6 +27,13 @@ use crate::{
 #[derive(Clone)]
 pub struct NodeIdentity {
     current: Arc<watch::Sender<Arc<Current>>>,
+    listener: Arc<Mutex<Option<OwnListener>>>,
+}
+
+/// Where the manager of this host listens, and what others call that.
+struct OwnListener {
+    called: String,
+    at: SocketAddr,
 }
 
 /// Tells when a node's certificate was renewed.
@@ -69,7 +80,7 @@ impl NodeIdentity {
     /// When they are not valid or do not belong together.
     pub fn from_pem(key_pem: &str, chain_pem: &str) -> Result<Self, Error> {
         let current = Arc::new(Current::from_pem(key_pem, chain_pem)?);
-        Ok(Self { current: Arc::new(watch::Sender::new(current)) })
+        Ok(Self { current: Arc::new(watch::Sender::new(current)), listener: Arc::default() })
     }
 
     /// The identity that [`Self::save`] left in the vault, if there is one.
@@ -153,12 +164,36 @@ impl NodeIdentity {
         Renewals(self.current.subscribe())
     }
 
+    /// The manager of this host listens there from now on, and others call it so. What others call it may lead here from
+    /// elsewhere alone (NAT, a floating address); whoever on this host dials that gets the listener itself.
+    pub fn set_listener(&self, called: &str, bound: SocketAddr) {
+        let own: IpAddr = match bound.ip() {
+            IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            own => own,
+        };
+        let listener = OwnListener { called: called.to_owned(), at: SocketAddr::new(own, bound.port()) };
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
+    }
+
+    /// The listener of this host's own manager, where that is what this address means.
+    pub fn own_listener(&self, address: &str) -> Option<SocketAddr> {
+        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        listener.as_ref().filter(|own| own.called == address).map(|own| own.at)
+    }
+
     /// Dials a manager of this cluster at `host:port`; both sides prove who they are.
     ///
     /// # Errors
     /// As TCP and TLS give them.
     pub async fn connect(self, address: String) -> io::Result<TlsStream> {
         let client = self.current().client.clone();
+        if let Some(own) = self.own_listener(&address) {
+            // of a manager that has stopped nobody listens here: whoever has that address now is asked
+            if let Ok(stream) = tls::connect(client.clone(), &own.to_string()).await {
+                return Ok(stream);
+            }
+        }
         tls::connect(client, &address).await
     }
 

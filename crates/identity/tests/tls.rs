@@ -42,6 +42,29 @@ async fn c_16_both_sides_learn_who_the_other_is() {
     assert_eq!(seen.await.unwrap().unwrap(), Some(worker.subject()));
 }
 
+/// C-03: what others call a manager may lead to it from elsewhere alone.
+#[tokio::test]
+async fn c_03_a_manager_reaches_itself_where_it_listens() {
+    let ca = CertificateAuthority::generate(now()).unwrap();
+    let manager = node(&ca, 1, NodeRole::Manager, now());
+    let called = "198.51.100.7:2377";
+    let (address, seen) = serve(manager.clone()).await;
+    manager.set_listener(called, address.parse().unwrap());
+    let _stream = manager.clone().connect(called.to_owned()).await.unwrap();
+    assert_eq!(seen.await.unwrap().unwrap(), Some(manager.subject()));
+
+    manager.set_listener(called, "0.0.0.0:9".parse().unwrap());
+    assert_eq!(manager.own_listener(called), Some("127.0.0.1:9".parse().unwrap()));
+    assert_eq!(manager.own_listener("198.51.100.8:2377"), None);
+
+    // its own has stopped: whoever has the address now is dialled
+    let (address, seen) = serve(manager.clone()).await;
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    manager.set_listener(&address, nobody);
+    let _stream = manager.clone().connect(address).await.unwrap();
+    assert_eq!(seen.await.unwrap().unwrap(), Some(manager.subject()));
+}
+
 #[tokio::test]
 async fn c_20_a_worker_may_not_serve_and_strangers_are_refused() {
     let ca = CertificateAuthority::generate(now()).unwrap();

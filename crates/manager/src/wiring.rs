@@ -82,6 +82,7 @@ impl Drop for Parts {
 /// Starts all parts on an open store.
 pub(crate) async fn start(config: &Config, listener: TcpListener, store: Store, owner: Owner) -> Result<Parts, Error> {
     let bound = listener.local_addr().map_err(|source| Error::Listen { address: config.listen, source })?;
+    config.identity.set_listener(&config.advertised(bound), bound);
     let closing = store.closing();
     let Store { log, machine, tables, .. } = store;
     let metrics = Metrics::default();

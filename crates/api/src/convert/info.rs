@@ -89,7 +89,7 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
         .set(
             "RegistryConfig",
             json!({
-                // always spoken to without TLS, beside those of the configuration
+                // always insecure, beside those of the configuration
                 "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"],
                 "IndexConfigs": index_configs(host),
                 "Mirrors": host.settings.registry_mirrors,

@@ -179,6 +179,11 @@ pub fn quick_spec() -> ClusterSpec {
 }
 
 pub async fn found(spec: ClusterSpec) -> Host {
+    found_called(spec, "127.0.0.1:0").await
+}
+
+/// The same, with an address that others are told.
+pub async fn found_called(spec: ClusterSpec, advertise: &str) -> Host {
     log_to_stderr();
     let authority = CertificateAuthority::generate(now()).unwrap();
     let cluster = cluster_of(&authority, spec);
@@ -189,7 +194,7 @@ pub async fn found(spec: ClusterSpec) -> Host {
     let identity = NodeIdentity::from_pem(key.pem(), &chain).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let told = Told::default();
-    let config = config(&directory, identity, &told);
+    let config = Config { advertise: advertise.to_owned(), ..config(&directory, identity, &told) };
     let manager = Manager::bootstrap(config.clone(), cluster, first_node(node)).await.unwrap();
     Host { told, directory, config, manager: Some(manager) }
 }

@@ -3,8 +3,11 @@
 use tonic::Code;
 use types::{NodeRole, WriteRequest};
 
-use crate::harness::{
-    Host, eventually, found, join_identity, leader, quick_spec, start_manager, three, wait_for_voters,
+use crate::{
+    agent::Agent,
+    harness::{
+        Host, eventually, found, found_called, join_identity, leader, quick_spec, start_manager, three, wait_for_voters,
+    },
 };
 
 async fn wait_voters_at(host: &Host, count: usize) {
@@ -102,6 +105,17 @@ async fn a_crashed_manager_is_removed_by_force_and_the_last_majority_is_kept() {
             manager.abort().await;
         }
     }
+}
+
+/// C-03: behind NAT, or with a floating address, what others call a manager is no address of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c_03_the_agent_of_a_manager_reaches_it_whatever_others_call_it() {
+    let called = "198.51.100.7:2377";
+    let host = found_called(quick_spec(), called).await;
+    assert_eq!(host.manager().status().members[0].address, called);
+    let agent = Agent::start(&host.config.identity, called).await.unwrap();
+    eventually("it is welcomed", || async { (agent.seen().managers == 1).then_some(()) }).await;
+    host.manager.unwrap().abort().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

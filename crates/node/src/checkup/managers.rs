@@ -27,7 +27,9 @@ pub async fn managers(identity: &NodeIdentity, managers: &[ManagerPeer]) -> Vec<
 async fn one(identity: &NodeIdentity, address: &str) -> Vec<Check> {
     let subject = format!("control port of {address}");
     let port = address.rsplit(':').next().unwrap_or_default();
-    match timeout(LIMIT, TcpStream::connect(address)).await {
+    // of this host's own manager what others call it need not lead here
+    let at = identity.own_listener(address).map_or_else(|| address.to_owned(), |own| own.to_string());
+    match timeout(LIMIT, TcpStream::connect(at)).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => return vec![Check::fail(subject, refused(&error, port))],
         Err(_) => {

@@ -164,8 +164,10 @@ fn c_14_a_restarted_manager_waits_for_its_key() -> Result<()> {
     d.says("info --format {{.Swarm.LocalNodeState}}", "inactive")?;
     let shims = t.lab().exec("h1", &["pgrep", "-x", "rswarm-shim"], &ExecOptions::default())?.stdout;
     ensure!(shims.trim().is_empty(), "tasks of the cluster that was left still run: {shims}");
-    let address = t.lab().address("h1")?.to_string();
-    let founded = t.cli("h1", &["init", "--autolock", "--advertise-addr", &address])?;
+    // founded anew, behind an address that leads here from elsewhere alone (C-03)
+    let founded = t.cli("h1", &["init", "--autolock", "--advertise-addr", "198.51.100.7"])?;
+    t.create("behind", 1, &[])?;
+    t.running("behind", 1)?;
     ensure!(key_in(&founded)? == key_in(&d.ok("swarm unlock-key")?)?);
     comes_to_be(&t, "h1", &KEY_FILES, true)
 }
