@@ -25,6 +25,7 @@ macro_rules! docker {
 
 mod backup;
 mod dependencies;
+mod edge;
 mod everywhere;
 mod half_closed;
 mod images;
@@ -275,7 +276,7 @@ async fn docker_shows_host_and_cluster() {
     let fake = Fake::manager().await;
     assert!(docker!(fake, "version").contains("API version:"));
     let info = docker!(fake, "info");
-    for line in ["Swarm: active", "Is Manager: true", "Managers: 1", "Nodes: 3", "Server Version: 0.1.0", "CPUs: 2"] {
+    for line in ["Swarm: active", "Is Manager: true", "Managers: 1", "Nodes: 3", "Server Version: 28.5.2", "CPUs: 2"] {
         assert!(info.contains(line), "{line} is missing in {info}");
     }
     let nodes = docker!(

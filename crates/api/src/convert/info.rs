@@ -38,6 +38,10 @@ pub(crate) struct DaemonFacts {
 /// The names that a container may ask its runtime by, of which each is shown the first.
 const RUNTIMES: [&str; 2] = ["runc", "io.containerd.runc.v2"];
 
+/// The runtime that has an init for those who ask for one, and the program that is it.
+const EMBEDDED: &str = "embedded";
+const INIT: &str = "rswarm-shim";
+
 /// Docker's word for a part whose version it cannot tell. These are other programs than ours.
 const UNKNOWN_COMMIT: &str = "N/A";
 
@@ -106,7 +110,7 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
         .set("Labels", labels)
         .unless_empty("GenericResources", policy::write_generic(&host.settings.generic_resources))
         .set("ExperimentalBuild", false)
-        .set("ServerVersion", &host.engine_version)
+        .set("ServerVersion", DOCKER_VERSION)
         .set("Swarm", write_swarm(facts))
         .set("LiveRestoreEnabled", true)
         .set("Isolation", "")
@@ -116,6 +120,7 @@ pub(crate) fn write(facts: &Facts<'_>) -> Value {
         .set("DiscoveredDevices", facts.devices.iter().map(device).collect::<Vec<_>>())
         // of this engine alone
         .set("OverlayEncryption", &host.encryption)
+        .set("RswarmVersion", &host.engine_version)
         .set("Warnings", &host.warnings)
         .done()
 }
@@ -145,7 +150,7 @@ fn programs(fields: Fields, host: &HostInfo) -> Fields {
     fields
         .set("Runtimes", RUNTIMES.iter().map(runtime).collect::<Map<String, Value>>())
         .set("DefaultRuntime", RUNTIMES[0])
-        .set("InitBinary", "")
+        .set("InitBinary", if host.oci_runtime == EMBEDDED { INIT } else { "" })
         .set("ContainerdCommit", &commit)
         .set("RuncCommit", &commit)
         .set("InitCommit", &commit)
@@ -218,6 +223,10 @@ fn manager_warnings(managers: u64) -> Vec<String> {
 pub(crate) const API_VERSION: &str = "1.51";
 pub(crate) const MIN_API_VERSION: &str = "1.24";
 
+/// What the engine calls itself to clients of Docker: the last of Docker's versions that speaks [`API_VERSION`]. They compare
+/// it with those that they know (cAdvisor, Salt, Shepherd), and refuse one below 1. rswarm's own version stands beside it.
+pub(crate) const DOCKER_VERSION: &str = "28.5.2";
+
 pub(crate) fn write_version(host: &HostInfo) -> Value {
     let details = json!({
         "ApiVersion": API_VERSION,
@@ -227,10 +236,14 @@ pub(crate) fn write_version(host: &HostInfo) -> Value {
         "MinAPIVersion": MIN_API_VERSION,
         "Os": host.os_type,
     });
+    let own = &host.engine_version;
     json!({
-        "Platform": { "Name": "rswarm" },
-        "Components": [{ "Name": "Engine", "Version": host.engine_version, "Details": details }],
-        "Version": host.engine_version,
+        "Platform": { "Name": format!("rswarm {own}") },
+        "Components": [
+            { "Name": "Engine", "Version": DOCKER_VERSION, "Details": details },
+            { "Name": "rswarm", "Version": own, "Details": {} },
+        ],
+        "Version": DOCKER_VERSION,
         "ApiVersion": API_VERSION,
         "MinAPIVersion": MIN_API_VERSION,
         "GitCommit": "",

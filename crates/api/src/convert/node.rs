@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use types::{Availability, Drivers, NodeDescription, NodeRole, NodeSpec, NodeState, NodeView, PeerProblem, Platform};
 
 use super::{
+    info::DOCKER_VERSION,
     policy,
     reader::{FieldError, Object},
     swarm,
@@ -78,7 +79,8 @@ fn write_spec(spec: &NodeSpec) -> Value {
 
 fn write_description(description: &NodeDescription) -> Value {
     let engine = Fields::new()
-        .set("EngineVersion", &description.engine_version)
+        .set("EngineVersion", DOCKER_VERSION)
+        .set("RswarmVersion", &description.engine_version)
         .unless_empty("Labels", &description.engine_labels)
         .unless_empty("Plugins", write_drivers(&description.drivers))
         .done();

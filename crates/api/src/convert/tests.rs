@@ -466,6 +466,8 @@ fn nodes_fit_the_schema_and_their_specs_come_back() {
     let mut older = node_view();
     older.node.description.as_mut().expect("described").drivers = types::Drivers::default();
     assert_eq!(node::write(&older)["Description"]["Engine"].get("Plugins"), None);
+    let engine = &written["Description"]["Engine"];
+    assert_eq!((&engine["EngineVersion"], &engine["RswarmVersion"]), (&json!("28.5.2"), &json!("0.1.0")));
     assert_eq!(node::read_spec(&written["Spec"]).expect("own output"), node_view().node.spec);
     let error = node::read_spec(&json!({ "Role": "boss", "Availability": "active" })).expect_err("no role");
     assert_eq!(error.to_string(), r#"Role: "boss" is no role; use worker or manager"#);

@@ -55,7 +55,7 @@ pub(crate) async fn version(client: &Client, arguments: FormatArgs) -> anyhow::R
             let api = format!("{} (minimum version {})", text(&server["ApiVersion"]), text(&server["MinAPIVersion"]));
             print(&format!(
                 "\nServer:\n{}{}{}{}",
-                line("Version", text(&server["Version"])),
+                line("Version", server_version(server)),
                 line("API version", api),
                 line("OS/Arch", format!("{}/{}", text(&server["Os"]), text(&server["Arch"]))),
                 line("Kernel version", text(&server["KernelVersion"])),
@@ -63,6 +63,13 @@ pub(crate) async fn version(client: &Client, arguments: FormatArgs) -> anyhow::R
         }
     }
     server.map(drop)
+}
+
+/// Of rswarm: the engine's own is one of Docker's, for clients that compare it. A daemon older than that has this one alone.
+fn server_version(server: &Value) -> String {
+    let mut components = server["Components"].as_array().into_iter().flatten();
+    let own = components.find(|component| component["Name"] == "rswarm");
+    text(own.map_or(&server["Version"], |own| &own["Version"]))
 }
 
 pub(crate) async fn info(client: &Client, arguments: FormatArgs) -> anyhow::Result<()> {
@@ -95,7 +102,7 @@ fn pretty(info: &Value) -> String {
     line(" Running", text(&info["ContainersRunning"]));
     line(" Stopped", text(&info["ContainersStopped"]));
     line("Images", text(&info["Images"]));
-    line("Server Version", text(&info["ServerVersion"]));
+    line("Server Version", text(info.get("RswarmVersion").unwrap_or(&info["ServerVersion"])));
     line("Storage Driver", text(&info["Driver"]));
     line("Logging Driver", text(&info["LoggingDriver"]));
     line("Cgroup Driver", text(&info["CgroupDriver"]));
@@ -159,5 +166,21 @@ fn swarm(swarm: &Value, line: &mut impl FnMut(&str, String)) {
         for address in addresses {
             line("  Manager", address);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// E-42
+    #[test]
+    fn e_42_people_are_told_the_version_of_rswarm() {
+        let engine = json!({ "Name": "Engine", "Version": "28.5.2" });
+        let own = json!({ "Name": "rswarm", "Version": "0.1.0" });
+        assert_eq!(server_version(&json!({ "Version": "28.5.2", "Components": [engine, own] })), "0.1.0");
+        assert_eq!(server_version(&json!({ "Version": "0.0.9", "Components": [{ "Name": "Engine" }] })), "0.0.9");
+        let shown = pretty(&json!({ "ServerVersion": "28.5.2", "RswarmVersion": "0.1.0" }));
+        assert!(shown.contains("\n Server Version: 0.1.0\n"), "{shown}");
     }
 }

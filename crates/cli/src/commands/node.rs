@@ -184,12 +184,18 @@ fn row(node: &Value, swarm: &Value, is_table: bool) -> Row {
         ("Status", status(node).to_owned()),
         ("Availability", title(&text(&node["Spec"]["Availability"]))),
         ("ManagerStatus", manager),
-        ("EngineVersion", text(&node["Description"]["Engine"]["EngineVersion"])),
+        ("EngineVersion", version(node)),
         ("TLSStatus", tls_status(&node["Description"]["TLSInfo"], &swarm["Cluster"]["TLSInfo"]).to_owned()),
         ("Message", text(&node["Status"]["Message"])),
         ("Address", text(&node["Status"]["Addr"])),
     ])
     .with_labels(&node["Spec"]["Labels"])
+}
+
+/// Of rswarm: the other one is for clients of Docker, and the same everywhere. A daemon older than that has this one alone.
+fn version(node: &Value) -> String {
+    let engine = &node["Description"]["Engine"];
+    text(engine.get("RswarmVersion").unwrap_or(&engine["EngineVersion"]))
 }
 
 /// Whether the node trusts, and was signed by, what the cluster is signed by now.
@@ -329,7 +335,9 @@ mod tests {
     fn c_24_a_row_of_node_ls() {
         let info = |roots: &str| json!({ "TrustRoot": roots, "CertIssuerPublicKey": "K" });
         let spec = json!({ "Labels": { "zone": "a" } });
-        let node = json!({ "ID": "n1", "Description": { "Hostname": "h", "TLSInfo": info("A") }, "Spec": spec });
+        let engine = json!({ "EngineVersion": "28.5.2", "RswarmVersion": "0.1.0" });
+        let description = json!({ "Hostname": "h", "TLSInfo": info("A"), "Engine": engine });
+        let node = json!({ "ID": "n1", "Description": description, "Spec": spec });
         let status = |cluster: Value| row(&node, &json!({ "NodeID": "n1", "Cluster": { "TLSInfo": cluster } }), true);
         assert_eq!(status(info("A\n"))["TLSStatus"], "Ready");
         assert_eq!(status(info("B"))["TLSStatus"], "Needs Rotation");
@@ -343,6 +351,6 @@ mod tests {
         assert_eq!(render("{{.ID}}{{if .Self}}*{{end}}", &other), "n1\n");
         assert_eq!(render("{{.ID}}{{if .Self}}*{{end}}", &json!({ "NodeID": "n1" })), "n1*\n");
         assert!(render("json", &other).contains(r#""Self":false"#));
-        assert_eq!(render("{{.Label \"zone\"}}", &other), "a\n");
+        assert_eq!(render("{{.Label \"zone\"}} {{.EngineVersion}}", &other), "a 0.1.0\n");
     }
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-/// Fields that Docker has for single containers only, and words for rollouts that it does not have.
-const BEYOND: [&str; 10] = [
+/// Fields that Docker has for single containers only, and words for rollouts and versions that it does not have.
+const BEYOND: [&str; 11] = [
     "ContainerSpec.Privileged",
     "ContainerSpec.Devices",
     "ContainerSpec.DeviceRequests",
@@ -14,6 +14,7 @@ const BEYOND: [&str; 10] = [
     "ContainerSpec.CpusetMems",
     "UpdateConfig.ProgressDeadline",
     "Revision",
+    "Engine.RswarmVersion",
 ];
 
 /// What a client with the schema's types sees is all there is: no field of ours is spelt wrong or

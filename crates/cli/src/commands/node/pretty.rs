@@ -49,7 +49,7 @@ pub(super) fn node(node: &Value) -> String {
     line(1, "CPUs", (description["Resources"]["NanoCPUs"].as_u64().unwrap_or(0) / 1_000_000_000).to_string());
     line(1, "Memory", binary_size(description["Resources"]["MemoryBytes"].as_u64().unwrap_or(0)));
     plugins(&description["Engine"]["Plugins"], &mut line);
-    line(0, "Engine Version", text(&description["Engine"]["EngineVersion"]));
+    line(0, "Engine Version", super::version(node));
     labels(&description["Engine"]["Labels"], &mut line);
     out.push('\n');
     out
