@@ -14,6 +14,7 @@ mod host;
 mod listener;
 mod query;
 mod remote;
+mod request_line;
 mod router;
 mod routes;
 mod server;

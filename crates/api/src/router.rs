@@ -84,8 +84,7 @@ impl Api {
         Self { router: router(shared), diverts: None, server }
     }
 
-    pub(crate) async fn answer(&self, request: hyper::Request<hyper::body::Incoming>) -> Response {
-        let mut request = request.map(Body::new);
+    pub(crate) async fn answer(&self, mut request: Request) -> Response {
         let mut response = match strip_version(request.uri()) {
             Ok((uri, version)) => {
                 *request.uri_mut() = uri;

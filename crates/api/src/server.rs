@@ -16,6 +16,7 @@ use crate::{
     hijack,
     listener::{Incoming, Listeners, ServeError, Tcp},
     remote::{self, Caller},
+    request_line::{Mended, Turns},
     router::Api,
 };
 
@@ -121,7 +122,10 @@ pub(crate) async fn connection(
 ) {
     let (slot, mut takeovers) = hijack::channel();
     let (told, mut reads) = watch::channel(false);
-    let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+    let turns = Turns::new();
+    let stream = Mended::new(stream, turns.clone());
+    let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let mut request = turns.begin(request);
         request.extensions_mut().insert(slot.clone());
         request.extensions_mut().insert(caller.clone());
         let (api, told) = (Arc::clone(&api), told.clone());
@@ -141,7 +145,9 @@ pub(crate) async fn connection(
         }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE).half_close(true);
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE);
+    // With the halves apart nothing is read while a request is answered, on which the mending of lines relies.
+    builder.half_close(true);
     let mut connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let ended = tokio::select! {
         ended = &mut connection => ended,
@@ -151,7 +157,7 @@ pub(crate) async fn connection(
             let Some(parts) = connection.into_parts() else { return };
             // The client hears of the daemon's end by the end of its stream.
             tokio::select! {
-                () = takeover.run(parts.io.into_inner(), parts.read_buf) => {}
+                () = takeover.run(Box::new(parts.io.into_inner().as_it_is()), parts.read_buf) => {}
                 () = stopped(&mut stopping) => {}
             }
             return;
