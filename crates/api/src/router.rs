@@ -7,8 +7,8 @@ use axum::{
     body::Body,
     extract::Request,
     http::{
-        HeaderName, HeaderValue, StatusCode, Uri,
-        header::{CONTENT_LENGTH, CONTENT_TYPE, UPGRADE},
+        HeaderName, HeaderValue, Method, StatusCode, Uri,
+        header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION, UPGRADE},
         uri::PathAndQuery,
     },
     response::{IntoResponse as _, Response},
@@ -85,13 +85,14 @@ impl Api {
     }
 
     pub(crate) async fn answer(&self, mut request: Request) -> Response {
-        let mut response = match strip_version(request.uri()) {
-            Ok((uri, version)) => {
+        let mut response = match (with_single_slashes(request.uri()), strip_version(request.uri())) {
+            (Some(location), _) => (StatusCode::MOVED_PERMANENTLY, [(LOCATION, location)]).into_response(),
+            (None, Ok((uri, version))) => {
                 *request.uri_mut() = uri;
                 request.extensions_mut().insert(version);
                 self.route(request).await
             }
-            Err(error) => error.into_response(),
+            (None, Err(error)) => error.into_response(),
         };
         if response.status().is_client_error() || response.status().is_server_error() {
             response = in_our_words(response).await;
@@ -112,6 +113,9 @@ impl Api {
     async fn route(&self, request: Request) -> Response {
         tracing::debug!(method = %request.method(), uri = %request.uri(), "request");
         let turn = match &self.diverts {
+            Some(_) if request.method() == Method::HEAD && !has_head(request.uri().path()) => {
+                return unsupported::refusal(request.method(), request.uri().path()).into_response();
+            }
             Some(shared) => remote::divert(shared, request).await,
             None => Turn::Here(request),
         };
@@ -124,6 +128,26 @@ impl Api {
             Err(never) => match never {},
         }
     }
+}
+
+/// Whether Docker has this method there; elsewhere the framework would take it for GET without the body.
+fn has_head(path: &str) -> bool {
+    path == "/_ping" || (path.starts_with("/containers/") && path.ends_with("/archive"))
+}
+
+/// Where Docker sends clients that write more slashes than one; `None` for all others.
+fn with_single_slashes(uri: &Uri) -> Option<String> {
+    if !uri.path().contains("//") {
+        return None;
+    }
+    let mut path = String::new();
+    for part in uri.path().chars() {
+        if part != '/' || !path.ends_with('/') {
+            path.push(part);
+        }
+    }
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    Some(path + &query)
 }
 
 /// With its body read, where that is small. A client that is answered before it has written all of it, which no handler may

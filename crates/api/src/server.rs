@@ -145,7 +145,8 @@ pub(crate) async fn connection(
         }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE);
+    // scripts look for `Api-Version`, as Docker writes it
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE).title_case_headers(true);
     // With the halves apart nothing is read while a request is answered, on which the mending of lines relies.
     builder.half_close(true);
     let mut connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();

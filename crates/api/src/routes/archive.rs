@@ -87,7 +87,7 @@ async fn upload(
     Ok(done.map(|()| StatusCode::OK)?)
 }
 
-/// Reads away the body of an upload that is refused before its route has it.
+/// Reads away the body of a request that is refused before its route has it, or has none.
 pub(crate) async fn drain_refused(body: Body) {
     drain(&Arc::new(Mutex::new(body.into_data_stream()))).await;
 }

@@ -1,7 +1,12 @@
 //! What is not there: said in words, apart from what never was.
 
-use axum::http::{Method, Uri};
+use axum::{
+    body::Body,
+    http::{Method, StatusCode, Uri},
+    response::{IntoResponse as _, Response},
+};
 
+use super::archive;
 use crate::error::ApiError;
 
 /// Docker's endpoints that rswarm does not have, and what to say.
@@ -17,8 +22,16 @@ const KNOWN: [(&str, &str); 3] = [
     ("/session", "sessions of BuildKit are not supported: use a builder of its own, then push or load the image"),
 ];
 
-pub(crate) async fn fallback(method: Method, uri: Uri) -> ApiError {
-    let path = uri.path();
+/// Docker answers who asks what may be asked, whatever the path is; there are no words in it.
+pub(crate) async fn fallback(method: Method, uri: Uri, body: Body) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::OK.into_response();
+    }
+    archive::drain_refused(body).await;
+    refusal(&method, uri.path()).into_response()
+}
+
+pub(crate) fn refusal(method: &Method, path: &str) -> ApiError {
     let is_below = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     match KNOWN.iter().find(|(root, _)| is_below(root)) {
         Some((_, what)) => ApiError::unsupported(format!("{what} ({method} {path})")),

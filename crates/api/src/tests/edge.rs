@@ -1,8 +1,14 @@
-//! What clients of Docker meet before any route: versions, lines that are not escaped.
+//! What clients of Docker meet before any route: versions, lines that are not escaped, methods.
+
+use std::{
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+    time::Duration,
+};
 
 use serde_json::Value;
 
-use super::ask;
+use super::{ask, http};
 use crate::testing::Fake;
 
 /// E-42: clients that know Docker's versions see one of them, and people see rswarm's beside it.
@@ -32,4 +38,54 @@ async fn e_42_filters_that_are_not_escaped_are_understood() {
     let (status, refused) = ask(&fake, r#"GET /services/<"x">"#, &Value::Null).await;
     assert_eq!(status, "404");
     assert_eq!(refused["message"], r#"service <"x"> not found"#);
+}
+
+/// E-42: what Docker answers to methods and paths that are no route's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e_42_methods_and_slashes() {
+    let fake = Fake::alone().await;
+    for (request, status) in [
+        ("OPTIONS /", "200"),
+        ("OPTIONS /v1.44/containers/json", "200"),
+        ("OPTIONS /nothing/there", "200"),
+        ("HEAD /_ping", "200"),
+        ("HEAD /v1.44/_ping", "200"),
+        ("HEAD /info", "404"),
+        ("HEAD /metrics", "404"),
+        // no engine is behind this one
+        ("HEAD /containers/a/archive?path=/", "501"),
+        ("GET //v1.44//containers///a/json?size=//", "301"),
+    ] {
+        let (head, body) = http(&fake.socket, request, "").await;
+        assert_eq!((head.split(' ').nth(1), body.as_str()), (Some(status), ""), "{request}");
+        if status == "301" {
+            assert!(head.contains("\r\nlocation: /v1.44/containers/a/json?size=//\r\n"), "{head}");
+        }
+    }
+}
+
+/// E-01, E-42: who sends more than anybody reads hears the sentence, in headers as Docker writes them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e_01_a_build_is_refused_when_its_context_was_sent() {
+    let fake = Fake::alone().await;
+    let socket = fake.socket.clone();
+    let asking = tokio::task::spawn_blocking(move || {
+        let mut stream = UnixStream::connect(socket).expect("connect");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
+        stream.write_all(b"POST /build HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n").expect("head");
+        let piece = [&b"100000\r\n"[..], &[b'x'; 1 << 20], b"\r\n"].concat();
+        for _ in 0..20 {
+            stream.write_all(&piece).expect("all of it is read");
+        }
+        stream.write_all(b"0\r\n\r\n").expect("the end is read");
+        stream.shutdown(std::net::Shutdown::Write).expect("half closed");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    });
+    let answer = asking.await.expect("no panic");
+    assert!(answer.starts_with("HTTP/1.1 501 ") && answer.contains("building images is not supported"), "{answer}");
+    assert!(answer.contains("\r\nApi-Version: 1.51\r\n"), "{answer}");
+    let (status, pruned) = ask(&fake, "POST /build/prune", &Value::Null).await;
+    assert_eq!((status.as_str(), &pruned["SpaceReclaimed"]), ("200", &Value::from(0)));
 }

@@ -98,7 +98,7 @@ fn c_38_p38_metrics_on_a_port_of_their_own_for_who_has_a_certificate() -> Result
         equals(&answer.stdout, &wanted)?;
         Ok(answer.stdout)
     })?;
-    ensure!(text.contains("content-type: text/plain; version=0.0.4"), "{text}");
+    ensure!(text.contains("Content-Type: text/plain; version=0.0.4"), "{text}");
     for at_least_one in
         ["rswarm_raft_applied_index", "swarm_raft_transaction_latency_seconds_count", "rswarm_raft_disk_bytes"]
     {
