@@ -13,13 +13,13 @@ fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)
 }
 
-/// In place of each list that there is: how many, how many in use, bytes, and bytes of those that are not in use.
-pub(crate) fn summary(found: &Map<String, Value>) -> Value {
+/// In place of each list that was asked for: how many, how many in use, bytes, and bytes of those that are not in use.
+pub(crate) fn summary(found: &Value) -> Value {
     let mut summary = Map::new();
     for kind in KINDS {
-        let Some(list) = found.get(kind).and_then(Value::as_array) else { continue };
+        let Some(list) = found[kind].as_array() else { continue };
         let numbers = match kind {
-            "Images" => of_images(list, found.get("LayersSize").map_or(0, number)),
+            "Images" => of_images(list, number(&found["LayersSize"])),
             "Containers" => {
                 let is_up = |one: &Value| matches!(one["State"].as_str(), Some("running" | "paused" | "restarting"));
                 parted(list, is_up, |one| number(&one["SizeRw"]))
@@ -100,15 +100,14 @@ mod tests {
             "Volumes": [volume(1, 20), volume(0, 3)],
         });
         assert_eq!(
-            summary(found.as_object().expect("an object")),
+            summary(&found),
             json!({
                 "Images": numbers(2, 1, 111, 101),
                 "Containers": numbers(3, 1, 12, 7),
                 "Volumes": numbers(2, 1, 23, 3),
             })
         );
-        let builds = json!({ "BuildCache": [] });
-        let builds = summary(builds.as_object().expect("an object"));
+        let builds = summary(&json!({ "Images": null, "BuildCache": [] }));
         assert_eq!(builds, json!({ "BuildCache": numbers(0, 0, 0, 0) }));
     }
 }

@@ -93,5 +93,5 @@ pub(crate) fn write_status(job: &JobStatus) -> Value {
 }
 
 pub(crate) fn write_iteration(iteration: u64) -> Value {
-    json!({ "Index": iteration })
+    Fields::new().unless_empty("Index", iteration).done()
 }

@@ -6,14 +6,14 @@ use axum::{
     routing::get,
 };
 use node::{Engine, image::ImageSummary};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     containers::{measure, summary},
     engine, query,
 };
 use crate::{
-    convert::{disk_usage, image::write_summary, volume},
+    convert::{disk_usage, image::write_summary, volume, writer::Fields},
     error::{ApiError, ApiResult},
     router::Shared,
 };
@@ -33,29 +33,26 @@ async fn usage(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Json<Va
     }
     let is_wanted = |kind: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == kind);
     let engine = engine(&shared)?;
-    let mut answer = Map::new();
-    if is_wanted("image") {
-        let (bytes, images) = images(engine);
-        answer.insert("LayersSize".into(), bytes.into());
-        answer.insert("Images".into(), images);
-    }
-    if is_wanted("container") {
-        answer.insert("Containers".into(), containers(engine).await?);
-    }
-    if is_wanted("volume") {
-        answer.insert("Volumes".into(), volumes(engine).await?);
-    }
-    if is_wanted("build-cache") {
-        // images are not built here
-        answer.insert("BuildCache".into(), json!([]));
-    }
+    // what was not asked for is there, and null
+    let (bytes, images) = if is_wanted("image") { of_images(engine) } else { (0, Value::Null) };
+    let containers = if is_wanted("container") { of_containers(engine).await? } else { Value::Null };
+    let volumes = if is_wanted("volume") { of_volumes(engine).await? } else { Value::Null };
+    // images are not built here
+    let builds = if is_wanted("build-cache") { json!([]) } else { Value::Null };
+    let answer = Fields::new()
+        .set("LayersSize", bytes)
+        .put("Images", images)
+        .put("Containers", containers)
+        .put("Volumes", volumes)
+        .put("BuildCache", builds)
+        .done();
     Ok(Json(match query.flag("summary") {
         true => disk_usage::summary(&answer),
-        false => answer.into(),
+        false => answer,
     }))
 }
 
-fn images(engine: &Engine) -> (u64, Value) {
+fn of_images(engine: &Engine) -> (u64, Value) {
     let usage = engine.images().disk_usage();
     let shown = |image: &ImageSummary| {
         let mut line = write_summary(image);
@@ -67,7 +64,7 @@ fn images(engine: &Engine) -> (u64, Value) {
     (usage.layer_bytes, engine.images().list().iter().map(shown).collect())
 }
 
-async fn containers(engine: &Engine) -> ApiResult<Value> {
+async fn of_containers(engine: &Engine) -> ApiResult<Value> {
     let mut shown = Vec::new();
     for view in engine.container_views().await? {
         let sizes = measure(engine, &view).await?;
@@ -76,7 +73,7 @@ async fn containers(engine: &Engine) -> ApiResult<Value> {
     Ok(shown.into())
 }
 
-async fn volumes(engine: &Engine) -> ApiResult<Value> {
+async fn of_volumes(engine: &Engine) -> ApiResult<Value> {
     let volumes = engine.volumes().clone();
     let work = move || -> Result<Vec<Value>, node::engine::volumes::VolumeError> {
         volumes.list().iter().map(|view| Ok(volume::write(view, Some(volumes.usage(&view.name)?)))).collect()

@@ -255,7 +255,11 @@ fn refused(error: &TreeError, path: &str, container: &str) -> Refusal {
             let text = format!("Could not find the file {path} in container {container}");
             Refusal::new(RefusalKind::NotFound, text)
         }
-        TreeError::File { .. } | TreeError::WriteArchive(_) => Refusal::new(RefusalKind::Failed, with_causes(error)),
+        // what is in the way is the client's fault; Docker takes it for its own
+        TreeError::File { .. }
+        | TreeError::WriteArchive(_)
+        | TreeError::DirectoryInTheWay(_)
+        | TreeError::FileInTheWay(_) => Refusal::new(RefusalKind::Failed, with_causes(error)),
         _ => Refusal::new(RefusalKind::Invalid, with_causes(error)),
     }
 }
@@ -299,5 +303,21 @@ impl io::Write for Pieces {
         }
         let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(CHUNK));
         self.sender.blocking_send(Ok(piece)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// E-28: `noOverwriteDirNonDir` refuses with Docker's status.
+    #[test]
+    fn e_28_refusals_have_dockers_status() {
+        let kind = |error: TreeError| refused(&error, "/a", "c1").kind;
+        for in_the_way in [TreeError::DirectoryInTheWay("/a".into()), TreeError::FileInTheWay("/a".into())] {
+            assert_eq!(kind(in_the_way), RefusalKind::Failed);
+        }
+        assert_eq!(kind(TreeError::NotFound("/a".into())), RefusalKind::NotFound);
+        assert_eq!(kind(TreeError::ReadOnly), RefusalKind::Invalid);
     }
 }

@@ -214,30 +214,31 @@ impl Engine {
         own.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Sets the size of a command's terminal.
+    /// Sets the size of a command's terminal, if it has one: clients do not look before they tell of theirs.
     ///
     /// # Errors
-    /// If there is no such command, it does not run, or has no terminal.
+    /// If there is no such command, or it does not run.
     pub fn exec_resize(&self, id: &str, rows: u16, columns: u16) -> Result<(), Refusal> {
         let entry = self.inner.execs.get(id)?;
         match &*entry.stage() {
             Stage::Running { master: Some(master), .. } => {
                 runtime::resize(std::os::fd::AsFd::as_fd(master), rows, columns).map_err(|error| Refusal::of(&error))
             }
-            Stage::Running { master: None, .. } => {
-                Err(Refusal::new(RefusalKind::Conflict, format!("the exec process {id} has no terminal")))
-            }
+            Stage::Running { master: None, .. } => Ok(()),
             _ => Err(Refusal::new(RefusalKind::Conflict, format!("the exec process {id} is not running"))),
         }
     }
 
-    /// Sets the size of a container's own terminal.
+    /// Sets the size of a container's own terminal, if it has one.
     ///
     /// # Errors
-    /// If it does not run or has no terminal.
+    /// If it does not run.
     pub async fn resize(&self, container: &ContainerRef, rows: u16, columns: u16) -> Result<(), Refusal> {
         if !container.is_running {
             return Err(not_running(&container.id));
+        }
+        if !container.tty {
+            return Ok(());
         }
         self.inner.runtime.resize(&container.id, rows, columns).await.map_err(|error| Refusal::of_runtime(&error))
     }

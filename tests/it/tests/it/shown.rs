@@ -259,8 +259,14 @@ fn docker_e_23_what_there_is_not() -> Result<()> {
     let limit = used["pids_stats"].get("limit");
     ensure!(if is_v1 { limit.is_none() } else { limit == Some(&json!(u64::MAX)) }, "{limit:?}");
     ensure!(used["blkio_stats"]["io_queue_recursive"].is_array() == is_v1, "{}", used["blkio_stats"]);
-    let both = api.request("GET", "/containers/old/stats?one-shot=1", "application/json", &[])?;
-    ensure!(both.status == 400 && both.text().contains("cannot have stream=true and one-shot=true"), "{}", both.text());
+    for both in ["one-shot=1", "stream=bad&one-shot=1"] {
+        let path = format!("/containers/old/stats?{both}");
+        let both = api.request("GET", &path, "application/json", &[])?;
+        let why = both.text();
+        ensure!(both.status == 400 && why.contains("cannot have stream=true and one-shot=true"), "{path}: {why}");
+    }
+    // E-28: clients tell of their terminal without a look whether there is one
+    api.post("/containers/old/resize?h=44&w=99", &Value::Null)?;
     // E-25: a command is listed from when it is made until it has ended
     let made = api.post("/containers/old/exec", &json!({ "Cmd": ["true"] }))?;
     ensure!(api.get("/containers/old/json")?["ExecIDs"] == json!([made["Id"]]), "{made}");

@@ -78,7 +78,7 @@ fn s06_the_status_of_a_job_is_dockers_and_tells_the_next_run() {
     .assert_eq(&format!("{}\n{}", written["JobStatus"], written["ServiceStatus"]));
     view.service.job = Some(JobStatus::waiting());
     let written = write(&view, false, &Networks::new());
-    expect![[r#"{"JobIteration":{"Index":0},"LastExecution":"0001-01-01T00:00:00Z"}"#]]
+    expect![[r#"{"JobIteration":{},"LastExecution":"0001-01-01T00:00:00Z"}"#]]
         .assert_eq(&written["JobStatus"].to_string());
 }
 

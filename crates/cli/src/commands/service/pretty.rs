@@ -77,7 +77,7 @@ fn job_status(line: Lines<'_>, service: &Value) {
     let now = jiff::Timestamp::now();
     let never = text(&status["LastExecution"]).starts_with("0001-");
     line(0, "Job Status", String::new());
-    line(1, "Iteration", text(&status["JobIteration"]["Index"]));
+    line(1, "Iteration", status["JobIteration"]["Index"].as_u64().unwrap_or(0).to_string());
     let last = if never { "never".to_owned() } else { age(&text(&status["LastExecution"]), now) };
     line(1, "Last Run", last);
     for (name, field) in [("Next Run", "NextRun"), ("Skipped Run", "SkippedRun")] {
