@@ -16,6 +16,7 @@ pub(crate) mod event;
 pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod info;
+pub(crate) mod ipam;
 pub(crate) mod job;
 pub(crate) mod manifests;
 pub(crate) mod mount;

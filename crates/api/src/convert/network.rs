@@ -117,7 +117,7 @@ fn read_spec(
     for config in ipam.objects("Config")? {
         subnets.extend(read_subnet(config)?);
     }
-    let ipam_options = ipam.labels("Options")?;
+    let ipam_options = if ipam.has("Options") { Some(ipam.labels("Options")?) } else { None };
     ipam.finish()?;
     let options = from.labels("Options")?;
     let known = read_options(from, driver, &options)?;

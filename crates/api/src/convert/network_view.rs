@@ -12,12 +12,12 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 use types::{
-    Attachment, ContainerAttachment, Labels, Network, NetworkDriver, NetworkId, NetworkView, NodeId, NodeState,
-    NodeView, Service, Slot, Task, VirtualIp,
+    Attachment, ContainerAttachment, Network, NetworkDriver, NetworkId, NetworkView, NodeId, NodeState, NodeView,
+    Service, Slot, Task, VirtualIp,
 };
 
 use super::{
-    endpoint,
+    endpoint, ipam,
     network::{PREDEFINED, VNI_OPTION, driver_name},
     time::rfc3339,
     writer::Fields,
@@ -42,7 +42,7 @@ pub(crate) fn write(network: &Network) -> Fields {
         .set("Driver", driver_name(spec.driver))
         .set("EnableIPv4", spec.ipv4)
         .set("EnableIPv6", spec.ipv6 || network.subnets.iter().any(|subnet| subnet.range.address().is_ipv6()))
-        .set("IPAM", ipam(&spec.ipam_options, &write_subnets(network)))
+        .set("IPAM", ipam::of_cluster(network))
         .set("Internal", spec.internal)
         .set("Attachable", spec.attachable)
         .set("Ingress", spec.ingress)
@@ -53,35 +53,9 @@ pub(crate) fn write(network: &Network) -> Fields {
         .set("Labels", &spec.labels)
 }
 
-fn ipam(options: &Labels, config: &[Value]) -> Value {
-    json!({ "Driver": "default", "Options": (!options.is_empty()).then_some(options), "Config": config })
-}
-
-/// As allocated; before that, as asked for.
-fn write_subnets(network: &Network) -> Vec<Value> {
-    let asked = |range| network.spec.subnets.iter().find(|asked| asked.subnet == range);
-    let entry = |range: types::Cidr, gateway: Option<IpAddr>, ip_range: Option<types::Cidr>| {
-        Fields::new()
-            .set("Subnet", range)
-            .some("IPRange", ip_range)
-            .some("Gateway", gateway)
-            .unless_empty("AuxiliaryAddresses", asked(range).map(|asked| &asked.auxiliary))
-            .done()
-    };
-    if network.subnets.is_empty() {
-        let subnets = network.spec.subnets.iter();
-        return subnets.map(|subnet| entry(subnet.subnet, subnet.gateway, subnet.ip_range)).collect();
-    }
-    let gateway = |subnet: &types::Subnet| {
-        let is_asked = asked(subnet.range).is_some_and(|asked| asked.gateway.is_some());
-        Some(subnet.gateway).filter(|gateway| is_asked || network.spec.has_gateway(gateway.is_ipv4()))
-    };
-    network.subnets.iter().map(|subnet| entry(subnet.range, gateway(subnet), subnet.ip_range)).collect()
-}
-
 /// A network of this host alone (parity E-31).
 pub(crate) fn write_local(view: &LocalNetworkView) -> Option<Fields> {
-    Some(write(view.network.as_ref()?).set("Scope", "local").set("IPAM", write_ipam(view)))
+    Some(write(view.network.as_ref()?).set("Scope", "local").set("IPAM", ipam::of_host(view)))
 }
 
 /// With the containers in it.
@@ -92,7 +66,7 @@ pub(crate) fn write_local_inspected(view: &LocalNetworkView) -> Option<Fields> {
 /// The host's own bridge as a list shows it.
 pub(crate) fn write_bridge(view: &LocalNetworkView, scope: &str) -> Value {
     let mut shown = write_predefined("bridge", NetworkDriver::Bridge, scope);
-    shown["IPAM"] = write_ipam(view);
+    shown["IPAM"] = ipam::of_host(view);
     shown["Options"] = json!(view.bridge_options);
     shown
 }
@@ -102,16 +76,6 @@ pub(crate) fn write_bridge_inspected(view: &LocalNetworkView, scope: &str) -> Va
     let mut shown = write_bridge(view, scope);
     shown["Containers"] = Value::Object(write_local_containers(view));
     shown
-}
-
-fn write_ipam(view: &LocalNetworkView) -> Value {
-    let network = view.network.as_deref();
-    let mut config = network.map(write_subnets).unwrap_or_default();
-    if let ([], Some(subnet)) = (&config[..], view.subnet) {
-        config.push(Fields::new().set("Subnet", subnet).some("Gateway", view.gateway).done());
-    }
-    let none = Labels::new();
-    ipam(network.map_or(&none, |network| &network.spec.ipam_options), &config)
 }
 
 fn write_local_containers(view: &LocalNetworkView) -> Map<String, Value> {
@@ -340,7 +304,7 @@ impl<'n> Places<'n> {
 fn write_object(network: &Network) -> Value {
     let spec = &network.spec;
     let driver = driver_name(spec.driver);
-    let ipam = json!({ "Driver": { "Name": "default" }, "Configs": write_subnets(network) });
+    let ipam = json!({ "Driver": { "Name": "default" }, "Configs": ipam::subnets(network) });
     let shown = Fields::new()
         .set("Name", &spec.name)
         .set("Labels", &spec.labels)

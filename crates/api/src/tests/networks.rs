@@ -223,10 +223,11 @@ async fn docker_drives_networks() {
     assert!(!ok && text.contains("network front not found"), "{text}");
     // E-31, N-10, N-21: networks of this host, as docker asks for them
     docker!(fake, "network", "create", "--subnet", "10.8.0.0/24", "--ip-range", "10.8.0.128/25", "mine");
-    let format = "{{.Scope}} {{.Driver}} {{(index .IPAM.Config 0).IPRange}} {{(index .IPAM.Config 0).Gateway}}";
+    let format = "{{.Scope}} {{.Driver}} {{(index .IPAM.Config 0).IPRange}} {{json .IPAM}}";
     assert_eq!(
         docker!(fake, "network", "inspect", "--format", format, "mine"),
-        "local bridge 10.8.0.128/25 10.8.0.1\n"
+        "local bridge 10.8.0.128/25 {\"Driver\":\"default\",\"Options\":{},\"Config\":[{\"Subnet\":\"10.8.0.0/24\",\
+         \"IPRange\":\"10.8.0.128/25\"}]}\n"
     );
     docker!(fake, "network", "create", "--config-only", "--subnet", "192.0.2.0/24", "-o", "parent=eth0", "conf");
     docker!(fake, "network", "create", "-d", "macvlan", "--scope", "swarm", "--config-from", "conf", "wire");

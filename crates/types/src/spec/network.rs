@@ -43,9 +43,9 @@ pub struct NetworkSpec {
     /// As asked for; empty: chosen from the cluster's address pools.
     #[serde(default)]
     pub subnets: Vec<SubnetSpec>,
-    /// Of address management, as the user wrote them: they are kept and shown.
-    #[serde(default)]
-    pub ipam_options: Labels,
+    /// Of address management, as the user wrote them, an empty list too: they are kept and shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipam_options: Option<Labels>,
     /// A template for other networks: nothing is made of it (parity N-10).
     #[serde(default)]
     pub config_only: bool,
@@ -70,7 +70,7 @@ impl NetworkSpec {
             encrypted: false,
             mtu: None,
             subnets: Vec::new(),
-            ipam_options: Labels::new(),
+            ipam_options: None,
             config_only: false,
             config_from: None,
         }

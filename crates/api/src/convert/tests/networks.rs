@@ -1,13 +1,16 @@
 //! Networks in, networks out, and what services and tasks say of them.
 
+use std::sync::Arc;
+
 use expect_test::{Expect, expect};
+use node::engine::LocalNetworkView;
 use serde_json::{Value, json};
-use types::{Attachment, Network, NetworkId, NetworkView, SubnetUsage, Version, VirtualIp};
+use types::{Attachment, Labels, Network, NetworkId, NetworkView, SubnetUsage, Version, VirtualIp};
 
 use super::{check_schema, models, service, task_of};
 use crate::convert::{
     network::{Wanted, read},
-    network_view::{Networks, write, write_inspected, write_verbose},
+    network_view::{Networks, write, write_inspected, write_local, write_verbose},
     service::write as write_service,
     task,
 };
@@ -107,6 +110,56 @@ fn e31_a_network_of_one_host_may_have_ipv6_alone() {
     assert_eq!(families(json!({ "Name": "a", "EnableIPv4": false, "EnableIPv6": true })), (false, true));
     let options = json!({ "com.docker.network.enable_ipv4": "0", "com.docker.network.enable_ipv6": "1" });
     assert_eq!(families(json!({ "Name": "a", "Options": options })), (false, true));
+}
+
+/// E-31: subnets of a network of one host are shown as they were given, without a gateway that nobody named: what
+/// compares them with what it asked for would make the network anew. What was chosen comes after that, whole.
+#[test]
+fn e31_subnets_of_one_host_are_shown_as_they_were_given() {
+    let shown = |ipam: Value, made: &[(&str, &str)]| {
+        let body = json!({ "Name": "a", "EnableIPv6": true, "IPAM": ipam });
+        let Wanted::HostOnly(spec) = read(&body).expect("understood") else { panic!("of this host") };
+        let subnet = |(range, gateway): &(&str, &str)| types::Subnet {
+            range: range.parse().expect("range"),
+            gateway: gateway.parse().expect("address"),
+            ip_range: None,
+            reserved: Vec::new(),
+        };
+        let network = Network {
+            id: NetworkId::from_random(7),
+            meta: types::Meta::default(),
+            spec: Arc::new(*spec),
+            vni: 0,
+            subnets: made.iter().map(subnet).collect(),
+        };
+        let view = LocalNetworkView {
+            network: Some(Arc::new(network)),
+            subnet: None,
+            gateway: None,
+            gateway6: None,
+            bridge_options: Labels::new(),
+            endpoints: Vec::new(),
+        };
+        write_local(&view).expect("a network").done()["IPAM"].to_string()
+    };
+    let made = [("10.8.0.0/24", "10.8.0.1"), ("fd00:8::/64", "fd00:8::1")];
+    let given = json!({ "Options": {}, "Config": [{ "Subnet": "fd00:8::/64" }] });
+    expect![[
+        r#"{"Driver":"default","Options":{},"Config":[{"Subnet":"fd00:8::/64"},{"Subnet":"10.8.0.0/24","Gateway":"10.8.0.1"}]}"#
+    ]]
+    .assert_eq(&shown(given, &made));
+    let given = json!({ "Options": { "a": "b" }, "Config": [
+        { "Subnet": "10.8.0.0/24", "Gateway": "10.8.0.1", "AuxiliaryAddresses": { "printer": "10.8.0.7" } },
+        { "Subnet": "fd00:8::/64", "IPRange": "fd00:8::/80" },
+    ] });
+    expect![[
+        r#"{"Driver":"default","Options":{"a":"b"},"Config":[{"Subnet":"10.8.0.0/24","Gateway":"10.8.0.1","AuxiliaryAddresses":{"printer":"10.8.0.7"}},{"Subnet":"fd00:8::/64","IPRange":"fd00:8::/80"}]}"#
+    ]]
+    .assert_eq(&shown(given, &made));
+    expect![[
+        r#"{"Driver":"default","Options":null,"Config":[{"Subnet":"10.8.0.0/24","Gateway":"10.8.0.1"},{"Subnet":"fd00:8::/64","Gateway":"fd00:8::1"}]}"#
+    ]]
+    .assert_eq(&shown(Value::Null, &made));
 }
 
 #[test]
