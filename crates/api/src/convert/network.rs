@@ -231,13 +231,14 @@ struct KnownOptions {
 }
 
 /// The options of an overlay that rswarm understands. Others would be silently without effect; those of other
-/// drivers are judged by the host that makes the network.
+/// drivers are judged by the host that makes the network, and those of a configuration by what is made of it.
 fn read_options(from: &Object<'_>, driver: NetworkDriver, options: &Labels) -> Result<KnownOptions, FieldError> {
     let mut known = KnownOptions::default();
+    let may_be_overlay = matches!(driver, NetworkDriver::Overlay | NetworkDriver::Null);
     for (name, value) in options {
         let bad = |reason: String| Err(from.bad(&format!("Options.{name}"), reason));
         match name.as_str() {
-            ENCRYPTED_OPTION => match value.as_str() {
+            ENCRYPTED_OPTION if may_be_overlay => match value.as_str() {
                 "" | "true" | "1" => known.encrypted = true,
                 "false" | "0" => {}
                 other => return bad(format!("{other:?} is neither true nor false")),
@@ -246,7 +247,7 @@ fn read_options(from: &Object<'_>, driver: NetworkDriver, options: &Labels) -> R
                 Some(mtu) => known.mtu = Some(mtu),
                 None => return bad(format!("{value:?} is no MTU in bytes (68 to 65535)")),
             },
-            VNI_OPTION => {
+            VNI_OPTION if may_be_overlay => {
                 let is_vni = |text: &str| text.trim().parse().is_ok_and(|vni| VNI_RANGE.contains(&vni));
                 if !value.split(',').all(is_vni) {
                     return bad(format!("{value:?} is no VXLAN network identifier (1 to 16777215)"));

@@ -20,7 +20,7 @@ use axum::{
 use node::engine::{
     NetworkErrorKind,
     events::{Event, EventKind},
-    predefined_network,
+    option_warning, predefined_network,
 };
 use serde_json::{Value, json};
 use types::{Filters, Name, NetworkId, NetworkView, ReadReply, ReadRequest, WriteReply, WriteRequest};
@@ -176,12 +176,16 @@ pub(crate) async fn create(
         body.remove("EnableIPv4");
     }
     add_defaults(&mut body, &shared.host.info().settings.bridge_defaults);
+    let made = |id: NetworkId, warning: Option<String>| {
+        let warning = warning.unwrap_or_default();
+        Ok((StatusCode::CREATED, Json(json!({ "Id": id, "Warning": warning }))))
+    };
     let spec = match read(&body)? {
         Wanted::Cluster(spec) => spec,
         Wanted::HostOnly(spec) => {
             check_name(&shared, &spec.name).await?;
-            let id = shared.host.create_network(*spec).await?;
-            return Ok((StatusCode::CREATED, Json(json!({ "Id": id, "Warning": "" }))));
+            let warning = option_warning(&spec);
+            return made(shared.host.create_network(*spec).await?, warning);
         }
         Wanted::Predefined(name) => {
             let message = format!("operation is not permitted on predefined {name} network: choose another name");
@@ -191,8 +195,9 @@ pub(crate) async fn create(
     if find::local(&shared, |network| network.spec.name == spec.name).is_some() {
         return Err(name_taken(&spec.name, "on this host"));
     }
+    let warning = option_warning(&spec);
     match cluster::write(&shared.membership, &WriteRequest::CreateNetwork(spec)).await? {
-        WriteReply::CreatedNetwork(id) => Ok((StatusCode::CREATED, Json(json!({ "Id": id, "Warning": "" })))),
+        WriteReply::CreatedNetwork(id) => made(id, warning),
         other => Err(cluster::unexpected(&other)),
     }
 }

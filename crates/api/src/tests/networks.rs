@@ -183,6 +183,35 @@ async fn networks_of_this_host() {
     assert!(body.contains("mine") && body.contains("all"), "{body}");
 }
 
+/// E-31: an option that means nothing to a bridge is kept and shown, and whoever gave it is told; a wrong value of one
+/// that means something is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e_31_options_of_no_effect_are_kept_with_a_warning() {
+    let fake = Fake::manager().await;
+    let create = |body: serde_json::Value| {
+        let (socket, body) = (fake.socket.clone(), body.to_string());
+        async move { http(&socket, "POST /networks/create", &body).await }
+    };
+    let options = serde_json::json!({ "encrypted": "", "bogus": "x" });
+    for (name, is_config, who) in [("odd", false, "bridge networks"), ("conf", true, "networks of no driver")] {
+        let (head, body) =
+            create(serde_json::json!({ "Name": name, "ConfigOnly": is_config, "Options": options })).await;
+        assert!(head.starts_with("http/1.1 201"), "{head} {body}");
+        let odd = if is_config { "option bogus" } else { "options bogus, encrypted" };
+        assert!(
+            body.contains(&format!(r#""Warning":"{odd}: {who} know no such option; known are com.docker."#)),
+            "{body}"
+        );
+        let (_, shown) = http(&fake.socket, &format!("GET /networks/{name}"), "").await;
+        assert!(shown.contains(r#""Options":{"bogus":"x","encrypted":""}"#), "{shown}");
+    }
+    let (head, body) = create(serde_json::json!({ "Name": "of-conf", "ConfigFrom": { "Network": "conf" } })).await;
+    assert!(head.starts_with("http/1.1 201") && body.contains(r#""Warning":"""#), "{head} {body}");
+    let wrong = serde_json::json!({ "com.docker.network.bridge.enable_icc": "never" });
+    let (head, body) = create(serde_json::json!({ "Name": "wrong", "Options": wrong })).await;
+    assert!(head.starts_with("http/1.1 400") && body.contains("neither true nor false"), "{head} {body}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn docker_drives_networks() {
     let fake = Fake::manager().await;

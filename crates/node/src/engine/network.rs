@@ -21,6 +21,7 @@ mod owner;
 mod predefined;
 mod rename;
 mod start;
+mod unknown_options;
 mod view;
 mod wanted;
 
@@ -36,6 +37,7 @@ pub use self::{
     host_network::HostNetwork,
     local::{HostFacts, LocalNetworks, NetworkError, NetworkErrorKind},
     predefined::{predefined_network, predefined_network_id},
+    unknown_options::option_warning,
     view::{LocalEndpoint, LocalNetworkView},
 };
 pub(super) use self::{

@@ -4,7 +4,11 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::super::info::text;
-use crate::{client::Client, output::terminal::print, spec::ipam};
+use crate::{
+    client::Client,
+    output::terminal::{print, print_error},
+    spec::ipam,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
@@ -64,6 +68,10 @@ pub(crate) struct CreateArgs {
 
 pub(super) async fn create(client: &Client, arguments: CreateArgs) -> anyhow::Result<()> {
     let answer = client.post("/networks/create", Some(&request(&arguments)?)).await?;
+    let warning = text(&answer["Warning"]);
+    if !warning.is_empty() {
+        print_error(&format!("WARNING: {warning}\n"))?;
+    }
     print(&format!("{}\n", text(&answer["Id"])))
 }
 

@@ -7,6 +7,7 @@ use types::Labels;
 use super::{
     bridge_options::{BRIDGE_NAME, bridge},
     definition::{ENABLED, MTU},
+    unknown_options,
 };
 
 /// Of networks that are made from then on.
@@ -40,6 +41,8 @@ impl BridgeDefaults {
                 return Err(format!("option {name}: {value:?} is no MTU; give {least} to {most}"));
             }
         }
+        // Nobody would be told of a slip here.
+        unknown_options::of_bridge(options).map_or(Ok(()), Err)?;
         bridge(options).map(drop)
     }
 

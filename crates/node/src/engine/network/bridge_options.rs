@@ -18,6 +18,12 @@ pub(super) const BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
 /// Under which address of the host's the network's containers are seen, as Docker names it by family.
 pub(super) const HOST_ADDRESSES: [&str; 2] = ["com.docker.network.host_ipv4", "com.docker.network.host_ipv6"];
 
+/// All that a bridge network understands.
+pub(super) fn known() -> Vec<&'static str> {
+    let single = [BRIDGE_NAME, BINDING, MASQUERADE, TALK, PREFIX, INHIBIT_IPV4];
+    [&single[..], &HOST_ADDRESSES, &GATEWAY_MODES, &ENABLED, &MTU].concat()
+}
+
 /// What the host's own bridge is, in the same words.
 pub(super) fn of_host(bridge: &BridgePlan) -> Labels {
     let options = [
@@ -30,7 +36,7 @@ pub(super) fn of_host(bridge: &BridgePlan) -> Labels {
     options.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
-/// What a bridge network's options say of its bridge.
+/// What a bridge network's options say of its bridge; those of no meaning here say nothing.
 pub(super) fn bridge(options: &Labels) -> Result<LocalDriver, String> {
     let (mut masquerade, mut bridge, mut talk) = (true, None, true);
     for (name, value) in options {
@@ -44,18 +50,7 @@ pub(super) fn bridge(options: &Labels) -> Result<LocalDriver, String> {
                 Some(problem) => return Err(format!("option {name}: {problem}")),
                 None => bridge = Some(value.clone()),
             },
-            known if [&MTU, &ENABLED, &GATEWAY_MODES, &HOST_ADDRESSES].iter().any(|of| of.contains(&known)) => {}
-            INHIBIT_IPV4 => {}
-            _ => {
-                return Err(format!(
-                    "option {name}: bridge networks know no such option; known are {BRIDGE_NAME}, {BINDING}, {MASQUERADE}, {TALK}, {PREFIX}, \
-                     {INHIBIT_IPV4}, {}, {}, {} and {}",
-                    HOST_ADDRESSES.join(", "),
-                    GATEWAY_MODES.join(", "),
-                    ENABLED.join(", "),
-                    MTU.join(", ")
-                ));
-            }
+            _ => {}
         }
     }
     let (gateway4, gateway6) = (gateway(options, true)?, gateway(options, false)?);

@@ -8,9 +8,9 @@ use types::{IPVLAN_MODE, IpvlanMode, Labels, NetworkDriver, NetworkSpec, Subnet,
 use super::bridge_options::{bridge, check_isolated};
 
 /// Options of macvlan and ipvlan networks.
-const PARENT: &str = "parent";
-const MODE: &str = "macvlan_mode";
-const FLAG: &str = "ipvlan_flag";
+pub(super) const PARENT: &str = "parent";
+pub(super) const MODE: &str = "macvlan_mode";
+pub(super) const FLAG: &str = "ipvlan_flag";
 /// Below this a link has no IPv6 (RFC 8200, section 5).
 const IPV6_LEAST_MTU: u32 = 1280;
 /// Which families it has, as Docker names them; the spec has them parsed already.
@@ -292,7 +292,6 @@ mod tests {
         assert!(with_option(bridge, BRIDGE_NAME, "rs-mine").contains("rswarm's own"));
         assert!(with_option(bridge, BRIDGE_NAME, "sixteen-letters-").contains("use 1 to 15 letters"));
         assert!(with_option(bridge, BINDING, "::1").ends_with("\"::1\" is no IPv4 address"));
-        assert!(with_option(bridge, "fast", "yes").starts_with("option fast: bridge networks know no such option"));
         assert!(with_option(bridge, MASQUERADE, "perhaps").ends_with("neither true nor false"));
         assert!(with_option(bridge, TALK, "never").ends_with("neither true nor false"));
         assert!(with_option(macvlan, MODE, "vepa").contains("mode bridge"));
@@ -322,6 +321,15 @@ mod tests {
         assert!(subnet("10.1.0.0/24", |s| s.ip_range = "10.2.0.0/25".parse().ok()).starts_with("ip range 10.2.0.0/25"));
         let printer = |s: &mut SubnetSpec| s.auxiliary = [("printer".to_owned(), [10, 1, 0, 255].into())].into();
         assert!(subnet("10.1.0.0/24", printer).starts_with("auxiliary address printer: "));
+    }
+
+    /// E-31: what means nothing to a bridge keeps nobody from it, as in Docker.
+    #[test]
+    fn e31_options_of_other_drivers_are_no_hindrance() {
+        let mut spec = spec(NetworkDriver::Bridge);
+        let plain = Definition::of(&spec);
+        spec.options.extend([("encrypted".to_owned(), String::new()), ("bogus".to_owned(), "x".to_owned())]);
+        assert!(plain.is_ok() && Definition::of(&spec) == plain, "{plain:?}");
     }
 
     #[test]

@@ -224,10 +224,11 @@ fn choose(pools: &[Cidr], taken: &[Cidr]) -> Result<Subnet, String> {
     Ok(whole(range, gateway))
 }
 
+/// Encrypted are overlays alone: to what a host makes of a configuration that option says nothing.
 fn merged(spec: &NetworkSpec, from: &NetworkSpec) -> NetworkSpec {
-    let NetworkSpec { options, internal, ipv4, ipv6, encrypted, mtu, subnets, .. } = from.clone();
+    let NetworkSpec { options, internal, ipv4, ipv6, mtu, subnets, .. } = from.clone();
     let internal = internal || spec.internal;
-    NetworkSpec { options, internal, ipv4, ipv6, encrypted, mtu, subnets, ..spec.clone() }
+    NetworkSpec { options, internal, ipv4, ipv6, mtu, subnets, ..spec.clone() }
 }
 
 /// Whether this kernel and this host have what the driver needs.
