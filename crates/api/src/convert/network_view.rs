@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use node::engine::{LocalEndpoint, LocalNetworkView, predefined_network_id};
+use node::engine::{LocalEndpoint, LocalNetworkView, host_network_id, predefined_network_id};
 use serde::Serialize;
 use serde_json::{
     Map, Value, json,
@@ -55,7 +55,9 @@ pub(crate) fn write(network: &Network) -> Fields {
 
 /// A network of this host alone (parity E-31).
 pub(crate) fn write_local(view: &LocalNetworkView) -> Option<Fields> {
-    Some(write(view.network.as_ref()?).set("Scope", "local").set("IPAM", ipam::of_host(view)))
+    let network = view.network.as_ref()?;
+    let shown = write(network).set("Id", host_network_id(network.id));
+    Some(shown.set("Scope", "local").set("IPAM", ipam::of_host(view)))
 }
 
 /// With the containers in it.

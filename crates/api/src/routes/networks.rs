@@ -20,7 +20,7 @@ use axum::{
 use node::engine::{
     NetworkErrorKind,
     events::{Event, EventKind},
-    option_warning, predefined_network,
+    host_network_id, option_warning, predefined_network,
 };
 use serde_json::{Value, json};
 use types::{Filters, Name, NetworkId, NetworkView, ReadReply, ReadRequest, WriteReply, WriteRequest};
@@ -176,7 +176,7 @@ pub(crate) async fn create(
         body.remove("EnableIPv4");
     }
     add_defaults(&mut body, &shared.host.info().settings.bridge_defaults);
-    let made = |id: NetworkId, warning: Option<String>| {
+    let made = |id: String, warning: Option<String>| {
         let warning = warning.unwrap_or_default();
         Ok((StatusCode::CREATED, Json(json!({ "Id": id, "Warning": warning }))))
     };
@@ -185,7 +185,8 @@ pub(crate) async fn create(
         Wanted::HostOnly(spec) => {
             check_name(&shared, &spec.name).await?;
             let warning = option_warning(&spec);
-            return made(shared.host.create_network(*spec).await?, warning);
+            let id = shared.host.create_network(*spec).await?;
+            return made(host_network_id(id), warning);
         }
         Wanted::Predefined(name) => {
             let message = format!("operation is not permitted on predefined {name} network: choose another name");
@@ -197,7 +198,7 @@ pub(crate) async fn create(
     }
     let warning = option_warning(&spec);
     match cluster::write(&shared.membership, &WriteRequest::CreateNetwork(spec)).await? {
-        WriteReply::CreatedNetwork(id) => made(id, warning),
+        WriteReply::CreatedNetwork(id) => made(id.to_string(), warning),
         other => Err(cluster::unexpected(&other)),
     }
 }

@@ -99,6 +99,13 @@ async fn networks_of_this_host() {
     let fake = Fake::manager().await;
     let (head, body) = http(&fake.socket, "POST /networks/create", r#"{"Name":"mine","Driver":"bridge"}"#).await;
     assert!(head.starts_with("http/1.1 201"), "{head} {body}");
+    let made: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    let id = made["Id"].as_str().expect("an id").to_owned();
+    assert_eq!(id.len(), 64, "{id}");
+    for text in ["mine", &id, &id[..12]] {
+        let (_, shown) = http(&fake.socket, &format!("GET /networks/{text}"), "").await;
+        assert!(shown.contains(&format!(r#""Id":"{id}""#)), "{text}: {shown}");
+    }
     let (_, body) = http(&fake.socket, "GET /networks?filters=%7B%22type%22:%5B%22custom%22%5D%7D", "").await;
     assert!(body.contains(r#""Name":"mine""#) && body.contains(r#""Scope":"local""#), "{body}");
     let (_, body) = http(&fake.socket, "GET /networks/mine", "").await;

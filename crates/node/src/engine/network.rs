@@ -36,7 +36,7 @@ pub use self::{
     containers::{ContainerNetwork, ContainerPlace, PlaceIn},
     host_network::HostNetwork,
     local::{HostFacts, LocalNetworks, NetworkError, NetworkErrorKind},
-    predefined::{predefined_network, predefined_network_id},
+    predefined::{host_network_id, predefined_network, predefined_network_id},
     unknown_options::option_warning,
     view::{LocalEndpoint, LocalNetworkView},
 };

@@ -12,8 +12,8 @@ use super::{
     events::{Event, EventKind},
     files::use_resolver,
     network::{
-        AttachError, Coming, ContainerNetwork, ContainerPlace, PlaceIn, Publish, Uplink, Wanted, interface_of,
-        no_container, overlay_port, predefined_network_id,
+        AttachError, Coming, ContainerNetwork, ContainerPlace, PlaceIn, Publish, Uplink, Wanted, host_network_id,
+        interface_of, no_container, overlay_port, predefined_network_id,
     },
 };
 
@@ -51,7 +51,7 @@ impl Engine {
         let id = NetworkId::from_random(random() << 64 | random());
         let (name, driver) = (spec.name.to_string(), spec.driver);
         let id = self.inner.network.create(spec, id).await?;
-        self.events().publish(event_of("create", id.to_string(), &name, driver));
+        self.events().publish(event_of("create", host_network_id(id), &name, driver));
         Ok(id)
     }
 
@@ -61,7 +61,9 @@ impl Engine {
             return Some(predefined_event(action, "bridge", NetworkDriver::Bridge));
         };
         let network = self.network_of(id)?;
-        Some(event_of(action, id.to_string(), network.spec.name.as_str(), network.spec.driver))
+        let is_host_only = self.local_networks().iter().any(|view| view.network.as_ref().is_some_and(|n| n.id == id));
+        let shown = if is_host_only { host_network_id(id) } else { id.to_string() };
+        Some(event_of(action, shown, network.spec.name.as_str(), network.spec.driver))
     }
 
     /// One of this host's networks, or of the cluster's.

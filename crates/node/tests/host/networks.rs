@@ -5,7 +5,9 @@ use std::{path::Path, process::Output};
 use anyhow::{Context, Result, ensure};
 use node::{
     Engine,
-    engine::{ContainerNetwork, ContainerPlace, NetworkErrorKind, PlaceIn, containers::spec::PlaceRequest},
+    engine::{
+        ContainerNetwork, ContainerPlace, NetworkErrorKind, PlaceIn, containers::spec::PlaceRequest, host_network_id,
+    },
 };
 use types::{NetworkDriver, NetworkId, NetworkSpec};
 
@@ -38,6 +40,12 @@ async fn says(namespace: &Path, command: &[&str]) -> Result<String> {
 pub async fn single_containers(engine: &Engine) -> Result<()> {
     let (first, second) =
         (engine.create_network(bridge("first")?).await?, engine.create_network(bridge("second")?).await?);
+    let there = std::process::Command::new("ip").args(["-o", "link"]).output()?;
+    let there = String::from_utf8_lossy(&there.stdout).into_owned();
+    for network in [first, second] {
+        let bridge = format!("br-{}", &host_network_id(network)[..12]);
+        ensure!(there.contains(&bridge), "{bridge} is not there: {there}");
+    }
     let done = with_networks(engine, first, second).await;
     for container in [ONE, TWO] {
         engine.detach_container(container).await?;
@@ -48,7 +56,7 @@ pub async fn single_containers(engine: &Engine) -> Result<()> {
     done?;
     let left = std::process::Command::new("ip").args(["-o", "link"]).output()?;
     let left = String::from_utf8_lossy(&left.stdout).into_owned();
-    ensure!(!left.contains("rs-br"), "bridges are left: {left}");
+    ensure!(!left.contains("br-"), "bridges are left: {left}");
     ensure!(engine.local_networks().len() == 1, "only the host's bridge: {:?}", engine.local_networks());
     Ok(())
 }

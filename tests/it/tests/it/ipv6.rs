@@ -156,7 +156,7 @@ fn connecting(d: &Docker) -> Result<()> {
     }
     d.ok(&["network", "prune", "-f"])?;
     let left = d.t.lab().run("h1", &["busybox", "ip", "-o", "link"])?;
-    ensure!(!left.contains("rs-br"), "{left}");
+    ensure!(!left.contains("br-"), "{left}");
     Ok(())
 }
 

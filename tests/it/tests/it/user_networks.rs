@@ -133,7 +133,11 @@ fn docker_e_31_the_default_bridge_as_a_network() -> Result<()> {
     ensure!(d.ok(&["network", "ls", "-q", "--no-trunc", "--filter", "name=bridge"])? == id);
     d.sleeper("one", &["--network", &id])?;
     d.is("one", "{{.NetworkSettings.Networks.bridge.NetworkID}}", &id)?;
-    d.ok(&["network", "create", "--ipam-opt", "a=b", "opts"])?;
+    let own = d.ok(&["network", "create", "--ipam-opt", "a=b", "opts"])?;
     ensure!(d.ok(&["network", "inspect", "opts", "--format", "{{.IPAM.Options}}"])? == "map[a:b]");
+    // a user's network has an id of the same form, and its bridge is called by it
+    ensure!(own.len() == 64 && d.ok(&["network", "inspect", &own[..8], "--format", "{{.Id}}"])? == own, "{own}");
+    d.t.lab().run("h1", &["busybox", "ip", "link", "show", &format!("br-{}", &own[..12])])?;
+    ensure!(d.ok(&["network", "ls", "-q", "--no-trunc", "--filter", &format!("id={}", &own[..12])])? == own);
     Ok(())
 }

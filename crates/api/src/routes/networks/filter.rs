@@ -1,7 +1,7 @@
 //! `?filters=` of networks. Values of one key are alternatives, except labels; an unknown key is
 //! refused. Here rather than with the managers, since the networks of this host are filtered too.
 
-use node::engine::predefined_network_id;
+use node::engine::{host_network_id, predefined_network_id};
 use types::{Filters, Labels, Network, Timestamp};
 
 use crate::{
@@ -26,7 +26,7 @@ pub(crate) struct Subject<'a> {
 impl<'a> Subject<'a> {
     /// One of this host alone.
     pub(crate) fn local(network: &'a Network, used: bool) -> Self {
-        Self { scope: "local", ..Self::of(network, used) }
+        Self { scope: "local", id: host_network_id(network.id), ..Self::of(network, used) }
     }
 
     pub(crate) fn of(network: &'a Network, used: bool) -> Self {

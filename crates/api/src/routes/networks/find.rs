@@ -1,6 +1,7 @@
-//! Which network a text means: by full id, name, or the beginning of an id; one of this host or of the cluster.
+//! Which network a text means: by full id, name, or the beginning of an id; one of this host or of the cluster. One of
+//! this host is found by the id that it was shown with before, too.
 
-use node::engine::LocalNetworkView;
+use node::engine::{LocalNetworkView, host_network_id};
 use types::{Network, NetworkView, ReadReply, ReadRequest};
 
 use crate::{
@@ -17,15 +18,17 @@ pub(super) enum Found {
 
 pub(super) async fn find(shared: &Shared, text: &str) -> ApiResult<Found> {
     let is_it = |network: &Network| network.spec.name.as_str() == text || network.id.to_string() == text;
-    if let Some(view) = local(shared, is_it) {
+    if let Some(view) = local(shared, |network| is_it(network) || host_network_id(network.id) == text) {
         return Ok(Found::Local(view));
     }
     let begins = |network: &Network| !text.is_empty() && network.id.to_string().starts_with(text);
+    let begins_here =
+        |network: &Network| begins(network) || (!text.is_empty() && host_network_id(network.id).starts_with(text));
     if shared.membership.cluster().is_some() {
         return match cluster::read_current(&shared.membership, &ReadRequest::Network(text.to_owned())).await {
             Ok(ReadReply::Network(view)) => Ok(Found::Cluster(view)),
             Ok(other) => Err(cluster::unexpected(&other)),
-            Err(error) => local(shared, begins).map(Found::Local).ok_or(error),
+            Err(error) => local(shared, begins_here).map(Found::Local).ok_or(error),
         };
     }
     let told_of = shared.host.cluster_networks();
@@ -40,7 +43,7 @@ pub(super) async fn find(shared: &Shared, text: &str) -> ApiResult<Found> {
             "network {text} not found on this host; the networks of a cluster are known to its managers"
         ))
     };
-    local(shared, begins).map(Found::Local).ok_or_else(missing)
+    local(shared, begins_here).map(Found::Local).ok_or_else(missing)
 }
 
 /// The first of this host's own networks that is meant.

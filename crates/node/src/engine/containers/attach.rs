@@ -15,7 +15,8 @@ use crate::engine::{
     files::{EtcFiles, HostFiles, read_host_resolv_conf},
     host_ports::refusal,
     network::{
-        AttachError, Attached, Coming, ContainerPlace, NetworkError, NetworkErrorKind, PlaceIn, Wanted, interface_of,
+        AttachError, Attached, Coming, ContainerPlace, NetworkError, NetworkErrorKind, PlaceIn, Wanted,
+        host_network_id, interface_of,
     },
 };
 
@@ -116,18 +117,28 @@ impl Engine {
         Ok((PlaceIn::Network(network.id), network.spec.internal))
     }
 
-    /// The network of this name, this id or, if there is one only, this beginning of an id.
+    /// The network of this name, this id or, if there is one only, this beginning of an id. Of one of this host alone
+    /// there may be records that name it by the id it was shown with before.
     pub(super) fn network_meant(&self, text: &str) -> Result<Arc<NetworkObject>, ContainerError> {
         let locals = self.inner.network.locals();
         let of_host = locals.iter().filter_map(|view| view.network.clone());
-        let mut networks: Vec<_> = of_host.chain(self.inner.network.all_of_cluster()).collect();
-        let is_it = |network: &Arc<NetworkObject>| network.spec.name.as_str() == text || network.id.to_string() == text;
-        if let Some(network) = networks.iter().find(|network| is_it(network)) {
+        let of_host = of_host.map(|network| (host_network_id(network.id), network));
+        let of_cluster = self.inner.network.all_of_cluster().into_iter();
+        let of_cluster = of_cluster.map(|network| (network.id.to_string(), network));
+        let networks: Vec<(String, Arc<NetworkObject>)> = of_host.chain(of_cluster).collect();
+        let is_it = |(id, network): &&(String, Arc<NetworkObject>)| {
+            network.spec.name.as_str() == text || id == text || network.id.to_string() == text
+        };
+        if let Some((_, network)) = networks.iter().find(is_it) {
             return Ok(Arc::clone(network));
         }
-        networks.retain(|network| !text.is_empty() && network.id.to_string().starts_with(text));
-        match networks.as_slice() {
-            [network] => Ok(Arc::clone(network)),
+        let begins = |id: &str| !text.is_empty() && id.starts_with(text);
+        let mut meant: Vec<_> = networks.iter().filter(|(id, _)| begins(id)).collect();
+        if meant.is_empty() {
+            meant = networks.iter().filter(|(_, network)| begins(&network.id.to_string())).collect();
+        }
+        match meant.as_slice() {
+            [(_, network)] => Ok(Arc::clone(network)),
             [] => Err(ContainerError::new(ContainerErrorKind::NotFound, format!("network {text} not found"))),
             several => Err(ContainerError::invalid(format!(
                 "network {text} is ambiguous ({} matches found on ID prefix): give its name",

@@ -18,7 +18,11 @@ use super::{
     spec::{NetworkRequest, PlaceRequest, SingleSpec},
     store::{Merged, MountPoint, State},
 };
-use crate::engine::{container::record_of_labels, container_id::task_of_container, network::predefined_network_id};
+use crate::engine::{
+    container::record_of_labels,
+    container_id::task_of_container,
+    network::{host_network_id, predefined_network_id},
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContainerStatusView {
@@ -261,6 +265,7 @@ impl Engine {
                     None => asked.network.clone(),
                 },
                 network_id: match &network {
+                    Some(network) if local.is_some() => host_network_id(network.id),
                     Some(network) => network.id.to_string(),
                     None if is_bridge => predefined_network_id("bridge"),
                     None => String::new(),

@@ -8,7 +8,9 @@ use std::{
     sync::Arc,
 };
 
-use overlay::{EndpointId, EndpointResult, LocalDriver, LocalPort, MacAddress, NetworkPlan, capabilities};
+use overlay::{
+    EndpointId, EndpointResult, LocalDriver, LocalNetworkPlan, LocalPort, MacAddress, NetworkPlan, capabilities,
+};
 use tokio::sync::oneshot;
 use types::{Network, NetworkDriver, NetworkId, NetworkSpec, PortConfig, with_causes};
 
@@ -18,6 +20,7 @@ use super::{
     definition::{Definition, Subnets, whole},
     file,
     local::{HostFacts, LocalNetworks, NetworkError, NetworkErrorKind as Kind, check_beside, subnets_of},
+    predefined::host_bridge_name,
     view,
 };
 use crate::clock::now;
@@ -268,13 +271,67 @@ pub(super) fn follow(plan: &mut NetworkPlan, networks: &LocalNetworks) {
             definition.plan(network.spec.name.as_str(), &subnets)
         });
         match planned {
-            Ok(planned) => drop(plan.locals.insert(network.id, planned)),
+            Ok(mut planned) => {
+                name_bridge(&mut planned, plan.locals.get(&network.id), network.id);
+                plan.locals.insert(network.id, planned);
+            }
             // It was checked when it was made, perhaps by another version.
             Err(why) => tracing::warn!(network = %network.spec.name, why, "a network of this host cannot be made"),
         }
     }
 }
 
+/// One that stands under the name that bridges had before keeps it: containers are on it.
+fn name_bridge(planned: &mut LocalNetworkPlan, standing: Option<&LocalNetworkPlan>, id: NetworkId) {
+    let is_of_before = standing
+        .is_some_and(|standing| matches!(&standing.driver, LocalDriver::Bridge(bridge) if bridge.name.is_none()));
+    if let LocalDriver::Bridge(bridge) = &mut planned.driver
+        && bridge.name.is_none()
+        && !is_of_before
+    {
+        bridge.name = Some(host_bridge_name(id));
+    }
+}
+
 pub(super) fn failed(message: impl Into<String>) -> NetworkError {
     NetworkError::new(Kind::Failed, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use types::Timestamp;
+
+    use super::*;
+
+    /// E-31: a new network's bridge bears the beginning of the network's id; one that stands from before keeps its name,
+    /// and so does one that its user named.
+    #[test]
+    fn e_31_bridges_are_called_by_their_networks_ids() {
+        let mut networks = LocalNetworks::default();
+        let mut create = |random: u128, options: types::Labels| {
+            let (id, name) = (NetworkId::from_random(random), format!("n{random}").parse().expect("name"));
+            let spec = NetworkSpec { driver: NetworkDriver::Bridge, options, ..NetworkSpec::overlay(name) };
+            let taken = networks.bridge_subnets().collect();
+            let facts = HostFacts { taken, ..HostFacts::default() };
+            networks.create(&spec, id, Timestamp::EPOCH, &facts).expect("made")
+        };
+        let named = [("com.docker.network.bridge.name".to_owned(), "br-mine".to_owned())].into();
+        let (new, old, mine) = (create(1, Default::default()), create(2, Default::default()), create(3, named));
+        let name = |plan: &NetworkPlan, id: NetworkId| match &plan.locals[&id].driver {
+            LocalDriver::Bridge(bridge) => bridge.name.clone(),
+            other => panic!("{other:?}"),
+        };
+        let mut plan = NetworkPlan::default();
+        follow(&mut plan, &networks);
+        for id in [new, old] {
+            assert_eq!(name(&plan, id), Some(host_bridge_name(id)));
+        }
+        let standing = plan.locals.get_mut(&old).expect("planned");
+        standing.driver = LocalDriver::Bridge(overlay::LocalBridge::default());
+        for _ in 0..2 {
+            follow(&mut plan, &networks);
+            assert_eq!((name(&plan, new), name(&plan, old)), (Some(host_bridge_name(new)), None));
+            assert_eq!(name(&plan, mine).as_deref(), Some("br-mine"));
+        }
+    }
 }

@@ -1,6 +1,8 @@
-//! The networks that every host has: `bridge`, `host` and `none`. Pure.
+//! Ids of networks that end at a host, in the form of Docker's: of those that every host has, `bridge`, `host` and
+//! `none`, and of users' own. Pure.
 
 use image::Digest;
+use types::NetworkId;
 
 const NAMES: [&str; 3] = ["bridge", "host", "none"];
 /// Shorter beginnings of an id are taken for something else's.
@@ -8,7 +10,22 @@ const MIN_ID_PREFIX: usize = 12;
 
 /// Its id, in the form of Docker's: 64 hexadecimal digits, the same on every host.
 pub fn predefined_network_id(name: &str) -> String {
-    Digest::of(format!("network {name}").as_bytes()).hex().to_owned()
+    hex(name)
+}
+
+/// The id by which clients know a network of one host alone. The other text of it, which clients of before knew, goes on
+/// to mean it.
+pub fn host_network_id(id: NetworkId) -> String {
+    hex(&id.to_string())
+}
+
+/// The bridge of such a network, called as Docker calls it: people and their firewalls look for it by the id.
+pub(super) fn host_bridge_name(id: NetworkId) -> String {
+    format!("br-{}", &host_network_id(id)[..12])
+}
+
+fn hex(what: &str) -> String {
+    Digest::of(format!("network {what}").as_bytes()).hex().to_owned()
 }
 
 /// The name of the one that is meant by its name, its id or the beginning of its id.
@@ -34,5 +51,14 @@ mod tests {
             assert_eq!((predefined_network(name), predefined_network(&id[..11])), (Some(name), None));
         }
         assert_eq!((predefined_network(""), predefined_network("default")), (None, None));
+    }
+
+    /// E-31: what a bridge is called has room in the name of a link.
+    #[test]
+    fn e_31_networks_of_one_host_have_ids_like_dockers() {
+        let [one, other] = [1, 2].map(|random| host_network_id(NetworkId::from_random(random)));
+        assert!(one.len() == 64 && one.bytes().all(|byte| byte.is_ascii_hexdigit()) && one != other, "{one}");
+        assert_eq!(host_bridge_name(NetworkId::from_random(1)), format!("br-{}", &one[..12]));
+        assert_eq!(overlay::bridge_name_problem(&host_bridge_name(NetworkId::from_random(1))), None);
     }
 }
