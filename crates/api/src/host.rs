@@ -46,6 +46,8 @@ pub(crate) trait Host: Send + Sync + 'static {
     fn remove_network(&self, id: NetworkId) -> Done<'_, ()>;
     fn connect<'a>(&'a self, container: &'a str, place: ContainerPlace) -> Done<'a, ()>;
     fn disconnect<'a>(&'a self, container: &'a str, network: PlaceIn) -> Done<'a, ()>;
+    /// The same of `none`, where nobody has a place.
+    fn leave_none<'a>(&'a self, container: &'a str) -> Done<'a, ()>;
 }
 
 impl Host for Engine {
@@ -103,5 +105,9 @@ impl Host for Engine {
 
     fn disconnect<'a>(&'a self, container: &'a str, network: PlaceIn) -> Done<'a, ()> {
         Box::pin(Engine::disconnect(self, container, network))
+    }
+
+    fn leave_none<'a>(&'a self, container: &'a str) -> Done<'a, ()> {
+        Box::pin(Engine::leave_none(self, container))
     }
 }

@@ -131,6 +131,10 @@ impl Host for FakeHost {
     fn disconnect<'a>(&'a self, container: &'a str, _: PlaceIn) -> Done<'a, ()> {
         Box::pin(std::future::ready(Err(no_container(container))))
     }
+
+    fn leave_none<'a>(&'a self, container: &'a str) -> Done<'a, ()> {
+        Box::pin(std::future::ready(Err(no_container(container))))
+    }
 }
 
 fn no_container(name: &str) -> NetworkError {

@@ -216,6 +216,20 @@ impl Engine {
         Ok(())
     }
 
+    /// Takes a container out of `none`: it is in no network then, and may be connected to any.
+    ///
+    /// # Errors
+    /// When there is no such container, it is a task's, or it is not there.
+    pub async fn leave_none(&self, container: &str) -> Result<(), NetworkError> {
+        match self.recorded(container).await? {
+            Some(single) => self.leave_none_single(&single).await,
+            None => {
+                let other = self.unrecorded(container, |_| false).await?;
+                Err(not_in_none(&other.id))
+            }
+        }
+    }
+
     /// The session with a manager, through which places in networks of the cluster are asked for.
     pub(crate) fn set_uplink(&self, uplink: Option<Uplink>) {
         self.inner.network.set_uplink(uplink);
@@ -276,6 +290,10 @@ impl Engine {
 /// An event of one of the networks that every host has.
 pub(super) fn predefined_event(action: &str, name: &str, driver: NetworkDriver) -> Event {
     event_of(action, predefined_network_id(name), name, driver)
+}
+
+pub(super) fn not_in_none(container: &str) -> NetworkError {
+    NetworkError::new(Kind::Forbidden, format!("container {container} is not connected to network none"))
 }
 
 fn event_of(action: &str, id: String, name: &str, driver: NetworkDriver) -> Event {

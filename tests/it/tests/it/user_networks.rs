@@ -64,7 +64,25 @@ fn docker_e_14_ports_of_users_networks() -> Result<()> {
     let said = d.say(&["run", "-d", "--name", "cc", "--network", "inner", "-p", "8181:80", IMAGE, "sleep", "99"])?;
     ensure!(said.code == 0 && said.err.contains("Published ports are discarded"), "{} {}", said.code, said.err);
     ensure!(d.ok(&["port", "cc"])?.is_empty());
-    inner_gateway(&d)
+    inner_gateway(&d)?;
+    out_of_none(&d)
+}
+
+/// N-21: a container without a network gets one once it has left `none`, and has it after its next start too.
+fn out_of_none(d: &Docker) -> Result<()> {
+    d.sleeper("lone", &["--network", "none"])?;
+    d.no(1, "networks in private (none) mode", &["network", "connect", "na", "lone"])?;
+    d.ok(&["network", "disconnect", "none", "lone"])?;
+    d.no(1, "is not connected to network none", &["network", "disconnect", "none", "lone"])?;
+    d.is("lone", "{{len .NetworkSettings.Networks}}", "0")?;
+    d.ok(&["network", "connect", "--alias", "late", "na", "lone"])?;
+    for _ in 0..2 {
+        let own = d.field("lone", "{{.NetworkSettings.Networks.na.IPAddress}}")?;
+        ensure!(d.inside("lone", &["ip", "-4", "-o", "addr"])?.contains(&format!(" {own}/")), "{own}");
+        d.inside("aa", &["ping", "-c", "1", "-W", "1", "late"])?;
+        d.ok(&["restart", "-t", "0", "lone"])?;
+    }
+    Ok(())
 }
 
 /// N-06: the host has an address in an internal network, which is shown of the network, and of no container as a way out.

@@ -40,6 +40,10 @@ pub(crate) async fn disconnect(
     JsonBody(body): JsonBody,
 ) -> ApiResult<StatusCode> {
     let container = read_disconnect(&body)?;
+    if predefined_network(&network) == Some("none") {
+        shared.host.leave_none(&container).await?;
+        return Ok(StatusCode::OK);
+    }
     let network = place_in(&shared, &network).await?;
     shared.host.disconnect(&container, network).await?;
     Ok(StatusCode::OK)

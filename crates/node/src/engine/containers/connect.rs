@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use types::PortConfig;
+use types::{NetworkDriver, PortConfig};
 
 use super::{
     ContainerErrorKind, Engine, Meant, Phase, Record, Single,
     spec::{NetworkRequest, PlaceRequest},
 };
-use crate::engine::network::{ContainerPlace, NetworkError, NetworkErrorKind as Kind, PlaceIn, Publish, interface_of};
+use crate::engine::{
+    network::{ContainerPlace, NetworkError, NetworkErrorKind as Kind, PlaceIn, Publish, interface_of},
+    networks::{not_in_none, predefined_event},
+};
 
 impl Engine {
     /// The single container that is meant, if it is one with a record.
@@ -91,6 +94,21 @@ impl Engine {
         }
         self.is_in(single, places, published);
         self.tell_all(event);
+        Ok(())
+    }
+
+    /// Nothing of it is in that network: only what is noted changes, and with it what later connections may add.
+    pub(in crate::engine) async fn leave_none_single(&self, single: &Single) -> Result<(), NetworkError> {
+        let _turn = single.turn.lock().await;
+        let record = single.record();
+        if record.spec.network != NetworkRequest::None {
+            return Err(not_in_none(&record.id));
+        }
+        self.is_in(single, Vec::new(), None);
+        if record.state.phase == Phase::Running {
+            let event = predefined_event("disconnect", "none", NetworkDriver::Null);
+            self.tell_all([event.with("container", &record.id)]);
+        }
         Ok(())
     }
 
