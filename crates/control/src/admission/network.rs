@@ -192,12 +192,19 @@ fn check(tables: &Tables, spec: &NetworkSpec) -> Result<(), Rejection> {
         if first.subnet.overlaps(second.subnet) {
             return invalid(format!("network {name}: its subnets {} and {} overlap", first.subnet, second.subnet));
         }
-        if overlay && first.subnet.address().is_ipv4() == second.subnet.address().is_ipv4() {
+        if spec.ingress && first.subnet.address().is_ipv4() == second.subnet.address().is_ipv4() {
             return invalid(format!(
-                "network {name}: {} and {} are of one family: an overlay has one IPv4 and one IPv6 subnet at most",
+                "network {name}: {} and {} are of one family: published ports lead into one subnet of each family, give a \
+                 larger one",
                 first.subnet, second.subnet
             ));
         }
+    }
+    if spec.subnets.len() > MAX_SUBNETS {
+        return invalid(format!(
+            "network {name}: {} subnets are too many, there can be {MAX_SUBNETS}: give fewer and larger ones",
+            spec.subnets.len()
+        ));
     }
     Ok(())
 }

@@ -71,7 +71,7 @@ fn networks_are_refused_with_the_reason() {
          network a subnet=10.6.0.0/24 gateway=10.6.0.255
          network a subnet=10.6.0.0/24 range=10.7.0.0/25
          network a subnet=10.6.0.0/31
-         network a subnet=10.6.0.0/24 subnet=10.7.0.0/24
+         network a ingress subnet=10.6.0.0/24 subnet=10.7.0.0/24
          network a subnet=10.6.0.0/24 subnet=10.6.0.0/25
          network a mtu=67
          network a mtu=70000
@@ -100,7 +100,7 @@ fn networks_are_refused_with_the_reason() {
             refused: network a: gateway 10.6.0.255 is the broadcast address of 10.6.0.0/24
             refused: network a: ip range 10.7.0.0/25 is not within its subnet 10.6.0.0/24
             refused: network a: subnet 10.6.0.0/31 cannot be used: give a prefix length of 1 to 30
-            refused: network a: 10.6.0.0/24 and 10.7.0.0/24 are of one family: an overlay has one IPv4 and one IPv6 subnet at most
+            refused: network a: 10.6.0.0/24 and 10.7.0.0/24 are of one family: published ports lead into one subnet of each family, give a larger one
             refused: network a: its subnets 10.6.0.0/24 and 10.6.0.0/25 overlap
             refused: network a: MTU 67 is out of range: give 68 to 65535
             refused: network a: MTU 70000 is out of range: give 68 to 65535
@@ -388,6 +388,28 @@ fn p09_a_subnet_is_added_to_a_full_network() {
               other vni 4097 10.3.0.0/24 gateway 10.3.0.1 (1 of 254 used)
               plain vni 4098 10.4.0.0/29 gateway 10.4.0.1 (1 of 6 used)
               b vni 0
+        "#]],
+    );
+}
+
+/// P09, N-06: an overlay may begin with several subnets of a family, in any order; they are used when those before are full.
+#[test]
+fn p09_a_network_may_begin_with_more_subnets() {
+    check(
+        "node a
+         network web subnet=10.1.0.0/29 subnet=fd01::/64 subnet=10.2.0.0/29
+         service w x6 net=web
+         settle
+         networks",
+        expect![[r#"
+            0s w has addresses web [10.1.0.2, fd01::2]
+            0s create w.1/1 on a 10.1.0.3 fd01::3
+            0s create w.2/1 on a 10.1.0.4 fd01::4
+            0s create w.3/1 on a 10.1.0.5 fd01::5
+            0s create w.4/1 on a 10.1.0.6 fd01::6
+            0s create w.5/1 on a 10.2.0.2 fd01::7
+            0s create w.6/1 on a 10.2.0.3 fd01::8
+              web vni 4096 10.1.0.0/29 gateway 10.1.0.1 (6 of 6 used) 10.2.0.0/29 gateway 10.2.0.1 (3 of 6 used) fd01::/64 gateway fd01::1 (8 of 18446744073709551615 used)
         "#]],
     );
 }
