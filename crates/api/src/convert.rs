@@ -21,6 +21,7 @@ pub(crate) mod job;
 pub(crate) mod manifests;
 pub(crate) mod mount;
 pub(crate) mod network;
+pub(crate) mod network_inspected;
 pub(crate) mod network_view;
 pub(crate) mod node;
 pub(crate) mod path_stat;

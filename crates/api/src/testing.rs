@@ -166,6 +166,7 @@ fn host_info() -> HostInfo {
         cdi_directories: Vec::new(),
         encryption: "userspace".into(),
         warnings: Vec::new(),
+        since: now(),
     }
 }
 

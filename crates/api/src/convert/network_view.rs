@@ -1,23 +1,20 @@
 //! Networks as Docker's API shows them: in lists, inspected, and as parts of tasks and services.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     net::IpAddr,
 };
 
-use node::engine::{LocalEndpoint, LocalNetworkView, host_network_id, predefined_network_id};
+use node::engine::{LocalEndpoint, LocalNetworkView, endpoint_id, host_network_id, predefined_network_id};
 use serde::Serialize;
 use serde_json::{
     Map, Value, json,
     value::{RawValue, to_raw_value},
 };
-use types::{
-    Attachment, ContainerAttachment, Network, NetworkDriver, NetworkId, NetworkView, NodeId, NodeState, NodeView,
-    Service, Slot, Task, VirtualIp,
-};
+use types::{Attachment, Network, NetworkDriver, NetworkId, Task, Timestamp, VirtualIp};
 
 use super::{
-    endpoint, ipam,
+    ipam,
     network::{PREDEFINED, VNI_OPTION, driver_name},
     time::rfc3339,
     writer::Fields,
@@ -66,25 +63,27 @@ pub(crate) fn write_local_inspected(view: &LocalNetworkView) -> Option<Fields> {
 }
 
 /// The host's own bridge as a list shows it.
-pub(crate) fn write_bridge(view: &LocalNetworkView, scope: &str) -> Value {
-    let mut shown = write_predefined("bridge", NetworkDriver::Bridge, scope);
+pub(crate) fn write_bridge(view: &LocalNetworkView, scope: &str, created: Timestamp) -> Value {
+    let mut shown = write_predefined("bridge", NetworkDriver::Bridge, scope, created);
     shown["IPAM"] = ipam::of_host(view);
     shown["Options"] = json!(view.bridge_options);
     shown
 }
 
 /// With the containers on it.
-pub(crate) fn write_bridge_inspected(view: &LocalNetworkView, scope: &str) -> Value {
-    let mut shown = write_bridge(view, scope);
+pub(crate) fn write_bridge_inspected(view: &LocalNetworkView, scope: &str, created: Timestamp) -> Value {
+    let mut shown = write_bridge(view, scope, created);
     shown["Containers"] = Value::Object(write_local_containers(view));
     shown
 }
 
 fn write_local_containers(view: &LocalNetworkView) -> Map<String, Value> {
+    let network = view.network.as_ref();
+    let network = network.map_or_else(|| predefined_network_id("bridge"), |network| host_network_id(network.id));
     let container = |endpoint: &LocalEndpoint| {
         let shown = json!({
             "Name": endpoint.name,
-            "EndpointID": endpoint.container,
+            "EndpointID": endpoint_id(&network, &endpoint.container),
             "MacAddress": endpoint.mac.map(|mac| mac.to_string()).unwrap_or_default(),
             "IPv4Address": endpoint.address.map(|address| address.to_string()).unwrap_or_default(),
             "IPv6Address": endpoint.address6.map(|address| address.to_string()).unwrap_or_default(),
@@ -94,12 +93,12 @@ fn write_local_containers(view: &LocalNetworkView) -> Map<String, Value> {
     view.endpoints.iter().map(container).collect()
 }
 
-/// One of the networks that every node has; `scope` as it was asked for.
-pub(crate) fn write_predefined(name: &str, driver: NetworkDriver, scope: &str) -> Value {
+/// One of the networks that every node has, since its daemon started; `scope` as it was asked for.
+pub(crate) fn write_predefined(name: &str, driver: NetworkDriver, scope: &str, created: Timestamp) -> Value {
     Fields::new()
         .set("Name", name)
         .set("Id", predefined_network_id(name))
-        .set("Created", rfc3339(types::Timestamp::EPOCH))
+        .set("Created", rfc3339(created))
         .set("Scope", if scope == "swarm" { "swarm" } else { "local" })
         .set("Driver", driver_name(driver))
         .set("EnableIPv4", true)
@@ -117,130 +116,13 @@ pub(crate) fn write_predefined(name: &str, driver: NetworkDriver, scope: &str) -
 }
 
 /// The predefined network of this name.
-pub(crate) fn predefined(name: &str, scope: &str) -> Option<Value> {
+pub(crate) fn predefined(name: &str, scope: &str, created: Timestamp) -> Option<Value> {
     let found = PREDEFINED.iter().find(|(known, _)| *known == name);
-    found.map(|(name, driver)| write_predefined(name, *driver, scope))
-}
-
-/// A network inspected on `here`: with its containers there, and the use of its addresses (P09).
-pub(crate) fn write_inspected(view: &NetworkView, here: Option<NodeId>) -> Fields {
-    let subnets = view.network.subnets.iter().zip(&view.usage).map(|(subnet, usage)| {
-        let free = usage.total.saturating_sub(usage.used);
-        (subnet.range.to_string(), json!({ "IPsInUse": usage.used, "DynamicIPsAvailable": free }))
-    });
-    let subnets: Map<String, Value> = subnets.collect();
-    let fields = write(&view.network).set("Containers", write_containers(view, here));
-    match subnets.is_empty() {
-        true => fields,
-        false => fields.set("Status", json!({ "IPAM": { "Subnets": subnets } })),
-    }
-}
-
-/// Services with their tasks on all nodes, and the nodes that take part in the network: those with tasks or
-/// containers in it, all of them in the ingress network (parity N-22).
-pub(crate) fn write_verbose(view: &NetworkView, here: Option<NodeId>, nodes: &[NodeView]) -> Fields {
-    let address = |id: Option<NodeId>| {
-        let node = nodes.iter().find(|node| Some(node.node.id) == id);
-        node.and_then(|node| node.node.status.address).map(|address| address.to_string()).unwrap_or_default()
-    };
-    let guests = view.containers.iter().map(|guest| guest.node);
-    let hosts: BTreeSet<NodeId> =
-        view.tasks.iter().filter(|task| is_alive(task)).filter_map(|task| task.node).chain(guests).collect();
-    let takes_part = |node: &&NodeView| match view.network.spec.ingress {
-        true => node.node.status.state != NodeState::Down,
-        false => hosts.contains(&node.node.id),
-    };
-    let peers = nodes.iter().filter(takes_part).map(|node| {
-        let hostname = node.node.description.as_ref().map_or("", |description| &description.hostname);
-        json!({ "Name": hostname, "IP": address(Some(node.node.id)) })
-    });
-    let mut services = Map::new();
-    for service in &view.services {
-        let tasks = view.tasks.iter().filter(|task| task.service == service.id && is_alive(task)).map(|task| {
-            json!({
-                "Name": task_name(&view.services, task),
-                "EndpointID": task.id,
-                "EndpointIP": place(task, view.network.id).and_then(|place| place.addresses.first()),
-                "Info": { "Host IP": address(task.node) },
-            })
-        });
-        let vip = service.virtual_ips.iter().find(|vip| vip.network == view.network.id);
-        let vip = vip.and_then(|vip| vip.addresses.first()).map(ToString::to_string).unwrap_or_default();
-        let ports = service.ports().map(endpoint::port_text);
-        let shown = json!({
-            "VIP": vip,
-            "Ports": ports.collect::<Vec<_>>(),
-            "LocalLBIndex": 0,
-            "Tasks": tasks.collect::<Vec<_>>(),
-        });
-        services.insert(service.spec.name.to_string(), shown);
-    }
-    write_inspected(view, here).set("Peers", peers.collect::<Vec<_>>()).set("Services", services)
-}
-
-fn is_alive(task: &Task) -> bool {
-    !task.status.state.is_terminal()
-}
-
-fn place(task: &Task, network: NetworkId) -> Option<&Attachment> {
-    task.attachments.iter().find(|place| place.network == network)
-}
-
-fn task_name(services: &[Service], task: &Task) -> String {
-    let service = services.iter().find(|service| service.id == task.service);
-    let service = service.map_or_else(|| task.service.to_string(), |service| service.spec.name.to_string());
-    let slot = match task.slot {
-        Slot::Replica(number) => number.to_string(),
-        Slot::Node(node) => node.to_string(),
-    };
-    format!("{service}.{slot}.{}", task.id)
-}
-
-/// The containers of one node that are in the network, by container id.
-fn write_containers(view: &NetworkView, here: Option<NodeId>) -> Map<String, Value> {
-    let mut containers = Map::new();
-    let ours = view.tasks.iter().filter(|task| task.node.is_some() && task.node == here && is_alive(task));
-    for task in ours {
-        let Some(place) = place(task, view.network.id) else { continue };
-        let Some(container) = task.status.container.as_ref().filter(|container| !container.id.is_empty()) else {
-            continue;
-        };
-        let first = |is_v4: bool| {
-            let address = place.addresses.iter().find(|address| address.is_ipv4() == is_v4);
-            address.map(|address| with_prefix(Some(&view.network), *address)).unwrap_or_default()
-        };
-        let shown = json!({
-            "Name": task_name(&view.services, task),
-            "EndpointID": task.id,
-            "MacAddress": "",
-            "IPv4Address": first(true),
-            "IPv6Address": first(false),
-        });
-        containers.insert(container.id.clone(), shown);
-    }
-    for guest in view.containers.iter().filter(|guest| Some(guest.node) == here) {
-        containers.insert(guest.container.clone(), write_guest(&view.network, guest));
-    }
-    containers
-}
-
-/// A single container in the network.
-fn write_guest(network: &Network, guest: &ContainerAttachment) -> Value {
-    let first = |is_v4: bool| {
-        let address = guest.addresses.iter().find(|address| address.is_ipv4() == is_v4);
-        address.map(|address| with_prefix(Some(network), *address)).unwrap_or_default()
-    };
-    json!({
-        "Name": guest.name,
-        "EndpointID": guest.container,
-        "MacAddress": "",
-        "IPv4Address": first(true),
-        "IPv6Address": first(false),
-    })
+    found.map(|(name, driver)| write_predefined(name, *driver, scope, created))
 }
 
 /// `10.0.1.3/24`; without the prefix while the network is not known.
-fn with_prefix(network: Option<&Network>, address: IpAddr) -> String {
+pub(super) fn with_prefix(network: Option<&Network>, address: IpAddr) -> String {
     let subnets = network.map(|network| network.subnets.as_slice()).unwrap_or_default();
     match subnets.iter().find(|subnet| subnet.range.contains(address)) {
         Some(subnet) => format!("{address}/{}", subnet.range.prefix()),

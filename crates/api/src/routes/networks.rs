@@ -31,9 +31,10 @@ use crate::{
     cluster,
     convert::{
         network::{PREDEFINED, Wanted, add_defaults, driver_name, is_predefined, read, read_added},
+        network_inspected::{write_inspected, write_verbose},
         network_view::{
-            Networks, predefined, write, write_bridge, write_bridge_inspected, write_inspected, write_local,
-            write_local_inspected, write_predefined, write_verbose,
+            Networks, predefined, write, write_bridge, write_bridge_inspected, write_local, write_local_inspected,
+            write_predefined,
         },
         writer::Fields,
     },
@@ -103,15 +104,16 @@ pub(crate) async fn list(
     let criteria = Criteria::read(&filters)?;
     let used = if criteria.asks_for_use() { in_use(&shared).await? } else { BTreeSet::new() };
     let mut shown = Vec::new();
+    let since = shared.host.info().since;
     for (name, driver) in PREDEFINED {
         let subject = Subject::predefined(name, driver_name(driver));
         if criteria.fits(&subject) {
             let locals = shared.host.local_networks();
             let bridge = locals.first().filter(|view| name == "bridge" && view.network.is_none());
             shown.push(match bridge {
-                Some(bridge) if is_detailed => with_names(&shared, write_bridge_inspected(bridge, "")),
-                Some(bridge) => write_bridge(bridge, ""),
-                None => write_predefined(name, driver, ""),
+                Some(bridge) if is_detailed => with_names(&shared, write_bridge_inspected(bridge, "", since)),
+                Some(bridge) => write_bridge(bridge, "", since),
+                None => write_predefined(name, driver, "", since),
             });
         }
     }
@@ -137,12 +139,13 @@ pub(crate) async fn inspect(
 ) -> ApiResult<Json<Value>> {
     let query = query(raw);
     let scope = query.get("scope");
+    let since = shared.host.info().since;
     let locals = shared.host.local_networks();
     let name = predefined_network(&name).map_or(name, str::to_owned);
     if let Some(bridge) = locals.first().filter(|view| name == "bridge" && view.network.is_none()) {
-        return Ok(Json(with_names(&shared, write_bridge_inspected(bridge, scope))));
+        return Ok(Json(with_names(&shared, write_bridge_inspected(bridge, scope, since))));
     }
-    if let Some(found) = predefined(&name, scope) {
+    if let Some(found) = predefined(&name, scope, since) {
         return Ok(Json(found));
     }
     let elsewhere = || ApiError::not_found(format!("network {name} not found with scope {scope}"));
@@ -155,14 +158,20 @@ pub(crate) async fn inspect(
         Err(error) => return Err(error),
     };
     let here = shared.membership.status().node;
-    if !query.flag("verbose") {
-        return Ok(Json(write_inspected(&view, here).done()));
+    let is_verbose = query.flag("verbose");
+    // the other nodes are known to managers
+    if !is_verbose && shared.membership.cluster().is_none() {
+        return Ok(Json(write_inspected(&view, here, &[]).done()));
     }
     let nodes = match cluster::read(&shared.membership, &ReadRequest::Nodes(Filters::new())).await? {
         ReadReply::Nodes(nodes) => nodes,
         other => return Err(cluster::unexpected(&other)),
     };
-    Ok(Json(write_verbose(&view, here, &nodes).done()))
+    let shown = match is_verbose {
+        true => write_verbose(&view, here, &nodes),
+        false => write_inspected(&view, here, &nodes),
+    };
+    Ok(Json(shown.done()))
 }
 
 pub(crate) async fn create(

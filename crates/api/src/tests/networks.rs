@@ -110,6 +110,10 @@ async fn networks_of_this_host() {
     assert!(body.contains(r#""Name":"mine""#) && body.contains(r#""Scope":"local""#), "{body}");
     let (_, body) = http(&fake.socket, "GET /networks/mine", "").await;
     assert!(body.contains(r#""Config":[{"Subnet":"172.17.0.0/16","Gateway":"172.17.0.1"}]"#), "{body}");
+    for name in ["bridge", "host", "none"] {
+        let (_, shown) = http(&fake.socket, &format!("GET /networks/{name}"), "").await;
+        assert!(shown.contains(r#""Created":"2"#), "it is there since a real time: {shown}");
+    }
     let (head, _) = http(&fake.socket, "GET /networks/mine?scope=swarm", "").await;
     assert!(head.starts_with("http/1.1 404"), "{head}");
     check(

@@ -8,9 +8,10 @@ use std::{
 };
 
 use image::StorageDriver;
-use types::{Bytes, Drivers, NanoCpus, NodeDescription, Platform, Resources};
+use types::{Bytes, Drivers, NanoCpus, NodeDescription, Platform, Resources, Timestamp};
 
 use super::{EngineConfig, LOG_DRIVERS, config::Settings, preflight::CgroupFacts};
+use crate::clock::now;
 
 pub const NETWORK_DRIVERS: [&str; 6] = ["bridge", "host", "ipvlan", "macvlan", "null", "overlay"];
 pub const VOLUME_DRIVERS: [&str; 1] = ["local"];
@@ -51,6 +52,8 @@ pub struct HostInfo {
     pub encryption: String,
     /// What works less well than it could, in words.
     pub warnings: Vec<String>,
+    /// When this daemon started.
+    pub since: Timestamp,
 }
 
 impl HostInfo {
@@ -90,6 +93,7 @@ impl HostInfo {
             cdi_directories: config.cdi_directories.clone(),
             encryption: config.encryption.to_string(),
             warnings: warnings(cgroup),
+            since: now(),
         }
     }
 

@@ -68,8 +68,8 @@ pub use log_driver::{DRIVERS as LOG_DRIVERS, shown_in_logs};
 pub use logs::{LogLine, LogOptions, LogStream};
 pub use network::{
     BridgeDefaults, ContainerNetwork, ContainerPlace, HostFacts, HostNetwork, LocalEndpoint, LocalNetworkView,
-    LocalNetworks, NetworkError, NetworkErrorKind, PlaceIn, host_network_id, option_warning, predefined_network,
-    predefined_network_id,
+    LocalNetworks, NetworkError, NetworkErrorKind, PlaceIn, endpoint_id, endpoint_mac, host_network_id, option_warning,
+    predefined_network, predefined_network_id,
 };
 pub(crate) use network::{ClusterNetwork, Place, PortHolder, Uplink};
 pub use refusal::{Refusal, RefusalKind};

@@ -36,9 +36,9 @@ pub use self::{
     containers::{ContainerNetwork, ContainerPlace, PlaceIn},
     host_network::HostNetwork,
     local::{HostFacts, LocalNetworks, NetworkError, NetworkErrorKind},
-    predefined::{host_network_id, predefined_network, predefined_network_id},
+    predefined::{endpoint_id, host_network_id, predefined_network, predefined_network_id},
     unknown_options::option_warning,
-    view::{LocalEndpoint, LocalNetworkView},
+    view::{LocalEndpoint, LocalNetworkView, endpoint_mac},
 };
 pub(super) use self::{
     bridge_options::binding_of,

@@ -364,6 +364,13 @@ fn docker_s_75_containers_of_tasks() -> Result<()> {
         let place: Value = serde_json::from_str(&d.field(&container, &of)?)?;
         ensure!(place["IPPrefixLen"].as_u64() > Some(0) && place["IPAddress"] != "", "{place}");
         ensure!(place["EndpointID"] != "" && place["MacAddress"] != "", "{place}");
+        // N-22: the network tells the same of it, and who has the network
+        let shown: Value = serde_json::from_str(&d.ok(&["network", "inspect", "--format", "{{json .}}", network])?)?;
+        let inside = &shown["Containers"][d.field(&container, "{{.Id}}")?];
+        for field in ["EndpointID", "MacAddress"] {
+            ensure!(inside[field] == place[field], "{field}: {inside} and {place}");
+        }
+        ensure!(shown["Peers"].as_array().is_some_and(|peers| peers.len() == 1), "{shown}");
     }
     d.ok(&["service", "rm", "web"]).map(drop)
 }

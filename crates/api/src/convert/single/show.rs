@@ -8,6 +8,7 @@ use node::engine::{
         ContainerStatusView, ContainerView, HealthView, MountPoint, PlaceView, PointKind, host_names,
         spec::NetworkRequest,
     },
+    endpoint_id,
 };
 use serde_json::{Map, Value, json};
 use types::{PortBind, PortConfig, PortProtocol, Timestamp};
@@ -280,18 +281,19 @@ fn place(view: &ContainerView, place: &PlaceView) -> Value {
     let links = (!links.is_empty()).then_some(links);
     json!({
         "IPAMConfig": ipam, "Links": links, "Aliases": aliases, "MacAddress": place.mac, "DriverOpts": options,
-        "GwPriority": asked.priority, "NetworkID": place.network_id, "EndpointID": endpoint_id(view, place),
+        "GwPriority": asked.priority, "NetworkID": place.network_id, "EndpointID": endpoint_of(view, place),
         "Gateway": place.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(), "IPAddress": ip,
         "IPPrefixLen": length, "IPv6Gateway": place.gateway6.map(|gateway| gateway.to_string()).unwrap_or_default(),
         "GlobalIPv6Address": ip6, "GlobalIPv6PrefixLen": length6, "DNSNames": names,
     })
 }
 
-/// An endpoint is its container's in one network: it bears the container's id, while it is there.
-fn endpoint_id<'a>(view: &'a ContainerView, place: &PlaceView) -> &'a str {
+/// While it is there.
+fn endpoint_of(view: &ContainerView, place: &PlaceView) -> String {
+    let is_there = place.address.is_some() || place.address6.is_some();
     match view.spec.network {
-        NetworkRequest::Places(_) if place.address.is_some() => &view.id,
-        _ => "",
+        NetworkRequest::Places(_) if is_there => endpoint_id(&place.network_id, &view.id),
+        _ => String::new(),
     }
 }
 

@@ -10,7 +10,8 @@ use types::{Attachment, Labels, Network, NetworkId, NetworkView, SubnetUsage, Ve
 use super::{check_schema, models, service, task_of};
 use crate::convert::{
     network::{Wanted, read},
-    network_view::{Networks, write, write_inspected, write_local, write_verbose},
+    network_inspected::{write_inspected, write_verbose},
+    network_view::{Networks, write, write_local},
     service::write as write_service,
     task,
 };
@@ -290,17 +291,29 @@ fn an_inspected_network_shows_its_use() {
         tasks: vec![task.clone()],
         containers: vec![guest(task.node.expect("a placed task"))],
     };
-    let shown = write_inspected(&view, task.node).done();
+    let nodes = [super::node_view()];
+    let shown = write_inspected(&view, task.node, &nodes).done();
     check_schema::<models::NetworkInspect>(&shown, &[]);
     assert_eq!(shown["Status"]["IPAM"]["Subnets"]["10.0.1.0/24"], json!({ "IPsInUse": 3, "DynamicIPsAvailable": 251 }));
     let container = &shown["Containers"]["c".repeat(64)];
     assert_eq!((&container["IPv4Address"], &container["IPv6Address"]), (&json!("10.0.1.3/24"), &json!("fd00:1::3/64")));
     let single = &shown["Containers"]["d".repeat(64)];
     assert_eq!((&single["Name"], &single["IPv4Address"]), (&json!("shell"), &json!("10.0.1.9/24")));
-    assert_eq!(write_inspected(&view, None).done()["Containers"], json!({}));
-    let shown = write_verbose(&view, None, &[super::node_view()]).done();
+    // as the data plane makes it of the address, and an id for each endpoint
+    assert_eq!(
+        (&container["MacAddress"], &single["MacAddress"]),
+        (&json!("02:42:0a:00:01:03"), &json!("02:42:0a:00:01:09"))
+    );
+    assert!(
+        container["EndpointID"] != single["EndpointID"] && single["EndpointID"] != json!("d".repeat(64)),
+        "{shown}"
+    );
+    expect![[r#"[{"Name":"host1","IP":"10.0.0.1"}]"#]].assert_eq(&shown["Peers"].to_string());
+    let elsewhere = write_inspected(&view, None, &[]).done();
+    assert_eq!((&elsewhere["Containers"], elsewhere.get("Peers")), (&json!({}), None));
+    let shown = write_verbose(&view, None, &nodes).done();
     check_schema::<models::NetworkInspect>(&shown, &[]);
     expect![[r#"[{"Name":"host1","IP":"10.0.0.1"}]"#]].assert_eq(&shown["Peers"].to_string());
-    expect![[r#"{"web":{"VIP":"10.0.1.2","Ports":["8080:80/tcp"],"LocalLBIndex":0,"Tasks":[{"Name":"web.2.0000000000000000000000009","EndpointID":"0000000000000000000000009","EndpointIP":"10.0.1.3","Info":{"Host IP":"10.0.0.1"}}]}}"#]]
+    expect![[r#"{"web":{"VIP":"10.0.1.2","Ports":["8080:80/tcp"],"LocalLBIndex":0,"Tasks":[{"Name":"web.2.0000000000000000000000009","EndpointID":"24989d8ed66d48991f4a7beb637364c2ae3079f99445c654ffa2d1e45e019e73","EndpointIP":"10.0.1.3","Info":{"Host IP":"10.0.0.1"}}]}}"#]]
         .assert_eq(&shown["Services"].to_string());
 }

@@ -1,5 +1,5 @@
-//! Ids of networks that end at a host, in the form of Docker's: of those that every host has, `bridge`, `host` and
-//! `none`, and of users' own. Pure.
+//! Ids in the form of Docker's: of networks that end at a host, those that every host has (`bridge`, `host` and `none`)
+//! and users' own, and of endpoints. Pure.
 
 use image::Digest;
 use types::NetworkId;
@@ -22,6 +22,11 @@ pub fn host_network_id(id: NetworkId) -> String {
 /// The bridge of such a network, called as Docker calls it: people and their firewalls look for it by the id.
 pub(super) fn host_bridge_name(id: NetworkId) -> String {
     format!("br-{}", &host_network_id(id)[..12])
+}
+
+/// The id of a container's endpoint in a network, both by the ids that clients know.
+pub fn endpoint_id(network: &str, container: &str) -> String {
+    Digest::of(format!("endpoint {network} {container}").as_bytes()).hex().to_owned()
 }
 
 fn hex(what: &str) -> String {

@@ -1,17 +1,17 @@
 //! The networks of this host alone as others see them, with the endpoints in each. Pure.
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
 
 use overlay::{Cidr, EndpointId, LocalDriver, MacAddress, NetworkPlan};
-use types::{Labels, Network, NetworkId, TaskId};
+use types::{Labels, Network, NetworkDriver, NetworkId, TaskId};
 
 use super::{
     bridge_options,
     guests::{self, Present},
-    local::LocalNetworks,
+    local::{LocalNetworks, first_ipv4},
 };
 use crate::engine::container_id;
 
@@ -77,6 +77,13 @@ pub(super) fn view(plan: &NetworkPlan, networks: &LocalNetworks) -> Vec<LocalNet
         LocalNetworkView { network: Some(Arc::clone(network)), subnet, gateway, gateway6, bridge_options, endpoints }
     });
     [first].into_iter().chain(own).collect()
+}
+
+/// The hardware address of whoever has these addresses in a network of the cluster; None: that of the link its interface
+/// is on.
+pub fn endpoint_mac(network: &Network, addresses: &[IpAddr]) -> Option<MacAddress> {
+    let first = first_ipv4(addresses).map(IpAddr::V4).or(addresses.first().copied());
+    first.filter(|_| network.spec.driver != NetworkDriver::Ipvlan).map(MacAddress::for_address)
 }
 
 /// What is there of containers, for whoever asks the managers for their places.
