@@ -6,6 +6,7 @@
 //! is asked of the data plane process at start; only the choice of the subnet is kept on disk.
 
 mod addresses;
+mod asked;
 mod bridge_defaults;
 mod bridge_options;
 mod containers;
@@ -31,6 +32,14 @@ pub(in crate::engine) use self::guests::Coming;
 pub(crate) use self::guests::{Place, Uplink};
 pub(crate) use self::held::PortHolder;
 pub(crate) use self::wanted::ClusterNetwork;
+pub(super) use self::{
+    asked::check_addresses,
+    bridge_options::binding_of,
+    containers::{no_container, overlay_port},
+    interfaces::interface_of,
+    local::{first_ipv4, first_ipv6},
+    wanted::{AttachError, Attached, FoundEndpoint, LocalWanted, Publish, Wanted},
+};
 pub use self::{
     bridge_defaults::BridgeDefaults,
     containers::{ContainerNetwork, ContainerPlace, PlaceIn},
@@ -39,13 +48,6 @@ pub use self::{
     predefined::{endpoint_id, host_network_id, predefined_network, predefined_network_id},
     unknown_options::option_warning,
     view::{LocalEndpoint, LocalNetworkView, endpoint_mac},
-};
-pub(super) use self::{
-    bridge_options::binding_of,
-    containers::{no_container, overlay_port},
-    interfaces::interface_of,
-    local::{first_ipv4, first_ipv6},
-    wanted::{AttachError, Attached, FoundEndpoint, LocalWanted, Publish, Wanted},
 };
 use self::{
     held::Held as HeldPorts,

@@ -69,7 +69,7 @@ fn docker_e_31_a_network_with_ipv6() -> Result<()> {
     let listed = d.ok(&["network", "inspect", "--format", "{{range .Containers}}{{.IPv6Address}} {{end}}", "six"])?;
     ensure!(listed.contains("fd00:31::9/64") && listed.contains(of_two.split(' ').next().context("one")?), "{listed}");
     d.no(125, "already in use", &["run", "-d", "--network", "six", "--ip6", "fd00:31::9", IMAGE, "true"])?;
-    d.no(125, "cannot be a container's", &["run", "-d", "--network", "six", "--ip6", "fd00:32::9", IMAGE, "true"])?;
+    d.no(125, "IP address fd00:32::9", &["run", "-d", "--network", "six", "--ip6", "fd00:32::9", IMAGE, "true"])?;
 
     d.ok(&["restart", "-t", "0", "one", "two"])?;
     d.is("one", SIX, "fd00:31::9/64 fd00:31::a")?;

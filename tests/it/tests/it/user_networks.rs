@@ -64,6 +64,11 @@ fn docker_e_14_ports_of_users_networks() -> Result<()> {
     let said = d.say(&["run", "-d", "--name", "cc", "--network", "inner", "-p", "8181:80", IMAGE, "sleep", "99"])?;
     ensure!(said.code == 0 && said.err.contains("Published ports are discarded"), "{} {}", said.code, said.err);
     ensure!(d.ok(&["port", "cc"])?.is_empty());
+    // E-17: there is no container whose addresses cannot be
+    let part = "only when connecting to networks with user configured subnets";
+    d.no(1, part, &["create", "--name", "no", "--network", "na", "--ip", "172.18.0.9", IMAGE, "true"])?;
+    d.no(1, part, &["network", "connect", "--ip", "172.19.0.9", "nb", "aa"])?;
+    ensure!(d.say(&["inspect", "no"])?.code != 0, "nothing was made");
     inner_gateway(&d)?;
     out_of_none(&d)
 }

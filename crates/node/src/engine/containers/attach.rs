@@ -16,7 +16,7 @@ use crate::engine::{
     host_ports::refusal,
     network::{
         AttachError, Attached, Coming, ContainerPlace, NetworkError, NetworkErrorKind, PlaceIn, Wanted,
-        host_network_id, interface_of,
+        check_addresses, host_network_id, interface_of,
     },
 };
 
@@ -66,12 +66,19 @@ impl Engine {
         Ok(Joined { netns: Some(namespace), addresses, ports, shares_with: None, has_names })
     }
 
-    /// Refuses what a place on the host's bridge cannot have, before there is a container.
-    pub(super) fn check_bridge_place(spec: &SingleSpec) -> Result<(), ContainerError> {
+    /// Refuses what a place cannot have, before there is a container. A network may come later, as with Docker.
+    pub(super) fn check_asked_places(&self, spec: &SingleSpec) -> Result<(), ContainerError> {
         let NetworkRequest::Places(places) = &spec.network else { return Ok(()) };
-        for request in places.iter().filter(|place| place.is_on_bridge()) {
-            let place = ContainerPlace::new(PlaceIn::Bridge, request.clone());
-            place.check_bridge().map_err(|error| ContainerError::new(kind_of(error.kind), error.message))?;
+        for request in places {
+            if request.is_on_bridge() {
+                let place = ContainerPlace::new(PlaceIn::Bridge, request.clone());
+                place.check_bridge().map_err(|error| ContainerError::new(kind_of(error.kind), error.message))?;
+            } else if let Ok(network) = self.network_meant(&request.network) {
+                check_addresses(&network, request).map_err(|error| {
+                    let message = format!("invalid config for network {}: {error}", request.network);
+                    ContainerError::new(kind_of(error.kind), message)
+                })?;
+            }
         }
         Ok(())
     }

@@ -9,7 +9,9 @@ use super::{
     spec::{NetworkRequest, PlaceRequest},
 };
 use crate::engine::{
-    network::{ContainerPlace, NetworkError, NetworkErrorKind as Kind, PlaceIn, Publish, interface_of},
+    network::{
+        ContainerPlace, NetworkError, NetworkErrorKind as Kind, PlaceIn, Publish, check_addresses, interface_of,
+    },
     networks::{not_in_none, predefined_event},
 };
 
@@ -42,8 +44,11 @@ impl Engine {
             );
             return Err(NetworkError::new(Kind::Forbidden, message));
         }
-        if place.network == PlaceIn::Bridge {
-            place.check_bridge()?;
+        match place.network {
+            PlaceIn::Bridge => place.check_bridge()?,
+            PlaceIn::Network(of) => {
+                self.network_of(of).map_or(Ok(()), |network| check_addresses(&network, &place.asked))?;
+            }
         }
         interface_of(&place.asked.options)?;
         let mut place = place;

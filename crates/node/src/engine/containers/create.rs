@@ -93,7 +93,7 @@ impl Engine {
         let refused = |e: log_driver::LogDriverError| ContainerError::invalid(e.to_string());
         log_driver::file_of(spec.log.as_ref()).map_err(refused)?;
         self.check(&spec).await?;
-        Self::check_bridge_place(&spec)?;
+        self.check_asked_places(&spec)?;
         warnings.extend(self.discards_ports(&spec));
         self.name_links_by_id(&mut spec).await;
         let image_id = detail.summary.id.to_string();
