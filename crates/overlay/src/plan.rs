@@ -40,7 +40,7 @@ pub use ways::WayIn;
 use crate::{Cidr, Ipam, MacAddress, mesh::ports, probe::ProbeSettings};
 
 /// The bridge's usual name. Every link whose name starts with [`BRIDGE_PREFIX`] or [`VETH_PREFIX`] is ours, and so are
-/// bridges that users named, which are of a group of ours.
+/// bridges of other names, which are of a group of ours.
 pub const BRIDGE_NAME: &str = "rswarm0";
 /// Of a bridge where nobody says otherwise, in bytes: Ethernet's.
 pub const BRIDGE_MTU: u32 = 1500;

@@ -22,6 +22,7 @@ mod script;
 mod spec;
 mod stacks;
 mod steering;
+mod subnets;
 mod told;
 
 pub use script::check;

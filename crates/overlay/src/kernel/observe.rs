@@ -89,7 +89,7 @@ fn unchanged<'a>(id: &EndpointId, seen: &'a Observed, now: &Observed) -> Option<
     seen.namespaces.get(id).filter(|_| seen.links.get(&veth) == now.links.get(&veth))
 }
 
-/// By its name or, of a bridge that its user named, by its group.
+/// By its name or, of a bridge of another name, by its group.
 fn is_ours(link: &LinkMessage) -> bool {
     let name = facts(link).name;
     name.starts_with(BRIDGE_PREFIX)

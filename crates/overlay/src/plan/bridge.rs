@@ -19,7 +19,7 @@ pub const USER_BRIDGE_PREFIX: &str = "rs-br";
 pub struct LocalBridge {
     /// Whether endpoints reach the world under the host's own address, where the gateway's mode translates addresses.
     pub masquerade: bool,
-    /// As its user calls it; None: [`bridge_name`].
+    /// As its user calls it, or whoever makes the plan; None: [`bridge_name`].
     #[serde(default)]
     pub name: Option<String>,
     /// Its endpoints do not reach each other.
