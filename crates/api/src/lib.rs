@@ -23,5 +23,5 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use listener::{ServeError, Tcp};
+pub use listener::{Listeners, ServeError, Tcp};
 pub use server::{ApiConfig, serve};

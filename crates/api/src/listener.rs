@@ -46,7 +46,7 @@ pub enum ServeError {
 }
 
 /// All of them; the socket's file goes with this.
-pub(crate) struct Listeners {
+pub struct Listeners {
     socket: Option<(PathBuf, UnixListener)>,
     tcp: Vec<TcpListener>,
     /// There if `tcp` is not empty.
@@ -60,14 +60,18 @@ pub(crate) enum Incoming {
 }
 
 impl Listeners {
-    /// `group`: who may use the socket, if it is said.
-    pub(crate) async fn bind(path: PathBuf, group: Option<&str>, tcp: Option<Tcp>) -> Result<Self, ServeError> {
+    /// Listens; who comes before anybody serves waits. `socket` is `/run/rswarm/rswarm.sock`; `group`: who may use it beside
+    /// root, by name or number (None: `rswarm`, if the host has such a group); `tcp`: for clients on other hosts.
+    ///
+    /// # Errors
+    /// When the socket cannot be made, or an address not be listened on.
+    pub async fn bind(socket: PathBuf, group: Option<&str>, tcp: Option<Tcp>) -> Result<Self, ServeError> {
         let mut listeners = match tcp {
             Some(tcp) => Self::on_tcp(tcp, "--host").await?,
             None => Self { socket: None, tcp: Vec::new(), tls: None },
         };
-        let socket = bind(&path, group).await?;
-        listeners.socket = Some((path, socket));
+        let listener = bind(&socket, group).await?;
+        listeners.socket = Some((socket, listener));
         Ok(listeners)
     }
 

@@ -1,6 +1,6 @@
 //! The connections to the API: each is served until its client goes or the daemon stops.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use hyper::body::Body as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -30,14 +30,8 @@ const HEADER_PATIENCE: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the API serves.
-#[derive(Clone)]
 pub struct ApiConfig {
-    /// `/run/rswarm/rswarm.sock`.
-    pub socket: PathBuf,
-    /// Who may use it beside root, by name or number; None: `rswarm`, if the host has such a group.
-    pub group: Option<String>,
-    /// For clients on other hosts.
-    pub tcp: Option<Tcp>,
+    pub listeners: Listeners,
     /// For those who may read the metrics and do nothing else.
     pub metrics: Option<Tcp>,
     pub engine: Engine,
@@ -47,7 +41,7 @@ pub struct ApiConfig {
 /// Serves until `stopping` becomes true (or its sender is gone), then lets requests under way end.
 ///
 /// # Errors
-/// When the socket cannot be made, or an address not be listened on.
+/// When the metrics' address cannot be listened on.
 pub async fn serve(config: ApiConfig, stopping: watch::Receiver<bool>) -> Result<(), ServeError> {
     let engine = config.engine;
     let host = Arc::new(engine.clone());
@@ -55,7 +49,6 @@ pub async fn serve(config: ApiConfig, stopping: watch::Receiver<bool>) -> Result
         Some(tcp) => Some(Listeners::on_tcp(tcp, "--metrics-addr").await?),
         None => None,
     };
-    let listeners = Listeners::bind(config.socket, config.group.as_deref(), config.tcp).await?;
     let api = Arc::new(Api::new(host.clone(), config.membership.clone()));
     let only_metrics = Arc::new(Api::metrics_only(host, config.membership));
     let to_managers = remote::serve(engine, Arc::clone(&api), stopping.clone());
@@ -64,7 +57,7 @@ pub async fn serve(config: ApiConfig, stopping: watch::Receiver<bool>) -> Result
             serve_api(listeners, only_metrics, stopping.clone()).await;
         }
     };
-    tokio::join!(serve_api(listeners, api, stopping.clone()), also_metrics, to_managers);
+    tokio::join!(serve_api(config.listeners, api, stopping.clone()), also_metrics, to_managers);
     Ok(())
 }
 

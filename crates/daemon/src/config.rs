@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use clap::{ArgGroup, CommandFactory as _, FromArgMatches as _, Parser, parser::ValueSource};
+use clap::{ArgAction, ArgGroup, CommandFactory as _, FromArgMatches as _, Parser, parser::ValueSource};
 use identity::{ApiAcceptor, PemFiles};
 use node::engine::{
     BridgeDefaults, ContainerDefaults, HostNetwork, ImageGc, Percent, Settings, StorageDriver, Transfers,
@@ -41,6 +41,10 @@ pub struct Config {
     /// The API's unix socket [default: RUN_DIR/rswarm.sock]
     #[arg(long)]
     pub socket: Option<PathBuf>,
+    /// Whether /run/docker.sock and /var/lib/docker are made to lead here while the daemon runs, for programs that look
+    /// there: where nothing is there, on hosts without Docker, when the daemon's own places are the usual ones
+    #[arg(long, value_name = "true|false", default_value_t = true, action = ArgAction::Set)]
+    pub docker_paths: bool,
     /// Serve the API on this address too (port 2376 unless said), to clients with a certificate of --tlscacert; may be
     /// given several times
     #[arg(short = 'H', long, value_name = "tcp://ADDRESS[:PORT]")]

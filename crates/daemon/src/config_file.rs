@@ -81,6 +81,7 @@ struct ConfigFile {
     runtimes: Option<BTreeMap<String, Program>>,
     log_format: Option<String>,
     swarm_default_advertise_addr: Option<String>,
+    docker_paths: Option<bool>,
     // of the API and the metrics
     hosts: Option<Vec<String>>,
     group: Option<String>,
@@ -166,6 +167,7 @@ impl Config {
         take(&mut config.storage_driver, driver.map(Some), given, "storage_driver", "storage-driver")?;
         take(&mut config.cdi_spec_dir, file.cdi_spec_dirs, given, "cdi_spec_dir", "cdi-spec-dirs")?;
         take(&mut config.oci_runtime, program, given, "oci_runtime", "default-runtime")?;
+        take(&mut config.docker_paths, file.docker_paths, given, "docker_paths", "docker-paths")?;
         listen.take_into(&mut config)?;
         Ok(config)
     }
@@ -182,6 +184,7 @@ impl Config {
             ("cdi-spec-dirs", self.cdi_spec_dir != new.cdi_spec_dir),
             ("default-address-pools", ours.address_pools != theirs.address_pools),
             ("default-runtime", self.oci_runtime != new.oci_runtime),
+            ("docker-paths", self.docker_paths != new.docker_paths),
             ("log-format", ours.log_json != theirs.log_json),
             ("swarm-default-advertise-addr", ours.advertise != theirs.advertise),
             ("hosts", (&self.host, &self.socket) != (&new.host, &new.socket)),
@@ -231,6 +234,8 @@ mod tests {
         assert_eq!((config.storage_driver, config.max_concurrent_uploads.get()), (Some(StorageDriver::Vfs), 5));
         assert_eq!(config.state_dir, PathBuf::from("/srv/rswarm"));
         let before = read(&[], "").expect("an empty file");
+        let unlinked = read(&[], r#"{"docker-paths": false}"#).expect("a good file");
+        assert_eq!((before.docker_paths, before.fixed_changes(&unlinked)), (true, vec!["docker-paths"]));
         assert_eq!(before.fixed_changes(&config), ["data-root", "storage-driver"]);
         let text =
             r#"{"bip": "10.9.0.1/24", "mtu": 1400, "icc": false, "hosts": ["unix:///run/x.sock"], "group": "docker"}"#;

@@ -13,6 +13,7 @@ use tokio::{
 
 use crate::{
     config::Config,
+    docker_paths::DockerPaths,
     helpers::{self, VERSION},
     logging::LogFilter,
     supervisor::Supervisor,
@@ -78,13 +79,16 @@ async fn run(flags: &Config, config: &Config, settings: Settings, log: &LogFilte
     let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
     let (tcp, metrics) = (config.tcp()?, config.metrics()?);
     let engine = Engine::start(engine_config(config, settings).await?).await?;
+    // there before any container that has the socket, or Docker's places, as mounts
+    let _docker_paths = DockerPaths::make(config);
+    let group = config.of_file.group.as_deref();
+    let listeners = api::Listeners::bind(config.socket_path(), group, tcp).await.context("serve the API")?;
     let (membership, served) = membership::channel();
     let (stop, stopping) = watch::channel(false);
     let advertise = config.of_file.advertise.clone();
     let supervisor = Supervisor::new(engine.clone(), config.cluster_dir(), advertise, served);
     let mut supervising = tokio::spawn(supervisor.run(stopping.clone()));
-    let (socket, group) = (config.socket_path(), config.of_file.group.clone());
-    let api = api::ApiConfig { socket, group, tcp, metrics, engine: engine.clone(), membership };
+    let api = api::ApiConfig { listeners, metrics, engine: engine.clone(), membership };
     let mut serving = tokio::spawn(api::serve(api, stopping));
     tracing::info!(version = VERSION, socket = %config.socket_path().display(), "rswarm daemon runs");
     let ended = loop {

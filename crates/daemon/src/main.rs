@@ -7,6 +7,7 @@ mod addresses;
 mod checks;
 mod config;
 mod config_file;
+mod docker_paths;
 mod goodbye;
 mod helpers;
 mod host;
