@@ -57,6 +57,9 @@ async fn a_container_gets_a_writable_root() {
     assert_eq!(fs::metadata(mounted.rootfs.join("tmp")).expect("there").mode() & 0o7777, 0o1777);
     assert_eq!(fs::metadata(&mounted.rootfs).expect("there").mode() & 0o7777, 0o755);
     assert!(test.store.snapshot_usage("c1").await.expect("measures") >= 4096);
+    let of_monitors = |name: &str| fs::read_to_string(test.root.join("snapshots/c1").join(name)).expect(name);
+    assert_eq!(of_monitors("mount-id"), "c1", "where a monitor that knows Docker's data looks");
+    assert_eq!(of_monitors("diff/tmp/x"), "hi\n", "what it measures");
 
     let conflict = test.store.remove("box", true).await.expect_err("in use");
     assert!(matches!(conflict, Error::Conflict(_)) && conflict.to_string().contains("c1"), "{conflict}");
@@ -81,7 +84,14 @@ async fn mounts_survive_a_restart_of_the_daemon() {
     let mounted = test.store.snapshot_mount("c1", "box").await.expect("mounts");
     assert!(matches!(Store::open(&test.root).await.err(), Some(Error::StoreBusy(_))), "one daemon at a time");
     fs::write(test.root.join("tmp/leftover"), b"x").expect("writes");
+    // as a snapshot of before had it
+    let snapshot = test.root.join("snapshots/c1");
+    fs::rename(snapshot.join("diff"), snapshot.join("upper")).expect("renamed");
+    fs::remove_file(snapshot.join("mount-id")).expect("removed");
     test.reopen().await;
+    fs::write(mounted.rootfs.join("tmp/later"), b"y").expect("writes");
+    assert_eq!(fs::read(snapshot.join("diff/tmp/later")).expect("there, through the mount of before"), b"y");
+    assert_eq!(fs::read(snapshot.join("mount-id")).expect("there"), b"c1");
     assert!(!test.root.join("tmp/leftover").exists(), "leftovers are removed");
     assert!(mounted.rootfs.join("bin/busybox").exists(), "still mounted");
     let list = test.store.snapshot_list();

@@ -26,6 +26,13 @@ use crate::{
     tree::{Change, Difference, Lower, Root, TreeKind, differences, sum_below},
 };
 
+/// What a container writes with overlayfs, named as in Docker's data: monitors measure it there.
+const UPPER: &str = "diff";
+/// What [`UPPER`] was called before.
+const OLD_UPPER: &str = "upper";
+/// Says, as in Docker's data, under which id the files of a container are: its own.
+const MOUNT_ID: &str = "mount-id";
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SnapshotRecord {
     pub image: Digest,
@@ -82,9 +89,32 @@ pub(super) fn read_all(root: &Path) -> Result<BTreeMap<String, SnapshotRecord>> 
         }
         let record = serde_json::from_slice(&bytes)
             .map_err(|e| Error::Damaged { path: root.to_owned(), reason: format!("{}: {e}", file.display()) })?;
-        all.insert(item.file_name().to_string_lossy().into_owned(), record);
+        let container = item.file_name().to_string_lossy().into_owned();
+        complete(&item.path(), &container)?;
+        all.insert(container, record);
     }
     Ok(all)
+}
+
+/// Gives a snapshot of before what new ones have. A mounted overlay holds its directories, not their names.
+fn complete(snapshot: &Path, container: &str) -> Result<()> {
+    match fs::rename(snapshot.join(OLD_UPPER), snapshot.join(UPPER)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::file("rename", snapshot.join(OLD_UPPER), e));
+        }
+        _ => {}
+    }
+    if !snapshot.join(MOUNT_ID).exists()
+        && let Err(error) = write_mount_id(snapshot, container)
+    {
+        tracing::warn!(container.id = container, %error, "monitors do not find the files of a container");
+    }
+    Ok(())
+}
+
+fn write_mount_id(snapshot: &Path, container: &str) -> Result<()> {
+    let file = snapshot.join(MOUNT_ID);
+    fs::write(&file, container).map_err(|e| Error::file("write", file, e))
 }
 
 pub(super) fn check_id(container: &str) -> Result<()> {
@@ -135,7 +165,7 @@ impl Inner {
     /// The tree in which a container's own changes are.
     fn changed_tree(&self, container: &str, driver: StorageDriver) -> (PathBuf, TreeKind) {
         match driver {
-            StorageDriver::Overlay2 => (self.snapshot_path(container).join("upper"), TreeKind::Upper),
+            StorageDriver::Overlay2 => (self.snapshot_path(container).join(UPPER), TreeKind::Upper),
             StorageDriver::Btrfs | StorageDriver::Vfs => (self.rootfs_path(container), TreeKind::Whole),
         }
     }
@@ -150,6 +180,7 @@ impl Inner {
             StorageDriver::Btrfs => self.create_subvolume(&new.join("rootfs"), &record.layers)?,
             StorageDriver::Vfs => self.create_copy(&new.join("rootfs"), &record.layers)?,
         }
+        write_mount_id(&new, container)?;
         let text = serde_json::to_vec(record).expect("plain strings and numbers");
         // Not synced, for the sake of the container's start: see `read_all`.
         let json = new.join("snapshot.json");
@@ -162,10 +193,10 @@ impl Inner {
     }
 
     fn create_upper(&self, new: &Path, record: &SnapshotRecord) -> Result<()> {
-        for name in ["upper", "work", "rootfs"] {
+        for name in [UPPER, "work", "rootfs"] {
             make_directory(&new.join(name))?;
         }
-        let upper = new.join("upper");
+        let upper = new.join(UPPER);
         let top = record.layers.last().map(|l| self.layer_path(&l.diff_id).join("fs"));
         let looks = top.map_or_else(
             || fs::set_permissions(&upper, std::os::unix::fs::PermissionsExt::from_mode(0o755)),
@@ -201,7 +232,7 @@ impl Inner {
         // The inode index would tie the upper directory to these very layers; nobody here exports it by NFS.
         let index = if Path::new("/sys/module/overlay/parameters/index").exists() { ",index=off" } else { "" };
         Ok(format!(
-            "lowerdir={lower},upperdir=../snapshots/{container}/upper,workdir=../snapshots/{container}/work{index}"
+            "lowerdir={lower},upperdir=../snapshots/{container}/{UPPER},workdir=../snapshots/{container}/work{index}"
         ))
     }
 

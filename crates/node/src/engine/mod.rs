@@ -14,6 +14,7 @@ pub(crate) mod dependencies;
 mod detach_keys;
 mod devices;
 mod dial;
+mod docker_layout;
 mod doctor;
 mod error;
 pub mod events;
@@ -159,6 +160,9 @@ impl Engine {
         let lock = StateLock::take(&config.state_dir)?;
         let images = image::Store::open_with(&config.state_dir.join("images"), config.storage_driver).await?;
         images.set_transfers(config.settings.transfers);
+        if let Err(error) = docker_layout::ensure(&config.state_dir, images.driver()) {
+            tracing::warn!(%error, "monitors that know Docker's data do not find the containers' layers");
+        }
         let host = HostInfo::read(&config, &facts.cgroup, images.driver());
         let runtime = open_runtime(&config)?;
         let containers = runtime.list().await.map_err(|e| EngineError::Runtime(with_causes(&e)))?;

@@ -109,7 +109,7 @@ fn graph_driver(snapshot: &Path, driver: StorageDriver) -> Value {
     let at = |name: &str| snapshot.join(name).to_string_lossy().into_owned();
     let data = match driver {
         StorageDriver::Overlay2 => {
-            json!({ "MergedDir": at("rootfs"), "UpperDir": at("upper"), "WorkDir": at("work") })
+            json!({ "MergedDir": at("rootfs"), "UpperDir": at("diff"), "WorkDir": at("work") })
         }
         StorageDriver::Btrfs | StorageDriver::Vfs => Value::Null,
     };
