@@ -97,6 +97,15 @@ pub fn file_of(wanted: Option<&types::LogDriver>) -> Result<LogDriver, LogDriver
     Ok(LogDriver::JsonFile { max_size_bytes, max_files, compress })
 }
 
+/// The name of that file in the container's directory. Docker's is for json-file alone: collectors read all that have it, and
+/// would have lines twice, or their own again, of those that another driver shall keep from them.
+pub(super) fn file_name(id: &str, wanted: Option<&types::LogDriver>) -> String {
+    match wanted.map_or("json-file", name) {
+        "json-file" => format!("{id}-json.log"),
+        _ => "kept-lines.json".to_owned(),
+    }
+}
+
 /// All of it.
 ///
 /// # Errors
@@ -313,6 +322,14 @@ mod tests {
         let (name_of, image, hostname) = ("web.1", "nginx:1", "host1");
         let about = About { id: &id, name: name_of, image, hostname, labels: &labels, env: &env };
         plan(Some(&wanted(name, options)), &about).map_err(|error| error.to_string())
+    }
+
+    /// E-27: collectors of Docker's logs find the lines of json-file by its name, and those of no other driver.
+    #[test]
+    fn e27_only_the_file_of_json_file_has_dockers_name() {
+        let file = |name: &str| file_name("abc", Some(&wanted(name, &[])));
+        assert_eq!([file(""), file("json-file"), file_name("abc", None)], ["abc-json.log"; 3]);
+        assert!(["local", "journald", "syslog"].iter().all(|name| !file(name).ends_with(".log")));
     }
 
     /// E-27: the drivers and their options.

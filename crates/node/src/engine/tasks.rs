@@ -18,6 +18,7 @@ use super::{
     files::{EtcFiles, HostFiles, read_host_resolv_conf},
     health::{self, HealthSettings},
     host_ports::{Conflict, WantedPort},
+    log_driver,
     network::{AttachError, Attached, LocalWanted, Publish, Wanted, first_ipv4, first_ipv6, overlay_port},
     sockets,
     stop_signal::parse_signal,
@@ -236,7 +237,8 @@ impl Engine {
             let io = |what: &str, e: std::io::Error| TaskError::Transient(format!("{what}: {e}"));
             let files = files.write(&etc).map_err(|e| io("write the container's /etc files", e))?;
             std::fs::create_dir_all(&log_dir).map_err(|e| io("make the log's directory", e))?;
-            let (netns, dependencies, log_path) = (None, Vec::new(), log_dir.join(LOG_NAME));
+            let log_path = log_dir.join(log_driver::file_name(&container_id(a.id), a.log_driver()));
+            let (netns, dependencies) = (None, Vec::new());
             Ok(Made { rootfs, netns, files, dependencies, volumes: targets, log_path })
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| stopping())?
@@ -320,8 +322,9 @@ impl Engine {
             Err(error) => return Err(of_runtime(error)),
         }
         self.release_task(task).await?;
-        let log = self.log_directory(task);
-        tokio::task::spawn_blocking(move || remove_directory(&log)).await.map_err(|_| stopping())??;
+        let logs = [self.log_directory(task), self.old_logs_root().join(task.to_string())];
+        let remove = move || logs.iter().try_for_each(|directory| remove_directory(directory));
+        tokio::task::spawn_blocking(remove).await.map_err(|_| stopping())??;
         self.note_task_removed(&id);
         Ok(())
     }
@@ -330,8 +333,13 @@ impl Engine {
     pub(crate) async fn found_tasks(&self) -> Result<Vec<Found>, TaskError> {
         let mut found = std::collections::BTreeMap::new();
         let parts = self.inner.images.snapshot_list();
-        let directory = self.logs_root();
-        let logs = tokio::task::spawn_blocking(move || tasks_in(&directory)).await.map_err(|_| stopping())?;
+        let (directory, old) = (self.containers_root(), self.old_logs_root());
+        let look = move || {
+            let mut tasks: Vec<TaskId> = names_in(&directory).iter().filter_map(|id| task_of_container(id)).collect();
+            tasks.extend(names_in(&old).iter().filter_map(|task| task.parse::<TaskId>().ok()));
+            tasks
+        };
+        let logs = tokio::task::spawn_blocking(look).await.map_err(|_| stopping())?;
         let plain = |task, what| Found { task, what, stop_signal: String::new(), stop_grace_ms: None, health: None };
         for task in logs {
             found.insert(task, plain(task, FoundWhat::Log));
@@ -357,17 +365,20 @@ impl Engine {
         Ok(found.into_values().collect())
     }
 
-    pub(super) fn logs_root(&self) -> PathBuf {
+    /// Beside single containers, as Docker has it: there collectors look for logs, by the ids of containers.
+    fn containers_root(&self) -> PathBuf {
+        self.config().state_dir.join("containers")
+    }
+
+    fn log_directory(&self, task: TaskId) -> PathBuf {
+        self.containers_root().join(container_id(task))
+    }
+
+    /// Where logs of tasks were before; those that began there end there.
+    fn old_logs_root(&self) -> PathBuf {
         self.config().state_dir.join("logs")
     }
-
-    pub(super) fn log_directory(&self, task: TaskId) -> PathBuf {
-        self.logs_root().join(task.to_string())
-    }
 }
-
-/// Name of the log in its task's directory.
-pub(super) const LOG_NAME: &str = "json.log";
 
 /// A task's place in a network that each host has for itself: found by the names that a service has in overlays,
 /// on this host alone.
@@ -435,9 +446,9 @@ async fn check_binds(planned: &Planned) -> Result<(), TaskError> {
     Ok(())
 }
 
-fn tasks_in(directory: &std::path::Path) -> Vec<TaskId> {
+fn names_in(directory: &std::path::Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
-    entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect()
+    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
 }
 
 fn remove_directory(path: &std::path::Path) -> Result<(), TaskError> {

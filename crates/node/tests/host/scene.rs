@@ -346,7 +346,7 @@ async fn clean_up(host: &Host, client: &overlay::Client) -> Result<()> {
     if !left.is_empty() {
         bail!("mounts are left: {left:#?}");
     }
-    for directory in ["run/containers", "state/logs", "state/anonymous", "run/etc"] {
+    for directory in ["run/containers", "state/containers", "state/anonymous", "run/etc"] {
         let left = std::fs::read_dir(root.join(directory)).map_or(0, Iterator::count);
         ensure!(left == 0, "{left} entries are left in {directory}");
     }

@@ -82,7 +82,7 @@ pub(crate) fn detail(view: &ContainerView, sizes: Option<Sizes>, driver: Storage
         .set("ResolvConfPath", etc(&view.etc_directory, "resolv.conf"))
         .set("HostnamePath", etc(&view.etc_directory, "hostname"))
         .set("HostsPath", etc(&view.etc_directory, "hosts"))
-        .set("LogPath", &view.log_path)
+        .set("LogPath", log_path(view))
         .set("Name", format!("/{}", view.name))
         .set("RestartCount", view.state.restarts)
         .set("Driver", driver.to_string())
@@ -103,6 +103,13 @@ pub(crate) fn detail(view: &ContainerView, sizes: Option<Sizes>, driver: Storage
 
 fn etc(directory: &Path, name: &str) -> String {
     directory.join(name).to_string_lossy().into_owned()
+}
+
+/// Only of a container that was started, and with the driver whose file others read.
+fn log_path(view: &ContainerView) -> String {
+    let has_begun = view.state.started_at != Timestamp::EPOCH;
+    let is_json = view.spec.log.as_ref().is_none_or(|log| matches!(log.name.as_str(), "" | "json-file"));
+    if has_begun && is_json { view.log_path.to_string_lossy().into_owned() } else { String::new() }
 }
 
 fn graph_driver(snapshot: &Path, driver: StorageDriver) -> Value {

@@ -1,7 +1,7 @@
 //! One start of a container: network, files, namespaces, command. All or nothing.
 
 use runtime::NamespaceMode;
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use types::with_causes;
 
@@ -13,7 +13,7 @@ use super::{
     spec::NamespaceRequest,
     stopping,
 };
-use crate::clock::now;
+use crate::{clock::now, engine::log_driver};
 
 impl Engine {
     /// Runs a container that does not run.
@@ -110,7 +110,7 @@ impl Engine {
             files,
             pid: self.namespace(&record.spec.pid, "pid").await.map_err(plain)?,
             ipc: self.namespace(&record.spec.ipc, "ipc").await.map_err(plain)?,
-            log_path: self.log_path(&record.id),
+            log_path: self.log_path(record),
             host: self.info().hostname.clone(),
         };
         let config = plan::config(record, prepared).map_err(plain)?;
@@ -168,8 +168,12 @@ impl Engine {
         state.is_ok_and(|state| state.status == runtime::Status::Paused)
     }
 
-    pub(super) fn log_path(&self, id: &str) -> std::path::PathBuf {
-        self.inner.containers.store.directory(id).join(format!("{id}-json.log"))
+    pub(super) fn log_path(&self, record: &Record) -> PathBuf {
+        let directory = self.inner.containers.store.directory(&record.id);
+        let path = directory.join(log_driver::file_name(&record.id, record.spec.log.as_ref()));
+        // what all drivers had before; a log that began there goes on there
+        let before = directory.join(log_driver::file_name(&record.id, None));
+        if path.exists() || !before.exists() { path } else { before }
     }
 }
 

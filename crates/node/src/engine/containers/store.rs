@@ -1,6 +1,7 @@
 //! What is kept of a single container: one directory each, with one file that is replaced whole.
 //!
-//! `<state_dir>/containers/<id>/container.json` survives a reboot; the log lies beside it.
+//! `<state_dir>/containers/<id>/container.json` survives a reboot; the log lies beside it. Containers of tasks have their logs
+//! there too, and no record.
 
 use std::{
     fs, io,
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use types::{PortConfig, Timestamp};
 
 use super::spec::SingleSpec;
-use crate::engine::health::HealthSettings;
+use crate::engine::{container_id::task_of_container, health::HealthSettings};
 
 const FILE: &str = "container.json";
 
@@ -176,7 +177,11 @@ impl Store {
         fs::create_dir_all(&self.root)?;
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.root)? {
-            let path = entry?.path().join(FILE);
+            let entry = entry?;
+            if entry.file_name().to_str().is_some_and(|name| task_of_container(name).is_some()) {
+                continue;
+            }
+            let path = entry.path().join(FILE);
             let read = fs::read(&path).map(|bytes| serde_json::from_slice::<Record>(&bytes));
             match read {
                 Ok(Ok(record)) => found.push(record),
@@ -248,9 +253,13 @@ mod tests {
             state: State::default(),
         };
         store.save(&record).expect("saved");
-        fs::create_dir_all(store.directory("cd")).expect("a remnant");
+        let of_task = crate::engine::container_id(types::TaskId::from_random(7));
+        for id in ["cd", of_task.as_str()] {
+            fs::create_dir_all(store.directory(id)).expect("a directory without a record");
+        }
         assert_eq!(store.load().expect("loaded"), [record]);
-        assert!(!store.directory("cd").exists());
+        assert!(!store.directory("cd").exists(), "a remnant");
+        assert!(store.directory(&of_task).exists(), "the log of a task");
         store.remove("ab").expect("removed");
         store.remove("ab").expect("again is fine");
         assert!(store.load().expect("loaded").is_empty());

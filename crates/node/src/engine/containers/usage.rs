@@ -122,10 +122,11 @@ impl Engine {
                 if driver == runtime::LogDriver::None {
                     return Err(ContainerError::invalid("configured logging driver does not support reading"));
                 }
-                if record.state.phase == Phase::Created && !self.log_path(&record.id).exists() {
+                let path = self.log_path(&record);
+                if record.state.phase == Phase::Created && !path.exists() {
                     return Ok(Box::pin(futures::stream::empty()));
                 }
-                let log = LogConfig { path: self.log_path(&record.id), driver, forward: None };
+                let log = LogConfig { path, driver, forward: None };
                 self.inner.runtime.logs_at(&record.id, &log, &query)
             }
         };

@@ -163,7 +163,7 @@ impl Engine {
             Phase::Restarting => ContainerStatusView::Restarting,
             Phase::Exited => ContainerStatusView::Exited,
         };
-        let log_path = self.log_path(&record.id);
+        let log_path = self.log_path(&record);
         let mut record = self.with_linked_names(record);
         self.info().settings.defaults.fill_ulimits(&mut record.spec.ulimits);
         ContainerView { health: single.health(), ..self.view(record, status, log_path, false) }
