@@ -83,6 +83,7 @@ async fn run(flags: &Config, config: &Config, settings: Settings, log: &LogFilte
     let _docker_paths = DockerPaths::make(config);
     let group = config.of_file.group.as_deref();
     let listeners = api::Listeners::bind(config.socket_path(), group, tcp).await.context("serve the API")?;
+    engine.renew_socket(config.socket_path()).await;
     let (membership, served) = membership::channel();
     let (stop, stopping) = watch::channel(false);
     let advertise = config.of_file.advertise.clone();

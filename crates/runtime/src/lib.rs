@@ -23,6 +23,7 @@ pub mod oci;
 mod process;
 mod protocol;
 mod record;
+mod renew;
 mod rootfs;
 mod runtime;
 pub mod shim;
@@ -46,6 +47,7 @@ pub use measure::Usage;
 /// What of /proc nobody may change, as Docker has it.
 pub use oci::READONLY_PATHS;
 pub use record::{ContainerState, Created, ExitReason, ExitStatus, Status};
+pub use renew::renew_socket;
 pub use rootfs::make_mount_points;
 pub use runtime::{Runtime, RuntimeConfig};
 pub use terminal::{Terminal, resize};

@@ -3,6 +3,7 @@
 //! Started by the daemon before anything else and stopped last; used by the agent to do what its
 //! assignments say and by the API to answer about images, logs and the host. Containers outlive it.
 
+mod api_socket;
 mod archive;
 mod attach;
 mod config;
