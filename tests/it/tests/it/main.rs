@@ -14,6 +14,7 @@ mod daemon_settings;
 mod devices;
 mod disks;
 mod docker_cli;
+mod docker_paths;
 mod doctor;
 mod drivers;
 mod entry;
