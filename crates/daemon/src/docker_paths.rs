@@ -27,9 +27,11 @@ struct Link {
 const SOCKET: Link = Link { place: "run/docker.sock", target: "rswarm/rswarm.sock" };
 /// A dockerd that is installed while we run finds a daemon alive and ends, before it takes our data for its own.
 const PID: Link = Link { place: "run/docker.pid", target: "rswarm/daemon.pid" };
-const DATA: Link = Link { place: "var/lib/docker", target: "rswarm" };
+/// By way of what goes with a boot: after a power cut it leads nowhere, until this daemon and not a dockerd has started.
+const DATA: Link = Link { place: "var/lib/docker", target: "../../run/rswarm/data" };
+const WAY: Link = Link { place: "run/rswarm/data", target: "../../var/lib/rswarm" };
 /// The pid stands before the data.
-const ALL: [Link; 3] = [PID, DATA, SOCKET];
+const ALL: [Link; 4] = [PID, WAY, DATA, SOCKET];
 
 /// The links that this daemon has; they go with it.
 #[derive(Debug)]
@@ -153,7 +155,7 @@ fn wanted(config: &Config) -> Vec<Link> {
     match config.docker_paths && is_usual {
         false => Vec::new(),
         true if config.socket_path() == Path::new("/run/rswarm/rswarm.sock") => ALL.to_vec(),
-        true => vec![PID, DATA],
+        true => vec![PID, WAY, DATA],
     }
 }
 
@@ -220,7 +222,8 @@ mod tests {
         fs::write(root.join("run/rswarm/rswarm.sock"), "s").expect("written");
         let made = DockerPaths::make_below(root, &ALL, OsStr::new(""));
         assert_eq!(fs::read_to_string(root.join("run/docker.sock")).expect("followed"), "s");
-        assert_eq!(leads(root, DATA), Some("rswarm".into()));
+        let data = root.join("var/lib/rswarm").canonicalize().expect("there");
+        assert_eq!(DATA.at(root).canonicalize().expect("there"), data);
         let pid = fs::read_to_string(root.join("run/docker.pid")).expect("followed");
         assert_eq!(pid, std::process::id().to_string(), "a dockerd sees that a daemon is alive");
         assert_eq!(
@@ -228,6 +231,8 @@ mod tests {
             "/run/docker.sock and /var/lib/docker lead to rswarm's"
         );
         std::mem::forget(made); // as if it were killed
+        fs::remove_file(WAY.at(root)).expect("as by a reboot");
+        assert!(!DATA.at(root).exists(), "no dockerd finds our data there before we are");
         let again = DockerPaths::make_below(root, &ALL, OsStr::new(""));
         assert_eq!(again.held, ALL);
         drop(again);
@@ -245,7 +250,7 @@ mod tests {
         assert_eq!(what_is_at(&SOCKET.at(root)), "a socket on which another program listens");
         drop(listener);
         let made = DockerPaths::make_below(root, &ALL, OsStr::new(""));
-        assert_eq!(made.held, [PID, DATA], "a stale socket is Docker's unit's");
+        assert_eq!(made.held, [PID, WAY, DATA], "a stale socket is Docker's unit's");
         assert!(check_below(root, &ALL, OsStr::new("")).text.contains("docker.sock: a socket on which"));
         fs::remove_file(DATA.at(root)).expect("removed");
         symlink("/srv/docker", DATA.at(root)).expect("another's link");
@@ -286,7 +291,7 @@ mod tests {
         let usual = ["--state-dir", "/var/lib/rswarm", "--run-dir", "/run/rswarm"];
         assert_eq!(wanted(&usual), ALL);
         assert!(wanted(&[&usual[..], &["--docker-paths", "false"]].concat()).is_empty());
-        assert_eq!(wanted(&[&usual[..], &["--socket", "/run/docker.sock"]].concat()), [PID, DATA]);
+        assert_eq!(wanted(&[&usual[..], &["--socket", "/run/docker.sock"]].concat()), [PID, WAY, DATA]);
         assert!(wanted(&["--state-dir", "/srv/rswarm", "--run-dir", "/run/rswarm"]).is_empty());
     }
 }
