@@ -164,7 +164,9 @@ fn messages(change: &Change<'_>) -> io::Result<Vec<Vec<u8>>> {
         Change::Peers { remove, set } => {
             let gone = remove.iter().map(|key| peer(&[plain(PEER_PUBLIC_KEY, key)?, flags(REMOVE_ME)?]));
             let come = set.iter().map(|(key, wanted)| wanted_peer(key, wanted));
-            let peers = gone.chain(come).collect::<io::Result<Vec<_>>>()?;
+            // Who comes shakes hands at once; to let one go, the kernel waits for all who read, and packets of a replaced key
+            // would be refused meanwhile.
+            let peers = come.chain(gone).collect::<io::Result<Vec<_>>>()?;
             peers.chunks(PEERS_AT_ONCE).map(|peers| nested(DEVICE_PEERS, &peers.concat())).collect()
         }
     }
