@@ -95,7 +95,7 @@ async fn of_exec(shared: &Shared, name: &str, own: NodeId) -> ApiResult<Option<D
 
 async fn of_container(shared: &Shared, target: &Target, own: NodeId) -> ApiResult<Option<Decision>> {
     if let Some(engine) = shared.host.engine() {
-        let local = engine.find_container(&target.name).await;
+        let local = engine.has_container(&target.name).await;
         if !local.is_err_and(|error| error.kind == ContainerErrorKind::NotFound) {
             return Ok(None);
         }

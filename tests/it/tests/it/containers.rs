@@ -1,6 +1,7 @@
 //! Single containers, driven by the docker CLI (parity E-13 to E-35, E-39, E-41).
 
 use std::{
+    io::Write as _,
     process::{Command, Output},
     time::Duration,
 };
@@ -154,10 +155,27 @@ fn docker_e_25_life_of_a_container() -> Result<()> {
         Ok(())
     })?;
     ensure!(d.ok(&["rm", "-f", "shop"])? == "shop");
+    starts_under_way(&d)?;
     let pruned = d.ok(&["container", "prune", "-f"])?;
     ensure!(pruned.contains("Deleted Containers") && d.names(&["-a"])?.is_empty(), "{pruned}");
     let left = d.t.lab().run("h1", &["sh", "-c", "ls /var/lib/rswarm/containers | wc -l"])?;
     ensure!(left.trim() == "0", "{left} records left");
+    Ok(())
+}
+
+/// E-26: who removes a container while it is started, having left the start alone, has removed it.
+fn starts_under_way(d: &Docker) -> Result<()> {
+    let api = d.api()?;
+    for delay in [0, 5, 15, 30, 60, 120] {
+        let id = d.ok(&["create", IMAGE, "sleep", "1000"])?;
+        let start = format!("POST /containers/{id}/start HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n");
+        let mut starting = std::os::unix::net::UnixStream::connect(api.socket())?;
+        starting.write_all(start.as_bytes())?;
+        std::thread::sleep(Duration::from_millis(delay));
+        let removed = api.request("DELETE", &format!("/containers/{id}?force=1"), "", b"")?;
+        ensure!(removed.status == 204, "{delay} ms after the start: {} {}", removed.status, removed.text());
+        ensure!(api.request("GET", &format!("/containers/{id}/json"), "", b"")?.status == 404, "{id} is gone");
+    }
     Ok(())
 }
 

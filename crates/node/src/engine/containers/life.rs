@@ -28,7 +28,7 @@ impl Engine {
         signal: Option<&str>,
         seconds: Option<i64>,
     ) -> Result<(), ContainerError> {
-        let single = match self.meant(text).await? {
+        let single = match self.at_rest(text).await? {
             Meant::Single(single) => single,
             Meant::Task(state) => {
                 if matches!(state.status, Status::Stopped(_) | Status::Created) {
@@ -126,6 +126,7 @@ impl Engine {
         seconds: Option<i64>,
     ) -> Result<(), ContainerError> {
         let single = self.single(text, "restart").await?;
+        single.at_rest().await;
         single.news.send_modify(|news| news.is_restart_asked = true);
         match self.stop_single(&single, signal, seconds).await {
             Err(error) if error.kind != ContainerErrorKind::Unchanged => {
@@ -152,7 +153,7 @@ impl Engine {
         let not_running = |id: &str| {
             ContainerError::conflict(format!("cannot kill container: {text}: container {id} is not running"))
         };
-        let (id, single) = match self.meant(text).await? {
+        let (id, single) = match self.at_rest(text).await? {
             Meant::Single(single) if !single.is_running() => return Err(not_running(&single.id)),
             Meant::Single(single) => (single.id.clone(), Some(single)),
             Meant::Task(state) if state.pid.is_none() => return Err(not_running(&state.id)),
@@ -192,7 +193,7 @@ impl Engine {
     /// # Errors
     /// When it is so already, or it does not run.
     pub async fn pause_container(&self, text: &str, pause: bool) -> Result<(), ContainerError> {
-        let id = match self.meant(text).await? {
+        let id = match self.at_rest(text).await? {
             Meant::Single(single) => single.id.clone(),
             Meant::Task(state) => state.id,
         };

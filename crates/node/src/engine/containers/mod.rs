@@ -37,8 +37,9 @@ use runtime::Status;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
 };
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 pub(super) use self::usage::interfaces;
 pub use self::{
@@ -55,6 +56,10 @@ use self::{store::Store, task_containers::TaskContainers};
 use types::with_causes;
 
 use super::{Engine, EngineConfig, container_id::task_of_container};
+
+/// A start that takes longer hangs, on a volume of a server that is gone or on a host that is stuck. Whoever asks about the
+/// container then hears what is known; clients of dockerd, which would wait on, wait a minute as a rule.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A container by whatever way it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +112,8 @@ struct News {
     is_stop_asked: bool,
     /// Its next end is no reason to remove it: it is started again at once.
     is_restart_asked: bool,
+    /// Somebody removes it: nobody starts it any more.
+    is_going: bool,
     is_removed: bool,
 }
 
@@ -197,6 +204,12 @@ impl Single {
         matches!(self.phase(), Phase::Running | Phase::Restarting)
     }
 
+    /// Until what is being done with it is done, such as a start: who asked for that and then asks what the container is,
+    /// over another connection, hears what became of it. With dockerd he waits for the container's lock.
+    async fn at_rest(&self) {
+        drop(timeout(PATIENCE, self.turn.lock()).await);
+    }
+
     /// Changes the record and writes it down. What cannot be written is said and holds until the daemon ends.
     fn change(&self, store: &Store, change: impl FnOnce(&mut Record)) -> Record {
         let record = {
@@ -222,12 +235,20 @@ impl Single {
 }
 
 impl Engine {
+    /// Whether there is a container of this name or id, whatever is being done with it.
+    ///
+    /// # Errors
+    /// When there is none, or several.
+    pub async fn has_container(&self, text: &str) -> Result<(), ContainerError> {
+        self.meant(text).await.map(drop)
+    }
+
     /// A container by its id, its name, or the beginning of its id.
     ///
     /// # Errors
     /// When there is none, or several.
     pub async fn find_container(&self, text: &str) -> Result<ContainerRef, ContainerError> {
-        match self.meant(text).await? {
+        match self.at_rest(text).await? {
             Meant::Single(single) => {
                 let record = single.record();
                 let streams = record.spec.streams;
@@ -289,6 +310,18 @@ impl Engine {
         found.map(|state| Meant::Task(Box::new(state))).ok_or_else(|| ContainerError::not_found(text))
     }
 
+    /// The same, once what is being done with it is done ([`Single::at_rest`]). Not for who is doing it.
+    async fn at_rest(&self, text: &str) -> Result<Meant, ContainerError> {
+        let meant = self.meant(text).await?;
+        if let Meant::Single(single) = &meant {
+            single.at_rest().await;
+            if single.news.borrow().is_removed {
+                return Err(ContainerError::not_found(text));
+            }
+        }
+        Ok(meant)
+    }
+
     /// A single container, for what a task's must not be asked.
     async fn single(&self, text: &str, what: &str) -> Result<Arc<Single>, ContainerError> {
         match self.meant(text).await? {
@@ -320,4 +353,24 @@ fn of_runtime(error: &runtime::Error) -> ContainerError {
 
 fn stopping() -> ContainerError {
     ContainerError::failed("the engine is stopping")
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::engine::container::record_of_labels;
+
+    /// E-28: who asks about a container that is being started waits for that.
+    #[tokio::test]
+    async fn e_28_a_change_under_way_is_waited_for() {
+        let single = Single::new(record_of_labels("c1", &types::Labels::new()));
+        single.at_rest().await;
+        let turn = single.turn.lock().await;
+        let mut waiting = std::pin::pin!(single.at_rest());
+        assert!(waiting.as_mut().now_or_never().is_none(), "it is being started");
+        drop(turn);
+        waiting.await;
+    }
 }

@@ -12,32 +12,32 @@ impl Engine {
     /// When it runs and `force` is not given, or something of it cannot be removed; another try goes on then.
     pub async fn remove_container(&self, text: &str, force: bool, volumes: bool) -> Result<(), ContainerError> {
         let single = self.single(text, "remove").await?;
-        if single.is_running() {
-            if !force {
+        let _going = {
+            // a start under way comes to its end first, and none comes after it
+            let _turn = single.turn.lock().await;
+            if single.news.borrow().is_removed {
+                return gone(&single, text);
+            }
+            if single.is_running() && !force {
                 let status = if self.is_paused(&single.id).await { "paused" } else { "running" };
                 return Err(ContainerError::conflict(format!(
                     "cannot remove container \"{text}\": container is {status}: stop the container before removing or \
                      force remove"
                 )));
             }
+            Going::begin(&single, text)?
+        };
+        if single.is_running() {
             match self.kill_container(&single.id, "KILL").await {
                 Ok(()) => {}
-                // It ended by itself.
-                Err(error) if error.kind == ContainerErrorKind::Conflict => {}
+                // It ended by itself; with `--rm` it may be gone by now.
+                Err(error) if matches!(error.kind, ContainerErrorKind::Conflict | ContainerErrorKind::NotFound) => {}
                 Err(error) => return Err(error),
             }
         }
         let _turn = single.turn.lock().await;
         if single.news.borrow().is_removed {
-            return match single.lock().spec.auto_remove {
-                true => Ok(()),
-                false => Err(ContainerError::not_found(text)),
-            };
-        }
-        if single.is_running() {
-            return Err(ContainerError::conflict(format!(
-                "cannot remove container \"{text}\": it was started again meanwhile; try again"
-            )));
+            return gone(&single, text);
         }
         self.remove_now(&single, volumes).await
     }
@@ -62,5 +62,52 @@ impl Engine {
         single.news.send_modify(|news| (news.is_removed, news.is_running) = (true, false));
         self.announce("destroy", &record);
         Ok(())
+    }
+}
+
+/// Of one that somebody else has removed meanwhile: with `--rm` that is what was wanted.
+fn gone(single: &Single, text: &str) -> Result<(), ContainerError> {
+    match single.lock().spec.auto_remove {
+        true => Ok(()),
+        false => Err(ContainerError::not_found(text)),
+    }
+}
+
+/// A removal that was asked for and is under way: until it is over, whichever way, nobody starts the container.
+struct Going<'a>(&'a Single);
+
+impl<'a> Going<'a> {
+    /// Under the container's turn.
+    fn begin(single: &'a Single, text: &str) -> Result<Self, ContainerError> {
+        let is_first = single.news.send_if_modified(|news| !std::mem::replace(&mut news.is_going, true));
+        match is_first {
+            true => Ok(Self(single)),
+            // Docker's words, which clients look for
+            false => Err(ContainerError::conflict(format!("removal of container {text} is already in progress"))),
+        }
+    }
+}
+
+impl Drop for Going<'_> {
+    fn drop(&mut self) {
+        self.0.news.send_modify(|news| news.is_going = false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::container::record_of_labels;
+
+    /// E-26: a second removal is refused in Docker's words; one that was broken off leaves the container to the next.
+    #[test]
+    fn e_26_one_removal_at_a_time() {
+        let single = Single::new(record_of_labels("c1", &types::Labels::new()));
+        let first = Going::begin(&single, "web").expect("the first");
+        let second = Going::begin(&single, "web").err().expect("it is going already");
+        assert_eq!(second.message, "removal of container web is already in progress");
+        assert!(single.news.borrow().is_going, "the refused one changes nothing");
+        drop(first);
+        assert!(Going::begin(&single, "web").is_ok());
     }
 }

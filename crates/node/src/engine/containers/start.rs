@@ -30,6 +30,9 @@ impl Engine {
         if single.news.borrow().is_removed {
             return Err(ContainerError::not_found(&single.id));
         }
+        if single.news.borrow().is_going {
+            return Err(ContainerError::conflict("container is marked for removal and cannot be started"));
+        }
         if single.is_running() {
             return Err(match self.is_paused(&single.id).await {
                 true => ContainerError::conflict("cannot start a paused container, try unpause instead"),

@@ -98,7 +98,7 @@ impl PlaceView {
 }
 
 impl Engine {
-    /// All containers, the newest first.
+    /// All containers, the newest first, as they are at this moment.
     ///
     /// # Errors
     /// When the runtime's directory cannot be read.
@@ -124,12 +124,12 @@ impl Engine {
         self.inner.containers.list().iter().map(|single| (single.id.clone(), single.record().name)).collect()
     }
 
-    /// One container.
+    /// One container, after a start that is under way.
     ///
     /// # Errors
     /// When there is none.
     pub async fn container_view(&self, text: &str) -> Result<ContainerView, ContainerError> {
-        match self.meant(text).await? {
+        match self.at_rest(text).await? {
             Meant::Single(single) => {
                 let state = self.inner.runtime.state(&single.id).await.ok();
                 Ok(self.view_single(&single, state.as_ref()))

@@ -32,7 +32,13 @@ impl Engine {
         condition: WaitCondition,
     ) -> Result<BoxFuture<'static, Result<Waited, ContainerError>>, ContainerError> {
         let single = match self.meant(text).await? {
-            Meant::Single(single) => single,
+            Meant::Single(single) => {
+                // what is being started runs
+                if condition == WaitCondition::NotRunning {
+                    single.at_rest().await;
+                }
+                single
+            }
             Meant::Task(state) => {
                 if let (Status::Stopped(exit), WaitCondition::NotRunning) = (&state.status, condition) {
                     let waited = Waited { exit_code: exit.code, error: String::new() };
