@@ -76,6 +76,16 @@ impl Runtime {
         self.write(&record, changes)
     }
 
+    /// Gives it a label, in place of one of the same name: who lists it sees that from now on.
+    ///
+    /// # Errors
+    /// If it does not exist or cannot be written down.
+    pub fn label(&self, id: &str, name: &str, value: &str) -> Result<()> {
+        let mut record = self.record(id)?;
+        record.labels.insert(name.to_owned(), value.to_owned());
+        self.dir(id)?.write_record(&record).map_err(Error::io(id, "write its record"))
+    }
+
     /// A new container's shares of devices: not all OCI runtimes write them on v1.
     pub(crate) fn weigh_devices(&self, config: &ContainerConfig) -> Result<()> {
         let weights = &config.resources.device_weights;

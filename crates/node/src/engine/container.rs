@@ -21,6 +21,8 @@ const LABEL_TASK: &str = "com.docker.swarm.task.id";
 /// Says by being there that it is a task's; it has no value.
 const LABEL_IS_TASK: &str = "com.docker.swarm.task";
 pub(super) const LABEL_TASK_NAME: &str = "com.docker.swarm.task.name";
+/// The name that somebody gave this container in place of its task's.
+pub(super) const LABEL_RENAMED: &str = "rswarm.renamed";
 /// How to stop it, for a daemon that finds the container without its assignment.
 const LABEL_STOP_SIGNAL: &str = "rswarm.stop-signal";
 const LABEL_STOP_GRACE_MS: &str = "rswarm.stop-grace-ms";
@@ -374,7 +376,7 @@ pub(super) fn health_of_labels(labels: &BTreeMap<String, String>) -> Option<Heal
 }
 
 mod shown;
-pub(super) use shown::record_of_labels;
+pub(super) use shown::{record_of_labels, with_limits};
 
 #[cfg(test)]
 #[path = "container_tests.rs"]

@@ -106,6 +106,20 @@ fn s_58_a_check_travels_with_its_container_and_only_ours_does() {
     assert_eq!(labels(&assignment, None, &image(), None).get(LABEL_HEALTH_CHECK), None);
 }
 
+/// E-25: what somebody changes of a task's container by hand stays with it: its name and its limits.
+#[test]
+fn e_25_what_is_changed_by_hand_stays_with_the_container() {
+    use crate::engine::containers::spec::Limits;
+    let mut labels = config(&assignment(1)).labels;
+    let limits = Limits { memory_bytes: 64 << 20, ..Limits::default() };
+    let (label, text) = with_limits(&labels, limits.clone()).expect("it has a record");
+    labels.insert(label.to_owned(), text);
+    labels.insert(LABEL_RENAMED.to_owned(), "shop".to_owned());
+    let record = record_of_labels(&container_id(assignment(1).id), &labels);
+    assert_eq!((record.name.as_str(), &record.spec.limits), ("shop", &limits));
+    assert_eq!(with_limits(&BTreeMap::new(), limits), None, "an older version's has no record");
+}
+
 /// S-75: tools group containers by what Docker writes on those of tasks, whatever a spec or an image says there.
 #[test]
 fn s_75_a_container_says_whose_it_is() {

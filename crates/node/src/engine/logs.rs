@@ -1,10 +1,10 @@
 //! Reading what a task's container wrote.
 
 use futures::{Stream, StreamExt, stream::BoxStream};
-use runtime::LogQuery;
+use runtime::{LogConfig, LogDriver, LogQuery};
 use types::{TaskId, Timestamp, with_causes};
 
-use super::{Engine, EngineError, container_id};
+use super::{Engine, EngineError, container_id, tasks::LOG_NAME};
 
 /// Which lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,11 +40,23 @@ pub(super) fn open(engine: &Engine, task: TaskId, options: LogOptions) -> Result
         stdout: options.stdout,
         stderr: options.stderr,
     };
-    let entries = engine.inner.runtime.logs(&container_id(task), &query).map_err(|error| match error {
-        runtime::Error::NotFound { .. } => EngineError::NoSuchTask(task.to_string()),
-        other => EngineError::Runtime(with_causes(&other)),
-    })?;
+    let entries = match engine.inner.runtime.logs(&container_id(task), &query) {
+        Err(runtime::Error::NotFound { .. }) => kept(engine, task, &query)?,
+        found => found.map_err(|error| EngineError::Runtime(with_causes(&error)))?,
+    };
     Ok(lines(entries))
+}
+
+/// Of a task whose container is gone, by a reboot or because somebody removed it: the files stay as long as the task.
+fn kept(engine: &Engine, task: TaskId, query: &LogQuery) -> Result<runtime::LogStream, EngineError> {
+    let directory = engine.log_directory(task);
+    let files = std::fs::read_dir(&directory).map(Iterator::count);
+    let files = files.map_err(|_| EngineError::NoSuchTask(task.to_string()))?;
+    let max_files = u32::try_from(files).unwrap_or(u32::MAX);
+    let driver = LogDriver::JsonFile { max_size_bytes: 0, max_files, compress: false };
+    let log = LogConfig { path: directory.join(LOG_NAME), driver, forward: None };
+    let entries = engine.inner.runtime.logs_at(&container_id(task), &log, query);
+    entries.map_err(|error| EngineError::Runtime(with_causes(&error)))
 }
 
 pub(super) fn lines(entries: impl Stream<Item = std::io::Result<runtime::LogEntry>> + Send + 'static) -> LogStream {

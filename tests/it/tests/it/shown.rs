@@ -375,7 +375,8 @@ fn docker_s_75_containers_of_tasks() -> Result<()> {
     d.ok(&["service", "rm", "web"]).map(drop)
 }
 
-/// E-23, E-28: what a task's container listens on by its image is shown, as of any other.
+/// E-23, E-25, E-26, E-28: what a task's container listens on by its image is shown, as of any other; what may be done to it
+/// by hand is done.
 #[test]
 fn docker_e_23_exposed_ports_of_tasks() -> Result<()> {
     if !can_make_hosts("docker_e_23_exposed_ports_of_tasks") {
@@ -383,8 +384,17 @@ fn docker_e_23_exposed_ports_of_tasks() -> Result<()> {
     }
     let d = Docker::up("shownports")?;
     d.ok(&["create", "--name", "seed", IMAGE, "true"])?;
-    d.ok(&["commit", "-c", "EXPOSE 80", "-c", "CMD [\"sleep\", \"10000\"]", "seed", "open:1"])?;
-    d.ok(&["service", "create", "-d", "-q", "--no-resolve-image", "--name", "web", "open:1"])?;
+    d.ok(&[
+        "commit",
+        "-c",
+        "EXPOSE 80",
+        "-c",
+        "CMD [\"sh\", \"-c\", \"echo here; exec sleep 10000\"]",
+        "seed",
+        "open:1",
+    ])?;
+    let quick = ["--restart-delay", "200ms", "--no-resolve-image", "--name", "web", "open:1"];
+    d.ok(&[&["service", "create", "-d", "-q"], &quick[..]].concat())?;
     let container = d.t.running("web", 1)?.0[0].container.clone();
     let listed = d.ok(&["ps", "--filter", "expose=80", "--no-trunc", "--format", "{{.ID}} {{.Ports}}"])?;
     ensure!(listed == format!("{container} 80/tcp"), "{listed}");
@@ -392,5 +402,41 @@ fn docker_e_23_exposed_ports_of_tasks() -> Result<()> {
         &container,
         "{{json .NetworkSettings.Ports}} {{json .Config.ExposedPorts}}",
         "{\"80/tcp\":null} {\"80/tcp\":{}}",
-    )
+    )?;
+    by_hand(&d, &container)
+}
+
+/// Renamed, bounded, removed while it runs, stopped and removed, pruned: each time another takes its place, and what they
+/// wrote is still read.
+fn by_hand(d: &Docker, first: &str) -> Result<()> {
+    d.ok(&["rename", first, "shop"])?;
+    d.is("shop", "{{.Id}} {{.Name}}", &format!("{first} /shop"))?;
+    d.no(1, "is already in use by container", &["create", "--name", "shop", IMAGE, "true"])?;
+    d.ok(&["update", "--memory", "64m", "--memory-swap", "128m", "shop"])?;
+    d.is("shop", "{{.HostConfig.Memory}}", "67108864")?;
+    d.no(1, "whose service decides", &["update", "--restart", "always", "shop"])?;
+    d.no(1, "container is running: stop the container before removing or force remove", &["rm", "shop"])?;
+    d.ok(&["rm", "-f", "shop"])?;
+    d.no(1, "No such container: shop", &["port", "shop"])?;
+    let other_than = |last: &str| {
+        let found = until("another takes its place", DEADLINE, || {
+            let now = d.ok(&["ps", "-q", "--no-trunc", "--filter", "is-task=true"])?;
+            ensure!(!now.is_empty() && now != last, "{now:?}");
+            Ok(now)
+        });
+        found.map(|(now, _)| now)
+    };
+    let second = other_than(first)?;
+    let ended = d.ok(&["service", "ps", "web", "--no-trunc", "--format", "{{.CurrentState}} {{.Error}}"])?;
+    ensure!(ended.contains("Failed ") && ended.contains("non-zero exit (137)"), "{ended}");
+    d.ok(&["restart", "-t", "0", &second])?;
+    d.ok(&["rm", &second])?;
+    let third = other_than(&second)?;
+    d.ok(&["stop", "-t", "0", &third])?;
+    let pruned = d.ok(&["container", "prune", "-f"])?;
+    ensure!(pruned.contains(&third), "{third} is not among {pruned}");
+    other_than(&third)?;
+    let said = d.ok(&["service", "logs", "--raw", "web"])?;
+    ensure!(said.lines().filter(|line| *line == "here").count() >= 3, "{said}");
+    Ok(())
 }

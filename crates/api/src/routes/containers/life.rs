@@ -120,14 +120,19 @@ pub(crate) async fn remove_link(
     Ok(DONE)
 }
 
-/// Single containers that do not run and that the filters fit: `label`, `label!`, `until`.
+/// Containers that do not run and that the filters fit: `label`, `label!`, `until`. A task's that was not started yet is on its
+/// way: it is left alone.
 pub(crate) async fn prune(State(shared): State<Shared>, raw: RawQuery) -> ApiResult<Json<Value>> {
     let filter = Filter::of_prune(&query(raw).filters()?)?;
     let engine = engine(&shared)?;
     let (mut removed, mut bytes) = (Vec::new(), 0);
     for view in engine.container_views().await? {
-        let has_ended = matches!(view.status, ContainerStatusView::Created | ContainerStatusView::Exited);
-        if view.is_task || !has_ended || !filter.prunes(&view) {
+        let is_unused = match view.status {
+            ContainerStatusView::Exited => true,
+            ContainerStatusView::Created => !view.is_task,
+            _ => false,
+        };
+        if !is_unused || !filter.prunes(&view) {
             continue;
         }
         let own = engine.container_sizes(&view.id, &view.image).await.map_or(0, |(own, _)| own);

@@ -64,7 +64,11 @@ pub(super) fn of_task(
         health: None,
         state: State { ports: ports.to_vec(), ..State::default() },
     };
-    serde_json::to_string(&record).expect("a record is plain JSON values")
+    as_text(&record)
+}
+
+fn as_text(record: &Record) -> String {
+    serde_json::to_string(record).expect("a record is plain JSON values")
 }
 
 /// Of a volume or a mounted image.
@@ -164,6 +168,13 @@ fn single_spec(a: &Assignment, config: &ContainerConfig) -> SingleSpec {
     }
 }
 
+/// The label that bears the record, with other limits; `None` of a container from an older version, which has none.
+pub(in crate::engine) fn with_limits(labels: &Labels, limits: Limits) -> Option<(&'static str, String)> {
+    let mut record: Record = serde_json::from_str(labels.get(LABEL)?).ok()?;
+    record.spec.limits = limits;
+    Some((LABEL, as_text(&record)))
+}
+
 /// The record that a container bears as a label; one from an older version has little of it.
 pub(in crate::engine) fn record_of_labels(id: &str, labels: &Labels) -> Record {
     let known = labels.get(LABEL).and_then(|text| serde_json::from_str::<Record>(text).ok());
@@ -179,6 +190,9 @@ pub(in crate::engine) fn record_of_labels(id: &str, labels: &Labels) -> Record {
         state: State::default(),
     });
     record.state.phase = Phase::Running;
+    if let Some(name) = labels.get(super::LABEL_RENAMED) {
+        record.name.clone_from(name);
+    }
     let shown = labels.iter().filter(|(key, _)| !key.starts_with(OWN));
     record.merged.labels = shown.map(|(key, value)| (key.clone(), value.clone())).collect();
     record

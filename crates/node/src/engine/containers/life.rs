@@ -6,8 +6,8 @@ use std::time::Duration;
 use runtime::{ExitStatus, Signal, Status};
 
 use super::{
-    ContainerError, ContainerErrorKind, Engine, Meant, News, Phase, Single, host_limits, of_runtime, plan,
-    spec::{Change, RestartPolicy},
+    ContainerError, ContainerErrorKind, Engine, Meant, News, Phase, Record, Single, host_limits, of_runtime, plan,
+    spec::{Change, Limits, RestartPolicy},
 };
 use crate::engine::{container::stop_of_labels, stop_signal::parse_signal};
 
@@ -125,8 +125,10 @@ impl Engine {
         signal: Option<&str>,
         seconds: Option<i64>,
     ) -> Result<(), ContainerError> {
-        let single = self.single(text, "restart").await?;
-        single.at_rest().await;
+        let single = match self.at_rest(text).await? {
+            Meant::Single(single) => single,
+            Meant::Task(state) => return self.restart_task_container(&state, signal, seconds).await,
+        };
         single.news.send_modify(|news| news.is_restart_asked = true);
         match self.stop_single(&single, signal, seconds).await {
             Err(error) if error.kind != ContainerErrorKind::Unchanged => {
@@ -222,23 +224,45 @@ impl Engine {
     ///
     /// # Errors
     /// When the kernel or the other limits do not allow it; nothing is noted then.
-    pub async fn update_container(&self, text: &str, mut change: Change) -> Result<Vec<String>, ContainerError> {
-        let single = self.single(text, "update").await?;
+    pub async fn update_container(&self, text: &str, change: Change) -> Result<Vec<String>, ContainerError> {
+        let single = match self.meant(text).await? {
+            Meant::Single(single) => single,
+            Meant::Task(state) => return self.update_task_container(&state, change),
+        };
         let _turn = single.turn.lock().await;
-        let record = single.record();
-        if record.spec.auto_remove && change.restart.is_some_and(|policy| policy != RestartPolicy::No) {
+        let (record, restart) = (single.record(), change.restart);
+        if record.spec.auto_remove && restart.is_some_and(|policy| policy != RestartPolicy::No) {
             return Err(ContainerError::conflict(
                 "Restart policy cannot be updated because AutoRemove is enabled for the container",
             ));
         }
-        if record.spec.limits.swap_conflict(&change.limits) {
+        let (limits, warnings) = self.bound(&record, change, record.state.phase == Phase::Running)?;
+        let record = single.change(&self.inner.containers.store, |record| {
+            record.spec.limits = limits;
+            if let Some(policy) = restart {
+                record.spec.restart = policy;
+            }
+        });
+        self.announce("update", &record);
+        Ok(warnings)
+    }
+
+    /// Puts other limits in force if it is up. Gives what its limits are then, and what to warn of.
+    pub(super) fn bound(
+        &self,
+        record: &Record,
+        mut change: Change,
+        is_up: bool,
+    ) -> Result<(Limits, Vec<String>), ContainerError> {
+        let own = &record.spec.limits;
+        if own.swap_conflict(&change.limits) {
             return Err(ContainerError::conflict(format!(
                 "Cannot update container {}: Memory limit should be smaller than already set memoryswap limit, update \
                  the memoryswap at the same time",
                 record.id
             )));
         }
-        if let Some(conflict) = record.spec.limits.cpu_conflict(&change.limits) {
+        if let Some(conflict) = own.cpu_conflict(&change.limits) {
             return Err(ContainerError::conflict(format!(
                 "Cannot update container {}: Conflicting options: {conflict}",
                 record.id
@@ -246,22 +270,15 @@ impl Engine {
         }
         host_limits::check(&change.limits)?;
         let warnings = host_limits::discard(&mut change.limits, || self.inner.runtime.limits_here());
-        let mut limits = record.spec.limits.changed(&change.limits);
+        let mut limits = own.changed(&change.limits);
         if let Some(pids) = change.pids {
             (limits.pids, limits.pids_lifted) = (pids, pids == 0);
         }
-        if record.state.phase == Phase::Running && limits != record.spec.limits {
+        if is_up && limits != *own {
             let resources = plan::resources(&limits)?;
             self.inner.runtime.update(&record.id, &resources).map_err(|e| of_runtime(&e))?;
         }
-        let record = single.change(&self.inner.containers.store, |record| {
-            record.spec.limits = limits;
-            if let Some(policy) = change.restart {
-                record.spec.restart = policy;
-            }
-        });
-        self.announce("update", &record);
-        Ok(warnings)
+        Ok((limits, warnings))
     }
 }
 

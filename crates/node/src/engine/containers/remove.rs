@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use types::with_causes;
 
-use super::{ContainerError, ContainerErrorKind, Engine, Single, of_runtime, stopping};
+use super::{ContainerError, ContainerErrorKind, Engine, Meant, Single, of_runtime, stopping};
 
 impl Engine {
     /// Takes a container away.
@@ -11,7 +11,10 @@ impl Engine {
     /// # Errors
     /// When it runs and `force` is not given, or something of it cannot be removed; another try goes on then.
     pub async fn remove_container(&self, text: &str, force: bool, volumes: bool) -> Result<(), ContainerError> {
-        let single = self.single(text, "remove").await?;
+        let single = match self.meant(text).await? {
+            Meant::Single(single) => single,
+            Meant::Task(state) => return self.remove_task_container(text, &state, force).await,
+        };
         let _going = {
             // a start under way comes to its end first, and none comes after it
             let _turn = single.turn.lock().await;
@@ -20,10 +23,7 @@ impl Engine {
             }
             if single.is_running() && !force {
                 let status = if self.is_paused(&single.id).await { "paused" } else { "running" };
-                return Err(ContainerError::conflict(format!(
-                    "cannot remove container \"{text}\": container is {status}: stop the container before removing or \
-                     force remove"
-                )));
+                return Err(still_up(text, status));
             }
             Going::begin(&single, text)?
         };
@@ -63,6 +63,12 @@ impl Engine {
         self.announce("destroy", &record);
         Ok(())
     }
+}
+
+pub(super) fn still_up(text: &str, status: &str) -> ContainerError {
+    ContainerError::conflict(format!(
+        "cannot remove container \"{text}\": container is {status}: stop the container before removing or force remove"
+    ))
 }
 
 /// Of one that somebody else has removed meanwhile: with `--rm` that is what was wanted.

@@ -1,6 +1,6 @@
 //! Another name for a container, for people and in the networks of this host.
 
-use super::{ContainerError, Engine, Phase, create::taken, names};
+use super::{ContainerError, Engine, Meant, Phase, create::taken, names};
 
 impl Engine {
     /// Another name. A container that runs is found by it at once, and by the old one no more.
@@ -11,7 +11,10 @@ impl Engine {
         if name.is_empty() {
             return Err(ContainerError::invalid("Neither old nor new names may be empty"));
         }
-        let single = self.single(text, "rename").await?;
+        let single = match self.meant(text).await? {
+            Meant::Single(single) => single,
+            Meant::Task(state) => return self.rename_task_container(&state, name),
+        };
         let _turn = single.turn.lock().await;
         let old = single.lock().name.clone();
         let name = names::checked(name)?.to_owned();

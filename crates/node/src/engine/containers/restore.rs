@@ -9,7 +9,7 @@ use types::{Timestamp, with_causes};
 use super::{Engine, Phase, owner, spec::RestartPolicy};
 use crate::{
     clock::now,
-    engine::{EngineError, container_id::task_of_container},
+    engine::{EngineError, container::LABEL_RENAMED, container_id::task_of_container},
 };
 
 /// What a container has whose end nobody saw, as in Docker.
@@ -23,7 +23,12 @@ impl Engine {
         let records = containers.store.load().map_err(|e| EngineError::file("read", &directory, e))?;
         let is_tasks = |state: &ContainerState| task_of_container(&state.id).is_some();
         let (of_tasks, states): (Vec<_>, Vec<_>) = states.into_iter().partition(is_tasks);
-        of_tasks.iter().for_each(|state| containers.tasks.found(state));
+        for state in &of_tasks {
+            containers.tasks.found(state);
+            if let Some(name) = state.labels.get(LABEL_RENAMED) {
+                containers.names().insert(name.clone(), state.id.clone());
+            }
+        }
         let mut states: BTreeMap<String, ContainerState> =
             states.into_iter().map(|state| (state.id.clone(), state)).collect();
         for record in records {

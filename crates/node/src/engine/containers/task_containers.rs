@@ -64,6 +64,12 @@ impl TaskContainers {
         Some(record)
     }
 
+    pub(super) fn renamed(&self, id: &str, name: &str) {
+        if let Some(container) = self.all().get_mut(id) {
+            name.clone_into(&mut container.record.name);
+        }
+    }
+
     fn removed(&self, id: &str) -> Option<Event> {
         self.all().remove(id).map(|container| of_record("destroy", &container.record))
     }
@@ -97,6 +103,8 @@ impl Engine {
 
     pub(in crate::engine) fn note_task_removed(&self, id: &str) {
         if let Some(event) = self.inner.containers.tasks.removed(id) {
+            // one that somebody gave it; that of its task nobody else can have
+            self.inner.containers.release_name(event.attributes.get("name").map_or("", String::as_str), id);
             self.announce_event(event);
         }
     }
