@@ -17,6 +17,7 @@ use types::with_causes;
 
 use super::{
     Engine,
+    container::record_of_labels,
     containers::{ContainerRef, MountPoint, PointKind},
     refusal::{Refusal, RefusalKind},
     volumes::{self, VolumeError},
@@ -88,7 +89,8 @@ impl Engine {
         taken.map_err(|_| volumes::tree_error(name, TreeError::ReadArchive(io::ErrorKind::Interrupted.into())))?
     }
 
-    /// Unpacks a tar into a directory of a container. `as_user`: everything belongs to the container's user.
+    /// Unpacks a tar into a directory of a container. `as_user`: everything belongs to the container's user, if it has one; else
+    /// to whom the tar says.
     ///
     /// # Errors
     /// If there is no such directory, it may not be written to, or the tar is none.
@@ -101,7 +103,8 @@ impl Engine {
         as_user: bool,
     ) -> Result<(), Refusal> {
         let facts = self.facts_of(container, as_user)?;
-        let owner = as_user.then_some((facts.uid, facts.gid));
+        let has_owner = as_user && self.has_user(&container.id).await;
+        let owner = has_owner.then_some((facts.uid, facts.gid));
         let options = ExtractOptions { no_overwrite_dir_non_dir, owner, ..ExtractOptions::default() };
         if facts.readonly_rootfs && !container.is_running {
             return Err(Refusal::new(RefusalKind::Invalid, TreeError::ReadOnly.to_string()));
@@ -190,6 +193,18 @@ impl Engine {
                 Ok(ContainerFacts { uid, gid, readonly_rootfs })
             }
             (facts, _) => facts.map_err(|error| Refusal::of_runtime(&error)),
+        }
+    }
+
+    /// Whether its image or who made it says whose its processes are.
+    async fn has_user(&self, id: &str) -> bool {
+        let is_said = |user: &str| !user.is_empty();
+        match self.asked_facts(id) {
+            Some((user, _)) => is_said(&user),
+            None => {
+                let state = self.inner.runtime.state(id).await;
+                state.is_ok_and(|state| is_said(&record_of_labels(id, &state.labels).merged.user))
+            }
         }
     }
 

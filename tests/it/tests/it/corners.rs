@@ -38,6 +38,15 @@ fn docker_e_28_cp_and_commit_of_what_does_not_run() -> Result<()> {
     }
     ensure!(Path::new(&local("whole/etc")).is_dir());
 
+    // with their owners: the archive's, but where a container has a user
+    std::os::unix::fs::chown(local("more"), Some(4242), Some(4343))?;
+    d.sleeper("used", &["-u", "33:34"])?;
+    for (name, owner) in [("whole", "4242:4343"), ("used", "33:34")] {
+        d.ok(&["cp", "-a", &local("more"), &format!("{name}:/owned")])?;
+        let found = d.ok(&["exec", name, "stat", "-c", "%u:%g", "/owned"])?;
+        ensure!(found == owner, "{name}: {found} instead of {owner}");
+    }
+
     d.ok(&["commit", "ended", "made:1"])?;
     ensure!(d.ok(&["run", "--rm", "made:1", "cat", "/own"])? == "own");
     Ok(())
