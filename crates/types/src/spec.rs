@@ -26,7 +26,7 @@ pub use cluster::{
 pub use confinement::{AppArmorMode, SelinuxLabel};
 pub use container::{
     ContainerSpec, DeviceRequest, DnsConfig, HealthCheck, HealthTest, HostConfig, Mount, MountKind, Seccomp, Ulimit,
-    is_mount_subpath, is_tmpfs_option, is_volume_name,
+    is_mount_subpath, is_tmpfs_option, is_volume_name, plain_path,
 };
 pub use dependency::{DEFAULT_FILE_MODE, DependencyKind, DependencyRef, DependencySpec, TargetFile};
 pub use device::{ClaimError, DeviceClaim, is_device_name, resolve_claims};

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use image::RunConfig;
 use runtime::{ContainerConfig, Device, FileMount, LogConfig, Mount, MountKind, NamespaceMode, Propagation};
-use types::{Assignment, DeviceRequest, HostConfig, MountKind as WantedMount, NodeId, PortConfig, Seccomp, TaskSpec};
+use types::{
+    Assignment, DeviceRequest, HostConfig, MountKind as WantedMount, NodeId, PortConfig, Seccomp, TaskSpec, plain_path,
+};
 
 use super::{
     container_id::{container_id, container_name},
@@ -105,7 +107,7 @@ pub(super) fn plan(context: &Context<'_>) -> Result<Planned, SpecError> {
         let kind = match &m.kind {
             WantedMount::Bind { source, propagation, create, non_recursive, read_only_non_recursive } => {
                 WantedMount::Bind {
-                    source: expand(source)?,
+                    source: plain_path(&expand(source)?),
                     propagation: propagation.clone(),
                     create: *create,
                     non_recursive: *non_recursive,
@@ -125,7 +127,7 @@ pub(super) fn plan(context: &Context<'_>) -> Result<Planned, SpecError> {
             }
             WantedMount::Image { .. } | WantedMount::Tmpfs { .. } => m.kind.clone(),
         };
-        Ok::<_, SpecError>(PlannedMount { target: expand(&m.target)?, read_only: m.read_only, kind })
+        Ok::<_, SpecError>(PlannedMount { target: plain_path(&expand(&m.target)?), read_only: m.read_only, kind })
     };
     let hostname = expand(&spec.hostname)?;
     let mut env: Vec<String> = spec.env.iter().map(expand).collect::<Result<_, _>>()?;

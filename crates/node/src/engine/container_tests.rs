@@ -84,7 +84,7 @@ fn the_spec_stands_over_the_image() {
     assert_eq!(stop_of_labels(&made.labels).0, "TERM");
     assert_eq!(
         made.mounts.iter().map(|m| (m.target.as_str(), m.readonly)).collect::<Vec<_>>(),
-        [("/data/", true), ("/logs", false)]
+        [("/data", true), ("/logs", false)]
     );
 }
 

@@ -330,6 +330,19 @@ pub fn is_mount_subpath(path: &str) -> bool {
     !path.starts_with('/') && !path.contains('\0') && path.split('/').all(|part| part != "..")
 }
 
+/// An absolute path without what only leads astray: `/a/../b/` is `/b`.
+pub fn plain_path(path: &str) -> String {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
 /// Whether a tmpfs of a container may have this option beside its size and mode (tmpfs(5), mount(8)).
 pub fn is_tmpfs_option(word: &str) -> bool {
     const FLAGS: [&str; 14] = [
@@ -387,4 +400,17 @@ pub enum Seccomp {
     Unconfined,
     /// A profile in Docker's JSON format.
     Profile(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// E-15: as Docker shows the places of mounts and their sources.
+    #[test]
+    fn e_15_paths_are_made_plain() {
+        for (path, wanted) in [("/q/../w", "/w"), ("/tmp/", "/tmp"), ("//a/./b", "/a/b"), ("/..", "/"), ("/", "/")] {
+            assert_eq!(plain_path(path), wanted, "{path}");
+        }
+    }
 }

@@ -46,6 +46,14 @@ fn docker_e_15_mounts_as_they_were_written() -> Result<()> {
         ["run", "--rm", "--volumes-from", "all", IMAGE, "sh", "-c", "grep -c -e ' /t ' -e ' /m ' /proc/mounts"];
     ensure!(d.ok(&handed_on)? == "1");
 
+    // paths that lead astray are shown where they lead to
+    d.sleeper("plain", &["-v", "/tmp/:/t/", "--mount", "type=volume,src=named,dst=/q/../w"])?;
+    let shown = d.field("plain", "{{range .Mounts}}{{.Type}} {{.Destination}};{{end}}")?;
+    let mut shown: Vec<&str> = shown.split_terminator(';').collect();
+    shown.sort_unstable();
+    ensure!(shown == ["bind /t", "volume /w"], "{shown:?}");
+    ensure!(d.field("plain", "{{json .Mounts}}")?.contains("\"Source\":\"/tmp\""));
+
     d.is("all", "{{json .HostConfig.SecurityOpt}}", "null")?;
     let labels = ["--security-opt", "label=level:s0:c1", "--isolation", "default", "--privileged"];
     d.ok(&[&["create", "--name", "labelled"], &labels[..], &[IMAGE, "true"]].concat())?;

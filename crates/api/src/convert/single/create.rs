@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use serde_json::Value;
-use types::{DeviceRequest, DnsConfig, Labels, LogDriver};
+use types::{DeviceRequest, DnsConfig, Labels, LogDriver, plain_path};
 
 use super::{
     limits, mounts, network,
@@ -210,23 +210,10 @@ fn read_directory(from: &mut Object<'_>) -> Result<String, FieldError> {
         return Ok(directory);
     }
     if directory.starts_with('/') {
-        return Ok(normalized(&directory));
+        return Ok(plain_path(&directory));
     }
     let text = format!("the working directory '{directory}' is invalid, it needs to be an absolute path");
     Err(from.bad("WorkingDir", text))
-}
-
-/// `/a/../b/` is `/b`.
-fn normalized(path: &str) -> String {
-    let mut parts = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
 }
 
 fn read_annotations(host: &mut Object<'_>) -> Result<Labels, FieldError> {

@@ -1,7 +1,7 @@
 //! What is mounted: `Binds`, `Mounts`, `Tmpfs` and the container's own `Volumes`. Docker's words, from moby
 //! `volume/mounts/linux_parser.go`.
 
-use types::{Bytes, Labels, Mount, MountKind, is_tmpfs_option, is_volume_name};
+use types::{Bytes, Labels, Mount, MountKind, is_tmpfs_option, is_volume_name, plain_path};
 
 use super::spec::{AskedMount, MountForm};
 use crate::convert::{
@@ -41,22 +41,13 @@ fn add(mounts: &mut Vec<AskedMount>, mount: Mount, form: MountForm) -> Result<()
     Ok(())
 }
 
-/// Without what only leads astray, as in Docker: `/a/../b/` is `/b`.
 fn absolute(target: &str) -> Result<String, String> {
     if !target.starts_with('/') {
         return Err(format!("invalid mount path: '{target}' mount path must be absolute"));
     }
-    let mut parts = Vec::new();
-    for part in target.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    match parts.is_empty() {
-        true => Err("invalid volume specification: destination can't be '/'".to_owned()),
-        false => Ok(format!("/{}", parts.join("/"))),
+    match plain_path(target) {
+        root if root == "/" => Err("invalid volume specification: destination can't be '/'".to_owned()),
+        target => Ok(target),
     }
 }
 

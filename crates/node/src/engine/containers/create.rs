@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use types::{Labels, Mount, MountKind, with_causes};
+use types::{Labels, Mount, MountKind, plain_path, with_causes};
 
 use super::{
     ContainerError, ContainerErrorKind, Engine, Meant, Record, check, host_limits,
@@ -330,7 +330,7 @@ fn anonymous() -> MountKind {
 }
 
 fn same(one: &str, other: &str) -> bool {
-    one.trim_end_matches('/') == other.trim_end_matches('/')
+    plain_path(one) == plain_path(other)
 }
 
 /// The later one of two at the same place is meant.
@@ -354,9 +354,10 @@ pub(super) fn hold(volumes: &Volumes, owner: &str, points: &[MountPoint]) -> Res
 fn point(volumes: &Volumes, owner: &str, asked: AskedMount, rootfs: &Path) -> Result<MountPoint, ContainerError> {
     let (mode, is_listed) = (asked.mode().to_owned(), asked.form == MountForm::Mount);
     let Mount { target, mut read_only, kind } = asked.mount;
+    let target = plain_path(&target);
     let kind = match kind {
         MountKind::Bind { source, propagation, non_recursive, read_only_non_recursive, .. } => {
-            PointKind::Bind { source, propagation, non_recursive, read_only_non_recursive }
+            PointKind::Bind { source: plain_path(&source), propagation, non_recursive, read_only_non_recursive }
         }
         MountKind::Image { source, subpath } => {
             read_only = true;
