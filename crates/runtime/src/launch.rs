@@ -13,7 +13,7 @@ use crate::{
     config::{ContainerConfig, Device, MountKind, OciRuntime},
     dev,
     error::{Error, Result},
-    masked_paths,
+    fits, masked_paths,
     oci::{self, DeviceNode, HostFacts, ResolvedUser},
     record::{ContainerDir, Record},
     rootfs::Rootfs,
@@ -69,10 +69,9 @@ pub(crate) fn prepare(
     let (effective, bounding) = capabilities().map_err(Error::io(id, "read this process's capabilities"))?;
     check_privileges(effective)?;
     check_sources(config)?;
-    check_open_files(config)?;
-    check_oom_score(config, effective)?;
     let rootfs = Rootfs::open(&config.rootfs)
         .map_err(|_| Error::RootfsMissing { id: id.to_owned(), path: config.rootfs.clone() })?;
+    fits::check(config, &rootfs, effective)?;
     let user = resolve_user(config, &rootfs)?;
     let host = HostFacts {
         architecture: std::env::consts::ARCH,
@@ -147,31 +146,6 @@ fn check_sources(config: &ContainerConfig) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A bound on open files that the kernel refuses to everybody: said in words, not as a container that cannot be made.
-fn check_open_files(config: &ContainerConfig) -> Result<()> {
-    let most = std::fs::read_to_string("/proc/sys/fs/nr_open").ok().and_then(|text| text.trim().parse::<u64>().ok());
-    let asked = config.ulimits.iter().find(|limit| limit.name == "nofile").map(|limit| limit.hard);
-    match (asked, most) {
-        (Some(asked), Some(most)) if asked > most => {
-            let reason = format!("ulimit nofile: {asked} is more than the kernel's fs.nr_open, {most}");
-            Err(Error::Invalid { id: config.id.clone(), reason })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Nobody lowers it below his own without the right to.
-fn check_oom_score(config: &ContainerConfig, capabilities: u64) -> Result<()> {
-    const CAP_SYS_RESOURCE: u32 = 24;
-    let own = std::fs::read_to_string("/proc/self/oom_score_adj").ok().and_then(|text| text.trim().parse().ok());
-    let (own, asked): (i64, i64) = (own.unwrap_or(0), config.oom_score_adj.into());
-    if asked == 0 || asked >= own || capabilities & (1 << CAP_SYS_RESOURCE) != 0 {
-        return Ok(());
-    }
-    let reason = format!("the OOM score {asked} is below the daemon's own, {own}, which takes CAP_SYS_RESOURCE");
-    Err(Error::Invalid { id: config.id.clone(), reason })
 }
 
 fn resolve_user(config: &ContainerConfig, rootfs: &Rootfs) -> Result<ResolvedUser> {

@@ -15,6 +15,7 @@ mod end;
 mod error;
 mod exec;
 mod fds;
+mod fits;
 mod launch;
 mod log;
 mod masked;
