@@ -205,6 +205,13 @@ async fn init_reaps_and_forwards() {
     until("the command runs", async || bench.runtime.stats("init").unwrap().pids == 2).await;
     let pid = bench.runtime.state("init").await.unwrap().pid.unwrap();
     assert_eq!(std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(), 3, "only the standard streams");
+    // E-21: in lists of processes it is Docker's, with the command that it looks after
+    until("it is shown so", async || {
+        let shown = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+        shown("cmdline").trim_end_matches('\0') == "/sbin/docker-init\0--\0sleep\u{0}1000"
+            && shown("comm") == "docker-init\n"
+    })
+    .await;
     let begun = Instant::now();
     // Without an init, process 1 would ignore SIGTERM.
     let exit = bench.runtime.stop("init", Signal::SIGTERM, Duration::from_secs(20)).await.unwrap();

@@ -19,7 +19,7 @@ use types::with_causes;
 use super::{
     Failure, console_path,
     executor::Command,
-    give,
+    give, init,
     reap::{End, wait_for},
     stdio::Stdio,
 };
@@ -69,7 +69,7 @@ fn build(dir: &ContainerDir, record: &Record, stdio: &mut Stdio) -> Result<i32, 
     reset_signals().map_err(|errno| format!("cannot reset signals: {errno}"))?;
     let text = |err: libcontainer::error::LibcontainerError| with_causes(&err);
     let mut builder = ContainerBuilder::new(record.id.clone(), SyscallType::default())
-        .with_executor(Command { init: record.init })
+        .with_executor(Command { init: record.init.then(init::Arguments::own) })
         .with_root_path(dir.oci_root())
         .map_err(text)?
         .with_console_socket(console_path(dir, record));

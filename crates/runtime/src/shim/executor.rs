@@ -22,8 +22,8 @@ use super::init;
 /// How the container's command is executed.
 #[derive(Clone)]
 pub(super) struct Command {
-    /// As a child of an init of ours.
-    pub(super) init: bool,
+    /// As a child of an init of ours, whose arguments are there.
+    pub(super) init: Option<init::Arguments>,
 }
 
 impl Executor for Command {
@@ -32,14 +32,14 @@ impl Executor for Command {
     }
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        if self.init {
-            init::become_init_and_fork();
+        if let Some(arguments) = self.init {
+            init::become_init_and_fork(arguments, process(spec).map(words).unwrap_or_default());
         }
         let found = process(spec).and_then(|process| Ok((c_string(&find(process)?)?, arguments(process)?)));
         let (path, args) = found.unwrap_or_else(|problem| say_and_exit(&problem, 127));
         let Err(errno) = execv(&path, &args);
         let code = match errno {
-            _ if !self.init => NOT_EXECUTED,
+            _ if self.init.is_none() => NOT_EXECUTED,
             // an init says of its child what shells say
             Errno::ENOENT => 127,
             _ => 126,

@@ -141,6 +141,11 @@ fn docker_e_25_life_of_a_container() -> Result<()> {
     d.ok(&["stop", "polite"])?;
     d.is("polite", "{{.State.ExitCode}}", "7")?;
     d.ok(&["run", "-d", "--name", "init", "--init", IMAGE, "sleep", "10000"])?;
+    until("its init is shown as Docker's", DEADLINE, || {
+        let shown = d.ok(&["top", "init"])?;
+        ensure!(shown.contains("/sbin/docker-init -- sleep 10000"), "{shown}");
+        Ok(())
+    })?;
     d.ok(&["kill", "-s", "TERM", "init"])?;
     ensure!(d.ok(&["wait", "init"])? == "143");
     d.ok(&["run", "-d", "--name", "three", IMAGE, "sh", "-c", "exit 3"])?;
