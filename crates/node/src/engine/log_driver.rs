@@ -60,6 +60,20 @@ pub struct LogPlan {
     pub forward: Option<LogForward>,
 }
 
+/// What dockerd looks at before there is a container: which options there are, and what syslog's mean. The values of the others
+/// come to light at its start.
+///
+/// # Errors
+/// When the driver or one of its options is not known, or syslog is not told whom to send to.
+pub fn check(wanted: Option<&types::LogDriver>) -> Result<(), LogDriverError> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    check_options(wanted)?;
+    match name(wanted) {
+        "syslog" => destination(&wanted.options).map(drop),
+        _ => Ok(()),
+    }
+}
+
 /// The file that `logs` is read from.
 ///
 /// # Errors
@@ -158,6 +172,13 @@ fn check_options(wanted: &types::LogDriver) -> Result<(), LogDriverError> {
 
 /// moby `daemon/logger/syslog`.
 fn syslog(options: &Labels, about: &About<'_>) -> Result<Syslog, LogDriverError> {
+    let (to, facility, format) = destination(options)?;
+    let template = options.get("tag").map_or("", String::as_str);
+    Ok(Syslog { to, facility, format, tag: tag(template, about)?, hostname: about.hostname.to_owned() })
+}
+
+/// Where the lines go, as what and how.
+fn destination(options: &Labels) -> Result<(SyslogAddress, u8, SyslogFormat), LogDriverError> {
     let get = |key: &str| options.get(key).map_or("", String::as_str);
     let to = address(get("syslog-address"))?;
     let facility = get("syslog-facility");
@@ -176,7 +197,7 @@ fn syslog(options: &Labels, about: &About<'_>) -> Result<Syslog, LogDriverError>
         "rfc5424micro" => SyslogFormat::Rfc5424Micro,
         other => return Err(bad("syslog-format", other, "write rfc3164, rfc5424 or rfc5424micro")),
     };
-    Ok(Syslog { to, facility, format, tag: tag(get("tag"), about)?, hostname: about.hostname.to_owned() })
+    Ok((to, facility, format))
 }
 
 fn address(text: &str) -> Result<SyslogAddress, LogDriverError> {
@@ -425,5 +446,18 @@ mod tests {
             log opt tag="{{.Name": a placeholder does not end: write {{.Name}}
             log opt labels-regex="(": not a regular expression: found open group without closing ')'"#]]
         .assert_eq(&cases.map(refused).join("\n"));
+    }
+
+    /// E-27: what is wrong with syslog's options is told when a container is made; a bad value of a file's only at its start.
+    #[test]
+    fn e_27_what_is_looked_at_before_there_is_a_container() {
+        let told = |name: &str, option: &str, value: &str| {
+            let wanted = wanted(name, &[(option, value)]);
+            (check(Some(&wanted)).is_err(), file_of(Some(&wanted)).is_err())
+        };
+        assert_eq!(told("json-file", "max-size", "bad"), (false, true));
+        assert_eq!(told("json-file", "colour", "red"), (true, true));
+        assert!(told("syslog", "syslog-address", "bad://x").0 && told("syslog", "syslog-facility", "x").0);
+        assert!(!told("syslog", "syslog-address", "udp://h:5").0);
     }
 }

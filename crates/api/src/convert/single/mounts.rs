@@ -20,7 +20,13 @@ pub(super) fn read(from: &mut Object<'_>, host: &mut Object<'_>) -> Result<Vec<A
     }
     for entry in host.entries("Tmpfs")? {
         let (mount, text) = tmpfs(&entry)?;
-        add(&mut mounts, mount, MountForm::Tmpfs(text)).map_err(|reason| entry.bad(reason))?;
+        let is_bound =
+            |known: &AskedMount| matches!(known.form, MountForm::Bind(_)) && known.mount.target == mount.target;
+        if mounts.iter().any(is_bound) {
+            return Err(entry.bad(format!("Duplicate mount point: {}", mount.target)));
+        }
+        // as with Docker it lies over what `Mounts` has there
+        mounts.push(AskedMount { mount, form: MountForm::Tmpfs(text) });
     }
     for entry in from.entries("Volumes")? {
         let target = absolute(entry.key).map_err(|reason| entry.bad(reason))?;

@@ -238,9 +238,10 @@ fn network_settings(view: &ContainerView) -> Value {
     let bridge = view.places.iter().find(|place| place.network == "bridge").map(|p| place(view, p));
     let of_bridge = |field: &str, none: Value| bridge.as_ref().map_or(none, |place| place[field].clone());
     // A namespace of its own is called as it is; by the key any is entered (`nsenter --net=KEY`).
-    let has_own = matches!(view.spec.network, NetworkRequest::Places(_) | NetworkRequest::None);
+    // The host's has a name for each container that is in it.
+    let is_anothers = matches!(view.spec.network, NetworkRequest::Container(_));
     let pid = view.state.pid;
-    let sandbox = if pid > 0 && has_own { view.id.as_str() } else { "" };
+    let sandbox = if pid > 0 && !is_anothers { view.id.as_str() } else { "" };
     let key = if pid > 0 { format!("/proc/{pid}/ns/net") } else { String::new() };
     Fields::new()
         .set("Bridge", "")
@@ -300,6 +301,7 @@ fn endpoint_of(view: &ContainerView, place: &PlaceView) -> String {
     let is_there = place.address.is_some() || place.address6.is_some();
     match view.spec.network {
         NetworkRequest::Places(_) if is_there => endpoint_id(&place.network_id, &view.id),
+        NetworkRequest::Host | NetworkRequest::None if view.state.pid > 0 => endpoint_id(&place.network_id, &view.id),
         _ => String::new(),
     }
 }

@@ -112,9 +112,13 @@ fn e_15_mounts() {
         (json!(["/srv:/x:fast"]), "invalid mode: fast"),
         (json!(["no/name:/x"]), "includes invalid characters for a local volume name"),
         (json!(["/a:/x", "/b:/x"]), "Duplicate mount point: /x"),
+        (json!(["/a:/fast"]), "Duplicate mount point: /fast"),
     ] {
-        refuses(&json!({"Image": "a", "HostConfig": {"Binds": binds}}), part);
+        refuses(&json!({"Image": "a", "HostConfig": {"Binds": binds, "Tmpfs": {"/fast": ""}}}), part);
     }
+    let mount = json!([{"Type": "tmpfs", "Target": "/fast"}]);
+    let both = read(&json!({"Image": "a", "HostConfig": {"Mounts": mount, "Tmpfs": {"/fast": ""}}}));
+    assert_eq!(both.mounts.len(), 2, "the later lies over the other");
 }
 
 #[test]

@@ -91,7 +91,7 @@ impl Engine {
         let invalid = |e: crate::engine::container::SpecError| ContainerError::invalid(with_causes(&e));
         let health = health::settings(spec.health.as_ref(), image).map_err(invalid)?;
         let refused = |e: log_driver::LogDriverError| ContainerError::invalid(e.to_string());
-        log_driver::file_of(spec.log.as_ref()).map_err(refused)?;
+        log_driver::check(spec.log.as_ref()).map_err(refused)?;
         self.check(&spec).await?;
         self.check_asked_places(&spec)?;
         warnings.extend(self.discards_ports(&spec));
@@ -289,12 +289,8 @@ fn warnings(spec: &SingleSpec, image: &image::ImageDetail, platform: Option<&ima
              platform was requested"
         )
     });
-    let links = (spec.is_on_bridge() && !spec.links.is_empty()).then(|| {
-        "Links on the default bridge network are deprecated and will be removed in a future release. Use a custom \
-         network instead."
-            .to_owned()
-    });
-    other.into_iter().chain(links).collect()
+    let images = spec.mounts.iter().filter(|asked| matches!(asked.mount.kind, MountKind::Image { .. }));
+    other.into_iter().chain(images.map(|_| "Image mount is an experimental feature".to_owned())).collect()
 }
 
 fn of_image(error: &image::Error) -> ContainerError {

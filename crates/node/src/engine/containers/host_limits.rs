@@ -46,6 +46,12 @@ pub(super) fn discard(limits: &mut Limits, look: impl FnOnce() -> LimitsHere) ->
         limits.oom_kill_disable = false;
         warn("Your kernel does not support OomKillDisable. OomKillDisable discarded.");
     }
+    if limits.oom_kill_disable && limits.memory_bytes == 0 {
+        warn(
+            "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running \
+             out of resources.",
+        );
+    }
     if limits.blkio_weight != 0 && !here.io_weight {
         limits.blkio_weight = 0;
         warn("Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.");
@@ -95,6 +101,12 @@ mod tests {
         assert_eq!(discard(&mut limits, || none).len(), 4);
         assert_eq!(limits, Limits { memory_bytes: 1 << 30, ..Limits::default() });
         assert_eq!(discard(&mut limits, || panic!("nothing is asked for")), Vec::<String>::new());
+        let mut unbound = Limits { oom_kill_disable: true, ..Limits::default() };
+        let told = discard(&mut unbound, || all);
+        assert!(
+            unbound.oom_kill_disable && told.len() == 1 && told[0].starts_with("OOM killer is disabled"),
+            "{told:?}"
+        );
     }
 
     #[test]
