@@ -19,6 +19,7 @@ use super::{
     Engine,
     container::record_of_labels,
     containers::{ContainerRef, MountPoint, PointKind},
+    events::{Event, EventKind},
     refusal::{Refusal, RefusalKind},
     volumes::{self, VolumeError},
 };
@@ -156,21 +157,38 @@ impl Engine {
                 },
             };
         }
+        if is_ours {
+            self.tell(&container.id, "pause", &[]);
+        }
         // A task of its own, so that a client who leaves does not leave the container paused.
         let (engine, id) = (self.clone(), container.id.clone());
-        let (comment, name) = (options.message.clone(), options.reference.clone());
         let work = tokio::spawn(async move {
+            let (comment, name) = (options.message.clone(), options.reference.clone());
             let committed = engine.inner.images.commit(&id, options).await;
-            if is_ours && let Err(error) = engine.inner.runtime.unpause(&id).await {
-                tracing::warn!(container.id = id, %error, "a container stays paused after a commit");
+            if let Ok(made) = &committed {
+                let name = name.map(|name| name.with_default_tag().familiar()).unwrap_or_default();
+                engine.tell_committed(&id, made, &comment, &name);
+            }
+            if is_ours {
+                match engine.inner.runtime.unpause(&id).await {
+                    Ok(()) => engine.tell(&id, "unpause", &[]),
+                    Err(error) => tracing::warn!(container.id = id, %error, "a container stays paused after a commit"),
+                }
             }
             committed
         });
-        let made = work.await.map_err(|_| stopping())?.map_err(|error| Refusal::of_image(&error))?;
-        let name = name.map(|name| name.with_default_tag().familiar()).unwrap_or_default();
-        let attributes = [("comment", comment.as_str()), ("imageID", made.as_str()), ("imageRef", name.as_str())];
-        self.tell(&container.id, "commit", &attributes);
-        Ok(made)
+        work.await.map_err(|_| stopping())?.map_err(|error| Refusal::of_image(&error))
+    }
+
+    /// In dockerd's order: that there is an image, its name if it got one, and what it was made of.
+    fn tell_committed(&self, container: &str, image: &Digest, comment: &str, name: &str) {
+        let id = image.as_str();
+        let labels = self.inner.images.inspect(id).map(|image| image.config.config.labels).unwrap_or_default();
+        let of_image =
+            |action: &str, name: &str| Event::new(EventKind::Image, action, id).with("name", name).with_labels(&labels);
+        let named = (!name.is_empty()).then(|| of_image("tag", name));
+        self.tell_all([of_image("create", id)].into_iter().chain(named));
+        self.tell(container, "commit", &[("comment", comment), ("imageID", id), ("imageRef", name)]);
     }
 
     /// Those of one that was never started are what was asked for; names of users are looked up by its start.

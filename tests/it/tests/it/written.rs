@@ -197,6 +197,22 @@ fn docker_e_09_a_commit_is_of_its_container() -> Result<()> {
     let events = ["events", "--since", "1m", "--until", &soon.to_string(), "--filter", "event=commit", "--format"];
     let told = d.ok(&[&events[..], &["{{.Actor.Attributes.comment}} {{.Actor.Attributes.imageRef}}"]].concat())?;
     ensure!(told == "words made:1", "{told}");
+
+    // the container stands still meanwhile, and the image is there and has its name before it is said what it was made of
+    d.ok(&["top", "one"])?;
+    let here = tempfile::tempdir()?;
+    let tar = here.path().join("one.tar").display().to_string();
+    d.ok(&["export", "-o", &tar, "one"])?;
+    d.ok(&["import", &tar, "brought:1"])?;
+    let soon = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + 1;
+    let all = ["events", "--since", "1m", "--until", &soon.to_string(), "--format", "{{.Type}} {{.Action}}"];
+    let all = d.ok(&all)?;
+    for part in [
+        "container pause\nimage create\nimage tag\ncontainer commit\ncontainer unpause",
+        "container top\ncontainer export\nimage tag\nimage import",
+    ] {
+        ensure!(all.contains(part), "{part:?} is not in {all}");
+    }
     Ok(())
 }
 

@@ -91,9 +91,12 @@ async fn import(shared: &Shared, query: &Query, platform: Option<Platform>, body
         read_to_the_end(body).await;
         return Err(refused.into());
     }
-    let (store, announcer) = (shared.host.images().clone(), Announcer::of(shared));
+    let (store, announcer, tagged) = (shared.host.images().clone(), Announcer::of(shared), options.reference.clone());
     let work = |_| async move {
         let loaded = store.import(reader(body), options).await?;
+        if let Some(reference) = tagged {
+            announcer.tell("tag", loaded.id.as_str(), &reference.familiar());
+        }
         announcer.tell("import", loaded.id.as_str(), &name_of(&loaded));
         Ok(loaded)
     };

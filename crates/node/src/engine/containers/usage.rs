@@ -97,7 +97,9 @@ impl Engine {
             }
             rows(&String::from_utf8_lossy(&output.stdout), &pids)
         };
-        tokio::task::spawn_blocking(work).await.map_err(|_| stopping())?
+        let shown = tokio::task::spawn_blocking(work).await.map_err(|_| stopping())??;
+        self.tell(&found.id, "top", &[]);
+        Ok(shown)
     }
 
     /// What it wrote; ends at the end of the log, or with the container when following.
