@@ -115,6 +115,13 @@ mod tests {
         write("0123", "web", None, &view)
     }
 
+    /// E-25: what does not run was not read, at no time that there is.
+    #[test]
+    fn e_25_what_does_not_run_was_not_read() {
+        let shown = shown(0, None, false);
+        assert_eq!([&shown["read"], &shown["preread"]], ["0001-01-01T00:00:00Z"; 2]);
+    }
+
     /// E-25: what is bounded by nothing and what nobody counts, by the kernel's control groups.
     #[test]
     fn e_25_what_there_is_not() {

@@ -45,7 +45,8 @@ impl Engine {
     /// When there is no such container.
     pub async fn container_usage(&self, text: &str) -> Result<UsageView, ContainerError> {
         let id = self.find_container(text).await?.id;
-        let view = UsageView { read_at: now(), ..UsageView::default() };
+        // what does not run is not read, as with Docker
+        let view = UsageView::default();
         let state = match self.inner.runtime.state(&id).await {
             Ok(state) => state,
             Err(runtime::Error::NotFound { .. }) => return Ok(view),
@@ -55,6 +56,7 @@ impl Engine {
         let Ok(usage) = self.inner.runtime.usage(&id) else { return Ok(view) };
         let host = self.info();
         Ok(UsageView {
+            read_at: now(),
             usage,
             networks: interfaces(&fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap_or_default()),
             system_cpu_ns: system_cpu_ns(&fs::read_to_string("/proc/stat").unwrap_or_default()),
@@ -62,7 +64,6 @@ impl Engine {
             host_memory_bytes: host.memory_bytes,
             cgroup_version: host.cgroup_version,
             is_running: true,
-            ..view
         })
     }
 
