@@ -292,7 +292,11 @@ fn docker_e_14_ports_and_networks() -> Result<()> {
     d.is("hosted", ids, "64 64")?;
     let said = d.say(&["create", "--network", "host", "-p", "80:80", IMAGE, "true"])?;
     ensure!(said.err.contains("Published ports are discarded when using host network mode"), "{}", said.err);
-    d.no(1, "syslog-address", &["create", "--log-driver", "syslog", "--log-opt", "syslog-address=bad://x", IMAGE])?;
+    d.no(
+        1,
+        "syslog-address",
+        &["create", "--log-driver", "syslog", "--log-opt", "syslog-address=bad://x", IMAGE, "true"],
+    )?;
     d.no(125, "network nowhere not found", &["run", "-d", "--network", "nowhere", IMAGE, "true"])?;
 
     d.ok(&["network", "connect", "own", "linked"])?;

@@ -12,14 +12,20 @@ pub(super) fn new_id() -> String {
 }
 
 impl Engine {
-    /// With the command as Docker's events have it: `exec_start: sh -c true`.
+    /// With the command as Docker's events have it.
     pub(super) fn tell_exec(&self, container: &str, id: &str, action: &str, args: &[String]) {
-        self.tell(container, &format!("{action}: {}", args.join(" ")), &[("execID", id)]);
+        self.tell(container, &with_command(action, args), &[("execID", id)]);
     }
 
     pub(super) fn tell_exec_end(&self, container: &str, id: &str, code: i32) {
         self.tell(container, "exec_die", &[("execID", id), ("exitCode", &code.to_string())]);
     }
+}
+
+/// `exec_start: sh -c true`; Docker has the blank behind the program also where nothing comes after it.
+fn with_command(action: &str, args: &[String]) -> String {
+    let (program, rest) = args.split_first().map_or(("", &[][..]), |(program, rest)| (program.as_str(), rest));
+    format!("{action}: {program} {}", rest.join(" "))
 }
 
 /// A command that only whoever has it waits for, such as a health check.
@@ -51,5 +57,18 @@ impl Drop for Probe<'_> {
         if let Some(code) = self.end {
             self.engine.tell_exec_end(self.container, &self.id, code);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_command;
+
+    /// E-42: commands are told as Docker writes them.
+    #[test]
+    fn e_42_commands_are_told_as_docker_writes_them() {
+        let told =
+            |words: &[&str]| with_command("exec_start", &words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>());
+        assert_eq!([told(&["sh", "-c", "true"]), told(&["true"])], ["exec_start: sh -c true", "exec_start: true "]);
     }
 }
