@@ -22,7 +22,7 @@ const LABEL_NODE: &str = "com.docker.swarm.node.id";
 const LABEL_TASK: &str = "com.docker.swarm.task.id";
 /// Says by being there that it is a task's; it has no value.
 const LABEL_IS_TASK: &str = "com.docker.swarm.task";
-pub(super) const LABEL_TASK_NAME: &str = "com.docker.swarm.task.name";
+const LABEL_TASK_NAME: &str = "com.docker.swarm.task.name";
 /// The name that somebody gave this container in place of its task's.
 pub(super) const LABEL_RENAMED: &str = "rswarm.renamed";
 /// How to stop it, for a daemon that finds the container without its assignment.
@@ -375,6 +375,11 @@ pub(super) fn stop_of_labels(labels: &BTreeMap<String, String>) -> (String, Opti
 /// How a found container wants to be looked at.
 pub(super) fn health_of_labels(labels: &BTreeMap<String, String>) -> Option<HealthSettings> {
     serde_json::from_str(labels.get(LABEL_HEALTH_CHECK)?).ok()
+}
+
+/// What people call a task's container: as its task, unless somebody gave it another name.
+pub(super) fn name_of_labels(labels: &BTreeMap<String, String>) -> Option<&String> {
+    labels.get(LABEL_RENAMED).or_else(|| labels.get(LABEL_TASK_NAME))
 }
 
 mod shown;

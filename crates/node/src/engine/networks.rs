@@ -8,6 +8,7 @@ use types::{ContainerAttachment, Network, NetworkDriver, NetworkId, NetworkSpec,
 
 use super::{
     Engine, LocalNetworkView, NetworkError, NetworkErrorKind as Kind,
+    container::name_of_labels,
     container_id::task_of_container,
     events::{Event, EventKind},
     files::use_resolver,
@@ -243,11 +244,10 @@ impl Engine {
     /// `of_task` allows to be done by hand.
     async fn unrecorded(&self, text: &str, of_task: impl Fn(&str) -> bool) -> Result<Unrecorded, NetworkError> {
         let known = self.containers().await.map_err(|error| NetworkError::new(Kind::Failed, error.to_string()))?;
-        let task_name = |labels: &std::collections::BTreeMap<String, String>| {
-            labels.get("com.docker.swarm.task.name").is_some_and(|name| name == text)
+        let is_named = |container: &&runtime::ContainerState| {
+            container.id.starts_with(text) || name_of_labels(&container.labels).is_some_and(|name| name == text)
         };
-        let found: Vec<_> =
-            known.iter().filter(|container| container.id.starts_with(text) || task_name(&container.labels)).collect();
+        let found: Vec<_> = known.iter().filter(is_named).collect();
         match found[..] {
             [] => Ok(Unrecorded { endpoint: endpoint(text)?, id: text.to_owned(), name: None }),
             [one] => match task_of_container(&one.id) {

@@ -56,11 +56,7 @@ pub(in crate::engine) use self::{merge::exposed_by, store::Record};
 use self::{store::Store, task_containers::TaskContainers};
 use types::with_causes;
 
-use super::{
-    Engine, EngineConfig,
-    container::{LABEL_RENAMED, LABEL_TASK_NAME},
-    container_id::task_of_container,
-};
+use super::{Engine, EngineConfig, container::name_of_labels, container_id::task_of_container};
 
 /// A start that takes longer hangs, on a volume of a server that is gone or on a host that is stuck. Whoever asks about the
 /// container then hears what is known; clients of dockerd, which would wait on, wait a minute as a rule.
@@ -341,8 +337,7 @@ impl Engine {
 }
 
 fn task_name(state: &runtime::ContainerState) -> &str {
-    let name = state.labels.get(LABEL_RENAMED).or_else(|| state.labels.get(LABEL_TASK_NAME));
-    name.map_or("", String::as_str)
+    name_of_labels(&state.labels).map_or("", String::as_str)
 }
 
 fn of_runtime(error: &runtime::Error) -> ContainerError {
