@@ -1,9 +1,16 @@
 //! What a container shall be, as plain data. Filled in by the engine; read by `oci` and `launch`.
 //! Nothing here has been checked against the host: `Runtime::create` does that and says what is wrong.
 
+mod log;
+
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+pub use log::{
+    Fluentd, FluentdAddress, Gelf, GelfCompression, GelfTransport, LogConfig, LogDriver, LogForward, LogQueue, Syslog,
+    SyslogAddress, SyslogFormat,
+};
 
 /// Who sets up namespaces and executes the command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -222,77 +229,6 @@ impl HookStage {
     pub(crate) fn of(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|stage| stage.name() == name)
     }
-}
-
-/// What becomes of the container's output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogDriver {
-    /// Docker's json-file. A file is full at `max_size_bytes` (0: never); `max_files` are kept, the newest included, and
-    /// with `compress` all but that one are compressed.
-    JsonFile {
-        max_size_bytes: u64,
-        max_files: u32,
-        #[serde(default)]
-        compress: bool,
-    },
-    None,
-}
-
-/// Where the log is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogConfig {
-    /// The newest file; older ones have `.1`, `.2` … appended.
-    pub path: PathBuf,
-    pub driver: LogDriver,
-    /// Where each line goes beside.
-    #[serde(default)]
-    pub forward: Option<LogForward>,
-}
-
-/// A service of the host that keeps logs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogForward {
-    Syslog(Syslog),
-    /// systemd's journal; the fields that every entry of the container has.
-    Journald {
-        fields: Vec<(String, String)>,
-    },
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Syslog {
-    pub to: SyslogAddress,
-    /// RFC 5424, section 6.2.1: 0 to 23.
-    pub facility: u8,
-    pub format: SyslogFormat,
-    pub tag: String,
-    /// Of this host.
-    pub hostname: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SyslogAddress {
-    /// Wherever the host's own listens.
-    Local,
-    Unix(PathBuf),
-    Unixgram(PathBuf),
-    /// `host:port`
-    Udp(String),
-    /// `host:port`
-    Tcp(String),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SyslogFormat {
-    /// As syslog(3) writes it, for a server on the same host.
-    Unix,
-    Rfc3164,
-    Rfc5424,
-    Rfc5424Micro,
 }
 
 /// One container.

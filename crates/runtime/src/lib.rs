@@ -36,9 +36,9 @@ mod time;
 pub use attach::{AttachConfig, Attached};
 pub use cgroup::{CgroupLayout, LimitsHere, Stats};
 pub use config::{
-    ContainerConfig, Device, DeviceRule, DeviceWeight, FileMount, LogConfig, LogDriver, LogForward, Mount, MountKind,
-    NamespaceMode, OciRuntime, Propagation, Resources, Seccomp, Syslog, SyslogAddress, SyslogFormat, Throttle,
-    ThrottleKind, Ulimit,
+    ContainerConfig, Device, DeviceRule, DeviceWeight, FileMount, Fluentd, FluentdAddress, Gelf, GelfCompression,
+    GelfTransport, LogConfig, LogDriver, LogForward, LogQueue, Mount, MountKind, NamespaceMode, OciRuntime,
+    Propagation, Resources, Seccomp, Syslog, SyslogAddress, SyslogFormat, Throttle, ThrottleKind, Ulimit,
 };
 pub use error::{Error, Result};
 pub use exec::{Captured, ContainerFacts, Exec, ExecConfig, ExecEnd, ExecStreams};

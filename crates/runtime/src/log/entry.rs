@@ -14,7 +14,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Stdout => "stdout",
             Self::Stderr => "stderr",
@@ -45,16 +45,7 @@ struct Line<'a> {
 /// Appends one line of JSON. `time` is RFC 3339. Bytes that are not UTF-8 become U+FFFD, as in Docker.
 pub(super) fn encode(into: &mut Vec<u8>, stream: Stream, text: &[u8], newline: bool, time: &[u8]) {
     into.extend_from_slice(b"{\"log\":\"");
-    if std::str::from_utf8(text).is_ok() {
-        escape(into, text); // nearly always, and much faster than in pieces
-    } else {
-        for chunk in text.utf8_chunks() {
-            escape(into, chunk.valid().as_bytes());
-            if !chunk.invalid().is_empty() {
-                into.extend_from_slice("\u{fffd}".as_bytes());
-            }
-        }
-    }
+    escape_text(into, text);
     if newline {
         into.extend_from_slice(b"\\n");
     }
@@ -63,6 +54,20 @@ pub(super) fn encode(into: &mut Vec<u8>, stream: Stream, text: &[u8], newline: b
     into.extend_from_slice(b"\",\"time\":\"");
     into.extend_from_slice(time);
     into.extend_from_slice(b"\"}\n");
+}
+
+/// What stands between the quotes of a JSON string. Bytes that are not UTF-8 become U+FFFD.
+pub(super) fn escape_text(into: &mut Vec<u8>, text: &[u8]) {
+    if std::str::from_utf8(text).is_ok() {
+        escape(into, text); // nearly always, and much faster than in pieces
+        return;
+    }
+    for chunk in text.utf8_chunks() {
+        escape(into, chunk.valid().as_bytes());
+        if !chunk.invalid().is_empty() {
+            into.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
 }
 
 fn escape(into: &mut Vec<u8>, text: &[u8]) {

@@ -7,7 +7,10 @@ use std::{
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Instant,
 };
+
+use nix::poll::PollFd;
 
 use super::{
     Stream,
@@ -74,6 +77,29 @@ impl LogWriter {
     /// Entries from now on bear this moment's time: one look at the clock for all the lines of one read.
     pub(crate) fn tick(&mut self) {
         self.now_ns = time::now_ns();
+        self.go_on();
+    }
+
+    /// Sends what waits for a log server, as far as that takes it now.
+    fn go_on(&mut self) {
+        if let Some(forward) = &mut self.forward {
+            forward.go_on();
+        }
+    }
+
+    /// What to wait for before the next [`Self::flush`], if a log server is to take more.
+    pub(crate) fn poll_fd(&self) -> Option<PollFd<'_>> {
+        self.forward.as_ref().and_then(Forwarder::poll_fd)
+    }
+
+    /// When [`Self::flush`] is due in any case.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.forward.as_ref().and_then(Forwarder::deadline)
+    }
+
+    /// Whether a log server has to catch up before more of the output may be read.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.forward.as_ref().is_some_and(Forwarder::is_behind)
     }
 
     /// Adds an entry; it is in the file after the next `flush`.
@@ -85,7 +111,7 @@ impl LogWriter {
             return;
         }
         if self.max_size_bytes > 0 && self.size >= self.max_size_bytes {
-            self.flush();
+            self.write();
             let rotated = self.rotate();
             self.report(rotated);
         }
@@ -93,12 +119,17 @@ impl LogWriter {
         encode(&mut self.buffer, stream, text, newline, self.clock.format(self.now_ns));
         self.size += (self.buffer.len() - before) as u64;
         if self.buffer.len() >= BUFFER {
-            self.flush();
+            self.write();
         }
     }
 
     /// Writes what has been gathered, and gives a large buffer back.
     pub(crate) fn flush(&mut self) {
+        self.go_on();
+        self.write();
+    }
+
+    fn write(&mut self) {
         let Some(file) = &mut self.file else { return };
         if self.buffer.is_empty() {
             return;
@@ -109,10 +140,13 @@ impl LogWriter {
         self.report(written);
     }
 
-    /// Gives the buffer's memory back; for when the container is silent.
-    pub(crate) fn rest(&mut self) {
-        self.flush();
+    /// The container has ended: what was gathered is written, and sent as far as it is taken.
+    pub(crate) fn finish(&mut self) {
+        self.write();
         self.buffer = Vec::new();
+        if let Some(forward) = &mut self.forward {
+            forward.finish();
+        }
     }
 
     fn rotate(&mut self) -> io::Result<()> {

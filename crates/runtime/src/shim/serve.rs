@@ -164,7 +164,8 @@ impl Shim {
     }
 
     fn wait_for_events(&self) -> io::Result<Ready> {
-        let timeout = self.audience.deadline().map_or(PollTimeout::NONE, |deadline| {
+        let deadline = [self.audience.deadline(), self.log.deadline()].into_iter().flatten().min();
+        let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
             // Rounded up, so that the deadline has passed when the time is over.
             let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
             PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
@@ -172,18 +173,22 @@ impl Shim {
         let entry = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds: Vec<PollFd<'_>> = vec![entry(self.children.fd()), entry(self.listener.as_fd())];
         // An output that somebody has to catch up with waits in its pipe.
-        let open: Vec<usize> =
-            (0..self.outputs.len()).filter(|index| !self.audience.is_behind(self.outputs[*index].stream)).collect();
+        let is_open = |index: &usize| !self.log.is_behind() && !self.audience.is_behind(self.outputs[*index].stream);
+        let open: Vec<usize> = (0..self.outputs.len()).filter(is_open).collect();
         fds.extend(open.iter().map(|index| entry(self.outputs[*index].fd.as_fd())));
         fds.extend(self.clients.iter().map(|client| entry(client.stream.as_fd())));
+        let before_listeners = fds.len();
         fds.extend(self.audience.poll_fds());
+        let before_log = fds.len();
+        // whatever it says, each turn goes on with it
+        fds.extend(self.log.poll_fd());
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
         let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
-        let (outputs, rest) = ready[2..].split_at(open.len());
-        let (clients, listeners) = rest.split_at(self.clients.len());
+        let (outputs, clients) = ready[2..before_listeners].split_at(open.len());
+        let listeners = &ready[before_listeners..before_log];
         let indices = |flags: &[bool]| (0..flags.len()).filter(|index| flags[*index]).collect::<Vec<usize>>();
         Ok(Ready {
             children: ready[0],
@@ -421,7 +426,7 @@ impl Shim {
         for output in &mut self.outputs {
             output.splitter.finish(|text, newline| self.log.entry(output.stream, text, newline));
         }
-        self.log.rest();
+        self.log.finish();
         Ok(())
     }
 }
@@ -444,7 +449,7 @@ fn read_output(
 ) -> std::ops::ControlFlow<()> {
     let mut chunk = [0_u8; CHUNK];
     for _ in 0..READS_PER_TURN {
-        if is_patient && audience.is_behind(output.stream) {
+        if is_patient && (audience.is_behind(output.stream) || log.is_behind()) {
             break;
         }
         match read(&output.fd, &mut chunk) {

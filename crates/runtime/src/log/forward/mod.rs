@@ -1,26 +1,33 @@
-//! Sends a container's lines on to the host's syslog or journal, beside the log file that `logs` is read from.
+//! Sends a container's lines on to a service that keeps logs, beside the log file that `logs` is read from.
 //! Used by [`super::LogWriter`] in the shim alone.
 //!
-//! A service of the host that is slow or away must never stop the container: nothing here waits longer than
-//! [`PATIENCE`], what cannot be sent is left out and counted, and the file has it all the same.
+//! A service that is slow or away must never stop the container for good. The host's own syslog and journal get each
+//! line when it comes or not at all (`at_once`). For a log server behind a network lines wait, within bounds, and are
+//! sent as the server takes them (`courier`). What is left out is counted and said, and the file has it all the same.
 
+mod at_once;
+mod backlog;
+mod courier;
+#[cfg(test)]
+mod courier_tests;
+mod fluentd;
+mod gelf;
 mod journald;
 mod socket;
 mod syslog;
+mod wire;
 
 use std::{
     io::{self, Write},
-    time::{Duration, Instant},
+    time::Instant,
 };
+
+use nix::poll::PollFd;
 
 use super::Stream;
 use crate::config::LogForward;
-use socket::Socket;
-
-/// For a stream that takes no more, once; then it is given up and tried again later.
-const PATIENCE: Duration = Duration::from_millis(200);
-/// Between two attempts to reach a service that is away.
-const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
+use at_once::{AtOnce, Way};
+use courier::Courier;
 
 /// One piece of output.
 #[derive(Debug, Clone, Copy)]
@@ -33,14 +40,9 @@ pub(super) struct Line<'a> {
     pub(super) at_ns: u64,
 }
 
-pub(super) struct Forwarder {
-    way: LogForward,
-    /// `None` while the service is away.
-    socket: Option<Socket>,
-    attempt_at: Instant,
-    /// Lines left out since the service was last reached.
-    lost: u64,
-    message: Vec<u8>,
+pub(super) enum Forwarder {
+    AtOnce(AtOnce),
+    Courier(Box<Courier>),
 }
 
 impl Forwarder {
@@ -48,133 +50,68 @@ impl Forwarder {
     ///
     /// # Errors
     /// When nobody answers there: better now than after a day of lost lines.
-    pub(super) fn open(way: &LogForward) -> io::Result<Self> {
-        let socket = Some(connect(way)?);
-        Ok(Self { way: way.clone(), socket, attempt_at: Instant::now(), lost: 0, message: Vec::new() })
+    pub(super) fn open(forward: &LogForward) -> io::Result<Self> {
+        match forward {
+            LogForward::Syslog(syslog) => AtOnce::open(Way::Syslog(syslog.clone())).map(Self::AtOnce),
+            LogForward::Journald { fields } => AtOnce::open(Way::Journald(fields.clone())).map(Self::AtOnce),
+            LogForward::Gelf(gelf) => Courier::of_gelf(gelf).map(Box::new).map(Self::Courier),
+            LogForward::Fluentd(fluentd) => Courier::of_fluentd(fluentd).map(Box::new).map(Self::Courier),
+        }
     }
 
     pub(super) fn send(&mut self, line: Line<'_>) {
-        if self.socket.is_none() && Instant::now() >= self.attempt_at {
-            self.attempt_at = Instant::now() + BETWEEN_ATTEMPTS;
-            self.socket = connect(&self.way).ok();
-            if self.socket.is_some() && self.lost > 0 {
-                complain(&format!("reached it again; {} lines were left out", self.lost));
-                self.lost = 0;
-            }
+        match self {
+            Self::AtOnce(at_once) => at_once.send(line),
+            Self::Courier(courier) => courier.add(line),
         }
-        let Some(socket) = &mut self.socket else {
-            self.lost += 1;
-            return;
-        };
-        self.message.clear();
-        match &self.way {
-            LogForward::Syslog(syslog) => syslog::write(&mut self.message, syslog, line, socket.is_stream()),
-            LogForward::Journald { fields } => journald::write(&mut self.message, fields, line),
+    }
+
+    /// Sends what waits, as far as the service takes it now.
+    pub(super) fn go_on(&mut self) {
+        if let Self::Courier(courier) = self {
+            courier.go_on(Instant::now());
         }
-        match socket.send(&self.message) {
-            Ok(()) => {}
-            // It is there and busy: this line is left out, the next may pass.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !socket.is_stream() => self.lost += 1,
-            Err(error) => {
-                complain(&format!("cannot send: {error}; lines are left out until it is back"));
-                self.lost += 1;
-                self.socket = None;
-                self.attempt_at = Instant::now() + BETWEEN_ATTEMPTS;
-            }
+    }
+
+    /// The container has ended: stays for what still waits, while it is taken.
+    pub(super) fn finish(&mut self) {
+        if let Self::Courier(courier) = self {
+            courier.finish();
+        }
+    }
+
+    /// What to wait for before the next [`Self::go_on`].
+    pub(super) fn poll_fd(&self) -> Option<PollFd<'_>> {
+        match self {
+            Self::AtOnce(_) => None,
+            Self::Courier(courier) => courier.poll_fd(),
+        }
+    }
+
+    /// When [`Self::go_on`] is due in any case.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::AtOnce(_) => None,
+            Self::Courier(courier) => courier.deadline(),
+        }
+    }
+
+    /// Whether no more of the output may be read just now.
+    pub(super) fn is_behind(&self) -> bool {
+        match self {
+            Self::AtOnce(_) => false,
+            Self::Courier(courier) => courier.is_behind(),
         }
     }
 }
 
-fn connect(way: &LogForward) -> io::Result<Socket> {
-    let (name, socket) = match way {
-        LogForward::Syslog(syslog) => ("syslog", Socket::of_syslog(&syslog.to)),
-        LogForward::Journald { .. } => ("journald", Socket::datagram(journald::SOCKET.as_ref())),
-    };
-    socket.map_err(|error| {
-        io::Error::new(error.kind(), format!("failed to initialize logging driver: {name} cannot be reached: {error}"))
-    })
+/// Why a container cannot start.
+fn cannot_reach(driver: &str, error: &io::Error) -> io::Error {
+    let text = format!("failed to initialize logging driver: {driver} cannot be reached: {error}");
+    io::Error::new(error.kind(), text)
 }
 
 /// In the shim's own error file.
 fn complain(what: &str) {
     io::stderr().write_all(format!("log driver: {what}\n").as_bytes()).ok();
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{
-        io::Read,
-        net::{TcpListener, UdpSocket},
-        os::unix::net::UnixDatagram,
-    };
-
-    use super::*;
-    use crate::config::{Syslog, SyslogAddress, SyslogFormat};
-
-    fn syslog(to: SyslogAddress) -> LogForward {
-        let (tag, hostname) = ("web".to_owned(), "host1".to_owned());
-        LogForward::Syslog(Syslog { to, facility: 3, format: SyslogFormat::Rfc5424, tag, hostname })
-    }
-
-    fn line(text: &str) -> Line<'_> {
-        Line { stream: Stream::Stdout, text: text.as_bytes(), is_whole: true, at_ns: 1_700_000_000_123_456_789 }
-    }
-
-    /// Without the process id, which is the shim's.
-    fn without_pid(text: &str) -> String {
-        text.replace(&std::process::id().to_string(), "PID")
-    }
-
-    #[test]
-    fn lines_arrive_by_each_kind_of_socket() {
-        let wanted = "<30>1 2023-11-14T22:13:20Z host1 web PID web - hello";
-        let mut buffer = [0; 1024];
-
-        let udp = UdpSocket::bind("127.0.0.1:0").expect("bind");
-        let to = SyslogAddress::Udp(udp.local_addr().expect("address").to_string());
-        Forwarder::open(&syslog(to)).expect("open").send(line("hello"));
-        let length = udp.recv(&mut buffer).expect("a datagram");
-        assert_eq!(without_pid(std::str::from_utf8(&buffer[..length]).expect("text")), wanted);
-
-        let directory = tempfile::tempdir().expect("directory");
-        let path = directory.path().join("log");
-        let local = UnixDatagram::bind(&path).expect("bind");
-        Forwarder::open(&syslog(SyslogAddress::Unixgram(path))).expect("open").send(line("hello"));
-        let length = local.recv(&mut buffer).expect("a datagram");
-        assert_eq!(without_pid(std::str::from_utf8(&buffer[..length]).expect("text")), wanted);
-
-        let tcp = TcpListener::bind("127.0.0.1:0").expect("bind");
-        let to = SyslogAddress::Tcp(tcp.local_addr().expect("address").to_string());
-        let mut forwarder = Forwarder::open(&syslog(to)).expect("open");
-        (0..2).for_each(|_| forwarder.send(line("hello")));
-        drop(forwarder);
-        let mut text = String::new();
-        tcp.accept().expect("accept").0.read_to_string(&mut text).expect("read");
-        assert_eq!(without_pid(&text), format!("{wanted}\n{wanted}\n"));
-    }
-
-    /// P27: a service that is away or stuck holds nothing up, and is used again once it is back.
-    #[test]
-    fn p27_a_service_that_goes_and_comes_back() {
-        let directory = tempfile::tempdir().expect("directory");
-        let path = directory.path().join("log");
-        assert!(Forwarder::open(&syslog(SyslogAddress::Unixgram(path.clone()))).is_err(), "nobody is there yet");
-        let first = UnixDatagram::bind(&path).expect("bind");
-        let mut forwarder = Forwarder::open(&syslog(SyslogAddress::Unixgram(path.clone()))).expect("open");
-        // More than its queue holds: the rest is left out.
-        let begun = Instant::now();
-        (0..1000).for_each(|_| forwarder.send(line("hello")));
-        assert!(forwarder.lost > 0 && begun.elapsed() < Duration::from_secs(5));
-        drop(first);
-        std::fs::remove_file(&path).expect("remove");
-        (0..1000).for_each(|_| forwarder.send(line("hello")));
-        assert!(forwarder.socket.is_none());
-        let second = UnixDatagram::bind(&path).expect("bind");
-        forwarder.attempt_at = Instant::now();
-        forwarder.send(line("again"));
-        let mut buffer = [0; 1024];
-        let length = second.recv(&mut buffer).expect("a datagram");
-        assert!(buffer[..length].ends_with(b"again"));
-        assert_eq!(forwarder.lost, 0);
-    }
 }

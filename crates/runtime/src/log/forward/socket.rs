@@ -2,12 +2,12 @@
 
 use std::{
     io::{self, Write},
-    net::{TcpStream, ToSocketAddrs, UdpSocket},
+    net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket},
     os::unix::net::{UnixDatagram, UnixStream},
     path::Path,
 };
 
-use super::PATIENCE;
+use super::at_once::PATIENCE;
 use crate::config::SyslogAddress;
 
 /// Where the local syslog listens, by its several customs (srslog).
@@ -26,14 +26,7 @@ impl Socket {
             SyslogAddress::Local => Self::local(),
             SyslogAddress::Unixgram(path) => Self::datagram(path),
             SyslogAddress::Unix(path) => Self::stream(path),
-            SyslogAddress::Udp(address) => {
-                let to = first(address)?;
-                let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-                let socket = UdpSocket::bind(any)?;
-                socket.set_nonblocking(true)?;
-                socket.connect(to).map_err(at(address))?;
-                Ok(Self::Udp(socket))
-            }
+            SyslogAddress::Udp(address) => udp(address).map(Self::Udp),
             SyslogAddress::Tcp(address) => {
                 let stream = TcpStream::connect_timeout(&first(address)?, PATIENCE).map_err(at(address))?;
                 stream.set_write_timeout(Some(PATIENCE))?;
@@ -69,22 +62,44 @@ impl Socket {
     pub(super) fn send(&mut self, message: &[u8]) -> io::Result<()> {
         match self {
             Self::Datagram(socket) => socket.send(message).map(drop),
-            Self::Udp(socket) => match socket.send(message) {
-                // The answer to an earlier one: nobody listens just now, which UDP need not know.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => socket.send(message).map(drop),
-                sent => sent.map(drop),
-            },
+            Self::Udp(socket) => send_udp(socket, message).map(drop),
             Self::Stream(stream) => stream.write_all(message),
             Self::Tcp(stream) => stream.write_all(message),
         }
     }
 }
 
-fn first(address: &str) -> io::Result<std::net::SocketAddr> {
-    let none = || io::Error::new(io::ErrorKind::NotFound, format!("{address} has no address"));
-    address.to_socket_addrs().map_err(at(address))?.next().ok_or_else(none)
+/// One that never waits.
+pub(super) fn udp(address: &str) -> io::Result<UdpSocket> {
+    let to = first(address)?;
+    let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(to).map_err(at(address))?;
+    Ok(socket)
 }
 
-fn at(place: impl std::fmt::Display) -> impl FnOnce(io::Error) -> io::Error {
+pub(super) fn send_udp(socket: &UdpSocket, message: &[u8]) -> io::Result<usize> {
+    match socket.send(message) {
+        // The answer to an earlier one: nobody listens just now, which UDP need not know.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => socket.send(message),
+        sent => sent,
+    }
+}
+
+fn first(address: &str) -> io::Result<SocketAddr> {
+    addresses(address).map(|all| all[0])
+}
+
+/// One at least.
+pub(super) fn addresses(address: &str) -> io::Result<Vec<SocketAddr>> {
+    let all: Vec<SocketAddr> = address.to_socket_addrs().map_err(at(address))?.collect();
+    match all.is_empty() {
+        false => Ok(all),
+        true => Err(io::Error::new(io::ErrorKind::NotFound, format!("{address} has no address"))),
+    }
+}
+
+pub(super) fn at(place: impl std::fmt::Display) -> impl FnOnce(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("{place}: {error}"))
 }

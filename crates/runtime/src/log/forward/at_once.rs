@@ -1,0 +1,166 @@
+//! Lines for the host's syslog or journal, each sent when it comes. A service that is slow or away holds nothing up:
+//! nothing here waits longer than [`PATIENCE`], what cannot be sent is left out and counted, and the file has it all
+//! the same.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use super::{Line, cannot_reach, complain, journald, socket::Socket, syslog};
+use crate::config::Syslog;
+
+/// For a stream that takes no more, once; then it is given up and tried again later.
+pub(super) const PATIENCE: Duration = Duration::from_millis(200);
+/// Between two attempts to reach a service that is away.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
+
+/// Where to.
+#[derive(Debug, Clone)]
+pub(super) enum Way {
+    Syslog(Syslog),
+    /// The fields that every entry has.
+    Journald(Vec<(String, String)>),
+}
+
+pub(super) struct AtOnce {
+    way: Way,
+    /// `None` while the service is away.
+    socket: Option<Socket>,
+    attempt_at: Instant,
+    /// Lines left out since the service was last reached.
+    lost: u64,
+    message: Vec<u8>,
+}
+
+impl AtOnce {
+    /// Reaches the service.
+    ///
+    /// # Errors
+    /// When nobody answers there: better now than after a day of lost lines.
+    pub(super) fn open(way: Way) -> io::Result<Self> {
+        let socket = Some(connect(&way)?);
+        Ok(Self { way, socket, attempt_at: Instant::now(), lost: 0, message: Vec::new() })
+    }
+
+    pub(super) fn send(&mut self, line: Line<'_>) {
+        if self.socket.is_none() && Instant::now() >= self.attempt_at {
+            self.attempt_at = Instant::now() + BETWEEN_ATTEMPTS;
+            self.socket = connect(&self.way).ok();
+            if self.socket.is_some() && self.lost > 0 {
+                complain(&format!("reached it again; {} lines were left out", self.lost));
+                self.lost = 0;
+            }
+        }
+        let Some(socket) = &mut self.socket else {
+            self.lost += 1;
+            return;
+        };
+        self.message.clear();
+        match &self.way {
+            Way::Syslog(syslog) => syslog::write(&mut self.message, syslog, line, socket.is_stream()),
+            Way::Journald(fields) => journald::write(&mut self.message, fields, line),
+        }
+        match socket.send(&self.message) {
+            Ok(()) => {}
+            // It is there and busy: this line is left out, the next may pass.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !socket.is_stream() => self.lost += 1,
+            Err(error) => {
+                complain(&format!("cannot send: {error}; lines are left out until it is back"));
+                self.lost += 1;
+                self.socket = None;
+                self.attempt_at = Instant::now() + BETWEEN_ATTEMPTS;
+            }
+        }
+    }
+}
+
+fn connect(way: &Way) -> io::Result<Socket> {
+    let (name, socket) = match way {
+        Way::Syslog(syslog) => ("syslog", Socket::of_syslog(&syslog.to)),
+        Way::Journald(_) => ("journald", Socket::datagram(journald::SOCKET.as_ref())),
+    };
+    socket.map_err(|error| cannot_reach(name, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Read,
+        net::{TcpListener, UdpSocket},
+        os::unix::net::UnixDatagram,
+    };
+
+    use super::*;
+    use crate::{
+        config::{SyslogAddress, SyslogFormat},
+        log::Stream,
+    };
+
+    fn syslog(to: SyslogAddress) -> Way {
+        let (tag, hostname) = ("web".to_owned(), "host1".to_owned());
+        Way::Syslog(Syslog { to, facility: 3, format: SyslogFormat::Rfc5424, tag, hostname })
+    }
+
+    fn line(text: &str) -> Line<'_> {
+        Line { stream: Stream::Stdout, text: text.as_bytes(), is_whole: true, at_ns: 1_700_000_000_123_456_789 }
+    }
+
+    /// Without the process id, which is the shim's.
+    fn without_pid(text: &str) -> String {
+        text.replace(&std::process::id().to_string(), "PID")
+    }
+
+    #[test]
+    fn lines_arrive_by_each_kind_of_socket() {
+        let wanted = "<30>1 2023-11-14T22:13:20Z host1 web PID web - hello";
+        let mut buffer = [0; 1024];
+
+        let udp = UdpSocket::bind("127.0.0.1:0").expect("bind");
+        let to = SyslogAddress::Udp(udp.local_addr().expect("address").to_string());
+        AtOnce::open(syslog(to)).expect("open").send(line("hello"));
+        let length = udp.recv(&mut buffer).expect("a datagram");
+        assert_eq!(without_pid(std::str::from_utf8(&buffer[..length]).expect("text")), wanted);
+
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("log");
+        let local = UnixDatagram::bind(&path).expect("bind");
+        AtOnce::open(syslog(SyslogAddress::Unixgram(path))).expect("open").send(line("hello"));
+        let length = local.recv(&mut buffer).expect("a datagram");
+        assert_eq!(without_pid(std::str::from_utf8(&buffer[..length]).expect("text")), wanted);
+
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let to = SyslogAddress::Tcp(tcp.local_addr().expect("address").to_string());
+        let mut forwarder = AtOnce::open(syslog(to)).expect("open");
+        (0..2).for_each(|_| forwarder.send(line("hello")));
+        drop(forwarder);
+        let mut text = String::new();
+        tcp.accept().expect("accept").0.read_to_string(&mut text).expect("read");
+        assert_eq!(without_pid(&text), format!("{wanted}\n{wanted}\n"));
+    }
+
+    /// P27: a service that is away or stuck holds nothing up, and is used again once it is back.
+    #[test]
+    fn p27_a_service_that_goes_and_comes_back() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("log");
+        assert!(AtOnce::open(syslog(SyslogAddress::Unixgram(path.clone()))).is_err(), "nobody is there yet");
+        let first = UnixDatagram::bind(&path).expect("bind");
+        let mut forwarder = AtOnce::open(syslog(SyslogAddress::Unixgram(path.clone()))).expect("open");
+        // More than its queue holds: the rest is left out.
+        let begun = Instant::now();
+        (0..1000).for_each(|_| forwarder.send(line("hello")));
+        assert!(forwarder.lost > 0 && begun.elapsed() < Duration::from_secs(5));
+        drop(first);
+        std::fs::remove_file(&path).expect("remove");
+        (0..1000).for_each(|_| forwarder.send(line("hello")));
+        assert!(forwarder.socket.is_none());
+        let second = UnixDatagram::bind(&path).expect("bind");
+        forwarder.attempt_at = Instant::now();
+        forwarder.send(line("again"));
+        let mut buffer = [0; 1024];
+        let length = second.recv(&mut buffer).expect("a datagram");
+        assert!(buffer[..length].ends_with(b"again"));
+        assert_eq!(forwarder.lost, 0);
+    }
+}
