@@ -112,6 +112,11 @@ impl ContainerDir {
         &self.0
     }
 
+    /// What the shim says to people.
+    pub(crate) fn shim_log(&self) -> PathBuf {
+        self.0.join("shim.log")
+    }
+
     pub(crate) fn oci_root(&self) -> PathBuf {
         self.0.join("oci")
     }

@@ -99,7 +99,7 @@ impl Runtime {
     }
 
     async fn launch(&self, id: &str, config: &ContainerConfig, dir: &ContainerDir) -> Result<Created> {
-        let errors = fs::File::create(dir.path().join("shim.log")).map_err(Error::io(id, "make the shim's log"))?;
+        let errors = fs::File::create(dir.shim_log()).map_err(Error::io(id, "make the shim's log"))?;
         let mut shim = Command::new(&self.config.shim)
             .arg(dir.path())
             .env_clear()
@@ -117,7 +117,7 @@ impl Runtime {
             Ok(Ok(CreateResult::Created { pid })) => Ok(Created { pid }),
             Ok(Ok(CreateResult::Failed(reason))) => Err(command_error(id, "create it", config.args.first(), reason)),
             Ok(Err(err)) => {
-                let said = fs::read_to_string(dir.path().join("shim.log")).unwrap_or_default();
+                let said = fs::read_to_string(dir.shim_log()).unwrap_or_default();
                 let reason = format!("the shim ended without an answer ({err}): {}", said.trim());
                 Err(Error::Failed { id: id.to_owned(), operation: "create it", reason })
             }

@@ -10,11 +10,15 @@ use tracing::warn;
 use crate::{
     config::OciRuntime,
     error::{Error, Result},
+    log::COMPLAINT,
     process::Process,
     record::{ContainerDir, ExitReason, ExitStatus},
     runtime::{CREATE_TIMEOUT, Runtime},
     time,
 };
+
+/// Of what a shim said in a container's life, so many lines: the last are about its end.
+const COMPLAINTS_MAX: usize = 5;
 
 impl Runtime {
     /// For a container whose shim is gone: if nobody recorded an exit, kills what is left and records
@@ -80,11 +84,21 @@ impl Runtime {
             }
         }
         self.remove_cgroup(id, cgroup_path).await?;
+        pass_on_complaints(id, dir);
         match fs::remove_dir_all(dir.path()) {
             Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::Io { id: id.to_owned(), operation: "remove its directory", source: err })
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Lines that a log driver left out are told where people look, before the file about them goes.
+fn pass_on_complaints(id: &str, dir: &ContainerDir) {
+    let said = fs::read_to_string(dir.shim_log()).unwrap_or_default();
+    let complaints: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix(COMPLAINT)).collect();
+    for what in &complaints[complaints.len().saturating_sub(COMPLAINTS_MAX)..] {
+        warn!(container.id = id, "its log driver said: {what}");
     }
 }

@@ -53,7 +53,7 @@ pub use resources::{
 };
 pub use signal::{NoSignal, Signal};
 pub use spec::*;
-pub use time::Timestamp;
+pub use time::{Timestamp, parse_duration};
 pub use usage::{ClusterUsage, HeldUsage, MissingUsage, NodeUsage, TaskUsage, Traffic};
 
 /// Free key/value pairs on objects, ordered so that equal maps print and compare equal.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub(crate) use types::parse_duration;
+
 /// `5 seconds`, `About a minute`, `3 weeks`: docker's way to say how long.
 pub(crate) fn human_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -63,37 +65,6 @@ fn scaled(bytes: u64, step: f64, digits: usize, units: &[&str]) -> String {
     let text = format!("{value:.*}", digits.saturating_sub(whole_digits));
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     format!("{text}{}", units[unit])
-}
-
-/// Go's notation: `1h30m`, `1.5s`, `300ms`; a bare number is refused, as Go does, except `0`.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let bad = || format!("{text:?} is not a duration; write for example 300ms, 10s or 1h30m");
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let mut total = 0.0_f64;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let unit_at = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
-        let number: f64 = rest[..unit_at].parse().map_err(|_| bad())?;
-        let unit_rest = &rest[unit_at..];
-        let unit_end = unit_rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(unit_rest.len());
-        let ns = match &unit_rest[..unit_end] {
-            "ns" => 1.0,
-            "us" | "µs" => 1e3,
-            "ms" => 1e6,
-            "s" => 1e9,
-            "m" => 60e9,
-            "h" => 3600e9,
-            _ => return Err(bad()),
-        };
-        total += number * ns;
-        rest = &unit_rest[unit_end..];
-    }
-    if text.is_empty() || !total.is_finite() || total > i64::MAX as f64 {
-        return Err(bad());
-    }
-    Ok(Duration::from_nanos(total.round() as u64))
 }
 
 /// `1h30m0s` of nanoseconds, as Go prints durations.

@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn e_50_defaults_that_cannot_be() {
         let refused = |text: &str| read(text).expect_err(text);
-        assert!(refused(r#"{"log-driver": "gelf"}"#).contains("log driver \"gelf\" is not there"));
+        assert!(refused(r#"{"log-driver": "splunk"}"#).contains("log driver \"splunk\" is not there"));
         assert!(refused(r#"{"log-opts": {"max-size": "ten"}}"#).contains("max-size"));
         assert!(refused(r#"{"default-shm-size": "much"}"#).contains("is not a size"));
         assert!(refused(r#"{"default-ulimits": {"nofile": {"Hard": 1, "Soft": 2}}}"#).contains("above the hard one"));

@@ -164,7 +164,7 @@ fn what_cannot_be_honoured_is_refused_and_not_ignored() {
         let options = options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         with(|task| task.log_driver = Some(WantedLog { name: name.into(), options }))
     };
-    assert!(refused(driver("gelf", &[])).contains("log driver \"gelf\""));
+    assert!(refused(driver("splunk", &[])).contains("log driver \"splunk\""));
     assert!(refused(driver("json-file", &[("max-size", "ten")])).contains("max-size"));
     let log = plan(&context(&driver("json-file", &[("max-size", "10m"), ("max-file", "3")]))).expect("good").log;
     assert_eq!(log.driver, runtime::LogDriver::JsonFile { max_size_bytes: 10 << 20, max_files: 3, compress: false });

@@ -169,7 +169,9 @@ mod tests {
         let syslog = defaults("syslog", &[("tag", "{{.Name}}")]);
         assert_eq!(syslog.log(Some(&log("", &[("tag", "x")]))), Some(log("syslog", &[("tag", "x")])));
         assert_eq!(ContainerDefaults::default().log(None), None);
-        assert!(defaults("gelf", &[]).check().is_err() && defaults("", &[("max-size", "ten")]).check().is_err());
+        let gelf = [("gelf-address", "udp://log:12201")];
+        assert!(defaults("gelf", &gelf).check().is_ok() && defaults("gelf", &[]).check().is_err());
+        assert!(defaults("splunk", &[]).check().is_err() && defaults("", &[("max-size", "ten")]).check().is_err());
     }
 
     /// E-50

@@ -3,11 +3,13 @@
 //! Called for tasks and for single containers, before anything of them is made. Whatever the driver, the lines are kept in
 //! a file as well, so that `logs` works with all of them but `none`.
 
+mod remote;
+
 use std::{collections::BTreeMap, path::PathBuf};
 
 use regex_lite::Regex;
-use runtime::{LogDriver, LogForward, Syslog, SyslogAddress, SyslogFormat};
-use types::Labels;
+use runtime::{LogConfig, LogDriver, LogForward, Syslog, SyslogAddress, SyslogFormat};
+use types::{Labels, Timestamp};
 
 /// A log file's size and number when the spec says nothing: bounded, unlike Docker's, so that no
 /// container can fill the disk (P27).
@@ -15,8 +17,8 @@ const DEFAULT_LOG_BYTES: u64 = 20 << 20;
 const DEFAULT_LOG_FILES: u32 = 5;
 
 /// What can be named, in the order of the API's answers.
-pub const DRIVERS: [&str; 5] = ["journald", "json-file", "local", "none", "syslog"];
-/// Of every driver (moby `daemon/logger`); lines never wait for a driver here, whatever the mode.
+pub const DRIVERS: [&str; 7] = ["fluentd", "gelf", "journald", "json-file", "local", "none", "syslog"];
+/// Of every driver (moby `daemon/logger`). Lines wait for log servers alone, gelf's and fluentd's.
 const COMMON: [&str; 2] = ["max-buffer-size", "mode"];
 /// What of the container is shown beside its lines.
 const SHOWN: [&str; 5] = ["env", "env-regex", "labels", "labels-regex", "tag"];
@@ -26,6 +28,7 @@ const FACILITIES: [&str; 24] = [
     "", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
 ];
 const DAEMON: u8 = 3;
+const NON_BLOCKING: &str = "non-blocking";
 const SYSLOG_PORT: u16 = 514;
 
 /// Why a log driver cannot be used as it was asked for.
@@ -128,10 +131,22 @@ pub fn plan(wanted: Option<&types::LogDriver>, about: &About<'_>) -> Result<LogP
     let driver = file_of(wanted)?;
     let forward = match wanted.map(|wanted| (name(wanted), wanted)) {
         Some(("syslog", wanted)) => Some(LogForward::Syslog(syslog(&wanted.options, about)?)),
+        Some(("gelf", wanted)) => Some(LogForward::Gelf(remote::gelf(&wanted.options, about)?)),
+        Some(("fluentd", wanted)) => Some(LogForward::Fluentd(remote::fluentd(&wanted.options, about)?)),
         Some(("journald", wanted)) => Some(LogForward::Journald { fields: journal_fields(&wanted.options, about)? }),
         _ => None,
     };
     Ok(LogPlan { driver, forward })
+}
+
+/// What of a container is known when it is made, and not when it is planned.
+pub(super) fn complete(log: &mut LogConfig, image_id: &str, args: &[String], created_at: Timestamp) {
+    if let Some(LogForward::Gelf(gelf)) = &mut log.forward {
+        gelf.created_at_ns = created_at.as_unix_ns();
+        for (name, value) in [("_image_id", image_id.to_owned()), ("_command", args.join(" "))] {
+            gelf.fields.entry(name.to_owned()).or_insert(value);
+        }
+    }
 }
 
 pub(super) fn name(wanted: &types::LogDriver) -> &str {
@@ -147,6 +162,8 @@ fn check_options(wanted: &types::LogDriver) -> Result<(), LogDriverError> {
         "json-file" => &["compress", "max-file", "max-size"],
         "local" => &["compress", "max-file", "max-size"],
         "syslog" => &["syslog-address", "syslog-facility", "syslog-format"],
+        "gelf" => remote::GELF,
+        "fluentd" => remote::FLUENTD,
         "journald" | "none" => &[],
         other => return Err(LogDriverError::Unknown(other.to_owned())),
     };
@@ -158,15 +175,18 @@ fn check_options(wanted: &types::LogDriver) -> Result<(), LogDriverError> {
     for option in ["env-regex", "labels-regex"] {
         pattern(&wanted.options, option)?;
     }
-    match wanted.options.keys().find(|option| !known.contains(&option.as_str())) {
-        Some(option) => {
-            let (driver, option) = (name(wanted).to_owned(), option.clone());
-            Err(LogDriverError::UnknownOption { driver, option, known })
-        }
-        None => match wanted.options.get("mode").map(String::as_str) {
-            None | Some("" | "blocking" | "non-blocking") => Ok(()),
-            Some(other) => Err(bad("mode", other, "write blocking or non-blocking")),
-        },
+    if let Some(option) = wanted.options.keys().find(|option| !known.contains(&option.as_str())) {
+        let (driver, option) = (name(wanted).to_owned(), option.clone());
+        return Err(LogDriverError::UnknownOption { driver, option, known });
+    }
+    let mode = wanted.options.get("mode").map_or("", String::as_str);
+    if !matches!(mode, "" | "blocking" | NON_BLOCKING) {
+        return Err(bad("mode", mode, "write blocking or non-blocking"));
+    }
+    match name(wanted) {
+        "gelf" => remote::gelf_server(&wanted.options).map(drop),
+        "fluentd" => remote::fluentd_server(&wanted.options).map(drop),
+        _ => Ok(()),
     }
 }
 
@@ -210,20 +230,7 @@ fn address(text: &str) -> Result<SyslogAddress, LogDriverError> {
         true => Ok(PathBuf::from(rest)),
         false => Err(bad("write an absolute path: unixgram:///dev/log")),
     };
-    let with_port = || {
-        let authority = rest.trim_end_matches('/');
-        let has_port = authority.rsplit_once(':').is_some_and(|(host, port)| {
-            !host.is_empty() && port.parse::<u16>().is_ok() && (!host.contains(':') || host.starts_with('['))
-        });
-        match authority {
-            "" => Err(bad("it names no host")),
-            _ if has_port => Ok(authority.to_owned()),
-            _ if authority.contains(':') && !authority.starts_with('[') => {
-                Err(bad("write [address]:port or host:port"))
-            }
-            host => Ok(format!("{host}:{SYSLOG_PORT}")),
-        }
-    };
+    let with_port = || host_and_port(rest, Some(SYSLOG_PORT)).map_err(bad);
     match scheme {
         "unix" => Ok(SyslogAddress::Unix(path()?)),
         "unixgram" => Ok(SyslogAddress::Unixgram(path()?)),
@@ -231,6 +238,20 @@ fn address(text: &str) -> Result<SyslogAddress, LogDriverError> {
         "tcp" => Ok(SyslogAddress::Tcp(with_port()?)),
         "tcp+tls" => Err(bad("TLS is not spoken here: send to a relay on this host, which does")),
         _ => Err(bad("the scheme is none of udp, tcp, unix and unixgram")),
+    }
+}
+
+/// `host:port` of what may have a path's slash after it, and no port where there is a default.
+fn host_and_port(text: &str, default: Option<u16>) -> Result<String, &'static str> {
+    let authority = text.trim_end_matches('/');
+    let has_port = authority.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && port.parse::<u16>().is_ok() && (!host.contains(':') || host.starts_with('['))
+    });
+    match authority {
+        "" => Err("it names no host"),
+        _ if has_port => Ok(authority.to_owned()),
+        _ if authority.contains(':') && !authority.starts_with('[') => Err("write [address]:port or host:port"),
+        host => default.map(|port| format!("{host}:{port}")).ok_or("it names no port: write host:port"),
     }
 }
 
@@ -252,11 +273,23 @@ fn journal_fields(options: &Labels, about: &About<'_>) -> Result<Vec<(String, St
     Ok(fields)
 }
 
+/// What `logs --details` shows of the container: what its driver was asked to. A tag where it is a file's, as in Docker, and
+/// somebody gave one.
+pub(super) fn details(wanted: &types::LogDriver, about: &About<'_>) -> BTreeMap<String, String> {
+    // what is no regular expression was refused when the container was made
+    let shown = shown_in_logs(&wanted.options, about.labels, about.env).unwrap_or_default();
+    let mut details: BTreeMap<String, String> =
+        shown.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let template = wanted.options.get("tag").filter(|template| !template.is_empty() && name(wanted) == "json-file");
+    details.extend(template.and_then(|template| tag(template, about).ok()).map(|tag| ("tag".to_owned(), tag)));
+    details
+}
+
 /// The labels and variables that the options `labels`, `labels-regex`, `env` and `env-regex` choose.
 ///
 /// # Errors
 /// When one is no regular expression.
-pub fn shown_in_logs<'a>(
+pub(super) fn shown_in_logs<'a>(
     options: &Labels,
     labels: &'a Labels,
     env: &'a [String],
@@ -405,7 +438,7 @@ mod tests {
     #[test]
     fn e27_what_is_refused_says_why() {
         let cases = [
-            ("gelf", "", ""),
+            ("splunk", "", ""),
             ("json-file", "syslog-address", "udp://h"),
             ("local", "tag", "x"),
             ("json-file", "max-size", "ten"),
@@ -428,7 +461,7 @@ mod tests {
             planned(driver, if option.is_empty() { &[] } else { &options }).expect_err("refused")
         };
         expect![[r#"
-            log driver "gelf" is not there; known are journald, json-file, local, none, syslog
+            log driver "splunk" is not there; known are fluentd, gelf, journald, json-file, local, none, syslog
             unknown log opt "syslog-address" for the log driver json-file; it has compress, env, env-regex, labels, labels-regex, max-buffer-size, max-file, max-size, mode, tag
             unknown log opt "tag" for the log driver local; it has compress, max-buffer-size, max-file, max-size, mode
             log opt max-size="ten": write 10m, or -1 for no limit

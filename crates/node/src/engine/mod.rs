@@ -66,7 +66,7 @@ pub use frame::{FRAME_HEADER, FrameKind, frame_header};
 pub use host_info::{HostInfo, NETWORK_DRIVERS, VOLUME_DRIVERS};
 pub use image::{StorageDriver, Transfers};
 pub use image_gc::{ImageGc, Percent};
-pub use log_driver::{DRIVERS as LOG_DRIVERS, shown_in_logs};
+pub use log_driver::DRIVERS as LOG_DRIVERS;
 pub use logs::{LogLine, LogOptions, LogStream};
 pub use network::{
     BridgeDefaults, ContainerNetwork, ContainerPlace, HostFacts, HostNetwork, LocalEndpoint, LocalNetworkView,

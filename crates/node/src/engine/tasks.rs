@@ -252,6 +252,8 @@ impl Engine {
         let Prepared { planned, image, made, health, ports, .. } = prepared;
         let built = container::container_config(a, planned, image, made, health.as_ref(), ports);
         let mut config = built.map_err(refused)?;
+        let image_id = self.inner.images.snapshot_image_of(&config.id).map(|image| image.to_string());
+        log_driver::complete(&mut config.log, &image_id.unwrap_or_default(), &config.args, Timestamp::EPOCH);
         config.init = host.settings.defaults.has_init(a.spec.container.init_asked());
         host.settings.defaults.fill_config(&mut config);
         let config = self.with_devices(&a.spec.container.host.claims, config).await.map_err(refused)?;

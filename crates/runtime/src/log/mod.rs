@@ -11,6 +11,9 @@ mod reader;
 mod splitter;
 mod writer;
 
+/// What a line of the shim begins with that is about lines left out.
+pub(crate) const COMPLAINT: &str = "log driver: ";
+
 pub use entry::{LogEntry, Stream};
 pub(crate) use reader::open;
 pub use reader::{LogQuery, LogStream};

@@ -234,7 +234,7 @@ fn docker_e_23_lists_and_logs() -> Result<()> {
     ensure!(d.ok(&["logs", "tty"])?.contains("raw"));
     d.ok(&["run", "-d", "--name", "mute", "--log-driver", "none", IMAGE, "echo", "x"])?;
     d.no(1, "does not support reading", &["logs", "mute"])?;
-    d.no(125, "log driver", &["run", "-d", "--log-driver", "gelf", IMAGE, "true"])?;
+    d.no(125, "log driver", &["run", "-d", "--log-driver", "splunk", IMAGE, "true"])?;
     d.ok(&["start", "talk"])?;
     d.ok(&["wait", "talk"])?;
     ensure!(d.ok(&["logs", "talk"])?.lines().count() == 4, "both runs");
@@ -369,7 +369,7 @@ fn docker_e_18_mounts_limits_and_health() -> Result<()> {
     Ok(())
 }
 
-/// Says what arrives at a journal's socket and at two of syslog's, one message to a line.
+/// Says what arrives at a journal's socket, at two of syslog's, and at those of gelf and fluentd, one message to a line.
 const LOG_SERVER: &str = r#"
 import os, select, socket
 def local(path):
@@ -377,15 +377,20 @@ def local(path):
     s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     s.bind(path)
     return s
-udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-udp.bind(("127.0.0.1", 5514))
-tcp = socket.create_server(("127.0.0.1", 5515))
-sockets = {local("/run/systemd/journal/socket"): "journal", local("/run/own/log"): "local", udp: "udp", tcp: "tcp"}
+def udp(port):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind(("127.0.0.1", port))
+    return s
+def tcp(port):
+    return socket.create_server(("127.0.0.1", port))
+servers = {tcp(5515): "stream", tcp(24224): "fluentd"}
+sockets = {local("/run/systemd/journal/socket"): "journal", udp(5514): "udp", udp(12201): "gelf", **servers}
+sockets[local("/run/own/log")] = "local"
 while True:
     for s in select.select(list(sockets), [], [])[0]:
         name = sockets[s]
-        if s is tcp:
-            sockets[s.accept()[0]] = "stream"
+        if s in servers:
+            sockets[s.accept()[0]] = name
             continue
         data = s.recv(65536)
         if not data:
@@ -401,7 +406,10 @@ fn docker_e_27_log_drivers() -> Result<()> {
         return Ok(());
     }
     let d = Docker::up("logdrivers")?;
-    d.no(125, "journald cannot be reached", &["run", "-d", "--log-driver", "journald", IMAGE, "true"])?;
+    for driver in ["journald", "fluentd"] {
+        let reached = format!("{driver} cannot be reached");
+        d.no(125, &reached, &["run", "-d", "--log-driver", driver, IMAGE, "true"])?;
+    }
     let server = d.t.lab().spawn("h1", "logs", &["python3", "-c", LOG_SERVER], &[])?;
     until("the server listens", DEADLINE, || d.t.lab().run("h1", &["test", "-S", "/run/own/log"]).map_err(Into::into))?;
 
@@ -422,6 +430,12 @@ fn docker_e_27_log_drivers() -> Result<()> {
     run("local", &[&to("syslog-address=unixgram:///run/own/log")[..], &facility].concat())?;
     run("journal", &["journald", "--label", "tier=web", "--log-opt", "labels=tier"])?;
     run("file", &["local", "--log-opt", "max-size=1m"])?;
+    let plain = ["gelf", "--log-opt", "gelf-address=udp://127.0.0.1:12201", "--log-opt", "gelf-compression-type=none"];
+    run(
+        "gelf",
+        &[&plain[..], &["--label", "tier=web", "--log-opt", "labels=tier", "--log-opt", "tag=t/{{.Name}}"]].concat(),
+    )?;
+    run("fluent", &["fluentd", "--log-opt", "tag=docker.{{.Name}}"])?;
     d.is(
         "udp",
         "{{.HostConfig.LogConfig.Type}} {{index .HostConfig.LogConfig.Config \"syslog-format\"}}",
@@ -432,7 +446,7 @@ fn docker_e_27_log_drivers() -> Result<()> {
     let options = ["--log-driver", "syslog", "--log-opt", "syslog-address=udp://127.0.0.1:5514"];
     let service = ["service", "create", "-d", "--name", "web", "--log-opt", "tag={{.Name}}"];
     d.ok(&[&service[..], &options, &[IMAGE, "sh", "-c", "echo of a task; sleep 1000"]].concat())?;
-    let wanted: [Vec<String>; 6] = [
+    let wanted: [Vec<String>; 8] = [
         vec!["udp b'<30>1 ".into(), format!(" {id} "), " - hello'".into()],
         vec!["udp b'<27>1 ".into(), " - trouble'".into()],
         vec!["stream b'<30>".into(), format!("tcp/{IMAGE}[")],
@@ -444,6 +458,13 @@ fn docker_e_27_log_drivers() -> Result<()> {
             "MESSAGE=hello".into(),
         ],
         vec!["udp b'<30>".into(), "web.1.".into(), "of a task".into()],
+        vec![
+            "gelf b'".into(),
+            "\"short_message\":\"hello\"".into(),
+            "\"_command\":\"sh -c echo hello; echo trouble >&2\"".into(),
+            "\"_tag\":\"t/gelf\",\"_tier\":\"web\"}".into(),
+        ],
+        vec!["fluentd b'".into(), "docker.fluent".into(), "/fluent".into(), "hello".into()],
     ];
     until("all of it has arrived", DEADLINE, || {
         let said = std::fs::read_to_string(&server.log)?;
@@ -455,11 +476,12 @@ fn docker_e_27_log_drivers() -> Result<()> {
     })?;
     d.no(
         125,
-        "known are journald, json-file, local, none, syslog",
-        &["run", "-d", "--log-driver", "gelf", IMAGE, "true"],
+        "known are fluentd, gelf, journald, json-file, local, none, syslog",
+        &["run", "-d", "--log-driver", "splunk", IMAGE, "true"],
     )?;
+    d.no(125, "gelf-address=\"\": it is required", &["run", "-d", "--log-driver", "gelf", IMAGE, "true"])?;
     d.no(125, "unknown log opt \"colour\"", &["run", "-d", "--log-opt", "colour=red", IMAGE, "true"])?;
-    ensure!(d.ok(&["info", "--format", "{{.Plugins.Log}}"])? == "[journald json-file local none syslog]");
+    ensure!(d.ok(&["info", "--format", "{{.Plugins.Log}}"])? == "[fluentd gelf journald json-file local none syslog]");
     Ok(())
 }
 

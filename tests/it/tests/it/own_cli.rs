@@ -209,7 +209,7 @@ fn own_cli_e_18_flags_of_run() -> Result<()> {
         ("--security-opt", "seccomp=/no/such", "seccomp profile (/no/such)"),
         ("--device", "/dev/null:/x:y", "bad mode"),
         ("--gpus", "all", "could not select device driver"),
-        ("--log-driver", "gelf", "log driver"),
+        ("--log-driver", "splunk", "log driver"),
         ("--name", "a b", "Invalid container name"),
     ] {
         own.no(125, part, &["run", "-d", flag, value, IMAGE, "true"])?;

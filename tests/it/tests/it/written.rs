@@ -252,6 +252,8 @@ fn docker_e_25_updates_and_details() -> Result<()> {
     let options = ["--log-opt", "labels=z", "--log-opt", "env=A", "--label", "z=a b", "-e", "A=1,2"];
     d.ok(&[&["run", "--name", "said"], &options[..], &[IMAGE, "echo", "line"]].concat())?;
     ensure!(d.ok(&["logs", "--details", "said"])? == "A=1%2C2,z=a+b line");
+    d.ok(&["run", "--name", "tagged", "--log-opt", "tag=t/{{.Name}}", IMAGE, "echo", "line"])?;
+    ensure!(d.ok(&["logs", "--details", "tagged"])? == "tag=t%2Ftagged line");
     let options = ["--log-opt", "labels-regex=^z", "--log-opt", "env-regex=^(B|C)$", "--label", "zz=1", "-e", "B=2"];
     d.ok(&[&["run", "--name", "like"], &options[..], &["-e", "BC=3", IMAGE, "echo", "line"]].concat())?;
     ensure!(d.ok(&["logs", "--details", "like"])? == "B=2,zz=1 line");

@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::{StreamExt as _, stream};
-use node::engine::{LogOptions, containers::ContainerView, shown_in_logs};
+use node::engine::{LogOptions, containers::ContainerView};
 
 use crate::{
     convert::time,
@@ -69,14 +69,11 @@ pub(crate) async fn logs(
     Ok(([(CONTENT_TYPE, kind)], body).into_response())
 }
 
-/// What the log driver was asked to show of the container: its options `labels` and `env`. Written as moby's
+/// What the log driver was asked to show of the container: its options `labels`, `env` and `tag`. Written as moby's
 /// `httputils` does it: where that is nothing, its place before the line is there all the same.
 fn details(view: &ContainerView) -> String {
-    let Some(log) = &view.spec.log else { return String::new() };
-    // what is no regular expression was refused when the container was made
-    let all = shown_in_logs(&log.options, &view.merged.labels, &view.merged.env).unwrap_or_default();
-    let pair = |(name, value): (&str, &str)| format!("{}={}", escape(name), escape(value));
-    all.into_iter().map(pair).collect::<Vec<_>>().join(",")
+    let pair = |(name, value): (&String, &String)| format!("{}={}", escape(name), escape(value));
+    view.log_details().iter().map(pair).collect::<Vec<_>>().join(",")
 }
 
 fn read(query: &Query) -> ApiResult<LogOptions> {

@@ -52,6 +52,7 @@ pub(super) fn config(record: &Record, prepared: Prepared) -> Result<ContainerCon
     let LogPlan { driver, forward } = log;
     let log = LogConfig { path: prepared.log_path, driver, forward };
     let mut config = ContainerConfig::new(&record.id, prepared.rootfs, args, log);
+    log_driver::complete(&mut config.log, &record.image, &config.args, record.created_at);
     // The container's own stand over those.
     config.env = merge_env(&prepared.link_env, &given_env(&merged.env));
     config.cwd.clone_from(&merged.dir);

@@ -21,6 +21,7 @@ use super::{
 use crate::engine::{
     container::record_of_labels,
     container_id::task_of_container,
+    log_driver::{self, About},
     network::{host_network_id, predefined_network_id},
 };
 
@@ -71,6 +72,22 @@ pub struct ContainerView {
     pub host_has_ipv6: bool,
     /// What has no IPv6 is reached over it all the same.
     pub host_relays: bool,
+}
+
+impl ContainerView {
+    /// What `logs --details` says beside each line.
+    pub fn log_details(&self) -> BTreeMap<String, String> {
+        let Some(log) = &self.spec.log else { return BTreeMap::new() };
+        let about = About {
+            id: &self.id,
+            name: &self.name,
+            image: &self.spec.image,
+            hostname: "",
+            labels: &self.merged.labels,
+            env: &self.merged.env,
+        };
+        log_driver::details(log, &about)
+    }
 }
 
 /// One network that it is in.

@@ -24,7 +24,7 @@ use std::{
 
 use nix::poll::PollFd;
 
-use super::Stream;
+use super::{COMPLAINT, Stream};
 use crate::config::LogForward;
 use at_once::{AtOnce, Way};
 use courier::Courier;
@@ -111,7 +111,7 @@ fn cannot_reach(driver: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), text)
 }
 
-/// In the shim's own error file.
+/// In the shim's own error file, which the daemon passes on when the container is removed.
 fn complain(what: &str) {
-    io::stderr().write_all(format!("log driver: {what}\n").as_bytes()).ok();
+    io::stderr().write_all(format!("{COMPLAINT}{what}\n").as_bytes()).ok();
 }
