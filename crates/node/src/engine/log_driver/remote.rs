@@ -215,8 +215,10 @@ fn ms(options: &Labels, option: &'static str) -> Read<Option<u64>> {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
+    use runtime::{LogConfig, LogDriver, LogForward};
+    use types::Timestamp;
 
-    use super::*;
+    use super::{super::complete, *};
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -256,6 +258,13 @@ mod tests {
         let tcp = of(&[("gelf-address", "tcp://log:1"), delay, most, ("tag", "{{.Name}}")]);
         assert_eq!((tcp.transport, tcp.queue.first_wait_ms, tcp.queue.attempts), (GelfTransport::Tcp, 5000, Some(7)));
         assert_eq!(tcp.fields["_tag"], "web.1");
+
+        let (path, driver) = ("/log".into(), LogDriver::None);
+        let mut log = LogConfig { path, driver, forward: Some(LogForward::Gelf(tcp)) };
+        complete(&mut log, "sha256:1", &["sh".to_owned(), "-c".to_owned()], Timestamp::from_unix_ns(5));
+        let Some(LogForward::Gelf(made)) = log.forward else { panic!("no gelf") };
+        assert_eq!((made.fields["_image_id"].as_str(), made.fields["_command"].as_str()), ("sha256:1", "sh -c"));
+        assert_eq!(made.created_at_ns, 5);
     }
 
     /// E-27: fluentd's options, and what its records have.

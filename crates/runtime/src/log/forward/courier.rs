@@ -166,7 +166,8 @@ impl Courier {
 
     /// Sends what the server takes now.
     pub(super) fn go_on(&mut self, now: Instant) {
-        let is_old = |every| now >= self.connected_at + every && self.message.is_empty() && self.awaited.is_empty();
+        let is_old =
+            |every: Duration| now >= self.connected_at + every && self.message.is_empty() && self.awaited.is_empty();
         if self.reconnect_every.is_some_and(is_old) {
             self.wire = None;
         }
