@@ -1,7 +1,7 @@
 //! What the API asks of its host. `node::Engine` is the real one; the tests have one without
 //! containers.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use node::{
@@ -32,6 +32,8 @@ pub(crate) trait Host: Send + Sync + 'static {
     fn images(&self) -> &Store;
     /// What containers this host has; nothing if that cannot be found out.
     fn containers(&self) -> BoxFuture<'_, ContainerCounts>;
+    /// The ids of those that run; or why they cannot be found out.
+    fn running_containers(&self) -> BoxFuture<'_, Result<BTreeSet<String>, String>>;
     /// This host's metrics, as Prometheus reads them; or why not.
     fn metrics(&self) -> BoxFuture<'_, Result<String, String>>;
     fn network_findings(&self) -> BoxFuture<'_, Result<Findings, String>>;
@@ -65,6 +67,10 @@ impl Host for Engine {
 
     fn containers(&self) -> BoxFuture<'_, ContainerCounts> {
         Engine::container_counts(self).map(Result::unwrap_or_default).boxed()
+    }
+
+    fn running_containers(&self) -> BoxFuture<'_, Result<BTreeSet<String>, String>> {
+        Engine::running_containers(self).map(|found| found.map_err(|error| error.to_string())).boxed()
     }
 
     fn metrics(&self) -> BoxFuture<'_, Result<String, String>> {

@@ -2,6 +2,7 @@
 //! nodes that pretend to run whatever they are told.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
@@ -68,6 +69,10 @@ impl Host for FakeHost {
 
     fn containers(&self) -> BoxFuture<'_, ContainerCounts> {
         async { ContainerCounts { running: 2, paused: 0, stopped: 1 } }.boxed()
+    }
+
+    fn running_containers(&self) -> BoxFuture<'_, Result<BTreeSet<String>, String>> {
+        std::future::ready(Ok(BTreeSet::new())).boxed()
     }
 
     fn metrics(&self) -> BoxFuture<'_, Result<String, String>> {

@@ -34,7 +34,7 @@ pub use registry::{
 };
 pub use store::{
     DiskUsage, Held, ImageDetail, ImageManifests, ImageSummary, ImageUsage, ManifestKind, ManifestView, Mounted,
-    Removed, SnapshotInfo, StorageDriver, Store, Swept, TaskImage, Transfers,
+    RemoveOptions, Removed, SnapshotInfo, StorageDriver, Store, Swept, TaskImage, Transfers,
 };
 pub use tree::{Change, ChangeKind, ExtractOptions, PathStat, Root, TreeError, TreeMount, sum_below};
 pub use types::ImageReference;

@@ -7,7 +7,7 @@ mod support;
 use std::{fs, os::unix::fs::MetadataExt, process::Command};
 
 use image::{CommitOptions, Error, ImportOptions, Progress, Removed, StorageDriver, Store, busybox_archive};
-use support::{TestStore, can_mount, content_of, layer, tar_of};
+use support::{TestStore, by_force, can_mount, content_of, gently, layer, tar_of};
 
 async fn load(store: &Store, archive: Vec<u8>) -> image::Result<Vec<image::LoadedImage>> {
     store.load(std::io::Cursor::new(archive), Progress::none()).await
@@ -31,9 +31,9 @@ async fn load_list_inspect_tag_remove() {
 
     store.tag(list[0].id.short(), &"other:2".parse().expect("good")).await.expect("tags");
     assert_eq!(store.get("other:2").expect("known"), list[0].id);
-    let removed = store.remove("demo/box:1", false).await.expect("one of two names");
+    let removed = store.remove("demo/box:1", gently()).await.expect("one of two names");
     assert_eq!(removed, [Removed::Untagged("demo/box:1".into())]);
-    let removed = store.remove("other:2", false).await.expect("the last name");
+    let removed = store.remove("other:2", gently()).await.expect("the last name");
     assert_eq!(removed, [Removed::Untagged("other:2".into()), Removed::Deleted(list[0].id.clone())]);
     assert!(store.list().is_empty());
     assert_eq!(content_of(&test.root), Vec::<String>::new(), "nothing left on disk");
@@ -61,7 +61,7 @@ async fn a_container_gets_a_writable_root() {
     assert_eq!(of_monitors("mount-id"), "c1", "where a monitor that knows Docker's data looks");
     assert_eq!(of_monitors("diff/tmp/x"), "hi\n", "what it measures");
 
-    let conflict = test.store.remove("box", true).await.expect_err("in use");
+    let conflict = test.store.remove(mounted.image.as_str(), by_force(&["c1"])).await.expect_err("in use");
     assert!(matches!(conflict, Error::Conflict(_)) && conflict.to_string().contains("c1"), "{conflict}");
     test.store.snapshot_unmount("c1").await.expect("unmounts");
     test.store.snapshot_unmount("c1").await.expect("nothing to do");
@@ -71,7 +71,34 @@ async fn a_container_gets_a_writable_root() {
     test.store.snapshot_remove("c1").await.expect("removes");
     test.store.snapshot_remove("c1").await.expect("nothing to do");
     assert!(test.store.snapshot_list().is_empty());
-    test.store.remove("box", false).await.expect("no longer in use");
+    test.store.remove("box", gently()).await.expect("no longer in use");
+}
+
+/// E-06: an image goes by force from under a container that does not run. Its root filesystem may still be mounted, and
+/// it is there also later.
+#[tokio::test]
+async fn e_06_a_stopped_container_outlives_its_image() {
+    if !can_mount("e_06_a_stopped_container_outlives_its_image") {
+        return;
+    }
+    let mut test = TestStore::new("outlives").await;
+    load(&test.store, busybox_archive("box").expect("busybox")).await.expect("loads");
+    let mounted = test.store.snapshot_mount("c1", "box").await.expect("mounts");
+    let id = mounted.image.to_string();
+    let refused = test.store.remove(&id, gently()).await.expect_err("it has a container").to_string();
+    assert!(refused.contains("(must be forced) - image is being used by stopped container c1"), "{refused}");
+    let gone = test.store.remove("box", by_force(&["another"])).await.expect("nobody runs");
+    assert_eq!(gone, [Removed::Untagged("box:latest".into()), Removed::Deleted(mounted.image.clone())]);
+    assert!(test.store.list().is_empty());
+    test.store.snapshot_unmount("c1").await.expect("unmounts");
+    test.reopen().await;
+    assert_eq!(test.store.snapshot_mount("c1", &id).await.expect("mounts again"), mounted);
+    assert!(mounted.rootfs.join("bin/busybox").exists());
+    let lost = test.store.commit("c1", CommitOptions::default()).await.expect_err("of nothing");
+    assert!(matches!(lost, Error::NoSuchImage(_)), "{lost}");
+    test.store.snapshot_remove("c1").await.expect("removes");
+    test.store.gc().await.expect("sweeps");
+    assert_eq!(content_of(&test.root), Vec::<String>::new(), "nothing left on disk");
 }
 
 #[tokio::test]
@@ -159,7 +186,7 @@ async fn import_makes_an_image_of_a_tar() {
     let error =
         test.store.import(std::io::Cursor::new(vec![b'x'; 2000]), ImportOptions::default()).await.expect_err("no tar");
     assert!(matches!(error, Error::Hostile { .. }), "{error:?}");
-    test.store.remove("mine", false).await.expect("removes");
+    test.store.remove("mine", gently()).await.expect("removes");
     assert_eq!(content_of(&test.root), Vec::<String>::new(), "nothing left of the refused ones");
 }
 
@@ -328,7 +355,7 @@ async fn work_with_files(store: &Store) {
     assert!(rootfs.join("a").exists() && rootfs.join("d/new").exists());
     assert!(!rootfs.join("b").exists() && !rootfs.join("d/old").exists(), "what a layer removed is not there");
     assert!(store.snapshot_changes("c1").await.expect("compares").is_empty());
-    assert!(store.remove("app", true).await.is_err(), "a container that may run has it");
+    assert!(store.remove("app", gently()).await.is_err(), "a container has it");
 
     fs::write(rootfs.join("a"), "other text").expect("writes");
     fs::remove_file(rootfs.join("d/new")).expect("removes");
@@ -356,7 +383,7 @@ async fn work_with_files(store: &Store) {
         store.snapshot_remove(container).await.expect("removes");
     }
     for image in ["app", "app:2"] {
-        store.remove(image, false).await.expect("removes");
+        store.remove(image, gently()).await.expect("removes");
     }
     assert_eq!(content_of(store.root()), Vec::<String>::new(), "nothing left on disk");
     let trees = fs::read_dir(store.root().join("trees")).map_or(0, Iterator::count);
@@ -383,22 +410,19 @@ async fn show_an_image(store: &Store) {
     let id = view.image.to_string();
     assert_eq!(store.snapshot_image("c1", &id).await.expect("again"), view);
 
-    let conflict = store.remove("files", true).await.expect_err("in use").to_string();
-    assert!(conflict.contains("being used by running container c1"), "{conflict}");
     assert_eq!(store.disk_usage().images[&view.image].containers, 1);
     store.snapshot_unmount("c1").await.expect("unmounts");
-    let conflict = store.remove("files", false).await.expect_err("in use").to_string();
+    let conflict = store.remove("files", gently()).await.expect_err("in use").to_string();
     assert!(conflict.contains("container c1 is using its referenced image"), "{conflict}");
-    store.remove("files", true).await.expect("the name alone");
+    let gone = store.remove("files", by_force(&["c1"])).await.expect("the container has the files, not the image");
+    assert_eq!(gone.last(), Some(&Removed::Deleted(view.image.clone())));
     store.gc().await.expect("sweeps");
     store.snapshot_mount("c1", "").await.expect("mounts again");
     let again = store.snapshot_image("c1", &id).await.expect("what the container has it keeps");
     assert_eq!(fs::read_to_string(again.rootfs.join("top")).expect("reads"), "high");
     store.snapshot_remove("c1").await.expect("removes");
     assert!(!view.rootfs.exists());
-    for image in ["app", id.as_str()] {
-        store.remove(image, false).await.expect("nobody needs it any more");
-    }
+    store.remove("app", gently()).await.expect("nobody needs it any more");
     assert_eq!(content_of(store.root()), Vec::<String>::new(), "nothing left on disk");
 }
 
@@ -422,7 +446,7 @@ async fn s_68_e_15_a_container_has_an_image_as_a_mount() {
     assert!(view.rootfs.join("bin/busybox").exists(), "still mounted");
     assert_eq!(test.store.snapshot_image("c1", "box").await.expect("idempotent"), view);
     test.store.snapshot_remove("c1").await.expect("removes");
-    test.store.remove("box", false).await.expect("no longer in use");
+    test.store.remove("box", gently()).await.expect("no longer in use");
 }
 
 /// E-38, E-09, E-24: copies do all that overlays do.
@@ -465,7 +489,7 @@ async fn e_38_snapshots_of_btrfs_do_what_overlays_do() {
     for container in ["c1", "c2"] {
         store.snapshot_remove(container).await.expect("removes");
     }
-    store.remove("two", false).await.expect("removes");
+    store.remove("two", gently()).await.expect("removes");
     assert_eq!(content_of(store.root()), Vec::<String>::new(), "nothing left on disk, also of a subvolume inside");
     let listed = Command::new("btrfs").args(["subvolume", "list"]).arg(disk.path()).output().expect("runs");
     assert_eq!(String::from_utf8_lossy(&listed.stdout), "");

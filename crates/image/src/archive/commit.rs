@@ -34,7 +34,7 @@ impl Store {
     /// [`Error::NoSuchSnapshot`], [`Error::BadChange`], [`Error::TooManyLayers`], [`Error::NoSpace`].
     pub async fn commit(&self, container: &str, options: CommitOptions) -> Result<Digest> {
         let snapshot = self.comparable(container).await?;
-        // The image was there when the container was made, and stays while the container does.
+        // It may have been removed by force, and with it what it is made of; Docker commits no such container either.
         let (parent, parent_pin) = self.pin_image(&snapshot.image)?;
         if snapshot.layers.len() + 1 > MAX_LAYERS {
             return Err(Error::TooManyLayers(snapshot.layers.len() + 1));

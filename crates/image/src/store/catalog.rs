@@ -1,5 +1,6 @@
 //! What the store knows: images, their names, their layers. One value, saved whole.
-//! Pure: lookups and the decisions of tag and remove; called by the store under its lock. Never does I/O.
+//! Pure: lookups and the decisions of tag; called by the store under its lock. Never does I/O. What `rmi` takes away is
+//! decided in [`super::removal`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,21 +60,6 @@ pub(crate) struct LayerRecord {
     pub bytes: u64,
 }
 
-/// What removing an image did, in Docker's words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Removed {
-    /// A name (short form) no longer points to the image.
-    Untagged(String),
-    Deleted(Digest),
-}
-
-/// Containers that have a snapshot of an image.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Users {
-    pub mounted: Vec<String>,
-    pub idle: Vec<String>,
-}
-
 impl Default for Catalog {
     fn default() -> Self {
         Self {
@@ -90,7 +76,11 @@ impl Default for Catalog {
 impl Catalog {
     /// The image of a name, full id, id prefix or manifest digest.
     pub(crate) fn lookup(&self, name: &str) -> Result<Digest> {
-        let missing = || Error::NoSuchImage(name.to_owned());
+        // in Docker's words: with the tag that was meant
+        let missing = || {
+            let meant = name.parse::<ImageReference>().map(|reference| reference.with_default_tag().familiar());
+            Error::NoSuchImage(meant.unwrap_or_else(|_| name.to_owned()))
+        };
         if let Ok(digest) = name.parse::<Digest>() {
             if self.images.contains_key(&digest) {
                 return Ok(digest);
@@ -149,72 +139,6 @@ impl Catalog {
         }
     }
 
-    /// Removes a name, and the image with its last name. `users` are the containers of the image.
-    pub(crate) fn remove(&mut self, name: &str, force: bool, users: impl Fn(&Digest) -> Users) -> Result<Vec<Removed>> {
-        let id = self.lookup(name)?;
-        let users = users(&id);
-        let tags: Vec<String> = self.tags_of(&id).into_iter().map(str::to_owned).collect();
-        let asked = self.name_of(name, &id);
-        if let Some(asked) = &asked
-            && self.others_remain(asked, &tags)
-        {
-            return Ok(self.untag(std::slice::from_ref(asked)));
-        }
-        let repositories: BTreeSet<&str> = tags.iter().map(|t| repository(t)).collect();
-        let is_shared = asked.is_none() && repositories.len() > 1 && !force;
-        if let Some(why) = conflict(asked.as_deref(), &id, is_shared, &users, force) {
-            return Err(Error::Conflict(why));
-        }
-        let mut names = tags;
-        names.extend(self.digests_of(&id).into_iter().map(str::to_owned));
-        let mut removed = self.untag(&names);
-        // A container still needs the layers: the image stays, without a name.
-        if users.idle.is_empty() {
-            self.images.remove(&id);
-            self.tagged.remove(&id);
-            self.uses.remove(&id);
-            removed.push(Removed::Deleted(id));
-        }
-        Ok(removed)
-    }
-
-    /// The canonical name `name` stands for, or nothing where it is an id.
-    fn name_of(&self, name: &str, id: &Digest) -> Option<String> {
-        let reference = name.parse::<ImageReference>().ok()?.with_default_tag();
-        if self.by_reference(&reference).as_ref() != Some(id) {
-            return None;
-        }
-        Some(match &reference.digest {
-            Some(digest) => format!("{}@{digest}", reference.name()),
-            None => reference.to_string(),
-        })
-    }
-
-    /// Whether the image still has a tag when `asked` is gone. A digest kept for a tag is no name by itself.
-    fn others_remain(&self, asked: &str, tags: &[String]) -> bool {
-        tags.iter().any(|tag| tag != asked)
-    }
-
-    /// Takes names away, and the digests of a repository with its last tag.
-    fn untag(&mut self, names: &[String]) -> Vec<Removed> {
-        let mut removed = Vec::new();
-        for name in names {
-            let Some(id) = self.tags.remove(name).or_else(|| self.digests.remove(name)) else { continue };
-            removed.push(Removed::Untagged(familiar(name)));
-            let of_repository = |other: &str| repository(other) == repository(name);
-            if self.tags_of(&id).into_iter().any(of_repository) {
-                continue;
-            }
-            let orphans: Vec<String> =
-                self.digests_of(&id).into_iter().filter(|d| of_repository(d)).map(str::to_owned).collect();
-            for digest in orphans {
-                self.digests.remove(&digest);
-                removed.push(Removed::Untagged(familiar(&digest)));
-            }
-        }
-        removed
-    }
-
     /// Every blob and layer some image needs.
     pub(crate) fn needed(&self) -> (BTreeSet<&Digest>, BTreeSet<&Digest>) {
         let (mut blobs, mut layers) = (BTreeSet::new(), BTreeSet::new());
@@ -228,41 +152,6 @@ impl Catalog {
     }
 }
 
-/// Why an image cannot lose its last name, in Docker's words: scripts look for them.
-fn conflict(asked: Option<&str>, id: &Digest, is_shared: bool, users: &Users, force: bool) -> Option<String> {
-    let short = |container: &String| container.chars().take(12).collect::<String>();
-    let image = id.short();
-    if is_shared {
-        return Some(format!(
-            "unable to delete {image} (must be forced) - image is referenced in multiple repositories"
-        ));
-    }
-    if let Some(container) = users.mounted.first().map(short) {
-        return Some(format!(
-            "unable to delete {image} (cannot be forced) - image is being used by running container {container}"
-        ));
-    }
-    let container = users.idle.first().filter(|_| !force).map(short)?;
-    Some(match asked.map(familiar) {
-        Some(name) => format!(
-            "unable to remove repository reference {name:?} (must force) - container {container} is using its \
-             referenced image {image}"
-        ),
-        None => {
-            format!("unable to delete {image} (must be forced) - image is being used by stopped container {container}")
-        }
-    })
-}
-
-/// `registry/repository` of a canonical name.
-fn repository(name: &str) -> &str {
-    let name = name.split('@').next().unwrap_or(name);
-    match name.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => repository,
-        _ => name,
-    }
-}
-
 /// The short form of a canonical name.
 pub(crate) fn familiar(name: &str) -> String {
     name.parse::<ImageReference>().map_or_else(|_| name.to_owned(), |r| r.familiar())
@@ -271,6 +160,7 @@ pub(crate) fn familiar(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::removal::{RemoveOptions, Users};
 
     fn id(text: &str) -> Digest {
         Digest::of(text.as_bytes())
@@ -296,13 +186,6 @@ mod tests {
         catalog
     }
 
-    fn remove(catalog: &mut Catalog, name: &str, force: bool, users: &Users) -> String {
-        match catalog.remove(name, force, |_| users.clone()) {
-            Ok(list) => list.iter().map(|r| format!("{r:?}")).collect::<Vec<_>>().join(" "),
-            Err(error) => error.to_string(),
-        }
-    }
-
     /// E-06: `docker compose images` shows it.
     #[test]
     fn e_06_when_an_image_got_a_tag_last_is_known_as_long_as_it_is() {
@@ -315,7 +198,7 @@ mod tests {
             ("1970-01-01T00:01:00Z", "1970-01-01T00:00:00Z")
         );
         assert_eq!(at(&catalog, "c"), "", "it has no name");
-        catalog.remove("y", false, |_| Users::default()).expect("its only name");
+        catalog.remove("y", &RemoveOptions::default(), |_| Users::default()).expect("its only name");
         assert_eq!(at(&catalog, "b"), "");
     }
 
@@ -331,46 +214,5 @@ mod tests {
             assert!(matches!(catalog.lookup(name), Err(Error::NoSuchImage(_))), "{name}");
         }
         assert!(matches!(catalog.lookup("UPPER"), Err(Error::Reference(_))));
-    }
-
-    #[test]
-    fn names_go_first_the_image_with_the_last() {
-        let mut catalog = catalog();
-        let nobody = Users::default();
-        assert_eq!(remove(&mut catalog, "x:1", false, &nobody), "Untagged(\"x:1\")");
-        let last = remove(&mut catalog, "x:2", false, &nobody);
-        let digest = id("manifest a");
-        assert_eq!(last, format!("Untagged(\"x:2\") Untagged(\"x@{digest}\") Deleted({})", id("a")));
-        assert_eq!(remove(&mut catalog, id("c").short(), false, &nobody), format!("Deleted({})", id("c")));
-        assert_eq!(remove(&mut catalog, "x:2", false, &nobody), "No such image: x:2");
-    }
-
-    #[test]
-    fn a_digest_name_alone_does_not_delete_a_tagged_image() {
-        let mut catalog = catalog();
-        let name = format!("x@{}", id("manifest a"));
-        assert_eq!(remove(&mut catalog, &name, false, &Users::default()), format!("Untagged({name:?})"));
-        assert!(catalog.lookup("x:1").is_ok());
-    }
-
-    #[test]
-    fn used_images_stay() {
-        let mounted = Users { mounted: vec!["c1".into()], idle: vec![] };
-        let idle = Users { mounted: vec![], idle: vec!["c2".into()] };
-        let mut catalog = catalog();
-        assert!(remove(&mut catalog, "y", false, &mounted).contains("c1"));
-        assert!(remove(&mut catalog, "y", true, &mounted).contains("c1"));
-        let wanted = format!(
-            "conflict: unable to remove repository reference \"y:latest\" (must force) - container c2 is using its \
-             referenced image {}",
-            id("b").short()
-        );
-        assert_eq!(remove(&mut catalog, "y", false, &idle), wanted);
-        assert!(remove(&mut catalog, id("b").short(), false, &idle).contains("(must be forced)"));
-        assert_eq!(remove(&mut catalog, "y", true, &idle), "Untagged(\"y:latest\")");
-        assert!(catalog.lookup(id("b").as_str()).is_ok(), "kept for its container");
-        assert_eq!(remove(&mut catalog, "x:1", false, &mounted), "Untagged(\"x:1\")", "one name of two");
-        catalog.tag(&id("a"), &"other/x".parse().expect("good"), jiff::Timestamp::UNIX_EPOCH);
-        assert!(remove(&mut catalog, id("a").short(), false, &Users::default()).contains("multiple repositories"));
     }
 }

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use types::ImageReference;
 
 use super::{
-    Inner, Pin, Removed, State, Store,
-    catalog::{ImageRecord, Users, familiar},
-    mount,
+    Inner, Pin, RemoveOptions, Removed, State, Store,
+    catalog::{ImageRecord, familiar},
+    removal::Users,
 };
 use crate::{
     config::ImageConfig,
@@ -95,20 +95,9 @@ fn summary(state: &State, id: &Digest, record: &ImageRecord) -> ImageSummary {
         size: unique.values().sum(),
         labels: record.config.config.labels.clone(),
         parent: record.parent.clone().filter(|parent| state.catalog.images.contains_key(parent)),
-        has_children: state.catalog.images.values().any(|other| other.parent.as_ref() == Some(id)),
+        has_children: state.catalog.has_children(id),
         containers: state.snapshots.values().filter(|snapshot| snapshot.image == *id).count(),
     }
-}
-
-/// Containers with a snapshot of `id` or its files as a mount, by whether they are mounted.
-pub(super) fn users_of(inner: &Inner, state: &State, id: &Digest) -> Users {
-    let mut users = Users::default();
-    let mounted = mount::mount_points().unwrap_or_default();
-    for (container, _) in state.snapshots.iter().filter(|(_, s)| s.needs(id)) {
-        let is_mounted = mounted.contains(&inner.rootfs_path(container));
-        if is_mounted { &mut users.mounted } else { &mut users.idle }.push(container.clone());
-    }
-    users
 }
 
 /// What a finished load or pull hands to the catalog.
@@ -205,15 +194,16 @@ impl Store {
         .await
     }
 
-    /// Removes a name, and the image with its last name, as `docker image rm` does.
+    /// Removes a name, and the image with its last name, as `docker image rm` does. Containers keep the files that they
+    /// have of it.
     ///
     /// # Errors
-    /// [`Error::Conflict`] while a container uses it, [`Error::NoSuchImage`], or a failed file operation.
-    pub async fn remove(&self, name: &str, force: bool) -> Result<Vec<Removed>> {
+    /// [`Error::Conflict`] while a container or an image needs it, [`Error::NoSuchImage`], or a failed file operation.
+    pub async fn remove(&self, name: &str, how: RemoveOptions) -> Result<Vec<Removed>> {
         let name = name.to_owned();
         self.run("removing an image", move |inner| {
             let removed =
-                inner.change(|catalog, state| catalog.remove(&name, force, |id| users_of(inner, state, id)))?;
+                inner.change(|catalog, state| catalog.remove(&name, &how, |id| Users::of(state, id, &how.running)))?;
             if removed.iter().any(|r| matches!(r, Removed::Deleted(_))) {
                 inner.sweep()?;
             }

@@ -16,6 +16,7 @@ pub(crate) mod images;
 mod layers;
 mod manifests;
 mod mount;
+mod removal;
 mod snapshots;
 mod sweep;
 mod transfers;
@@ -35,10 +36,10 @@ use std::{
     },
 };
 
-pub use catalog::Removed;
 pub use driver::StorageDriver;
 pub use images::{ImageDetail, ImageSummary};
 pub use manifests::{ImageManifests, ManifestKind, ManifestView};
+pub use removal::{RemoveOptions, Removed};
 pub use snapshots::{Mounted, SnapshotInfo};
 pub use sweep::Swept;
 use tokio::sync::Semaphore;

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, fs, io};
 
-use super::{Inner, Removed, Store, images::users_of, snapshots::SnapshotRecord};
+use super::{Inner, RemoveOptions, Removed, Store, removal::Users, snapshots::SnapshotRecord};
 use crate::{
     digest::Digest,
     error::{Error, Result},
@@ -71,8 +71,8 @@ impl Inner {
 }
 
 impl Store {
-    /// Removes images nobody uses: those without a tag, or with `all` every image without a container;
-    /// `keep` may spare more (labels, age). Then all content without an image.
+    /// Removes images nobody uses: those without a tag, or with `all` every image without a container, the newest first,
+    /// so that children go before what they were made of; `keep` may spare more (labels, age). Then all content without an image.
     ///
     /// # Errors
     /// A failed file operation.
@@ -87,12 +87,21 @@ impl Store {
         self.run("pruning images", move |inner| {
             let removed = inner.change(|catalog, state| {
                 let mut removed = Vec::new();
-                for id in &ids {
-                    match catalog.remove(id.as_str(), true, |id| users_of(inner, state, id)) {
-                        Ok(list) => removed.extend(list),
-                        // In use, or gone meanwhile: not what prune is about.
-                        Err(Error::Conflict { .. } | Error::NoSuchImage(_)) => {}
-                        Err(error) => return Err(error),
+                // Whether they run makes no difference.
+                let nobody_runs = BTreeSet::new();
+                let users = |id: &Digest| Users::of(state, id, &nobody_runs);
+                for id in ids.iter().filter(|id| users(id).any().is_none()) {
+                    let mut names = catalog.names_of(id);
+                    if names.is_empty() {
+                        names.push(id.to_string());
+                    }
+                    for name in names {
+                        match catalog.remove(&name, &RemoveOptions::default(), users) {
+                            Ok(list) => removed.extend(list),
+                            // Needed, or gone with another: not what prune is about.
+                            Err(Error::Conflict { .. } | Error::NoSuchImage(_)) => {}
+                            Err(error) => return Err(error),
+                        }
                     }
                 }
                 Ok(removed)

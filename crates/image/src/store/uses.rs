@@ -8,8 +8,9 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Inner, Pin, State, Store, Swept,
-    catalog::{Catalog, Users, familiar},
+    Inner, Pin, RemoveOptions, State, Store, Swept,
+    catalog::{Catalog, familiar},
+    removal::Users,
 };
 use crate::{
     digest::Digest,
@@ -105,7 +106,7 @@ impl Catalog {
 fn is_needed(state: &State, id: &Digest) -> bool {
     state.pins.contains_key(id)
         || state.snapshots.values().any(|snapshot| snapshot.needs(id))
-        || state.catalog.images.values().any(|other| other.parent.as_ref() == Some(id))
+        || state.catalog.has_children(id)
 }
 
 fn shown(catalog: &Catalog, id: &Digest) -> String {
@@ -209,7 +210,8 @@ impl Store {
                     return Ok(Vec::new());
                 }
                 // that no container has it was just looked at
-                catalog.remove(id.as_str(), true, |_| Users::default())
+                let how = RemoveOptions { force: true, keep_parents: true, ..RemoveOptions::default() };
+                catalog.remove(id.as_str(), &how, |_| Users::default())
             })?;
             if removed.is_empty() {
                 return Ok(Swept::default());
@@ -293,7 +295,7 @@ mod tests {
         let again: Catalog = serde_json::from_str(&text(&catalog)).expect("as it was written");
         assert_eq!(again, catalog);
         assert!(again.uses[&id("a")].is_brought);
-        catalog.remove(id("a").as_str(), true, |_| Users::default()).expect("nobody has it");
+        catalog.remove(id("a").as_str(), &RemoveOptions::default(), |_| Users::default()).expect("nobody has it");
         assert!(catalog.uses.is_empty());
     }
 }

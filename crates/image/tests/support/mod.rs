@@ -11,7 +11,7 @@ use std::{
     process::Command,
 };
 
-use image::{Digest, StorageDriver, Store};
+use image::{Digest, RemoveOptions, StorageDriver, Store};
 use tempfile::TempDir;
 
 /// A store that unmounts and removes everything when dropped.
@@ -73,6 +73,17 @@ fn effective_uid() -> String {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|l| l.starts_with("Uid:")).unwrap_or_default().to_owned();
     line.split_whitespace().nth(2).unwrap_or_default().to_owned()
+}
+
+/// `rmi` while nothing runs.
+pub fn gently() -> RemoveOptions {
+    RemoveOptions::default()
+}
+
+/// `rmi -f` while these containers run.
+pub fn by_force(running: &[&str]) -> RemoveOptions {
+    let running = running.iter().map(|container| (*container).to_owned()).collect();
+    RemoveOptions { force: true, running, ..RemoveOptions::default() }
 }
 
 /// Everything in the content directories and the temporary one.

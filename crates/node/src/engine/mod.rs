@@ -277,6 +277,16 @@ impl Engine {
         Ok(counts)
     }
 
+    /// The ids of those that run, or will again after a pause.
+    ///
+    /// # Errors
+    /// As [`Engine::containers`].
+    pub async fn running_containers(&self) -> Result<BTreeSet<String>, EngineError> {
+        let started = self.containers().await?.into_iter();
+        let running = started.filter(|container| matches!(container.status, Status::Running | Status::Paused));
+        Ok(running.map(|container| container.id).chain(self.inner.containers.running()).collect())
+    }
+
     /// All metrics of this host, as Prometheus reads them.
     ///
     /// # Errors

@@ -168,12 +168,12 @@ fn s68_e15_images_as_mounts() -> Result<()> {
         "image/files:1//x",
     )?;
     d.says("ps --filter volume=files:1 --format {{.Names}}", "one")?;
-    d.fails("rmi -f files:1", "image is being used by running container")?;
+    d.fails("rmi files:1", "(must force) - container ")?;
     d.says(&format!("run --rm --volumes-from one {IMAGE} cat /x/d/e/f"), "inside")?;
     t.restart_with("h1", &[])?;
     d.ok("restart -t 0 one")?;
     d.says("exec one cat /x/d/e/f", "inside")?;
-    d.fails("rmi files:1", "image is being used by")?;
+    d.fails("rmi files:1", "is using its referenced image")?;
     d.ok("rm -f one")?;
 
     t.create("web", 2, &["--mount", "type=image,src=files:1,dst=/x,image-subpath=d"])?;
@@ -182,7 +182,7 @@ fn s68_e15_images_as_mounts() -> Result<()> {
     let shown =
         "{{range~.Spec.TaskTemplate.ContainerSpec.Mounts}}{{.Type}}:{{.Source}}:{{.ImageOptions.Subpath}}{{end}}";
     d.says(&format!("service inspect web --format {shown}"), "image:files:1:d")?;
-    d.fails("rmi -f files:1", "image is being used by running container")?;
+    d.fails("rmi files:1", "is using its referenced image")?;
     d.fails(
         &format!("service create --name bad --mount type=image,src={{{{.Node.Hostname}}}},dst=/x {IMAGE}"),
         "invalid image mount source",
@@ -208,6 +208,7 @@ fn e04_docker_cli_drives_images() -> Result<()> {
     let files = tempfile::tempdir()?;
     let d = Docker::new(&t, "h1").in_directory(files.path());
     names_and_archives(&d, files.path())?;
+    used_images(&d)?;
     if !Path::new("/usr/bin/docker-registry").exists() {
         eprintln!("SKIPPED the registry's part of e04_docker_cli_drives_images: install docker-registry");
         return Ok(());
@@ -259,6 +260,28 @@ fn names_and_archives(d: &Docker<'_>, files: &Path) -> Result<()> {
     d.shows("rmi flat:1", "Deleted: sha256:")?;
     d.ok("image prune -f --filter until=1h")?;
     d.says("image prune -f", "Total reclaimed space: 0B")?;
+    Ok(())
+}
+
+/// By force a running container's image loses its name alone, that of another goes. What they have stays theirs.
+fn used_images(d: &Docker<'_>) -> Result<()> {
+    d.ok(&format!("run --name maker {IMAGE} touch /made"))?;
+    d.ok("commit maker own:1")?;
+    d.ok("rm maker")?;
+    let id = d.ok("images -q own:1")?.trim().to_owned();
+    d.ok("run -d --name user own:1 sleep 10000")?;
+    d.fails("rmi own:1", "(must force) - container ")?;
+    d.fails(&format!("rmi -f {id}"), "(cannot be forced) - image is being used by running container")?;
+    d.says("rmi -f own:1", "Untagged: own:1")?;
+    d.says("ps --filter name=user --format {{.Image}}", &id)?;
+    d.ok("stop -t 0 user")?;
+    d.fails(&format!("rmi {id}"), "(must be forced) - image is being used by stopped container")?;
+    d.shows(&format!("rmi -f {id}"), "Deleted: sha256:")?;
+    d.says("images -aq --filter dangling=true", "")?;
+    d.ok("start user")?;
+    d.ok("exec user test -e /made")?;
+    d.says("ps --filter name=user --format {{.Image}}", &id)?;
+    d.ok("rm -f user")?;
     Ok(())
 }
 
@@ -354,8 +377,9 @@ fn e42_docker_cli_watches_events_and_disk_usage() -> Result<()> {
 
     t.create("web", 1, &["--mount", "type=volume,source=db,target=/db"])?;
     t.running("web", 1)?;
-    d.fails(&format!("rmi {IMAGE}"), "image is being used by running container")?;
-    d.fails(&format!("rmi -f {IMAGE}"), "cannot be forced")?;
+    d.fails(&format!("rmi {IMAGE}"), "is using its referenced image")?;
+    let id = d.ok(&format!("image inspect {IMAGE} --format {{{{.Id}}}}"))?;
+    d.fails(&format!("rmi -f {}", id.trim()), "(cannot be forced) - image is being used by running container")?;
     let df = d.ok("system df --format {{.Type}}={{.TotalCount}}/{{.Active}}")?;
     ensure!(df.contains("Images=1/1") && df.contains("Containers=1/1") && df.contains("Local Volumes=1/1"), "{df}");
     d.shows("system df -v", "Images space usage")?;

@@ -8,7 +8,9 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures::{StreamExt as _, TryStreamExt as _};
-use node::image::{self, ImportOptions, LoadedImage, Platform, Progress, PullOptions, PushOptions, PushedImage};
+use node::image::{
+    self, ImportOptions, LoadedImage, Platform, Progress, PullOptions, PushOptions, PushedImage, RemoveOptions,
+};
 use serde_json::{Value, json};
 use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
@@ -231,7 +233,9 @@ pub(super) async fn remove(
         _ => return Err(ApiError::bad_request("multiple platforms are not supported: name one")),
     }
     let id = image.summary.id;
-    let gone = store.remove(&name, query.flag("force")).await?;
+    let running = shared.host.running_containers().await.map_err(ApiError::internal)?;
+    let how = RemoveOptions { force: query.flag("force"), keep_parents: query.flag("noprune"), running };
+    let gone = store.remove(&name, how).await?;
     Announcer::of(&shared).tell_removed(id.as_str(), &gone);
     Ok(Json(removed(&gone)))
 }

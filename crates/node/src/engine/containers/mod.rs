@@ -146,6 +146,11 @@ impl Containers {
         self.list().iter().map(|single| single.id.clone()).collect()
     }
 
+    /// Of those that run, or wait for their next start.
+    pub(super) fn running(&self) -> Vec<String> {
+        self.list().iter().filter(|single| single.is_running()).map(|single| single.id.clone()).collect()
+    }
+
     fn list(&self) -> Vec<Arc<Single>> {
         self.all.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
