@@ -1,6 +1,10 @@
 //! `import`: the tar of a root filesystem becomes an image with one layer.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    io::{self, Read},
+    sync::Arc,
+};
 
 use tokio::io::AsyncRead;
 use tokio_util::io::SyncIoBridge;
@@ -8,9 +12,10 @@ use types::ImageReference;
 
 use super::{
     changes::apply_changes,
-    load::{LoadedImage, make_manifest},
+    load::{LoadedImage, MAX_UNWANTED_BYTES, make_manifest},
 };
 use crate::{
+    compression::Decompressed,
     config::{HistoryEntry, ImageConfig, RootFs},
     digest::Digest,
     error::{Error, Result},
@@ -50,7 +55,7 @@ impl Store {
     /// Makes an image from the tar (plain or compressed) of a root filesystem.
     ///
     /// # Errors
-    /// [`Error::BadChange`], [`Error::Hostile`], [`Error::Unpack`], [`Error::NoSpace`].
+    /// [`Error::BadChange`], [`Error::Unusable`], [`Error::Hostile`], [`Error::Unpack`], [`Error::NoSpace`].
     pub async fn import(
         &self,
         reader: impl AsyncRead + Unpin + Send + 'static,
@@ -58,8 +63,17 @@ impl Store {
     ) -> Result<LoadedImage> {
         let config = options.config()?;
         let mut bridge = SyncIoBridge::new(reader);
-        let layer =
-            self.run("reading the root filesystem", move |inner| inner.spool(&mut bridge, Error::ReadArchive)).await?;
+        let layer = self
+            .run("reading the root filesystem", move |inner| {
+                let tar = Decompressed::as_layer(&mut bridge).map_err(Error::ReadArchive);
+                let layer = tar.and_then(|mut tar| inner.spool(&mut tar, Error::ReadArchive));
+                // A client that cannot send the rest takes that for the failure, and does not read the answer.
+                let rest = io::copy(&mut Read::take(&mut bridge, MAX_UNWANTED_BYTES), &mut io::sink());
+                let layer = layer?;
+                rest.map_err(Error::ReadArchive)?;
+                Ok(layer)
+            })
+            .await?;
         let pin = self.inner.pin([layer.digest.clone()]);
         let imported = self.finish_import(layer, config, options).await;
         drop(pin);

@@ -36,7 +36,7 @@ const MAX_LINKS: usize = 8;
 /// Archives are padded to blocks of 10 KiB, some tools' to more.
 const MAX_PADDING_BYTES: u64 = 16 << 20;
 /// More than most images have; reading it costs a second.
-const MAX_UNWANTED_BYTES: u64 = 1 << 30;
+pub(super) const MAX_UNWANTED_BYTES: u64 = 1 << 30;
 
 /// One image of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -131,6 +131,7 @@ impl Inner {
         }
         match error {
             UnpackError::Hostile(entry) => Error::Hostile { layer, source: Box::new(entry) },
+            UnpackError::NoTar(why) => Error::Unusable { what: format!("layer {layer}"), reason: why.to_string() },
             other => Error::Unpack {
                 layer,
                 source: io::Error::new(other.io().map_or(io::ErrorKind::Other, io::Error::kind), other),

@@ -23,6 +23,9 @@ const MAX_PATH_BYTES: usize = 4096;
 pub(crate) enum TarError {
     #[error("cannot read")]
     Read(#[from] io::Error),
+    /// It begins as no tar does, plain or unpacked.
+    #[error("it is no tar archive, neither plain nor compressed with gzip, bzip2, xz or zstd")]
+    NoTar,
     #[error("entry {entry:?}: {reason}")]
     Bad { entry: String, reason: String },
 }
@@ -65,9 +68,9 @@ impl TarEntry {
     }
 }
 
-/// Bytes as text for messages.
+/// Bytes as text for messages, which people read on a terminal.
 fn show(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).into_owned()
+    String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).replace(char::REPLACEMENT_CHARACTER, "?")
 }
 
 fn bad(entry: &[u8], reason: impl Into<String>) -> TarError {
@@ -80,6 +83,7 @@ pub(crate) struct TarReader<R> {
     /// Stored bytes of the current entry not yet read, and the padding behind them.
     left: u64,
     padding: u64,
+    begun: bool,
     ended: bool,
 }
 
@@ -93,7 +97,7 @@ struct Pending {
 
 impl<R: Read> TarReader<R> {
     pub(crate) fn new(inner: R) -> Self {
-        Self { inner, left: 0, padding: 0, ended: false }
+        Self { inner, left: 0, padding: 0, begun: false, ended: false }
     }
 
     /// The reader behind, to read what follows the end of the archive.
@@ -106,11 +110,10 @@ impl<R: Read> TarReader<R> {
         let mut pending = Pending::default();
         loop {
             self.skip_data()?;
-            let mut block = [0u8; BLOCK];
-            if self.ended || !self.read_block(&mut block)? || block.iter().all(|b| *b == 0) {
+            let Some(block) = self.next_header()? else {
                 self.ended = true;
                 return Ok(None);
-            }
+            };
             let header = Header::from_byte_slice(&block);
             let name = header.path_bytes().into_owned();
             verify_checksum(&block).map_err(|reason| bad(&name, reason))?;
@@ -146,6 +149,19 @@ impl<R: Read> TarReader<R> {
                 _ => return self.finish_entry(header, name, size, pending).map(Some),
             }
         }
+    }
+
+    /// Nothing at the end of the archive: a block of zeros, or that of the stream.
+    fn next_header(&mut self) -> Result<Option<[u8; BLOCK]>, TarError> {
+        let mut block = [0u8; BLOCK];
+        let filled = if self.ended { 0 } else { self.read_block(&mut block)? };
+        if filled == 0 || (filled == BLOCK && block.iter().all(|b| *b == 0)) {
+            return Ok(None);
+        }
+        if !std::mem::replace(&mut self.begun, true) && !begins_tar(&block) {
+            return Err(TarError::NoTar);
+        }
+        if filled < BLOCK { Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()) } else { Ok(Some(block)) }
     }
 
     fn finish_entry(
@@ -232,19 +248,18 @@ impl<R: Read> TarReader<R> {
         Ok(bytes)
     }
 
-    /// False at a clean end of the stream.
-    fn read_block(&mut self, block: &mut [u8; BLOCK]) -> Result<bool, TarError> {
+    /// Gives how much of it there was before the stream ended.
+    fn read_block(&mut self, block: &mut [u8; BLOCK]) -> Result<usize, TarError> {
         let mut filled = 0;
         while filled < BLOCK {
             match self.inner.read(&mut block[filled..]) {
-                Ok(0) if filled == 0 => return Ok(false),
-                Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e.into()),
             }
         }
-        Ok(true)
+        Ok(filled)
     }
 }
 
@@ -286,7 +301,8 @@ fn kind_of(header: &Header, path: &[u8]) -> Result<Kind, TarError> {
 
 /// The sum of all header bytes with the checksum itself as blanks; some old writers sum signed bytes.
 fn verify_checksum(block: &[u8; BLOCK]) -> Result<(), String> {
-    let stored = Header::from_byte_slice(block).cksum().map_err(|e| format!("not a tar header: {e}"))?;
+    let stored = Header::from_byte_slice(block).cksum();
+    let stored = stored.map_err(|_| "not a tar header: its checksum is no number".to_owned())?;
     let blanked = block.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { b' ' } else { *b });
     let unsigned: u32 = blanked.clone().map(u32::from).sum();
     let signed: i32 = blanked.map(|b| i32::from(b.cast_signed())).sum();
@@ -294,6 +310,11 @@ fn verify_checksum(block: &[u8; BLOCK]) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("not a tar header: checksum {unsigned}, the header says {stored}"))
+}
+
+/// Whether a stream that begins so is a tar, be it a damaged one: what is none has neither the mark nor the checksum.
+fn begins_tar(block: &[u8; BLOCK]) -> bool {
+    block[257..262] == *b"ustar" || verify_checksum(block).is_ok()
 }
 
 fn trim_nul(mut bytes: Vec<u8>) -> Vec<u8> {

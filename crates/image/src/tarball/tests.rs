@@ -44,8 +44,23 @@ fn damage_is_an_error() {
     let mut flipped = good.clone();
     flipped[0] ^= 1;
     assert!(names(&flipped).expect_err("checksum").contains("checksum"));
-    assert!(names(&[b'x'; 512]).is_err(), "no header at all");
     assert_eq!(names(b"").expect("empty"), Vec::<String>::new());
+}
+
+/// E-07, E-08: of what is no tar at all no piece is shown; of a header that is broken nothing that a terminal cannot.
+#[test]
+fn e_07_e_08_what_is_no_tar_is_said_in_words() {
+    for bytes in [b"7z\xbc\xaf\x27\x1c".repeat(100), vec![b'x'; 512], b"hi".to_vec()] {
+        let refused = names(&bytes).expect_err("no tar");
+        assert_eq!(refused, "it is no tar archive, neither plain nor compressed with gzip, bzip2, xz or zstd");
+    }
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append_data(&mut header(EntryType::Regular, 0), "file", io::empty()).expect("in memory");
+    let mut bytes = builder.into_inner().expect("in memory");
+    bytes.truncate(BLOCK);
+    bytes.extend([0xff; BLOCK]);
+    let refused = names(&bytes).expect_err("no header");
+    assert!(refused.is_ascii() && refused.contains("not a tar header"), "{refused}");
 }
 
 #[test]

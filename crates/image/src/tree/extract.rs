@@ -38,6 +38,7 @@ impl From<TarError> for TreeError {
     fn from(error: TarError) -> Self {
         match error {
             TarError::Read(source) => Self::ReadArchive(source),
+            TarError::NoTar => Self::ReadArchive(std::io::Error::other(error.to_string())),
             TarError::Bad { entry, reason } => Self::Hostile(HostileEntry { entry, reason }),
         }
     }

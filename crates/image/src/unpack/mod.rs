@@ -38,6 +38,8 @@ pub struct HostileEntry {
 pub(crate) enum UnpackError {
     #[error(transparent)]
     Hostile(#[from] HostileEntry),
+    #[error("{0}")]
+    NoTar(TarError),
     #[error("cannot {action} for entry {entry:?}")]
     Entry { action: &'static str, entry: String, source: io::Error },
     #[error("cannot read the layer")]
@@ -51,7 +53,7 @@ impl UnpackError {
     pub(crate) fn io(&self) -> Option<&io::Error> {
         match self {
             Self::Entry { source, .. } | Self::Read(source) | Self::Open(source) => Some(source),
-            Self::Hostile(_) => None,
+            Self::Hostile(_) | Self::NoTar(_) => None,
         }
     }
 }
@@ -60,6 +62,7 @@ impl From<TarError> for UnpackError {
     fn from(error: TarError) -> Self {
         match error {
             TarError::Read(source) => Self::Read(source),
+            TarError::NoTar => Self::NoTar(error),
             TarError::Bad { entry, reason } => Self::Hostile(HostileEntry { entry, reason }),
         }
     }
