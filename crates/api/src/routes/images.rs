@@ -109,7 +109,8 @@ async fn of_one(
             let image = shared.host.images().inspect(name)?;
             let platform = save::asked_platform(&query, version)?;
             platform.map_or(Ok(()), |platform| image.fits(name, &platform))?;
-            Ok(Json(write_history(&image)).into_response())
+            let lineage = shared.host.images().lineage(&image.summary.id);
+            Ok(Json(write_history(&image, &lineage)).into_response())
         }
         Some((name, "get")) => {
             save::answer(&shared, &[name.to_owned()], save::asked_platform(&query, version)?.as_ref())

@@ -124,6 +124,7 @@ impl Inner {
             let mut record = new.record;
             if let Some(known) = catalog.images.get(&new.id) {
                 record.indexes.extend(known.indexes.iter().cloned());
+                record.parent = record.parent.or_else(|| known.parent.clone());
             }
             catalog.images.insert(new.id.clone(), record);
             for reference in &new.tags {
@@ -171,6 +172,13 @@ impl Store {
             layer_bytes: record.layers.iter().map(|layer| layer.bytes).collect(),
             layer_paths: record.layers.iter().map(|l| self.inner.layer_path(&l.diff_id).join("fs")).collect(),
         })
+    }
+
+    /// The image and those that it was made of here, one after another.
+    pub fn lineage(&self, id: &Digest) -> Vec<ImageSummary> {
+        let state = self.inner.state();
+        let ids = std::iter::successors(Some(id), |id| state.catalog.images.get(*id)?.parent.as_ref());
+        ids.map_while(|id| Some(summary(&state, id, state.catalog.images.get(id)?))).collect()
     }
 
     /// Gives an image one more name; a name that pointed elsewhere moves.

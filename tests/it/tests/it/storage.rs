@@ -282,7 +282,26 @@ fn used_images(d: &Docker<'_>) -> Result<()> {
     d.ok("exec user test -e /made")?;
     d.says("ps --filter name=user --format {{.Image}}", &id)?;
     d.ok("rm -f user")?;
-    Ok(())
+    parents(d)
+}
+
+/// An image that another was committed from keeps its files for that one, and goes with it.
+fn parents(d: &Docker<'_>) -> Result<()> {
+    for (image, made) in [(IMAGE, "parent:1"), ("parent:1", "child:1")] {
+        d.ok(&format!("run --name maker {image} touch /{}", made.replace(':', "-")))?;
+        d.ok(&format!("commit maker {made}"))?;
+        d.ok("rm maker")?;
+    }
+    let id = |image: &str| d.ok(&format!("images -q --no-trunc {image}")).map(|id| id.trim().to_owned());
+    let (parent, child, base) = (id("parent:1")?, id("child:1")?, id(IMAGE)?);
+    d.says("image inspect child:1 --format {{.Parent}}", &parent)?;
+    d.says("history -q --no-trunc child:1", &format!("{child}\n{parent}\n{base}"))?;
+    d.fails(&format!("rmi -f {parent}"), "(cannot be forced) - image has dependent child images")?;
+    d.says("rmi parent:1", "Untagged: parent:1")?;
+    d.ok("run --rm child:1 test -e /parent-1")?;
+    d.shows("rmi child:1", &format!("Deleted: {parent}"))?;
+    d.fails("image inspect parent:1", "No such image: parent:1")?;
+    d.says(&format!("images -q --no-trunc {IMAGE}"), &base)
 }
 
 /// Ends with its host.
