@@ -310,18 +310,104 @@ async fn saved_images_load_elsewhere() {
     load(&here.store, busybox_archive("box:1").expect("busybox")).await.expect("loads");
     load(&here.store, tar_of("many:2", &[layer(&["a"], "1"), layer(&["b"], "2")])).await.expect("loads");
     let id = here.store.get("many:2").expect("known");
-    let names = ["box:1".to_owned(), id.short().to_owned()];
-    let (mut reader, writer) = tokio::io::duplex(1 << 16);
-    let (saved, archive) = tokio::join!(here.store.save(&names, writer), async {
-        let mut bytes = Vec::new();
-        tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut bytes).await.map(|_| bytes)
-    });
-    saved.expect("saves");
-    load(&there.store, archive.expect("reads")).await.expect("loads");
+    let names = ["box:1", id.short()];
+    load(&there.store, saved(&here.store, &names).await).await.expect("loads");
     assert_eq!(there.store.get("box:1").expect("by name"), here.store.get("box:1").expect("known"));
     assert_eq!(there.store.inspect(id.as_str()).expect("by id").summary.repo_tags, Vec::<String>::new());
     let error = here.store.save(&["missing".into()], tokio::io::sink()).await.expect_err("unknown");
     assert!(matches!(error, Error::NoSuchImage(_)), "{error}");
+}
+
+async fn saved(store: &Store, names: &[&str]) -> Vec<u8> {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let (mut reader, writer) = tokio::io::duplex(1 << 16);
+    let (saved, archive) = tokio::join!(store.save(&names, writer), async {
+        let mut bytes = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut bytes).await.map(|_| bytes)
+    });
+    saved.expect("saves");
+    archive.expect("reads")
+}
+
+/// E-07: each image is once in the list, with all its names; programs that read the list before that find their own.
+#[tokio::test]
+async fn e_07_what_a_saved_archive_has_in_it() {
+    let (here, there) = (TestStore::new("written").await, TestStore::new("read").await);
+    let top = layer(&["b"], "2");
+    load(&here.store, tar_of("many:1", &[layer(&["a"], "1"), top.clone()])).await.expect("loads");
+    for name in ["many:2", "team/other"] {
+        here.store.tag("many:1", &name.parse().expect("good")).await.expect("tags");
+    }
+    let names = here.store.meant_to_save(&["many".to_owned(), "team/other".to_owned(), "many:1".to_owned()]);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let archive = saved(&here.store, &names).await;
+    let mut files = std::collections::BTreeMap::new();
+    for entry in tar::Archive::new(archive.as_slice()).entries().expect("a tar") {
+        let mut entry = entry.expect("an entry");
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let mut text = Vec::new();
+        entry.read_to_end(&mut text).expect("in memory");
+        files.insert(name, text);
+    }
+    for name in ["blobs/", "blobs/sha256/", "index.json", "oci-layout"] {
+        assert!(files.contains_key(name), "{name}: {:?}", files.keys());
+    }
+    let json = |name: &str| serde_json::from_slice::<serde_json::Value>(&files[name]).expect(name);
+    let list = json("manifest.json");
+    assert_eq!(list.as_array().map(Vec::len), Some(1), "{list}");
+    assert_eq!(list[0]["RepoTags"], serde_json::json!(["many:1", "many:2", "team/other:latest"]));
+    assert_eq!(json("index.json")["manifests"].as_array().map(Vec::len), Some(3));
+    let top = Digest::of(&top);
+    let wanted =
+        serde_json::json!({ "many": { "1": top.hex(), "2": top.hex() }, "team/other": { "latest": top.hex() } });
+    assert_eq!(json("repositories"), wanted);
+    load(&there.store, archive).await.expect("loads");
+    assert_eq!(there.store.get("team/other").expect("known"), here.store.get("many:2").expect("known"));
+    let by_id = saved(&here.store, &[here.store.get("many:1").expect("known").as_str()]).await;
+    assert!(!String::from_utf8_lossy(&by_id).contains("repositories"), "it has no names");
+}
+
+/// E-07, E-09: images that are saved together are parent and child where they are loaded; nobody else is.
+#[tokio::test]
+async fn e_07_e_09_parents_travel_with_their_children() {
+    let there = TestStore::new("family").await;
+    let archive = |family: [(&str, &str, &str); 2]| {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut add = |name: &str, bytes: &[u8]| {
+            let mut header = support::header(tar::EntryType::Regular, bytes.len());
+            builder.append_data(&mut header, name, bytes).expect("in memory");
+        };
+        let files = layer(&["a"], "text");
+        add("layer.tar", &files);
+        let diff_id = Digest::of(&files);
+        let mut list = Vec::new();
+        for (name, history, parent) in family {
+            let config = format!(
+                r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{diff_id}"]}},
+                    "author":"{name}","history":[{history}]}}"#
+            );
+            add(&format!("{name}.json"), config.as_bytes());
+            list.push(serde_json::json!({
+                "Config": format!("{name}.json"), "RepoTags": [format!("{name}:1")], "Layers": ["layer.tar"],
+                "Parent": parent,
+            }));
+        }
+        add("manifest.json", serde_json::Value::from(list).to_string().as_bytes());
+        builder.into_inner().expect("in memory")
+    };
+    let parent_of = |name: &str| there.store.inspect(name).expect("known").summary.parent;
+    let (base, own) = (r#"{"created_by":"base"}"#, r#"{"created_by":"own","empty_layer":true}"#);
+    let both = format!("{base},{own}");
+    let first = archive([("base", base, ""), ("child", both.as_str(), "")]);
+    load(&there.store, first).await.expect("loads");
+    let id = there.store.get("base:1").expect("known");
+    assert_eq!(parent_of("child:1"), None, "nobody says so");
+    let second = archive([("base", base, ""), ("child", both.as_str(), id.as_str())]);
+    load(&there.store, second).await.expect("loads");
+    assert_eq!(parent_of("child:1"), Some(id.clone()));
+    let third = archive([("base", base, ""), ("stranger", base, id.as_str())]);
+    load(&there.store, third).await.expect("loads");
+    assert_eq!(parent_of("stranger:1"), None, "its history is not one longer");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use types::ImageReference;
 
 use super::load::{Candidate, Files};
 use crate::{
+    digest::Digest,
     document::{MAX_MANIFEST_BYTES, null_default},
     error::{Error, Result},
     store::blobs::Spooled,
@@ -20,6 +21,9 @@ struct Item {
     repo_tags: Vec<String>,
     #[serde(default, deserialize_with = "null_default")]
     layers: Vec<String>,
+    /// The id of an image of the same archive; older ones have others' here.
+    #[serde(default, deserialize_with = "null_default")]
+    parent: String,
 }
 
 pub(super) fn images(files: &Files) -> Result<Vec<Candidate>> {
@@ -39,5 +43,6 @@ fn candidate(files: &Files, item: Item) -> Result<Candidate> {
         config,
         layers,
         manifest: None,
+        parent: item.parent.parse::<Digest>().ok(),
     })
 }

@@ -62,6 +62,8 @@ pub(super) struct Candidate {
     pub layers: Vec<Arc<Spooled>>,
     /// As it stood in the archive; made up where the archive has none.
     pub manifest: Option<Arc<Spooled>>,
+    /// The image that it was made of, as the archive says.
+    pub parent: Option<Digest>,
 }
 
 impl Files {
@@ -188,6 +190,8 @@ struct Stored {
     config: ImageConfig,
     /// Blob and diff id.
     layers: Vec<(Digest, Digest)>,
+    /// See [`Candidate`].
+    parent: Option<Digest>,
 }
 
 fn store_candidate(inner: &Inner, candidate: &Candidate) -> Result<Stored> {
@@ -209,7 +213,13 @@ fn store_candidate(inner: &Inner, candidate: &Candidate) -> Result<Stored> {
         None => inner.put_blob(&make_manifest(&candidate.config, &candidate.layers))?,
     };
     let layers = candidate.layers.iter().zip(diff_ids).map(|(l, d)| (l.digest.clone(), d.clone())).collect();
-    Ok(Stored { id: candidate.config.digest.clone(), manifest, config, layers })
+    let (id, parent) = (candidate.config.digest.clone(), candidate.parent.clone());
+    Ok(Stored { id, manifest, config, layers, parent })
+}
+
+/// Whether an image is what a commit makes of the other.
+fn is_made_of(image: &ImageConfig, parent: &ImageConfig) -> bool {
+    image.history.len() == parent.history.len() + 1 && image.history.starts_with(&parent.history)
 }
 
 /// An OCI manifest for content that came without one.
@@ -298,11 +308,14 @@ impl Store {
         ready: Vec<(Stored, Vec<ImageReference>, Result<Vec<LayerRecord>>)>,
     ) -> Result<Vec<LoadedImage>> {
         let mut images = Vec::new();
+        let configs: HashMap<Digest, ImageConfig> =
+            ready.iter().map(|(stored, ..)| (stored.id.clone(), stored.config.clone())).collect();
         for (stored, names, layers) in ready {
+            let is_parent = |id: &Digest| configs.get(id).is_some_and(|parent| is_made_of(&stored.config, parent));
             let record = ImageRecord {
                 manifest: stored.manifest,
                 indexes: BTreeSet::new(),
-                parent: None,
+                parent: stored.parent.filter(is_parent),
                 layers: layers?,
                 config: stored.config,
             };

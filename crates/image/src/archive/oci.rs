@@ -64,7 +64,7 @@ fn image(files: &Files, entry: &Descriptor, name: Option<ImageReference>, host: 
                     manifest.layers.iter().map(|l| files.blob(&l.digest)).collect::<Result<Vec<Arc<Spooled>>>>()?;
                 let config = files.blob(&manifest.config.digest)?;
                 let names = name.into_iter().map(ImageReference::with_default_tag).collect();
-                return Ok(Candidate { what, names, config, layers, manifest: Some(file) });
+                return Ok(Candidate { what, names, config, layers, manifest: Some(file), parent: None });
             }
             Document::Index(index) => current = choose_entry(&what, &index, host)?,
         }

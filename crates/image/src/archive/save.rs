@@ -1,8 +1,9 @@
 //! `save`: images of the store as one tar that `docker load`, `load` and OCI tools read: an OCI layout
-//! with Docker's `manifest.json` beside it. Layers go out byte for byte as they came in.
+//! with Docker's `manifest.json` beside it, and its `repositories` for programs that know nothing newer. Layers go out
+//! byte for byte as they came in.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
 };
 
@@ -23,8 +24,8 @@ use crate::{
 struct Picked {
     id: Digest,
     record: ImageRecord,
-    /// The name it was asked by; an image asked by its id has none.
-    name: Option<ImageReference>,
+    /// The names it was asked by; an image asked by its id has none.
+    names: Vec<ImageReference>,
 }
 
 impl Store {
@@ -47,14 +48,26 @@ impl Store {
     /// # Errors
     /// As [`Store::get`] for each name, before anything is written; [`Error::WriteArchive`].
     pub async fn save(&self, names: &[String], writer: impl AsyncWrite + Unpin + Send + 'static) -> Result<()> {
-        let (mut images, mut pins) = (Vec::new(), Vec::new());
+        let (mut images, mut pins) = (Vec::<Picked>::new(), Vec::new());
         for name in names {
             let id = self.get(name)?;
-            let (record, pin) = self.pin_image(&id)?;
             let is_id = id.as_str().starts_with(name.as_str()) || id.hex().starts_with(name.as_str());
             let reference = name.parse::<ImageReference>().ok().filter(|r| !is_id && r.digest.is_none());
-            images.push(Picked { id, record, name: reference.map(ImageReference::with_default_tag) });
-            pins.push(pin);
+            let at = match images.iter().position(|image| image.id == id) {
+                Some(at) => at,
+                None => {
+                    let (record, pin) = self.pin_image(&id)?;
+                    pins.push(pin);
+                    images.push(Picked { id, record, names: Vec::new() });
+                    images.len() - 1
+                }
+            };
+            let known = &mut images[at].names;
+            if let Some(reference) = reference.map(ImageReference::with_default_tag)
+                && !known.contains(&reference)
+            {
+                known.push(reference);
+            }
         }
         let bridge = SyncIoBridge::new(writer);
         let saved = self.run("saving images", move |inner| write(inner, &images, bridge)).await;
@@ -67,6 +80,12 @@ fn write(inner: &Inner, images: &[Picked], writer: impl Write) -> Result<()> {
     let mut tar = Builder::new(io::BufWriter::with_capacity(128 << 10, writer));
     let mut written = BTreeSet::new();
     let newest = images.iter().map(|image| created(&image.record)).max().unwrap_or(0);
+    for directory in ["blobs/", "blobs/sha256/"] {
+        let mut header = header(0, newest);
+        header.set_entry_type(EntryType::Directory);
+        header.set_mode(0o755);
+        tar.append_data(&mut header, directory, io::empty()).map_err(Error::WriteArchive)?;
+    }
     for image in images {
         let at = created(&image.record);
         let layers = image.record.layers.iter().map(|l| &l.blob);
@@ -77,11 +96,12 @@ fn write(inner: &Inner, images: &[Picked], writer: impl Write) -> Result<()> {
         }
     }
     let documents = [
-        ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
-        ("index.json", index(inner, images)),
-        ("manifest.json", docker_list(images)),
+        ("index.json", Some(index(inner, images))),
+        ("manifest.json", Some(docker_list(images))),
+        ("oci-layout", Some(br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec())),
+        ("repositories", repositories(images)),
     ];
-    for (name, bytes) in documents {
+    for (name, bytes) in documents.into_iter().filter_map(|(name, bytes)| Some((name, bytes?))) {
         tar.append_data(&mut header(bytes.len() as u64, newest), name, bytes.as_slice())
             .map_err(Error::WriteArchive)?;
     }
@@ -108,27 +128,50 @@ fn header(size: u64, modified_seconds: u64) -> Header {
     header
 }
 
+/// An entry for each name, and one for an image without any.
 fn index(inner: &Inner, images: &[Picked]) -> Vec<u8> {
-    let entry = |image: &Picked| {
+    let mut manifests = Vec::new();
+    for image in images {
         let manifest = &image.record.manifest;
-        let mut entry = Descriptor::new(OCI_MANIFEST, manifest.clone(), inner.blob_size(manifest).unwrap_or(0));
-        entry.platform = Some(image.record.config.platform());
-        if let Some(name) = &image.name {
+        let mut plain = Descriptor::new(OCI_MANIFEST, manifest.clone(), inner.blob_size(manifest).unwrap_or(0));
+        plain.platform = Some(image.record.config.platform());
+        for name in &image.names {
+            let mut entry = plain.clone();
             entry.annotations.insert(NAME_KEY.to_owned(), name.to_string());
             entry.annotations.extend(name.tag.iter().map(|tag| (REF_NAME_KEY.to_owned(), tag.clone())));
+            manifests.push(entry);
         }
-        entry
-    };
-    let manifests = images.iter().map(entry).collect();
+        if image.names.is_empty() {
+            manifests.push(plain);
+        }
+    }
     let index = Index { schema_version: 2, media_type: OCI_INDEX.to_owned(), manifests };
     serde_json::to_vec(&index).expect("plain strings and numbers")
 }
 
+/// An item for each image, with all its names. One that another of them was made of is its parent.
 fn docker_list(images: &[Picked]) -> Vec<u8> {
     let item = |image: &Picked| {
         let layers: Vec<String> = image.record.layers.iter().map(|l| path_of(&l.blob)).collect();
-        let tags: Vec<String> = image.name.iter().map(ImageReference::familiar).collect();
-        serde_json::json!({ "Config": path_of(&image.id), "RepoTags": tags, "Layers": layers })
+        let tags: Vec<String> = image.names.iter().map(ImageReference::familiar).collect();
+        let mut item = serde_json::json!({ "Config": path_of(&image.id), "RepoTags": tags, "Layers": layers });
+        if let Some(parent) = image.record.parent.as_ref().filter(|id| images.iter().any(|other| other.id == **id)) {
+            item["Parent"] = parent.to_string().into();
+        }
+        item
     };
     serde_json::Value::from(images.iter().map(item).collect::<Vec<_>>()).to_string().into_bytes()
+}
+
+/// The top layer behind each tag, by repository, as Docker before 1.10 looked them up.
+fn repositories(images: &[Picked]) -> Option<Vec<u8>> {
+    let mut all: BTreeMap<String, BTreeMap<&str, &str>> = BTreeMap::new();
+    for image in images {
+        let Some(top) = image.record.layers.last() else { continue };
+        for name in &image.names {
+            let tag = name.tag.as_deref().unwrap_or_default();
+            all.entry(name.familiar_name()).or_default().insert(tag, top.blob.hex());
+        }
+    }
+    (!all.is_empty()).then(|| serde_json::to_vec(&all).expect("plain strings"))
 }
