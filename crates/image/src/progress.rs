@@ -46,6 +46,10 @@ pub enum ProgressStatus {
     Digest(String),
     UpToDate(String),
     Downloaded(String),
+    Warning(String),
+    /// An archive that is imported.
+    DownloadingFrom(String),
+    Importing,
 }
 
 impl fmt::Display for ProgressStatus {
@@ -70,6 +74,9 @@ impl fmt::Display for ProgressStatus {
             Self::Digest(digest) => write!(f, "Digest: {digest}"),
             Self::UpToDate(name) => write!(f, "Status: Image is up to date for {name}"),
             Self::Downloaded(name) => write!(f, "Status: Downloaded newer image for {name}"),
+            Self::Warning(text) => write!(f, "WARNING: {text}"),
+            Self::DownloadingFrom(url) => write!(f, "Downloading from {url}"),
+            Self::Importing => f.write_str("Importing"),
         }
     }
 }

@@ -159,6 +159,112 @@ async fn pull(test: &TestStore, name: &str, options: &PullOptions) -> image::Res
     test.store.pull(&name.parse().expect(name), options, Progress::none()).await
 }
 
+/// What a pull tells, line for line.
+async fn told(work: impl AsyncFnOnce(Progress)) -> Vec<String> {
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(1000);
+    work(Progress::to(sender)).await;
+    let mut lines = Vec::new();
+    while let Ok(event) = receiver.try_recv() {
+        lines.push(format!("{} {}", event.id, event.status));
+    }
+    lines
+}
+
+/// E-03: of a layer that is here already that is all that is told; all tags of a repository end with its name.
+#[tokio::test]
+async fn e_03_what_pulls_tell() {
+    let samples = ["1", "2"].map(|tag| Sample::with_file(&Platform::host().architecture, OCI_MANIFEST, tag));
+    let [common, own] = [0, 1].map(|at| Digest::of(&samples[1].blobs[at]).short().to_owned());
+    let registry = Server::start(move |request| {
+        let [one, two] = &samples;
+        if request.path.ends_with("/tags/list") {
+            return Reply::ok(br#"{"name":"x","tags":["1","2"]}"#);
+        }
+        let first = if request.path.ends_with("/manifests/2") { two } else { one };
+        let reply = first.serve(request);
+        if reply.status == 404 { two.serve(request) } else { reply }
+    });
+    let test = TestStore::new("told").await;
+    let repository = format!("{}/x", registry.address);
+    pull(&test, &format!("{repository}:1"), &PullOptions::default()).await.expect("pulls");
+    let second = format!("{repository}:2").parse().expect("good");
+    let lines = told(async |progress| {
+        test.store.pull(&second, &PullOptions::default(), progress).await.expect("pulls");
+    })
+    .await;
+    let of = |id: &str| lines.iter().filter_map(|line| line.strip_prefix(id)).map(str::trim).collect::<Vec<_>>();
+    assert_eq!(of(&common), ["Already exists"]);
+    let of_own = of(&own);
+    assert_eq!((of_own.first(), of_own.last()), (Some(&"Pulling fs layer"), Some(&"Pull complete")), "{of_own:?}");
+    assert_eq!(lines.last().map(String::as_str), Some(&*format!(" Status: Downloaded newer image for {repository}:2")));
+
+    for words in ["Image is up to date", "Downloaded newer image"] {
+        let reference = repository.parse().expect("good");
+        let lines = told(async |progress| {
+            test.store.pull_all(&reference, &PullOptions::default(), progress).await.expect("pulls");
+        })
+        .await;
+        let ends: Vec<&String> = lines.iter().filter(|line| line.contains("Status: ")).collect();
+        assert_eq!(ends, [&format!(" Status: {words} for {repository}")]);
+        assert!(lines.contains(&"2 Pulling from x".to_owned()), "{lines:?}");
+        test.store.remove(&format!("{repository}:1"), support::gently()).await.expect("removes");
+    }
+}
+
+/// E-03, E-10: an image for one platform alone is taken with a warning; of an index each platform has its own.
+#[tokio::test]
+async fn e_03_e_10_images_for_other_platforms() {
+    let host = Platform::host();
+    let (mine, other) = (Sample::host(), Sample::new("s390x", OCI_MANIFEST));
+    let ids = [&mine, &other].map(|sample| Digest::of(sample.blobs.last().expect("its configuration")));
+    let entry = |sample: &Sample, architecture: &str| {
+        let (digest, size) = (Digest::of(&sample.manifest), sample.manifest.len());
+        format!(
+            r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{digest}","size":{size},"platform":{{"os":"linux","architecture":"{architecture}"}}}}"#
+        )
+    };
+    let entries = [entry(&other, "s390x"), entry(&mine, &host.architecture)].join(",");
+    let index = format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{entries}]}}"#);
+    let registry = Server::start(move |request| {
+        let is_mine = request.path.ends_with(Digest::of(&mine.manifest).as_str());
+        if request.path.ends_with("/manifests/index") {
+            return Reply::ok(index.as_bytes()).with("Content-Type", OCI_INDEX);
+        }
+        if request.path.contains("/manifests/") {
+            return if is_mine { mine.serve(request) } else { other.serve(request) };
+        }
+        let reply = mine.serve(request);
+        if reply.status == 404 { other.serve(request) } else { reply }
+    });
+    let test = TestStore::new("platforms").await;
+    let name = |tag: &str| format!("{}/x:{tag}", registry.address);
+    let asked = |platform: Option<Platform>| PullOptions { platform, takes_single: true, ..PullOptions::default() };
+    let s390x = Platform::new("linux", "s390x", None);
+    let single = name("single");
+    let reference = single.parse().expect("good");
+    for words in ["Downloaded newer image", "Image is up to date"] {
+        let lines = told(async |progress| {
+            test.store.pull(&reference, &asked(Some(host.clone())), progress).await.expect("pulls");
+        })
+        .await;
+        let warning = format!(
+            " WARNING: image with reference {single} was found but its platform (linux/s390x) does not match the \
+             specified platform ({host})"
+        );
+        assert_eq!(lines[lines.len() - 2..], [format!(" Status: {words} for {single}"), warning]);
+    }
+    for (platform, wanted, is_new) in [
+        (Some(s390x.clone()), &ids[1], true),
+        (None, &ids[0], true),
+        (None, &ids[0], false),
+        (Some(s390x), &ids[1], true),
+        (Some(host.clone()), &ids[0], true),
+    ] {
+        let pulled = pull(&test, &name("index"), &asked(platform.clone())).await.expect("pulls");
+        assert_eq!((&pulled.id, pulled.is_new), (wanted, is_new), "{platform:?}");
+    }
+}
+
 /// P47: of an index with several levels of one architecture a machine takes the newest that it runs.
 #[tokio::test]
 async fn p47_the_best_level_of_the_machine_is_pulled() {

@@ -78,20 +78,20 @@ pub(super) struct Download<'a> {
 }
 
 impl Download<'_> {
-    /// After it the blob is in the store, verified and synced.
-    pub(super) async fn run(&self) -> Result<()> {
+    /// After it the blob is in the store, verified and synced. Gives whether it was downloaded for that.
+    pub(super) async fn run(&self) -> Result<bool> {
         let digest = &self.blob.digest;
         let lock = self.store.inner.work_on(digest);
         let _mine = lock.lock().await;
         if self.store.inner.blob_size(digest) == Some(self.blob.size) {
             self.progress.say(digest.short(), ProgressStatus::AlreadyExists);
-            return Ok(());
+            return Ok(false);
         }
         self.progress.say(digest.short(), ProgressStatus::PullingLayer);
         let inner = Arc::clone(&self.store.inner);
         let _slot = inner.downloading.acquire().await;
         tokio::select! {
-            result = self.attempts() => result,
+            result = self.attempts() => result.map(|()| true),
             () = self.cancel.cancelled() => Err(Error::Interrupted("another part of the image failed".to_owned())),
         }
     }

@@ -10,6 +10,7 @@ mod helper;
 mod http;
 mod open;
 mod pull;
+mod pulls;
 mod push;
 mod resolve;
 mod search;

@@ -11,7 +11,6 @@ use super::{
     auth::Credentials,
     blob::Download,
     client::{Fetched, Registry},
-    endpoint::candidates,
     resolve::find,
     tls::CertificateDirectories,
 };
@@ -47,6 +46,9 @@ pub struct PullOptions {
     pub platform: Option<Platform>,
     /// Take an image whatever platform it claims, as long as it is the only one.
     pub any_platform: bool,
+    /// Take an image that is no entry of an index whatever platform it claims, as Docker does for its users; where one
+    /// is named, a warning says that it is for another.
+    pub takes_single: bool,
     /// What runs here too, where an image has nothing for this host's own platform.
     pub also_runs: Vec<Platform>,
     /// Base URLs tried before Docker Hub.
@@ -94,17 +96,17 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// After it the blob is in the store, verified and synced.
+    /// After it the blob is in the store, verified and synced. Gives whether that was told as a download.
     async fn fetch(
         &self,
         store: &Store,
         blob: &Descriptor,
         progress: &Progress,
         cancel: &CancellationToken,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         match self {
             Self::Registry(registry) => Download { store, registry, blob, progress, cancel }.run().await,
-            Self::Peers(peers) => peer::download(store, peers.as_ref(), blob, cancel).await,
+            Self::Peers(peers) => peer::download(store, peers.as_ref(), blob, cancel).await.map(|()| false),
         }
     }
 }
@@ -118,72 +120,25 @@ pub(crate) struct Names {
 }
 
 impl Store {
-    /// Pulls an image. What is there already is not fetched again; after a failure the store is as before.
-    ///
-    /// # Errors
-    /// [`Error::NotFoundInRegistry`], [`Error::Unauthorized`], [`Error::RegistryUnreachable`],
-    /// [`Error::DigestMismatch`], [`Error::NoMatchingPlatform`], [`Error::NoSpace`], [`Error::Hostile`].
-    pub async fn pull(
+    /// The image of a tag or digest, without the words at the end of it.
+    pub(super) async fn pull_one(
         &self,
         reference: &ImageReference,
         options: &PullOptions,
-        progress: Progress,
+        progress: &Progress,
     ) -> Result<PulledImage> {
-        let reference = reference.clone().with_default_tag();
         let tag = reference.tag.clone().or_else(|| reference.digest.clone()).unwrap_or_default();
-        let before = self.inner.state().catalog.by_reference(&reference);
+        let before = self.inner.state().catalog.by_reference(reference);
         // The first word comes when the image is found: until then a failure can still be an error of its own.
-        let (registry, fetched) = find(&reference, options).await?;
+        let (registry, fetched) = find(reference, options).await?;
         progress.say(&tag, ProgressStatus::PullingFrom(reference.repository.clone()));
-        let mut pulled = match self.known(&reference, &fetched.digest, options).await? {
+        let mut pulled = match self.known(reference, &fetched.digest, options).await? {
             Some(id) => PulledImage { id, digest: fetched.digest, is_new: false },
-            None => self.pull_new(&reference, registry, fetched, options, &progress).await?,
+            None => self.pull_new(reference, registry, fetched, options, progress).await?,
         };
         // its layers may have been here under another name
         pulled.is_new = before.as_ref() != Some(&pulled.id);
         progress.say("", ProgressStatus::Digest(pulled.digest.to_string()));
-        let name = reference.familiar();
-        progress.say("", if pulled.is_new { ProgressStatus::Downloaded(name) } else { ProgressStatus::UpToDate(name) });
-        Ok(pulled)
-    }
-
-    /// Pulls all tags of a repository, one after the other.
-    ///
-    /// # Errors
-    /// As [`Store::pull`], of the first tag that cannot be had; those before it stay.
-    pub async fn pull_all(
-        &self,
-        repository: &ImageReference,
-        options: &PullOptions,
-        progress: Progress,
-    ) -> Result<Vec<ImageReference>> {
-        let mut first_error = None;
-        let mut tags = None;
-        for candidate in candidates(repository, &options.mirrors, &options.insecure_registries).await {
-            let (name, credentials) = (&repository.repository, options.credentials.clone());
-            let opened = Registry::open(&candidate, name, credentials, &options.certificates).await;
-            let found = match opened {
-                Ok(registry) => registry.tags().await,
-                Err(error) => Err(error),
-            };
-            match found {
-                Ok(found) => {
-                    tags = Some(found);
-                    break;
-                }
-                Err(error) => {
-                    first_error.get_or_insert(error);
-                }
-            }
-        }
-        let missing = || first_error.unwrap_or_else(|| Error::NoSuchImage(repository.familiar()));
-        let tags = tags.ok_or_else(missing)?;
-        let mut pulled = Vec::new();
-        for tag in tags {
-            let reference = ImageReference { tag: Some(tag), digest: None, ..repository.clone() };
-            self.pull(&reference, options, progress.clone()).await?;
-            pulled.push(reference);
-        }
         Ok(pulled)
     }
 
@@ -195,19 +150,17 @@ impl Store {
         options: &PullOptions,
     ) -> Result<Option<Digest>> {
         let key = format!("{}@{digest}", reference.name());
-        let (wanted, for_task) = (options.platform.clone(), options.for_task);
-        let reference = reference.clone();
+        let (reference, options) = (reference.clone(), options.clone());
         self.run("looking for the image", move |inner| {
             inner.change(|catalog, _| {
                 let Some(id) = catalog.digests.get(&key).cloned() else { return Ok(None) };
-                let platform = catalog.images.get(&id).map(|r| r.config.platform());
-                if wanted.is_some() && wanted != platform {
-                    return Ok(None); // an index has one image for each platform
+                if catalog.images.get(&id).is_none_or(|record| !is_meant(record, &options)) {
+                    return Ok(None);
                 }
                 if reference.digest.is_none() {
                     catalog.tag(&id, &reference, jiff::Timestamp::now());
                 }
-                if !for_task {
+                if !options.for_task {
                     catalog.claim(&id);
                 }
                 Ok(Some(id))
@@ -261,7 +214,9 @@ impl Store {
         progress: &Progress,
     ) -> Result<PulledImage> {
         let config = self.fetch_config(&source, &found.manifest.config, what).await?;
-        check_platform(what, &config, options)?;
+        if !(options.takes_single && found.indexes.is_empty()) {
+            check_platform(what, &config, options)?;
+        }
         let diff_ids = &config.rootfs.diff_ids;
         let layers = &found.manifest.layers;
         if diff_ids.len() != layers.len() {
@@ -330,8 +285,13 @@ impl Store {
             let (store, source, blob, diff_id) = (self.clone(), Arc::clone(&source), blob.clone(), diff_id.clone());
             let (progress, cancel) = (progress.clone(), cancel.clone());
             tasks.spawn(async move {
-                source.fetch(&store, &blob, &progress, &cancel).await?;
+                let is_told = source.fetch(&store, &blob, &progress, &cancel).await?;
                 if cancel.is_cancelled() {
+                    return Ok(());
+                }
+                if is_told && store.inner.layer_bytes(&diff_id)?.is_some() {
+                    // the same files came with another blob
+                    progress.say(blob.digest.short(), ProgressStatus::PullComplete);
                     return Ok(());
                 }
                 store.ensure_layer(&blob.digest, &diff_id, &progress).await.map(drop)
@@ -385,6 +345,16 @@ pub(crate) fn choose_for(what: &str, index: &Index, options: &PullOptions) -> Re
     }
     let own = choose_entry(what, index, &options.host());
     own.or_else(|why| options.also_runs.iter().find_map(|other| choose_entry(what, index, other).ok()).ok_or(why))
+}
+
+/// Whether an image that the name led to before is what is asked for now: an index has one for each platform.
+fn is_meant(record: &ImageRecord, options: &PullOptions) -> bool {
+    let (platform, is_single) = (record.config.platform(), record.indexes.is_empty());
+    let runs_here = || options.hosts().any(|host| platform.rank_on(&host).is_some());
+    match &options.platform {
+        Some(wanted) => *wanted == platform || (options.takes_single && is_single),
+        None => is_single || options.any_platform || record.config.architecture.is_empty() || runs_here(),
+    }
 }
 
 fn check_platform(what: &str, config: &ImageConfig, options: &PullOptions) -> Result<()> {

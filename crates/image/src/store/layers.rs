@@ -210,7 +210,7 @@ impl Store {
         self.run("syncing layers", |inner| inner.sync_layers()).await
     }
 
-    /// Makes one layer, once however many ask; waits for a free core.
+    /// Makes one layer, once however many ask; waits for a free core. Of one that is there nothing is told.
     pub(crate) async fn ensure_layer(
         &self,
         blob: &Digest,
@@ -219,6 +219,9 @@ impl Store {
     ) -> Result<LayerRecord> {
         let lock = self.inner.work_on(diff_id);
         let _mine = lock.lock().await;
+        if let Some(bytes) = self.inner.layer_bytes(diff_id)? {
+            return Ok(LayerRecord { blob: blob.clone(), diff_id: diff_id.clone(), bytes });
+        }
         let _core = self.inner.unpacking.acquire().await.map_err(|_| Error::Interrupted("unpacking".to_owned()))?;
         progress.say(blob.short(), ProgressStatus::Extracting);
         let (blob_, diff_id_) = (blob.clone(), diff_id.clone());
