@@ -164,9 +164,15 @@ impl From<image::Error> for ApiError {
     fn from(error: image::Error) -> Self {
         use image::Error as E;
         let status = match &error {
-            E::NoSuchImage(_) | E::OtherPlatform { .. } | E::NothingToPush(_) | E::NotFoundInRegistry { .. } => {
-                StatusCode::NOT_FOUND
-            }
+            E::NoSuchImage(_)
+            | E::OtherPlatform { .. }
+            | E::NothingToPush(_)
+            | E::NoSuchTag(_)
+            | E::NotFoundInRegistry { .. } => StatusCode::NOT_FOUND,
+            E::Fetch { status: Some(400), .. } => StatusCode::BAD_REQUEST,
+            E::Fetch { status: Some(401), .. } => StatusCode::UNAUTHORIZED,
+            E::Fetch { status: Some(403), .. } => StatusCode::FORBIDDEN,
+            E::Fetch { status: Some(404), .. } => StatusCode::NOT_FOUND,
             E::Conflict(_) => StatusCode::CONFLICT,
             E::AmbiguousId { .. }
             | E::Reference(_)

@@ -32,6 +32,8 @@ pub enum Error {
     AmbiguousId { prefix: String, matches: usize },
     #[error("An image does not exist locally with the tag: {0}")]
     NothingToPush(String),
+    #[error("tag does not exist: {0}")]
+    NoSuchTag(String),
     /// In Docker's words: `unable to delete X (must be forced) - …`.
     #[error("conflict: {0}")]
     Conflict(String),
@@ -95,6 +97,9 @@ pub enum Error {
     RegistryStatus { registry: String, status: u16, what: String, message: String },
     #[error("registry {registry} breaks the protocol: {reason}")]
     RegistryProtocol { registry: String, reason: String },
+
+    #[error("cannot get {url}: {reason}")]
+    Fetch { url: String, status: Option<u16>, reason: String },
 
     #[error("no credentials for registry {registry} from {program}: {reason}")]
     CredentialHelper { program: String, registry: String, reason: String },

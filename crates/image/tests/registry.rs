@@ -15,8 +15,8 @@ use std::{
 };
 
 use image::{
-    Credentials, Digest, Error, Platform, Progress, PullOptions, PushOptions, busybox_archive, check_login,
-    resolve_digest,
+    Credentials, Digest, Error, ImageReference, ImportOptions, Platform, Progress, PullOptions, PushOptions,
+    busybox_archive, check_login, resolve_digest,
 };
 use support::{
     TestStore, config_of, content_of, layer,
@@ -540,6 +540,77 @@ async fn many_pulls_of_one_image_download_it_once() {
     let ids: Vec<Digest> = pulls.join_all().await.into_iter().map(|r| r.expect("pulls").id).collect();
     assert!(ids.iter().all(|id| *id == ids[0]));
     assert_eq!(registry.count("/blobs/"), 3, "each blob once");
+}
+
+/// E-08: `import http://…` goes where a redirect leads, unpacks what comes, and says why nothing does.
+#[tokio::test]
+async fn e_08_an_archive_is_fetched_from_its_address() {
+    let rootfs = layer(&["a"], "from afar");
+    let mut packed = Vec::new();
+    std::io::Read::read_to_end(&mut liblzma::bufread::XzEncoder::new(rootfs.as_slice(), 1), &mut packed)
+        .expect("in memory");
+    let server = Server::start(move |request| match request.path.as_str() {
+        "/root.tar.xz" => Reply::ok(&packed),
+        "/moved" => Reply::status(302).with("Location", "/root.tar.xz"),
+        _ => Reply { status: 404, body: b"not \x1b[31mhere\n".to_vec(), ..Reply::default() },
+    });
+    let test = TestStore::new("afar").await;
+    let import = async |path: &str, progress| {
+        let options = ImportOptions { message: "note".to_owned(), ..ImportOptions::default() };
+        test.store.import_from(&format!("http://{}{path}", server.address), options, progress).await
+    };
+    for path in ["/root.tar.xz", "/moved"] {
+        let lines = told(async |progress| {
+            let id = import(path, progress).await.expect("imports").id;
+            let config = test.store.inspect(id.as_str()).expect("known").config;
+            assert_eq!(config.rootfs.diff_ids, [Digest::of(&rootfs)]);
+        })
+        .await;
+        let first = format!(" Downloading from http://{}{path}", server.address);
+        assert_eq!((lines.first(), lines.last().map(String::as_str)), (Some(&first), Some(" Importing")));
+    }
+    let error = import("/nothing", Progress::none()).await.expect_err("it is not there");
+    assert!(matches!(error, Error::Fetch { status: Some(404), .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.starts_with("cannot get http://") && text.ends_with("404 Not Found: not [31mhere"), "{text}");
+}
+
+/// E-08: an image for another system could not run here.
+#[test]
+fn e_08_images_for_other_systems_are_refused() {
+    let platform = Some("windows/amd64".parse().expect("a platform"));
+    let refused =
+        ImportOptions { platform, ..ImportOptions::default() }.check().expect_err("not for Linux").to_string();
+    assert_eq!(refused, "platform windows/amd64 is not usable: operating system is not supported");
+}
+
+/// E-04: a push says where it goes before it says what is wrong.
+#[tokio::test]
+async fn e_04_what_a_push_begins_with() {
+    let test = TestStore::new("begun").await;
+    let archive = busybox_archive("r.test/team/app:1").expect("busybox");
+    test.store.load(std::io::Cursor::new(archive), Progress::none()).await.expect("loads");
+    let begin = async |name: &str| {
+        let mut found = String::new();
+        let lines = told(async |progress| {
+            found = match test.store.begin_push(&name.parse().expect(name), &progress) {
+                Ok(references) => references.iter().map(ImageReference::familiar).collect::<Vec<_>>().join(" "),
+                Err(error) => error.to_string(),
+            };
+        })
+        .await;
+        (lines, found)
+    };
+    for (name, repository, wanted) in [
+        ("r.test/team/app:1", "r.test/team/app", "r.test/team/app:1"),
+        ("r.test/team/app", "r.test/team/app", "r.test/team/app:1"),
+        ("r.test/team/app:2", "r.test/team/app", "tag does not exist: r.test/team/app:2"),
+        ("r.test/none:1", "r.test/none", "An image does not exist locally with the tag: r.test/none"),
+        ("busy:1", "docker.io/library/busy", "An image does not exist locally with the tag: busy"),
+    ] {
+        let line = format!(" The push refers to repository [{repository}]");
+        assert_eq!(begin(name).await, (vec![line], wanted.to_owned()));
+    }
 }
 
 #[tokio::test]

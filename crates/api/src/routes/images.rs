@@ -3,6 +3,7 @@
 mod announce;
 mod change;
 mod filter;
+mod import;
 mod progress;
 mod save;
 mod versions;

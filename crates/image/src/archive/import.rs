@@ -20,6 +20,8 @@ use crate::{
     digest::Digest,
     error::{Error, Result},
     platform::Platform,
+    progress::Progress,
+    registry::open_url,
     store::{Store, blobs::Spooled, catalog::ImageRecord, images::NewImage},
 };
 
@@ -36,15 +38,19 @@ pub struct ImportOptions {
 }
 
 impl ImportOptions {
-    /// Whether the changes can be made; for a caller who has not read the tar yet.
+    /// Whether the changes can be made, and the platform runs here; for a caller who has not read the tar yet.
     ///
     /// # Errors
-    /// [`Error::BadChange`].
+    /// [`Error::BadChange`], [`Error::Unusable`].
     pub fn check(&self) -> Result<()> {
         self.config().map(drop)
     }
 
     fn config(&self) -> Result<ImageConfig> {
+        if let Some(platform) = self.platform.as_ref().filter(|platform| platform.os != std::env::consts::OS) {
+            let reason = "operating system is not supported".to_owned();
+            return Err(Error::Unusable { what: format!("platform {platform}"), reason });
+        }
         let mut config = ImageConfig::default();
         apply_changes(&mut config.config, &self.changes)?;
         Ok(config)
@@ -81,6 +87,15 @@ impl Store {
             self.gc().await?;
         }
         imported
+    }
+
+    /// The same from the tar at an address.
+    ///
+    /// # Errors
+    /// The same, and [`Error::Fetch`].
+    pub async fn import_from(&self, url: &str, options: ImportOptions, progress: Progress) -> Result<LoadedImage> {
+        let tar = open_url(url, progress).await?;
+        self.import(tar, options).await
     }
 
     async fn finish_import(

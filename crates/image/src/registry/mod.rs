@@ -6,6 +6,7 @@ mod auth;
 mod blob;
 mod client;
 mod endpoint;
+mod fetch;
 mod helper;
 mod http;
 mod open;
@@ -18,6 +19,7 @@ mod tls;
 mod upload;
 
 pub use auth::Credentials;
+pub(crate) use fetch::open_url;
 pub use helper::ask_helper;
 pub(crate) use pull::{Found, MAX_NESTING, Names, Source, choose_for};
 pub use pull::{PullOptions, PulledImage};

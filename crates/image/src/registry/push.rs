@@ -84,7 +84,6 @@ impl Store {
         let id = self.get(&reference.to_string()).map_err(missing)?;
         let (record, _pin) = self.pin_image(&id)?;
         let (manifest, bytes) = self.manifest_of(&reference, &record).await?;
-        progress.say("", ProgressStatus::RefersTo(reference.name()));
         let parcel = self.parcel(&reference, options, &manifest, &record).await?;
         for (_, id) in parcel.blobs.iter().take(manifest.layers.len()) {
             progress.say(id, ProgressStatus::Preparing);
@@ -110,12 +109,32 @@ impl Store {
         Ok(PushedImage { tag, digest, size })
     }
 
-    /// The tags of a repository that this store has.
-    pub fn tags_of_repository(&self, reference: &ImageReference) -> Vec<ImageReference> {
-        let name = reference.name();
+    /// What a name means to a push: itself, or without a tag all that are here of its repository. The first word of a push
+    /// comes before whatever may be wrong with it (moby `distribution/push.go`).
+    ///
+    /// # Errors
+    /// [`Error::NothingToPush`] without any name of the repository, [`Error::NoSuchTag`] without this one.
+    pub fn begin_push(&self, wanted: &ImageReference, progress: &Progress) -> Result<Vec<ImageReference>> {
+        let repository = wanted.name();
+        progress.say("", ProgressStatus::RefersTo(repository.clone()));
         let state = self.inner.state();
-        let tags = state.catalog.tags.keys().filter_map(|tag| tag.parse::<ImageReference>().ok());
-        tags.filter(|tag| tag.name() == name).collect()
+        let names = state.catalog.tags.keys().chain(state.catalog.digests.keys());
+        let names = names.filter_map(|name| name.parse::<ImageReference>().ok());
+        let names: Vec<ImageReference> = names.filter(|name| name.name() == repository).collect();
+        let is_all = wanted.tag.is_none() && wanted.digest.is_none();
+        let is_known = names.contains(wanted);
+        let tags: Vec<ImageReference> = names.iter().filter(|name| name.digest.is_none()).cloned().collect();
+        if names.is_empty() || (is_all && tags.is_empty()) {
+            return Err(Error::NothingToPush(wanted.familiar_name()));
+        }
+        if is_all {
+            return Ok(tags);
+        }
+        // that a digest cannot be pushed is said with the rest of it
+        match is_known || wanted.digest.is_some() {
+            true => Ok(vec![wanted.clone()]),
+            false => Err(Error::NoSuchTag(wanted.familiar())),
+        }
     }
 
     async fn manifest_of(&self, reference: &ImageReference, record: &ImageRecord) -> Result<(Manifest, Vec<u8>)> {

@@ -221,13 +221,13 @@ fn names_and_archives(d: &Docker<'_>, files: &Path) -> Result<()> {
     d.ok(&format!("tag {IMAGE} mine:2"))?;
     d.shows("images --format {{.Repository}}:{{.Tag}}", "mine:2")?;
     d.says("images -q --filter reference=mine --no-trunc", d.ok("image inspect mine:2 --format {{.Id}}")?.trim())?;
-    d.fails("tag nope other", "No such image: nope")?;
+    d.fails("tag nope other", "No such image: nope:latest")?;
     d.says("image inspect mine:2 --format {{.Os}}/{{.RootFS.Type}}/{{.GraphDriver.Name}}", "linux/layers/overlay2")?;
     let history = d.ok("history --human=false --format {{.Size}} mine:2")?;
     let total: u64 = history.lines().filter_map(|line| line.trim().parse::<u64>().ok()).sum();
     let size = d.ok("image inspect mine:2 --format {{.Size}}")?;
     ensure!(total > 0 && total.to_string() == size.trim(), "layers {total}, image {size}");
-    d.fails("history nope", "No such image: nope")?;
+    d.fails("history nope", "No such image: nope:latest")?;
 
     let tar = files.join("image.tar").display().to_string();
     d.ok(&format!("save -o {tar} mine:2"))?;

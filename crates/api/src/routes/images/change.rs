@@ -7,10 +7,8 @@ use axum::{
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse as _, Response},
 };
-use futures::{StreamExt as _, TryStreamExt as _};
-use node::image::{
-    self, ImportOptions, LoadedImage, Platform, Progress, PullOptions, PushOptions, PushedImage, RemoveOptions,
-};
+use futures::TryStreamExt as _;
+use node::image::{LoadedImage, Platform, Progress, PullOptions, PushOptions, PushedImage, RemoveOptions};
 use serde_json::{Value, json};
 use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
@@ -18,7 +16,7 @@ use types::ImageReference;
 
 use super::{
     super::{label_filter, query, registry_credentials},
-    Announcer, Criteria, PULLS_PLATFORM, PUSHES_PLATFORM, REMOVES_PLATFORMS, progress, removed,
+    Announcer, Criteria, PULLS_PLATFORM, PUSHES_PLATFORM, REMOVES_PLATFORMS, import, progress, removed,
     save::asked_platform,
 };
 use crate::{
@@ -28,10 +26,7 @@ use crate::{
     router::{ApiVersion, Shared},
 };
 
-/// More than most images have; reading it costs a second.
-const MAX_UNWANTED_BYTES: usize = 1 << 30;
-
-/// Pull (`fromImage`) or import (`fromSrc=-`).
+/// Pull (`fromImage`) or import (`fromSrc`: an address, or - for the body).
 pub(super) async fn create(
     State(shared): State<Shared>,
     Extension(version): Extension<ApiVersion>,
@@ -43,9 +38,8 @@ pub(super) async fn create(
     // before that some clients sent one that meant nothing
     let platform = if version >= PULLS_PLATFORM { platform(&query)? } else { None };
     match (query.get("fromImage"), query.get("fromSrc")) {
-        ("", "-") => import(&shared, &query, platform, body).await,
         ("", "") => Err(ApiError::bad_request("say what to get: fromImage=NAME, or fromSrc=- with a tar as body")),
-        ("", _) => Err(ApiError::bad_request("importing from an address is not supported; send the tar as body")),
+        ("", _) => import::import(&shared, &query, platform, body).await,
         (image, _) => pull(&shared, &headers, &query, platform, image).await,
     }
 }
@@ -65,6 +59,7 @@ async fn pull(
         insecure_registries: info.settings.insecure_registries.clone(),
         mirrors: info.settings.registry_mirrors.clone(),
         platform,
+        takes_single: true,
         ..PullOptions::default()
     };
     let (store, announcer) = (shared.host.images().clone(), Announcer::of(shared));
@@ -80,29 +75,6 @@ async fn pull(
         Ok(())
     };
     progress::answer(work, |()| Vec::new()).await
-}
-
-async fn import(shared: &Shared, query: &Query, platform: Option<Platform>, body: Body) -> ApiResult<Response> {
-    let reference = match query.get("repo") {
-        "" => None,
-        repository => Some(joined(repository, query.get("tag"))?.with_default_tag()),
-    };
-    let options =
-        ImportOptions { reference, changes: query.all("changes"), message: query.get("message").to_owned(), platform };
-    if let Err(refused) = options.check() {
-        read_to_the_end(body).await;
-        return Err(refused.into());
-    }
-    let (store, announcer, tagged) = (shared.host.images().clone(), Announcer::of(shared), options.reference.clone());
-    let work = |_| async move {
-        let loaded = store.import(reader(body), options).await?;
-        if let Some(reference) = tagged {
-            announcer.tell("tag", loaded.id.as_str(), &reference.familiar());
-        }
-        announcer.tell("import", loaded.id.as_str(), &name_of(&loaded));
-        Ok(loaded)
-    };
-    progress::answer(work, |loaded: LoadedImage| vec![json!({ "status": loaded.id.to_string() })]).await
 }
 
 pub(super) async fn load(
@@ -139,7 +111,7 @@ pub(super) async fn load(
     Ok(progress::stream(spawned, last_lines).await)
 }
 
-fn name_of(image: &LoadedImage) -> String {
+pub(super) fn name_of(image: &LoadedImage) -> String {
     image.references.first().map_or_else(|| image.id.to_string(), ImageReference::familiar)
 }
 
@@ -199,23 +171,16 @@ async fn push(shared: &Shared, headers: &HeaderMap, name: &str, tag: &str) -> Ap
         ..PushOptions::default()
     };
     let (store, announcer) = (shared.host.images().clone(), Announcer::of(shared));
-    let references = match wanted.tag.is_none() && wanted.digest.is_none() {
-        true => store.tags_of_repository(&wanted),
-        false => vec![wanted.clone()],
-    };
-    if references.is_empty() {
-        return Err(image::Error::NothingToPush(wanted.familiar()).into());
-    }
     let work = |progress: Progress| async move {
         let mut pushed = Vec::new();
-        for reference in references {
+        for reference in store.begin_push(&wanted, &progress)? {
             pushed.push(store.push(&reference, &options, progress.clone()).await?);
             announcer.tell_reference("push", &reference);
         }
         Ok(pushed)
     };
     let aux = |image: &PushedImage| json!({ "progressDetail": {}, "aux": { "Tag": image.tag, "Digest": image.digest.as_str(), "Size": image.size } });
-    progress::answer(work, move |pushed: Vec<PushedImage>| pushed.iter().map(aux).collect()).await
+    Ok(progress::stream(work, move |pushed: Vec<PushedImage>| pushed.iter().map(aux).collect()).await)
 }
 
 pub(super) async fn remove(
@@ -256,7 +221,7 @@ pub(super) async fn prune(State(shared): State<Shared>, raw: RawQuery) -> ApiRes
 }
 
 /// Clients send name and tag (or digest) apart, or both in the name; of two tags the one apart counts, as in Docker.
-fn joined(name: &str, tag: &str) -> ApiResult<ImageReference> {
+pub(super) fn joined(name: &str, tag: &str) -> ApiResult<ImageReference> {
     // a colon behind the last slash is not that of a registry's port
     let bare = match name.rsplit_once(':') {
         Some((bare, own)) if !own.contains('/') && !bare.contains('@') => bare,
@@ -277,19 +242,7 @@ fn platform(query: &Query) -> ApiResult<Option<Platform>> {
     }
 }
 
-/// A client that cannot send all it has takes that for the failure, and does not read the answer.
-async fn read_to_the_end(body: Body) {
-    let mut rest = MAX_UNWANTED_BYTES;
-    let mut pieces = body.into_data_stream();
-    while let Some(Ok(piece)) = pieces.next().await {
-        rest = rest.saturating_sub(piece.len());
-        if rest == 0 {
-            return;
-        }
-    }
-}
-
-fn reader(body: Body) -> impl AsyncRead + Unpin + Send + 'static {
+pub(super) fn reader(body: Body) -> impl AsyncRead + Unpin + Send + 'static {
     StreamReader::new(Box::pin(body.into_data_stream().map_err(std::io::Error::other)))
 }
 

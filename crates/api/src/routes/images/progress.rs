@@ -115,15 +115,14 @@ where
 
 fn event_line(event: &ProgressEvent) -> Value {
     let status = event.status.to_string();
+    let counted = event.current.zip(event.total);
+    let detail = counted.map_or(json!({}), |(current, total)| json!({ "current": current, "total": total }));
     // Words about the whole image carry no id.
-    if event.id.is_empty() {
-        return json!({ "status": status });
+    match (event.id.as_str(), counted) {
+        ("", None) => json!({ "status": status }),
+        ("", Some(_)) => json!({ "status": status, "progressDetail": detail }),
+        (id, _) => json!({ "status": status, "progressDetail": detail, "id": id }),
     }
-    let mut detail = json!({});
-    if let (Some(current), Some(total)) = (event.current, event.total) {
-        detail = json!({ "current": current, "total": total });
-    }
-    json!({ "status": status, "progressDetail": detail, "id": event.id })
 }
 
 fn bytes_of(line: &Value) -> Bytes {
