@@ -15,12 +15,13 @@ use std::{
 };
 
 use image::{
-    Credentials, Digest, Error, ImageReference, ImportOptions, Platform, Progress, PullOptions, PushOptions,
-    busybox_archive, check_login, resolve_digest,
+    Credentials, Digest, Error, ImageReference, Platform, Progress, PullOptions, PushOptions, busybox_archive,
+    check_login, resolve_digest,
 };
 use support::{
     TestStore, config_of, content_of, layer,
     server::{Reply, Request, Server, send},
+    told,
 };
 
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -157,17 +158,6 @@ impl Drop for DockerRegistry {
 
 async fn pull(test: &TestStore, name: &str, options: &PullOptions) -> image::Result<image::PulledImage> {
     test.store.pull(&name.parse().expect(name), options, Progress::none()).await
-}
-
-/// What a pull tells, line for line.
-async fn told(work: impl AsyncFnOnce(Progress)) -> Vec<String> {
-    let (sender, mut receiver) = tokio::sync::mpsc::channel(1000);
-    work(Progress::to(sender)).await;
-    let mut lines = Vec::new();
-    while let Ok(event) = receiver.try_recv() {
-        lines.push(format!("{} {}", event.id, event.status));
-    }
-    lines
 }
 
 /// E-03: of a layer that is here already that is all that is told; all tags of a repository end with its name.
@@ -540,48 +530,6 @@ async fn many_pulls_of_one_image_download_it_once() {
     let ids: Vec<Digest> = pulls.join_all().await.into_iter().map(|r| r.expect("pulls").id).collect();
     assert!(ids.iter().all(|id| *id == ids[0]));
     assert_eq!(registry.count("/blobs/"), 3, "each blob once");
-}
-
-/// E-08: `import http://…` goes where a redirect leads, unpacks what comes, and says why nothing does.
-#[tokio::test]
-async fn e_08_an_archive_is_fetched_from_its_address() {
-    let rootfs = layer(&["a"], "from afar");
-    let mut packed = Vec::new();
-    std::io::Read::read_to_end(&mut liblzma::bufread::XzEncoder::new(rootfs.as_slice(), 1), &mut packed)
-        .expect("in memory");
-    let server = Server::start(move |request| match request.path.as_str() {
-        "/root.tar.xz" => Reply::ok(&packed),
-        "/moved" => Reply::status(302).with("Location", "/root.tar.xz"),
-        _ => Reply { status: 404, body: b"not \x1b[31mhere\n".to_vec(), ..Reply::default() },
-    });
-    let test = TestStore::new("afar").await;
-    let import = async |path: &str, progress| {
-        let options = ImportOptions { message: "note".to_owned(), ..ImportOptions::default() };
-        test.store.import_from(&format!("http://{}{path}", server.address), options, progress).await
-    };
-    for path in ["/root.tar.xz", "/moved"] {
-        let lines = told(async |progress| {
-            let id = import(path, progress).await.expect("imports").id;
-            let config = test.store.inspect(id.as_str()).expect("known").config;
-            assert_eq!(config.rootfs.diff_ids, [Digest::of(&rootfs)]);
-        })
-        .await;
-        let first = format!(" Downloading from http://{}{path}", server.address);
-        assert_eq!((lines.first(), lines.last().map(String::as_str)), (Some(&first), Some(" Importing")));
-    }
-    let error = import("/nothing", Progress::none()).await.expect_err("it is not there");
-    assert!(matches!(error, Error::Fetch { status: Some(404), .. }), "{error:?}");
-    let text = error.to_string();
-    assert!(text.starts_with("cannot get http://") && text.ends_with("404 Not Found: not [31mhere"), "{text}");
-}
-
-/// E-08: an image for another system could not run here.
-#[test]
-fn e_08_images_for_other_systems_are_refused() {
-    let platform = Some("windows/amd64".parse().expect("a platform"));
-    let refused =
-        ImportOptions { platform, ..ImportOptions::default() }.check().expect_err("not for Linux").to_string();
-    assert_eq!(refused, "platform windows/amd64 is not usable: operating system is not supported");
 }
 
 /// E-04: a push says where it goes before it says what is wrong.

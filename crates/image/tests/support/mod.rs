@@ -11,7 +11,7 @@ use std::{
     process::Command,
 };
 
-use image::{Digest, RemoveOptions, StorageDriver, Store};
+use image::{Digest, Progress, RemoveOptions, StorageDriver, Store};
 use tempfile::TempDir;
 
 /// A store that unmounts and removes everything when dropped.
@@ -73,6 +73,21 @@ fn effective_uid() -> String {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|l| l.starts_with("Uid:")).unwrap_or_default().to_owned();
     line.split_whitespace().nth(2).unwrap_or_default().to_owned()
+}
+
+pub async fn load(store: &Store, archive: Vec<u8>) -> image::Result<Vec<image::LoadedImage>> {
+    store.load(std::io::Cursor::new(archive), Progress::none()).await
+}
+
+/// What a pull or an import tells, line for line.
+pub async fn told(work: impl AsyncFnOnce(Progress)) -> Vec<String> {
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(1000);
+    work(Progress::to(sender)).await;
+    let mut lines = Vec::new();
+    while let Ok(event) = receiver.try_recv() {
+        lines.push(format!("{} {}", event.id, event.status));
+    }
+    lines
 }
 
 /// `rmi` while nothing runs.
