@@ -12,7 +12,10 @@ use tokio::io::AsyncRead;
 use tokio_stream::StreamExt as _;
 use tokio_util::io::StreamReader;
 
-use super::http::{Ask, Http, HttpError, SILENCE_TIMEOUT, read_body};
+use super::{
+    http::{Ask, Http, SILENCE_TIMEOUT, read_body},
+    tls::public,
+};
 use crate::{
     error::{Error, Result},
     progress::{Progress, ProgressStatus},
@@ -29,9 +32,8 @@ const MAX_REFUSAL_BYTES: u64 = 4 << 10;
 pub(crate) async fn open_url(url: &str, progress: Progress) -> Result<Box<dyn AsyncRead + Unpin + Send>> {
     let failed = |status, reason| Error::Fetch { url: url.to_owned(), status, reason };
     let ask = Ask { method: Method::GET, url: url.to_owned(), headers: &[], authorization: None, body: Bytes::new() };
-    let response = Http::new().send(ask).await.map_err(|error| match error {
-        HttpError::Unreachable(reason) | HttpError::Protocol(reason) => failed(None, reason),
-    })?;
+    let answer = Http::new(public()?, false).send(ask).await;
+    let response = answer.map_err(|error| failed(None, error.into_reason()))?;
     let status = response.status();
     if !status.is_success() {
         let said = read_body(response.into_body(), MAX_REFUSAL_BYTES).await.unwrap_or_default();

@@ -63,6 +63,11 @@ pub(super) async fn config_for(candidate: &Candidate, directories: &CertificateD
     found.await?.config()
 }
 
+/// As a browser would: for what is no registry.
+pub(super) fn public() -> Result<ClientConfig> {
+    Found::default().config()
+}
+
 /// What the directories of one registry have.
 #[derive(Default)]
 struct Found {

@@ -117,10 +117,13 @@ pub fn file_of(wanted: Option<&types::LogDriver>) -> Result<LogDriver, LogDriver
 /// The name of that file in the container's directory. Docker's is for json-file alone: collectors read all that have it, and
 /// would have lines twice, or their own again, of those that another driver shall keep from them.
 pub(super) fn file_name(id: &str, wanted: Option<&types::LogDriver>) -> String {
-    match wanted.map_or("json-file", name) {
-        "json-file" => format!("{id}-json.log"),
-        _ => "kept-lines.json".to_owned(),
-    }
+    let [of_json_file, of_others] = file_names(id);
+    if wanted.map_or("json-file", name) == "json-file" { of_json_file } else { of_others }
+}
+
+/// Whichever driver it was.
+pub(super) fn file_names(id: &str) -> [String; 2] {
+    [format!("{id}-json.log"), "kept-lines.json".to_owned()]
 }
 
 /// All of it.

@@ -4,7 +4,7 @@ use futures::{Stream, StreamExt, stream::BoxStream};
 use runtime::{LogConfig, LogDriver, LogQuery};
 use types::{TaskId, Timestamp, with_causes};
 
-use super::{Engine, EngineError, container_id, tasks::LOG_NAME};
+use super::{Engine, EngineError, container_id, log_driver};
 
 /// Which lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +49,14 @@ pub(super) fn open(engine: &Engine, task: TaskId, options: LogOptions) -> Result
 
 /// Of a task whose container is gone, by a reboot or because somebody removed it: the files stay as long as the task.
 fn kept(engine: &Engine, task: TaskId, query: &LogQuery) -> Result<runtime::LogStream, EngineError> {
-    let directory = engine.log_directory(task);
+    let (id, directory) = (container_id(task), engine.log_directory(task));
     let files = std::fs::read_dir(&directory).map(Iterator::count);
     let files = files.map_err(|_| EngineError::NoSuchTask(task.to_string()))?;
     let max_files = u32::try_from(files).unwrap_or(u32::MAX);
     let driver = LogDriver::JsonFile { max_size_bytes: 0, max_files, compress: false };
-    let log = LogConfig { path: directory.join(LOG_NAME), driver, forward: None };
-    let entries = engine.inner.runtime.logs_at(&container_id(task), &log, query);
+    let [first, second] = log_driver::file_names(&id).map(|name| directory.join(name));
+    let path = if second.exists() { second } else { first };
+    let entries = engine.inner.runtime.logs_at(&id, &LogConfig { path, driver, forward: None }, query);
     entries.map_err(|error| EngineError::Runtime(with_causes(&error)))
 }
 

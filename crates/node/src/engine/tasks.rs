@@ -372,7 +372,7 @@ impl Engine {
         self.config().state_dir.join("containers")
     }
 
-    fn log_directory(&self, task: TaskId) -> PathBuf {
+    pub(super) fn log_directory(&self, task: TaskId) -> PathBuf {
         self.containers_root().join(container_id(task))
     }
 

@@ -23,7 +23,7 @@ pub(super) enum Way {
     Journald(Vec<(String, String)>),
 }
 
-pub(super) struct AtOnce {
+pub(in crate::log) struct AtOnce {
     way: Way,
     /// `None` while the service is away.
     socket: Option<Socket>,

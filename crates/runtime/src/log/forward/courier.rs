@@ -40,7 +40,7 @@ enum Form {
     Fluentd { form: fluentd::Form, request_ack: bool },
 }
 
-pub(super) struct Courier {
+pub(in crate::log) struct Courier {
     target: Target,
     form: Form,
     pub(super) backlog: Backlog,
