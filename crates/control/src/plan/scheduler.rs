@@ -36,7 +36,6 @@ use explain::Reasons;
 use filter::Ask;
 use neighbours::Neighbours;
 pub(super) use preempt::make_way;
-use ramp::Ramp;
 pub(crate) use rebalance::preview;
 pub(super) use rebalance::{MOVED, Moves, is_wanted as is_rebalanced, run as rebalance};
 
@@ -119,7 +118,7 @@ pub(crate) fn why_not_on(tables: &Tables, service: &Service, node: NodeId, now: 
     let neighbours = Neighbours::of(&draft, service);
     let host_ports: Vec<PortConfig> = admission::host_ports(&service.spec).cloned().collect();
     let (spec, order) = (&service.task_spec, order(tables, service, &service.task_spec));
-    let ask = Ask { spec, host_ports: &host_ports, neighbours: &neighbours, order, ramp: None };
+    let ask = Ask { spec, host_ports: &host_ports, neighbours: &neighbours, order };
     let candidate = Standpoint::new(&draft, service).candidate(node)?;
     explain::of_node(&ask, &candidate)
 }
@@ -139,7 +138,7 @@ impl Group {
 
     fn ask<'a>(&'a self, tables: &Tables, service: &Service, neighbours: &'a Neighbours) -> Ask<'a> {
         let order = order(tables, service, &self.spec);
-        Ask { spec: &self.spec, host_ports: &self.host_ports, neighbours, order, ramp: None }
+        Ask { spec: &self.spec, host_ports: &self.host_ports, neighbours, order }
     }
 }
 
@@ -301,10 +300,13 @@ fn place(work: &mut Work<'_>, service: &Service, group: &Group) -> bool {
     let nodes = Standpoint { draft: &work.draft, service, presence };
     // what is evened out goes where it was said to go, a few tasks at a time, and what fills nodes up takes new ones last
     let ramps = ask.order != Order::Full && !is_rebalanced(&work.draft, service);
+    let coming = free.len() as u64;
     let new_field = || {
-        let candidates: Vec<Candidate<'_>> = nodes.all().collect();
-        let ramp = if ramps { Ramp::of(&candidates, nodes.draft.now()) } else { None };
-        spread::Field::new(Ask { ramp, ..ask }, candidates)
+        let mut candidates: Vec<Candidate<'_>> = nodes.all().collect();
+        if ramps {
+            ramp::bound(&mut candidates, coming, nodes.draft.now());
+        }
+        spread::Field::new(ask, candidates)
     };
     let mut field: Option<spread::Field<'_>> = None;
     let mut take = || field.get_or_insert_with(new_field).take();

@@ -161,6 +161,26 @@ fn p49_a_new_node_does_not_get_everything_at_once() {
     assert_eq!(tasks(&world, "d"), 30, "{}", world.out);
 }
 
+/// What comes next to a new node that has nothing to catch up with is spread as ever: what lies uneven then stays so.
+#[test]
+fn p49_a_cluster_that_begins_is_even_when_its_last_nodes_have_just_joined() {
+    let mut world = World::new();
+    let joined = ["node a", "wait 2m", "node b", "node c", "wait 1s"];
+    for line in joined.into_iter().chain(["service first x30", "plan", "service second x30", "plan"]) {
+        world.line(line);
+    }
+    (0..9).for_each(|number| world.line(&format!("service s{number} x1")));
+    world.line("plan");
+    for name in ["a", "b", "c"] {
+        assert_eq!(world.tables.load(world.nodes[name]).tasks, 23, "{name}: {}", world.out);
+    }
+    // of many that come at once a new node has its share
+    for line in ["agents", "wait 2m", "node d", "wait 1s", "service many x120", "plan"] {
+        world.line(line);
+    }
+    assert_eq!(world.tables.load(world.nodes["d"]).tasks, 30, "{}", world.out);
+}
+
 #[test]
 fn p42_the_next_task_of_a_slot_has_its_addresses_again_where_that_is_wanted() {
     check(

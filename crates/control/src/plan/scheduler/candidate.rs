@@ -37,6 +37,8 @@ pub(super) struct Candidate<'a> {
     pub(super) service_tasks: u64,
     /// Of all services.
     pub(super) tasks: u64,
+    /// From how many of them on the node comes after the others: see `ramp`.
+    pub(super) enough: Option<u64>,
     /// The service keeps failing here, or was rejected.
     pub(super) fails: bool,
     tie: u64,
@@ -58,6 +60,7 @@ impl<'a> Candidate<'a> {
             held: load,
             service_tasks,
             tasks: load.tasks,
+            enough: None,
             fails,
             tie: toss(node.id.as_u128(), service.as_u128()),
         }
@@ -79,7 +82,7 @@ impl<'a> Candidate<'a> {
             Order::Light => (self.service_tasks.min(1), self.load(), 0),
             Order::Full => (0, u64::MAX - self.load(), 0),
         };
-        let is_held_back = ask.ramp.is_some_and(|ramp| ramp.holds_back(self));
+        let is_held_back = self.enough.is_some_and(|enough| self.tasks >= enough);
         (self.fails, ask.unmet_wishes(self), beside, is_held_back, first, second, self.tie)
     }
 

@@ -5,7 +5,6 @@ use types::{Availability, GenericResource, NodeState, PortConfig, Resources, Tas
 use super::{
     candidate::{Candidate, Order},
     neighbours::{Against, Neighbours},
-    ramp::Ramp,
 };
 use crate::plan::placement;
 
@@ -16,8 +15,6 @@ pub(super) struct Ask<'a> {
     pub(super) host_ports: &'a [PortConfig],
     pub(super) neighbours: &'a Neighbours,
     pub(super) order: Order,
-    /// What new nodes get for now, if that is any less.
-    pub(super) ramp: Option<Ramp>,
 }
 
 /// Why a node is no choice, in the order of the filters.

@@ -12,35 +12,28 @@ use super::candidate::Candidate;
 
 /// So long a node counts as new.
 const NEW_FOR: Duration = Duration::from_secs(60);
-/// So many tasks a new node takes like any other: few enough to start together, and a small cluster is even at once.
+/// So many tasks a new node takes like any other: few enough to start together. One that has no more than so many less
+/// than the others has nothing to catch up with: in a cluster that begins, most nodes are new.
 const AT_ONCE: u64 = 4;
 
-/// From how many tasks on a new node comes after the others.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ramp {
-    tasks: u64,
-    now: Timestamp,
-}
-
-impl Ramp {
-    /// Half of what the others have on average. None where no node is new, or all are.
-    pub(super) fn of(candidates: &[Candidate<'_>], now: Timestamp) -> Option<Self> {
-        let (mut others, mut tasks, mut is_any_new) = (0, 0, false);
-        for candidate in candidates.iter().filter(|candidate| is_available(candidate)) {
-            if is_new(candidate, now) {
-                is_any_new = true;
-            } else {
-                others += 1;
-                tasks += candidate.tasks;
-            }
+/// Says of new nodes with far fewer tasks than the others how many are enough: half of what those have on average, and
+/// their share of the tasks that come.
+pub(super) fn bound(candidates: &mut [Candidate<'_>], coming: u64, now: Timestamp) {
+    let (mut new, mut others, mut tasks) = (0_u64, 0_u64, 0_u64);
+    for candidate in candidates.iter().filter(|candidate| is_available(candidate)) {
+        if is_new(candidate, now) {
+            new += 1;
+        } else {
+            others += 1;
+            tasks += candidate.tasks;
         }
-        let half = u64::checked_div(tasks, 2 * others)?;
-        is_any_new.then(|| Self { tasks: half.max(AT_ONCE), now })
     }
-
-    /// Whether the node is new and has enough for now.
-    pub(super) fn holds_back(&self, candidate: &Candidate<'_>) -> bool {
-        candidate.tasks >= self.tasks && is_new(candidate, self.now)
+    let Some(average) = u64::checked_div(tasks, others) else { return };
+    let enough = (average / 2).max(coming.div_ceil(new + others)).max(AT_ONCE);
+    for candidate in candidates {
+        if is_new(candidate, now) && candidate.tasks + AT_ONCE <= average {
+            candidate.enough = Some(enough);
+        }
     }
 }
 

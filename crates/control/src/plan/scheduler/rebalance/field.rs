@@ -66,7 +66,7 @@ impl Field {
         let host_ports: Vec<_> = admission::host_ports(&service.spec).cloned().collect();
         let spec = &service.task_spec;
         let order = if steering(service).strategy == Strategy::BinPack { Order::Full } else { Order::Even };
-        let ask = Ask { spec, host_ports: &host_ports, neighbours: &neighbours, order, ramp: None };
+        let ask = Ask { spec, host_ports: &host_ports, neighbours: &neighbours, order };
         let preferences = &spec.placement.preferences;
         let standpoint = Standpoint::new(draft, service);
         let mut all: Vec<_> = standpoint.all().collect();
