@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use types::{
-    Dependency, DependencyId, DependencyKind, DependencyRef, DependencySpec, Labels, Meta, Payload, Service, ServiceId,
-    ServiceSpec, Timestamp, Version, stack_of,
+    Dependency, DependencyId, DependencyKind, DependencyName, DependencyRef, DependencySpec, Labels, Meta, Payload,
+    Service, ServiceId, ServiceSpec, Timestamp, Version, stack_of,
 };
 
 use crate::{
@@ -25,13 +25,22 @@ pub(super) fn create(
 ) -> Result<(Proposal, DependencyId), Rejection> {
     tables.cluster().ok_or_else(|| Rejection::not_found("cluster", "default"))?;
     check_data(tables, spec)?;
-    let mut others = tables.dependencies().filter(|other| other.spec.kind == spec.kind && !other.superseded);
-    if let Some(other) = others.find(|other| other.spec.name.reads_like(&spec.name)) {
+    if let Some(other) = of_name(tables, spec.kind, &spec.name) {
         return Err(Rejection::already_exists(&spec.kind.to_string(), &other.spec.name));
     }
     let id = DependencyId::from_random(ids());
     let new = Dependency { id, meta: Meta::default(), spec: Arc::new(spec.clone()), superseded: false };
     Ok((Proposal { at: now, expects: Vec::new(), changes: vec![Change::PutDependency(Box::new(new))] }, id))
+}
+
+/// The present version of what people would take for this name.
+pub(super) fn of_name<'a>(
+    tables: &'a Tables,
+    kind: DependencyKind,
+    name: &DependencyName,
+) -> Option<&'a Arc<Dependency>> {
+    let mut present = tables.dependencies().filter(|other| other.spec.kind == kind && !other.superseded);
+    present.find(|other| other.spec.name.reads_like(name))
 }
 
 fn check_data(tables: &Tables, spec: &DependencySpec) -> Result<(), Rejection> {

@@ -47,14 +47,10 @@ pub(super) fn create(
     if PREDEFINED.contains(&spec.name.as_str()) {
         return invalid(format!("network {} is predefined on every node: take another name", spec.name));
     }
-    if let Some(found) = tables.network_by_name(&spec.name) {
-        if tables.is_leaving(found.id) {
-            return Err(leaving(&spec.name));
-        }
-        return Err(Rejection::already_exists("network", &spec.name));
-    }
     if let Some(other) = tables.networks().find(|other| other.spec.name.reads_like(&spec.name)) {
-        return Err(Rejection::already_exists("network", &other.spec.name));
+        let name = &other.spec.name;
+        let is_leaving = tables.is_leaving(other.id);
+        return Err(if is_leaving { leaving(name) } else { Rejection::already_exists("network", name) });
     }
     let spec = configured(tables, spec)?;
     check(tables, &spec)?;

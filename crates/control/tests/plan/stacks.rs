@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use crate::check;
+use crate::{check, script::World};
 
 #[test]
 fn k_01_one_proposal_deploys_the_whole_and_what_is_the_same_stays_as_it_is() {
@@ -172,6 +172,30 @@ fn k_08_a_stack_goes_back_as_a_whole() {
     );
 }
 
+/// X-01, K-08: a stack that goes back has its secrets again, but not their names where others have these in the meantime,
+/// be it in capitals.
+#[test]
+fn x_01_a_stack_that_goes_back_takes_no_name_that_differs_in_case_alone() {
+    let mut world = World::new();
+    let lines = [
+        "node a",
+        "wait 3s",
+        "stack shop prune | secret pw one | service db secret=pw | service web",
+        "settle",
+        "stack shop prune | service web",
+        "settle",
+        "secret PW two",
+        "roll-back shop",
+        "settle",
+    ];
+    for line in lines {
+        world.line(line);
+    }
+    let present = world.tables.dependencies().filter(|found| !found.superseded);
+    assert_eq!(present.map(|found| found.spec.name.to_string()).collect::<Vec<_>>(), ["PW"], "{}", world.out);
+    assert!(world.tables.service_by_name(&"db".parse().unwrap()).is_some(), "{}", world.out);
+}
+
 #[test]
 fn p33_a_removed_stack_goes_with_its_last_task_and_a_new_one_queues_behind_it() {
     check(
@@ -182,6 +206,7 @@ fn p33_a_removed_stack_goes_with_its_last_task_and_a_new_one_queues_behind_it() 
          stacks
          stack shop | network front | service db net=front | service web needs=db:healthy
          service late net=front
+         network FRONT
          plan
          agents
          plan
@@ -198,6 +223,7 @@ fn p33_a_removed_stack_goes_with_its_last_task_and_a_new_one_queues_behind_it() 
             0s create web.1/1 on a 10.0.0.3
               shop: db web | back front |  |  | revisions: 
             refused: nothing of stack shop was changed: network front is being removed: wait until the last tasks in it have ended
+            refused: network front is being removed: wait until the last tasks in it have ended
             refused: network front is being removed: wait until the last tasks in it have ended
             0s want db.1/1 remove
             0s want web.1/1 remove

@@ -275,7 +275,7 @@ impl<'a> Trial<'a> {
 
     /// A version that gave up its name has it again, unless a newer one has.
     pub(super) fn name_again(&mut self, wanted: &StackDependency) {
-        let is_free = self.scratch.dependency_by_name(wanted.kind, &wanted.name).is_none();
+        let is_free = dependency::of_name(&self.scratch, wanted.kind, &wanted.name).is_none();
         if let Some(found) = self.scratch.dependency(wanted.id).filter(|_| is_free).cloned() {
             let next = Dependency { superseded: false, ..(*found).clone() };
             self.make(Change::PutDependency(Box::new(next)));
