@@ -97,6 +97,19 @@ async fn start(ingress: &Ingress, backends: &[(&str, &str)], daemons: &[Daemon])
     programs
 }
 
+/// Ports of endpoints of a daemon's host on that host alone, over TCP and UDP.
+async fn publish_on_host(ingress: &Ingress, daemon: &Daemon, binds: &[(&str, PortBind, (u16, u16))]) {
+    let mut plan = ingress.plan(&daemon.host);
+    plan.mesh = None;
+    for (id, bind, published) in binds {
+        // Behind port 81 is nothing but 0.0.0.0.
+        let port = |protocol| HostPorts { bind: bind.clone(), protocol, published: *published, target: 81 };
+        plan.endpoints.get_mut(&id.parse().expect("id")).expect("endpoint").ports = BOTH.map(port).to_vec();
+    }
+    assert_eq!(plan.problems(), Default::default());
+    daemon.apply(&plan).await;
+}
+
 /// A connection from outside that stays: the backend's name, and what answers to a line.
 struct Talk {
     program: Program,
@@ -181,17 +194,16 @@ fn p32_the_loopback_of_ipv6_leads_to_ports_of_ipv4() {
         let backends = [("w1", "a")];
         let ingress = Ingress::new(&["a"], &backends);
         let daemons = ["a"].map(Daemon::start);
-        let both = [PortProtocol::Tcp, PortProtocol::Udp];
         let mut plan = ingress.plan("a");
         plan.mesh = None;
         // Behind port 81 is nothing but 0.0.0.0.
         let port = |protocol| HostPorts { bind: PortBind::All, protocol, published: (8080, 8080), target: 81 };
-        plan.endpoints.get_mut(&"w1".parse().expect("id")).expect("endpoint").ports = both.map(port).to_vec();
+        plan.endpoints.get_mut(&"w1".parse().expect("id")).expect("endpoint").ports = BOTH.map(port).to_vec();
         daemons[0].apply(&plan).await;
         let _servers = ingress.serve(&backends).await;
         let own = ingress.addresses("a");
         let loopback: IpAddr = "::1".parse().expect("address");
-        let opens = || both.map(|protocol| ingress.ask("a", protocol, (loopback, 8080), 2));
+        let opens = || BOTH.map(|protocol| ingress.ask("a", protocol, (loopback, 8080), 2));
         let wanted = || ["w1 172.17.0.1".to_owned(), "w1 172.17.0.1".to_owned()];
         assert_eq!(opens(), [wanted(), wanted()]);
         // One socket, many datagrams, there and back.
@@ -232,21 +244,13 @@ fn p32_host_ports_are_open_over_ipv6() {
         run("ip -n x addr add fd77::9/64 dev up0 nodad");
         let daemons = ["a"].map(Daemon::start);
         let [four, six] = ingress.addresses("a");
-        let mut plan = ingress.plan("a");
-        plan.mesh = None;
         let binds = [
             ("all", PortBind::All, (8080, 8081)),
             ("one", PortBind::Address(six), (8090, 8090)),
             ("two", PortBind::Address(second), (8090, 8090)),
             ("wire", PortBind::Interface("up0".to_owned()), (8095, 8095)),
         ];
-        for (id, bind, published) in binds {
-            // Behind port 81 is nothing but 0.0.0.0.
-            let port = |protocol| HostPorts { bind: bind.clone(), protocol, published, target: 81 };
-            plan.endpoints.get_mut(&id.parse().expect("id")).expect("endpoint").ports = BOTH.map(port).to_vec();
-        }
-        assert_eq!(plan.problems(), Default::default());
-        daemons[0].apply(&plan).await;
+        publish_on_host(&ingress, &daemons[0], &binds).await;
         let _servers = ingress.serve(&endpoints).await;
         let loopback: IpAddr = "::1".parse().expect("address");
         let link_local = |from: &str| {
@@ -306,21 +310,13 @@ fn e_14_one_number_in_each_family() {
         let ingress = Ingress::new(&["a"], &endpoints);
         let daemons = ["a"].map(Daemon::start);
         let [four, six] = ingress.addresses("a");
-        let mut plan = ingress.plan("a");
-        plan.mesh = None;
         let all_of = |family: &str| PortBind::Address(family.parse().expect("address"));
         let binds = [
             ("four", all_of("0.0.0.0"), (8080, 8081)),
             ("six", all_of("::"), (8080, 8080)),
             ("half", all_of("::"), (8090, 8091)),
         ];
-        for (id, bind, published) in binds {
-            // Behind port 81 is nothing but 0.0.0.0.
-            let port = |protocol| HostPorts { bind: bind.clone(), protocol, published, target: 81 };
-            plan.endpoints.get_mut(&id.parse().expect("id")).expect("endpoint").ports = BOTH.map(port).to_vec();
-        }
-        assert_eq!(plan.problems(), Default::default());
-        daemons[0].apply(&plan).await;
+        publish_on_host(&ingress, &daemons[0], &binds).await;
         let _servers = ingress.serve(&endpoints).await;
         let heard = |from: &str, protocol, to: IpAddr, port: u16| ingress.ask(from, protocol, (to, port), 1).concat();
         for protocol in BOTH {
