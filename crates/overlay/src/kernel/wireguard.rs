@@ -235,6 +235,16 @@ mod tests {
         assert_eq!(messages.len(), 3);
     }
 
+    /// N-04: a host with a new key has it before its old one goes.
+    #[test]
+    fn n04_who_comes_is_told_before_who_goes() {
+        let set = [([2; 32], wanted("192.0.2.2:51820"))];
+        let messages = messages(&Change::Peers { remove: &[[1; 32]], set: &set }).expect("messages");
+        let peers = attribute(&messages[0], DEVICE_PEERS).expect("peers");
+        let keys = attributes(peers).map(|(_, peer)| attribute(peer, PEER_PUBLIC_KEY).expect("a key")[0]);
+        assert_eq!(keys.collect::<Vec<_>>(), [2, 1]);
+    }
+
     /// A dump may end in the middle of a peer.
     #[test]
     fn a_peer_goes_on_in_the_next_part() {
