@@ -58,6 +58,22 @@ fn a_snapshot_brings_everything_back_and_shares_specs() {
     control::invariants::check(&read).unwrap();
 }
 
+/// S-13: values have names, no positions. What an older version wrote has no `repeated`, and what a newer one writes an older
+/// one skips.
+#[test]
+fn s_13_a_field_that_another_version_does_not_have_takes_nothing_along() {
+    let (mut tables, _, id) = small();
+    let service = Service { repeated: true, ..(**tables.service(id).unwrap()).clone() };
+    tables.apply(4, &proposal(vec![Change::PutService { service: Box::new(service), new_spec: false }])).unwrap();
+    let mut bytes = rmp_serde::to_vec_named(&tables).unwrap();
+    let at = bytes.windows(8).position(|name| name == b"repeated").expect("its name");
+    bytes[at..at + 8].copy_from_slice(b"whatever");
+    let read: Tables = rmp_serde::from_slice(&bytes).unwrap();
+    let read = read.service(id).unwrap();
+    assert!(!read.repeated);
+    assert_eq!(Service { repeated: true, ..(**read).clone() }, **tables.service(id).unwrap());
+}
+
 #[test]
 fn a_proposal_is_applied_whole_or_not_at_all() {
     let (mut tables, node, _) = small();
