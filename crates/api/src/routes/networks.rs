@@ -246,8 +246,9 @@ fn name_taken(name: &Name, place: &str) -> ApiError {
 }
 
 pub(crate) async fn remove(State(shared): State<Shared>, Path(name): Path<String>) -> ApiResult<StatusCode> {
-    if is_predefined(&name) {
-        let message = format!("{name} is a pre-defined network and cannot be removed");
+    let meant = predefined_network(&name).unwrap_or(name.as_str());
+    if is_predefined(meant) {
+        let message = format!("{meant} is a pre-defined network and cannot be removed");
         return Err(ApiError::new(StatusCode::FORBIDDEN, message));
     }
     let id = match find(&shared, &name).await? {

@@ -1,8 +1,11 @@
 //! `/networks` as clients see it (parity N-05, N-06, N-22, S-75).
 
-use expect_test::expect;
+use std::collections::BTreeSet;
 
-use super::{check, docker, http};
+use expect_test::expect;
+use serde_json::{Value, json};
+
+use super::{ask, check, docker, http};
 use crate::testing::Fake;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -221,6 +224,39 @@ async fn e_31_options_of_no_effect_are_kept_with_a_warning() {
     let wrong = serde_json::json!({ "com.docker.network.bridge.enable_icc": "never" });
     let (head, body) = create(serde_json::json!({ "Name": "wrong", "Options": wrong })).await;
     assert!(head.starts_with("http/1.1 400") && body.contains("neither true nor false"), "{head} {body}");
+}
+
+/// E-31: what several networks' ids begin with means none of them, least of all to who removes one; and those that every
+/// host has stay by whatever they are called.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e_31_no_network_is_removed_that_was_not_meant() {
+    let fake = Fake::alone().await;
+    let (mut digits, mut twice) = (BTreeSet::new(), None);
+    // of 17 ids two begin with the same digit
+    for at in 0..17 {
+        let body = json!({ "Name": format!("mine{at}"), "Driver": "bridge" });
+        let (_, made) = ask(&fake, "POST /networks/create", &body).await;
+        let digit = made["Id"].as_str().expect("an id")[..1].to_owned();
+        if !digits.insert(digit.clone()) {
+            twice = Some(digit);
+        }
+    }
+    let digit = twice.expect("there are 16 digits");
+    for request in [format!("DELETE /networks/{digit}"), format!("GET /networks/{digit}")] {
+        let (status, refused) = ask(&fake, &request, &Value::Null).await;
+        let message = refused["message"].as_str().unwrap_or_default();
+        assert_eq!(status, "400", "{refused}");
+        assert!(message.starts_with(&format!("network {digit} is ambiguous (")), "{refused}");
+    }
+    for name in ["bridge", "host", "none"] {
+        let (_, shown) = ask(&fake, &format!("GET /networks/{name}"), &Value::Null).await;
+        let id = shown["Id"].as_str().expect("an id");
+        for text in [name, id, &id[..12]] {
+            let (status, refused) = ask(&fake, &format!("DELETE /networks/{text}"), &Value::Null).await;
+            let message = format!("{name} is a pre-defined network and cannot be removed");
+            assert_eq!((status.as_str(), &refused["message"]), ("403", &json!(message)), "{text}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
