@@ -75,6 +75,25 @@ async fn p27_an_image_that_a_user_asked_for_is_his() {
     assert_eq!(left, [ids[0].clone(), ids[1].clone(), ids[3].clone()].into());
 }
 
+/// P27: a prune by the clock takes nothing that a task was just given.
+#[tokio::test]
+async fn p27_what_a_task_is_about_to_get_is_not_pruned() {
+    let server = registry(&["1", "2"]);
+    let name = |tag: &str| format!("{}/demo/box:{tag}", server.address);
+    let test = TestStore::new("pruned").await;
+    let ids = [pull(&test, &name("1"), true).await, pull(&test, &name("2"), true).await];
+    let held = test.store.hold(&name("1")).expect("it is here");
+    let deleted = |swept: &Swept| -> Vec<Digest> {
+        let digest = |one: &Removed| if let Removed::Deleted(id) = one { Some(id.clone()) } else { None };
+        swept.removed.iter().filter_map(digest).collect()
+    };
+    let swept = test.store.prune(true, |_| false).await.expect("prunes");
+    assert_eq!(deleted(&swept), [ids[1].clone()]);
+    drop(held);
+    let swept = test.store.prune(true, |_| false).await.expect("prunes");
+    assert_eq!(deleted(&swept), [ids[0].clone()]);
+}
+
 /// P27: an image that a task is about to use stays; one that goes takes with it what no other image has.
 #[tokio::test]
 async fn p27_what_is_collected_is_told_and_gone() {

@@ -34,7 +34,7 @@ pub enum Removed {
     Deleted(Digest),
 }
 
-/// Containers that have an image.
+/// Who has an image: containers, and work in progress.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Users {
     /// Made of it, and running.
@@ -43,11 +43,13 @@ pub(crate) struct Users {
     pub stopped: Vec<String>,
     /// With its files as a mount.
     pub mounting: Vec<String>,
+    /// A task is about to get it, or it is on its way somewhere: nobody's wish to remove it is refused for that.
+    pub is_held: bool,
 }
 
 impl Users {
     pub(super) fn of(state: &State, id: &Digest, running: &BTreeSet<String>) -> Self {
-        let mut users = Self::default();
+        let mut users = Self { is_held: state.pins.contains_key(id), ..Self::default() };
         for (container, snapshot) in state.snapshots.iter().filter(|(_, snapshot)| snapshot.needs(id)) {
             let kind = if snapshot.image != *id {
                 &mut users.mounting
@@ -63,6 +65,11 @@ impl Users {
 
     pub(super) fn any(&self) -> Option<&String> {
         self.running.iter().chain(&self.stopped).chain(&self.mounting).next()
+    }
+
+    /// Nobody loses anything with it.
+    pub(super) fn is_nobody(&self) -> bool {
+        self.any().is_none() && !self.is_held
     }
 }
 
@@ -121,7 +128,7 @@ impl Catalog {
 
     /// Nothing but the image that was made of it kept it here.
     fn is_left_over(&self, id: &Digest, users: &Users) -> bool {
-        self.names_of(id).is_empty() && !self.has_children(id) && users.any().is_none()
+        self.names_of(id).is_empty() && !self.has_children(id) && users.is_nobody()
     }
 
     /// Why an image cannot be deleted, in Docker's words: scripts look for them.
@@ -364,14 +371,15 @@ mod tests {
         let mut catalog = made();
         catalog.remove(id("a").as_str(), &how, |_| Users::default()).expect("nobody has it");
         assert!(catalog.images.contains_key(&id("c")));
-        let mut catalog = made();
-        let of_parent = |image: &Digest| match *image == id("c") {
-            true => Users { stopped: vec!["c1".into()], ..Users::default() },
-            false => Users::default(),
-        };
         let how = RemoveOptions { keep_parents: false, ..how };
-        catalog.remove(id("a").as_str(), &how, of_parent).expect("nobody has it");
-        assert!(catalog.images.contains_key(&id("c")));
-        assert!(!catalog.images.contains_key(&id("a")));
+        for has in
+            [Users { stopped: vec!["c1".into()], ..Users::default() }, Users { is_held: true, ..Users::default() }]
+        {
+            let mut catalog = made();
+            let of_parent = |image: &Digest| if *image == id("c") { has.clone() } else { Users::default() };
+            catalog.remove(id("a").as_str(), &how, of_parent).expect("nobody has it");
+            assert!(catalog.images.contains_key(&id("c")), "{has:?}");
+            assert!(!catalog.images.contains_key(&id("a")));
+        }
     }
 }

@@ -72,7 +72,8 @@ impl Inner {
 
 impl Store {
     /// Removes images nobody uses: those without a tag, or with `all` every image without a container, the newest first,
-    /// so that children go before what they were made of; `keep` may spare more (labels, age). Then all content without an image.
+    /// so that children go before what they were made of; `keep` may spare more (labels, age). One that a task is about to
+    /// get stays: this is done by the clock on many hosts. Then all content without an image.
     ///
     /// # Errors
     /// A failed file operation.
@@ -90,7 +91,7 @@ impl Store {
                 // Whether they run makes no difference.
                 let nobody_runs = BTreeSet::new();
                 let users = |id: &Digest| Users::of(state, id, &nobody_runs);
-                for id in ids.iter().filter(|id| users(id).any().is_none()) {
+                for id in ids.iter().filter(|id| users(id).is_nobody()) {
                     let mut names = catalog.names_of(id);
                     if names.is_empty() {
                         names.push(id.to_string());
