@@ -143,10 +143,8 @@ async fn e_50_an_insecure_registry_that_is_not_reached_says_what_was_tried() {
 #[tokio::test]
 async fn e_50_a_certificate_in_the_directory_of_its_registry_is_trusted() {
     let directory = tempfile::tempdir().expect("a directory");
-    // one for servers alone, and one as `openssl req -x509` makes it
-    let changes: [fn(&mut CertificateParams); 2] = [as_servers, as_openssl];
-    for change in changes {
-        let own = Own::new("0.0.0.0", change);
+    // one for servers alone, one as `openssl req -x509` makes it, and one of a CA that is not here
+    for own in [Own::new("0.0.0.0", as_servers), Own::new("0.0.0.0", as_openssl), Own::signed("0.0.0.0", as_servers)] {
         let registry = Server::start_tls(own.server(None), keeper(Some(HEADER)));
         let case = Case::new(format!("0.0.0.0:{}", registry.address.port()), &[], directory.path());
         let place = directory.path().join(&case.server);
@@ -159,7 +157,7 @@ async fn e_50_a_certificate_in_the_directory_of_its_registry_is_trusted() {
             }
         };
         check("without any").await;
-        Own::new("0.0.0.0", change).write(&place, "ca.crt");
+        Own::new("0.0.0.0", as_openssl).write(&place, "ca.crt");
         check("of another CA").await;
         own.write(&place, "own.crt");
         case.use_it().await.expect("read anew each time");
@@ -170,13 +168,20 @@ async fn e_50_a_certificate_in_the_directory_of_its_registry_is_trusted() {
 #[tokio::test]
 async fn e_50_a_trusted_certificate_has_to_be_for_the_registry_and_in_time() {
     let directory = tempfile::tempdir().expect("a directory");
-    let others = Own::new("elsewhere.test", as_openssl);
-    let expired = Own::new("0.0.0.0", |params| {
-        as_openssl(params);
+    let past = |params: &mut CertificateParams| {
         params.not_before = date_time_ymd(2001, 1, 1);
         params.not_after = date_time_ymd(2001, 2, 1);
-    });
-    for own in [others, expired] {
+    };
+    let as_old_openssl = |params: &mut CertificateParams| {
+        as_openssl(params);
+        past(params);
+    };
+    for own in [
+        Own::new("elsewhere.test", as_openssl),
+        Own::new("0.0.0.0", as_old_openssl),
+        Own::signed("elsewhere.test", as_servers),
+        Own::signed("0.0.0.0", past),
+    ] {
         let registry = Server::start_tls(own.server(None), keeper(None));
         let case = Case::new(format!("0.0.0.0:{}", registry.address.port()), &[], directory.path());
         own.write(&directory.path().join(&case.server), "ca.crt");

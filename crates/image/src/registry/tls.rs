@@ -203,10 +203,11 @@ impl ServerCertVerifier for Trusted {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let verified = self.verifier.verify_server_cert(leaf, chain, name, ocsp, now);
-        // A registry that signed its own certificate often has one of a CA (`openssl req -x509`), which is refused as a
-        // server's after its dates were found good. It was put here by hand: it is the one, where it is for this name.
+        // The registry's own certificate is often put here in place of its CA's: one that nobody here signed, or one of a
+        // CA itself (`openssl req -x509`), which is refused as a server's. Both come after its dates were found good. It was
+        // put here by hand, so it is the one where it is for this name, as with Docker.
         match verified {
-            Err(rustls::Error::InvalidCertificate(CertificateError::Other(_)))
+            Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_)))
                 if self.own.iter().any(|own| own[..] == leaf[..]) =>
             {
                 verify_server_name(&ParsedCertificate::try_from(leaf)?, name)?;

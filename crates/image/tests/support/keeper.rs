@@ -8,7 +8,7 @@ use std::{
 };
 
 use image::Digest;
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::ring,
@@ -52,7 +52,7 @@ pub fn keeper(authorization: Option<&'static str>) -> impl Fn(&Request) -> Reply
     }
 }
 
-/// A certificate that signed itself, with its key.
+/// A certificate with its key.
 pub struct Own {
     pub pem: String,
     pub key_pem: String,
@@ -61,11 +61,29 @@ pub struct Own {
 }
 
 impl Own {
+    /// One that signed itself.
     pub fn new(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
         change(&mut params);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.self_signed(&key).expect("signed");
+        Self::of(&certificate, &key)
+    }
+
+    /// One that a CA signed whose certificate nobody has.
+    pub fn signed(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut authority = CertificateParams::new(Vec::<String>::new()).expect("no name");
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority.distinguished_name.push(DnType::CommonName, "an authority");
+        let issuer = Issuer::new(authority, KeyPair::generate().expect("a key"));
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        change(&mut params);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &issuer).expect("signed");
+        Self::of(&certificate, &key)
+    }
+
+    fn of(certificate: &Certificate, key: &KeyPair) -> Self {
         Self {
             pem: certificate.pem(),
             key_pem: key.serialize_pem(),
