@@ -3,7 +3,11 @@
 
 mod support;
 
-use std::io::Read as _;
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    time::Duration,
+};
 
 use bzip2::bufread::BzEncoder;
 use image::{Digest, Error, ImportOptions, Progress, Store, busybox_archive};
@@ -251,6 +255,28 @@ async fn e_08_an_archive_is_fetched_from_its_address() {
     assert!(matches!(error, Error::Fetch { status: Some(404), .. }), "{error:?}");
     let text = error.to_string();
     assert!(text.starts_with("cannot get http://") && text.ends_with("404 Not Found: not [31mhere"), "{text}");
+}
+
+/// E-08: what has no end fills no disk when whoever asked for it has gone.
+#[tokio::test]
+async fn e_08_a_fetch_ends_with_who_asked_for_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let url = format!("http://{}/endless", listener.local_addr().expect("bound"));
+    let sending = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let _ = stream.read(&mut [0; 4096]);
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("a head");
+        // some seconds, and far less than a disk has
+        (0..2000).any(|_| {
+            std::thread::sleep(Duration::from_millis(5));
+            stream.write_all(&[0; 4096]).is_err()
+        })
+    });
+    let test = TestStore::new("endless").await;
+    let asked = test.store.import_from(&url, ImportOptions::default(), Progress::none());
+    assert!(tokio::time::timeout(Duration::from_millis(300), asked).await.is_err(), "it has no end");
+    let was_left = tokio::task::spawn_blocking(move || sending.join()).await.expect("no panic").expect("no panic");
+    assert!(was_left, "all of it was read");
 }
 
 /// E-08: an image for another system could not run here.

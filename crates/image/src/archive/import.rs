@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::io::AsyncRead;
-use tokio_util::io::SyncIoBridge;
+use tokio_util::{io::SyncIoBridge, sync::CancellationToken};
 use types::ImageReference;
 
 use super::{
@@ -89,12 +89,14 @@ impl Store {
         imported
     }
 
-    /// The same from the tar at an address.
+    /// The same from the tar at an address, which is read no further once this is dropped: it may have no end.
     ///
     /// # Errors
     /// The same, and [`Error::Fetch`].
     pub async fn import_from(&self, url: &str, options: ImportOptions, progress: Progress) -> Result<LoadedImage> {
-        let tar = open_url(url, progress).await?;
+        let gone = CancellationToken::new();
+        let _until_dropped = gone.clone().drop_guard();
+        let tar = open_url(url, progress, gone).await?;
         self.import(tar, options).await
     }
 
