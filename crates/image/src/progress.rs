@@ -102,6 +102,11 @@ impl Progress {
         self.send(ProgressEvent { id: id.to_owned(), status, current: Some(current), total: Some(total) });
     }
 
+    /// Of what does not say how much it is.
+    pub(crate) fn so_far(&self, id: &str, status: ProgressStatus, current: u64) {
+        self.send(ProgressEvent { id: id.to_owned(), status, current: Some(current), total: None });
+    }
+
     fn send(&self, event: ProgressEvent) {
         if let Some(sender) = &self.0 {
             // A full queue means a slow reader: the next counter says the same and more.

@@ -65,9 +65,13 @@ fn counted(
             return Err(io::Error::other("whoever asked for it has gone"));
         }
         bytes += piece.len() as u64;
-        if let Some(total) = total.filter(|total| last_word.elapsed() >= PROGRESS_EVERY || bytes == *total) {
+        if total == Some(bytes) || last_word.elapsed() >= PROGRESS_EVERY {
             last_word = Instant::now();
-            progress.count("", ProgressStatus::Importing, bytes, total);
+            match total {
+                Some(total) => progress.count("", ProgressStatus::Importing, bytes, total),
+                // also because a client that has gone is seen by what is written to it alone
+                None => progress.so_far("", ProgressStatus::Importing, bytes),
+            }
         }
         Ok(piece)
     });

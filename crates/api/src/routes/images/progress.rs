@@ -115,10 +115,13 @@ where
 
 fn event_line(event: &ProgressEvent) -> Value {
     let status = event.status.to_string();
-    let counted = event.current.zip(event.total);
-    let detail = counted.map_or(json!({}), |(current, total)| json!({ "current": current, "total": total }));
+    let detail = match (event.current, event.total) {
+        (Some(current), Some(total)) => json!({ "current": current, "total": total }),
+        (Some(current), None) => json!({ "current": current }),
+        (None, _) => json!({}),
+    };
     // Words about the whole image carry no id.
-    match (event.id.as_str(), counted) {
+    match (event.id.as_str(), event.current) {
         ("", None) => json!({ "status": status }),
         ("", Some(_)) => json!({ "status": status, "progressDetail": detail }),
         (id, _) => json!({ "status": status, "progressDetail": detail, "id": id }),
@@ -127,4 +130,24 @@ fn event_line(event: &ProgressEvent) -> Value {
 
 fn bytes_of(line: &Value) -> Bytes {
     Bytes::from(format!("{line}\r\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use node::image::ProgressStatus;
+
+    use super::*;
+
+    /// E-08: of a file that does not say how long it is, what came so far is told.
+    #[test]
+    fn e_08_lines_of_progress() {
+        let line = |id: &str, current, total| {
+            event_line(&ProgressEvent { id: id.to_owned(), status: ProgressStatus::Importing, current, total })
+        };
+        let detail = json!({ "status": "Importing", "progressDetail": { "current": 1, "total": 2 } });
+        assert_eq!(line("", Some(1), Some(2)), detail);
+        assert_eq!(line("", Some(1), None), json!({ "status": "Importing", "progressDetail": { "current": 1 } }));
+        assert_eq!(line("", None, None), json!({ "status": "Importing" }));
+        assert_eq!(line("a", None, None), json!({ "status": "Importing", "progressDetail": {}, "id": "a" }));
+    }
 }
