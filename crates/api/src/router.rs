@@ -86,7 +86,10 @@ impl Api {
 
     pub(crate) async fn answer(&self, mut request: Request) -> Response {
         let mut response = match (with_single_slashes(request.uri()), strip_version(request.uri())) {
-            (Some(location), _) => (StatusCode::MOVED_PERMANENTLY, [(LOCATION, location)]).into_response(),
+            (Some(location), _) => {
+                archive::drain_refused(request.into_body()).await;
+                (StatusCode::MOVED_PERMANENTLY, [(LOCATION, location)]).into_response()
+            }
             (None, Ok((uri, version))) => {
                 *request.uri_mut() = uri;
                 request.extensions_mut().insert(version);

@@ -64,28 +64,34 @@ async fn e_42_methods_and_slashes() {
     }
 }
 
-/// E-01, E-42: who sends more than anybody reads hears the sentence, in headers as Docker writes them.
+/// E-01, E-42: who sends more than anybody reads hears the answer, in headers as Docker writes them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e_01_a_build_is_refused_when_its_context_was_sent() {
     let fake = Fake::alone().await;
-    let socket = fake.socket.clone();
-    let asking = tokio::task::spawn_blocking(move || {
-        let mut stream = UnixStream::connect(socket).expect("connect");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
-        stream.write_all(b"POST /build HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n").expect("head");
-        let piece = [&b"100000\r\n"[..], &[b'x'; 1 << 20], b"\r\n"].concat();
-        for _ in 0..20 {
-            stream.write_all(&piece).expect("all of it is read");
-        }
-        stream.write_all(b"0\r\n\r\n").expect("the end is read");
-        stream.shutdown(std::net::Shutdown::Write).expect("half closed");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        answer
-    });
-    let answer = asking.await.expect("no panic");
+    let send = async |path: &'static str| {
+        let socket = fake.socket.clone();
+        let asking = tokio::task::spawn_blocking(move || {
+            let mut stream = UnixStream::connect(socket).expect("connect");
+            stream.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
+            let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+            stream.write_all(head.as_bytes()).expect("head");
+            let piece = [&b"100000\r\n"[..], &[b'x'; 1 << 20], b"\r\n"].concat();
+            for _ in 0..20 {
+                stream.write_all(&piece).expect("all of it is read");
+            }
+            stream.write_all(b"0\r\n\r\n").expect("the end is read");
+            stream.shutdown(std::net::Shutdown::Write).expect("half closed");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("an answer");
+            answer
+        });
+        asking.await.expect("no panic")
+    };
+    let answer = send("/build").await;
     assert!(answer.starts_with("HTTP/1.1 501 ") && answer.contains("building images is not supported"), "{answer}");
     assert!(answer.contains("\r\nApi-Version: 1.51\r\n"), "{answer}");
+    let answer = send("//images//load").await;
+    assert!(answer.starts_with("HTTP/1.1 301 ") && answer.contains("\r\nLocation: /images/load\r\n"), "{answer}");
     let (status, pruned) = ask(&fake, "POST /build/prune", &Value::Null).await;
     assert_eq!((status.as_str(), &pruned["SpaceReclaimed"]), ("200", &Value::from(0)));
 }
