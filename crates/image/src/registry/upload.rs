@@ -80,8 +80,7 @@ impl Registry {
         let separator = if place.contains('?') { '&' } else { '?' };
         let url = format!("{place}{separator}digest={}", percent_encode(blob.digest.as_str()));
         // Credentials are the registry's; a storage elsewhere has its own in the address.
-        let own = place.starts_with(&format!("{}/", self.endpoint.base));
-        let authorization = if own { self.authorization() } else { None };
+        let authorization = if is_below(&self.endpoint.base, place) { self.authorization() } else { None };
         let upload = Upload { url, authorization, file: blob.file, bytes: blob.bytes, sent: blob.sent };
         let answer = self.http.upload(upload).await.map_err(|e| self.failed(e))?;
         match answer.status() {
@@ -131,13 +130,18 @@ impl Registry {
             let page: Answer = serde_json::from_slice(&bytes)
                 .map_err(|source| Error::BadDocument { what: format!("list of the tags of {what}"), source })?;
             all.extend(page.tags);
-            match next.filter(|next| next.to_string().starts_with(&self.endpoint.base)) {
+            match next.filter(|next| is_below(&self.endpoint.base, &next.to_string())) {
                 Some(next) => url = next.to_string(),
                 None => return Ok(all),
             }
         }
         Err(self.protocol(format!("its list of the tags of {what} has no end")))
     }
+}
+
+/// Whether the registry itself is asked there, and no host whose name begins as its does.
+fn is_below(base: &str, url: &str) -> bool {
+    url.strip_prefix(base).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Registries give a hundred or a thousand tags on a page.
@@ -151,7 +155,18 @@ fn next_page(link: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::next_page;
+    use super::{is_below, next_page};
+
+    /// E-03, E-04: credentials go to nobody else.
+    #[test]
+    fn e_03_e_04_other_hosts_are_not_the_registry() {
+        let base = "https://r.test";
+        assert!(is_below(base, "https://r.test/v2/a/tags/list?last=x"));
+        for other in ["https://r.test.evil.test/v2/", "https://r.test:5000/v2/", "http://r.test/v2/", "https://r.test"]
+        {
+            assert!(!is_below(base, other), "{other}");
+        }
+    }
 
     #[test]
     fn the_next_page_is_found() {
