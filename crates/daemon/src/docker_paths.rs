@@ -16,6 +16,9 @@ use types::Check;
 
 use crate::config::Config;
 
+/// Whose daemon has the links, if any has.
+const STATE_DIR: &str = "/var/lib/rswarm";
+
 /// Where Docker has it, and what a link there says: not from the root, so that it leads right below `/rootfs` too, where
 /// monitors in containers see the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +47,15 @@ impl DockerPaths {
     /// Makes the links that this host may have, and takes away what an earlier daemon left of those it may not. To be called
     /// by the one daemon that holds the state directory.
     pub fn make(config: &Config) -> Self {
-        Self::make_below(Path::new("/"), &wanted(config), &programs())
+        Self::make_for(Path::new("/"), config, &programs())
+    }
+
+    /// A daemon with another state directory runs beside the one whose links these are, and leaves them alone.
+    fn make_for(root: &Path, config: &Config, programs: &OsStr) -> Self {
+        match config.state_dir == Path::new(STATE_DIR) {
+            true => Self::make_below(root, &wanted(config), programs),
+            false => Self { root: root.to_owned(), held: Vec::new() },
+        }
     }
 
     fn make_below(root: &Path, wanted: &[Link], programs: &OsStr) -> Self {
@@ -151,7 +162,7 @@ fn check_below(root: &Path, wanted: &[Link], programs: &OsStr) -> Check {
 }
 
 fn wanted(config: &Config) -> Vec<Link> {
-    let is_usual = config.state_dir == Path::new("/var/lib/rswarm") && config.run_dir == Path::new("/run/rswarm");
+    let is_usual = config.state_dir == Path::new(STATE_DIR) && config.run_dir == Path::new("/run/rswarm");
     match config.docker_paths && is_usual {
         false => Vec::new(),
         true if config.socket_path() == Path::new("/run/rswarm/rswarm.sock") => ALL.to_vec(),
@@ -278,6 +289,26 @@ mod tests {
         fs::remove_file(PID.at(root)).expect("removed");
         assert!(none(&DockerPaths::make_below(root, &[], OsStr::new(""))), "switched off");
         assert_eq!(DockerPaths::make_below(root, &ALL, OsStr::new("")).held, ALL);
+    }
+
+    /// E-50: a second daemon on a host, with places of its own, leaves those of the first alone; the first takes its own away
+    /// once it is told to have none.
+    #[test]
+    fn e_50_a_daemon_beside_another_touches_no_link() {
+        let root = host();
+        let root = root.path();
+        let first = DockerPaths::make_below(root, &ALL, OsStr::new(""));
+        let make = |words: &[&str]| {
+            let config = Config::from_words([&["rswarm daemon", "--run-dir", "/run/rswarm"][..], words].concat());
+            DockerPaths::make_for(root, &config.expect("flags"), OsStr::new(""))
+        };
+        let second = make(&["--state-dir", "/srv/rswarm"]);
+        assert!(second.held.is_empty() && ALL.iter().all(|link| link.is_ours(root)), "they are the first's");
+        drop(second);
+        assert!(ALL.iter().all(|link| link.is_ours(root)), "also when the second ends");
+        std::mem::forget(first); // as if it were killed
+        drop(make(&["--state-dir", STATE_DIR, "--docker-paths", "false"]));
+        assert!(ALL.iter().all(|link| leads(root, *link).is_none()));
     }
 
     /// E-50: for the usual places alone, and not where it is switched off.
