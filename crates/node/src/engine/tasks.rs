@@ -372,8 +372,15 @@ impl Engine {
         self.config().state_dir.join("containers")
     }
 
-    pub(super) fn log_directory(&self, task: TaskId) -> PathBuf {
+    fn log_directory(&self, task: TaskId) -> PathBuf {
         self.containers_root().join(container_id(task))
+    }
+
+    /// Where its log may be, whichever driver it has and whichever version began it.
+    pub(super) fn log_files(&self, task: TaskId) -> [PathBuf; 3] {
+        let names = log_driver::file_names(&container_id(task));
+        let [of_json_file, of_others] = names.map(|name| self.log_directory(task).join(name));
+        [of_others, of_json_file, self.old_logs_root().join(task.to_string()).join("json.log")]
     }
 
     /// Where logs of tasks were before; those that began there end there.
