@@ -58,6 +58,8 @@ impl Engine {
             return Err(ContainerError::unchanged());
         }
         self.ask_stop(single);
+        // a restart that began before it was asked for comes to its end first, and runs then
+        single.at_rest().await;
         if single.phase() == Phase::Running {
             let grace = grace(seconds.or(record.spec.stop_timeout));
             match self.end(&single.id, signal, grace).await {
@@ -165,8 +167,10 @@ impl Engine {
             let own = parse_signal(&single.lock().merged.stop_signal).unwrap_or(Signal::SIGTERM);
             if signal == Signal::SIGKILL || signal == own {
                 self.ask_stop(single);
+                // as for a stop
+                single.at_rest().await;
             }
-            if single.phase() == Phase::Restarting {
+            if single.phase() != Phase::Running {
                 return self.seen_ended(single).await;
             }
         }
