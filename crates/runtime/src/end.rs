@@ -12,8 +12,9 @@ use crate::{
     runtime::Runtime,
 };
 
-/// A killed container ends at once, unless a process of it hangs in the kernel.
-const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+/// A killed container ends at once, unless a process of it hangs in the kernel. What it said last may be on its way to a log
+/// server for ten seconds after that (`log/forward/courier`), and only then anybody hears of its end.
+const KILL_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Runtime {
     /// Sends `signal`, waits up to `grace` for the end, then kills every process. A container that has ended

@@ -1,7 +1,11 @@
 //! Taking away what is left of a container: after its end, after a failed creation, and after the loss
 //! of its shim. Called by `runtime` only. Everything here may be done twice.
 
-use std::{fs, process::Stdio, time::Duration};
+use std::{
+    fs,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use nix::sys::signal::Signal;
 use tokio::{process::Command, task::spawn_blocking};
@@ -17,6 +21,8 @@ use crate::{
     time,
 };
 
+/// What a shim takes to tell everybody who waits for an end that it has noted is far less, unless one of them reads nothing.
+const TOLD_WITHIN: Duration = Duration::from_millis(500);
 /// Of what a shim said in a container's life, so many lines: the last are about its end.
 const COMPLAINTS_MAX: usize = 5;
 
@@ -25,9 +31,10 @@ impl Runtime {
     /// that the exit is unknown. `None` while the shim lives.
     pub(crate) async fn settle(&self, id: &str, dir: &ContainerDir) -> Result<Option<ExitStatus>> {
         let unreadable = |source| Error::Io { id: id.to_owned(), operation: "look for its shim", source };
+        // somebody removes it, or has
+        let Some(record) = dir.record().map_err(unreadable)? else { return Err(Error::NotFound { id: id.to_owned() }) };
         let shim = dir.shim().map_err(unreadable)?;
-        let created_at_ns = dir.record().map_err(unreadable)?.map_or(0, |record| record.created_at_ns);
-        let age = Duration::from_nanos(time::now_ns().saturating_sub(created_at_ns));
+        let age = Duration::from_nanos(time::now_ns().saturating_sub(record.created_at_ns));
         if shim.is_some_and(Process::is_alive) || (shim.is_none() && age < CREATE_TIMEOUT) {
             return Ok(None);
         }
@@ -38,9 +45,8 @@ impl Runtime {
         if let Some(init) = init {
             init.process.signal(Signal::SIGKILL).ok();
         }
-        let cgroup_path = self.record(id).map_or_else(|_| self.cgroup_path(id), |record| record.cgroup_path);
-        let oom_killed = self.layout.cgroup(&cgroup_path).oom_kills() > 0;
-        self.remove_cgroup(id, &cgroup_path).await?;
+        let oom_killed = self.layout.cgroup(&record.cgroup_path).oom_kills() > 0;
+        self.remove_cgroup(id, &record.cgroup_path).await?;
         let exit = ExitStatus {
             code: 137,
             signal: Some(Signal::SIGKILL as i32),
@@ -66,6 +72,9 @@ impl Runtime {
     pub(crate) async fn remove(&self, dir: &ContainerDir, cgroup_path: &str, oci_runtime: &OciRuntime) -> Result<()> {
         let id = dir.path().file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if let Some(shim) = dir.shim().map_err(Error::io(id, "look for its shim"))? {
+            if dir.exit().map_err(Error::io(id, "read its exit status"))?.is_some() {
+                has_told(shim).await;
+            }
             shim.signal(Signal::SIGKILL).map_err(|errno| Error::Io {
                 id: id.to_owned(),
                 operation: "end its shim",
@@ -91,6 +100,14 @@ impl Runtime {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Whoever removes a container may not be the only one who waited for its end: the shim tells all of them, and goes by itself.
+async fn has_told(shim: Process) {
+    let until = Instant::now() + TOLD_WITHIN;
+    while shim.is_alive() && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 

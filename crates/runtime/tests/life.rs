@@ -193,6 +193,36 @@ async fn a_killed_shim_is_noticed_and_its_container_ended() {
     bench.runtime.delete("orphan").await.unwrap();
 }
 
+/// E-26: who removes a container by force as soon as it has ended takes nobody's word away from the others who wait.
+#[tokio::test]
+async fn everybody_hears_of_an_end_before_the_container_goes() {
+    if !can_run() {
+        return;
+    }
+    let bench = Bench::embedded();
+    for round in 0..10 {
+        let id = format!("heard{round}");
+        bench.start(&bench.command(&id, &["sleep", "1000"])).await;
+        let waiting: Vec<_> = (0..20)
+            .map(|_| {
+                let (runtime, id) = (bench.runtime.clone(), id.clone());
+                tokio::spawn(async move { runtime.wait(&id).await })
+            })
+            .collect();
+        // by then all of them have asked; `sleep`, as a container's first process, does not hear it
+        for _ in 0..3 {
+            bench.runtime.signal(&id, Signal::SIGTERM).await.unwrap();
+        }
+        bench.runtime.stop(&id, Signal::SIGKILL, Duration::ZERO).await.unwrap();
+        bench.runtime.delete(&id).await.unwrap();
+        for waiter in waiting {
+            let exit = waiter.await.unwrap().unwrap_or_else(|err| panic!("round {round}: {err}"));
+            assert_eq!((exit.code, exit.reason), (137, ExitReason::Observed));
+        }
+        assert!(matches!(bench.runtime.wait(&id).await, Err(Error::NotFound { .. })));
+    }
+}
+
 #[tokio::test]
 async fn init_reaps_and_forwards() {
     if !can_run() {
