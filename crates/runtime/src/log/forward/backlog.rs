@@ -10,6 +10,9 @@ use crate::{config::LogQueue, log::Stream};
 
 /// What a line takes beside its text.
 const PER_LINE: usize = 64;
+/// What may be taken beyond the bounds where the container waits: what was read already, and at its end what is in its pipe.
+/// Empty lines alone make 4 MiB of that; a process that it left behind may go on writing.
+const OVER_BYTES: usize = 8 << 20;
 /// Room for so many lines is kept when there are none.
 const KEPT_ROOM: usize = 64;
 
@@ -85,8 +88,7 @@ impl Backlog {
         self.bytes >= self.max_bytes || self.lines.len() >= self.max_lines
     }
 
-    /// Whether the container has to wait. What was read of its output before is taken all the same: that is bounded
-    /// by one read.
+    /// Whether the container has to wait. What was read of its output before is taken all the same, within a bound.
     pub(super) fn holds_up(&self) -> bool {
         self.is_blocking && !self.leaves_out && self.is_full()
     }
@@ -94,7 +96,8 @@ impl Backlog {
     /// Where there is no room it is left out, and counted: the line that comes, as in Docker.
     pub(super) fn add(&mut self, line: Line<'_>) {
         let (at_ns, part) = self.part_of(line);
-        if self.is_full() && (!self.is_blocking || self.leaves_out) {
+        let is_far_over = self.bytes >= self.max_bytes.saturating_add(OVER_BYTES);
+        if is_far_over || self.is_full() && (!self.is_blocking || self.leaves_out) {
             self.lost += 1;
             return;
         }
@@ -193,6 +196,10 @@ mod tests {
         assert_eq!((blocking.lost, blocking.holds_up()), (1, false), "it has waited long enough");
         (0..3).for_each(|_| blocking.remove(0));
         assert!(!blocking.leaves_out, "there is room again");
+        let mut ending = backlog(1000, 3, true);
+        let long = "x".repeat(1 << 20);
+        (0..20).for_each(|_| ending.add(line(&long, true)));
+        assert_eq!((ending.len(), ending.lost), (9, 11), "what a process writes on and on after the end");
     }
 
     /// E-27

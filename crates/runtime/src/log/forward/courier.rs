@@ -32,6 +32,8 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// After the end of the container: altogether, as Docker waits for its drivers, and while nothing is taken.
 const FAREWELL_MAX: Duration = Duration::from_secs(10);
 const FAREWELL_STALL: Duration = Duration::from_secs(2);
+/// Of what a server says, so that one that never stops talking keeps nobody out.
+const READS_PER_TURN: usize = 16;
 /// Between two complaints: the file they go to lies in memory.
 const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(60);
 
@@ -68,6 +70,8 @@ pub(in crate::log) struct Courier {
     has_taken: bool,
     /// It was said that the server is away.
     is_away: bool,
+    /// The last attempt failed after a wait for a name server, which the end of the container shall not wait for again.
+    looks_up_slowly: bool,
     complained_at: Option<Instant>,
 }
 
@@ -124,6 +128,7 @@ impl Courier {
             taken_at: now,
             has_taken: false,
             is_away: false,
+            looks_up_slowly: false,
             complained_at: None,
         }
     }
@@ -223,6 +228,7 @@ impl Courier {
         let wait = self.first_wait.mul_f64(1.5_f64.powi(i32::try_from(self.failures.min(20)).unwrap_or(20)));
         // a name server that does not answer must not take more than a tenth of our time, which is the container's
         let looked_up_for = now.elapsed();
+        self.looks_up_slowly = looked_up_for >= FAREWELL_STALL;
         self.attempt_at = now + looked_up_for + wait.min(WAIT_MAX.max(self.first_wait)).max(looked_up_for * 10);
         self.failures += 1;
         if !self.is_away && self.may_complain(now) {
@@ -306,7 +312,7 @@ impl Courier {
     /// What the server says: what it has, or that it goes.
     fn hear(&mut self, now: Instant) -> io::Result<()> {
         let mut chunk = [0_u8; 512];
-        loop {
+        for _ in 0..READS_PER_TURN {
             let wire = self.wire.as_mut().expect("only called with a connection");
             match wire.read(&mut chunk) {
                 Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it has closed the connection")),
@@ -321,6 +327,7 @@ impl Courier {
                 Err(error) => return Err(error),
             }
         }
+        Ok(())
     }
 
     fn take_acknowledgements(&mut self, now: Instant) -> io::Result<()> {
@@ -341,7 +348,9 @@ impl Courier {
     /// The container has ended: stays for what waits, as long as it is taken.
     pub(super) fn finish(&mut self) {
         let ended_at = Instant::now();
-        self.attempt_at = ended_at; // once more, whenever the next attempt would have been
+        if !self.looks_up_slowly {
+            self.attempt_at = ended_at; // once more, whenever the next attempt would have been
+        }
         loop {
             let now = Instant::now();
             self.go_on(now);

@@ -273,3 +273,18 @@ fn e27_a_server_that_stays_away() {
     courier.finish();
     assert!(begun.elapsed() < Duration::from_secs(8) && courier.backlog.is_empty());
 }
+
+/// E-27: a server that never stops talking gets its lines, and keeps nobody else waiting.
+#[test]
+fn e27_a_server_that_never_stops_talking() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let mut courier = Courier::of_fluentd(&fluentd(tcp(&listener), queue(1 << 20, true))).expect("open");
+    let talking = thread::spawn(move || {
+        let mut stream = listener.accept().expect("accept").0;
+        while stream.write(&[b'x'; 1 << 16]).is_ok() {}
+    });
+    say(&mut courier, b"hello", true);
+    drive(&mut courier, |courier| courier.backlog.is_empty());
+    drop(courier);
+    talking.join().expect("it ended");
+}
