@@ -88,8 +88,10 @@ mod tests {
     use std::{
         io::Read,
         net::{TcpListener, UdpSocket},
-        os::unix::net::UnixDatagram,
+        os::unix::net::{UnixDatagram, UnixListener, UnixStream},
     };
+
+    use nix::sys::socket::{Backlog, listen};
 
     use super::*;
     use crate::{
@@ -162,5 +164,19 @@ mod tests {
         let length = second.recv(&mut buffer).expect("a datagram");
         assert!(buffer[..length].ends_with(b"again"));
         assert_eq!(forwarder.lost, 0);
+    }
+
+    /// P27: a stream that nobody accepts holds nothing up either.
+    #[test]
+    fn p27_a_service_that_accepts_nobody() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("log");
+        let listener = UnixListener::bind(&path).expect("bind");
+        listen(&listener, Backlog::new(0).expect("a number")).expect("room for one");
+        let first = UnixStream::connect(&path).expect("it waits");
+        let begun = Instant::now();
+        assert!(AtOnce::open(syslog(SyslogAddress::Unix(path))).is_err());
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        drop(first);
     }
 }

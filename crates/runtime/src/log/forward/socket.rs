@@ -3,9 +3,14 @@
 use std::{
     io::{self, Write},
     net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket},
-    os::unix::net::{UnixDatagram, UnixStream},
+    os::{
+        fd::AsRawFd as _,
+        unix::net::{UnixDatagram, UnixStream},
+    },
     path::Path,
 };
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
 use super::at_once::PATIENCE;
 use crate::config::SyslogAddress;
@@ -49,8 +54,11 @@ impl Socket {
     }
 
     fn stream(path: &Path) -> io::Result<Self> {
-        let stream = UnixStream::connect(path).map_err(at(path.display()))?;
+        let stream = UnixStream::from(socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?);
+        // also for the connection: whoever accepts none would hold the container up for ever
         stream.set_write_timeout(Some(PATIENCE))?;
+        let connected = UnixAddr::new(path).and_then(|to| connect(stream.as_raw_fd(), &to));
+        connected.map_err(|errno| at(path.display())(errno.into()))?;
         Ok(Self::Stream(stream))
     }
 
