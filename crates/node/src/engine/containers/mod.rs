@@ -216,12 +216,14 @@ impl Single {
         drop(timeout(PATIENCE, self.turn.lock()).await);
     }
 
-    /// Changes the record and writes it down. What cannot be written is said and holds until the daemon ends.
+    /// Changes the record and writes it down, unless it was removed: it would be there again. What cannot be written is said and
+    /// holds until the daemon ends.
     fn change(&self, store: &Store, change: impl FnOnce(&mut Record)) -> Record {
+        let is_removed = self.news.borrow().is_removed;
         let record = {
             let mut record = self.lock();
             change(&mut record);
-            if let Err(error) = store.save(&record) {
+            if !is_removed && let Err(error) = store.save(&record) {
                 tracing::error!(container.id = self.id, %error, "the container's record cannot be written");
             }
             record.clone()
@@ -378,5 +380,20 @@ mod tests {
         assert!(waiting.as_mut().now_or_never().is_none(), "it is being started");
         drop(turn);
         waiting.await;
+    }
+
+    /// E-26: whoever notes something of a container that was removed meanwhile, such as its end, does not bring it back.
+    #[test]
+    fn e_26_what_was_removed_is_not_written_down() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::new(directory.path());
+        let single = Single::new(record_of_labels("c1", &types::Labels::new()));
+        let end = || single.change(&store, |record| record.state.phase = Phase::Exited);
+        end();
+        assert!(store.directory("c1").exists());
+        store.remove("c1").expect("removed");
+        single.news.send_modify(|news| news.is_removed = true);
+        assert_eq!(end().state.phase, Phase::Exited);
+        assert!(!store.directory("c1").exists());
     }
 }
