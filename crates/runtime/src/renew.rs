@@ -14,7 +14,9 @@ use std::{
         unix::ffi::OsStringExt as _,
     },
     path::{Path, PathBuf},
+    sync::mpsc::{self, RecvTimeoutError},
     thread,
+    time::Duration,
 };
 
 use nix::{
@@ -28,6 +30,9 @@ use rustix::{
     fs::CWD,
     mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree},
 };
+
+/// For the mounts of one container, which takes microseconds: the API is served only after all of them.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Gives the container with this process what is at `socket` now, wherever it has what was there before; tells at how many
 /// places. One that has ended has none.
@@ -45,9 +50,15 @@ pub fn renew_socket(pid: i32, socket: &Path) -> io::Result<usize> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let fresh = |stale: Stale| Ok::<_, io::Error>((stale, open_tree(CWD, socket.as_path(), flags)?));
     let mounts: Vec<(Stale, OwnedFd)> = stale.into_iter().map(fresh).collect::<io::Result<_>>()?;
-    // A thread of its own: it leaves this host's mounts for good.
-    let thread = thread::Builder::new().name("renew".to_owned()).spawn(move || replace_all(&namespace, &mounts))?;
-    thread.join().map_err(|_| io::Error::other("the thread in the container panicked"))?
+    // A thread of its own: it leaves this host's mounts for good. It may stay: a file system on the way may be of a server that
+    // is gone.
+    let (tell, told) = mpsc::channel();
+    let work = move || tell.send(replace_all(&namespace, &mounts)).ok();
+    thread::Builder::new().name("renew".to_owned()).spawn(work)?;
+    let silent = |error: RecvTimeoutError| {
+        io::Error::new(io::ErrorKind::TimedOut, format!("its mounts cannot be reached: {error}"))
+    };
+    told.recv_timeout(PATIENCE).map_err(silent)?
 }
 
 /// On the calling thread, which stays in the namespace. An error at one place keeps no other as it is.
@@ -182,10 +193,7 @@ impl<'a> Line<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        os::unix::net::{UnixListener, UnixStream},
-        sync::mpsc,
-    };
+    use std::os::unix::net::{UnixListener, UnixStream};
 
     use super::*;
 
