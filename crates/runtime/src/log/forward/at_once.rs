@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Line, cannot_reach, complain, journald, socket::Socket, syslog};
+use super::{BETWEEN_COMPLAINTS, Line, cannot_reach, complain, journald, socket::Socket, syslog};
 use crate::config::Syslog;
 
 /// For a stream that takes no more, once; then it is given up and tried again later.
@@ -28,8 +28,11 @@ pub(in crate::log) struct AtOnce {
     /// `None` while the service is away.
     socket: Option<Socket>,
     attempt_at: Instant,
-    /// Lines left out since the service was last reached.
+    /// Lines left out since somebody was told.
     lost: u64,
+    /// When it was last said that the service is away, and whether it was said this time.
+    told_at: Option<Instant>,
+    is_told: bool,
     message: Vec<u8>,
 }
 
@@ -40,16 +43,24 @@ impl AtOnce {
     /// When nobody answers there: better now than after a day of lost lines.
     pub(super) fn open(way: Way) -> io::Result<Self> {
         let socket = Some(connect(&way)?);
-        Ok(Self { way, socket, attempt_at: Instant::now(), lost: 0, message: Vec::new() })
+        Ok(Self {
+            way,
+            socket,
+            attempt_at: Instant::now(),
+            lost: 0,
+            told_at: None,
+            is_told: false,
+            message: Vec::new(),
+        })
     }
 
     pub(super) fn send(&mut self, line: Line<'_>) {
         if self.socket.is_none() && Instant::now() >= self.attempt_at {
             self.attempt_at = Instant::now() + BETWEEN_ATTEMPTS;
             self.socket = connect(&self.way).ok();
-            if self.socket.is_some() && self.lost > 0 {
+            if self.socket.is_some() && self.is_told {
                 complain(&format!("reached it again; {} lines were left out", self.lost));
-                self.lost = 0;
+                (self.lost, self.is_told) = (0, false);
             }
         }
         let Some(socket) = &mut self.socket else {
@@ -66,10 +77,14 @@ impl AtOnce {
             // It is there and busy: this line is left out, the next may pass.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !socket.is_stream() => self.lost += 1,
             Err(error) => {
-                complain(&format!("cannot send: {error}; lines are left out until it is back"));
+                let now = Instant::now();
+                if self.told_at.is_none_or(|at| now >= at + BETWEEN_COMPLAINTS) {
+                    complain(&format!("cannot send: {error}; lines are left out until it is back"));
+                    (self.told_at, self.is_told) = (Some(now), true);
+                }
                 self.lost += 1;
                 self.socket = None;
-                self.attempt_at = Instant::now() + BETWEEN_ATTEMPTS;
+                self.attempt_at = now + BETWEEN_ATTEMPTS;
             }
         }
     }
@@ -164,6 +179,29 @@ mod tests {
         let length = second.recv(&mut buffer).expect("a datagram");
         assert!(buffer[..length].ends_with(b"again"));
         assert_eq!(forwarder.lost, 0);
+    }
+
+    /// P27: of one that comes and goes all the time it is said once in a while: what is said lies in memory.
+    #[test]
+    fn p27_what_is_said_is_bounded() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("log");
+        let begin = || UnixDatagram::bind(&path).expect("bind");
+        let mut service = begin();
+        let mut forwarder = AtOnce::open(syslog(SyslogAddress::Unixgram(path.clone()))).expect("open");
+        let mut told = Vec::new();
+        for _ in 0..3 {
+            drop(service);
+            std::fs::remove_file(&path).expect("remove");
+            forwarder.send(line("hello"));
+            told.push((forwarder.is_told, forwarder.lost));
+            service = begin();
+            forwarder.attempt_at = Instant::now();
+            forwarder.send(line("hello"));
+        }
+        assert_eq!(told, [(true, 1), (false, 1), (false, 2)]);
+        assert!(forwarder.socket.is_some());
+        drop(service);
     }
 
     /// P27: a stream that nobody accepts holds nothing up either.

@@ -16,7 +16,7 @@ use std::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{
-    Line,
+    BETWEEN_COMPLAINTS, Line,
     backlog::{Backlog, Names},
     cannot_reach, complain, fluentd, gelf,
     wire::{Target, Wire},
@@ -34,8 +34,6 @@ const FAREWELL_MAX: Duration = Duration::from_secs(10);
 const FAREWELL_STALL: Duration = Duration::from_secs(2);
 /// Of what a server says, so that one that never stops talking keeps nobody out.
 const READS_PER_TURN: usize = 16;
-/// Between two complaints: the file they go to lies in memory.
-const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(60);
 
 enum Form {
     Gelf(gelf::Form),

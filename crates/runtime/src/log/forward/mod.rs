@@ -19,7 +19,7 @@ mod wire;
 
 use std::{
     io::{self, Write},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use nix::poll::PollFd;
@@ -28,6 +28,9 @@ use super::{COMPLAINT, Stream};
 use crate::config::LogForward;
 use at_once::{AtOnce, Way};
 use courier::Courier;
+
+/// Between two complaints: the file they go to lies in memory.
+const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(60);
 
 /// One piece of output.
 #[derive(Debug, Clone, Copy)]
