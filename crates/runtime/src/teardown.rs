@@ -73,7 +73,7 @@ impl Runtime {
         let id = dir.path().file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if let Some(shim) = dir.shim().map_err(Error::io(id, "look for its shim"))? {
             if dir.exit().map_err(Error::io(id, "read its exit status"))?.is_some() {
-                has_told(shim).await;
+                until_told(shim).await;
             }
             shim.signal(Signal::SIGKILL).map_err(|errno| Error::Io {
                 id: id.to_owned(),
@@ -104,7 +104,7 @@ impl Runtime {
 }
 
 /// Whoever removes a container may not be the only one who waited for its end: the shim tells all of them, and goes by itself.
-async fn has_told(shim: Process) {
+async fn until_told(shim: Process) {
     let until = Instant::now() + TOLD_WITHIN;
     while shim.is_alive() && Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(2)).await;
