@@ -53,7 +53,7 @@ fn what_monitors_read(t: &ClusterUnderTest, d: &Docker<'_>, task: &TaskRow) -> R
     says(t, &format!("cat /var/lib/docker/image/overlay2/layerdb/mounts/{id}/mount-id"), id)?;
     let layer = format!("/var/lib/docker/overlay2/{id}/diff");
     says(t, &format!("test ! -L {layer} && test -d {layer} && echo measured"), "measured")?;
-    says(t, "ls /var/lib/docker/volumes/kept", "_data")?;
+    says(t, "ls -d /var/lib/docker/volumes/kept/_data", "/var/lib/docker/volumes/kept/_data")?;
     says(t, &format!("ls -d /proc/{}/root/volumes/kept | wc -l", task.pid), "1")?;
     let groups = run(t, &format!("cat /proc/{}/cgroup", task.pid))?;
     ensure!(groups.lines().any(|group| group.ends_with(&format!("/{id}"))), "the last part is the id: {groups}");
