@@ -1,5 +1,6 @@
 //! Registries whose certificates are of no public authority: insecure ones, and those with a directory of certificates.
 //! All listen on loopback; 0.0.0.0 leads there too and is no loopback address.
+#![allow(clippy::print_stderr, reason = "a test that cannot run here says so")]
 
 mod support;
 

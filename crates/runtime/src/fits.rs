@@ -101,7 +101,7 @@ fn check_oom_score(config: &ContainerConfig, capabilities: u64) -> Result<()> {
 
 /// A directory is mounted on a directory, and anything else on anything else.
 fn check_mounts(config: &ContainerConfig, rootfs: &Rootfs) -> Result<()> {
-    let named = |is_directory: bool| if is_directory { "a directory" } else { "a file" };
+    let named = |is_directory: bool| if is_directory { "directory" } else { "file" };
     for mount in &config.mounts {
         let Some(source) = source(mount) else { continue };
         let Ok(own) = fs::metadata(source).map(|metadata| metadata.is_dir()) else { continue };
@@ -110,12 +110,12 @@ fn check_mounts(config: &ContainerConfig, rootfs: &Rootfs) -> Result<()> {
         };
         // The last sentence is Docker's, which people look for; the words before it settle the exit code (`error`).
         let reason = format!(
-            "mount {}, {}, on {}, which is {}: not a directory: Are you trying to mount a directory onto a file (or \
+            "mount the {} {} on the {} {}: not a directory: Are you trying to mount a directory onto a file (or \
              vice-versa)? Check if the specified host path exists and is the expected type",
-            source.display(),
             named(own),
-            mount.target,
-            named(there)
+            source.display(),
+            named(there),
+            mount.target
         );
         return Err(Error::Failed { id: config.id.clone(), operation: "create it", reason });
     }
@@ -187,8 +187,7 @@ mod tests {
             check_mounts(&config, &rootfs).map_err(|error| (error.to_string(), error.exit_code()))
         };
         let (said, code) = check(vec![bind(&file, "/data")]).expect_err("a file on a directory");
-        let words =
-            format!("mount {}, a file, on /data, which is a directory: not a directory: Are you", file.display());
+        let words = format!("mount the file {} on the directory /data: not a directory: Are you", file.display());
         assert!(said.contains(&words), "{said}");
         assert_eq!(code, 127);
         assert!(check(vec![bind(&directory, "/etc/passwd")]).is_err());

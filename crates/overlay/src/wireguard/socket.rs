@@ -67,7 +67,7 @@ impl Socket {
             match self.send_whole(bytes, size, to) {
                 // Linux before 6.11, where the way out computes no checksums
                 Err(error) if error.raw_os_error() == Some(libc::EIO) => {
-                    self.cuts_itself.store(true, Ordering::Relaxed)
+                    self.cuts_itself.store(true, Ordering::Relaxed);
                 }
                 sent => return sent,
             }
