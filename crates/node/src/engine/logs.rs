@@ -51,7 +51,7 @@ pub(super) fn open(engine: &Engine, task: TaskId, options: LogOptions) -> Result
 
 /// Of a task whose container is gone, by a reboot or because somebody removed it: the files stay as long as the task.
 fn kept(engine: &Engine, task: TaskId, query: &LogQuery) -> Result<runtime::LogStream, EngineError> {
-    let path = kept_file(engine.log_files(task)).ok_or_else(|| EngineError::NoSuchTask(task.to_string()))?;
+    let path = kept_file(&engine.log_files(task)).ok_or_else(|| EngineError::NoSuchTask(task.to_string()))?;
     let files = path.parent().and_then(|directory| std::fs::read_dir(directory).ok()).map_or(1, Iterator::count);
     let max_files = u32::try_from(files).unwrap_or(u32::MAX);
     let driver = LogDriver::JsonFile { max_size_bytes: 0, max_files, compress: false };
@@ -61,7 +61,7 @@ fn kept(engine: &Engine, task: TaskId, query: &LogQuery) -> Result<runtime::LogS
 }
 
 /// The first of these that is there; else one that would be, if anything had been written.
-fn kept_file(files: [PathBuf; 3]) -> Option<PathBuf> {
+fn kept_file(files: &[PathBuf; 3]) -> Option<PathBuf> {
     let has_place = |path: &&PathBuf| path.parent().is_some_and(Path::exists);
     files.iter().find(|path| path.exists()).or_else(|| files.iter().find(has_place)).cloned()
 }
@@ -90,7 +90,7 @@ mod tests {
     fn s_62_a_log_without_its_container_is_found() {
         let directory = tempfile::tempdir().expect("a directory");
         let files = ["new/kept-lines.json", "new/c1-json.log", "old/json.log"].map(|name| directory.path().join(name));
-        let found = || kept_file(files.clone());
+        let found = || kept_file(&files);
         assert_eq!(found(), None, "no such task");
         fs::create_dir(directory.path().join("old")).expect("made");
         fs::write(&files[2], "").expect("written");

@@ -55,7 +55,7 @@ fn docker_e_15_mounts_as_they_were_written() -> Result<()> {
     ensure!(d.field("plain", "{{json .Mounts}}")?.contains("\"Source\":\"/tmp\""));
 
     let slip = ["run", "--name", "slip", "-v", "/etc/hostname:/etc", IMAGE, "true"];
-    d.no(125, "mount /etc/hostname, a file, on /etc, which is a directory: not a directory: Are you trying", &slip)?;
+    d.no(125, "mount the file /etc/hostname on the directory /etc: not a directory: Are you trying", &slip)?;
     d.is("slip", "{{.State.Status}} {{.State.ExitCode}}", "created 127")?;
 
     d.is("all", "{{json .HostConfig.SecurityOpt}}", "null")?;
