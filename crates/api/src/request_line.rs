@@ -153,7 +153,7 @@ impl Mended {
     }
 
     /// From now on it is no HTTP.
-    pub(crate) fn as_it_is(mut self) -> Self {
+    pub(crate) fn verbatim(mut self) -> Self {
         self.turns = Turns(Arc::default());
         self
     }

@@ -151,7 +151,7 @@ pub(crate) async fn connection(
             let Some(parts) = connection.into_parts() else { return };
             // The client hears of the daemon's end by the end of its stream.
             tokio::select! {
-                () = takeover.run(Box::new(parts.io.into_inner().as_it_is()), parts.read_buf) => {}
+                () = takeover.run(Box::new(parts.io.into_inner().verbatim()), parts.read_buf) => {}
                 () = stopped(&mut stopping) => {}
             }
             return;

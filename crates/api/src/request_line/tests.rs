@@ -160,7 +160,7 @@ async fn e_42_what_is_no_http_any_more_is_not_touched() {
 
     // a connection that is taken from under the server
     let (mut client, server) = duplex(1024);
-    let mut wire = Mended::new(Box::new(server), Turns::new()).as_it_is();
+    let mut wire = Mended::new(Box::new(server), Turns::new()).verbatim();
     client.write_all(b"GET /\"<>").await.expect("taken");
     let mut got = [0; 8];
     wire.read_exact(&mut got).await.expect("heard");
