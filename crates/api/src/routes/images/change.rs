@@ -180,7 +180,7 @@ async fn push(shared: &Shared, headers: &HeaderMap, name: &str, tag: &str) -> Ap
         Ok(pushed)
     };
     let aux = |image: &PushedImage| json!({ "progressDetail": {}, "aux": { "Tag": image.tag, "Digest": image.digest.as_str(), "Size": image.size } });
-    Ok(progress::stream(work, move |pushed: Vec<PushedImage>| pushed.iter().map(aux).collect()).await)
+    progress::answer(work, move |pushed: Vec<PushedImage>| pushed.iter().map(aux).collect()).await
 }
 
 pub(super) async fn remove(
