@@ -33,6 +33,7 @@ test: build
 test-vm: build
 	RSWARM_BIN_DIR=$(BIN) tests/vm/run
 	RSWARM_BIN_DIR=$(BIN) tests/vm/run --encryption
+	RSWARM_BIN_DIR=$(BIN) tests/vm/run --encryption --ipv6
 	RSWARM_BIN_DIR=$(BIN) tests/vm/run --ipvlan --machines 2
 
 verify: setup
