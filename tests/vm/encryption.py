@@ -21,8 +21,9 @@ MARKER = b'plaintext-marker-of-the-encrypted-network'
 FORGED_PORT = 9999
 # One each 0.2 s, on a port for each way, while a key is replaced.
 NUMBERS, NUMBERS_PORT = 200, 7000
-# What is on its way between two hosts of which one has the new key already.
-MOST_LOST = 2
+# What is on its way between two hosts of which one has the new key already. User space goes on with the old key until it has
+# shaken hands with the new one: for what these slow machines need to do that, after the peer has heard.
+MOST_LOST, MOST_LOST_IN_USER_SPACE = 2, 5
 # Emulated machines on a busy one: everything takes its time.
 DEADLINE_S = 240
 # What an endpoint sends at once on an underlay of 1500 bytes over IPv4 and IPv6, less the headers of IPv4 and ICMP.
@@ -226,7 +227,8 @@ def keys(machines, endpoints, report):
             sender.machine.run('for i in $(seq 200); do [ -e /tmp/told%d ] && break; sleep 1; done; sleep 2; rm /tmp/told%d' % (number, number), DEADLINE_S)
             lost.append(NUMBERS - int(receiver.machine.run(f'sort -un /tmp/got{number} | wc -l')))
             receiver.machine.try_run(f'pkill -f "UDP4-REC[V]:{NUMBERS_PORT + number} "')
-        report.line(max(lost) <= MOST_LOST, f'{changed.machine.name}: a replaced key loses nothing',
+        most = MOST_LOST_IN_USER_SPACE if environment(changed.machine, len(machines.all)) else MOST_LOST
+        report.line(max(lost) <= most, f'{changed.machine.name}: a replaced key loses nothing',
                     f'lost {lost} of {NUMBERS} from it and to it')
     everybody_reaches_everybody(endpoints, report)
     doctors(machines, report, 'all stands as planned with the new keys')

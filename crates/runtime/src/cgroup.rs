@@ -179,15 +179,14 @@ impl Cgroup<'_> {
         enable_controllers(&dir)
     }
 
-    /// Stops or resumes all its processes; returns when the kernel says so.
+    /// Stops or resumes all its processes; returns when the kernel says so. What does not stop in time goes on.
     pub(crate) fn freeze(&self, frozen: bool) -> io::Result<()> {
         let dir = self.dir("freezer").ok_or_else(|| io::Error::other("the freezer cgroup is not mounted"))?;
-        let (file, value, state_file, state) = match (self.layout, frozen) {
-            (CgroupLayout::V2 { .. }, true) => ("cgroup.freeze", "1", "cgroup.events", "frozen 1"),
-            (CgroupLayout::V2 { .. }, false) => ("cgroup.freeze", "0", "cgroup.events", "frozen 0"),
-            (CgroupLayout::V1 { .. }, true) => ("freezer.state", "FROZEN", "freezer.state", "FROZEN"),
-            (CgroupLayout::V1 { .. }, false) => ("freezer.state", "THAWED", "freezer.state", "THAWED"),
+        let (file, [go_on, stop], state_file, states) = match self.layout {
+            CgroupLayout::V2 { .. } => ("cgroup.freeze", ["0", "1"], "cgroup.events", ["frozen 0", "frozen 1"]),
+            CgroupLayout::V1 { .. } => ("freezer.state", ["THAWED", "FROZEN"], "freezer.state", ["THAWED", "FROZEN"]),
         };
+        let (value, state) = (if frozen { stop } else { go_on }, states[usize::from(frozen)]);
         let deadline = Instant::now() + Duration::from_secs(2);
         loop {
             // Written again each time: on v1 a process forked meanwhile may have escaped the first.
@@ -196,6 +195,8 @@ impl Cgroup<'_> {
                 return Ok(());
             }
             if Instant::now() > deadline {
+                // or it would stop later, although somebody was told that it does not
+                fs::write(dir.join(file), go_on).map_err(|err| at(&dir.join(file), &err))?;
                 return Err(io::Error::other(format!("{} does not become {state:?} within 2 s", dir.display())));
             }
             thread::sleep(Duration::from_millis(2));
@@ -380,5 +381,18 @@ mod tests {
         assert_eq!(cgroup.dirs().len(), 3);
 
         assert_eq!(CgroupLayout::parse(&line("/", "ext4", "rw")), None);
+    }
+
+    /// E-25: a pause that failed is none: on a busy host a container stood still some seconds after it, and was not known to.
+    #[test]
+    fn e_25_what_does_not_stop_in_time_goes_on() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = CgroupLayout::V2 { root: root.path().to_owned() };
+        let dir = root.path().join("busy");
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join("cgroup.events"), "populated 1\nfrozen 0\n").unwrap();
+        let error = layout.cgroup("/busy").freeze(true).unwrap_err();
+        assert!(error.to_string().contains("does not become"), "{error}");
+        assert_eq!(fs::read_to_string(dir.join("cgroup.freeze")).unwrap(), "0");
     }
 }
