@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use types::Timestamp;
+use types::{Timestamp, parse_duration};
 
 /// RFC 3339 with nanoseconds, trailing zeros cut, as Go's `time.RFC3339Nano` gives it.
 /// `EPOCH` is Go's zero time, year 1, which clients show as "never".
@@ -37,33 +37,11 @@ fn of_here(text: &str) -> Option<jiff::Timestamp> {
 
 /// The same, or how long ago: `10m`, `1h30m`, as in `--filter until=24h`.
 pub(crate) fn parse_or_ago(text: &str, now: Timestamp) -> Result<Timestamp, String> {
-    match ago(text) {
-        Some(duration) => Ok(Timestamp::from_unix_ns(now.as_unix_ns().saturating_sub(nanos(duration)))),
-        None => parse(text),
+    match parse_duration(text) {
+        // without a unit it is a moment
+        Ok(duration) if text != "0" => Ok(Timestamp::from_unix_ns(now.as_unix_ns().saturating_sub(nanos(duration)))),
+        _ => parse(text),
     }
-}
-
-/// Go's durations: numbers, each with its unit.
-fn ago(text: &str) -> Option<Duration> {
-    let (mut total, mut rest) = (0.0_f64, text);
-    while !rest.is_empty() {
-        let unit_at = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..unit_at].parse().ok()?;
-        let tail = &rest[unit_at..];
-        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
-        let seconds = match &tail[..unit_end] {
-            "ns" => 1e-9,
-            "us" | "µs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        total += number * seconds;
-        rest = &tail[unit_end..];
-    }
-    if text.is_empty() { None } else { Duration::try_from_secs_f64(total).ok() }
 }
 
 /// This moment.

@@ -1,9 +1,16 @@
 //! The Dockerfile instructions that `commit --change` and `import --change` understand. Pure: text in, configuration changed.
 
+use std::time::Duration;
+
+use types::parse_duration;
+
 use crate::{
     config::{Empty, Healthcheck, RunConfig},
     error::{Error, Result},
 };
+
+/// A century is more than anybody waits between two checks.
+const LONGEST: Duration = Duration::from_secs(3_200_000_000);
 
 const KNOWN: &str = "CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR";
 
@@ -212,28 +219,11 @@ fn healthcheck(text: &str) -> Result<Healthcheck, String> {
     Ok(check)
 }
 
-/// Go's durations in nanoseconds: `1m30s`, `500ms`.
+/// In nanoseconds.
 fn duration(text: &str) -> Result<i64, String> {
-    let bad = || format!("{text:?} is not a duration such as 30s or 1m30s");
-    let (mut total, mut rest) = (0.0f64, text);
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
-        let number: f64 = rest[..digits].parse().map_err(|_| bad())?;
-        let unit_end = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |i| i + digits);
-        total += number
-            * match &rest[digits..unit_end] {
-                "ns" => 1.0,
-                "us" | "µs" => 1e3,
-                "ms" => 1e6,
-                "s" => 1e9,
-                "m" => 60e9,
-                "h" => 3600e9,
-                _ => return Err(bad()),
-            };
-        rest = &rest[unit_end..];
-    }
-    // A century is more than anybody waits, and far from what an i64 holds.
-    if text.is_empty() || total > 3.2e18 { Err(bad()) } else { Ok(total as i64) }
+    let found = parse_duration(text).ok().filter(|duration| text != "0" && *duration <= LONGEST);
+    let ns = found.and_then(|duration| i64::try_from(duration.as_nanos()).ok());
+    ns.ok_or_else(|| format!("{text:?} is not a duration such as 30s or 1m30s"))
 }
 
 #[cfg(test)]

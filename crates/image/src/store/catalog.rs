@@ -158,16 +158,16 @@ pub(crate) fn familiar(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::store::removal::{RemoveOptions, Users};
 
-    fn id(text: &str) -> Digest {
+    pub(crate) fn id(text: &str) -> Digest {
         Digest::of(text.as_bytes())
     }
 
     /// Images `a` (x:1, x:2, x@digest) and `b` (y:latest) and `c` without a name.
-    fn catalog() -> Catalog {
+    pub(crate) fn catalog() -> Catalog {
         let mut catalog = Catalog::default();
         for name in ["a", "b", "c"] {
             let record = ImageRecord {

@@ -218,31 +218,7 @@ fn repository(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::ImageConfig, store::catalog::ImageRecord};
-
-    fn id(text: &str) -> Digest {
-        Digest::of(text.as_bytes())
-    }
-
-    /// Images `a` (x:1, x:2, x@digest) and `b` (y:latest) and `c` without a name.
-    fn catalog() -> Catalog {
-        let mut catalog = Catalog::default();
-        for name in ["a", "b", "c"] {
-            let record = ImageRecord {
-                manifest: id(&format!("manifest {name}")),
-                indexes: BTreeSet::new(),
-                parent: None,
-                layers: vec![],
-                config: ImageConfig::default(),
-            };
-            catalog.images.insert(id(name), record);
-        }
-        for (image, name) in [("a", "x:1"), ("a", "x:2"), ("b", "y")] {
-            tag(&mut catalog, image, name);
-        }
-        catalog.digests.insert(format!("docker.io/library/x@{}", id("manifest a")), id("a"));
-        catalog
-    }
+    use crate::store::catalog::tests::{catalog, id};
 
     fn tag(catalog: &mut Catalog, image: &str, name: &str) {
         catalog.tag(&id(image), &name.parse().expect(name), jiff::Timestamp::UNIX_EPOCH);
